@@ -1,0 +1,626 @@
+//! What crosses the seam between the core and the world: events in, actions out, and the small words both are made of.
+//! Both enums are closed on purpose: a new kind of event shows up everywhere it matters.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::notice::Notice;
+use crate::units::Signal;
+
+/// A moment on the monotonic clock, in nanoseconds since an unknown start. Time during which this process was frozen
+/// (docker pause, SIGSTOP) does not count. Arithmetic saturates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// The start of the clock.
+    pub const ZERO: Self = Self(0);
+
+    /// How long ago `earlier` was; zero if it is later than this.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Self;
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl Sub<Duration> for Time {
+    type Output = Self;
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// A process id, greater than 0: it can be signalled without ever meaning "a group" or "everybody" (kill(2)).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pid(i32);
+
+impl Pid {
+    /// The pid with this number; `None` for 0 and below, which kill(2) takes for something else.
+    pub fn new(number: i32) -> Option<Self> {
+        (number > 0).then_some(Self(number))
+    }
+
+    /// The number.
+    pub fn number(self) -> i32 {
+        self.0
+    }
+}
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pid {}", self.0)
+    }
+}
+
+/// One instance of a service: its index in [`Plan::instances`](crate::plan::Plan::instances).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceId(pub u32);
+
+/// What a child process is to us: which instance, which of its runs, and in what part. No two children of a container's
+/// life are the same, so a late event of an old run is never taken for one of the new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Child {
+    /// The instance it works for.
+    pub instance: InstanceId,
+    /// The instance's run, counted from 1.
+    pub run: u32,
+    /// Its part in that run.
+    pub role: Role,
+}
+
+/// The part a child process plays for its instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// The service itself.
+    Main,
+    /// Its `stop_command`.
+    StopCommand,
+}
+
+/// How a process ended (wait(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ExitStatus {
+    /// It exited with this code.
+    Code(u8),
+    /// A signal ended it.
+    Signal {
+        /// Which one.
+        signal: Signal,
+        /// Whether it left a core dump.
+        core: bool,
+    },
+}
+
+impl ExitStatus {
+    /// The code a shell would report: the own code, or 128 + the signal's number.
+    pub fn shell_code(self) -> u8 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal { signal, .. } => u8::try_from(128 + signal.number()).unwrap_or(u8::MAX),
+        }
+    }
+
+    /// Whether the process exited with code 0.
+    pub fn success(self) -> bool {
+        self == Self::Code(0)
+    }
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "code {code}"),
+            Self::Signal { signal, core } => {
+                write!(f, "code {}, {signal}", self.shell_code())?;
+                if *core { f.write_str(", core dumped") } else { Ok(()) }
+            }
+        }
+    }
+}
+
+/// The code tinysup itself exits with; `docs/exit-codes.md` has the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExitCode(pub u8);
+
+impl ExitCode {
+    /// All went well.
+    pub const SUCCESS: Self = Self(0);
+    /// A service failed for good although its last exit code was 0.
+    pub const FAILURE: Self = Self(1);
+    /// The command line cannot be understood (`EX_USAGE` of sysexits.h).
+    pub const USAGE: Self = Self(64);
+    /// The system refused what PID 1 cannot do without (`EX_OSERR`).
+    pub const SYSTEM: Self = Self(71);
+    /// The configuration cannot be used; nothing was started (`EX_CONFIG`).
+    pub const CONFIG: Self = Self(78);
+    /// A command was found but cannot be executed.
+    pub const NOT_EXECUTABLE: Self = Self(126);
+    /// A command was not found.
+    pub const NOT_FOUND: Self = Self(127);
+    /// Asked to stop, and something had to be killed.
+    pub const KILLED: Self = Self(137);
+}
+
+/// A process as it was seen in /proc.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its pid at that moment.
+    pub pid: Pid,
+    /// The first word of its command line, or its title where it set one; at most 64 bytes, printable.
+    pub name: String,
+}
+
+/// The container's standard output or error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Sink {
+    /// Descriptor 1.
+    Stdout,
+    /// Descriptor 2.
+    Stderr,
+}
+
+/// A value that must never be printed: environment values hold secrets. It has no `Display`, and `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(OsString);
+
+impl Secret {
+    /// Wraps a value.
+    pub fn new(value: impl Into<OsString>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value, for handing it to a process.
+    pub fn reveal(&self) -> &OsString {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// Everything the kernel needs to start one process; made once from the plan and shared by all runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// Program and arguments. The program is looked up in the `PATH` of the environment below if it has no slash.
+    pub argv: Vec<Secret>,
+    /// The command as the configuration shows it, before variables were replaced: safe to print.
+    pub shown: String,
+    /// Whether the container's environment is passed on (true) or the child starts with `env` alone.
+    pub inherit_env: bool,
+    /// Variables set over that.
+    pub env: Vec<(OsString, Secret)>,
+    /// Variables whose value is a file's content, read at each start without its last newline.
+    pub env_from_file: Vec<(OsString, PathBuf)>,
+    /// The working directory; `None`: ours.
+    pub cwd: Option<PathBuf>,
+    /// Who it runs as.
+    pub identity: Identity,
+    /// Limits and attributes.
+    pub attributes: Attributes,
+    /// Standard input.
+    pub stdin: Stdin,
+    /// Standard output.
+    pub stdout: Output,
+    /// Standard error.
+    pub stderr: Output,
+    /// Its session, group, and what it inherits of signals and descriptors.
+    pub surroundings: Surroundings,
+    /// By what its descendants are recognised wherever they move; `None`: they are not looked for.
+    pub mark: Option<Mark>,
+}
+
+/// The user and groups of a process, by name or number. Names are looked up at each start in /etc/passwd and /etc/group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// A user's name or number; `None`: ours.
+    pub user: Option<String>,
+    /// A group's name or number; `None`: the user's own group from /etc/passwd, or the number of the user.
+    pub group: Option<String>,
+    /// Supplementary groups; `None`: those that /etc/group gives the user, none for a number without an entry.
+    pub groups: Option<Vec<String>>,
+}
+
+/// Limits and attributes of a process; `None` means inherited.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// File mode creation mask (umask(2)).
+    pub umask: Option<u32>,
+    /// Nice value, -20 to 19 (setpriority(2)).
+    pub nice: Option<i32>,
+    /// -1000 to 1000 (proc_pid_oom_score_adj(5)).
+    pub oom_score_adj: Option<i32>,
+    /// Resource limits (setrlimit(2)).
+    pub rlimits: Vec<Rlimit>,
+    /// PR_SET_NO_NEW_PRIVS (prctl(2)).
+    pub no_new_privileges: bool,
+    /// The only capabilities it keeps, by number (capabilities(7)); an empty list drops all.
+    pub capabilities: Option<Vec<u8>>,
+}
+
+/// One resource limit; `u64::MAX` is unlimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rlimit {
+    /// The kernel's number of the resource, such as `RLIMIT_NOFILE` = 7.
+    pub resource: u32,
+    /// The soft limit.
+    pub soft: u64,
+    /// The hard limit.
+    pub hard: u64,
+}
+
+/// Where a process reads from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stdin {
+    /// /dev/null.
+    #[default]
+    Null,
+    /// The container's standard input.
+    Inherit,
+}
+
+/// Where an output stream of a process goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Output {
+    /// Through us, whole lines, with `name | ` before each.
+    #[default]
+    Prefix,
+    /// Through us, whole lines as they are.
+    Raw,
+    /// The container's own descriptor, not seen by us.
+    Inherit,
+    /// /dev/null.
+    Null,
+}
+
+/// What a process finds around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surroundings {
+    /// A session and group of its own, no signal blocked or ignored, no descriptor but 0, 1, 2.
+    Service,
+    /// As if there were no init: inherited signal mask and dispositions; a group of its own, which gets the terminal
+    /// if we had it.
+    Command,
+}
+
+/// The variables `TINYSUP_SERVICE` and `TINYSUP_INSTANCE` in a process's environment, which its descendants inherit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The service's name.
+    pub service: Rc<str>,
+    /// The number of the instance, from 1.
+    pub instance: u32,
+}
+
+/// Why a process could not be started: the failed step and what was found out about its cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// No such program in `PATH`, or no such file.
+    NotFound {
+        /// The program as written.
+        program: String,
+        /// The `PATH` searched; `None` if the program has a slash.
+        path: Option<String>,
+        /// A program there with a similar name.
+        similar: Option<String>,
+    },
+    /// The script is there but its interpreter is not.
+    MissingInterpreter {
+        /// The script.
+        file: String,
+        /// What its first line asks for.
+        interpreter: String,
+    },
+    /// The script's first line ends in a carriage return: it has Windows line ends.
+    WindowsLineEnds {
+        /// The script.
+        file: String,
+        /// What its first line asks for, without the carriage return.
+        interpreter: String,
+    },
+    /// The program is there but the dynamic loader it names is not.
+    MissingLoader {
+        /// The program.
+        file: String,
+        /// The loader.
+        loader: String,
+    },
+    /// The file may not be executed.
+    NotExecutable {
+        /// The file.
+        file: String,
+        /// Its permission bits.
+        mode: u32,
+        /// Whether the file system is mounted noexec.
+        noexec: bool,
+    },
+    /// The program is a directory.
+    IsDirectory {
+        /// The directory.
+        file: String,
+    },
+    /// Neither a program nor a script with a `#!` line.
+    NoShebang {
+        /// The file.
+        file: String,
+    },
+    /// A program for another machine.
+    WrongMachine {
+        /// The file.
+        file: String,
+    },
+    /// Arguments and environment are larger than the kernel takes (E2BIG).
+    TooBig {
+        /// Their size in bytes.
+        bytes: usize,
+    },
+    /// The program is being written (ETXTBSY).
+    Busy {
+        /// The file.
+        file: String,
+    },
+    /// The working directory cannot be entered.
+    WorkingDirectory {
+        /// The directory.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// No such user.
+    UnknownUser {
+        /// The name.
+        name: String,
+        /// Whether there is an /etc/passwd at all.
+        passwd: bool,
+    },
+    /// No such group.
+    UnknownGroup {
+        /// The name.
+        name: String,
+        /// Whether there is an /etc/group at all.
+        group: bool,
+    },
+    /// We may not become that user.
+    CannotSwitchUser {
+        /// The user as written.
+        user: String,
+        /// Its number.
+        uid: u32,
+        /// Our own number.
+        own_uid: u32,
+        /// What the system said.
+        reason: String,
+    },
+    /// A file of `env_from_file` cannot be read.
+    EnvFile {
+        /// The variable.
+        variable: String,
+        /// The file.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// fork(2) refused.
+    NoProcess {
+        /// What the system said, with the limit that stands in the way where it is known.
+        reason: String,
+    },
+    /// Another step failed.
+    Other {
+        /// What could not be done, as a verb phrase: "set the nice value to -5".
+        what: String,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+impl StartError {
+    /// The code that stands for it: 127 when there is nothing to run, 126 when it cannot be run (as shells have it).
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NotFound { .. } | Self::MissingInterpreter { .. } | Self::MissingLoader { .. } | Self::WindowsLineEnds { .. } => {
+                ExitCode::NOT_FOUND
+            }
+            Self::NotExecutable { .. }
+            | Self::IsDirectory { .. }
+            | Self::NoShebang { .. }
+            | Self::WrongMachine { .. }
+            | Self::TooBig { .. }
+            | Self::Busy { .. }
+            | Self::WorkingDirectory { .. }
+            | Self::UnknownUser { .. }
+            | Self::UnknownGroup { .. }
+            | Self::CannotSwitchUser { .. }
+            | Self::EnvFile { .. }
+            | Self::NoProcess { .. }
+            | Self::Other { .. } => ExitCode::NOT_EXECUTABLE,
+        }
+    }
+}
+
+/// Who holds a network port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The address and port, as `0.0.0.0:8080`.
+    pub address: String,
+    /// The process, where /proc lets us see it.
+    pub process: Option<Process>,
+}
+
+/// What happened in the world.
+#[derive(Debug)]
+pub enum Event {
+    /// The first event of all.
+    Begin,
+    /// The deadline that the core asked for has come. Carries nothing: the core knows what is due.
+    Tick,
+    /// A signal for us.
+    Signal(Signal),
+    /// `Action::Spawn` made a process; the program does not run yet.
+    Spawned {
+        /// For what.
+        child: Child,
+        /// The new process.
+        pid: Pid,
+    },
+    /// `Action::Spawn` made no process.
+    SpawnFailed {
+        /// For what.
+        child: Child,
+        /// Why.
+        error: StartError,
+    },
+    /// The program runs: execve(2) succeeded.
+    Executed {
+        /// What was spawned.
+        child: Child,
+    },
+    /// Between fork and exec a step failed; the process is about to exit, and its `Exited` will follow.
+    ExecFailed {
+        /// What was spawned.
+        child: Child,
+        /// Why.
+        error: StartError,
+    },
+    /// A process that is our child has ended. It is not collected yet: its pid, and its group's, cannot be reused until
+    /// `Action::Release`. All that it wrote and that could be read has been reported before.
+    Exited {
+        /// Who; perhaps a stranger that was re-parented to us.
+        pid: Pid,
+        /// How.
+        status: ExitStatus,
+    },
+    /// A child wrote something.
+    Output {
+        /// Who.
+        child: Child,
+        /// To which of its two streams.
+        sink: Sink,
+        /// What, at most 64 KiB.
+        bytes: Vec<u8>,
+    },
+    /// Nobody can write to that stream of a child any more.
+    OutputEnded {
+        /// Whose.
+        child: Child,
+        /// Which stream.
+        sink: Sink,
+    },
+    /// The answer to `Action::Sweep`: what was found, living; empty when nothing of it is left.
+    Swept {
+        /// For what child.
+        child: Child,
+        /// What is left of it.
+        found: Vec<Process>,
+    },
+    /// The answer to `Action::SweepStrays`.
+    Strays {
+        /// Who is still there.
+        found: Vec<Process>,
+    },
+    /// The answer to `Action::FindListener`.
+    Listener {
+        /// For whom it was asked.
+        instance: InstanceId,
+        /// The port.
+        port: u16,
+        /// Who holds it, if anybody.
+        listener: Option<Listener>,
+    },
+    /// The answer to `Action::Drain`: all output there was has been reported.
+    Drained,
+}
+
+/// What the core wants done.
+#[derive(Debug)]
+pub enum Action {
+    /// Start a process. Answered at once by `Spawned` or `SpawnFailed`, later by `Executed` or `ExecFailed`.
+    Spawn {
+        /// What it is to us.
+        child: Child,
+        /// How to start it.
+        launch: Rc<Launch>,
+        /// Variables only this start has.
+        extra_env: Vec<(&'static str, String)>,
+    },
+    /// Signal one child that is not yet released.
+    Signal {
+        /// Whom.
+        pid: Pid,
+        /// With what.
+        signal: Signal,
+    },
+    /// Signal the process group of a child that is not yet released; the child alone where it has no group yet.
+    SignalGroup {
+        /// The group's leader.
+        leader: Pid,
+        /// With what.
+        signal: Signal,
+    },
+    /// Collect an ended process: from now on its pid may belong to somebody else.
+    Release {
+        /// Whom.
+        pid: Pid,
+    },
+    /// Look for what is left of a child whose leader has ended: its group, its session, and processes re-parented to us
+    /// that carry the mark, with their descendants. Each found gets `signal` and then SIGCONT, so that a stopped one
+    /// acts on it. Answered at once by `Swept`.
+    Sweep {
+        /// Whose remains.
+        child: Child,
+        /// The ended leader, whose number the group bears.
+        leader: Pid,
+        /// What its descendants carry.
+        mark: Mark,
+        /// What to send; `None`: only look.
+        signal: Option<Signal>,
+    },
+    /// Look for all other processes: as PID 1 everybody, else our own descendants. Answered at once by `Strays`.
+    SweepStrays {
+        /// What to send; `None`: only look.
+        signal: Option<Signal>,
+    },
+    /// Find who listens on a TCP port. Answered at once by `Listener`.
+    FindListener {
+        /// For whom.
+        instance: InstanceId,
+        /// The port.
+        port: u16,
+    },
+    /// Write to the container's output; whole lines. Never blocks: kept until the reader takes it.
+    Write {
+        /// Where.
+        sink: Sink,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// Tell what happened.
+    Tell(Notice),
+    /// Report all output that is still in pipes, then answer with `Drained`.
+    Drain,
+    /// Leave the cause of the end where Kubernetes looks for it (/dev/termination-log), if that file is there.
+    TerminationLog {
+        /// The text, at most 4096 bytes.
+        text: String,
+    },
+    /// End: flush what can be flushed, and exit.
+    Exit(ExitCode),
+}

@@ -1,0 +1,20 @@
+//! The world, as the core sees it: three methods. `sys` implements them on Linux, the simulator in virtual time.
+
+use crate::event::{Action, Event, Time};
+
+/// The only clock, the only place that blocks, the only place that acts.
+pub trait Kernel {
+    /// The present moment on the monotonic clock.
+    fn now(&self) -> Time;
+
+    /// Waits until something happens or `deadline` is there, and adds what happened to `events`. Adds nothing when only the
+    /// deadline came. `None` waits as long as it takes.
+    ///
+    /// Of ended children it reports one at a time and the same again until that one is released, so that the core
+    /// can act on each while its pid is still reserved.
+    fn wait(&mut self, deadline: Option<Time>, events: &mut Vec<Event>);
+
+    /// Carries out one action and adds its immediate answers to `events`. Nothing that goes wrong is lost: it comes back as
+    /// an event, or concerns only what is already gone.
+    fn perform(&mut self, action: Action, events: &mut Vec<Event>);
+}

@@ -1,0 +1,466 @@
+//! What the core announces. Log lines, and later metrics and events, read this one stream; all wording is here.
+//! No notice carries an environment value.
+
+use std::fmt::{self, Display, Formatter};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::event::{ExitStatus, Process, StartError};
+use crate::units::{Signal, show_duration};
+
+/// A thing worth telling.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// We are not PID 1; orphans come to us all the same.
+    NotPid1,
+    /// An instance's program runs.
+    Up {
+        /// Which.
+        name: Rc<str>,
+        /// From the order to start it.
+        after: Duration,
+    },
+    /// Everything that shall run does, and every oneshot is done.
+    AllUp {
+        /// How many services, done oneshots among them.
+        services: usize,
+        /// Since the beginning.
+        after: Duration,
+    },
+    /// A run has ended and what follows is decided.
+    Ended {
+        /// Which.
+        name: Rc<str>,
+        /// How.
+        cause: Cause,
+        /// How long the run was.
+        uptime: Duration,
+        /// What follows.
+        next: Next,
+    },
+    /// An ended leader has left processes behind; they are being stopped.
+    Leftovers {
+        /// Whose.
+        name: Rc<str>,
+        /// Them.
+        found: Vec<Process>,
+        /// Set when the service seems to have put itself into the background: the usual remedy.
+        daemonized: Option<&'static str>,
+    },
+    /// What a leader left behind did not go by itself and was sent SIGKILL.
+    LeftoversKilled {
+        /// Whose.
+        name: Rc<str>,
+        /// Them.
+        found: Vec<Process>,
+    },
+    /// Processes that even SIGKILL has not ended; they are left alone now.
+    Unkillable {
+        /// Whose.
+        name: Rc<str>,
+        /// Them.
+        found: Vec<Process>,
+    },
+    /// An instance cannot start any more because something it waits for cannot be had.
+    DependencyFailed {
+        /// Which.
+        name: Rc<str>,
+        /// For want of whom.
+        on: Rc<str>,
+        /// Because it ended with success where it had to be running.
+        completed: bool,
+    },
+    /// The stop of the container begins.
+    Stopping {
+        /// Why.
+        reason: StopReason,
+        /// Who is running.
+        names: Vec<Rc<str>>,
+    },
+    /// The stop takes longer than a second.
+    StillStopping {
+        /// Who is still alive.
+        names: Vec<Rc<str>>,
+        /// Until SIGKILL to all; `None`: no deadline.
+        remaining: Option<Duration>,
+    },
+    /// A service did not heed its stop signal.
+    Killing {
+        /// Which.
+        name: Rc<str>,
+        /// What it was sent.
+        signal: Signal,
+        /// How long ago.
+        after: Duration,
+        /// Why not longer.
+        why: KillReason,
+        /// What may help, for programs we know.
+        hint: Option<&'static str>,
+    },
+    /// A `stop_command` did not do its work; the stop signal follows.
+    StopCommandFailed {
+        /// Whose.
+        name: Rc<str>,
+        /// Why.
+        cause: Cause,
+    },
+    /// Processes that belong to no service are asked to end.
+    Strays {
+        /// They.
+        found: Vec<Process>,
+    },
+    /// All services are down.
+    Stopped {
+        /// Since the stop began.
+        after: Duration,
+        /// How long each took.
+        each: Vec<(Rc<str>, Duration)>,
+        /// The code we exit with.
+        code: u8,
+    },
+    /// The block that tells why the container ends; several lines.
+    Obituary(String),
+    /// A signal that we heed only in a later version.
+    SignalNotSupported(Signal),
+    /// A signal was passed on.
+    Forwarded {
+        /// Which.
+        signal: Signal,
+        /// To how many.
+        receivers: usize,
+    },
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Its process ended.
+    Exit(ExitStatus),
+    /// It could not be started.
+    Start(StartError),
+}
+
+/// What follows the end of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// An automatic restart.
+    Restart {
+        /// Which of the allowed ones, from 1.
+        number: u32,
+        /// How many are allowed; `None`: unlimited.
+        max: Option<u32>,
+        /// The sliding window they are counted in.
+        window: Option<Duration>,
+        /// The wait before it.
+        delay: Duration,
+    },
+    /// Done with success.
+    Completed,
+    /// Failed for good, because the budget is spent or because it may never be restarted.
+    Failed {
+        /// The spent budget; `None`: `restart = "never"`.
+        budget: Option<u32>,
+    },
+    /// Down, as it was asked to be.
+    Down,
+}
+
+/// Why the container stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// A signal asked for it.
+    Signal(Signal),
+    /// A service failed for good.
+    Failed(Rc<str>),
+    /// A service with `on_success = "exit"` ended.
+    Ended(Rc<str>),
+    /// Nothing runs and nothing will.
+    AllDone,
+}
+
+/// Why a service gets SIGKILL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KillReason {
+    /// Its `kill_timeout` is over.
+    KillTimeout,
+    /// `shutdown_timeout` is over.
+    ShutdownTimeout,
+    /// A second SIGINT.
+    Impatience,
+}
+
+impl Notice {
+    /// How important it is. One-command mode tells errors only.
+    pub fn level(&self) -> log::Level {
+        use log::Level::{Debug, Error, Info, Warn};
+        match self {
+            Self::Ended { next: Next::Failed { .. }, .. }
+            | Self::Ended { cause: Cause::Start(_), .. }
+            | Self::DependencyFailed { .. }
+            | Self::Unkillable { .. }
+            | Self::Obituary(_) => Error,
+            Self::Ended { next: Next::Restart { .. }, .. }
+            | Self::Leftovers { .. }
+            | Self::LeftoversKilled { .. }
+            | Self::Killing { .. }
+            | Self::StopCommandFailed { .. }
+            | Self::SignalNotSupported(_) => Warn,
+            Self::Up { .. }
+            | Self::AllUp { .. }
+            | Self::Ended { next: Next::Completed | Next::Down, .. }
+            | Self::Stopping { .. }
+            | Self::StillStopping { .. }
+            | Self::Stopped { .. }
+            | Self::NotPid1 => Info,
+            Self::Strays { .. } | Self::Forwarded { .. } => Debug,
+        }
+    }
+}
+
+impl Display for Notice {
+    #[expect(clippy::too_many_lines, reason = "one table of sentences reads better than twenty functions")]
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotPid1 => f.write_str("not PID 1 (docker --init, init: true, or a shared PID namespace): fine, orphans are adopted as a subreaper"),
+            Self::Up { name, after } => write!(f, "{name} is up after {}", show_duration(*after)),
+            Self::AllUp { services: 1, after } => write!(f, "the service is up, {}", show_duration(*after)),
+            Self::AllUp { services, after } => write!(f, "all {services} services are up, {}", show_duration(*after)),
+            Self::Ended { name, cause: Cause::Start(error), next, .. } => write!(f, "{name}: cannot start: {error}; {next}"),
+            Self::Ended { name, cause: Cause::Exit(status), uptime, next } => {
+                write!(f, "{name}: {} after {}; {next}", WithMeaning(*status), show_duration(*uptime))
+            }
+            Self::Leftovers { name, found, daemonized: None } => {
+                write!(f, "{name} left {} behind; stopping {}", Processes(found), it(found))
+            }
+            Self::Leftovers { name, found, daemonized: Some(remedy) } => write!(
+                f,
+                "{name} exited with code 0 but left {} running: it put itself into the background. {remedy}; stopping {}",
+                Processes(found),
+                it(found)
+            ),
+            Self::LeftoversKilled { name, found } => {
+                write!(f, "{name} left {} behind, which did not heed SIGTERM: SIGKILL", Processes(found))
+            }
+            Self::Unkillable { name, found } => write!(
+                f,
+                "{name}: {} cannot be ended even with SIGKILL (waiting for a disk or a network file system?); going on without",
+                Processes(found)
+            ),
+            Self::DependencyFailed { name, on, completed: false } => {
+                write!(f, "{name}: cannot start: it depends on {on}, which has failed")
+            }
+            Self::DependencyFailed { name, on, completed: true } => {
+                write!(f, "{name}: cannot start: it depends on {on}, which has already ended")
+            }
+            Self::Stopping { reason, names } => {
+                write!(f, "stopping ({reason})")?;
+                if names.is_empty() { Ok(()) } else { write!(f, ": {}", names.join(", ")) }
+            }
+            Self::StillStopping { names, remaining } => {
+                write!(f, "still stopping: {}", names.join(", "))?;
+                match remaining {
+                    Some(left) => write!(f, "; SIGKILL in {}", show_duration(*left)),
+                    None => Ok(()),
+                }
+            }
+            Self::Killing { name, signal, after, why, hint } => {
+                write!(f, "{name}: still there {} after {signal}, SIGKILL ({why})", show_duration(*after))?;
+                match hint {
+                    Some(hint) => write!(f, ". {hint}"),
+                    None => Ok(()),
+                }
+            }
+            Self::StopCommandFailed { name, cause: Cause::Exit(status) } => {
+                write!(f, "{name}: stop_command ended with {}; sending the stop signal", WithMeaning(*status))
+            }
+            Self::StopCommandFailed { name, cause: Cause::Start(error) } => {
+                write!(f, "{name}: cannot run stop_command: {error}; sending the stop signal")
+            }
+            Self::Strays { found } => write!(f, "asking {} to end", Processes(found)),
+            Self::Stopped { after, each, code } => {
+                write!(f, "stopped in {}", show_duration(*after))?;
+                for (index, (name, took)) in each.iter().enumerate() {
+                    write!(f, "{} {name} {}", if index == 0 { ":" } else { "," }, show_duration(*took))?;
+                }
+                if *code == 0 { Ok(()) } else { write!(f, "; exit code {code}") }
+            }
+            Self::Obituary(text) => f.write_str(text),
+            Self::SignalNotSupported(signal) => {
+                write!(f, "{signal}: re-reading the configuration is not yet supported; restart the container instead")
+            }
+            Self::Forwarded { signal, receivers } => write!(f, "{signal} passed on to {receivers}"),
+        }
+    }
+}
+
+impl Display for Next {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Restart { number, max, window, delay } => {
+                match max {
+                    Some(max) => write!(f, "restart {number}/{max}")?,
+                    None => write!(f, "restart {number}")?,
+                }
+                if let Some(window) = window {
+                    write!(f, " within {}", show_duration(*window))?;
+                }
+                if delay.is_zero() { f.write_str(" now") } else { write!(f, " in {}", show_duration(*delay)) }
+            }
+            Self::Completed => f.write_str("done"),
+            Self::Failed { budget: Some(0) } => f.write_str("failed for good: max_restarts = 0"),
+            Self::Failed { budget: Some(max) } => write!(f, "failed for good: all {max} restarts are spent"),
+            Self::Failed { budget: None } => f.write_str("failed for good: restart = \"never\""),
+            Self::Down => f.write_str("stopped"),
+        }
+    }
+}
+
+impl Display for StopReason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(signal) => signal.fmt(f),
+            Self::Failed(name) => write!(f, "{name} has failed for good"),
+            Self::Ended(name) => write!(f, "{name} has ended"),
+            Self::AllDone => f.write_str("all is done"),
+        }
+    }
+}
+
+impl Display for KillReason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KillTimeout => "kill_timeout",
+            Self::ShutdownTimeout => "shutdown_timeout",
+            Self::Impatience => "second SIGINT",
+        })
+    }
+}
+
+impl Display for Cause {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit(status) => WithMeaning(*status).fmt(f),
+            Self::Start(error) => write!(f, "cannot start: {error}"),
+        }
+    }
+}
+
+impl Cause {
+    /// The code that stands for it when the container ends with it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Exit(status) => status.shell_code(),
+            Self::Start(error) => error.exit_code().0,
+        }
+    }
+
+    /// Whether it is the plain exit code 0.
+    pub fn success(&self) -> bool {
+        matches!(self, Self::Exit(status) if status.success())
+    }
+}
+
+/// An exit status with what its code means, where it has a meaning beyond the program's own.
+struct WithMeaning(ExitStatus);
+
+impl Display for WithMeaning {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)?;
+        match self.0 {
+            ExitStatus::Signal { signal: Signal::SEGV, .. } => f.write_str(": invalid memory access"),
+            ExitStatus::Signal { signal: Signal::ABRT, .. } => f.write_str(": aborted itself"),
+            ExitStatus::Code(126) => f.write_str(" (a shell could not execute a command)"),
+            ExitStatus::Code(127) => f.write_str(" (a shell did not find a command)"),
+            ExitStatus::Code(code @ 129..=192) => match Signal::new(i32::from(code) - 128) {
+                Some(signal) => write!(f, " (as after {signal})"),
+                None => Ok(()),
+            },
+            ExitStatus::Code(_) | ExitStatus::Signal { .. } => Ok(()),
+        }
+    }
+}
+
+/// `"sleep" (pid 7)`, with at most five named.
+struct Processes<'a>(&'a [Process]);
+
+impl Display for Processes<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 5;
+        for (index, process) in self.0.iter().take(SHOWN).enumerate() {
+            write!(f, "{}\"{}\" (pid {})", if index == 0 { "" } else { ", " }, process.name, process.pid)?;
+        }
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+fn it(found: &[Process]) -> &'static str {
+    if found.len() == 1 { "it" } else { "them" }
+}
+
+impl Display for StartError {
+    #[expect(clippy::too_many_lines, reason = "one table of sentences")]
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound { program, path: None, .. } => write!(f, "\"{program}\" does not exist"),
+            Self::NotFound { program, path: Some(path), similar } => {
+                write!(f, "\"{program}\" is not in PATH ({path})")?;
+                match similar {
+                    Some(similar) => write!(f, ". Similar: {similar}"),
+                    None => Ok(()),
+                }
+            }
+            Self::MissingInterpreter { file, interpreter } => write!(
+                f,
+                "{file} is there, but its first line asks for \"{interpreter}\", which this image does not have"
+            ),
+            Self::WindowsLineEnds { file, interpreter } => write!(
+                f,
+                "{file} is there, but its first line asks for \"{interpreter}\\r\": the file has Windows line ends. Fix: sed -i 's/\\r$//' {file}"
+            ),
+            Self::MissingLoader { file, loader } => write!(
+                f,
+                "{file} is there, but needs {loader}, which this image does not have (a glibc program in a musl or scratch image?)"
+            ),
+            Self::NotExecutable { file, noexec: true, .. } => {
+                write!(f, "{file} is on a file system mounted noexec")
+            }
+            Self::NotExecutable { file, mode, noexec: false } => {
+                write!(f, "{file} is not executable (mode {mode:04o}). Dockerfile: RUN chmod +x {file}")
+            }
+            Self::IsDirectory { file } => write!(f, "{file} is a directory"),
+            Self::NoShebang { file } => {
+                write!(f, "{file} is neither a program nor a script with a \"#!\" line. Fix: make \"#!/bin/sh\" its first line")
+            }
+            Self::WrongMachine { file } => {
+                write!(f, "{file} is a program for another kind of machine; build the image for this platform")
+            }
+            Self::TooBig { bytes } => {
+                write!(f, "arguments and environment are {bytes} bytes, more than the kernel takes")
+            }
+            Self::Busy { file } => write!(f, "{file} is being written at this moment"),
+            Self::WorkingDirectory { path, reason } => write!(f, "cannot change to cwd = \"{path}\": {reason}"),
+            Self::UnknownUser { name, passwd: true } => {
+                write!(f, "no user \"{name}\" in /etc/passwd. A number needs no entry there: user = \"1000\"")
+            }
+            Self::UnknownUser { name, passwd: false } => {
+                write!(f, "no user \"{name}\": this image has no /etc/passwd. Use a number: user = \"1000\"")
+            }
+            Self::UnknownGroup { name, group: true } => {
+                write!(f, "no group \"{name}\" in /etc/group. A number needs no entry there: group = \"1000\"")
+            }
+            Self::UnknownGroup { name, group: false } => {
+                write!(f, "no group \"{name}\": this image has no /etc/group. Use a number: group = \"1000\"")
+            }
+            Self::CannotSwitchUser { user, uid, own_uid, reason } => write!(
+                f,
+                "cannot become user \"{user}\" ({uid}): {reason}. It needs root with CAP_SETUID and CAP_SETGID, and the container runs as uid {own_uid}. Remove user, or run the container as {uid}"
+            ),
+            Self::EnvFile { variable, path, reason } => write!(f, "cannot read {path} for {variable}: {reason}"),
+            Self::NoProcess { reason } => write!(f, "cannot make a process: {reason}"),
+            Self::Other { what, reason } => write!(f, "cannot {what}: {reason}"),
+        }
+    }
+}

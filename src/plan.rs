@@ -1,0 +1,178 @@
+//! What shall run, fully resolved: every default filled in, every name an index, every instance in start order.
+//! Later code asks no questions.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::event::{InstanceId, Launch};
+use crate::units::Signal;
+
+/// The whole plan.
+#[derive(Debug)]
+pub struct Plan {
+    /// What the signals that PID 1 gets mean.
+    pub mode: Mode,
+    /// All instances, every one after those it depends on.
+    pub instances: Vec<Instance>,
+    /// The deadline of the whole stop; `None`: no limit.
+    pub shutdown_timeout: Option<Duration>,
+    /// `[signals]`: where a signal goes instead of to every service.
+    pub routes: BTreeMap<Signal, Vec<InstanceId>>,
+}
+
+/// What the signals that PID 1 gets mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Several services: TERM, INT, QUIT and RTMIN+3 end the container, the others are passed on.
+    Services,
+    /// The init of one command: all signals are passed on, and nothing is said unless something fails.
+    Command {
+        /// Signals go to the command's process group.
+        group: bool,
+    },
+}
+
+/// One instance of a service.
+#[derive(Debug)]
+pub struct Instance {
+    /// What it is called: `api.2`, or `db` where the service has only one.
+    pub name: Rc<str>,
+    /// The service's name.
+    pub service: Rc<str>,
+    /// The number of the instance, from 1.
+    pub number: u32,
+    /// Whether it runs on or is done once.
+    pub kind: Kind,
+    /// Whether it is started with the container.
+    pub autostart: bool,
+    /// How it is started.
+    pub launch: Rc<Launch>,
+    /// What it waits for.
+    pub depends_on: Vec<Dependency>,
+    /// When it is started again.
+    pub restart: Restart,
+    /// What its end for good means for the container.
+    pub on_failure: OnFailure,
+    /// What its success means for the container.
+    pub on_success: OnSuccess,
+    /// How it is stopped.
+    pub stop: Stop,
+    /// `signals`: what a forwarded signal becomes; `None` drops it.
+    pub signals: BTreeMap<Signal, Option<Signal>>,
+}
+
+/// Whether a service runs on or is done once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Runs on.
+    Daemon,
+    /// Done when it exits 0.
+    Oneshot,
+}
+
+/// One thing an instance waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dependency {
+    /// On whom.
+    pub on: InstanceId,
+    /// In what state.
+    pub condition: Condition,
+}
+
+/// The state a dependency must have reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Its program runs.
+    Started,
+    /// It can do its work. Without a readiness test that is: its program runs.
+    Ready,
+    /// It has ended with success.
+    Completed,
+}
+
+/// When an instance is started again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Restart {
+    /// After which ends.
+    pub when: RestartWhen,
+    /// Exit codes that count as done.
+    pub stop_exit_codes: Vec<u8>,
+    /// Automatic restarts in a row; `None`: unlimited.
+    pub max_restarts: Option<u32>,
+    /// A run this long starts the count anew.
+    pub min_uptime: Duration,
+    /// Counts the restarts inside this sliding window instead.
+    pub window: Option<Duration>,
+    /// The wait before the first restart of a row.
+    pub delay: Duration,
+    /// The factor from one wait to the next.
+    pub backoff: f64,
+    /// The longest wait.
+    pub delay_max: Duration,
+}
+
+/// After which ends an instance is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartWhen {
+    /// After every end.
+    Always,
+    /// After every end but success.
+    OnFailure,
+    /// Never.
+    Never,
+}
+
+/// What the failure for good of an instance means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The container ends with its code.
+    Exit,
+    /// It stays failed; the others run on.
+    Ignore,
+}
+
+/// What the success of an instance means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnSuccess {
+    /// Nothing; the others run on.
+    Ignore,
+    /// The container ends with its code.
+    Exit,
+}
+
+/// How an instance is stopped.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    /// The polite request.
+    pub signal: Signal,
+    /// How long it may take from the request to SIGKILL; `None`: as long as it takes.
+    pub kill_timeout: Option<Duration>,
+    /// Who gets the signals.
+    pub mode: KillMode,
+    /// Run instead of sending the signal, which follows only if this fails.
+    pub command: Option<Rc<Launch>>,
+}
+
+/// Who gets the signals of a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KillMode {
+    /// The stop signal to the leader; SIGTERM, then SIGKILL, to what it leaves behind.
+    Mixed,
+    /// The stop signal to the whole group; the rest as with `Mixed`.
+    Group,
+    /// The leader alone; what it leaves behind is nobody's business until the container ends.
+    Process,
+}
+
+impl Plan {
+    /// The instance with this id.
+    pub fn instance(&self, id: InstanceId) -> Option<&Instance> {
+        self.instances.get(id.0 as usize)
+    }
+
+    /// The ids of all instances, in start order.
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = InstanceId> + use<> {
+        (0..u32::try_from(self.instances.len()).unwrap_or(u32::MAX)).map(InstanceId)
+    }
+}

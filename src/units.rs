@@ -1,0 +1,263 @@
+//! Durations, sizes and signals: how they are written, read and shown. Pure; every parser is total and bounded.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The longest duration a configuration may ask for: ten years, far from every overflow.
+pub const MAX_DURATION: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// A signal number in 1..=64 (signal(7)). Real-time signals have names too: `SIGRTMIN` is 34 as glibc and systemd count,
+/// whatever the C library this program is built with keeps for itself (musl starts at 35).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Signal(u8);
+
+const RTMIN: u8 = 34;
+const RTMAX: u8 = 64;
+
+const NAMES: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
+    "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
+    "WINCH", "IO", "PWR", "SYS",
+];
+
+impl Signal {
+    /// Hang-up of the terminal; daemons re-read their configuration on it.
+    pub const HUP: Self = Self(1);
+    /// Ctrl-C.
+    pub const INT: Self = Self(2);
+    /// Ctrl-\.
+    pub const QUIT: Self = Self(3);
+    /// Abort.
+    pub const ABRT: Self = Self(6);
+    /// Ends a process that cannot refuse.
+    pub const KILL: Self = Self(9);
+    /// User-defined 1.
+    pub const USR1: Self = Self(10);
+    /// Invalid memory reference.
+    pub const SEGV: Self = Self(11);
+    /// User-defined 2.
+    pub const USR2: Self = Self(12);
+    /// Write to a pipe without readers.
+    pub const PIPE: Self = Self(13);
+    /// The polite request to end.
+    pub const TERM: Self = Self(15);
+    /// A child changed its state.
+    pub const CHLD: Self = Self(17);
+    /// Continue after a stop.
+    pub const CONT: Self = Self(18);
+    /// Stops a process that cannot refuse.
+    pub const STOP: Self = Self(19);
+    /// Ctrl-Z.
+    pub const TSTP: Self = Self(20);
+    /// Terminal input for a background process.
+    pub const TTIN: Self = Self(21);
+    /// Terminal output of a background process.
+    pub const TTOU: Self = Self(22);
+    /// The terminal's size changed.
+    pub const WINCH: Self = Self(28);
+    /// `SIGRTMIN+3`: what podman and systemd images use for an ordered stop.
+    pub const RTMIN_3: Self = Self(RTMIN + 3);
+
+    /// The signal with this number, if there is one (1..=64).
+    pub fn new(number: i32) -> Option<Self> {
+        u8::try_from(number).ok().filter(|n| (1..=RTMAX).contains(n)).map(Self)
+    }
+
+    /// The number the kernel knows it by.
+    pub fn number(self) -> i32 {
+        i32::from(self.0)
+    }
+
+    /// All signals there are, 1 to 64.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (1..=RTMAX).map(Self)
+    }
+
+    /// Reads `SIGTERM`, `TERM`, `term`, `15`, `RTMIN+3` or `SIGRTMAX-1`.
+    ///
+    /// # Errors
+    /// A sentence that says what was expected, with the nearest name if there is one.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let unknown = || format!("\"{text}\" is not a signal; write a name such as SIGTERM or a number from 1 to 64");
+        if let Ok(number) = text.parse::<i32>() {
+            return Self::new(number).ok_or_else(unknown);
+        }
+        let upper = text.to_ascii_uppercase();
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        if let Some(at) = NAMES.iter().position(|known| *known == name) {
+            return u8::try_from(at + 1).map(Self).map_err(|_| unknown());
+        }
+        let real_time = |base: u8, offset: &str, sign: i32| {
+            let offset = if offset.is_empty() { Some(0) } else { offset.get(1..)?.parse::<i32>().ok() }?;
+            let number = i32::from(base) + sign * offset;
+            Self::new(number).filter(|signal| signal.0 >= RTMIN)
+        };
+        let found = match name {
+            "IOT" => Some(Self::ABRT),
+            "CLD" => Some(Self::CHLD),
+            "POLL" => Some(Self(29)),
+            _ => match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+                (Some(rest), _) if rest.is_empty() || rest.starts_with('+') => real_time(RTMIN, rest, 1),
+                (_, Some(rest)) if rest.is_empty() || rest.starts_with('-') => real_time(RTMAX, rest, -1),
+                _ => None,
+            },
+        };
+        found.ok_or_else(unknown)
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match NAMES.get(usize::from(self.0) - 1) {
+            Some(name) => write!(f, "SIG{name}"),
+            None if self.0 == RTMIN => f.write_str("SIGRTMIN"),
+            None if self.0 > RTMIN => write!(f, "SIGRTMIN+{}", self.0 - RTMIN),
+            None => write!(f, "signal {}", self.0), // 32 and 33, which C libraries use for their threads
+        }
+    }
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Reads `250ms`, `10s`, `5m`, `1h`, `1.5s`, `2m30s`, or a bare number of seconds.
+///
+/// # Errors
+/// A sentence that says what was expected; negative, empty or more than [`MAX_DURATION`] are errors too.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("\"{text}\" is not a duration; write for example \"250ms\", \"10s\", \"5m\" or \"1h\"");
+    let too_long = || format!("\"{text}\" is longer than ten years");
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    let mut total = 0.0_f64;
+    let mut previous_unit = f64::INFINITY;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (number, tail) = rest.split_at(digits);
+        let number: f64 = number.parse().map_err(|_| wrong())?;
+        let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(letters);
+        let unit = match unit {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            "d" => 86_400.0,
+            "" if previous_unit.is_infinite() && tail.is_empty() => 1.0,
+            _ => return Err(wrong()),
+        };
+        if unit >= previous_unit {
+            return Err(wrong());
+        }
+        previous_unit = unit;
+        total += number * unit;
+        rest = tail;
+    }
+    seconds(total).ok_or_else(too_long)
+}
+
+/// A duration of that many seconds, to the microsecond; `None` where it is negative, not a number or over [`MAX_DURATION`].
+pub fn seconds(value: f64) -> Option<Duration> {
+    let duration = Duration::try_from_secs_f64(value).ok()?;
+    (duration <= MAX_DURATION).then(|| Duration::from_micros((value * 1e6).round() as u64))
+}
+
+/// A duration as people say it: `0.3 s`, `4 s`, `12 s`, `2 m 14 s`, `3 h 5 m`; tenths below ten seconds.
+pub fn show_duration(duration: Duration) -> String {
+    let tenths = (duration.as_millis() + 50) / 100;
+    let whole = (duration.as_millis() + 500) / 1000;
+    match whole {
+        _ if tenths < 100 && tenths % 10 != 0 => format!("{}.{} s", tenths / 10, tenths % 10),
+        _ if tenths < 100 && tenths == 0 => "0.0 s".to_owned(),
+        0..=119 => format!("{whole} s"),
+        120..=7199 if whole % 60 == 0 => format!("{} m", whole / 60),
+        120..=7199 => format!("{} m {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} m", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// Reads a size in bytes: `300M`, `1.5G`, `64KiB`, `512`. Units are binary, as with Docker and PM2.
+///
+/// # Errors
+/// A sentence that says what was expected.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("\"{text}\" is not a size; write for example \"64K\", \"300M\" or \"1.5G\"");
+    let text_trimmed = text.trim();
+    let digits = text_trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text_trimmed.len());
+    let (number, unit) = text_trimmed.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let unit = unit.trim().to_ascii_lowercase();
+    let shift = match unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit) {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        _ => return Err(wrong()),
+    };
+    let bytes = number * (1_u64 << shift) as f64;
+    if bytes < 9e18 { Ok(bytes.round() as u64) } else { Err(format!("\"{text}\" is too large")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_read_by_every_name_people_use() {
+        for (text, number) in [
+            ("SIGTERM", 15), ("TERM", 15), ("term", 15), ("15", 15), ("SIGRTMIN+3", 37), ("RTMIN", 34), ("RTMAX", 64),
+            ("SIGRTMAX-1", 63), ("IOT", 6), ("SIGCLD", 17), ("64", 64), ("SIGIO", 29), ("POLL", 29), ("PWR", 30),
+        ] {
+            assert_eq!(Signal::parse(text).map(Signal::number), Ok(number), "{text}");
+        }
+        for text in ["", "SIG", "0", "65", "-1", "SIGFOO", "RTMIN+31", "RTMAX-31", "RTMIN+", "RTMIN3", "15x", "RTMIN+-2"] {
+            assert!(Signal::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_signal_is_read_back_from_its_name() {
+        for signal in Signal::all().filter(|s| !matches!(s.number(), 32 | 33)) {
+            assert_eq!(Signal::parse(&signal.to_string()), Ok(signal));
+        }
+    }
+
+    #[test]
+    fn durations_are_read() {
+        for (text, millis) in [
+            ("250ms", 250), ("10s", 10_000), ("5m", 300_000), ("1h", 3_600_000), ("3", 3_000), ("1.5s", 1_500),
+            ("2m30s", 150_000), ("0", 0), ("0.1", 100), ("1d", 86_400_000),
+        ] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "s", "-1s", "1x", "1s2m", "5 5", "1e9", "999999999999h", ".", "1.2.3", "nan", "inf", "3 3s"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_shown_as_people_say_them() {
+        for (millis, shown) in [
+            (0, "0.0 s"), (31, "0.0 s"), (310, "0.3 s"), (1_000, "1 s"), (9_940, "9.9 s"), (9_960, "10 s"),
+            (59_600, "60 s"), (134_000, "2 m 14 s"), (7_200_000, "2 h 0 m"),
+        ] {
+            assert_eq!(show_duration(Duration::from_millis(millis)), shown);
+        }
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        for (text, bytes) in [("300M", 314_572_800), ("64KiB", 65_536), ("1.5g", 1_610_612_736), ("512", 512), ("1 kb", 1024)] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "M", "-1G", "1e30", "80%", "99999999999T"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+}
