@@ -6,6 +6,7 @@
 pub mod units;
 pub mod notice;
 pub mod event;
+pub mod hints;
 // Text: what the user wrote.
 pub mod config;
 // Plan: what it means.
