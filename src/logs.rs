@@ -181,8 +181,8 @@ mod tests {
                 assert!(logs.partial.get(&(A, Sink::Stdout)).map_or(0, Vec::len) < LINE_MAX + 4000);
             }
             out.append(&mut logs.end("a", format, A, Sink::Stdout));
-            assert_eq!(out.iter().filter(|b| **b == b'x').count(), 400_000);
-            let newlines = out.iter().filter(|b| **b == b'\n').count();
+            assert_eq!(memchr_iter(b'x', &out).count(), 400_000);
+            let newlines = memchr_iter(b'\n', &out).count();
             assert_eq!(newlines, if format == Output::Raw { 1 } else { 6 });
         }
     }

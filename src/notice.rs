@@ -228,7 +228,6 @@ impl Notice {
 }
 
 impl Display for Notice {
-    #[expect(clippy::too_many_lines, reason = "one table of sentences reads better than twenty functions")]
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotPid1 => f.write_str("not PID 1 (docker --init, init: true, or a shared PID namespace): fine, orphans are adopted as a subreaper"),
@@ -415,7 +414,6 @@ fn it(found: &[Process]) -> &'static str {
 }
 
 impl Display for StartError {
-    #[expect(clippy::too_many_lines, reason = "one table of sentences")]
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound { program, path: None, .. } => write!(f, "\"{program}\" does not exist"),

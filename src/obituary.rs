@@ -295,7 +295,7 @@ mod tests {
         let mut worker = instance(&"n".repeat(64));
         std::rc::Rc::get_mut(&mut worker.launch).unwrap().shown = "ä".repeat(5_000);
         let exits: Vec<Ended> =
-            (0..12).map(|n| ended(n * 1_000, Cause::Exit(ExitStatus::Code(n as u8)))).collect();
+            (0..12_u8).map(|n| ended(u64::from(n) * 1_000, Cause::Exit(ExitStatus::Code(n)))).collect();
         let text = text(&Obituary {
             instance: &worker,
             exits: exits.iter().collect(),

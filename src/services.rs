@@ -277,7 +277,8 @@ impl Service {
                 self.judge(context, Ended { at: context.now, cause: Cause::Start(error), uptime }, out);
             }
             (Role::Main, State::Starting(live) | State::Stopping { live, .. }) => live.error = Some(error),
-            (Role::StopCommand, State::Stopping { .. }) => {
+            (Role::StopCommand, State::Stopping { stop, .. }) => {
+                stop.command = None; // told now; its exit, which follows, says nothing more
                 self.stop_command_failed(context, Cause::Start(error), out);
             }
             (Role::Main | Role::StopCommand, _) => {}
@@ -369,8 +370,7 @@ impl Service {
     fn stop_command_exited(&mut self, context: Context, status: ExitStatus, out: &mut Vec<Action>) {
         match &mut self.state {
             State::Stopping { stop, .. } => {
-                stop.command = None;
-                if !status.success() {
+                if stop.command.take().is_some() && !status.success() {
                     self.stop_command_failed(context, Cause::Exit(status), out);
                 }
             }
