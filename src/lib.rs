@@ -12,3 +12,5 @@ pub mod config;
 pub mod plan;
 // Seam: what the core sees of the world.
 pub mod kernel;
+// World: the seam on Linux.
+pub mod sys;
