@@ -24,3 +24,5 @@ pub mod supervisor;
 // Seam: what the core sees of the world, and the loop between the two.
 pub mod kernel;
 pub mod runtime;
+// World: the seam on Linux.
+pub mod sys;
