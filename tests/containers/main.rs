@@ -180,6 +180,47 @@ fn time_in_which_the_container_was_paused_is_nobodys_fault() {
     assert_eq!((end.code, lines(&end.stdout, "slow", "drained")), (0, 1), "{end:#?}");
 }
 
+#[test]
+fn a_repeated_sigterm_does_not_cut_the_grace_period_short() {
+    let Some(docker) = docker() else { return };
+    let plan = "[services.slow]\ncommand = \"/witness wait after 1500ms say drained\"\n";
+    let container = docker.start(&["--volume", &config(plan)], "scratch", &[]);
+    container.wait_for("waiting");
+    container.signal("TERM");
+    container.wait_for("got SIGTERM");
+    container.signal("TERM");
+    container.signal("TERM");
+    let end = container.finish();
+    assert_eq!((end.code, lines(&end.stdout, "slow", "drained")), (0, 1), "{end:#?}");
+}
+
+#[test]
+fn a_second_sigint_kills_at_once() {
+    let Some(docker) = docker() else { return };
+    let plan = "[services.deaf]\ncommand = \"/witness ignore TERM say ready after 3600s\"\n";
+    let container = docker.start(&["--volume", &config(plan)], "scratch", &[]);
+    container.wait_for("ready");
+    let start = Instant::now();
+    container.signal("INT");
+    container.wait_for("stopping (SIGINT)");
+    container.signal("INT");
+    let end = container.finish();
+    assert_eq!(end.code, 137, "{end:#?}");
+    assert!(start.elapsed() < PROMPT, "{:?}: {end:#?}", start.elapsed());
+}
+
+#[test]
+fn a_service_that_was_stopped_with_sigstop_is_woken_to_end() {
+    let Some(docker) = docker() else { return };
+    let plan = "[services.frozen]\ncommand = \"/witness say freezing die STOP\"\n";
+    let container = docker.start(&["--volume", &config(plan)], "scratch", &[]);
+    container.wait_for("freezing");
+    let took = container.stop();
+    let end = container.finish();
+    assert_eq!(end.code, 0, "{end:#?}");
+    assert!(took < PROMPT, "{took:?}: {end:#?}");
+}
+
 // ---- signals ----
 
 #[test]
@@ -287,15 +328,20 @@ fn a_main_command_beside_the_services_ends_the_container_with_its_code() {
 fn it_runs_in_every_kind_of_locked_down_container() {
     let Some(docker) = docker() else { return };
     let mount = config(ONE);
-    let kinds: [&[&str]; 6] = [
+    let seccomp = [seccomp(1), seccomp(38)];
+    let kinds: [&[&str]; 10] = [
         &["--init"],
         &["--read-only"],
         &["--user", "12345"],
         &["--cap-drop", "ALL"],
         &["--security-opt", "no-new-privileges"],
         &["--network", "none", "--ipc", "none", "--memory", "64m"],
+        &["--ulimit", "nofile=20"],
+        &["--ulimit", "nofile=1048576"],
+        &["--security-opt", &seccomp[0]],
+        &["--security-opt", &seccomp[1]],
     ];
-    let all = kinds.concat();
+    let all = kinds[..7].concat();
     for kind in kinds.into_iter().chain([all.as_slice()]) {
         let container = docker.start(&[&["--volume", mount.as_str()], kind].concat(), "scratch", &[]);
         container.wait_for("waiting");
@@ -419,7 +465,8 @@ fn orphans_leave_no_zombie() {
         let container = docker.start(&[kind, "--volume", &config(ONE)], "scratch", &[]);
         container.wait_for("waiting");
         // Within the service's container, from a process that comes from outside.
-        let storm = container.exec(&["/witness", "orphans", "3000", "orphans", "3000", "no-zombies", "30s"]);
+        let storm =
+            container.exec(&["/witness", "orphans", "10000", "orphans", "10000", "no-zombies", "30s"]);
         assert_eq!(storm.code, 0, "{storm:#?}");
         container.stop();
         let end = container.finish();
@@ -471,6 +518,25 @@ fn processes_of_docker_exec_do_not_hold_up_the_stop() {
     let end = container.finish();
     assert_eq!(end.code, 0, "{end:#?}");
     assert!(took < PROMPT, "{took:?} {end:#?}");
+}
+
+#[test]
+fn in_a_shared_pid_namespace_only_its_own_processes_are_signalled() {
+    let Some(docker) = docker() else { return };
+    let first = docker.start(&["--entrypoint", "/witness"], "scratch", &["wait"]);
+    first.wait_for("waiting");
+    let namespace = format!("container:{}", first.inspect("{{.Name}}").trim_start_matches('/'));
+    let plan = "[services.leaky]\ncommand = \"/witness helper 3600s wait\"\n";
+    let options = ["--pid", &namespace, "--volume", &config(plan)];
+    let second = docker.start(&options, "scratch", &[]);
+    second.wait_for("waiting");
+    second.stop();
+    let end = second.finish();
+    assert_eq!(end.code, 0, "{end:#?}");
+    let seen = first.exec(&["/witness", "ps"]).stdout;
+    assert_eq!(seen.lines().count(), 2, "the first container's process and the one that looks:\n{seen}");
+    first.signal("USR1");
+    assert_eq!(first.wait_for("got SIGUSR1"), ["waiting", "got SIGUSR1"]);
 }
 
 // ---- compose ----
@@ -526,6 +592,30 @@ impl Drop for Compose {
     fn drop(&mut self) {
         self.call(&["down", "--volumes"]);
     }
+}
+
+/// A `--security-opt` under which newer system calls fail with this number, as on old kernels (ENOSYS) and under strict
+/// profiles (EPERM).
+fn seccomp(errno: u8) -> String {
+    let names = [
+        "clone3",
+        "close_range",
+        "epoll_pwait2",
+        "faccessat2",
+        "memfd_create",
+        "openat2",
+        "pidfd_getfd",
+        "pidfd_open",
+        "pidfd_send_signal",
+        "process_madvise",
+        "signalfd",
+        "signalfd4",
+    ];
+    let profile = format!(
+        r#"{{ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+            {{ "names": {names:?}, "action": "SCMP_ACT_ERRNO", "errnoRet": {errno} }} ] }}"#
+    );
+    format!("seccomp={}", file(&profile).display())
 }
 
 // ---- reading the output ----
