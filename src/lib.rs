@@ -6,9 +6,20 @@
 pub mod units;
 pub mod notice;
 pub mod event;
+pub mod hints;
 // Text: what the user wrote.
 pub mod config;
 // Plan: what it means.
 pub mod plan;
-// Seam: what the core sees of the world.
+// Machines: one concern each; siblings do not know each other.
+pub mod services;
+pub mod reaper;
+pub mod signals;
+pub mod shutdown;
+pub mod logs;
+pub mod obituary;
+// Core: the machines together.
+pub mod supervisor;
+// Seam: what the core sees of the world, and the loop between the two.
 pub mod kernel;
+pub mod runtime;

@@ -1,0 +1,179 @@
+//! What experience says about well-known servers, by the name of their program: how they stay in the foreground, and which
+//! signal stops them well. Pure tables. `check` reads them before a start; the core reads them to explain what went wrong.
+
+/// How this program is kept in the foreground, as a sentence without a full stop; `None` for programs not known to leave it.
+/// Only the last part of a path counts: `/usr/sbin/nginx` is `nginx`.
+pub fn foreground(program: &str) -> Option<&'static str> {
+    Some(match known(program)? {
+        Known::Nginx => "Run it in the foreground: nginx -g \"daemon off;\"",
+        Known::PhpFpm => "Run it in the foreground: php-fpm -F",
+        Known::Apache => "Run it in the foreground: httpd -DFOREGROUND, or apache2ctl -DFOREGROUND on Debian",
+        Known::Redis => "Run it in the foreground: redis-server --daemonize no",
+        Known::Postgres => "Run it in the foreground: postgres -D DIRECTORY, without pg_ctl",
+        Known::Mysql => "Run it in the foreground: mysqld without --daemonize, and not through mysqld_safe",
+        Known::Mongo => "Run it in the foreground: mongod without --fork",
+        Known::Sshd => "Run it in the foreground: /usr/sbin/sshd -D -e",
+        Known::Cron => "Run it in the foreground: cron -f (crond -f, with cronie crond -n)",
+        Known::Rsyslog => "Run it in the foreground: rsyslogd -n",
+        Known::SyslogNg => "Run it in the foreground: syslog-ng -F",
+        Known::Haproxy => "Run it in the foreground: haproxy -W -db",
+        Known::Memcached => "Run it in the foreground: memcached without -d",
+        Known::Dnsmasq => "Run it in the foreground: dnsmasq -k",
+        Known::Named => "Run it in the foreground: named -f",
+        Known::Squid => "Run it in the foreground: squid -N",
+        Known::Stunnel => "Run it in the foreground: foreground = yes in its configuration",
+        Known::Vsftpd => "Run it in the foreground: background=NO in vsftpd.conf",
+        Known::Proftpd => "Run it in the foreground: proftpd --nodaemon",
+        Known::Postfix => "Run it in the foreground: postfix start-fg",
+        Known::Exim => "Run it in the foreground: exim -bdf",
+        Known::Dovecot => "Run it in the foreground: dovecot -F",
+        Known::Supervisord => "Run it in the foreground: supervisord -n",
+        Known::Pm2 => "Run it in the foreground: pm2-runtime, or the program itself",
+        Known::Varnish => "Run it in the foreground: varnishd -F",
+        Known::Celery => "Run it in the foreground: celery worker, without multi and --detach",
+        Known::ServiceManager => {
+            "It asks a service manager that is not there; give the command of the server itself, kept in the foreground"
+        }
+    })
+}
+
+/// Which stop signal serves this program better than SIGTERM and why, as a sentence without a full stop; `None` where SIGTERM
+/// is right or the program is unknown.
+pub fn stop_signal(program: &str) -> Option<&'static str> {
+    better_signal(program).map(|(_, why)| why)
+}
+
+/// The name of the signal of [`stop_signal`] with its sentence.
+pub fn better_signal(program: &str) -> Option<(&'static str, &'static str)> {
+    match known(program)? {
+        Known::Nginx => Some((
+            "SIGQUIT",
+            "On SIGTERM nginx drops the requests it is answering; stop_signal = \"SIGQUIT\" lets it finish them",
+        )),
+        Known::PhpFpm => Some((
+            "SIGQUIT",
+            "On SIGTERM php-fpm drops the requests it is answering; stop_signal = \"SIGQUIT\" lets it finish them",
+        )),
+        Known::Apache => Some((
+            "SIGWINCH",
+            "On SIGTERM httpd drops the requests it is answering; stop_signal = \"SIGWINCH\" lets it finish them",
+        )),
+        Known::Postgres => Some((
+            "SIGINT",
+            "On SIGTERM postgres waits until its clients have gone; stop_signal = \"SIGINT\" does not",
+        )),
+        _ => None,
+    }
+}
+
+/// The last part of a path.
+pub fn base_name(program: &str) -> &str {
+    program.rsplit('/').next().unwrap_or(program)
+}
+
+/// The programs that are known here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Nginx,
+    PhpFpm,
+    Apache,
+    Redis,
+    Postgres,
+    Mysql,
+    Mongo,
+    Sshd,
+    Cron,
+    Rsyslog,
+    SyslogNg,
+    Haproxy,
+    Memcached,
+    Dnsmasq,
+    Named,
+    Squid,
+    Stunnel,
+    Vsftpd,
+    Proftpd,
+    Postfix,
+    Exim,
+    Dovecot,
+    Supervisord,
+    Pm2,
+    Varnish,
+    Celery,
+    ServiceManager,
+}
+
+fn known(program: &str) -> Option<Known> {
+    let name = base_name(program);
+    Some(match name {
+        "nginx" | "openresty" => Known::Nginx,
+        "httpd" | "apache2" | "apachectl" | "apache2ctl" => Known::Apache,
+        "redis-server" | "redis-sentinel" | "valkey-server" => Known::Redis,
+        "postgres" | "postmaster" | "pg_ctl" | "pg_ctlcluster" => Known::Postgres,
+        "mysqld" | "mysqld_safe" | "mariadbd" | "mariadbd-safe" => Known::Mysql,
+        "mongod" => Known::Mongo,
+        "sshd" => Known::Sshd,
+        "cron" | "crond" => Known::Cron,
+        "rsyslogd" => Known::Rsyslog,
+        "syslog-ng" => Known::SyslogNg,
+        "haproxy" => Known::Haproxy,
+        "memcached" => Known::Memcached,
+        "dnsmasq" => Known::Dnsmasq,
+        "named" => Known::Named,
+        "squid" => Known::Squid,
+        "stunnel" | "stunnel4" => Known::Stunnel,
+        "vsftpd" => Known::Vsftpd,
+        "proftpd" => Known::Proftpd,
+        "postfix" => Known::Postfix,
+        "exim" | "exim4" => Known::Exim,
+        "dovecot" => Known::Dovecot,
+        "supervisord" => Known::Supervisord,
+        "pm2" => Known::Pm2,
+        "varnishd" => Known::Varnish,
+        "celery" => Known::Celery,
+        "systemctl" | "service" | "rc-service" | "initctl" => Known::ServiceManager,
+        // Distributions add a version: php-fpm8.2, php-fpm82, php8.2-fpm.
+        _ if name.starts_with("php") && name.contains("fpm") => Known::PhpFpm,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_known_by_their_base_name() {
+        for (program, part) in [
+            ("nginx", "daemon off;"),
+            ("/usr/sbin/nginx", "daemon off;"),
+            ("php-fpm8.2", "php-fpm -F"),
+            ("/usr/sbin/php-fpm82", "php-fpm -F"),
+            ("apache2ctl", "-DFOREGROUND"),
+            ("pg_ctl", "without pg_ctl"),
+            ("systemctl", "service manager"),
+        ] {
+            assert!(foreground(program).is_some_and(|text| text.contains(part)), "{program}");
+        }
+        for program in ["", "/", "nginx/", "my-nginx", "php", "sleep"] {
+            assert_eq!(foreground(program), None, "{program}");
+        }
+    }
+
+    #[test]
+    fn better_stop_signals_are_named_in_their_sentence() {
+        for (program, signal) in [
+            ("nginx", "SIGQUIT"),
+            ("php-fpm", "SIGQUIT"),
+            ("httpd", "SIGWINCH"),
+            ("/usr/lib/postgresql/16/bin/postgres", "SIGINT"),
+        ] {
+            assert_eq!(better_signal(program).map(|found| found.0), Some(signal));
+            assert!(
+                stop_signal(program)
+                    .is_some_and(|text| text.contains(&format!("stop_signal = \"{signal}\"")))
+            );
+        }
+        assert_eq!(stop_signal("redis-server"), None);
+    }
+}
