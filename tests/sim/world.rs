@@ -2,6 +2,7 @@
 //! `Kernel` to the core, keeps the truth for the judge, and itself holds the core to the contract of the seam.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ const WAITS_MAX: u64 = 60_000;
 /// Stops the simulation: an invariant does not hold. Caught by the runner, which knows the seed.
 pub struct Violation(pub String);
 
+/// Ends the simulation with a sentence that says what does not hold.
 #[macro_export]
 macro_rules! violation {
     ($($text:tt)*) => { std::panic::panic_any($crate::world::Violation(format!($($text)*))) };
@@ -147,6 +149,8 @@ pub struct World {
     waits: u64,
     asked_to_end: u32,
     pub last_stray_sweep: Option<Time>,
+    /// What was ordered and when, in one number.
+    pub orders: u64,
     pub exited: Option<ExitCode>,
     pub counts: Counts,
     pub trace: Option<Vec<String>>,
@@ -176,6 +180,7 @@ impl World {
             waits: 0,
             asked_to_end: 0,
             last_stray_sweep: None,
+            orders: 0,
             exited: None,
             counts: Counts::new(),
             trace: None,
@@ -901,6 +906,10 @@ impl Kernel for World {
         };
         self.delayed += cost;
         self.pass(self.now + cost);
+        let order = std::mem::discriminant(&action);
+        let mut hasher = std::hash::DefaultHasher::new();
+        (self.orders, self.now, order).hash(&mut hasher);
+        self.orders = hasher.finish();
         match action {
             Action::Spawn { child, launch, extra_env: _ } => self.spawn(child, &launch, events),
             Action::Signal { pid, signal } => {
