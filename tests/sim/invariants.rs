@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tinysup::event::{Action, Child, Event, ExitCode, InstanceId, Pid, Role, Time};
-use tinysup::notice::{Cause, Next, Notice, StopReason};
+use tinysup::notice::{Cause, KillReason, Next, Notice, StopReason};
 use tinysup::plan::{Condition, Instance, KillMode, Mode, OnFailure, OnSuccess, Plan};
 use tinysup::units::Signal;
 
@@ -20,6 +20,10 @@ const STOP_SLACK: Duration = Duration::from_millis(1200);
 const STRAY_GRACE: Duration = Duration::from_secs(1);
 /// SIGKILL has not worked after this long.
 const UNKILLABLE_AFTER: Duration = Duration::from_secs(5);
+/// How often remains that nobody reports are looked at, and processes of no service; with room for a few actions.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1050);
+const STRAY_LOOK: Duration = Duration::from_millis(60);
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
 /// Ticks in a row that may leave a deadline in the past.
 const SPINS_MAX: u32 = 2;
 
@@ -45,6 +49,8 @@ struct Life {
     failed: bool,
     cannot_start: bool,
     asked: Option<Time>,
+    /// Whether the stop signal was sent.
+    signalled: bool,
     /// The first SIGKILL to the present run.
     killed: Option<Time>,
     /// Processes that the core said it cannot end.
@@ -70,6 +76,8 @@ struct Stop {
     since: Time,
     delayed: Duration,
     strays_since: Option<Time>,
+    /// When it was last told who is still there.
+    told: Time,
 }
 
 #[derive(Default)]
@@ -81,7 +89,10 @@ struct Step {
     /// Signals sent in this step, in order: the receiver, whether to its group, the signal.
     sent: Vec<(Pid, bool, Signal)>,
     released: u32,
-    forwarded: Option<usize>,
+    swept: bool,
+    leftovers_killed: Option<InstanceId>,
+    /// The leader whose end this step was told.
+    leader: Option<InstanceId>,
 }
 
 pub struct Judge {
@@ -95,6 +106,7 @@ pub struct Judge {
     service_killed: bool,
     left: bool,
     stopped_told: bool,
+    code_told: Option<u8>,
     outputs: Outputs,
 }
 
@@ -112,6 +124,7 @@ impl Judge {
             service_killed: false,
             left: false,
             stopped_told: false,
+            code_told: None,
         }
     }
 
@@ -170,6 +183,7 @@ impl Judge {
                 self.step.exited = Some(*pid);
                 match world.leader(*pid).and_then(|proc| proc.owner) {
                     Some(Child { instance, role: Role::Main, .. }) => {
+                        self.step.leader = Some(instance);
                         let life = self.life(instance);
                         life.up = false;
                         life.ended = Some(now);
@@ -187,6 +201,9 @@ impl Judge {
     pub fn action(&mut self, world: &mut World, action: &Action) {
         if self.left {
             violation!("an action after the last: {action:?}");
+        }
+        if self.stopped_told && matches!(action, Action::Tell(_) | Action::Write { .. }) {
+            violation!("the last words are not the last: {action:?}");
         }
         match action {
             Action::Spawn { child, .. } => self.spawn(world, *child),
@@ -224,6 +241,11 @@ impl Judge {
         if child.role == Role::StopCommand {
             if self.stop.is_none() {
                 violation!("the stop_command of {name} runs although nothing stops");
+            }
+            // A deadline of zero is no hurry but the rule.
+            let late = self.limit().is_some_and(|limit| now >= limit) && self.plan.shutdown_timeout != Some(Duration::ZERO);
+            if late || self.interrupts >= 2 {
+                violation!("the stop_command of {name} runs although all is to be killed at once");
             }
             self.ask(world, id);
             return;
@@ -299,9 +321,15 @@ impl Judge {
         let (stop_signal, mode) = (stop.signal, stop.mode);
         match (child.role, signal) {
             (_, Signal::CONT) => {}
-            (Role::Main, Signal::KILL) if stop_signal != Signal::KILL => self.kill(world, child.instance),
+            (Role::Main, Signal::KILL) if stop_signal != Signal::KILL || self.life(child.instance).signalled => {
+                if group && mode == KillMode::Process {
+                    violation!("SIGKILL for the group of {pid:?}, although kill_mode = process");
+                }
+                self.kill(world, child.instance);
+            }
             (Role::Main, _) if signal == stop_signal => {
                 self.ask(world, child.instance);
+                self.life(child.instance).signalled = true;
                 if group != (mode == KillMode::Group) && signal != Signal::KILL {
                     violation!("the stop signal for {pid:?} goes to the wrong ones: kill_mode = {mode:?}");
                 }
@@ -404,6 +432,10 @@ impl Judge {
         if life.ended.is_none() || life.run != child.run {
             violation!("a sweep of {child:?}, whose leader has not ended");
         }
+        if self.plan_of(child.instance).stop.mode == KillMode::Process {
+            violation!("a sweep of {child:?}, although kill_mode = process");
+        }
+        self.step.swept = true;
         match signal {
             None | Some(Signal::TERM) => {}
             Some(Signal::KILL) => {
@@ -460,7 +492,35 @@ impl Judge {
     fn notice(&mut self, world: &mut World, notice: &Notice) {
         match notice {
             Notice::Ended { name, cause, uptime, next } => self.ended(world, name, cause, *uptime, next),
-            Notice::Stopping { reason, .. } => self.stopping(world, reason),
+            Notice::Stopping { reason, names } => {
+                self.check_names(names, "running");
+                self.stopping(world, reason);
+            }
+            Notice::StillStopping { names, remaining } => {
+                self.check_names(names, "still stopping");
+                let now = self.now();
+                if *remaining != self.limit().map(|limit| limit.since(now)) {
+                    violation!("{remaining:?} are said to remain");
+                }
+                if let Some(stop) = &mut self.stop {
+                    stop.told = now;
+                }
+            }
+            Notice::Killing { name, why, .. } => {
+                let id = self.by_name(name);
+                let timeout = self.plan_of(id).stop.kill_timeout;
+                let late = self.limit().is_some_and(|limit| self.now() >= limit);
+                let asked = self.lives[id.0 as usize].asked;
+                let own = asked.zip(timeout).is_some_and(|(asked, timeout)| self.now() >= asked + timeout);
+                let right = match why {
+                    KillReason::KillTimeout => own,
+                    KillReason::ShutdownTimeout => late,
+                    KillReason::Impatience => self.interrupts >= 2,
+                };
+                if !right {
+                    violation!("{name} is said to be killed for {why:?}: asked {asked:?}, limit {:?}", self.limit());
+                }
+            }
             Notice::DependencyFailed { name, on, completed } => {
                 let (id, on) = (self.by_name(name), self.by_name(on));
                 let on = &self.lives[on.0 as usize];
@@ -501,7 +561,6 @@ impl Judge {
                 }
             }
             Notice::Forwarded { receivers, .. } => {
-                self.step.forwarded = Some(*receivers);
                 if *receivers != self.step.sent.len() {
                     violation!("a signal is said to go to {receivers}, it went to {:?}", self.step.sent);
                 }
@@ -510,6 +569,13 @@ impl Judge {
                 }
             }
             Notice::Stopped { .. } | Notice::Obituary(_) => {
+                let failed = matches!(&self.stop, Some(Stop { reason: StopReason::Failed(_), .. }));
+                if failed != matches!(notice, Notice::Obituary(_)) {
+                    violation!("the wrong last words: {notice:?}");
+                }
+                if let Notice::Stopped { code, .. } = notice {
+                    self.code_told = Some(*code);
+                }
                 if self.stopped_told {
                     violation!("the end is told twice");
                 }
@@ -520,12 +586,12 @@ impl Judge {
                     violation!("an obituary of {} bytes", text.len());
                 }
             }
+            Notice::LeftoversKilled { name, .. } => {
+                self.step.leftovers_killed = Some(self.by_name(name));
+            }
             Notice::StopCommandFailed { .. } => world.count("stop_command that failed"),
             Notice::Leftovers { .. } => world.count("leftovers told"),
             Notice::NotPid1
-            | Notice::LeftoversKilled { .. }
-            | Notice::StillStopping { .. }
-            | Notice::Killing { .. }
             | Notice::Strays { .. }
             | Notice::SignalNotSupported(_) => {}
         }
@@ -584,6 +650,13 @@ impl Judge {
             Cause::Start(_) => world.count("failed start"),
             Cause::Exit(_) => world.count("run that ended"),
         }
+        if let Some((died, delayed)) = world.last_death.get(&Some(id)) {
+            let delayed = world.delayed - *delayed;
+            let done = ended.max(*died);
+            if !life.unkillable && now > done + LOOK_INTERVAL + delayed {
+                violation!("{name} was over at {done:?}, it is noticed at {now:?}");
+            }
+        }
         let life = self.life(id);
         life.told = life.run;
         life.cause = Some(cause.clone());
@@ -629,7 +702,15 @@ impl Judge {
             world.count("stop while leftovers are being stopped");
         }
         let since = self.now();
-        self.stop = Some(Stop { reason: reason.clone(), since, delayed: world.delayed, strays_since: None });
+        self.stop = Some(Stop { reason: reason.clone(), since, delayed: world.delayed, strays_since: None, told: since });
+    }
+
+    fn check_names(&self, names: &[Rc<str>], what: &str) {
+        let right: Vec<_> =
+            self.lives.iter().zip(&self.plan.instances).filter(|(l, _)| l.active()).map(|(_, i)| &i.name).collect();
+        if !names.iter().eq(right.iter().copied()) {
+            violation!("{names:?} are said to be {what}; it is {right:?}");
+        }
     }
 
     fn all_done(&self) -> bool {
@@ -646,6 +727,18 @@ impl Judge {
             && self.step.released != 1
         {
             violation!("{pid:?} ended and was released {} times", self.step.released);
+        }
+        if let Some(id) = self.step.leftovers_killed
+            && self.lives[id.0 as usize].killed.is_none()
+        {
+            violation!("leftovers of {} are said to be killed, but nobody was", self.plan_of(id).name);
+        }
+        if let Some(id) = self.step.leader
+            && !self.step.swept
+            && self.plan_of(id).stop.mode != KillMode::Process
+            && self.plan_of(id).launch.mark.is_some()
+        {
+            violation!("the leader of {} has ended and nobody looks for what it left", self.plan_of(id).name);
         }
         match self.step.signal {
             Some(signal) if self.ends_container(signal) && self.stop.is_none() => {
@@ -717,6 +810,11 @@ impl Judge {
                 violation!("{name} is done and the container does not stop");
             }
         }
+        let wanted = || self.lives.iter().zip(&self.plan.instances).filter(|(_, i)| i.autostart).map(|(life, _)| life);
+        let arrived = wanted().all(|life| life.up || life.completed) && wanted().any(|life| life.up);
+        if arrived && !self.all_up && !self.command_mode() {
+            violation!("all are up, and it is not told");
+        }
         if self.all_done() {
             violation!("nothing runs, nothing will, and the container does not stop");
         }
@@ -734,10 +832,17 @@ impl Judge {
         {
             violation!("the stop should have ended at {limit:?}, now it is {now:?}");
         }
-        if stop.strays_since.is_some() || world.last_stray_sweep.is_some() {
+        if world.last_stray_sweep.is_some() {
             return;
         }
         let ticked = self.step.tick;
+        if self.lives.iter().all(|life| !life.active()) {
+            violation!("all services are down, and nothing more is done");
+        }
+        let killing = self.in_a_hurry();
+        if ticked && now >= stop.told + TELL_INTERVAL && !killing {
+            violation!("since {:?} it was not told who is still alive", stop.told);
+        }
         for (id, instance) in self.plan.ids().zip(&self.plan.instances) {
             let life = &self.lives[id.0 as usize];
             let needed = self
@@ -745,22 +850,22 @@ impl Judge {
                 .ids()
                 .zip(&self.plan.instances)
                 .any(|(other, i)| i.depends_on.iter().any(|d| d.on == id) && self.lives[other.0 as usize].active());
-            if !life.active() || life.ended.is_some() {
+            if !life.active() || life.ended.is_some() && world.living_of(id).next().is_none() {
                 continue;
             }
-            if !needed && life.asked.is_none() {
+            if !needed && life.asked.is_none() && life.ended.is_none() {
                 violation!("{} could be asked to stop and is not", instance.name);
             }
-            let due = life.asked.zip(instance.stop.kill_timeout).map(|(asked, timeout)| asked + timeout);
+            if life.ended.is_some() && instance.stop.mode == KillMode::Process {
+                continue;
+            }
+            let due = life.asked.or(life.ended).zip(instance.stop.kill_timeout).map(|(asked, timeout)| asked + timeout);
             let due = match (due, self.limit()) {
                 (Some(due), Some(limit)) => Some(due.min(limit)),
                 (due, limit) => due.or(limit),
             };
             let due = if self.interrupts >= 2 { Some(Time::ZERO) } else { due };
             if ticked && due.is_some_and(|due| due <= now) && life.killed.is_none() {
-                if instance.stop.signal == Signal::KILL && life.asked.is_some() {
-                    continue;
-                }
                 violation!("{} should have got SIGKILL at {due:?}, now it is {now:?}", instance.name);
             }
         }
@@ -787,6 +892,15 @@ impl Judge {
                 violation!("it exits although #{} lives", left.serial);
             }
         }
+        let (last, delayed) = world.last_death.get(&None).copied().unwrap_or((stop.since, stop.delayed));
+        let (last, delayed) = if last > stop.since { (last, delayed) } else { (stop.since, stop.delayed) };
+        let hurry = self.in_a_hurry();
+        if world.weather.pid1 && !hurry && self.now() > last + STRAY_LOOK + (world.delayed - delayed) {
+            violation!("nothing happened since {last:?}, and it exits only now: {:?}", self.now());
+        }
+        if self.code_told.is_some_and(|told| told != code.0) || !(self.stopped_told || self.command_mode()) {
+            violation!("exit code {} was told as {:?}", code.0, self.code_told);
+        }
         let expected = self.code(stop);
         if expected != code.0 {
             violation!("exit code {} after {:?}; right is {expected}", code.0, stop.reason);
@@ -806,10 +920,7 @@ impl Judge {
         }
         match &stop.reason {
             StopReason::Signal(_) => {
-                let killed = |(life, instance): (&Life, &Instance)| {
-                    life.killed.is_some_and(|at| at >= stop.since) && instance.stop.signal != Signal::KILL
-                };
-                let leaders = self.lives.iter().zip(&self.plan.instances).any(killed);
+                let leaders = self.lives.iter().any(|life| life.killed.is_some_and(|at| at >= stop.since));
                 if leaders || self.service_killed { 137 } else { 0 }
             }
             StopReason::Failed(name) => failure(&self.lives[self.by_name(name).0 as usize]),

@@ -112,13 +112,14 @@ fn services(rng: &mut Rng) -> Plan {
         let mut ids = Vec::new();
         for number in 1..=copies {
             ids.push(InstanceId(u32::try_from(instances.len()).unwrap()));
+            let main = launch(rng, &service, number, Surroundings::Service);
             instances.push(Instance {
                 name: if copies == 1 { service.clone() } else { format!("{service}.{number}").into() },
                 service: service.clone(),
                 number,
                 kind,
                 autostart,
-                launch: launch(rng, &service, number, Surroundings::Service),
+                launch: main.clone(),
                 depends_on: depends_on
                     .iter()
                     .flat_map(|(on, condition)| groups[*on].iter().map(|on| Dependency { on: *on, condition: *condition }))
@@ -127,7 +128,8 @@ fn services(rng: &mut Rng) -> Plan {
                 on_failure,
                 on_success,
                 stop: Stop {
-                    command: stop_command.then(|| launch(rng, &service, number, Surroundings::Service)),
+                    // It writes where the service writes.
+                    command: stop_command.then(|| main.clone()),
                     ..stop.clone()
                 },
                 signals: signals.clone(),
