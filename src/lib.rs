@@ -8,6 +8,7 @@ pub mod notice;
 pub mod event;
 pub mod hints;
 // Text: what the user wrote.
+pub mod cli;
 pub mod config;
 // Plan: what it means.
 pub mod plan;
@@ -17,9 +18,11 @@ pub mod reaper;
 pub mod signals;
 pub mod shutdown;
 pub mod logs;
-pub mod obituary;
 // Core: the machines together.
+pub mod obituary;
 pub mod supervisor;
 // Seam: what the core sees of the world, and the loop between the two.
 pub mod kernel;
 pub mod runtime;
+// World: the seam on Linux.
+pub mod sys;

@@ -35,6 +35,8 @@ pub const HISTORY_MAX: usize = 12;
 const UNKILLABLE_AFTER: Duration = Duration::from_secs(5);
 /// How often remains are looked at again although nothing was heard of them.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How soon after one of several remains has ended they are looked at again; not at each, there may be thousands.
+const LOOK_SOON: Duration = Duration::from_millis(10);
 /// An exit with code 0 this soon, with processes left behind, means that the service put itself into the background.
 const DAEMONIZES_WITHIN: Duration = Duration::from_secs(5);
 
@@ -100,8 +102,15 @@ pub struct Live {
 pub struct Stopping {
     asked: Time,
     phase: Phase,
-    /// The running `stop_command`.
-    command: Option<Pid>,
+    command: Option<StopCommand>,
+}
+
+/// A running `stop_command`.
+#[derive(Clone, Copy, Debug)]
+struct StopCommand {
+    pid: Pid,
+    /// Its exec failed, which has been told; it is about to exit.
+    failed: bool,
 }
 
 #[derive(Debug)]
@@ -122,11 +131,20 @@ pub struct Cleaning {
     /// Those seen at the last look that have not ended since.
     members: Vec<Process>,
     /// A `stop_command` that outlives its service.
-    command: Option<Pid>,
-    /// Whether they have been told of.
-    told: bool,
+    command: Option<StopCommand>,
+    told: Told,
     look_at: Time,
     kill: Kill,
+}
+
+/// What has been told of remains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    /// That there are some.
+    Found,
+    /// That they were sent SIGKILL.
+    Killed,
 }
 
 #[derive(Debug)]
@@ -257,13 +275,21 @@ impl Service {
     }
 
     /// The process that was ordered is there.
-    pub fn spawned(&mut self, role: Role, pid: Pid) {
+    pub fn spawned(&mut self, context: Context, role: Role, pid: Pid, out: &mut Vec<Action>) {
         match (role, &mut self.state) {
             (Role::Main, State::Launching { since }) => {
                 self.state = State::Starting(Live { pid, since: *since, error: None });
+                // The stop began in the very step that ordered this start.
+                if context.stopping {
+                    self.stop(context, out);
+                }
             }
-            (Role::StopCommand, State::Stopping { stop, .. }) => stop.command = Some(pid),
-            (Role::StopCommand, State::Cleaning(cleaning)) => cleaning.command = Some(pid),
+            (Role::StopCommand, State::Stopping { stop, .. }) => {
+                stop.command = Some(StopCommand { pid, failed: false });
+            }
+            (Role::StopCommand, State::Cleaning(cleaning)) => {
+                cleaning.command = Some(StopCommand { pid, failed: false });
+            }
             // The answer to an order comes before any other event, so the state is the one that gave it.
             (Role::Main | Role::StopCommand, _) => {}
         }
@@ -278,7 +304,9 @@ impl Service {
             }
             (Role::Main, State::Starting(live) | State::Stopping { live, .. }) => live.error = Some(error),
             (Role::StopCommand, State::Stopping { stop, .. }) => {
-                stop.command = None; // told now; its exit, which follows, says nothing more
+                if let Some(command) = &mut stop.command {
+                    command.failed = true;
+                }
                 self.stop_command_failed(context, Cause::Start(error), out);
             }
             (Role::Main | Role::StopCommand, _) => {}
@@ -338,7 +366,7 @@ impl Service {
             asked: stop.as_ref().map(|stop| stop.asked),
             members: Vec::new(),
             command,
-            told: false,
+            told: Told::Nothing,
             look_at: context.now + LOOK_INTERVAL,
             kill: match stop.map(|stop| stop.phase) {
                 None => Kill::At(None), // set when something is found
@@ -348,7 +376,7 @@ impl Service {
         };
         if let Some(command) = command {
             let signal = if matches!(cleaning.kill, Kill::Since(_)) { Signal::KILL } else { Signal::TERM };
-            signal_group(command, signal, out);
+            signal_group(command.pid, signal, out);
         }
         let signal = match cleaning.kill {
             Kill::At(_) => Signal::TERM,
@@ -370,7 +398,8 @@ impl Service {
     fn stop_command_exited(&mut self, context: Context, status: ExitStatus, out: &mut Vec<Action>) {
         match &mut self.state {
             State::Stopping { stop, .. } => {
-                if stop.command.take().is_some() && !status.success() {
+                let told = stop.command.take().is_none_or(|command| command.failed);
+                if !told && !status.success() {
                     self.stop_command_failed(context, Cause::Exit(status), out);
                 }
             }
@@ -406,6 +435,9 @@ impl Service {
             cleaning.members.swap_remove(at);
             if cleaning.members.is_empty() {
                 self.look(context, None, out);
+            } else {
+                // The others may be its children, collected by it, of whose end nobody tells us.
+                cleaning.look_at = cleaning.look_at.min(context.now + LOOK_SOON);
             }
         }
     }
@@ -423,13 +455,21 @@ impl Service {
         if let Kill::At(None) = cleaning.kill {
             cleaning.kill = Kill::At(kill_at(context));
         }
-        if !cleaning.told && !found.is_empty() {
-            cleaning.told = true;
-            // A shell that dies of the stop signal before its children is everyday business, not news.
-            if cleaning.asked.is_none() {
-                let daemonized = remedy_if_daemonized(context.instance, &cleaning.ended);
-                out.push(Action::Tell(Notice::Leftovers { name: name(context), found, daemonized }));
+        let killed = matches!(cleaning.kill, Kill::Since(_));
+        match cleaning.told {
+            Told::Nothing | Told::Found if killed && !found.is_empty() => {
+                cleaning.told = Told::Killed;
+                out.push(Action::Tell(Notice::LeftoversKilled { name: name(context), found }));
             }
+            Told::Nothing if !found.is_empty() => {
+                cleaning.told = Told::Found;
+                // A shell that dies of the stop signal before its children is everyday business, not news.
+                if cleaning.asked.is_none() {
+                    let daemonized = remedy_if_daemonized(context.instance, &cleaning.ended);
+                    out.push(Action::Tell(Notice::Leftovers { name: name(context), found, daemonized }));
+                }
+            }
+            Told::Nothing | Told::Found | Told::Killed => {}
         }
         self.state = State::Cleaning(cleaning);
     }
@@ -488,9 +528,7 @@ impl Service {
     pub fn being_killed(&self) -> bool {
         match &self.state {
             State::Stopping { stop, .. } => matches!(stop.phase, Phase::Killed { .. }),
-            State::Cleaning(cleaning) => {
-                matches!(cleaning.kill, Kill::Since(_)) && !cleaning.members.is_empty()
-            }
+            State::Cleaning(cleaning) => cleaning.told == Told::Killed,
             State::Waiting
             | State::Launching { .. }
             | State::Starting(_)
@@ -567,13 +605,7 @@ impl Service {
         let State::Cleaning(cleaning) = &mut self.state else { return };
         cleaning.kill = Kill::Since(context.now);
         if let Some(command) = cleaning.command {
-            signal_group(command, Signal::KILL, out);
-        }
-        if !cleaning.members.is_empty() {
-            out.push(Action::Tell(Notice::LeftoversKilled {
-                name: name(context),
-                found: cleaning.members.clone(),
-            }));
+            signal_group(command.pid, Signal::KILL, out);
         }
         self.look(context, Some(Signal::KILL), out);
     }
@@ -599,7 +631,8 @@ impl Service {
 
     fn give_up(&mut self, context: Context, out: &mut Vec<Action>) {
         if let State::Cleaning(cleaning) = std::mem::replace(&mut self.state, State::Down) {
-            let command = cleaning.command.map(|pid| Process { pid, name: "stop_command".to_owned() });
+            let command =
+                cleaning.command.map(|command| Process { pid: command.pid, name: "stop_command".to_owned() });
             let found = cleaning.members.iter().cloned().chain(command).collect();
             out.push(Action::Tell(Notice::Unkillable { name: name(context), found }));
             self.finish(context, cleaning, out);
@@ -698,7 +731,7 @@ fn kill_leader(context: Context, leader: Pid, stop: &mut Stopping, why: KillReas
     // The leader may have moved to another group.
     out.push(Action::Signal { pid: leader, signal: Signal::KILL });
     if let Some(command) = stop.command {
-        signal_group(command, Signal::KILL, out);
+        signal_group(command.pid, Signal::KILL, out);
     }
     stop.phase = Phase::Killed { tell_at: Some(context.now + UNKILLABLE_AFTER) };
 }

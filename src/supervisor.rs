@@ -9,7 +9,7 @@ use crate::event::{
 use crate::logs::Logs;
 use crate::notice::{KillReason, Notice, StopReason};
 use crate::obituary::{self, Obituary, Other};
-use crate::plan::{Condition, Mode, OnFailure, OnSuccess, Plan};
+use crate::plan::{Condition, Instance, Kind, Mode, OnFailure, OnSuccess, Plan};
 use crate::reaper::Reaper;
 use crate::services::{Context, Service, State};
 use crate::shutdown::{Look, Phase, Shutdown};
@@ -101,7 +101,9 @@ impl Supervisor {
             Event::Signal(signal) => self.signal(now, signal, out),
             Event::Spawned { child, pid } => {
                 self.reaper.own(pid, child);
-                self.with(now, child.instance, |service, _| service.spawned(child.role, pid));
+                self.with(now, child.instance, |service, context| {
+                    service.spawned(context, child.role, pid, out);
+                });
             }
             Event::SpawnFailed { child, error } | Event::ExecFailed { child, error } => {
                 self.with(now, child.instance, |service, context| {
@@ -155,15 +157,17 @@ impl Supervisor {
     }
 
     fn tick(&mut self, now: Time, out: &mut Vec<Action>) {
+        // Before the services' own timers, which the deadline has cut: it is the reason to be told.
+        if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.over(now)) {
+            self.kill_all(now, KillReason::ShutdownTimeout, out);
+        }
         for id in self.plan.ids() {
             if self.service(id).and_then(Service::deadline).is_some_and(|at| now >= at) {
                 self.with(now, id, |service, context| service.tick(context, out));
             }
         }
         let Some(shutdown) = &mut self.shutdown else { return };
-        if shutdown.over(now) {
-            self.kill_all(now, KillReason::ShutdownTimeout, out);
-        } else if shutdown.tell(now) {
+        if shutdown.tell(now) {
             let remaining = shutdown.limit().map(|limit| limit.since(now));
             let names = self.alive();
             if !names.is_empty() {
@@ -339,13 +343,20 @@ impl Supervisor {
     fn tell_when_up(&mut self, now: Time, out: &mut Vec<Action>) {
         let wanted =
             || self.plan.instances.iter().zip(&self.services).filter(|(instance, _)| instance.autostart);
-        let arrived = |service: &Service| matches!(service.state(), State::Up(_) | State::Completed);
+        let arrived = |(instance, service): (&Instance, &Service)| match service.state() {
+            State::Up(_) => instance.kind == Kind::Daemon,
+            State::Completed => true,
+            State::Waiting
+            | State::Launching { .. }
+            | State::Starting(_)
+            | State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Failed => false,
+        };
         let running = wanted().any(|(_, service)| matches!(service.state(), State::Up(_)));
-        if self.up
-            || !running
-            || self.plan.mode != Mode::Services
-            || !wanted().all(|(_, service)| arrived(service))
-        {
+        if self.up || !running || self.plan.mode != Mode::Services || !wanted().all(arrived) {
             return;
         }
         let mut names: Vec<&str> = wanted().map(|(instance, _)| &*instance.service).collect();
@@ -547,3 +558,6 @@ fn format(launch: &crate::event::Launch, sink: Sink) -> Output {
         Sink::Stderr => launch.stderr,
     }
 }
+
+#[cfg(test)]
+mod tests;
