@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tinysup::event::{Action, Child, Event, ExitCode, InstanceId, Pid, Role, Time};
 use tinysup::notice::{Cause, KillReason, Next, Notice, StopReason};
-use tinysup::plan::{Condition, Instance, KillMode, Mode, OnFailure, OnSuccess, Plan};
+use tinysup::plan::{Condition, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan};
 use tinysup::units::Signal;
 
 use crate::budget::{self, Budget};
@@ -49,8 +49,6 @@ struct Life {
     failed: bool,
     cannot_start: bool,
     asked: Option<Time>,
-    /// Whether the stop signal was sent.
-    signalled: bool,
     /// The first SIGKILL to the present run.
     killed: Option<Time>,
     /// Processes that the core said it cannot end.
@@ -90,6 +88,8 @@ struct Step {
     sent: Vec<(Pid, bool, Signal)>,
     released: u32,
     swept: bool,
+    /// Who is said to get SIGKILL.
+    killing: Vec<InstanceId>,
     leftovers_killed: Option<InstanceId>,
     /// The leader whose end this step was told.
     leader: Option<InstanceId>,
@@ -321,7 +321,10 @@ impl Judge {
         let (stop_signal, mode) = (stop.signal, stop.mode);
         match (child.role, signal) {
             (_, Signal::CONT) => {}
-            (Role::Main, Signal::KILL) if stop_signal != Signal::KILL || self.life(child.instance).signalled => {
+            // Where the stop signal itself is SIGKILL, the words tell which it is.
+            (Role::Main, Signal::KILL)
+                if stop_signal != Signal::KILL || self.step.killing.contains(&child.instance) =>
+            {
                 if group && mode == KillMode::Process {
                     violation!("SIGKILL for the group of {pid:?}, although kill_mode = process");
                 }
@@ -329,7 +332,6 @@ impl Judge {
             }
             (Role::Main, _) if signal == stop_signal => {
                 self.ask(world, child.instance);
-                self.life(child.instance).signalled = true;
                 if group != (mode == KillMode::Group) && signal != Signal::KILL {
                     violation!("the stop signal for {pid:?} goes to the wrong ones: kill_mode = {mode:?}");
                 }
@@ -517,6 +519,7 @@ impl Judge {
                     KillReason::ShutdownTimeout => late,
                     KillReason::Impatience => self.interrupts >= 2,
                 };
+                self.step.killing.push(id);
                 if !right {
                     violation!("{name} is said to be killed for {why:?}: asked {asked:?}, limit {:?}", self.limit());
                 }
@@ -546,8 +549,7 @@ impl Judge {
             }
             Notice::AllUp { .. } => {
                 let autostart = self.plan.instances.iter().zip(&self.lives).filter(|(i, _)| i.autostart);
-                let missing: Vec<_> =
-                    autostart.filter(|(_, life)| !(life.up || life.completed)).map(|(i, _)| &i.name).collect();
+                let missing: Vec<_> = autostart.filter(|(i, life)| !arrived(life, i)).map(|(i, _)| &i.name).collect();
                 if self.all_up || !missing.is_empty() {
                     violation!("all are said to be up; missing: {missing:?}, said before: {}", self.all_up);
                 }
@@ -781,7 +783,7 @@ impl Judge {
             let life = &self.lives[id.0 as usize];
             let name = &instance.name;
             if let Some(due) = life.restart_due()
-                && due <= now
+                && due < now
                 && self.step.tick
             {
                 violation!("{name} should have been started again at {due:?}, now it is {now:?}");
@@ -810,8 +812,8 @@ impl Judge {
                 violation!("{name} is done and the container does not stop");
             }
         }
-        let wanted = || self.lives.iter().zip(&self.plan.instances).filter(|(_, i)| i.autostart).map(|(life, _)| life);
-        let arrived = wanted().all(|life| life.up || life.completed) && wanted().any(|life| life.up);
+        let wanted = || self.lives.iter().zip(&self.plan.instances).filter(|(_, i)| i.autostart);
+        let arrived = wanted().all(|(life, i)| arrived(life, i)) && wanted().any(|(life, i)| life.up && arrived(life, i));
         if arrived && !self.all_up && !self.command_mode() {
             violation!("all are up, and it is not told");
         }
@@ -895,7 +897,8 @@ impl Judge {
         let (last, delayed) = world.last_death.get(&None).copied().unwrap_or((stop.since, stop.delayed));
         let (last, delayed) = if last > stop.since { (last, delayed) } else { (stop.since, stop.delayed) };
         let hurry = self.in_a_hurry();
-        if world.weather.pid1 && !hurry && self.now() > last + STRAY_LOOK + (world.delayed - delayed) {
+        let stuck = world.procs.values().any(|proc| proc.lives() && proc.stuck());
+        if world.weather.pid1 && !hurry && !stuck && self.now() > last + STRAY_LOOK + (world.delayed - delayed) {
             violation!("nothing happened since {last:?}, and it exits only now: {:?}", self.now());
         }
         if self.code_told.is_some_and(|told| told != code.0) || !(self.stopped_told || self.command_mode()) {
@@ -920,8 +923,11 @@ impl Judge {
         }
         match &stop.reason {
             StopReason::Signal(_) => {
-                let leaders = self.lives.iter().any(|life| life.killed.is_some_and(|at| at >= stop.since));
-                if leaders || self.service_killed { 137 } else { 0 }
+                // Remains of an earlier crash count if they were still there when the stop began.
+                let over = |life: &Life| life.decided.as_ref().map(|(at, _)| *at).filter(|_| !life.active());
+                let in_it = |life: &Life| over(life).is_none_or(|at| at >= stop.since);
+                let killed = self.lives.iter().any(|life| life.killed.is_some() && in_it(life));
+                if killed || self.service_killed { 137 } else { 0 }
             }
             StopReason::Failed(name) => failure(&self.lives[self.by_name(name).0 as usize]),
             StopReason::Ended(name) => last(&self.lives[self.by_name(name).0 as usize]).unwrap_or(0),
@@ -930,4 +936,9 @@ impl Judge {
             }
         }
     }
+}
+
+/// A daemon runs, a oneshot is done.
+fn arrived(life: &Life, instance: &Instance) -> bool {
+    life.completed || life.up && instance.kind == Kind::Daemon
 }
