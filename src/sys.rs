@@ -10,6 +10,7 @@ mod diagnose;
 mod environment;
 mod log;
 mod poll;
+mod print;
 mod procfs;
 mod relay;
 mod signals;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 pub use self::log::init_logging;
+pub use self::print::{print, print_error};
 
 use self::children::{Children, Start};
 use self::clock::Clock;
@@ -45,6 +47,11 @@ pub struct Inherited {
     pub mask: u64,
     /// Those that were ignored.
     pub ignored: u64,
+}
+
+/// Whether this is PID 1 of its PID namespace, and so the parent of every orphan.
+pub fn is_pid1() -> bool {
+    std::process::id() == 1
 }
 
 /// What happens to descriptors above 2 that we inherited.
@@ -106,7 +113,7 @@ impl Linux {
             descriptors::keep_inherited_from_children();
         }
         let signals = Signals::install()?;
-        if std::process::id() != 1
+        if !is_pid1()
             && let Err(errno) = caps::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0)
         {
             ::log::debug!("cannot adopt orphans: {}", errno.desc());
