@@ -2,6 +2,7 @@
 //! Later code asks no questions.
 
 mod build;
+pub mod check;
 mod eval;
 mod graph;
 mod names;

@@ -43,12 +43,13 @@ pub fn parse(text: &str) -> (EnvFile, Vec<BadLine>) {
         match line(text, at) {
             Ok((variable, next)) => {
                 if let Some(variable) = variable {
-                    match file.index.get(&variable.name).and_then(|index| file.entries.get_mut(*index)) {
-                        Some(earlier) => *earlier = variable,
-                        None => {
-                            file.index.insert(variable.name.clone(), file.entries.len());
-                            file.entries.push(variable);
-                        }
+                    if let Some(earlier) =
+                        file.index.get(&variable.name).and_then(|index| file.entries.get_mut(*index))
+                    {
+                        *earlier = variable
+                    } else {
+                        file.index.insert(variable.name.clone(), file.entries.len());
+                        file.entries.push(variable);
                     }
                 }
                 at = next;

@@ -112,8 +112,7 @@ pub fn read(
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
-        let lines =
-            error.as_bytes().get(..valid).unwrap_or(&[]).iter().filter(|byte| **byte == b'\n').count();
+        let lines = memchr::memchr_iter(b'\n', error.as_bytes().get(..valid).unwrap_or(&[])).count();
         Unreadable::NotUtf8(lines + 1)
     })?;
     let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
@@ -179,7 +178,7 @@ pub fn matching(directory: &Path, pattern: &Path, world: &dyn World) -> Result<V
     };
     names.retain(|name| {
         let name = name.as_encoded_bytes();
-        !(name.starts_with(b".") && !last.as_encoded_bytes().starts_with(b"."))
+        (!name.starts_with(b".") || last.as_encoded_bytes().starts_with(b"."))
             && glob(last.as_encoded_bytes(), name)
     });
     names.sort();

@@ -172,11 +172,10 @@ fn variable(
     };
     let value = value.filter(|value| !(empty_counts_as_unset && value.is_empty()));
     match (operator, value) {
-        (b'-' | b'?', Some(value)) => append(into, &value, whole),
         (b'-', None) | (b'+', Some(_)) => expand_part(text, word, lookup, into, depth + 1),
         (b'+', None) => Ok(()),
+        (_, Some(value)) => append(into, &value, whole),
         (_, None) => Err(unset(name, whole, text.get(word))),
-        (_, Some(_)) => Ok(()),
     }
 }
 

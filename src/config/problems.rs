@@ -93,16 +93,15 @@ impl Display for Problems {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for problem in self.found.iter().take(SHOWN) {
             f.write_str("tinysup: ")?;
-            match problem.span.and_then(|span| self.sources.get(span.file).map(|source| (span, source))) {
-                Some((span, source)) => {
-                    writeln!(f, "{}: {}", self.sources.place(span, None), Printable(&problem.message))?;
-                    excerpt(f, source, span, problem.help.as_deref())?;
-                }
-                None => {
-                    writeln!(f, "{}", Printable(&problem.message))?;
-                    if let Some(help) = &problem.help {
-                        writeln!(f, "         {}", Printable(help))?;
-                    }
+            if let Some((span, source)) =
+                problem.span.and_then(|span| self.sources.get(span.file).map(|source| (span, source)))
+            {
+                writeln!(f, "{}: {}", self.sources.place(span, None), Printable(&problem.message))?;
+                excerpt(f, source, span, problem.help.as_deref())?;
+            } else {
+                writeln!(f, "{}", Printable(&problem.message))?;
+                if let Some(help) = &problem.help {
+                    writeln!(f, "         {}", Printable(help))?;
                 }
             }
         }

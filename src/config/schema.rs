@@ -110,13 +110,12 @@ fn unknown_top(entry: &Entry, problems: &mut Problems) {
 }
 
 fn table(entry: Entry, name: &str, problems: &mut Problems) -> Option<Vec<Entry>> {
-    match entry.node.value {
-        Value::Table(entries) => Some(entries),
-        _ => {
-            let message = format!("{name} must be a table, not {}", entry.node.kind());
-            problems.push(Problem::at(entry.node.span, message));
-            None
-        }
+    if let Value::Table(entries) = entry.node.value {
+        Some(entries)
+    } else {
+        let message = format!("{name} must be a table, not {}", entry.node.kind());
+        problems.push(Problem::at(entry.node.span, message));
+        None
     }
 }
 

@@ -119,7 +119,7 @@ impl Source {
         let at = self.boundary(at);
         let before = self.text.get(..at).unwrap_or("");
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        let line = memchr::memchr_iter(b'\n', before.as_bytes()).count() + 1;
         (line, before.get(line_start..).unwrap_or("").chars().count() + 1)
     }
 

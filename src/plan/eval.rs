@@ -108,12 +108,11 @@ enum Layer {
 impl<'a> Environment<'a> {
     /// Sets a variable of `env`, over what was set before.
     pub fn set(&mut self, entry: &'a Entry) {
-        match self.index.get(entry.key.as_str()).and_then(|index| self.env.get_mut(*index)) {
-            Some(earlier) => *earlier = entry,
-            None => {
-                self.index.insert(&entry.key, self.env.len());
-                self.env.push(entry);
-            }
+        if let Some(earlier) = self.index.get(entry.key.as_str()).and_then(|index| self.env.get_mut(*index)) {
+            *earlier = entry
+        } else {
+            self.index.insert(&entry.key, self.env.len());
+            self.env.push(entry);
         }
     }
 
@@ -196,12 +195,11 @@ impl<'a> Evaluator<'a> {
                 "this has a NUL character, which no program can be given",
             ));
         }
-        match self.bytes_left.checked_sub(expanded.bytes.len()) {
-            Some(left) => self.bytes_left = left,
-            None => {
-                let message = "all values together come to more than 64 MiB";
-                return self.fail(Problem::at(place(0..template.len()), message));
-            }
+        if let Some(left) = self.bytes_left.checked_sub(expanded.bytes.len()) {
+            self.bytes_left = left
+        } else {
+            let message = "all values together come to more than 64 MiB";
+            return self.fail(Problem::at(place(0..template.len()), message));
         }
         Ok(Text { bytes: expanded.bytes, replaced: expanded.replaced })
     }
@@ -227,7 +225,7 @@ impl<'a> Evaluator<'a> {
         let files: Vec<_> = scope.files.iter().flatten().map(|open| Rc::clone(&open.file)).collect();
         let mut found = Vec::new();
         let mut add = |name: &str, value: &Rc<[u8]>| {
-            found.push((OsString::from(name), OsString::from_vec(value.to_vec())))
+            found.push((OsString::from(name), OsString::from_vec(value.to_vec())));
         };
         for (number, file) in files.iter().enumerate() {
             for (index, variable) in file.1.entries.iter().enumerate() {
@@ -320,18 +318,15 @@ impl<'a> Evaluator<'a> {
         match position {
             Position::Env(index) => {
                 let Some(entry) = scope.written.env.get(index).copied() else { return Err(Reported) };
-                match &entry.node.value {
-                    Value::Text(text) => {
-                        let place = |range| entry.node.place_in_text(range);
-                        let text = self.expand(scope, &text.text, &place, Some((Layer::Env, &entry.key)))?;
-                        Ok(Some(Rc::from(text.bytes)))
-                    }
-                    _ => {
-                        let what = format!("the variable {}", entry.key);
-                        let text =
-                            self.text(scope, &what, "a string, a number, true or false", &entry.node, true)?;
-                        Ok(Some(Rc::from(text.bytes)))
-                    }
+                if let Value::Text(text) = &entry.node.value {
+                    let place = |range| entry.node.place_in_text(range);
+                    let text = self.expand(scope, &text.text, &place, Some((Layer::Env, &entry.key)))?;
+                    Ok(Some(Rc::from(text.bytes)))
+                } else {
+                    let what = format!("the variable {}", entry.key);
+                    let text =
+                        self.text(scope, &what, "a string, a number, true or false", &entry.node, true)?;
+                    Ok(Some(Rc::from(text.bytes)))
                 }
             }
             Position::File(number, index) => {

@@ -1,6 +1,6 @@
 //! The settings of one instance with every default filled in: for each key, what its value means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -197,8 +197,8 @@ impl Evaluator<'_> {
                 own.attributes.nice = i32::try_from(nice).ok();
             }
             Id::OomScoreAdj => {
-                let score = self.whole(scope, key, node, -1000..=1000)?;
-                own.attributes.oom_score_adj = i32::try_from(score).ok();
+                let number = self.whole(scope, key, node, -1000..=1000)?;
+                own.attributes.oom_score_adj = i32::try_from(number).ok();
             }
             Id::Rlimits => self.rlimits(scope, key, node, &mut own.attributes.rlimits)?,
             Id::NoNewPrivileges => own.attributes.no_new_privileges = self.boolean(scope, key, node)?,
@@ -289,7 +289,7 @@ impl Evaluator<'_> {
             }
             Value::Table(entries) => {
                 for entry in entries {
-                    let Ok(condition) = self.condition(scope, key, &entry.node) else { continue };
+                    let Ok(condition) = self.condition(scope, &entry.node) else { continue };
                     wanted.push(Wanted { service: entry.key.clone(), condition, span: entry.span });
                 }
             }
@@ -299,7 +299,7 @@ impl Evaluator<'_> {
         Ok(wanted)
     }
 
-    fn condition(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Condition> {
+    fn condition(&mut self, scope: &mut Scope<'_>, node: &Node) -> Read<Condition> {
         const CONDITION: Key = Key {
             id: Id::DependsOn,
             name: "a condition",
@@ -329,7 +329,7 @@ impl Evaluator<'_> {
         let mut condition = Ok(Condition::Ready);
         for entry in entries {
             match entry.key.as_str() {
-                "condition" => condition = self.condition(scope, key, &entry.node),
+                "condition" => condition = self.condition(scope, &entry.node),
                 "restart" => {
                     self.problems
                         .push(Problem::at(entry.span, "\"restart\" of a dependency is not yet supported"));
@@ -382,7 +382,7 @@ impl Evaluator<'_> {
             }
             _ => {
                 let text = self.text(scope, key.name, key.expected, node, false)?;
-                let digits = text.show().map(|text| text.strip_prefix("0o").unwrap_or(text)).unwrap_or("");
+                let digits = text.show().map_or("", |text| text.strip_prefix("0o").unwrap_or(text));
                 let octal = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
                 let number = u32::from_str_radix(digits, 8).ok().filter(|mask| octal && *mask <= 0o777);
                 return number.map_or_else(|| self.mismatch(key, node, Some(&text), None), Ok);
@@ -493,14 +493,15 @@ impl Evaluator<'_> {
             Some("-1") => {
                 self.mismatch(key, node, Some(&text), Some("max_restarts = \"unlimited\"".to_owned()))
             }
-            written => match written.and_then(|written| written.parse().ok()) {
-                Some(number) => Ok(Some(number)),
-                None => {
+            written => {
+                if let Some(number) = written.and_then(|written| written.parse().ok()) {
+                    Ok(Some(number))
+                } else {
                     let help =
                         written.filter(|_| !text.replaced).and_then(|word| did_you_mean(word, ["unlimited"]));
                     self.mismatch(key, node, Some(&text), help)
                 }
-            },
+            }
         }
     }
 
@@ -511,10 +512,10 @@ impl Evaluator<'_> {
         node: &Node,
         into: &mut BTreeMap<Signal, Option<Signal>>,
     ) -> Read<()> {
-        let mut here = BTreeMap::new();
+        let mut here = BTreeSet::new();
         for entry in self.table(key, node)? {
             let Ok(signal) = self.forwarded(entry) else { continue };
-            if here.insert(signal, ()).is_some() {
+            if !here.insert(signal) {
                 self.problems.push(Problem::at(entry.span, format!("{signal} is set twice")));
                 continue;
             }

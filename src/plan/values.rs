@@ -145,13 +145,12 @@ impl Evaluator<'_> {
     ) -> Read<T> {
         let text = self.text(scope, key.name, key.expected, node, false)?;
         let written = text.show().unwrap_or("");
-        match choices.iter().find(|(name, _)| *name == written) {
-            Some((_, choice)) => Ok(*choice),
-            None => {
-                let help =
-                    did_you_mean(written, choices.iter().map(|(name, _)| *name)).filter(|_| !text.replaced);
-                self.mismatch(key, node, Some(&text), help)
-            }
+        if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == written) {
+            Ok(*choice)
+        } else {
+            let help =
+                did_you_mean(written, choices.iter().map(|(name, _)| *name)).filter(|_| !text.replaced);
+            self.mismatch(key, node, Some(&text), help)
         }
     }
 
@@ -215,12 +214,11 @@ impl Evaluator<'_> {
             return self.mismatch(key, node, None, None);
         }
         let text = self.scalar(scope, key, node)?;
-        match text.show().map(Signal::parse) {
-            Some(Ok(signal)) => Ok(signal),
-            _ => {
-                let help = text.show().filter(|_| !text.replaced).and_then(similar_signal);
-                self.mismatch(key, node, Some(&text), help)
-            }
+        if let Some(Ok(signal)) = text.show().map(Signal::parse) {
+            Ok(signal)
+        } else {
+            let help = text.show().filter(|_| !text.replaced).and_then(similar_signal);
+            self.mismatch(key, node, Some(&text), help)
         }
     }
 
