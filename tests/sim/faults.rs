@@ -55,12 +55,17 @@ pub enum Visitor {
 #[derive(Clone, Copy, Debug)]
 pub enum Temper {
     Steady,
-    Crashing { code: u8, within: Duration },
+    Crashing {
+        code: u8,
+        within: Duration,
+    },
     /// Lives about as long as `min_uptime`.
     Borderline,
     Unstartable,
     Unsteady,
-    Job { fails: u64 },
+    Job {
+        fails: u64,
+    },
 }
 
 /// What a process does when asked politely.
@@ -90,7 +95,12 @@ pub struct Script {
 
 #[derive(Clone, Debug)]
 pub enum Act {
-    Say { sink: Sink, lines: u64, longest: u64, unfinished: bool },
+    Say {
+        sink: Sink,
+        lines: u64,
+        longest: u64,
+        unfinished: bool,
+    },
     CloseOutput(Sink),
     Fork(Box<Script>, Style),
     /// Stops itself, as under a debugger or by SIGSTOP from outside.
@@ -352,7 +362,8 @@ impl Script {
             }
         }
         if rng.per_mille(30) {
-            self.acts.push((rng.spread(0, 20_000), Act::CloseOutput(*rng.pick(&[Sink::Stdout, Sink::Stderr]))));
+            self.acts
+                .push((rng.spread(0, 20_000), Act::CloseOutput(*rng.pick(&[Sink::Stdout, Sink::Stderr]))));
         }
         if depth < DEEPEST && rng.per_mille(weather.helpers) {
             for _ in 0..rng.between(1, 3) {

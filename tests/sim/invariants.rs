@@ -188,7 +188,9 @@ impl Judge {
                         life.up = false;
                         life.ended = Some(now);
                     }
-                    Some(Child { instance, role: Role::StopCommand, .. }) => self.life(instance).command = None,
+                    Some(Child { instance, role: Role::StopCommand, .. }) => {
+                        self.life(instance).command = None
+                    }
                     None => {}
                 }
             }
@@ -243,7 +245,8 @@ impl Judge {
                 violation!("the stop_command of {name} runs although nothing stops");
             }
             // A deadline of zero is no hurry but the rule.
-            let late = self.limit().is_some_and(|limit| now >= limit) && self.plan.shutdown_timeout != Some(Duration::ZERO);
+            let late = self.limit().is_some_and(|limit| now >= limit)
+                && self.plan.shutdown_timeout != Some(Duration::ZERO);
             if late || self.interrupts >= 2 {
                 violation!("the stop_command of {name} runs although all is to be killed at once");
             }
@@ -258,7 +261,12 @@ impl Judge {
         }
         let life = &self.lives[id.0 as usize];
         if life.active() || child.run != life.run + 1 {
-            violation!("{name} starts run {} while run {} is not over ({} told)", child.run, life.run, life.told);
+            violation!(
+                "{name} starts run {} while run {} is not over ({} told)",
+                child.run,
+                life.run,
+                life.told
+            );
         }
         if life.completed || life.failed || life.cannot_start {
             violation!("{name} starts although it is done or failed");
@@ -282,7 +290,10 @@ impl Judge {
             let previous = &world.runs[&Child { run: life.run, ..child }];
             let ended = previous.died.map_or(previous.ordered, |(at, _)| at);
             if now < ended + *delay {
-                violation!("{name} starts {:?} after its end, before its delay of {delay:?}", now.since(ended));
+                violation!(
+                    "{name} starts {:?} after its end, before its delay of {delay:?}",
+                    now.since(ended)
+                );
             }
         }
         let waits = instance.stop.mode != KillMode::Process && !life.unkillable;
@@ -385,7 +396,10 @@ impl Judge {
         for (other, instance) in self.plan.ids().zip(&self.plan.instances) {
             let depends = instance.depends_on.iter().any(|dependency| dependency.on == id);
             if depends && !self.down(world, other) {
-                violation!("{name} is asked to stop although {}, which depends on it, is not down", instance.name);
+                violation!(
+                    "{name} is asked to stop although {}, which depends on it, is not down",
+                    instance.name
+                );
             }
         }
     }
@@ -521,7 +535,10 @@ impl Judge {
                 };
                 self.step.killing.push(id);
                 if !right {
-                    violation!("{name} is said to be killed for {why:?}: asked {asked:?}, limit {:?}", self.limit());
+                    violation!(
+                        "{name} is said to be killed for {why:?}: asked {asked:?}, limit {:?}",
+                        self.limit()
+                    );
                 }
             }
             Notice::DependencyFailed { name, on, completed } => {
@@ -549,7 +566,8 @@ impl Judge {
             }
             Notice::AllUp { .. } => {
                 let autostart = self.plan.instances.iter().zip(&self.lives).filter(|(i, _)| i.autostart);
-                let missing: Vec<_> = autostart.filter(|(i, life)| !arrived(life, i)).map(|(i, _)| &i.name).collect();
+                let missing: Vec<_> =
+                    autostart.filter(|(i, life)| !arrived(life, i)).map(|(i, _)| &i.name).collect();
                 if self.all_up || !missing.is_empty() {
                     violation!("all are said to be up; missing: {missing:?}, said before: {}", self.all_up);
                 }
@@ -593,9 +611,7 @@ impl Judge {
             }
             Notice::StopCommandFailed { .. } => world.count("stop_command that failed"),
             Notice::Leftovers { .. } => world.count("leftovers told"),
-            Notice::NotPid1
-            | Notice::Strays { .. }
-            | Notice::SignalNotSupported(_) => {}
+            Notice::NotPid1 | Notice::Strays { .. } | Notice::SignalNotSupported(_) => {}
         }
     }
 
@@ -612,7 +628,9 @@ impl Judge {
         }
         let child = Child { instance: id, run: life.run, role: Role::Main };
         let run = &world.runs[&child];
-        let Some(ended) = life.ended else { violation!("the end of {name} is told before it is known: {run:?}") };
+        let Some(ended) = life.ended else {
+            violation!("the end of {name} is told before it is known: {run:?}")
+        };
         let truth = match (&run.spawn_error, &run.exec_error, run.died) {
             (Some(error), ..) | (None, Some(error), _) => Cause::Start(error.clone()),
             (None, None, Some((_, status))) => Cause::Exit(status),
@@ -704,12 +722,23 @@ impl Judge {
             world.count("stop while leftovers are being stopped");
         }
         let since = self.now();
-        self.stop = Some(Stop { reason: reason.clone(), since, delayed: world.delayed, strays_since: None, told: since });
+        self.stop = Some(Stop {
+            reason: reason.clone(),
+            since,
+            delayed: world.delayed,
+            strays_since: None,
+            told: since,
+        });
     }
 
     fn check_names(&self, names: &[Rc<str>], what: &str) {
-        let right: Vec<_> =
-            self.lives.iter().zip(&self.plan.instances).filter(|(l, _)| l.active()).map(|(_, i)| &i.name).collect();
+        let right: Vec<_> = self
+            .lives
+            .iter()
+            .zip(&self.plan.instances)
+            .filter(|(l, _)| l.active())
+            .map(|(_, i)| &i.name)
+            .collect();
         if !names.iter().eq(right.iter().copied()) {
             violation!("{names:?} are said to be {what}; it is {right:?}");
         }
@@ -813,14 +842,18 @@ impl Judge {
             }
         }
         let wanted = || self.lives.iter().zip(&self.plan.instances).filter(|(_, i)| i.autostart);
-        let arrived = wanted().all(|(life, i)| arrived(life, i)) && wanted().any(|(life, i)| life.up && arrived(life, i));
+        let arrived = wanted().all(|(life, i)| arrived(life, i))
+            && wanted().any(|(life, i)| life.up && arrived(life, i));
         if arrived && !self.all_up && !self.command_mode() {
             violation!("all are up, and it is not told");
         }
         if self.all_done() {
             violation!("nothing runs, nothing will, and the container does not stop");
         }
-        let idle = self.lives.iter().all(|life| life.restart_due().is_none() && life.ended.is_none_or(|_| !life.active()));
+        let idle = self
+            .lives
+            .iter()
+            .all(|life| life.restart_due().is_none() && life.ended.is_none_or(|_| !life.active()));
         if idle && deadline.is_some() {
             violation!("nothing is due, but there is a deadline: {deadline:?}");
         }
@@ -847,11 +880,9 @@ impl Judge {
         }
         for (id, instance) in self.plan.ids().zip(&self.plan.instances) {
             let life = &self.lives[id.0 as usize];
-            let needed = self
-                .plan
-                .ids()
-                .zip(&self.plan.instances)
-                .any(|(other, i)| i.depends_on.iter().any(|d| d.on == id) && self.lives[other.0 as usize].active());
+            let needed = self.plan.ids().zip(&self.plan.instances).any(|(other, i)| {
+                i.depends_on.iter().any(|d| d.on == id) && self.lives[other.0 as usize].active()
+            });
             if !life.active() || life.ended.is_some() && world.living_of(id).next().is_none() {
                 continue;
             }
@@ -861,7 +892,11 @@ impl Judge {
             if life.ended.is_some() && instance.stop.mode == KillMode::Process {
                 continue;
             }
-            let due = life.asked.or(life.ended).zip(instance.stop.kill_timeout).map(|(asked, timeout)| asked + timeout);
+            let due = life
+                .asked
+                .or(life.ended)
+                .zip(instance.stop.kill_timeout)
+                .map(|(asked, timeout)| asked + timeout);
             let due = match (due, self.limit()) {
                 (Some(due), Some(limit)) => Some(due.min(limit)),
                 (due, limit) => due.or(limit),
@@ -889,7 +924,8 @@ impl Judge {
         }
         if world.weather.pid1 {
             let since = world.last_stray_sweep;
-            let left = world.procs.values().find(|p| p.lives() && !p.stuck() && since.is_none_or(|at| p.born < at));
+            let left =
+                world.procs.values().find(|p| p.lives() && !p.stuck() && since.is_none_or(|at| p.born < at));
             if let Some(left) = left {
                 violation!("it exits although #{} lives", left.serial);
             }
@@ -898,7 +934,11 @@ impl Judge {
         let (last, delayed) = if last > stop.since { (last, delayed) } else { (stop.since, stop.delayed) };
         let hurry = self.in_a_hurry();
         let stuck = world.procs.values().any(|proc| proc.lives() && proc.stuck());
-        if world.weather.pid1 && !hurry && !stuck && self.now() > last + STRAY_LOOK + (world.delayed - delayed) {
+        if world.weather.pid1
+            && !hurry
+            && !stuck
+            && self.now() > last + STRAY_LOOK + (world.delayed - delayed)
+        {
             violation!("nothing happened since {last:?}, and it exits only now: {:?}", self.now());
         }
         if self.code_told.is_some_and(|told| told != code.0) || !(self.stopped_told || self.command_mode()) {

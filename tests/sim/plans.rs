@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tinysup::event::{Attributes, Identity, InstanceId, Launch, Mark, Output, Secret, Stdin, Surroundings};
 use tinysup::plan::{
-    Condition, Dependency, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Restart, RestartWhen, Stop,
+    Condition, Dependency, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Restart, RestartWhen,
+    Stop,
 };
 use tinysup::units::Signal;
 
@@ -21,7 +22,9 @@ fn launch(rng: &mut Rng, service: &Rc<str>, number: u32, surroundings: Surroundi
     let command = surroundings == Surroundings::Command;
     let mut output = || match command {
         true => Output::Inherit,
-        false => rng.weighted(&[(6, Output::Prefix), (2, Output::Raw), (1, Output::Inherit), (1, Output::Null)]),
+        false => {
+            rng.weighted(&[(6, Output::Prefix), (2, Output::Raw), (1, Output::Inherit), (1, Output::Null)])
+        }
     };
     Rc::new(Launch {
         argv: vec![Secret::new(&**service)],
@@ -122,7 +125,9 @@ fn services(rng: &mut Rng) -> Plan {
                 launch: main.clone(),
                 depends_on: depends_on
                     .iter()
-                    .flat_map(|(on, condition)| groups[*on].iter().map(|on| Dependency { on: *on, condition: *condition }))
+                    .flat_map(|(on, condition)| {
+                        groups[*on].iter().map(|on| Dependency { on: *on, condition: *condition })
+                    })
                     .collect(),
                 restart: restart.clone(),
                 on_failure,
