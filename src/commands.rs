@@ -9,9 +9,9 @@ use log::LevelFilter;
 use crate::cli::{self, Command, One};
 use crate::event::ExitCode;
 use crate::kernel::Kernel;
-use crate::plan::{Mode, Plan};
+use crate::plan::{Mode, Plan, Request};
 use crate::supervisor::Supervisor;
-use crate::sys::{self, Descriptors, Inherited, Linux};
+use crate::sys::{self, Descriptors, Files, Inherited, Linux};
 use crate::{config, plan, runtime};
 
 /// Runs the program with the arguments of this process.
@@ -40,15 +40,16 @@ fn one_command(inherited: Inherited, one: One) -> ExitCode {
 }
 
 fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<OsString>) -> ExitCode {
-    match plan::load(file, main, &sys::Files) {
-        Ok(plan) => supervise(inherited, plan, verbosity),
+    let main = Some(main).filter(|main| !main.is_empty());
+    match plan::load(&Request { file, main }, &Files) {
+        Ok(loaded) => supervise(inherited, loaded.plan, verbosity),
         Err(problems) => refuse(&problems),
     }
 }
 
 fn check(file: Option<&Path>) -> ExitCode {
-    match plan::load(file, Vec::new(), &sys::Files) {
-        Ok(plan) => print(&plan::check::report(&plan, &sys::Files).to_string()),
+    match plan::load(&Request { file, main: None }, &Files) {
+        Ok(loaded) => print(&format!("ok: {} instances\n", loaded.plan.instances.len())),
         Err(problems) => refuse(&problems),
     }
 }
@@ -70,7 +71,8 @@ fn supervise(inherited: Inherited, plan: Plan, verbosity: u8) -> ExitCode {
         Mode::Command { .. } => (LevelFilter::Error, Descriptors::PassOn),
         Mode::Services => (LevelFilter::Info, Descriptors::Keep),
     };
-    let level = LevelFilter::iter().nth(quiet as usize + usize::from(verbosity)).unwrap_or(LevelFilter::Trace);
+    let level =
+        LevelFilter::iter().nth(quiet as usize + usize::from(verbosity)).unwrap_or(LevelFilter::Trace);
     sys::init_logging(level);
     match Linux::new(inherited, descriptors) {
         Ok(mut kernel) => {

@@ -8,6 +8,7 @@ mod clock;
 mod descriptors;
 mod diagnose;
 mod environment;
+mod files;
 mod log;
 mod poll;
 mod print;
@@ -21,6 +22,7 @@ mod users;
 use std::time::Duration;
 use std::{fmt, io};
 
+pub use self::files::Files;
 pub use self::log::init_logging;
 pub use self::print::{print, print_error};
 
