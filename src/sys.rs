@@ -7,8 +7,10 @@ mod children;
 mod clock;
 mod descriptors;
 mod diagnose;
+mod elf;
 mod environment;
 mod files;
+mod listener;
 mod log;
 mod poll;
 mod print;
@@ -17,6 +19,8 @@ mod relay;
 mod signals;
 mod sink;
 mod spawn;
+mod sweep;
+mod termination;
 mod users;
 
 use std::time::Duration;
@@ -268,10 +272,13 @@ impl Kernel for Linux {
                 self.children.release(pid);
                 self.look = true;
             }
-            Action::Sweep { child, .. } => events.push(Event::Swept { child, found: Vec::new() }),
-            Action::SweepStrays { .. } => events.push(Event::Strays { found: Vec::new() }),
+            Action::Sweep { child, leader, mark, signal } => {
+                let found = sweep::remains(&self.children, child, leader, &mark, signal);
+                events.push(Event::Swept { child, found });
+            }
+            Action::SweepStrays { signal } => events.push(Event::Strays { found: sweep::strays(signal) }),
             Action::FindListener { instance, port } => {
-                events.push(Event::Listener { instance, port, listener: None })
+                events.push(Event::Listener { instance, port, listener: listener::find(port) });
             }
             Action::Write { sink, bytes } => self.sinks.write(sink, bytes),
             Action::Tell(notice) => ::log::log!(notice.level(), "{notice}"),
@@ -279,8 +286,8 @@ impl Kernel for Linux {
                 self.relay.drain(events);
                 events.push(Event::Drained);
             }
-            Action::TerminationLog { .. } => {}
-            Action::Exit(_) => {}
+            Action::TerminationLog { text } => termination::leave(&text),
+            Action::Exit(_) => {} // `finish` follows
         }
         self.pass_on_our_lines();
     }
