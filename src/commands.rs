@@ -74,6 +74,7 @@ fn supervise(inherited: Inherited, plan: Plan, verbosity: u8) -> ExitCode {
     let level =
         LevelFilter::iter().nth(quiet as usize + usize::from(verbosity)).unwrap_or(LevelFilter::Trace);
     sys::init_logging(level);
+    sys::end_by_panic();
     match Linux::new(inherited, descriptors) {
         Ok(mut kernel) => {
             let mut supervisor = Supervisor::new(plan, sys::is_pid1(), kernel.now());

@@ -12,6 +12,7 @@ mod environment;
 mod files;
 mod listener;
 mod log;
+mod panic;
 mod poll;
 mod print;
 mod procfs;
@@ -28,6 +29,7 @@ use std::{fmt, io};
 
 pub use self::files::Files;
 pub use self::log::init_logging;
+pub use self::panic::end_by_panic;
 pub use self::print::{print, print_error};
 
 use self::children::{Children, Start};
