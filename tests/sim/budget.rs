@@ -44,8 +44,14 @@ impl Budget {
         }
         self.row += 1;
         self.decided.push(now);
-        let number = if policy.window.is_some() && policy.max_restarts.is_some() { used + 1 } else { self.row };
-        Next::Restart { number, max: policy.max_restarts, window: policy.window, delay: delay(policy, self.row) }
+        let number =
+            if policy.window.is_some() && policy.max_restarts.is_some() { used + 1 } else { self.row };
+        Next::Restart {
+            number,
+            max: policy.max_restarts,
+            window: policy.window,
+            delay: delay(policy, self.row),
+        }
     }
 }
 

@@ -188,7 +188,9 @@ impl Judge {
                         life.up = false;
                         life.ended = Some(now);
                     }
-                    Some(Child { instance, role: Role::StopCommand, .. }) => self.life(instance).command = None,
+                    Some(Child { instance, role: Role::StopCommand, .. }) => {
+                        self.life(instance).command = None
+                    }
                     None => {}
                 }
             }
@@ -243,7 +245,8 @@ impl Judge {
                 violation!("the stop_command of {name} runs although nothing stops");
             }
             // A deadline of zero is no hurry but the rule.
-            let late = self.limit().is_some_and(|limit| now >= limit) && self.plan.shutdown_timeout != Some(Duration::ZERO);
+            let late = self.limit().is_some_and(|limit| now >= limit)
+                && self.plan.shutdown_timeout != Some(Duration::ZERO);
             if late || self.interrupts >= 2 {
                 violation!("the stop_command of {name} runs although all is to be killed at once");
             }
@@ -258,7 +261,12 @@ impl Judge {
         }
         let life = &self.lives[id.0 as usize];
         if life.active() || child.run != life.run + 1 {
-            violation!("{name} starts run {} while run {} is not over ({} told)", child.run, life.run, life.told);
+            violation!(
+                "{name} starts run {} while run {} is not over ({} told)",
+                child.run,
+                life.run,
+                life.told
+            );
         }
         if life.completed || life.failed || life.cannot_start {
             violation!("{name} starts although it is done or failed");
@@ -282,10 +290,13 @@ impl Judge {
             let previous = &world.runs[&Child { run: life.run, ..child }];
             let ended = previous.died.map_or(previous.ordered, |(at, _)| at);
             if now < ended + *delay {
-                violation!("{name} starts {:?} after its end, before its delay of {delay:?}", now.since(ended));
+                violation!(
+                    "{name} starts {:?} after its end, before its delay of {delay:?}",
+                    now.since(ended)
+                );
             }
         }
-        let waits = instance.stop.mode != KillMode::Process && !life.unkillable;
+        let waits = !only_leader(instance) && !life.unkillable;
         if let Some(left) = world.living_of(id).find(|_| waits) {
             violation!("{name} starts although #{} of an earlier run is still there", left.serial);
         }
@@ -357,6 +368,10 @@ impl Judge {
         if expected != Some(sent) || child.role != Role::Main {
             violation!("{got} is passed on to {pid:?} of {} as {sent}, expected {expected:?}", instance.name);
         }
+        if self.command_mode() && got == Signal::TERM && instance.stop.kill_timeout.is_some() {
+            let now = self.now();
+            self.life(child.instance).asked.get_or_insert(now);
+        }
     }
 
     /// An instance is asked to stop.
@@ -385,7 +400,10 @@ impl Judge {
         for (other, instance) in self.plan.ids().zip(&self.plan.instances) {
             let depends = instance.depends_on.iter().any(|dependency| dependency.on == id);
             if depends && !self.down(world, other) {
-                violation!("{name} is asked to stop although {}, which depends on it, is not down", instance.name);
+                violation!(
+                    "{name} is asked to stop although {}, which depends on it, is not down",
+                    instance.name
+                );
             }
         }
     }
@@ -395,7 +413,7 @@ impl Judge {
         let life = &self.lives[id.0 as usize];
         let leader = world.runs.get(&Child { instance: id, run: life.run, role: Role::Main });
         let unreleased = leader.is_some_and(|run| run.pid.is_some() && !run.released);
-        let only_leader = self.plan_of(id).stop.mode == KillMode::Process || life.unkillable;
+        let only_leader = only_leader(self.plan_of(id)) || life.unkillable;
         !unreleased && (only_leader || world.living_of(id).next().is_none())
     }
 
@@ -434,8 +452,8 @@ impl Judge {
         if life.ended.is_none() || life.run != child.run {
             violation!("a sweep of {child:?}, whose leader has not ended");
         }
-        if self.plan_of(child.instance).stop.mode == KillMode::Process {
-            violation!("a sweep of {child:?}, although kill_mode = process");
+        if only_leader(self.plan_of(child.instance)) {
+            violation!("a sweep of {child:?}, whose leader alone is our business");
         }
         self.step.swept = true;
         match signal {
@@ -521,7 +539,10 @@ impl Judge {
                 };
                 self.step.killing.push(id);
                 if !right {
-                    violation!("{name} is said to be killed for {why:?}: asked {asked:?}, limit {:?}", self.limit());
+                    violation!(
+                        "{name} is said to be killed for {why:?}: asked {asked:?}, limit {:?}",
+                        self.limit()
+                    );
                 }
             }
             Notice::DependencyFailed { name, on, completed } => {
@@ -549,7 +570,8 @@ impl Judge {
             }
             Notice::AllUp { .. } => {
                 let autostart = self.plan.instances.iter().zip(&self.lives).filter(|(i, _)| i.autostart);
-                let missing: Vec<_> = autostart.filter(|(i, life)| !arrived(life, i)).map(|(i, _)| &i.name).collect();
+                let missing: Vec<_> =
+                    autostart.filter(|(i, life)| !arrived(life, i)).map(|(i, _)| &i.name).collect();
                 if self.all_up || !missing.is_empty() {
                     violation!("all are said to be up; missing: {missing:?}, said before: {}", self.all_up);
                 }
@@ -593,9 +615,7 @@ impl Judge {
             }
             Notice::StopCommandFailed { .. } => world.count("stop_command that failed"),
             Notice::Leftovers { .. } => world.count("leftovers told"),
-            Notice::NotPid1
-            | Notice::Strays { .. }
-            | Notice::SignalNotSupported(_) => {}
+            Notice::NotPid1 | Notice::Strays { .. } | Notice::SignalNotSupported(_) => {}
         }
     }
 
@@ -612,7 +632,9 @@ impl Judge {
         }
         let child = Child { instance: id, run: life.run, role: Role::Main };
         let run = &world.runs[&child];
-        let Some(ended) = life.ended else { violation!("the end of {name} is told before it is known: {run:?}") };
+        let Some(ended) = life.ended else {
+            violation!("the end of {name} is told before it is known: {run:?}")
+        };
         let truth = match (&run.spawn_error, &run.exec_error, run.died) {
             (Some(error), ..) | (None, Some(error), _) => Cause::Start(error.clone()),
             (None, None, Some((_, status))) => Cause::Exit(status),
@@ -663,7 +685,7 @@ impl Judge {
         life.told = life.run;
         life.cause = Some(cause.clone());
         life.decided = Some((now, expected));
-        if instance.stop.mode != KillMode::Process
+        if !only_leader(instance)
             && !life.unkillable
             && let Some(left) = world.living_of(id).find(|proc| !proc.stuck())
         {
@@ -704,12 +726,23 @@ impl Judge {
             world.count("stop while leftovers are being stopped");
         }
         let since = self.now();
-        self.stop = Some(Stop { reason: reason.clone(), since, delayed: world.delayed, strays_since: None, told: since });
+        self.stop = Some(Stop {
+            reason: reason.clone(),
+            since,
+            delayed: world.delayed,
+            strays_since: None,
+            told: since,
+        });
     }
 
     fn check_names(&self, names: &[Rc<str>], what: &str) {
-        let right: Vec<_> =
-            self.lives.iter().zip(&self.plan.instances).filter(|(l, _)| l.active()).map(|(_, i)| &i.name).collect();
+        let right: Vec<_> = self
+            .lives
+            .iter()
+            .zip(&self.plan.instances)
+            .filter(|(l, _)| l.active())
+            .map(|(_, i)| &i.name)
+            .collect();
         if !names.iter().eq(right.iter().copied()) {
             violation!("{names:?} are said to be {what}; it is {right:?}");
         }
@@ -737,8 +770,7 @@ impl Judge {
         }
         if let Some(id) = self.step.leader
             && !self.step.swept
-            && self.plan_of(id).stop.mode != KillMode::Process
-            && self.plan_of(id).launch.mark.is_some()
+            && !only_leader(self.plan_of(id))
         {
             violation!("the leader of {} has ended and nobody looks for what it left", self.plan_of(id).name);
         }
@@ -805,6 +837,10 @@ impl Judge {
                     violation!("{name} waits for {d:?}, which will never be");
                 }
             }
+            let due = life.asked.zip(instance.stop.kill_timeout).map(|(asked, timeout)| asked + timeout);
+            if life.active() && life.killed.is_none() && self.step.tick && due.is_some_and(|due| due < now) {
+                violation!("{name} should have got SIGKILL at {due:?}, now it is {now:?}");
+            }
             if life.failed && instance.on_failure == OnFailure::Exit {
                 violation!("{name} has failed for good and the container does not stop");
             }
@@ -813,14 +849,17 @@ impl Judge {
             }
         }
         let wanted = || self.lives.iter().zip(&self.plan.instances).filter(|(_, i)| i.autostart);
-        let arrived = wanted().all(|(life, i)| arrived(life, i)) && wanted().any(|(life, i)| life.up && arrived(life, i));
+        let arrived = wanted().all(|(life, i)| arrived(life, i))
+            && wanted().any(|(life, i)| life.up && arrived(life, i));
         if arrived && !self.all_up && !self.command_mode() {
             violation!("all are up, and it is not told");
         }
         if self.all_done() {
             violation!("nothing runs, nothing will, and the container does not stop");
         }
-        let idle = self.lives.iter().all(|life| life.restart_due().is_none() && life.ended.is_none_or(|_| !life.active()));
+        let idle = self.lives.iter().all(|life| {
+            life.restart_due().is_none() && (life.ended.is_none() || !life.active()) && life.asked.is_none()
+        });
         if idle && deadline.is_some() {
             violation!("nothing is due, but there is a deadline: {deadline:?}");
         }
@@ -847,27 +886,29 @@ impl Judge {
         }
         for (id, instance) in self.plan.ids().zip(&self.plan.instances) {
             let life = &self.lives[id.0 as usize];
-            let needed = self
-                .plan
-                .ids()
-                .zip(&self.plan.instances)
-                .any(|(other, i)| i.depends_on.iter().any(|d| d.on == id) && self.lives[other.0 as usize].active());
-            if !life.active() || life.ended.is_some() && world.living_of(id).next().is_none() {
+            let needed = self.plan.ids().zip(&self.plan.instances).any(|(other, i)| {
+                i.depends_on.iter().any(|d| d.on == id) && self.lives[other.0 as usize].active()
+            });
+            if !life.active() || life.ended.is_some() && world.living_of(id).all(|proc| proc.spawned) {
                 continue;
             }
             if !needed && life.asked.is_none() && life.ended.is_none() {
                 violation!("{} could be asked to stop and is not", instance.name);
             }
-            if life.ended.is_some() && instance.stop.mode == KillMode::Process {
+            if life.ended.is_some() && only_leader(instance) {
                 continue;
             }
-            let due = life.asked.or(life.ended).zip(instance.stop.kill_timeout).map(|(asked, timeout)| asked + timeout);
+            let due = life
+                .asked
+                .or(life.ended)
+                .zip(instance.stop.kill_timeout)
+                .map(|(asked, timeout)| asked + timeout);
             let due = match (due, self.limit()) {
                 (Some(due), Some(limit)) => Some(due.min(limit)),
                 (due, limit) => due.or(limit),
             };
             let due = if self.interrupts >= 2 { Some(Time::ZERO) } else { due };
-            if ticked && due.is_some_and(|due| due <= now) && life.killed.is_none() {
+            if ticked && due.is_some_and(|due| due < now) && life.killed.is_none() {
                 violation!("{} should have got SIGKILL at {due:?}, now it is {now:?}", instance.name);
             }
         }
@@ -889,7 +930,8 @@ impl Judge {
         }
         if world.weather.pid1 {
             let since = world.last_stray_sweep;
-            let left = world.procs.values().find(|p| p.lives() && !p.stuck() && since.is_none_or(|at| p.born < at));
+            let left =
+                world.procs.values().find(|p| p.lives() && !p.stuck() && since.is_none_or(|at| p.born < at));
             if let Some(left) = left {
                 violation!("it exits although #{} lives", left.serial);
             }
@@ -898,7 +940,11 @@ impl Judge {
         let (last, delayed) = if last > stop.since { (last, delayed) } else { (stop.since, stop.delayed) };
         let hurry = self.in_a_hurry();
         let stuck = world.procs.values().any(|proc| proc.lives() && proc.stuck());
-        if world.weather.pid1 && !hurry && !stuck && self.now() > last + STRAY_LOOK + (world.delayed - delayed) {
+        if world.weather.pid1
+            && !hurry
+            && !stuck
+            && self.now() > last + STRAY_LOOK + (world.delayed - delayed)
+        {
             violation!("nothing happened since {last:?}, and it exits only now: {:?}", self.now());
         }
         if self.code_told.is_some_and(|told| told != code.0) || !(self.stopped_told || self.command_mode()) {
@@ -936,6 +982,11 @@ impl Judge {
             }
         }
     }
+}
+
+/// What it leaves behind is nobody's business until the container ends.
+fn only_leader(instance: &Instance) -> bool {
+    instance.stop.mode == KillMode::Process || instance.launch.mark.is_none()
 }
 
 /// A daemon runs, a oneshot is done.

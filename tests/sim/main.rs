@@ -214,7 +214,9 @@ fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 fn from_environment(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is not a number: {value}")))
+    std::env::var(name)
+        .ok()
+        .map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is not a number: {value}")))
 }
 
 /// Runs the seed again, with its trace, and says how to do that by hand.

@@ -53,7 +53,11 @@ impl Outputs {
             let format = if sink == Sink::Stdout { instance.launch.stdout } else { instance.launch.stderr };
             let raw = format == Output::Raw;
             if *to == sink && (!stream.owed.is_empty() || stream.open) {
-                let paid = if raw { raw_lines(stream, bytes, may_end) } else { lines(stream, &instance.name, bytes, may_end) };
+                let paid = if raw {
+                    raw_lines(stream, bytes, may_end)
+                } else {
+                    lines(stream, &instance.name, bytes, may_end)
+                };
                 if let Some(paid) = paid {
                     stream.owed.drain(..paid);
                     stream.open = raw && bytes.last() != Some(&b'\n');

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tinysup::event::{
-    Action, Child, Event, ExitCode, ExitStatus, InstanceId, Listener, Output, Pid, Process, Role, Sink, StartError,
-    Time,
+    Action, Child, Event, ExitCode, ExitStatus, InstanceId, Listener, Output, Pid, Process, Role, Sink,
+    StartError, Time,
 };
 use tinysup::kernel::Kernel;
 use tinysup::plan::{Mode, Plan};
@@ -216,7 +216,9 @@ impl World {
 
     /// The living processes that descend from this instance's runs.
     pub fn living_of(&self, instance: InstanceId) -> impl Iterator<Item = &Proc> {
-        self.procs.values().filter(move |p| p.lives() && p.owner.is_some_and(|child| child.instance == instance))
+        self.procs
+            .values()
+            .filter(move |p| p.lives() && p.owner.is_some_and(|child| child.instance == instance))
     }
 
     // Time.
@@ -716,7 +718,8 @@ impl World {
         if !self.signals.is_empty() {
             sources.push(Source::Signals);
         }
-        sources.extend(self.news.iter().filter(|(_, n)| !n.is_empty()).map(|(child, _)| Source::News(*child)));
+        sources
+            .extend(self.news.iter().filter(|(_, n)| !n.is_empty()).map(|(child, _)| Source::News(*child)));
         sources.extend(self.readable().into_iter().map(|(child, sink)| Source::Pipe(child, sink)));
         let dead = self.dead();
         if !dead.is_empty() {
@@ -805,14 +808,19 @@ impl World {
             ours && !proc.spawned
                 && (proc.group == number || proc.session == number || proc.parent == Parent::Us)
         };
-        if self.procs.values().any(|p| p.group == number && p.owner.is_none_or(|o| o.instance != child.instance)) {
+        if self
+            .procs
+            .values()
+            .any(|p| p.group == number && p.owner.is_none_or(|o| o.instance != child.instance))
+        {
             self.count("sweep of a number that is somebody else's by now");
         }
         let mut found: Vec<u64> =
             self.procs.values().filter(|proc| direct(proc)).map(|proc| proc.serial).collect();
         let mut at = 0;
         while let Some(parent) = found.get(at).copied() {
-            let below = self.procs.values().filter(|proc| proc.parent == Parent::Process(parent)).map(|p| p.serial);
+            let below =
+                self.procs.values().filter(|proc| proc.parent == Parent::Process(parent)).map(|p| p.serial);
             let below: Vec<u64> = below.filter(|serial| !found.contains(serial)).collect();
             found.extend(below);
             at += 1;
@@ -932,7 +940,9 @@ impl Kernel for World {
                 }
                 match self.runs.get(&child) {
                     Some(run) if run.pid == Some(leader) && run.reported.is_some() => {}
-                    run => violation!("sweep of {child:?} at {leader:?}, which is not its ended leader: {run:?}"),
+                    run => {
+                        violation!("sweep of {child:?} at {leader:?}, which is not its ended leader: {run:?}")
+                    }
                 }
                 let found = self.sweep(child, leader, signal);
                 if !found.is_empty() {
@@ -953,10 +963,8 @@ impl Kernel for World {
             }
             Action::FindListener { instance, port } => {
                 let process = Some(Process { pid: Pid::new(2).unwrap(), name: "x".to_owned() });
-                let listener = self
-                    .rng
-                    .per_mille(500)
-                    .then(|| Listener { address: format!("0.0.0.0:{port}"), process });
+                let listener =
+                    self.rng.per_mille(500).then(|| Listener { address: format!("0.0.0.0:{port}"), process });
                 events.push(Event::Listener { instance, port, listener });
             }
             Action::Drain => {
