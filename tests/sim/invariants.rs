@@ -296,7 +296,7 @@ impl Judge {
                 );
             }
         }
-        let waits = instance.stop.mode != KillMode::Process && !life.unkillable;
+        let waits = !only_leader(instance) && !life.unkillable;
         if let Some(left) = world.living_of(id).find(|_| waits) {
             violation!("{name} starts although #{} of an earlier run is still there", left.serial);
         }
@@ -368,6 +368,10 @@ impl Judge {
         if expected != Some(sent) || child.role != Role::Main {
             violation!("{got} is passed on to {pid:?} of {} as {sent}, expected {expected:?}", instance.name);
         }
+        if self.command_mode() && got == Signal::TERM && instance.stop.kill_timeout.is_some() {
+            let now = self.now();
+            self.life(child.instance).asked.get_or_insert(now);
+        }
     }
 
     /// An instance is asked to stop.
@@ -409,7 +413,7 @@ impl Judge {
         let life = &self.lives[id.0 as usize];
         let leader = world.runs.get(&Child { instance: id, run: life.run, role: Role::Main });
         let unreleased = leader.is_some_and(|run| run.pid.is_some() && !run.released);
-        let only_leader = self.plan_of(id).stop.mode == KillMode::Process || life.unkillable;
+        let only_leader = only_leader(self.plan_of(id)) || life.unkillable;
         !unreleased && (only_leader || world.living_of(id).next().is_none())
     }
 
@@ -448,8 +452,8 @@ impl Judge {
         if life.ended.is_none() || life.run != child.run {
             violation!("a sweep of {child:?}, whose leader has not ended");
         }
-        if self.plan_of(child.instance).stop.mode == KillMode::Process {
-            violation!("a sweep of {child:?}, although kill_mode = process");
+        if only_leader(self.plan_of(child.instance)) {
+            violation!("a sweep of {child:?}, whose leader alone is our business");
         }
         self.step.swept = true;
         match signal {
@@ -681,7 +685,7 @@ impl Judge {
         life.told = life.run;
         life.cause = Some(cause.clone());
         life.decided = Some((now, expected));
-        if instance.stop.mode != KillMode::Process
+        if !only_leader(instance)
             && !life.unkillable
             && let Some(left) = world.living_of(id).find(|proc| !proc.stuck())
         {
@@ -766,8 +770,7 @@ impl Judge {
         }
         if let Some(id) = self.step.leader
             && !self.step.swept
-            && self.plan_of(id).stop.mode != KillMode::Process
-            && self.plan_of(id).launch.mark.is_some()
+            && !only_leader(self.plan_of(id))
         {
             violation!("the leader of {} has ended and nobody looks for what it left", self.plan_of(id).name);
         }
@@ -834,6 +837,10 @@ impl Judge {
                     violation!("{name} waits for {d:?}, which will never be");
                 }
             }
+            let due = life.asked.zip(instance.stop.kill_timeout).map(|(asked, timeout)| asked + timeout);
+            if life.active() && life.killed.is_none() && self.step.tick && due.is_some_and(|due| due < now) {
+                violation!("{name} should have got SIGKILL at {due:?}, now it is {now:?}");
+            }
             if life.failed && instance.on_failure == OnFailure::Exit {
                 violation!("{name} has failed for good and the container does not stop");
             }
@@ -850,10 +857,9 @@ impl Judge {
         if self.all_done() {
             violation!("nothing runs, nothing will, and the container does not stop");
         }
-        let idle = self
-            .lives
-            .iter()
-            .all(|life| life.restart_due().is_none() && life.ended.is_none_or(|_| !life.active()));
+        let idle = self.lives.iter().all(|life| {
+            life.restart_due().is_none() && (life.ended.is_none() || !life.active()) && life.asked.is_none()
+        });
         if idle && deadline.is_some() {
             violation!("nothing is due, but there is a deadline: {deadline:?}");
         }
@@ -883,13 +889,13 @@ impl Judge {
             let needed = self.plan.ids().zip(&self.plan.instances).any(|(other, i)| {
                 i.depends_on.iter().any(|d| d.on == id) && self.lives[other.0 as usize].active()
             });
-            if !life.active() || life.ended.is_some() && world.living_of(id).next().is_none() {
+            if !life.active() || life.ended.is_some() && world.living_of(id).all(|proc| proc.spawned) {
                 continue;
             }
             if !needed && life.asked.is_none() && life.ended.is_none() {
                 violation!("{} could be asked to stop and is not", instance.name);
             }
-            if life.ended.is_some() && instance.stop.mode == KillMode::Process {
+            if life.ended.is_some() && only_leader(instance) {
                 continue;
             }
             let due = life
@@ -902,7 +908,7 @@ impl Judge {
                 (due, limit) => due.or(limit),
             };
             let due = if self.interrupts >= 2 { Some(Time::ZERO) } else { due };
-            if ticked && due.is_some_and(|due| due <= now) && life.killed.is_none() {
+            if ticked && due.is_some_and(|due| due < now) && life.killed.is_none() {
                 violation!("{} should have got SIGKILL at {due:?}, now it is {now:?}", instance.name);
             }
         }
@@ -976,6 +982,11 @@ impl Judge {
             }
         }
     }
+}
+
+/// What it leaves behind is nobody's business until the container ends.
+fn only_leader(instance: &Instance) -> bool {
+    instance.stop.mode == KillMode::Process || instance.launch.mark.is_none()
 }
 
 /// A daemon runs, a oneshot is done.
