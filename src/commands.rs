@@ -49,7 +49,7 @@ fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<
 
 fn check(file: Option<&Path>) -> ExitCode {
     match plan::load(&Request { file, main: None }, &Files) {
-        Ok(loaded) => print(&format!("ok: {} instances\n", loaded.plan.instances.len())),
+        Ok(loaded) => print(&plan::check::report(&loaded.plan, &Files).to_string()),
         Err(problems) => refuse(&problems),
     }
 }
