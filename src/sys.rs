@@ -27,6 +27,8 @@ mod users;
 use std::time::Duration;
 use std::{fmt, io};
 
+use nix::errno::Errno;
+
 pub use self::files::Files;
 pub use self::log::init_logging;
 pub use self::panic::end_by_panic;
@@ -124,7 +126,7 @@ impl Linux {
         if !is_pid1()
             && let Err(errno) = caps::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0)
         {
-            ::log::debug!("cannot adopt orphans: {}", errno.desc());
+            ::log::debug!("cannot adopt orphans: {}", word(errno));
         }
         Ok(Self {
             clock: Clock::new(),
@@ -297,8 +299,14 @@ impl Kernel for Linux {
 
 /// What the system said, without the number that Rust adds to it.
 fn reason(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
-        None => error.to_string(),
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((text, _)) => text.to_owned(),
+        None => text,
     }
+}
+
+/// The system's word for an error number.
+fn word(errno: Errno) -> String {
+    reason(&io::Error::from(errno))
 }

@@ -83,7 +83,8 @@ impl Children {
         let Starting { attempt, .. } = known.starting.take()?;
         match read.ok().and_then(|count| Failure::from_bytes(bytes.get(..count)?)) {
             Some(failure) => Some(Start::Failed(child, failure, attempt)),
-            None if ended && super::procfs::never_executed(pid) => Some(Start::Ended(child)),
+            // A dying process closes its files before it counts as ended.
+            None if super::procfs::never_executed(pid) => Some(Start::Ended(child)),
             None => Some(Start::Executed(child)),
         }
     }
@@ -164,6 +165,6 @@ fn report(pid: Pid, signal: Signal, result: Result<(), Errno>) {
         Err(Errno::EPERM) => log::warn!(
             "{pid:?} cannot be sent {signal}: it runs as another user, and the container lacks CAP_KILL"
         ),
-        Err(errno) => log::warn!("{pid:?} cannot be sent {signal}: {}", errno.desc()),
+        Err(errno) => log::warn!("{pid:?} cannot be sent {signal}: {}", super::word(errno)),
     }
 }

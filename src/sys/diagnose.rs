@@ -13,6 +13,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use super::child::{Failure, Step};
 use super::elf::{self, Elf};
 use super::spawn::Attempt;
+use super::word;
 use crate::event::StartError;
 
 /// The kernel looks no further for the end of a `#!` line.
@@ -26,7 +27,7 @@ const NAMES_COMPARED_MAX: usize = 20_000;
 
 /// Why a child could not be started.
 pub fn diagnose(failure: Failure, attempt: &Attempt) -> StartError {
-    let reason = failure.errno.desc().to_owned();
+    let reason = word(failure.errno);
     let attributes = &attempt.launch.attributes;
     let other = |what: String| StartError::Other { what, reason: reason.clone() };
     match failure.step {
@@ -123,7 +124,7 @@ fn exec(failure: Failure, attempt: &Attempt) -> StartError {
         (Errno::EPERM, Some(program)) => program.cannot_execute(
             "Operation not permitted (it may have file capabilities that the container does not)".to_owned(),
         ),
-        (errno, Some(program)) => program.cannot_execute(errno.desc().to_owned()),
+        (errno, Some(program)) => program.cannot_execute(word(errno)),
         (_, None) => not_found(attempt), // PATH has no element
     }
 }
@@ -177,14 +178,14 @@ impl Program {
             Some(loader) if loader.metadata().is_none() => {
                 StartError::MissingLoader { file: self.shown, loader: loader.shown }
             }
-            _ => self.cannot_execute(Errno::ENOENT.desc().to_owned()),
+            _ => self.cannot_execute(word(Errno::ENOENT)),
         }
     }
 
     /// It is there but may not be executed.
     fn may_not(self, depth: u32, attempt: &Attempt) -> StartError {
         let Some(metadata) = self.metadata() else {
-            return self.cannot_execute(Errno::EACCES.desc().to_owned());
+            return self.cannot_execute(word(Errno::EACCES));
         };
         let mode = metadata.mode() & 0o7777;
         if metadata.is_dir() {

@@ -114,7 +114,7 @@ fn signal_all(found: &[&Stat], signal: Option<Signal>) {
     for stat in found {
         for signal in with_continue(signal) {
             if let Err(errno) = signal_seen(stat, signal) {
-                log::debug!("{:?} cannot be sent {signal}: {}", stat.pid, errno.desc());
+                log::debug!("{:?} cannot be sent {signal}: {}", stat.pid, super::word(errno));
             }
         }
     }
