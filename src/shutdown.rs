@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::event::{Pid, Process, Time};
-use crate::notice::StopReason;
+use crate::event::{InstanceId, Pid, Process, Time};
 use crate::units::Signal;
 
 /// How often it is told who is still alive.
@@ -16,10 +15,23 @@ const STRAY_GRACE: Duration = Duration::from_secs(1);
 /// How often strays are looked for: `docker exec` processes are not our children, so nothing tells us of their end.
 const STRAY_LOOK: Duration = Duration::from_millis(50);
 
+/// Why the container stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A signal asked for it.
+    Signal(Signal),
+    /// This instance failed for good.
+    Failed(InstanceId),
+    /// This instance, whose success ends the container, succeeded.
+    Ended(InstanceId),
+    /// Nothing runs and nothing will.
+    AllDone,
+}
+
 /// A stop in progress.
 #[derive(Debug)]
 pub struct Shutdown {
-    reason: StopReason,
+    reason: Reason,
     since: Time,
     deadline: Option<Time>,
     tell_at: Time,
@@ -55,7 +67,7 @@ pub enum Phase {
 
 impl Shutdown {
     /// A stop that begins now.
-    pub fn new(reason: StopReason, now: Time, timeout: Option<Duration>) -> Self {
+    pub fn new(reason: Reason, now: Time, timeout: Option<Duration>) -> Self {
         let deadline = timeout.map(|timeout| now + timeout);
         Self {
             reason,
@@ -69,8 +81,8 @@ impl Shutdown {
     }
 
     /// Why.
-    pub fn reason(&self) -> &StopReason {
-        &self.reason
+    pub fn reason(&self) -> Reason {
+        self.reason
     }
 
     /// When it began.

@@ -12,7 +12,7 @@ use crate::obituary::{self, Obituary, Other};
 use crate::plan::{Condition, Instance, Kind, Mode, OnFailure, OnSuccess, Plan};
 use crate::reaper::Reaper;
 use crate::services::{Context, Service, State};
-use crate::shutdown::{Look, Phase, Shutdown};
+use crate::shutdown::{Look, Phase, Reason, Shutdown};
 use crate::signals::{self, Meaning};
 use crate::units::Signal;
 
@@ -32,8 +32,8 @@ pub struct Supervisor {
     /// Everything was up once, and that was told.
     up: bool,
     shutdown: Option<Shutdown>,
-    /// The services that ran when the stop began, in the order in which they were asked to stop.
-    stops: Vec<StopRecord>,
+    /// For each instance, its part in the stop; `None` for those that did not run.
+    stops: Vec<Option<StopRecord>>,
     /// SIGINTs received.
     interrupts: u32,
     /// Who could not start for want of whom.
@@ -44,7 +44,6 @@ pub struct Supervisor {
 
 /// One service's part in the stop of the container.
 struct StopRecord {
-    id: InstanceId,
     asked: Time,
     down: Option<Time>,
     killed: bool,
@@ -62,6 +61,7 @@ impl Supervisor {
             }
         }
         let services = plan.ids().zip(&plan.instances).map(|(id, i)| Service::new(id, i.autostart)).collect();
+        let stops = plan.instances.iter().map(|_| None).collect();
         Self {
             plan,
             dependents,
@@ -72,7 +72,7 @@ impl Supervisor {
             began: now,
             up: false,
             shutdown: None,
-            stops: Vec::new(),
+            stops,
             interrupts: 0,
             missing: None,
             port: None,
@@ -188,7 +188,7 @@ impl Supervisor {
                     self.interrupts = self.interrupts.saturating_add(1);
                 }
                 if self.shutdown.is_none() {
-                    self.begin_shutdown(now, StopReason::Signal(signal), out);
+                    self.begin_shutdown(now, Reason::Signal(signal), out);
                 } else if signal == Signal::INT && self.interrupts >= 2 {
                     self.kill_all(now, KillReason::Impatience, out);
                 }
@@ -272,7 +272,7 @@ impl Supervisor {
         if self.shutdown.is_none() {
             self.tell_when_up(now, out);
             if self.services.iter().all(Service::settled) {
-                self.begin_shutdown(now, StopReason::AllDone, out);
+                self.begin_shutdown(now, Reason::AllDone, out);
             }
         }
         if self.shutdown.is_some() {
@@ -300,10 +300,10 @@ impl Supervisor {
             }
             match self.service(id).map(Service::state) {
                 Some(State::Failed) if on_failure == OnFailure::Exit => {
-                    return self.begin_shutdown(now, StopReason::Failed(self.name(id)), out);
+                    return self.begin_shutdown(now, Reason::Failed(id), out);
                 }
                 Some(State::Completed) if on_success == OnSuccess::Exit => {
-                    return self.begin_shutdown(now, StopReason::Ended(self.name(id)), out);
+                    return self.begin_shutdown(now, Reason::Ended(id), out);
                 }
                 _ => {}
             }
@@ -372,16 +372,15 @@ impl Supervisor {
         self.plan.ids().filter(alive).map(|id| self.name(id)).collect()
     }
 
-    fn begin_shutdown(&mut self, now: Time, reason: StopReason, out: &mut Vec<Action>) {
-        if let StopReason::Failed(name) = &reason
-            && let Some(id) = self.plan.ids().find(|id| self.name(*id) == *name)
+    fn begin_shutdown(&mut self, now: Time, reason: Reason, out: &mut Vec<Action>) {
+        if let Reason::Failed(id) = reason
             && let Some(port) =
                 self.logs.last_lines(id, 20).iter().rev().find_map(|line| obituary::port_in_use(line))
         {
             // Now, before those are gone that may hold it.
             out.push(Action::FindListener { instance: id, port });
         }
-        self.shutdown = Some(Shutdown::new(reason.clone(), now, self.plan.shutdown_timeout));
+        self.shutdown = Some(Shutdown::new(reason, now, self.plan.shutdown_timeout));
         for id in self.plan.ids() {
             match self.service(id).map(Service::state) {
                 // Nothing of these runs that others could need: they are out of the way at once.
@@ -400,31 +399,31 @@ impl Supervisor {
                 | None => {}
             }
         }
-        let names = self.alive();
-        if reason != StopReason::AllDone {
-            out.push(Action::Tell(Notice::Stopping { reason, names }));
-        }
+        let told = match reason {
+            Reason::Signal(signal) => StopReason::Signal(signal),
+            Reason::Failed(id) => StopReason::Failed(self.name(id)),
+            Reason::Ended(id) => StopReason::Ended(self.name(id)),
+            Reason::AllDone => return, // there is nothing to stop
+        };
+        out.push(Action::Tell(Notice::Stopping { reason: told, names: self.alive() }));
     }
 
     /// Stops what nobody needs any more, and goes on to the next part of the stop when this one is done.
     fn advance_stops(&mut self, now: Time, out: &mut Vec<Action>) {
-        for record in &mut self.stops {
-            if let (None, Some(service)) = (record.down, self.services.get(record.id.0 as usize)) {
+        for (record, service) in self.stops.iter_mut().zip(&self.services) {
+            if let Some(record @ StopRecord { down: None, .. }) = record {
                 record.killed |= service.being_killed();
                 record.down = service.settled().then_some(now);
             }
         }
         for id in self.plan.ids().rev() {
             let settled = |id: &InstanceId| self.service(*id).is_none_or(Service::settled);
-            let asked = self.stops.iter().any(|record| record.id == id);
             let needed = !self.dependents.get(id.0 as usize).is_none_or(|list| list.iter().all(settled));
-            if settled(&id) || asked || needed {
-                continue;
+            if !settled(&id) && !needed && self.record_stop(now, id) {
+                self.with(now, id, |service, context| service.stop(context, out));
             }
-            self.stops.push(StopRecord { id, asked: now, down: None, killed: false });
-            self.with(now, id, |service, context| service.stop(context, out));
         }
-        let killed = self.stops.iter().any(|record| record.killed);
+        let killed = self.stops.iter().flatten().any(|record| record.killed);
         let all_down = self.services.iter().all(Service::settled);
         let Some(shutdown) = &mut self.shutdown else { return };
         if killed {
@@ -441,12 +440,21 @@ impl Supervisor {
         }
     }
 
+    /// Notes that an instance is asked to stop. Returns whether it is for the first time.
+    fn record_stop(&mut self, now: Time, id: InstanceId) -> bool {
+        match self.stops.get_mut(id.0 as usize) {
+            Some(record @ None) => {
+                *record = Some(StopRecord { asked: now, down: None, killed: false });
+                true
+            }
+            Some(Some(_)) | None => false,
+        }
+    }
+
     fn kill_all(&mut self, now: Time, why: KillReason, out: &mut Vec<Action>) {
         for id in self.plan.ids() {
             if self.service(id).is_some_and(|service| !service.settled()) {
-                if !self.stops.iter().any(|record| record.id == id) {
-                    self.stops.push(StopRecord { id, asked: now, down: None, killed: false });
-                }
+                self.record_stop(now, id);
                 self.with(now, id, |service, context| service.kill(context, why, out));
             }
         }
@@ -471,15 +479,15 @@ impl Supervisor {
     /// All is over and all output is out: tell how it ended, last of all, and go.
     fn leave(&mut self, now: Time, out: &mut Vec<Action>) {
         let Some(shutdown) = &self.shutdown else { return };
-        let (since, reason, killed) = (shutdown.since(), shutdown.reason().clone(), shutdown.killed());
+        let (since, reason, killed) = (shutdown.since(), shutdown.reason(), shutdown.killed());
         for (child, sink) in self.logs.unfinished() {
             self.output(child, sink, None, out);
         }
-        let code = self.exit_code(&reason, killed);
-        match &reason {
+        let code = self.exit_code(reason, killed);
+        match reason {
             _ if self.plan.mode != Mode::Services => {}
-            StopReason::Failed(name) => {
-                if let Some(text) = self.obituary(name, code) {
+            Reason::Failed(id) => {
+                if let Some(text) = self.obituary(id, code) {
                     let mut log = text.clone();
                     log.push('\n');
                     log.truncate(log.floor_char_boundary(TERMINATION_LOG_MAX));
@@ -487,32 +495,35 @@ impl Supervisor {
                     out.push(Action::Tell(Notice::Obituary(text)));
                 }
             }
-            StopReason::Signal(_) | StopReason::Ended(_) | StopReason::AllDone => {
-                let took =
-                    |record: &StopRecord| Some((self.name(record.id), record.down?.since(record.asked)));
-                let each = self.stops.iter().filter_map(took).collect();
+            Reason::Signal(_) | Reason::Ended(_) | Reason::AllDone => {
+                let took = |(id, record): (InstanceId, &StopRecord)| {
+                    Some((self.name(id), record.down?.since(record.asked)))
+                };
+                let each = self.stopped().into_iter().filter_map(took).collect();
                 out.push(Action::Tell(Notice::Stopped { after: now.since(since), each, code }));
             }
         }
         out.push(Action::Exit(ExitCode(code)));
     }
 
-    fn exit_code(&self, reason: &StopReason, killed: bool) -> u8 {
+    /// Those that took part in the stop, in the order in which they were asked.
+    fn stopped(&self) -> Vec<(InstanceId, &StopRecord)> {
+        let taken = |id: InstanceId| Some((id, self.stops.get(id.0 as usize)?.as_ref()?));
+        let mut stopped: Vec<_> = self.plan.ids().rev().filter_map(taken).collect();
+        stopped.sort_by_key(|(_, record)| record.asked);
+        stopped
+    }
+
+    fn exit_code(&self, reason: Reason, killed: bool) -> u8 {
         let last = |id: InstanceId| self.service(id)?.history().back().map(|ended| ended.cause.exit_code());
-        let by_name = |name: &Rc<str>| self.plan.ids().find(|id| self.name(*id) == *name).and_then(last);
         let failure = |code: Option<u8>| code.filter(|code| *code != 0).unwrap_or(ExitCode::FAILURE.0);
         match (self.plan.mode, reason) {
             (Mode::Command { .. }, _) => self.plan.ids().next().and_then(last).unwrap_or(0),
-            (Mode::Services, StopReason::Signal(_)) => {
-                if killed {
-                    ExitCode::KILLED.0
-                } else {
-                    0
-                }
-            }
-            (Mode::Services, StopReason::Failed(name)) => failure(by_name(name)),
-            (Mode::Services, StopReason::Ended(name)) => by_name(name).unwrap_or(0),
-            (Mode::Services, StopReason::AllDone) => {
+            (Mode::Services, Reason::Signal(_)) if killed => ExitCode::KILLED.0,
+            (Mode::Services, Reason::Signal(_)) => ExitCode::SUCCESS.0,
+            (Mode::Services, Reason::Failed(id)) => failure(last(id)),
+            (Mode::Services, Reason::Ended(id)) => last(id).unwrap_or(0),
+            (Mode::Services, Reason::AllDone) => {
                 let failed =
                     |id: &InstanceId| matches!(self.service(*id).map(Service::state), Some(State::Failed));
                 self.plan.ids().find(failed).map_or(0, |id| failure(last(id)))
@@ -520,12 +531,11 @@ impl Supervisor {
         }
     }
 
-    fn obituary(&self, name: &Rc<str>, code: u8) -> Option<String> {
-        let id = self.plan.ids().find(|id| self.name(*id) == *name)?;
+    fn obituary(&self, id: InstanceId, code: u8) -> Option<String> {
         let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
         let missing = self.missing.as_ref().filter(|(who, _)| *who == id).map(|(_, on)| &**on);
-        let other = |record: &StopRecord| {
-            let name = &self.plan.instance(record.id)?.name;
+        let other = |(id, record): (InstanceId, &StopRecord)| {
+            let name = &self.plan.instance(id)?.name;
             Some(Other {
                 name,
                 took: record.down.map(|down| down.since(record.asked)),
@@ -540,7 +550,7 @@ impl Supervisor {
             missing,
             last_words: self.logs.last_lines(id, obituary::LAST_WORDS),
             port: self.port.as_ref().map(|(port, listener)| (*port, listener.as_ref())),
-            others: self.stops.iter().filter_map(other).collect(),
+            others: self.stopped().into_iter().filter_map(other).collect(),
             code,
         }))
     }

@@ -7,8 +7,12 @@ mod children;
 mod clock;
 mod descriptors;
 mod diagnose;
+mod elf;
 mod environment;
+mod files;
+mod listener;
 mod log;
+mod panic;
 mod poll;
 mod print;
 mod procfs;
@@ -16,12 +20,16 @@ mod relay;
 mod signals;
 mod sink;
 mod spawn;
+mod sweep;
+mod termination;
 mod users;
 
 use std::time::Duration;
 use std::{fmt, io};
 
+pub use self::files::Files;
 pub use self::log::init_logging;
+pub use self::panic::end_by_panic;
 pub use self::print::{print, print_error};
 
 use self::children::{Children, Start};
@@ -266,10 +274,13 @@ impl Kernel for Linux {
                 self.children.release(pid);
                 self.look = true;
             }
-            Action::Sweep { child, .. } => events.push(Event::Swept { child, found: Vec::new() }),
-            Action::SweepStrays { .. } => events.push(Event::Strays { found: Vec::new() }),
+            Action::Sweep { child, leader, mark, signal } => {
+                let found = sweep::remains(&self.children, child, leader, &mark, signal);
+                events.push(Event::Swept { child, found });
+            }
+            Action::SweepStrays { signal } => events.push(Event::Strays { found: sweep::strays(signal) }),
             Action::FindListener { instance, port } => {
-                events.push(Event::Listener { instance, port, listener: None })
+                events.push(Event::Listener { instance, port, listener: listener::find(port) });
             }
             Action::Write { sink, bytes } => self.sinks.write(sink, bytes),
             Action::Tell(notice) => ::log::log!(notice.level(), "{notice}"),
@@ -277,8 +288,8 @@ impl Kernel for Linux {
                 self.relay.drain(events);
                 events.push(Event::Drained);
             }
-            Action::TerminationLog { .. } => {}
-            Action::Exit(_) => {}
+            Action::TerminationLog { text } => termination::leave(&text),
+            Action::Exit(_) => {} // `finish` follows
         }
         self.pass_on_our_lines();
     }

@@ -55,6 +55,11 @@ impl Children {
         self.known.get(&pid).map(|known| known.child)
     }
 
+    /// Whether a process is a child that we made.
+    pub fn knows(&self, pid: Pid) -> bool {
+        self.known.contains_key(&pid)
+    }
+
     /// Adds to `poll` the children whose program does not run yet.
     pub fn watch<Owner: Copy>(&self, poll: &mut Poll<Owner>, owner: impl Fn(Pid) -> Owner) {
         for (pid, known) in &self.known {
@@ -111,7 +116,7 @@ impl Children {
     }
 
     fn is_ours(&self, pid: Pid) -> bool {
-        let ours = self.known.contains_key(&pid);
+        let ours = self.knows(pid);
         debug_assert!(ours, "{pid:?} is not in the table");
         if !ours {
             log::error!("{pid:?} is not signalled: it is not ours");

@@ -27,7 +27,13 @@ extern "C" fn before_main() {
     // SAFETY: the call reads one u64 and writes another, both live here. Not the C library's function, which would
     // leave out the signals it keeps for itself.
     unsafe {
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const ALL_SIGNALS, &raw mut mask, 8_usize);
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const ALL_SIGNALS,
+            &raw mut mask,
+            8_usize,
+        );
     }
     MASK.store(mask, Ordering::Relaxed);
 
@@ -37,7 +43,13 @@ extern "C" fn before_main() {
         let mut action = [0_usize; 8];
         // SAFETY: without a new action the call only writes the old one, which fits.
         let result = unsafe {
-            libc::syscall(libc::SYS_rt_sigaction, signal, std::ptr::null::<usize>(), action.as_mut_ptr(), 8_usize)
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                std::ptr::null::<usize>(),
+                action.as_mut_ptr(),
+                8_usize,
+            )
         };
         if result == 0 && action[0] == libc::SIG_IGN {
             ignored |= 1 << (signal - 1);

@@ -19,6 +19,9 @@ use super::signals::{self, SignalSet};
 use super::{Inherited, descriptors, users};
 use crate::event::{Launch, Output, Pid, StartError, Stdin, Surroundings};
 
+/// RLIMIT_NOFILE, whose type is not the same in all C libraries.
+const FILES_LIMIT: u32 = 7;
+
 /// What all children have in common.
 #[derive(Debug)]
 pub struct Spawner {
@@ -166,7 +169,7 @@ impl Spawner {
     }
 
     fn rlimits(&self, launch: &Launch) -> Vec<(u32, libc::rlimit)> {
-        let files = self.files_limit.map(|limit| (libc::RLIMIT_NOFILE as u32, limit));
+        let files = self.files_limit.map(|limit| (FILES_LIMIT, limit));
         let own = launch.attributes.rlimits.iter().map(|limit| {
             let of = |value: u64| libc::rlim_t::try_from(value).unwrap_or(libc::RLIM_INFINITY);
             (limit.resource, libc::rlimit { rlim_cur: of(limit.soft), rlim_max: of(limit.hard) })
@@ -315,7 +318,7 @@ struct Search {
 
 impl Search {
     fn new(argv: &[CString], environment: &Environment) -> Self {
-        let program = argv.first().map(|program| program.as_bytes()).unwrap_or_default();
+        let program = argv.first().map(CString::as_bytes).unwrap_or_default();
         if program.contains(&b'/') {
             return Self { candidates: argv.iter().take(1).cloned().collect(), path: None };
         }

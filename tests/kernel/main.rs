@@ -40,7 +40,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
         Some("--case") => {
-            let (_, case) = cases().into_iter().find(|(name, _)| *name == arguments[1]).expect("a known case");
+            let (_, case) =
+                cases().into_iter().find(|(name, _)| *name == arguments[1]).expect("a known case");
             case();
             ExitCode::SUCCESS
         }
@@ -53,7 +54,8 @@ fn run_all(arguments: &[String]) -> ExitCode {
     // Early blocked everything; nobody here takes it over.
     nix::sys::signal::SigSet::empty().thread_set_mask().expect("a signal mask");
     let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let chosen = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
+    let chosen =
+        |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
     let (chosen, others): (Vec<Case>, Vec<Case>) = cases().into_iter().partition(|(name, _)| chosen(name));
     if arguments.iter().any(|argument| argument == "--list") {
         for (name, _) in chosen {

@@ -8,10 +8,8 @@ use tinysup::units::Signal;
 use crate::Case;
 use crate::world::{World, helper};
 
-pub const CASES: &[Case] = &[
-    ("every_signal_arrives", every_signal_arrives),
-    ("twenty_thousand_orphans", twenty_thousand_orphans),
-];
+pub const CASES: &[Case] =
+    &[("every_signal_arrives", every_signal_arrives), ("twenty_thousand_orphans", twenty_thousand_orphans)];
 
 fn send(signal: i32) {
     // SAFETY: to ourselves.
@@ -29,7 +27,8 @@ fn every_signal_arrives() {
             }
             number => send(number),
         }
-        let arrived = world.until("a signal", |event| if let Event::Signal(s) = event { Some(*s) } else { None });
+        let arrived =
+            world.until("a signal", |event| if let Event::Signal(s) = event { Some(*s) } else { None });
         assert_eq!(arrived, signal);
     }
 }

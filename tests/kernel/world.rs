@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tinysup::event::{
-    Action, Attributes, Child, Event, ExitStatus, Identity, InstanceId, Launch, Mark, Output, Pid, Process, Role,
-    Secret, Sink, StartError, Stdin, Surroundings,
+    Action, Attributes, Child, Event, ExitStatus, Identity, InstanceId, Launch, Mark, Output, Pid, Process,
+    Role, Secret, Sink, StartError, Stdin, Surroundings,
 };
 use tinysup::kernel::Kernel;
 use tinysup::sys::{Descriptors, Linux};
@@ -127,8 +127,14 @@ impl World {
             }
             (ended.is_some() && open == 0).then_some(())
         });
-        let mut outcome =
-            Outcome { pid, executed: false, error: None, status: ended, stdout: Vec::new(), stderr: Vec::new() };
+        let mut outcome = Outcome {
+            pid,
+            executed: false,
+            error: None,
+            status: ended,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+        };
         for event in &self.events[from..] {
             match event {
                 Event::Executed { child: of } if *of == child => outcome.executed = true,
@@ -148,7 +154,9 @@ impl World {
         let child = self.new_child();
         self.perform(Action::Spawn { child, launch: Rc::new(launch), extra_env: Vec::new() });
         self.until("a failure", |event| match event {
-            Event::SpawnFailed { child: of, error } | Event::ExecFailed { child: of, error } if *of == child => {
+            Event::SpawnFailed { child: of, error } | Event::ExecFailed { child: of, error }
+                if *of == child =>
+            {
                 Some(error.clone())
             }
             Event::Executed { .. } => panic!("it runs"),
