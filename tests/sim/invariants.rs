@@ -51,6 +51,10 @@ struct Life {
     asked: Option<Time>,
     /// The first SIGKILL to the present run.
     killed: Option<Time>,
+    /// The first SIGKILL to its stop_command.
+    command_killed: Option<Time>,
+    /// A look at what is left was ordered with SIGKILL; the answer says whether that met somebody.
+    sweeps_to_kill: bool,
     /// Processes that the core said it cannot end.
     unkillable: bool,
 }
@@ -103,7 +107,6 @@ pub struct Judge {
     step: Step,
     spins: u32,
     all_up: bool,
-    service_killed: bool,
     left: bool,
     stopped_told: bool,
     code_told: Option<u8>,
@@ -121,7 +124,6 @@ impl Judge {
             step: Step::default(),
             spins: 0,
             all_up: false,
-            service_killed: false,
             left: false,
             stopped_told: false,
             code_told: None,
@@ -179,6 +181,13 @@ impl Judge {
                 life.up = true;
                 life.ever_up = true;
             }
+            Event::Swept { child, found } => {
+                let kills = std::mem::take(&mut self.life(child.instance).sweeps_to_kill);
+                if kills && !found.is_empty() {
+                    world.count("leftovers killed");
+                    self.life(child.instance).killed.get_or_insert(now);
+                }
+            }
             Event::Exited { pid, .. } => {
                 self.step.exited = Some(*pid);
                 match world.leader(*pid).and_then(|proc| proc.owner) {
@@ -217,7 +226,12 @@ impl Judge {
                     violation!("{pid:?} is released in a step that was not told of its end");
                 }
             }
-            Action::Sweep { child, signal, .. } => self.sweep(world, *child, *signal),
+            Action::Sweep { child, leader, signal, .. } => {
+                if self.step.exited == Some(*leader) && self.step.released > 0 {
+                    violation!("{leader:?} is released before what it left is looked for: its group may be another's");
+                }
+                self.sweep(world, *child, *signal);
+            }
             Action::SweepStrays { signal } => self.sweep_strays(world, *signal),
             Action::Write { sink, bytes } => {
                 if bytes.is_empty() {
@@ -289,7 +303,8 @@ impl Judge {
             };
             let previous = &world.runs[&Child { run: life.run, ..child }];
             let ended = previous.died.map_or(previous.ordered, |(at, _)| at);
-            if now < ended + *delay {
+            // The last digit of a product of floats is nobody's business.
+            if now + Duration::from_micros(1) < ended + *delay {
                 violation!(
                     "{name} starts {:?} after its end, before its delay of {delay:?}",
                     now.since(ended)
@@ -340,6 +355,8 @@ impl Judge {
                     violation!("SIGKILL for the group of {pid:?}, although kill_mode = process");
                 }
                 self.kill(world, child.instance);
+                let now = self.now();
+                self.life(child.instance).killed.get_or_insert(now);
             }
             (Role::Main, _) if signal == stop_signal => {
                 self.ask(world, child.instance);
@@ -348,7 +365,11 @@ impl Judge {
                 }
             }
             (Role::Main, _) => violation!("{signal} for {pid:?}, which stops at {stop_signal}"),
-            (Role::StopCommand, Signal::KILL | Signal::TERM) => {}
+            (Role::StopCommand, Signal::TERM) => {}
+            (Role::StopCommand, Signal::KILL) => {
+                let now = self.now();
+                self.life(child.instance).command_killed.get_or_insert(now);
+            }
             (Role::StopCommand, _) => violation!("{signal} for the stop_command {pid:?}"),
         }
     }
@@ -439,7 +460,6 @@ impl Judge {
             if !hurry && due.is_none_or(|due| now < due) {
                 violation!("SIGKILL for {name} before its time: due {due:?}, now {now:?}");
             }
-            life.killed = Some(now);
             world.count(if hurry { "SIGKILL at the deadline" } else { "SIGKILL after kill_timeout" });
         }
         if self.stop.is_some() {
@@ -459,12 +479,9 @@ impl Judge {
         match signal {
             None | Some(Signal::TERM) => {}
             Some(Signal::KILL) => {
+                self.life(child.instance).sweeps_to_kill = true;
                 // Where nothing is left it hurts nobody.
                 if world.living_of(child.instance).any(|proc| !proc.spawned) {
-                    if self.stop.is_some() {
-                        self.service_killed = true;
-                    }
-                    world.count("leftovers killed");
                     self.kill(world, child.instance);
                 }
             }
@@ -480,7 +497,7 @@ impl Judge {
         let hurry = self.in_a_hurry();
         for id in self.plan.ids() {
             let life = &self.lives[id.0 as usize];
-            let late = life.killed.is_some_and(|at| hurry || now >= at + UNKILLABLE_AFTER);
+            let late = life.killed.or(life.command_killed).is_some_and(|at| hurry || now >= at + UNKILLABLE_AFTER);
             if life.active() && !late {
                 violation!("strays are looked for although {} is not down: {life:?}", self.plan_of(id).name);
             }
@@ -560,8 +577,9 @@ impl Judge {
                 let now = self.now();
                 let life = self.life(id);
                 life.unkillable = true;
-                if !life.killed.is_some_and(|at| now >= at + UNKILLABLE_AFTER) {
-                    violation!("{name} is called unkillable, but got SIGKILL at {:?}", life.killed);
+                let killed = life.killed.or(life.command_killed);
+                if !killed.is_some_and(|at| now >= at + UNKILLABLE_AFTER) {
+                    violation!("{name} is called unkillable, but got SIGKILL at {killed:?}");
                 }
                 if found.is_empty() {
                     violation!("{name}: nobody cannot be ended");
@@ -973,7 +991,7 @@ impl Judge {
                 let over = |life: &Life| life.decided.as_ref().map(|(at, _)| *at).filter(|_| !life.active());
                 let in_it = |life: &Life| over(life).is_none_or(|at| at >= stop.since);
                 let killed = self.lives.iter().any(|life| life.killed.is_some() && in_it(life));
-                if killed || self.service_killed { 137 } else { 0 }
+                if killed { 137 } else { 0 }
             }
             StopReason::Failed(name) => failure(&self.lives[self.by_name(name).0 as usize]),
             StopReason::Ended(name) => last(&self.lives[self.by_name(name).0 as usize]).unwrap_or(0),
