@@ -46,7 +46,6 @@ pub struct Supervisor {
 struct StopRecord {
     asked: Time,
     down: Option<Time>,
-    killed: bool,
 }
 
 impl Supervisor {
@@ -412,7 +411,6 @@ impl Supervisor {
     fn advance_stops(&mut self, now: Time, out: &mut Vec<Action>) {
         for (record, service) in self.stops.iter_mut().zip(&self.services) {
             if let Some(record @ StopRecord { down: None, .. }) = record {
-                record.killed |= service.being_killed();
                 record.down = service.settled().then_some(now);
             }
         }
@@ -423,12 +421,8 @@ impl Supervisor {
                 self.with(now, id, |service, context| service.stop(context, out));
             }
         }
-        let killed = self.stops.iter().flatten().any(|record| record.killed);
         let all_down = self.services.iter().all(Service::settled);
         let Some(shutdown) = &mut self.shutdown else { return };
-        if killed {
-            shutdown.note_kill();
-        }
         let over = match shutdown.phase() {
             Phase::Services => all_down,
             Phase::Killing { until } => all_down || now >= until,
@@ -444,7 +438,7 @@ impl Supervisor {
     fn record_stop(&mut self, now: Time, id: InstanceId) -> bool {
         match self.stops.get_mut(id.0 as usize) {
             Some(record @ None) => {
-                *record = Some(StopRecord { asked: now, down: None, killed: false });
+                *record = Some(StopRecord { asked: now, down: None });
                 true
             }
             Some(Some(_)) | None => false,
@@ -479,15 +473,16 @@ impl Supervisor {
     /// All is over and all output is out: tell how it ended, last of all, and go.
     fn leave(&mut self, now: Time, out: &mut Vec<Action>) {
         let Some(shutdown) = &self.shutdown else { return };
-        let (since, reason, killed) = (shutdown.since(), shutdown.reason(), shutdown.killed());
+        let (since, reason) = (shutdown.since(), shutdown.reason());
         for (child, sink) in self.logs.unfinished() {
             self.output(child, sink, None, out);
         }
+        let killed = self.services.iter().any(|service| service.killed_since(since));
         let code = self.exit_code(reason, killed);
         match reason {
             _ if self.plan.mode != Mode::Services => {}
             Reason::Failed(id) => {
-                if let Some(text) = self.obituary(id, code) {
+                if let Some(text) = self.obituary(id, since, code) {
                     let mut log = text.clone();
                     log.push('\n');
                     log.truncate(log.floor_char_boundary(TERMINATION_LOG_MAX));
@@ -531,16 +526,13 @@ impl Supervisor {
         }
     }
 
-    fn obituary(&self, id: InstanceId, code: u8) -> Option<String> {
+    fn obituary(&self, id: InstanceId, since: Time, code: u8) -> Option<String> {
         let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
         let missing = self.missing.as_ref().filter(|(who, _)| *who == id).map(|(_, on)| &**on);
         let other = |(id, record): (InstanceId, &StopRecord)| {
             let name = &self.plan.instance(id)?.name;
-            Some(Other {
-                name,
-                took: record.down.map(|down| down.since(record.asked)),
-                killed: record.killed,
-            })
+            let killed = self.service(id)?.killed_since(since);
+            Some(Other { name, took: record.down.map(|down| down.since(record.asked)), killed })
         };
         Some(obituary::text(&Obituary {
             instance,

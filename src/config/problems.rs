@@ -69,6 +69,16 @@ impl Problems {
         }
     }
 
+    /// A suggestion, unless so much is wrong already that looking for one more is wasted: a hostile file could ask for millions.
+    pub fn suggest(&self, suggestion: impl FnOnce() -> Option<String>) -> Option<String> {
+        if self.found.len() < 2 * SHOWN { suggestion() } else { None }
+    }
+
+    /// How many are known.
+    pub fn count(&self) -> usize {
+        self.found.len() + self.uncounted
+    }
+
     /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
@@ -77,15 +87,6 @@ impl Problems {
     /// All of them, by file and place.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.found.iter()
-    }
-
-    /// Whether one of them is on the line of `span`.
-    pub(super) fn on_line_of(&self, span: Span) -> bool {
-        let line = |span: Span| self.sources.get(span.file).map(|source| source.position(span.start).0);
-        self.found
-            .iter()
-            .filter_map(|problem| problem.span)
-            .any(|other| other.file == span.file && line(other) == line(span))
     }
 }
 
@@ -105,7 +106,7 @@ impl Display for Problems {
                 }
             }
         }
-        let count = self.found.len() + self.uncounted;
+        let count = self.count();
         if count > SHOWN {
             writeln!(f, "tinysup: and {} more", count - SHOWN)?;
         }
@@ -127,12 +128,10 @@ fn excerpt(f: &mut Formatter<'_>, source: &Source, span: Span, help: Option<&str
     }
     let start = source.boundary(span.start);
     let number = source.position(span.start).0;
-    let line_start =
-        source.text.get(..start).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1);
-    if let Some(before) = source.text.get(..line_start.saturating_sub(1)).filter(|_| line_start > 0) {
-        let previous = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line_start = source.line_start(number);
+    if number > 1 {
         let mut shown = String::new();
-        cells(source, span, previous, COLUMNS, &mut shown);
+        cells(source, source.line_start(number - 1), COLUMNS, &mut shown);
         if !shown.trim().is_empty() {
             writeln!(f, "{:>5} | {}", number - 1, shown.trim_end())?;
         }
@@ -141,7 +140,7 @@ fn excerpt(f: &mut Formatter<'_>, source: &Source, span: Span, help: Option<&str
     let mut caret = 0;
     let mut from = start;
     for (at, character) in source.text.get(line_start..start).unwrap_or("").char_indices().rev() {
-        let width = cell(character, source.is_hidden(line_start + at, span)).1;
+        let width = cell(character, source.is_hidden(line_start + at)).1;
         if caret + width > BEFORE {
             line.push('…');
             break;
@@ -152,13 +151,13 @@ fn excerpt(f: &mut Formatter<'_>, source: &Source, span: Span, help: Option<&str
     if !line.is_empty() {
         caret += 1;
     }
-    let end = cells(source, span, from, COLUMNS, &mut line);
+    let end = cells(source, from, COLUMNS, &mut line);
     let underlined: usize = source
         .text
         .get(start..end.min(span.end as usize).max(start))
         .unwrap_or("")
         .char_indices()
-        .map(|(at, character)| cell(character, source.is_hidden(start + at, span)).1)
+        .map(|(at, character)| cell(character, source.is_hidden(start + at)).1)
         .sum();
     writeln!(f, "{number:>5} | {}", line.trim_end())?;
     write!(f, "      | {:caret$}{}", "", "^".repeat(underlined.max(1)))?;
@@ -169,7 +168,7 @@ fn excerpt(f: &mut Formatter<'_>, source: &Source, span: Span, help: Option<&str
 }
 
 /// Shows a line from the byte `from` on, at most `columns` wide. Returns the byte up to which it is shown.
-fn cells(source: &Source, problem: Span, from: usize, columns: usize, into: &mut String) -> usize {
+fn cells(source: &Source, from: usize, columns: usize, into: &mut String) -> usize {
     let mut used = 0;
     let rest = source.text.get(from..).unwrap_or("");
     for (at, character) in rest.char_indices() {
@@ -178,7 +177,7 @@ fn cells(source: &Source, problem: Span, from: usize, columns: usize, into: &mut
         {
             return from + at;
         }
-        let (shown, width) = cell(character, source.is_hidden(from + at, problem));
+        let (shown, width) = cell(character, source.is_hidden(from + at));
         if used + width > columns {
             into.push('…');
             return from + at;

@@ -1,11 +1,19 @@
 //! A file as a tree in which every key and value knows its place and its order. Takes the tree of the `toml` crate, which also
 //! finds all syntax errors and limits how deep things nest.
 
+use std::collections::BTreeSet;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::interpolate::is_plain;
 use super::problems::{Problem, Problems};
-use super::source::{FileId, Span};
+use super::source::{FileId, Sources, Span};
+
+/// How the message of a syntax error begins, other than that something is set twice.
+const NOT_TOML: &str = "not valid TOML";
+/// So many syntax errors of a file are looked at; each names a line, which takes a walk through the text.
+const MAX_ERRORS: usize = 200;
 
 /// A value and its place.
 #[derive(Debug)]
@@ -91,23 +99,78 @@ impl Node {
     }
 }
 
-/// Takes a file apart. Syntax errors are reported; what could be understood comes back all the same. The second value says
-/// whether all could.
+/// Takes a file apart. Syntax errors are reported; what could be understood comes back all the same, but for lines with a syntax
+/// error, whose other problems would only distract. The second value says whether the file has none.
 pub fn parse(file: FileId, problems: &mut Problems) -> (Vec<Entry>, bool) {
     // The text is moved out and back so that problems can be added while it is borrowed.
     let text = problems.sources.take_text(file);
     let (table, errors) = DeTable::parse_recoverable(&text);
-    let mut found = Vec::new();
-    for error in &errors {
-        found.push(syntax_error(&text, file, error));
-    }
-    let complete = errors.is_empty();
-    let entries = convert_table(&text, file, table.into_inner(), &mut found);
+    let syntax: Vec<Problem> =
+        errors.iter().take(MAX_ERRORS).map(|error| syntax_error(&text, file, error)).collect();
+    let mut unusable = Vec::new();
+    let mut entries = convert_table(&text, file, table.into_inner(), &mut unusable);
     problems.sources.put_text(file, text);
-    for problem in found {
+    hide_values(&entries, &mut problems.sources);
+    if !errors.is_empty() {
+        let broken = broken_lines(file, &syntax, &problems.sources);
+        let is_broken = |span: Span| line(span, &problems.sources).is_some_and(|line| broken.contains(&line));
+        drop_broken(&mut entries, &is_broken);
+        unusable.retain(|problem: &Problem| !problem.span.is_some_and(is_broken));
+    }
+    for problem in syntax.into_iter().chain(unusable) {
         problems.push(problem);
     }
-    (entries, complete)
+    (entries, errors.is_empty())
+}
+
+/// Environment values may be secrets even where they are written down here: no excerpt shows them. Those that name variables
+/// are no secrets, and what is wrong with them could not be understood otherwise.
+fn hide_values(entries: &[Entry], sources: &mut Sources) {
+    for entry in entries {
+        let Value::Table(inner) = &entry.node.value else { continue };
+        if entry.key != "env" {
+            hide_values(inner, sources);
+            continue;
+        }
+        for variable in inner {
+            if matches!(&variable.node.value, Value::Text(text) if is_plain(&text.text)) {
+                sources.hide(variable.node.span);
+            }
+        }
+    }
+}
+
+/// The lines with a syntax error. After a broken header nobody knows to which table the lines up to the next one belong.
+fn broken_lines(file: FileId, syntax: &[Problem], sources: &Sources) -> BTreeSet<usize> {
+    let lines = |problems: &mut dyn Iterator<Item = &Problem>| -> BTreeSet<usize> {
+        problems.filter_map(|problem| line(problem.span?, sources)).collect()
+    };
+    let mut broken = lines(&mut syntax.iter());
+    let unreadable = lines(&mut syntax.iter().filter(|problem| problem.message.starts_with(NOT_TOML)));
+    let text = sources.get(file).map_or("", |source| source.text.as_str());
+    let mut after_broken_header = false;
+    for (number, line) in (1..).zip(text.lines()) {
+        if line.trim_start().starts_with('[') {
+            after_broken_header = unreadable.contains(&number);
+        } else if after_broken_header {
+            broken.insert(number);
+        }
+    }
+    broken
+}
+
+fn line(span: Span, sources: &Sources) -> Option<usize> {
+    sources.get(span.file).map(|source| source.line(span.start))
+}
+
+fn drop_broken(entries: &mut Vec<Entry>, is_broken: &dyn Fn(Span) -> bool) {
+    entries.retain_mut(|entry| match &mut entry.node.value {
+        Value::Table(inner) if !inner.is_empty() => {
+            drop_broken(inner, is_broken);
+            true
+        }
+        _ => !is_broken(entry.span),
+    });
 }
 
 fn syntax_error(text: &str, file: FileId, error: &toml::de::Error) -> Problem {
@@ -124,12 +187,12 @@ fn syntax_error(text: &str, file: FileId, error: &toml::de::Error) -> Problem {
         && written.starts_with(|c: char| c.is_ascii_alphabetic() || "/.$".contains(c));
     if message.contains("must be quoted") || is_bare_word {
         return if written.is_empty() {
-            Problem::at(span, "not valid TOML: a value is missing")
+            Problem::at(span, format!("{NOT_TOML}: a value is missing"))
         } else {
-            Problem::at(span, "not valid TOML: a text must stand in quotes").help("\"…\"")
+            Problem::at(span, format!("{NOT_TOML}: a text must stand in quotes")).help("\"…\"")
         };
     }
-    Problem::at(span, format!("not valid TOML: {message}"))
+    Problem::at(span, format!("{NOT_TOML}: {message}"))
 }
 
 /// The line on which what is set again at `again` was set before: the last such key in the same table, or the same header.

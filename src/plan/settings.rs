@@ -48,7 +48,7 @@ pub struct Own {
     pub command: Option<CommandLine>,
     pub stop_command: Option<CommandLine>,
     pub cwd: Option<PathBuf>,
-    pub env_from_file: Vec<(String, PathBuf)>,
+    pub env_from_file: BTreeMap<String, PathBuf>,
     pub inherit_env: bool,
     pub identity: Identity,
     pub attributes: Attributes,
@@ -91,7 +91,7 @@ impl Default for Own {
             command: None,
             stop_command: None,
             cwd: None,
-            env_from_file: Vec::new(),
+            env_from_file: BTreeMap::new(),
             inherit_env: true,
             identity: Identity::default(),
             attributes: Attributes::default(),
@@ -351,7 +351,7 @@ impl Evaluator<'_> {
         scope: &mut Scope<'_>,
         key: &Key,
         node: &Node,
-        into: &mut Vec<(String, PathBuf)>,
+        into: &mut BTreeMap<String, PathBuf>,
     ) -> Read<()> {
         for entry in self.table(key, node)? {
             if let Err(message) = check_variable(&entry.key) {
@@ -359,8 +359,7 @@ impl Evaluator<'_> {
                 continue;
             }
             let Ok(path) = self.path(scope, key, &entry.node) else { continue };
-            into.retain(|(name, _)| *name != entry.key);
-            into.push((entry.key.clone(), path));
+            into.insert(entry.key.clone(), path);
         }
         Ok(())
     }

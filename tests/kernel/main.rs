@@ -14,10 +14,14 @@
 
 #[path = "../../src/sys/early.rs"]
 mod early;
+mod attributes;
+mod failures;
 mod helpers;
 mod output;
+mod scene;
 mod signals;
 mod start;
+mod sweep;
 mod world;
 
 use std::process::{Command, ExitCode, Stdio};
@@ -28,12 +32,12 @@ use std::{env, thread};
 const CASE_AT_MOST: Duration = Duration::from_secs(60);
 
 /// The code of a case that cannot run here.
-const SKIPPED: i32 = 77;
+pub const SKIPPED: i32 = 77;
 
 type Case = (&'static str, fn());
 
 fn cases() -> Vec<Case> {
-    [start::CASES, output::CASES, signals::CASES].concat()
+    [start::CASES, attributes::CASES, failures::CASES, output::CASES, signals::CASES, sweep::CASES].concat()
 }
 
 fn main() -> ExitCode {
@@ -128,17 +132,4 @@ fn run_case(name: &str) -> (Option<i32>, String) {
         None => text.push_str(&format!("\nnot done after {CASE_AT_MOST:?}")),
     }
     (status.and_then(|status| status.code()), text)
-}
-
-/// Ends the case as one that cannot run here.
-fn skip(why: &str) -> ! {
-    println!("{why}");
-    std::process::exit(SKIPPED);
-}
-
-/// Ends the case unless we are root.
-fn needs_root() {
-    if !nix::unistd::geteuid().is_root() {
-        skip("needs root");
-    }
 }

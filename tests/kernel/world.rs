@@ -218,3 +218,9 @@ pub fn helper(arguments: &[&str]) -> Launch {
 pub fn identity(user: &str) -> Identity {
     Identity { user: Some(user.to_owned()), ..Identity::default() }
 }
+
+/// A field of /proc/PID/status.
+pub fn field(status: &str, name: &str) -> String {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {name} in {status}")).trim().to_owned()
+}

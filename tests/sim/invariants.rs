@@ -51,6 +51,10 @@ struct Life {
     asked: Option<Time>,
     /// The first SIGKILL to the present run.
     killed: Option<Time>,
+    /// The first SIGKILL to its stop_command.
+    command_killed: Option<Time>,
+    /// A look at what is left was ordered with SIGKILL; the answer says whether that met somebody.
+    sweeps_to_kill: bool,
     /// Processes that the core said it cannot end.
     unkillable: bool,
 }
@@ -103,7 +107,6 @@ pub struct Judge {
     step: Step,
     spins: u32,
     all_up: bool,
-    service_killed: bool,
     left: bool,
     stopped_told: bool,
     code_told: Option<u8>,
@@ -121,7 +124,6 @@ impl Judge {
             step: Step::default(),
             spins: 0,
             all_up: false,
-            service_killed: false,
             left: false,
             stopped_told: false,
             code_told: None,
@@ -179,6 +181,13 @@ impl Judge {
                 life.up = true;
                 life.ever_up = true;
             }
+            Event::Swept { child, found } => {
+                let kills = std::mem::take(&mut self.life(child.instance).sweeps_to_kill);
+                if kills && !found.is_empty() {
+                    world.count("leftovers killed");
+                    self.life(child.instance).killed.get_or_insert(now);
+                }
+            }
             Event::Exited { pid, .. } => {
                 self.step.exited = Some(*pid);
                 match world.leader(*pid).and_then(|proc| proc.owner) {
@@ -217,7 +226,12 @@ impl Judge {
                     violation!("{pid:?} is released in a step that was not told of its end");
                 }
             }
-            Action::Sweep { child, signal, .. } => self.sweep(world, *child, *signal),
+            Action::Sweep { child, leader, signal, .. } => {
+                if self.step.exited == Some(*leader) && self.step.released > 0 {
+                    violation!("{leader:?} is released before what it left is looked for: its group may be another's");
+                }
+                self.sweep(world, *child, *signal);
+            }
             Action::SweepStrays { signal } => self.sweep_strays(world, *signal),
             Action::Write { sink, bytes } => {
                 if bytes.is_empty() {
@@ -289,14 +303,15 @@ impl Judge {
             };
             let previous = &world.runs[&Child { run: life.run, ..child }];
             let ended = previous.died.map_or(previous.ordered, |(at, _)| at);
-            if now < ended + *delay {
+            // The last digit of a product of floats is nobody's business.
+            if now + Duration::from_micros(1) < ended + *delay {
                 violation!(
                     "{name} starts {:?} after its end, before its delay of {delay:?}",
                     now.since(ended)
                 );
             }
         }
-        let waits = instance.stop.mode != KillMode::Process && !life.unkillable;
+        let waits = !only_leader(instance) && !life.unkillable;
         if let Some(left) = world.living_of(id).find(|_| waits) {
             violation!("{name} starts although #{} of an earlier run is still there", left.serial);
         }
@@ -340,6 +355,8 @@ impl Judge {
                     violation!("SIGKILL for the group of {pid:?}, although kill_mode = process");
                 }
                 self.kill(world, child.instance);
+                let now = self.now();
+                self.life(child.instance).killed.get_or_insert(now);
             }
             (Role::Main, _) if signal == stop_signal => {
                 self.ask(world, child.instance);
@@ -348,7 +365,11 @@ impl Judge {
                 }
             }
             (Role::Main, _) => violation!("{signal} for {pid:?}, which stops at {stop_signal}"),
-            (Role::StopCommand, Signal::KILL | Signal::TERM) => {}
+            (Role::StopCommand, Signal::TERM) => {}
+            (Role::StopCommand, Signal::KILL) => {
+                let now = self.now();
+                self.life(child.instance).command_killed.get_or_insert(now);
+            }
             (Role::StopCommand, _) => violation!("{signal} for the stop_command {pid:?}"),
         }
     }
@@ -367,6 +388,10 @@ impl Judge {
         };
         if expected != Some(sent) || child.role != Role::Main {
             violation!("{got} is passed on to {pid:?} of {} as {sent}, expected {expected:?}", instance.name);
+        }
+        if self.command_mode() && got == Signal::TERM && instance.stop.kill_timeout.is_some() {
+            let now = self.now();
+            self.life(child.instance).asked.get_or_insert(now);
         }
     }
 
@@ -409,7 +434,7 @@ impl Judge {
         let life = &self.lives[id.0 as usize];
         let leader = world.runs.get(&Child { instance: id, run: life.run, role: Role::Main });
         let unreleased = leader.is_some_and(|run| run.pid.is_some() && !run.released);
-        let only_leader = self.plan_of(id).stop.mode == KillMode::Process || life.unkillable;
+        let only_leader = only_leader(self.plan_of(id)) || life.unkillable;
         !unreleased && (only_leader || world.living_of(id).next().is_none())
     }
 
@@ -435,7 +460,6 @@ impl Judge {
             if !hurry && due.is_none_or(|due| now < due) {
                 violation!("SIGKILL for {name} before its time: due {due:?}, now {now:?}");
             }
-            life.killed = Some(now);
             world.count(if hurry { "SIGKILL at the deadline" } else { "SIGKILL after kill_timeout" });
         }
         if self.stop.is_some() {
@@ -448,19 +472,16 @@ impl Judge {
         if life.ended.is_none() || life.run != child.run {
             violation!("a sweep of {child:?}, whose leader has not ended");
         }
-        if self.plan_of(child.instance).stop.mode == KillMode::Process {
-            violation!("a sweep of {child:?}, although kill_mode = process");
+        if only_leader(self.plan_of(child.instance)) {
+            violation!("a sweep of {child:?}, whose leader alone is our business");
         }
         self.step.swept = true;
         match signal {
             None | Some(Signal::TERM) => {}
             Some(Signal::KILL) => {
+                self.life(child.instance).sweeps_to_kill = true;
                 // Where nothing is left it hurts nobody.
                 if world.living_of(child.instance).any(|proc| !proc.spawned) {
-                    if self.stop.is_some() {
-                        self.service_killed = true;
-                    }
-                    world.count("leftovers killed");
                     self.kill(world, child.instance);
                 }
             }
@@ -476,7 +497,7 @@ impl Judge {
         let hurry = self.in_a_hurry();
         for id in self.plan.ids() {
             let life = &self.lives[id.0 as usize];
-            let late = life.killed.is_some_and(|at| hurry || now >= at + UNKILLABLE_AFTER);
+            let late = life.killed.or(life.command_killed).is_some_and(|at| hurry || now >= at + UNKILLABLE_AFTER);
             if life.active() && !late {
                 violation!("strays are looked for although {} is not down: {life:?}", self.plan_of(id).name);
             }
@@ -556,8 +577,9 @@ impl Judge {
                 let now = self.now();
                 let life = self.life(id);
                 life.unkillable = true;
-                if !life.killed.is_some_and(|at| now >= at + UNKILLABLE_AFTER) {
-                    violation!("{name} is called unkillable, but got SIGKILL at {:?}", life.killed);
+                let killed = life.killed.or(life.command_killed);
+                if !killed.is_some_and(|at| now >= at + UNKILLABLE_AFTER) {
+                    violation!("{name} is called unkillable, but got SIGKILL at {killed:?}");
                 }
                 if found.is_empty() {
                     violation!("{name}: nobody cannot be ended");
@@ -681,7 +703,7 @@ impl Judge {
         life.told = life.run;
         life.cause = Some(cause.clone());
         life.decided = Some((now, expected));
-        if instance.stop.mode != KillMode::Process
+        if !only_leader(instance)
             && !life.unkillable
             && let Some(left) = world.living_of(id).find(|proc| !proc.stuck())
         {
@@ -766,8 +788,7 @@ impl Judge {
         }
         if let Some(id) = self.step.leader
             && !self.step.swept
-            && self.plan_of(id).stop.mode != KillMode::Process
-            && self.plan_of(id).launch.mark.is_some()
+            && !only_leader(self.plan_of(id))
         {
             violation!("the leader of {} has ended and nobody looks for what it left", self.plan_of(id).name);
         }
@@ -834,6 +855,10 @@ impl Judge {
                     violation!("{name} waits for {d:?}, which will never be");
                 }
             }
+            let due = life.asked.zip(instance.stop.kill_timeout).map(|(asked, timeout)| asked + timeout);
+            if life.active() && life.killed.is_none() && self.step.tick && due.is_some_and(|due| due < now) {
+                violation!("{name} should have got SIGKILL at {due:?}, now it is {now:?}");
+            }
             if life.failed && instance.on_failure == OnFailure::Exit {
                 violation!("{name} has failed for good and the container does not stop");
             }
@@ -850,10 +875,9 @@ impl Judge {
         if self.all_done() {
             violation!("nothing runs, nothing will, and the container does not stop");
         }
-        let idle = self
-            .lives
-            .iter()
-            .all(|life| life.restart_due().is_none() && life.ended.is_none_or(|_| !life.active()));
+        let idle = self.lives.iter().all(|life| {
+            life.restart_due().is_none() && (life.ended.is_none() || !life.active()) && life.asked.is_none()
+        });
         if idle && deadline.is_some() {
             violation!("nothing is due, but there is a deadline: {deadline:?}");
         }
@@ -883,13 +907,13 @@ impl Judge {
             let needed = self.plan.ids().zip(&self.plan.instances).any(|(other, i)| {
                 i.depends_on.iter().any(|d| d.on == id) && self.lives[other.0 as usize].active()
             });
-            if !life.active() || life.ended.is_some() && world.living_of(id).next().is_none() {
+            if !life.active() || life.ended.is_some() && world.living_of(id).all(|proc| proc.spawned) {
                 continue;
             }
             if !needed && life.asked.is_none() && life.ended.is_none() {
                 violation!("{} could be asked to stop and is not", instance.name);
             }
-            if life.ended.is_some() && instance.stop.mode == KillMode::Process {
+            if life.ended.is_some() && only_leader(instance) {
                 continue;
             }
             let due = life
@@ -902,7 +926,7 @@ impl Judge {
                 (due, limit) => due.or(limit),
             };
             let due = if self.interrupts >= 2 { Some(Time::ZERO) } else { due };
-            if ticked && due.is_some_and(|due| due <= now) && life.killed.is_none() {
+            if ticked && due.is_some_and(|due| due < now) && life.killed.is_none() {
                 violation!("{} should have got SIGKILL at {due:?}, now it is {now:?}", instance.name);
             }
         }
@@ -967,7 +991,7 @@ impl Judge {
                 let over = |life: &Life| life.decided.as_ref().map(|(at, _)| *at).filter(|_| !life.active());
                 let in_it = |life: &Life| over(life).is_none_or(|at| at >= stop.since);
                 let killed = self.lives.iter().any(|life| life.killed.is_some() && in_it(life));
-                if killed || self.service_killed { 137 } else { 0 }
+                if killed { 137 } else { 0 }
             }
             StopReason::Failed(name) => failure(&self.lives[self.by_name(name).0 as usize]),
             StopReason::Ended(name) => last(&self.lives[self.by_name(name).0 as usize]).unwrap_or(0),
@@ -976,6 +1000,11 @@ impl Judge {
             }
         }
     }
+}
+
+/// What it leaves behind is nobody's business until the container ends.
+fn only_leader(instance: &Instance) -> bool {
+    instance.stop.mode == KillMode::Process || instance.launch.mark.is_none()
 }
 
 /// A daemon runs, a oneshot is done.

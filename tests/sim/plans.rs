@@ -39,20 +39,34 @@ fn launch(rng: &mut Rng, service: &Rc<str>, number: u32, surroundings: Surroundi
         stdout: output(),
         stderr: output(),
         surroundings,
+        // A command of the command line is not looked for under other names.
         mark: (!command).then(|| Mark { service: service.clone(), instance: number }),
     })
 }
 
 /// The plan of `tinysup -- COMMAND`.
 fn command(rng: &mut Rng) -> Plan {
-    let name: Rc<str> = "command".into();
-    let instance = Instance {
-        launch: launch(rng, &name, 1, Surroundings::Command),
-        name: name.clone(),
-        service: name,
+    let mut instance = main_command(launch(rng, &"command".into(), 1, Surroundings::Command));
+    let kill_timeout =
+        *rng.pick(&[None, None, Some(Duration::from_millis(300)), Some(Duration::from_secs(8))]);
+    instance.stop.kill_timeout = kill_timeout;
+    Plan {
+        mode: Mode::Command { group: rng.per_mille(400) },
+        instances: vec![instance],
+        shutdown_timeout: kill_timeout,
+        routes: BTreeMap::new(),
+    }
+}
+
+/// A command given on the command line: its end, whatever it is, ends the container.
+fn main_command(launch: Rc<Launch>) -> Instance {
+    Instance {
+        name: "command".into(),
+        service: "command".into(),
         number: 1,
         kind: Kind::Daemon,
         autostart: true,
+        launch,
         depends_on: Vec::new(),
         restart: Restart {
             when: RestartWhen::Never,
@@ -68,12 +82,6 @@ fn command(rng: &mut Rng) -> Plan {
         on_success: OnSuccess::Exit,
         stop: Stop { signal: Signal::TERM, kill_timeout: None, mode: KillMode::Process, command: None },
         signals: BTreeMap::new(),
-    };
-    Plan {
-        mode: Mode::Command { group: rng.per_mille(400) },
-        instances: vec![instance],
-        shutdown_timeout: None,
-        routes: BTreeMap::new(),
     }
 }
 
@@ -141,6 +149,14 @@ fn services(rng: &mut Rng) -> Plan {
             });
         }
         groups.push(ids);
+    }
+    if rng.per_mille(80) {
+        let mut main = main_command(launch(rng, &"command".into(), 1, Surroundings::Command));
+        main.stop = Stop { kill_timeout: Some(Duration::from_secs(8)), mode: KillMode::Mixed, ..main.stop };
+        main.depends_on = (groups.iter().flatten())
+            .map(|on| Dependency { on: *on, condition: Condition::Started })
+            .collect();
+        instances.push(main);
     }
     let mut routes = BTreeMap::new();
     if rng.per_mille(200) {

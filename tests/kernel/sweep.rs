@@ -1,0 +1,5 @@
+//! What services leave behind.
+
+use crate::Case;
+
+pub const CASES: &[Case] = &[];
