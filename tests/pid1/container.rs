@@ -60,7 +60,11 @@ impl Folder {
         let mut open = fs::File::options();
         open.write(true).custom_flags(libc::O_NONBLOCK);
         let mut gate = None;
-        assert!(until(|| (gate = open.open(&path).ok(), gate.is_some()).1), "nobody waits at {}", path.display());
+        assert!(
+            until(|| (gate = open.open(&path).ok(), gate.is_some()).1),
+            "nobody waits at {}",
+            path.display()
+        );
         gate.expect("open").write_all(b"go\n").expect("room for a line");
     }
 
@@ -289,7 +293,10 @@ impl Container {
     /// Its descendants that are not zombies.
     pub fn living(&self) -> Vec<Process> {
         let first = [self.pid, self.holder.as_ref().map_or(self.pid, Holder::pid)];
-        self.processes().into_iter().filter(|process| process.state != 'Z' && !first.contains(&process.pid)).collect()
+        self.processes()
+            .into_iter()
+            .filter(|process| process.state != 'Z' && !first.contains(&process.pid))
+            .collect()
     }
 
     /// The pid out here of the one that is `inner` in there.
@@ -485,7 +492,8 @@ pub fn plain(line: &str) -> String {
         let (number, after) = from.split_at(end);
         let number = number.trim_end_matches('.');
         let after_number = &from[number.len()..];
-        let unit = after_number.strip_prefix(" s").is_some_and(|tail| !tail.starts_with(char::is_alphanumeric));
+        let unit =
+            after_number.strip_prefix(" s").is_some_and(|tail| !tail.starts_with(char::is_alphanumeric));
         let word = before.chars().next_back().is_some_and(char::is_alphanumeric);
         let masked = !word && (unit || before.ends_with("pid "));
         result.push_str(if masked { "_" } else { number });

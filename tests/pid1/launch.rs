@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
 use std::time::Duration;
 use std::{process, ptr};
 
@@ -40,7 +40,11 @@ pub struct Launch {
 /// Makes it and returns when its program runs: its pid as it is seen from here.
 pub fn launch(order: &Launch) -> i32 {
     let argv = strings(order.argv.iter().map(OsString::as_os_str));
-    let env: Vec<OsString> = order.env.iter().map(|(name, value)| [name, value].map(|s| s.as_os_str()).join(OsStr::new("="))).collect();
+    let env: Vec<OsString> = order
+        .env
+        .iter()
+        .map(|(name, value)| [name, value].map(|s| s.as_os_str()).join(OsStr::new("=")))
+        .collect();
     let env = strings(env.iter().map(OsString::as_os_str));
     let (mut report, report_end) = io::pipe().expect("a pipe");
 
@@ -156,7 +160,8 @@ impl Drop for Holder {
 
 /// `/dev/null`, three times.
 pub fn nowhere() -> [Option<OwnedFd>; 3] {
-    [(); 3].map(|()| Some(File::options().read(true).write(true).open("/dev/null").expect("/dev/null").into()))
+    [(); 3]
+        .map(|()| Some(File::options().read(true).write(true).open("/dev/null").expect("/dev/null").into()))
 }
 
 /// Waits for a child of ours: its code, or minus the signal that ended it.
@@ -195,7 +200,8 @@ pub fn readable(descriptor: impl AsFd, at_most: Duration) -> bool {
 
 /// mount(2).
 pub fn mount(source: &str, target: &str, kind: &str, flags: libc::c_ulong, options: &str) -> io::Result<()> {
-    let [source, target, kind, options] = [source, target, kind, options].map(|s| CString::new(s).expect("no zero"));
+    let [source, target, kind, options] =
+        [source, target, kind, options].map(|s| CString::new(s).expect("no zero"));
     // SAFETY: strings that live here.
     check(unsafe {
         libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, options.as_ptr().cast())
@@ -218,6 +224,29 @@ pub fn ignore(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
+/// Sets a resource limit.
+pub fn limit(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: reads one rlimit that lives here.
+    check(unsafe { libc::setrlimit(resource, &raw const limit) })
+}
+
+/// Gives this process a network of its own.
+pub fn new_network() -> io::Result<()> {
+    // SAFETY: plain call.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNET) })
+}
+
+/// Becomes this user and its group, without other groups and without rights.
+pub fn become_user(number: u32) -> io::Result<()> {
+    // SAFETY: plain calls.
+    unsafe {
+        check(libc::setgroups(0, ptr::null()))?;
+        check(libc::setresgid(number, number, number))?;
+        check(libc::setresuid(number, number, number))
+    }
+}
+
 /// Opens what `from` is once more, as that number.
 pub fn duplicate(from: RawFd, to: RawFd) -> io::Result<()> {
     // SAFETY: plain call; only for numbers that this copy of the test program uses no more.
@@ -228,7 +257,13 @@ pub fn duplicate(from: RawFd, to: RawFd) -> io::Result<()> {
 pub fn set_mask(mask: u64) {
     // SAFETY: reads one u64 that lives here.
     unsafe {
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, ptr::null::<u64>(), 8_usize);
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const mask,
+            ptr::null::<u64>(),
+            8_usize,
+        );
     }
 }
 

@@ -14,6 +14,7 @@ mod launch;
 mod proc;
 mod services;
 
+mod children;
 mod reaping;
 
 use std::env;

@@ -49,7 +49,12 @@ pub fn of(pid: i32) -> Option<Process> {
 pub fn status(pid: i32) -> Option<Vec<(String, String)>> {
     let text = fs::read(format!("/proc/{pid}/status")).ok()?;
     let text = String::from_utf8_lossy(&text).into_owned();
-    Some(text.lines().filter_map(|l| l.split_once(':')).map(|(n, v)| (n.to_owned(), v.trim().to_owned())).collect())
+    Some(
+        text.lines()
+            .filter_map(|l| l.split_once(':'))
+            .map(|(n, v)| (n.to_owned(), v.trim().to_owned()))
+            .collect(),
+    )
 }
 
 /// A number in /proc/PID/status.

@@ -70,14 +70,16 @@ fn five_hundred_deaths_while_stopped_are_all_counted() {
         return;
     }
     let count = 500;
-    let keys =
-        format!("instances = {count}\nrestart = \"never\"\non_failure = \"ignore\"\nstdout = \"null\"\nstderr = \"null\"");
+    let keys = format!(
+        "instances = {count}\nrestart = \"never\"\non_failure = \"ignore\"\nstdout = \"null\"\nstderr = \"null\""
+    );
     let container = Setup::services(&service("w", &witness("wait"), &keys)).start();
     container.wait_for("the service is up");
     container.freeze();
     let living = container.living();
     assert_eq!(living.len(), count);
-    let watched: Vec<_> = living.iter().map(|process| launch::pidfd(process.pid).expect("it lives")).collect();
+    let watched: Vec<_> =
+        living.iter().map(|process| launch::pidfd(process.pid).expect("it lives")).collect();
     living.iter().for_each(|process| assert!(launch::kill(process.pid, libc::SIGKILL)));
     watched.iter().for_each(|pidfd| assert!(launch::readable(pidfd, crate::container::DEADLINE)));
     container.thaw();
@@ -123,7 +125,8 @@ fn standard_descriptors_may_be_closed_at_start() {
         return;
     }
     for closed in [&[0][..], &[1], &[2], &[0, 1, 2]] {
-        let look = "cd $DIR; ls -l /proc/self/fd > part; mv part seen; echo out; echo err >&2; exec sleep 1000";
+        let look =
+            "cd $DIR; ls -l /proc/self/fd > part; mv part seen; echo out; echo err >&2; exec sleep 1000";
         let mut setup = Setup::services(&service("a", &sh(look), ""));
         let seen = setup.folder().path().join("seen");
         if closed.contains(&0) {
@@ -138,7 +141,8 @@ fn standard_descriptors_may_be_closed_at_start() {
         let container = setup.start();
         container.until("the service has looked", || seen.exists());
         let listing = std::fs::read_to_string(&seen).expect("a listing");
-        let targets: Vec<&str> = listing.lines().filter_map(|l| l.split_once(" -> ").map(|(_, t)| t)).collect();
+        let targets: Vec<&str> =
+            listing.lines().filter_map(|l| l.split_once(" -> ").map(|(_, t)| t)).collect();
         assert!(targets.len() == 4 && targets[0] == "/dev/null", "{closed:?}: {listing}");
         assert!(targets[2].starts_with("pipe:"), "{closed:?}: {listing}");
         assert!(targets[1].ends_with("/part"), "{closed:?}: {listing}");
@@ -165,14 +169,14 @@ fn inherited_descriptors_go_to_the_one_command_and_to_no_service() {
         Ok(())
     };
     let list = "echo /proc/self/fd/*";
-    let end =
-        Setup::services(&service("a", &sh(list), "type = \"oneshot\"")).before(more).start().finish();
+    let end = Setup::services(&service("a", &sh(list), "type = \"oneshot\"")).before(more).start().finish();
     end.code(0);
     // The shell has opened the folder itself.
     assert_eq!(end.of("a"), ["/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 /proc/self/fd/3"]);
     let end = Setup::command(&["sh", "-c", list]).before(more).start().finish();
     end.code(0);
-    let listed = "/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/100 /proc/self/fd/2 /proc/self/fd/3 /proc/self/fd/4";
+    let listed =
+        "/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/100 /proc/self/fd/2 /proc/self/fd/3 /proc/self/fd/4";
     assert_eq!(end.stdout, [format!("{listed} /proc/self/fd/7 /proc/self/fd/900")]);
 }
 

@@ -48,7 +48,16 @@ pub fn witness_path() -> &'static Path {
         // Below /tmp, because the folder of the build may be closed to other users.
         let built = env::temp_dir().join(format!("tinysup-witness-{}", std::process::id()));
         let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-        rustc.args(["--edition", "2024", "-O", "-C", "panic=abort", "-C", "target-feature=+crt-static", "-o"]);
+        rustc.args([
+            "--edition",
+            "2024",
+            "-O",
+            "-C",
+            "panic=abort",
+            "-C",
+            "target-feature=+crt-static",
+            "-o",
+        ]);
         rustc.arg(&built).arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/witness.rs"));
         let output = rustc.output().expect("rustc runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
