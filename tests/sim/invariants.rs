@@ -587,7 +587,7 @@ impl Judge {
                 world.count("unkillable process");
             }
             Notice::AllUp { .. } => {
-                let autostart = self.plan.instances.iter().zip(&self.lives).filter(|(i, _)| i.autostart);
+                let autostart = self.plan.instances.iter().zip(&self.lives).filter(|(i, _)| counts(i));
                 let missing: Vec<_> =
                     autostart.filter(|(i, life)| !arrived(life, i)).map(|(i, _)| &i.name).collect();
                 if self.all_up || !missing.is_empty() {
@@ -641,9 +641,9 @@ impl Judge {
         let now = self.now();
         let id = self.by_name(name);
         let stopping = self.stop.is_some();
-        let command_mode = self.command_mode();
         let plan = self.plan.clone();
         let instance = &plan.instances[id.0 as usize];
+        let command = instance.kind == Kind::Command;
         let life = self.life(id);
         if !life.active() {
             violation!("the end of run {} of {name} is told twice", life.run);
@@ -667,15 +667,15 @@ impl Judge {
         if uptime < least || uptime > most {
             violation!("a run of {name} is said to have lasted {uptime:?}; it was {least:?} to {most:?}");
         }
-        let expected = match (stopping, command_mode) {
-            (_, true) => Next::Ends,
-            (true, false) => Next::Down,
+        let expected = match (stopping, command) {
+            (true, _) => Next::Down,
+            (false, true) => Next::Ends,
             (false, false) => life.budget.expect(instance, now, cause, uptime),
         };
         if !budget::same(&expected, next) {
             violation!("after {cause:?} ({uptime:?}) {name} goes on with {next:?}; right is {expected:?}");
         }
-        let done = command_mode && cause.success();
+        let done = command && !stopping && cause.success();
         match &expected {
             Next::Restart { .. } => {}
             Next::Completed => life.completed = true,
@@ -685,7 +685,7 @@ impl Judge {
             }
             Next::Down | Next::Ends => {
                 life.completed = done;
-                life.failed = command_mode && !done;
+                life.failed = command && !stopping && !done;
             }
         }
         match cause {
@@ -724,7 +724,10 @@ impl Judge {
             }
             StopReason::Ended(name) => {
                 let id = self.by_name(name);
-                self.lives[id.0 as usize].completed && self.plan_of(id).on_success == OnSuccess::Exit
+                let life = &self.lives[id.0 as usize];
+                let command = self.plan_of(id).kind == Kind::Command;
+                let done = life.completed && self.plan_of(id).on_success == OnSuccess::Exit;
+                done || command && (life.completed || life.failed)
             }
             StopReason::AllDone => self.all_done(),
         };
@@ -859,6 +862,10 @@ impl Judge {
             if life.active() && life.killed.is_none() && self.step.tick && due.is_some_and(|due| due < now) {
                 violation!("{name} should have got SIGKILL at {due:?}, now it is {now:?}");
             }
+            let command = instance.kind == Kind::Command;
+            if command && (life.failed || life.completed) {
+                violation!("{name} has ended and the container does not stop");
+            }
             if life.failed && instance.on_failure == OnFailure::Exit {
                 violation!("{name} has failed for good and the container does not stop");
             }
@@ -866,7 +873,7 @@ impl Judge {
                 violation!("{name} is done and the container does not stop");
             }
         }
-        let wanted = || self.lives.iter().zip(&self.plan.instances).filter(|(_, i)| i.autostart);
+        let wanted = || self.lives.iter().zip(&self.plan.instances).filter(|(_, i)| counts(i));
         let arrived = wanted().all(|(life, i)| arrived(life, i))
             && wanted().any(|(life, i)| life.up && arrived(life, i));
         if arrived && !self.all_up && !self.command_mode() {
@@ -1005,6 +1012,11 @@ impl Judge {
 /// What it leaves behind is nobody's business until the container ends.
 fn only_leader(instance: &Instance) -> bool {
     instance.stop.mode == KillMode::Process || instance.launch.mark.is_none()
+}
+
+/// A command of the command line is no service that could be said to be up.
+fn counts(instance: &Instance) -> bool {
+    instance.autostart && instance.kind != Kind::Command
 }
 
 /// A daemon runs, a oneshot is done.
