@@ -296,8 +296,10 @@ impl Supervisor {
                     }
                 }
             }
+            let ran = self.service(id).is_some_and(|service| service.runs() > 0);
             match self.service(id).map(Service::state) {
-                Some(State::Failed | State::Completed) if kind == Kind::Command => {
+                // One that never ran, for want of what it depends on, has no code to pass on.
+                Some(State::Failed | State::Completed) if kind == Kind::Command && ran => {
                     return self.begin_shutdown(now, Reason::Ended(id), out);
                 }
                 Some(State::Failed) if on_failure == OnFailure::Exit => {
