@@ -37,6 +37,53 @@ pub fn foreground(program: &str) -> Option<&'static str> {
     })
 }
 
+/// Whether this command line of a known program puts it into the background, as far as its arguments show. A program whose
+/// configuration decides counts as leaving when it would by default.
+pub fn leaves(argv: &[&str]) -> bool {
+    let Some((program, rest)) = argv.split_first() else { return false };
+    let has = |wanted: &[&str]| rest.iter().any(|arg| wanted.contains(arg));
+    // A letter among bundled short options: -De has D and e.
+    let has_letter = |letters: &[char]| {
+        rest.iter().any(|arg| arg.starts_with('-') && !arg.starts_with("--") && arg.contains(letters))
+    };
+    let Some(known) = known(program) else { return false };
+    match known {
+        Known::Nginx => {
+            !rest.iter().any(|arg| arg.contains("daemon off") || ["-t", "-T", "-v", "-V"].contains(arg))
+        }
+        Known::PhpFpm => !has_letter(&['F']) && !has(&["--nodaemonize", "-t", "-v", "-i"]),
+        Known::Apache => {
+            !rest.iter().any(|arg| arg.contains("FOREGROUND") || ["-X", "-t", "-v"].contains(arg))
+        }
+        Known::Redis => rest.windows(2).any(|pair| matches!(pair, ["--daemonize", "yes"])),
+        Known::Postgres => match base_name(program) {
+            "pg_ctl" => true,
+            "pg_ctlcluster" => !has(&["--foreground"]),
+            _ => false,
+        },
+        Known::Mysql => has(&["--daemonize", "-D"]) || base_name(program).ends_with("safe"),
+        Known::Mongo => has(&["--fork"]),
+        Known::Sshd => !has_letter(&['D', 'd', 't', 'T']),
+        Known::Cron => !has_letter(&['f', 'n']),
+        Known::Rsyslog => !has_letter(&['n', 'N']),
+        Known::SyslogNg => !has_letter(&['F']) && !has(&["--foreground"]),
+        Known::Haproxy => has_letter(&['D']),
+        Known::Memcached => has(&["-d", "--daemon"]),
+        Known::Dnsmasq => !has_letter(&['k', 'd']) && !has(&["--keep-in-foreground", "--no-daemon"]),
+        Known::Named => !has_letter(&['f', 'g']),
+        Known::Squid => !has_letter(&['N']) && !has(&["--foreground"]),
+        Known::Proftpd | Known::Supervisord => !has(&["-n", "--nodaemon"]),
+        Known::Postfix => has(&["start"]),
+        Known::Exim => has(&["-bd"]),
+        Known::Dovecot | Known::Varnish => !has_letter(&['F']),
+        Known::Pm2 => !has(&["--no-daemon"]),
+        Known::Celery => has(&["multi", "--detach", "-D"]),
+        Known::ServiceManager => true,
+        // Only their configuration says.
+        Known::Stunnel | Known::Vsftpd => false,
+    }
+}
+
 /// Which stop signal serves this program better than SIGTERM and why, as a sentence without a full stop; `None` where SIGTERM
 /// is right or the program is unknown.
 pub fn stop_signal(program: &str) -> Option<&'static str> {
@@ -158,6 +205,35 @@ mod tests {
         for program in ["", "/", "nginx/", "my-nginx", "php", "sleep"] {
             assert_eq!(foreground(program), None, "{program}");
         }
+    }
+
+    #[test]
+    fn arguments_show_who_leaves() {
+        for (command, expected) in [
+            ("nginx", true),
+            ("redis-server /etc/redis.conf", false),
+            ("redis-server --daemonize yes", true),
+            ("php-fpm8.2", true),
+            ("php-fpm8.2 -RF", false),
+            ("php-fpm --nodaemonize", false),
+            ("apache2ctl -D FOREGROUND", false),
+            ("httpd", true),
+            ("/usr/sbin/sshd -De", false),
+            ("sshd", true),
+            ("cron -f", false),
+            ("cron", true),
+            ("crond -l 2", true),
+            ("rsyslogd -n", false),
+            ("pg_ctl start", true),
+            ("postgres -D /data", false),
+            ("service nginx start", true),
+            ("sleep 1", false),
+            ("", false),
+        ] {
+            let argv: Vec<&str> = command.split_whitespace().collect();
+            assert_eq!(leaves(&argv), expected, "{command}");
+        }
+        assert!(!leaves(&["nginx", "-g", "daemon off;"]));
     }
 
     #[test]

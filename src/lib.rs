@@ -3,10 +3,10 @@
 //! The modules in the order to read them. Each may use those above it, never those below; a test keeps it so.
 
 // Words: what everything is made of.
-pub mod units;
-pub mod notice;
 pub mod event;
 pub mod hints;
+pub mod notice;
+pub mod units;
 // Text: what the user wrote.
 pub mod cli;
 pub mod config;
@@ -26,3 +26,5 @@ pub mod kernel;
 pub mod runtime;
 // World: the seam on Linux.
 pub mod sys;
+// Shell: what each command does.
+pub mod commands;

@@ -1,12 +1,22 @@
 //! What shall run, fully resolved: every default filled in, every name an index, every instance in start order.
 //! Later code asks no questions.
 
+mod build;
+pub mod check;
+mod eval;
+mod graph;
+mod names;
+mod settings;
+mod values;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::event::{InstanceId, Launch};
 use crate::units::Signal;
+
+pub use build::{Loaded, Request, load, single};
 
 /// The whole plan.
 #[derive(Debug)]

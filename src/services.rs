@@ -35,6 +35,8 @@ pub const HISTORY_MAX: usize = 12;
 const UNKILLABLE_AFTER: Duration = Duration::from_secs(5);
 /// How often remains are looked at again although nothing was heard of them.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How soon after one of several remains has ended they are looked at again; not at each, there may be thousands.
+const LOOK_SOON: Duration = Duration::from_millis(10);
 /// An exit with code 0 this soon, with processes left behind, means that the service put itself into the background.
 const DAEMONIZES_WITHIN: Duration = Duration::from_secs(5);
 
@@ -100,8 +102,15 @@ pub struct Live {
 pub struct Stopping {
     asked: Time,
     phase: Phase,
-    /// The running `stop_command`.
-    command: Option<Pid>,
+    command: Option<StopCommand>,
+}
+
+/// A running `stop_command`.
+#[derive(Clone, Copy, Debug)]
+struct StopCommand {
+    pid: Pid,
+    /// Its exec failed, which has been told; it is about to exit.
+    failed: bool,
 }
 
 #[derive(Debug)]
@@ -122,11 +131,20 @@ pub struct Cleaning {
     /// Those seen at the last look that have not ended since.
     members: Vec<Process>,
     /// A `stop_command` that outlives its service.
-    command: Option<Pid>,
-    /// Whether they have been told of.
-    told: bool,
+    command: Option<StopCommand>,
+    told: Told,
     look_at: Time,
     kill: Kill,
+}
+
+/// What has been told of remains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    /// That there are some.
+    Found,
+    /// That they were sent SIGKILL.
+    Killed,
 }
 
 #[derive(Debug)]
@@ -138,12 +156,22 @@ enum Kill {
 /// A run that is over.
 #[derive(Clone, Debug)]
 pub struct Ended {
-    /// When.
+    /// When its leader ended.
     pub at: Time,
     /// How.
     pub cause: Cause,
     /// From the order to start it to its leader's end.
     pub uptime: Duration,
+    /// When nothing of it was left.
+    pub over: Time,
+    /// Whether we sent SIGKILL to its leader or to what that left behind.
+    pub killed: bool,
+}
+
+impl Ended {
+    fn new(at: Time, since: Time, cause: Cause) -> Self {
+        Self { at, cause, uptime: at.since(since), over: at, killed: false }
+    }
 }
 
 /// What a machine is told at every step beside the event.
@@ -257,13 +285,21 @@ impl Service {
     }
 
     /// The process that was ordered is there.
-    pub fn spawned(&mut self, role: Role, pid: Pid) {
+    pub fn spawned(&mut self, context: Context, role: Role, pid: Pid, out: &mut Vec<Action>) {
         match (role, &mut self.state) {
             (Role::Main, State::Launching { since }) => {
                 self.state = State::Starting(Live { pid, since: *since, error: None });
+                // The stop began in the very step that ordered this start.
+                if context.stopping {
+                    self.stop(context, out);
+                }
             }
-            (Role::StopCommand, State::Stopping { stop, .. }) => stop.command = Some(pid),
-            (Role::StopCommand, State::Cleaning(cleaning)) => cleaning.command = Some(pid),
+            (Role::StopCommand, State::Stopping { stop, .. }) => {
+                stop.command = Some(StopCommand { pid, failed: false });
+            }
+            (Role::StopCommand, State::Cleaning(cleaning)) => {
+                cleaning.command = Some(StopCommand { pid, failed: false });
+            }
             // The answer to an order comes before any other event, so the state is the one that gave it.
             (Role::Main | Role::StopCommand, _) => {}
         }
@@ -273,12 +309,14 @@ impl Service {
     pub fn start_failed(&mut self, context: Context, role: Role, error: StartError, out: &mut Vec<Action>) {
         match (role, &mut self.state) {
             (Role::Main, State::Launching { since }) => {
-                let uptime = context.now.since(*since);
-                self.judge(context, Ended { at: context.now, cause: Cause::Start(error), uptime }, out);
+                let ended = Ended::new(context.now, *since, Cause::Start(error));
+                self.judge(context, ended, out);
             }
             (Role::Main, State::Starting(live) | State::Stopping { live, .. }) => live.error = Some(error),
             (Role::StopCommand, State::Stopping { stop, .. }) => {
-                stop.command = None; // told now; its exit, which follows, says nothing more
+                if let Some(command) = &mut stop.command {
+                    command.failed = true;
+                }
                 self.stop_command_failed(context, Cause::Start(error), out);
             }
             (Role::Main | Role::StopCommand, _) => {}
@@ -330,7 +368,8 @@ impl Service {
             }
         };
         let cause = live.error.map_or(Cause::Exit(status), Cause::Start);
-        let ended = Ended { at: context.now, cause, uptime: context.now.since(live.since) };
+        let mut ended = Ended::new(context.now, live.since, cause);
+        ended.killed = matches!(&stop, Some(Stopping { phase: Phase::Killed { .. }, .. }));
         let command = stop.as_ref().and_then(|stop| stop.command);
         let mut cleaning = Cleaning {
             leader: pid,
@@ -338,7 +377,7 @@ impl Service {
             asked: stop.as_ref().map(|stop| stop.asked),
             members: Vec::new(),
             command,
-            told: false,
+            told: Told::Nothing,
             look_at: context.now + LOOK_INTERVAL,
             kill: match stop.map(|stop| stop.phase) {
                 None => Kill::At(None), // set when something is found
@@ -348,7 +387,7 @@ impl Service {
         };
         if let Some(command) = command {
             let signal = if matches!(cleaning.kill, Kill::Since(_)) { Signal::KILL } else { Signal::TERM };
-            signal_group(command, signal, out);
+            signal_group(command.pid, signal, out);
         }
         let signal = match cleaning.kill {
             Kill::At(_) => Signal::TERM,
@@ -370,7 +409,8 @@ impl Service {
     fn stop_command_exited(&mut self, context: Context, status: ExitStatus, out: &mut Vec<Action>) {
         match &mut self.state {
             State::Stopping { stop, .. } => {
-                if stop.command.take().is_some() && !status.success() {
+                let told = stop.command.take().is_none_or(|command| command.failed);
+                if !told && !status.success() {
                     self.stop_command_failed(context, Cause::Exit(status), out);
                 }
             }
@@ -406,6 +446,9 @@ impl Service {
             cleaning.members.swap_remove(at);
             if cleaning.members.is_empty() {
                 self.look(context, None, out);
+            } else {
+                // The others may be its children, collected by it, of whose end nobody tells us.
+                cleaning.look_at = cleaning.look_at.min(context.now + LOOK_SOON);
             }
         }
     }
@@ -423,13 +466,22 @@ impl Service {
         if let Kill::At(None) = cleaning.kill {
             cleaning.kill = Kill::At(kill_at(context));
         }
-        if !cleaning.told && !found.is_empty() {
-            cleaning.told = true;
-            // A shell that dies of the stop signal before its children is everyday business, not news.
-            if cleaning.asked.is_none() {
-                let daemonized = remedy_if_daemonized(context.instance, &cleaning.ended);
-                out.push(Action::Tell(Notice::Leftovers { name: name(context), found, daemonized }));
+        let killed = matches!(cleaning.kill, Kill::Since(_));
+        match cleaning.told {
+            Told::Nothing | Told::Found if killed && !found.is_empty() => {
+                cleaning.told = Told::Killed;
+                cleaning.ended.killed = true;
+                out.push(Action::Tell(Notice::LeftoversKilled { name: name(context), found }));
             }
+            Told::Nothing if !found.is_empty() => {
+                cleaning.told = Told::Found;
+                // A shell that dies of the stop signal before its children is everyday business, not news.
+                if cleaning.asked.is_none() {
+                    let daemonized = remedy_if_daemonized(context.instance, &cleaning.ended);
+                    out.push(Action::Tell(Notice::Leftovers { name: name(context), found, daemonized }));
+                }
+            }
+            Told::Nothing | Told::Found | Told::Killed => {}
         }
         self.state = State::Cleaning(cleaning);
     }
@@ -456,8 +508,9 @@ impl Service {
 
     fn ask_to_stop(&mut self, context: Context, live: Live, executed: bool, out: &mut Vec<Action>) {
         let phase = Phase::Polite { kill_at: kill_at(context) };
+        let late = context.limit.is_some_and(|limit| context.now >= limit);
         match &context.instance.stop.command {
-            Some(launch) if executed => {
+            Some(launch) if executed && !late => {
                 out.push(self.spawn(Role::StopCommand, launch, vec![("MAINPID", live.pid.to_string())]));
             }
             Some(_) | None => ask(context.instance, live.pid, out),
@@ -484,13 +537,11 @@ impl Service {
         }
     }
 
-    /// Whether it, or what it left behind, was sent SIGKILL by us and is not yet gone.
-    pub fn being_killed(&self) -> bool {
+    /// Whether we sent SIGKILL to something of the run that was not over before `since`.
+    pub fn killed_since(&self, since: Time) -> bool {
         match &self.state {
             State::Stopping { stop, .. } => matches!(stop.phase, Phase::Killed { .. }),
-            State::Cleaning(cleaning) => {
-                matches!(cleaning.kill, Kill::Since(_)) && !cleaning.members.is_empty()
-            }
+            State::Cleaning(cleaning) => cleaning.ended.killed,
             State::Waiting
             | State::Launching { .. }
             | State::Starting(_)
@@ -498,7 +549,7 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => false,
+            | State::Failed => self.history.back().is_some_and(|last| last.killed && last.over >= since),
         }
     }
 
@@ -567,13 +618,7 @@ impl Service {
         let State::Cleaning(cleaning) = &mut self.state else { return };
         cleaning.kill = Kill::Since(context.now);
         if let Some(command) = cleaning.command {
-            signal_group(command, Signal::KILL, out);
-        }
-        if !cleaning.members.is_empty() {
-            out.push(Action::Tell(Notice::LeftoversKilled {
-                name: name(context),
-                found: cleaning.members.clone(),
-            }));
+            signal_group(command.pid, Signal::KILL, out);
         }
         self.look(context, Some(Signal::KILL), out);
     }
@@ -599,7 +644,8 @@ impl Service {
 
     fn give_up(&mut self, context: Context, out: &mut Vec<Action>) {
         if let State::Cleaning(cleaning) = std::mem::replace(&mut self.state, State::Down) {
-            let command = cleaning.command.map(|pid| Process { pid, name: "stop_command".to_owned() });
+            let command =
+                cleaning.command.map(|command| Process { pid: command.pid, name: "stop_command".to_owned() });
             let found = cleaning.members.iter().cloned().chain(command).collect();
             out.push(Action::Tell(Notice::Unkillable { name: name(context), found }));
             self.finish(context, cleaning, out);
@@ -632,6 +678,7 @@ impl Service {
         };
         // The sole command's end is the container's, whatever it was.
         let next = if context.sole_command { Next::Ends } else { next };
+        let ended = Ended { over: context.now, ..ended };
         let (cause, uptime) = (ended.cause.clone(), ended.uptime);
         out.push(Action::Tell(Notice::Ended { name: name(context), cause, uptime, next }));
         if self.history.len() == HISTORY_MAX {
@@ -698,7 +745,7 @@ fn kill_leader(context: Context, leader: Pid, stop: &mut Stopping, why: KillReas
     // The leader may have moved to another group.
     out.push(Action::Signal { pid: leader, signal: Signal::KILL });
     if let Some(command) = stop.command {
-        signal_group(command, Signal::KILL, out);
+        signal_group(command.pid, Signal::KILL, out);
     }
     stop.phase = Phase::Killed { tell_at: Some(context.now + UNKILLABLE_AFTER) };
 }

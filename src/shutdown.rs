@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::event::{Pid, Process, Time};
-use crate::notice::StopReason;
+use crate::event::{InstanceId, Pid, Process, Time};
 use crate::units::Signal;
 
 /// How often it is told who is still alive.
@@ -16,16 +15,27 @@ const STRAY_GRACE: Duration = Duration::from_secs(1);
 /// How often strays are looked for: `docker exec` processes are not our children, so nothing tells us of their end.
 const STRAY_LOOK: Duration = Duration::from_millis(50);
 
+/// Why the container stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A signal asked for it.
+    Signal(Signal),
+    /// This instance failed for good.
+    Failed(InstanceId),
+    /// This instance, whose success ends the container, succeeded.
+    Ended(InstanceId),
+    /// Nothing runs and nothing will.
+    AllDone,
+}
+
 /// A stop in progress.
 #[derive(Debug)]
 pub struct Shutdown {
-    reason: StopReason,
+    reason: Reason,
     since: Time,
     deadline: Option<Time>,
     tell_at: Time,
     phase: Phase,
-    /// Whether a service had to be killed.
-    killed: bool,
     /// Strays seen at the last look that have not ended since.
     strays: BTreeSet<Pid>,
 }
@@ -55,7 +65,7 @@ pub enum Phase {
 
 impl Shutdown {
     /// A stop that begins now.
-    pub fn new(reason: StopReason, now: Time, timeout: Option<Duration>) -> Self {
+    pub fn new(reason: Reason, now: Time, timeout: Option<Duration>) -> Self {
         let deadline = timeout.map(|timeout| now + timeout);
         Self {
             reason,
@@ -63,14 +73,13 @@ impl Shutdown {
             deadline,
             tell_at: now + TELL_INTERVAL,
             phase: Phase::Services,
-            killed: false,
             strays: BTreeSet::new(),
         }
     }
 
     /// Why.
-    pub fn reason(&self) -> &StopReason {
-        &self.reason
+    pub fn reason(&self) -> Reason {
+        self.reason
     }
 
     /// When it began.
@@ -112,16 +121,6 @@ impl Shutdown {
     /// Whether the deadline has come for services that are still there.
     pub fn over(&self, now: Time) -> bool {
         self.phase == Phase::Services && self.deadline.is_some_and(|deadline| now >= deadline)
-    }
-
-    /// A service had to be killed.
-    pub fn note_kill(&mut self) {
-        self.killed = true;
-    }
-
-    /// Whether a service had to be killed.
-    pub fn killed(&self) -> bool {
-        self.killed
     }
 
     /// All services have been killed now.

@@ -9,10 +9,10 @@ use crate::event::{
 use crate::logs::Logs;
 use crate::notice::{KillReason, Notice, StopReason};
 use crate::obituary::{self, Obituary, Other};
-use crate::plan::{Condition, Mode, OnFailure, OnSuccess, Plan};
+use crate::plan::{Condition, Instance, Kind, Mode, OnFailure, OnSuccess, Plan};
 use crate::reaper::Reaper;
 use crate::services::{Context, Service, State};
-use crate::shutdown::{Look, Phase, Shutdown};
+use crate::shutdown::{Look, Phase, Reason, Shutdown};
 use crate::signals::{self, Meaning};
 use crate::units::Signal;
 
@@ -32,8 +32,8 @@ pub struct Supervisor {
     /// Everything was up once, and that was told.
     up: bool,
     shutdown: Option<Shutdown>,
-    /// The services that ran when the stop began, in the order in which they were asked to stop.
-    stops: Vec<StopRecord>,
+    /// For each instance, its part in the stop; `None` for those that did not run.
+    stops: Vec<Option<StopRecord>>,
     /// SIGINTs received.
     interrupts: u32,
     /// Who could not start for want of whom.
@@ -44,10 +44,8 @@ pub struct Supervisor {
 
 /// One service's part in the stop of the container.
 struct StopRecord {
-    id: InstanceId,
     asked: Time,
     down: Option<Time>,
-    killed: bool,
 }
 
 impl Supervisor {
@@ -62,6 +60,7 @@ impl Supervisor {
             }
         }
         let services = plan.ids().zip(&plan.instances).map(|(id, i)| Service::new(id, i.autostart)).collect();
+        let stops = plan.instances.iter().map(|_| None).collect();
         Self {
             plan,
             dependents,
@@ -72,7 +71,7 @@ impl Supervisor {
             began: now,
             up: false,
             shutdown: None,
-            stops: Vec::new(),
+            stops,
             interrupts: 0,
             missing: None,
             port: None,
@@ -101,7 +100,9 @@ impl Supervisor {
             Event::Signal(signal) => self.signal(now, signal, out),
             Event::Spawned { child, pid } => {
                 self.reaper.own(pid, child);
-                self.with(now, child.instance, |service, _| service.spawned(child.role, pid));
+                self.with(now, child.instance, |service, context| {
+                    service.spawned(context, child.role, pid, out);
+                });
             }
             Event::SpawnFailed { child, error } | Event::ExecFailed { child, error } => {
                 self.with(now, child.instance, |service, context| {
@@ -155,15 +156,17 @@ impl Supervisor {
     }
 
     fn tick(&mut self, now: Time, out: &mut Vec<Action>) {
+        // Before the services' own timers, which the deadline has cut: it is the reason to be told.
+        if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.over(now)) {
+            self.kill_all(now, KillReason::ShutdownTimeout, out);
+        }
         for id in self.plan.ids() {
             if self.service(id).and_then(Service::deadline).is_some_and(|at| now >= at) {
                 self.with(now, id, |service, context| service.tick(context, out));
             }
         }
         let Some(shutdown) = &mut self.shutdown else { return };
-        if shutdown.over(now) {
-            self.kill_all(now, KillReason::ShutdownTimeout, out);
-        } else if shutdown.tell(now) {
+        if shutdown.tell(now) {
             let remaining = shutdown.limit().map(|limit| limit.since(now));
             let names = self.alive();
             if !names.is_empty() {
@@ -184,7 +187,7 @@ impl Supervisor {
                     self.interrupts = self.interrupts.saturating_add(1);
                 }
                 if self.shutdown.is_none() {
-                    self.begin_shutdown(now, StopReason::Signal(signal), out);
+                    self.begin_shutdown(now, Reason::Signal(signal), out);
                 } else if signal == Signal::INT && self.interrupts >= 2 {
                     self.kill_all(now, KillReason::Impatience, out);
                 }
@@ -268,7 +271,7 @@ impl Supervisor {
         if self.shutdown.is_none() {
             self.tell_when_up(now, out);
             if self.services.iter().all(Service::settled) {
-                self.begin_shutdown(now, StopReason::AllDone, out);
+                self.begin_shutdown(now, Reason::AllDone, out);
             }
         }
         if self.shutdown.is_some() {
@@ -296,10 +299,10 @@ impl Supervisor {
             }
             match self.service(id).map(Service::state) {
                 Some(State::Failed) if on_failure == OnFailure::Exit => {
-                    return self.begin_shutdown(now, StopReason::Failed(self.name(id)), out);
+                    return self.begin_shutdown(now, Reason::Failed(id), out);
                 }
                 Some(State::Completed) if on_success == OnSuccess::Exit => {
-                    return self.begin_shutdown(now, StopReason::Ended(self.name(id)), out);
+                    return self.begin_shutdown(now, Reason::Ended(id), out);
                 }
                 _ => {}
             }
@@ -339,13 +342,20 @@ impl Supervisor {
     fn tell_when_up(&mut self, now: Time, out: &mut Vec<Action>) {
         let wanted =
             || self.plan.instances.iter().zip(&self.services).filter(|(instance, _)| instance.autostart);
-        let arrived = |service: &Service| matches!(service.state(), State::Up(_) | State::Completed);
+        let arrived = |(instance, service): (&Instance, &Service)| match service.state() {
+            State::Up(_) => instance.kind == Kind::Daemon,
+            State::Completed => true,
+            State::Waiting
+            | State::Launching { .. }
+            | State::Starting(_)
+            | State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Failed => false,
+        };
         let running = wanted().any(|(_, service)| matches!(service.state(), State::Up(_)));
-        if self.up
-            || !running
-            || self.plan.mode != Mode::Services
-            || !wanted().all(|(_, service)| arrived(service))
-        {
+        if self.up || !running || self.plan.mode != Mode::Services || !wanted().all(arrived) {
             return;
         }
         let mut names: Vec<&str> = wanted().map(|(instance, _)| &*instance.service).collect();
@@ -361,16 +371,15 @@ impl Supervisor {
         self.plan.ids().filter(alive).map(|id| self.name(id)).collect()
     }
 
-    fn begin_shutdown(&mut self, now: Time, reason: StopReason, out: &mut Vec<Action>) {
-        if let StopReason::Failed(name) = &reason
-            && let Some(id) = self.plan.ids().find(|id| self.name(*id) == *name)
+    fn begin_shutdown(&mut self, now: Time, reason: Reason, out: &mut Vec<Action>) {
+        if let Reason::Failed(id) = reason
             && let Some(port) =
                 self.logs.last_lines(id, 20).iter().rev().find_map(|line| obituary::port_in_use(line))
         {
             // Now, before those are gone that may hold it.
             out.push(Action::FindListener { instance: id, port });
         }
-        self.shutdown = Some(Shutdown::new(reason.clone(), now, self.plan.shutdown_timeout));
+        self.shutdown = Some(Shutdown::new(reason, now, self.plan.shutdown_timeout));
         for id in self.plan.ids() {
             match self.service(id).map(Service::state) {
                 // Nothing of these runs that others could need: they are out of the way at once.
@@ -389,36 +398,31 @@ impl Supervisor {
                 | None => {}
             }
         }
-        let names = self.alive();
-        if reason != StopReason::AllDone {
-            out.push(Action::Tell(Notice::Stopping { reason, names }));
-        }
+        let told = match reason {
+            Reason::Signal(signal) => StopReason::Signal(signal),
+            Reason::Failed(id) => StopReason::Failed(self.name(id)),
+            Reason::Ended(id) => StopReason::Ended(self.name(id)),
+            Reason::AllDone => return, // there is nothing to stop
+        };
+        out.push(Action::Tell(Notice::Stopping { reason: told, names: self.alive() }));
     }
 
     /// Stops what nobody needs any more, and goes on to the next part of the stop when this one is done.
     fn advance_stops(&mut self, now: Time, out: &mut Vec<Action>) {
-        for record in &mut self.stops {
-            if let (None, Some(service)) = (record.down, self.services.get(record.id.0 as usize)) {
-                record.killed |= service.being_killed();
+        for (record, service) in self.stops.iter_mut().zip(&self.services) {
+            if let Some(record @ StopRecord { down: None, .. }) = record {
                 record.down = service.settled().then_some(now);
             }
         }
         for id in self.plan.ids().rev() {
             let settled = |id: &InstanceId| self.service(*id).is_none_or(Service::settled);
-            let asked = self.stops.iter().any(|record| record.id == id);
             let needed = !self.dependents.get(id.0 as usize).is_none_or(|list| list.iter().all(settled));
-            if settled(&id) || asked || needed {
-                continue;
+            if !settled(&id) && !needed && self.record_stop(now, id) {
+                self.with(now, id, |service, context| service.stop(context, out));
             }
-            self.stops.push(StopRecord { id, asked: now, down: None, killed: false });
-            self.with(now, id, |service, context| service.stop(context, out));
         }
-        let killed = self.stops.iter().any(|record| record.killed);
         let all_down = self.services.iter().all(Service::settled);
         let Some(shutdown) = &mut self.shutdown else { return };
-        if killed {
-            shutdown.note_kill();
-        }
         let over = match shutdown.phase() {
             Phase::Services => all_down,
             Phase::Killing { until } => all_down || now >= until,
@@ -430,12 +434,21 @@ impl Supervisor {
         }
     }
 
+    /// Notes that an instance is asked to stop. Returns whether it is for the first time.
+    fn record_stop(&mut self, now: Time, id: InstanceId) -> bool {
+        match self.stops.get_mut(id.0 as usize) {
+            Some(record @ None) => {
+                *record = Some(StopRecord { asked: now, down: None });
+                true
+            }
+            Some(Some(_)) | None => false,
+        }
+    }
+
     fn kill_all(&mut self, now: Time, why: KillReason, out: &mut Vec<Action>) {
         for id in self.plan.ids() {
             if self.service(id).is_some_and(|service| !service.settled()) {
-                if !self.stops.iter().any(|record| record.id == id) {
-                    self.stops.push(StopRecord { id, asked: now, down: None, killed: false });
-                }
+                self.record_stop(now, id);
                 self.with(now, id, |service, context| service.kill(context, why, out));
             }
         }
@@ -460,15 +473,16 @@ impl Supervisor {
     /// All is over and all output is out: tell how it ended, last of all, and go.
     fn leave(&mut self, now: Time, out: &mut Vec<Action>) {
         let Some(shutdown) = &self.shutdown else { return };
-        let (since, reason, killed) = (shutdown.since(), shutdown.reason().clone(), shutdown.killed());
+        let (since, reason) = (shutdown.since(), shutdown.reason());
         for (child, sink) in self.logs.unfinished() {
             self.output(child, sink, None, out);
         }
-        let code = self.exit_code(&reason, killed);
-        match &reason {
+        let killed = self.services.iter().any(|service| service.killed_since(since));
+        let code = self.exit_code(reason, killed);
+        match reason {
             _ if self.plan.mode != Mode::Services => {}
-            StopReason::Failed(name) => {
-                if let Some(text) = self.obituary(name, code) {
+            Reason::Failed(id) => {
+                if let Some(text) = self.obituary(id, since, code) {
                     let mut log = text.clone();
                     log.push('\n');
                     log.truncate(log.floor_char_boundary(TERMINATION_LOG_MAX));
@@ -476,32 +490,35 @@ impl Supervisor {
                     out.push(Action::Tell(Notice::Obituary(text)));
                 }
             }
-            StopReason::Signal(_) | StopReason::Ended(_) | StopReason::AllDone => {
-                let took =
-                    |record: &StopRecord| Some((self.name(record.id), record.down?.since(record.asked)));
-                let each = self.stops.iter().filter_map(took).collect();
+            Reason::Signal(_) | Reason::Ended(_) | Reason::AllDone => {
+                let took = |(id, record): (InstanceId, &StopRecord)| {
+                    Some((self.name(id), record.down?.since(record.asked)))
+                };
+                let each = self.stopped().into_iter().filter_map(took).collect();
                 out.push(Action::Tell(Notice::Stopped { after: now.since(since), each, code }));
             }
         }
         out.push(Action::Exit(ExitCode(code)));
     }
 
-    fn exit_code(&self, reason: &StopReason, killed: bool) -> u8 {
+    /// Those that took part in the stop, in the order in which they were asked.
+    fn stopped(&self) -> Vec<(InstanceId, &StopRecord)> {
+        let taken = |id: InstanceId| Some((id, self.stops.get(id.0 as usize)?.as_ref()?));
+        let mut stopped: Vec<_> = self.plan.ids().rev().filter_map(taken).collect();
+        stopped.sort_by_key(|(_, record)| record.asked);
+        stopped
+    }
+
+    fn exit_code(&self, reason: Reason, killed: bool) -> u8 {
         let last = |id: InstanceId| self.service(id)?.history().back().map(|ended| ended.cause.exit_code());
-        let by_name = |name: &Rc<str>| self.plan.ids().find(|id| self.name(*id) == *name).and_then(last);
         let failure = |code: Option<u8>| code.filter(|code| *code != 0).unwrap_or(ExitCode::FAILURE.0);
         match (self.plan.mode, reason) {
             (Mode::Command { .. }, _) => self.plan.ids().next().and_then(last).unwrap_or(0),
-            (Mode::Services, StopReason::Signal(_)) => {
-                if killed {
-                    ExitCode::KILLED.0
-                } else {
-                    0
-                }
-            }
-            (Mode::Services, StopReason::Failed(name)) => failure(by_name(name)),
-            (Mode::Services, StopReason::Ended(name)) => by_name(name).unwrap_or(0),
-            (Mode::Services, StopReason::AllDone) => {
+            (Mode::Services, Reason::Signal(_)) if killed => ExitCode::KILLED.0,
+            (Mode::Services, Reason::Signal(_)) => ExitCode::SUCCESS.0,
+            (Mode::Services, Reason::Failed(id)) => failure(last(id)),
+            (Mode::Services, Reason::Ended(id)) => last(id).unwrap_or(0),
+            (Mode::Services, Reason::AllDone) => {
                 let failed =
                     |id: &InstanceId| matches!(self.service(*id).map(Service::state), Some(State::Failed));
                 self.plan.ids().find(failed).map_or(0, |id| failure(last(id)))
@@ -509,17 +526,13 @@ impl Supervisor {
         }
     }
 
-    fn obituary(&self, name: &Rc<str>, code: u8) -> Option<String> {
-        let id = self.plan.ids().find(|id| self.name(*id) == *name)?;
+    fn obituary(&self, id: InstanceId, since: Time, code: u8) -> Option<String> {
         let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
         let missing = self.missing.as_ref().filter(|(who, _)| *who == id).map(|(_, on)| &**on);
-        let other = |record: &StopRecord| {
-            let name = &self.plan.instance(record.id)?.name;
-            Some(Other {
-                name,
-                took: record.down.map(|down| down.since(record.asked)),
-                killed: record.killed,
-            })
+        let other = |(id, record): (InstanceId, &StopRecord)| {
+            let name = &self.plan.instance(id)?.name;
+            let killed = self.service(id)?.killed_since(since);
+            Some(Other { name, took: record.down.map(|down| down.since(record.asked)), killed })
         };
         Some(obituary::text(&Obituary {
             instance,
@@ -529,7 +542,7 @@ impl Supervisor {
             missing,
             last_words: self.logs.last_lines(id, obituary::LAST_WORDS),
             port: self.port.as_ref().map(|(port, listener)| (*port, listener.as_ref())),
-            others: self.stops.iter().filter_map(other).collect(),
+            others: self.stopped().into_iter().filter_map(other).collect(),
             code,
         }))
     }
@@ -547,3 +560,6 @@ fn format(launch: &crate::event::Launch, sink: Sink) -> Output {
         Sink::Stderr => launch.stderr,
     }
 }
+
+#[cfg(test)]
+mod tests;

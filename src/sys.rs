@@ -9,9 +9,12 @@ mod descriptors;
 mod diagnose;
 mod elf;
 mod environment;
+mod files;
 mod listener;
 mod log;
+mod panic;
 mod poll;
+mod print;
 mod procfs;
 mod relay;
 mod signals;
@@ -26,7 +29,10 @@ use std::{fmt, io};
 
 use nix::errno::Errno;
 
+pub use self::files::Files;
 pub use self::log::init_logging;
+pub use self::panic::end_by_panic;
+pub use self::print::{print, print_error};
 
 use self::children::{Children, Start};
 use self::clock::Clock;
@@ -51,6 +57,11 @@ pub struct Inherited {
     pub mask: u64,
     /// Those that were ignored.
     pub ignored: u64,
+}
+
+/// Whether this is PID 1 of its PID namespace, and so the parent of every orphan.
+pub fn is_pid1() -> bool {
+    std::process::id() == 1
 }
 
 /// What happens to descriptors above 2 that we inherited.
@@ -112,7 +123,7 @@ impl Linux {
             descriptors::keep_inherited_from_children();
         }
         let signals = Signals::install()?;
-        if std::process::id() != 1
+        if !is_pid1()
             && let Err(errno) = caps::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0)
         {
             ::log::debug!("cannot adopt orphans: {}", word(errno));

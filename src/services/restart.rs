@@ -92,6 +92,9 @@ fn outcome(instance: &Instance, cause: &Cause) -> Outcome {
 /// The wait before the `n`th restart of a row, from 1: `restart_delay` × `restart_backoff`^(n-1), at most `restart_delay_max`
 /// (or `restart_delay` where that is longer).
 fn delay(policy: &Restart, n: u32) -> Duration {
+    if policy.delay.is_zero() {
+        return Duration::ZERO; // also after so many restarts that the factor is infinite
+    }
     let longest = policy.delay_max.max(policy.delay);
     let exponent = i32::try_from(n.saturating_sub(1)).unwrap_or(i32::MAX);
     let factor = policy.backoff.powi(exponent);
@@ -203,11 +206,7 @@ mod tests {
         assert_eq!(delay(&policy, u32::MAX), Duration::from_secs(5), "no overflow");
         let none = Restart { delay: Duration::ZERO, ..policy.clone() };
         assert_eq!(delay(&none, 7), Duration::ZERO);
-        assert_eq!(
-            delay(&none, u32::MAX),
-            Duration::from_secs(5),
-            "0 × infinity is no number; the cap holds"
-        );
+        assert_eq!(delay(&none, u32::MAX), Duration::ZERO, "0 times whatever");
         let slow = Restart { delay: Duration::from_mins(1), ..policy };
         assert_eq!(delay(&slow, 1), Duration::from_mins(1), "a delay over the cap is its own cap");
     }

@@ -1,0 +1,283 @@
+//! Every key there is, each defined once: its name, what it takes, its default, a line of help and an example. From this table come
+//! the check for unknown keys, "did you mean", the words of type errors, `tinysup example` and the test that the documentation has them all.
+
+use super::suggest;
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    /// Which.
+    pub id: Id,
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes, to follow "must be".
+    pub expected: &'static str,
+    /// The default: TOML where it is a value, else a word for what happens.
+    pub default: &'static str,
+    /// What it does, in a line.
+    pub help: &'static str,
+    /// An example value, in TOML.
+    pub example: &'static str,
+}
+
+/// What a key of a service means to [`crate::plan`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "each is the key of its name")]
+pub enum Id {
+    Command,
+    Shell,
+    Type,
+    Enabled,
+    Autostart,
+    Instances,
+    InstanceEnv,
+    DependsOn,
+    Cwd,
+    Env,
+    EnvFile,
+    EnvFromFile,
+    InheritEnv,
+    User,
+    Group,
+    Groups,
+    Umask,
+    Nice,
+    OomScoreAdj,
+    Rlimits,
+    NoNewPrivileges,
+    Capabilities,
+    Restart,
+    StopExitCodes,
+    MaxRestarts,
+    MinUptime,
+    RestartWindow,
+    RestartDelay,
+    RestartBackoff,
+    RestartDelayMax,
+    OnFailure,
+    OnSuccess,
+    StopSignal,
+    KillTimeout,
+    KillMode,
+    StopCommand,
+    Signals,
+    Stdin,
+    Stdout,
+    Stderr,
+    /// A key of the top level.
+    ShutdownTimeout,
+    /// A key of the top level.
+    Include,
+}
+
+impl Id {
+    /// Whether `[defaults]` may set it. Not where it would make no sense for several services at once.
+    pub fn in_defaults(self) -> bool {
+        !matches!(self, Self::Command | Self::Enabled | Self::DependsOn | Self::StopCommand)
+    }
+
+    /// Whether all instances of a service have it in common, so that it cannot depend on `TINYSUP_INSTANCE`.
+    pub fn is_common(self) -> bool {
+        matches!(
+            self,
+            Self::Type
+                | Self::Enabled
+                | Self::Autostart
+                | Self::Instances
+                | Self::InstanceEnv
+                | Self::DependsOn
+        )
+    }
+
+    /// Whether the entries of a table in `[defaults]` hold beside those of the service.
+    pub fn merges(self) -> bool {
+        matches!(self, Self::Env | Self::EnvFromFile | Self::Rlimits | Self::Signals)
+    }
+}
+
+const COMMAND: &str = "a string or an array of strings";
+const BOOLEAN: &str = "true or false";
+const DURATION: &str = "a duration such as \"250ms\", \"10s\", \"5m\" or \"1h\", or a number of seconds";
+const OUTPUT: &str = "\"prefix\", \"raw\", \"inherit\" or \"null\"";
+const USER: &str = "a name or a number";
+
+const fn key(
+    id: Id,
+    name: &'static str,
+    expected: &'static str,
+    default: &'static str,
+    help: &'static str,
+    example: &'static str,
+) -> Key {
+    Key { id, name, expected, default, help, example }
+}
+
+/// The keys of `[services.NAME]`, in the order in which `tinysup example` and the documentation show them.
+#[rustfmt::skip]
+pub static SERVICE: &[Key] = &[
+    key(Id::Command, "command", COMMAND, "required", "what to run: an array, or a string that is split into words; no shell", "[\"./server\", \"--port\", \"8000\"]"),
+    key(Id::Shell, "shell", BOOLEAN, "false", "run command and stop_command, where they are strings, with /bin/sh -c", "false"),
+    key(Id::Type, "type", "\"daemon\" or \"oneshot\"", "\"daemon\"", "\"oneshot\": done when it exits with 0", "\"daemon\""),
+    key(Id::Enabled, "enabled", BOOLEAN, "true", "false: as if it were not written here", "\"${ENABLE_WEB:-true}\""),
+    key(Id::Autostart, "autostart", BOOLEAN, "true", "false: there, but not started with the container", "true"),
+    key(Id::DependsOn, "depends_on", "an array of services, or a table such as { db = \"ready\" }", "[]", "start after these, stop before them; \"started\", \"ready\" or \"completed\"", "[]"),
+    key(Id::Instances, "instances", "a number from 1 to 1000", "1", "how many of it run: NAME.1, NAME.2, …", "1"),
+    key(Id::InstanceEnv, "instance_env", "the name of a variable", "\"TINYSUP_INSTANCE\"", "one more variable that tells an instance its number", "\"TINYSUP_INSTANCE\""),
+    key(Id::Cwd, "cwd", "a path", "inherited", "working directory, relative to this file", "\"/\""),
+    key(Id::Env, "env", "a table of variables", "{}", "environment variables", "{ LOG_LEVEL = \"${LOG_LEVEL:-info}\" }"),
+    key(Id::EnvFile, "env_file", "a path or an array of paths", "[]", "files of NAME=value lines, as Compose reads them; env goes over them", "[]"),
+    key(Id::EnvFromFile, "env_from_file", "a table of paths", "{}", "variables whose value is the content of a file, read at each start", "{ DB_PASSWORD = \"/run/secrets/db\" }"),
+    key(Id::InheritEnv, "inherit_env", BOOLEAN, "true", "pass the container's environment on", "true"),
+    key(Id::User, "user", USER, "inherited", "run as this user, or \"user:group\"; a number needs no /etc/passwd", "\"1000\""),
+    key(Id::Group, "group", USER, "the user's", "run as this group", "\"1000\""),
+    key(Id::Groups, "groups", "an array of names or numbers", "the user's", "supplementary groups", "[]"),
+    key(Id::Umask, "umask", "an octal string such as \"022\"", "inherited", "file mode creation mask", "\"022\""),
+    key(Id::Nice, "nice", "a number from -20 to 19", "inherited", "priority: 19 is the most yielding", "0"),
+    key(Id::OomScoreAdj, "oom_score_adj", "a number from -1000 to 1000", "inherited", "1000: the first to go when memory runs out", "0"),
+    key(Id::Rlimits, "rlimits", "a table such as { nofile = 65536 }", "{}", "resource limits: a number, \"unlimited\", or { soft = …, hard = … }", "{ core = 0 }"),
+    key(Id::NoNewPrivileges, "no_new_privileges", BOOLEAN, "false", "nothing it runs gains rights by set-user-ID or file capabilities", "false"),
+    key(Id::Capabilities, "capabilities", "an array of capabilities such as \"NET_BIND_SERVICE\"", "inherited", "keep only these; [] drops all", "[]"),
+    key(Id::Restart, "restart", "\"always\", \"on-failure\" or \"never\"", "\"always\"; of a oneshot \"on-failure\"", "after which ends it is started again", "\"always\""),
+    key(Id::MaxRestarts, "max_restarts", "a number from 0 to 4294967295, or \"unlimited\"", "10", "restarts in a row before it has failed for good", "10"),
+    key(Id::MinUptime, "min_uptime", DURATION, "\"10s\"", "a run this long starts the count anew", "\"10s\""),
+    key(Id::RestartWindow, "restart_window", DURATION, "none", "count all restarts within this time instead, however long the runs were", "\"1h\""),
+    key(Id::RestartDelay, "restart_delay", DURATION, "\"100ms\"", "the wait before the first restart", "\"100ms\""),
+    key(Id::RestartBackoff, "restart_backoff", "a number from 1 to 1000", "2.0", "each further wait is this many times longer …", "2.0"),
+    key(Id::RestartDelayMax, "restart_delay_max", DURATION, "\"5s\"", "… but no longer than this", "\"5s\""),
+    key(Id::StopExitCodes, "stop_exit_codes", "an array of numbers from 0 to 255", "[]", "exit codes that mean: done, not to be restarted", "[]"),
+    key(Id::OnFailure, "on_failure", "\"exit\" or \"ignore\"", "\"exit\"", "when it has failed for good: end the container with its code, or go on", "\"exit\""),
+    key(Id::OnSuccess, "on_success", "\"ignore\" or \"exit\"", "\"ignore\"", "when it has ended with success: go on, or end the container", "\"ignore\""),
+    key(Id::StopSignal, "stop_signal", "a signal such as \"SIGTERM\"", "\"SIGTERM\"", "what asks it to stop; nginx and php-fpm \"SIGQUIT\", postgres \"SIGINT\"", "\"SIGTERM\""),
+    key(Id::KillTimeout, "kill_timeout", DURATION, "\"8s\"", "from the stop signal to SIGKILL", "\"8s\""),
+    key(Id::KillMode, "kill_mode", "\"mixed\", \"group\" or \"process\"", "\"mixed\"", "who gets the stop signal: its main process (\"group\": all), then what is left", "\"mixed\""),
+    key(Id::StopCommand, "stop_command", COMMAND, "none", "run to stop it, instead of the signal", "[\"./stop\"]"),
+    key(Id::Signals, "signals", "a table such as { SIGHUP = \"SIGUSR1\", SIGUSR2 = \"ignore\" }", "{}", "what signals to the container become for it", "{ SIGUSR2 = \"ignore\" }"),
+    key(Id::Stdin, "stdin", "\"null\" or \"inherit\"", "\"null\"", "\"inherit\": the container's standard input", "\"null\""),
+    key(Id::Stdout, "stdout", OUTPUT, "\"prefix\"", "\"prefix\": NAME | line; \"raw\": the line; \"inherit\": not through tinysup", "\"prefix\""),
+    key(Id::Stderr, "stderr", OUTPUT, "\"prefix\"", "the same for standard error", "\"prefix\""),
+];
+
+/// The keys before the first section that hold a value of their own.
+#[rustfmt::skip]
+pub static TOP: &[Key] = &[
+    key(Id::ShutdownTimeout, "shutdown_timeout", DURATION, "\"9s\"", "the whole stop; docker stop kills after 10 s", "\"9s\""),
+    key(Id::Include, "include", "a path or an array of paths", "[]", "more files with [services.NAME]; * may stand in the last part of a path", "[\"conf.d/*.toml\"]"),
+];
+
+/// The sections.
+pub const SECTIONS: [&str; 3] = ["defaults", "signals", "services"];
+
+/// Keys of services that a later version will know. They are refused, never ignored.
+pub const LATER: [&str; 19] = [
+    "ready",
+    "healthcheck",
+    "watchdog",
+    "hold_timeout",
+    "reload_signal",
+    "listen",
+    "max_memory_restart",
+    "memory_limit",
+    "memory_limit_fallback",
+    "oom_priority",
+    "watch",
+    "watch_ignore",
+    "watch_delay",
+    "cron_restart",
+    "timezone",
+    "log_rate_limit",
+    "max_size",
+    "max_files",
+    "also",
+];
+
+/// Sections and keys of the top level that a later version will know.
+pub const LATER_TOP: [&str; 4] = ["control", "log", "memory", "http"];
+
+/// What other programs call the same thing.
+#[rustfmt::skip]
+const FOREIGN: [(&str, &str); 45] = [
+    ("cmd", "command"), ("exec", "command"), ("exec_start", "command"), ("execstart", "command"), ("script", "command"),
+    ("program", "command"), ("entrypoint", "command"), ("args", "command"), ("run", "command"),
+    ("directory", "cwd"), ("dir", "cwd"), ("working_dir", "cwd"), ("working_directory", "cwd"), ("workdir", "cwd"),
+    ("environment", "env"), ("vars", "env"), ("env_files", "env_file"), ("environment_file", "env_file"),
+    ("uid", "user"), ("gid", "group"), ("supplementary_groups", "groups"), ("group_add", "groups"),
+    ("after", "depends_on"), ("requires", "depends_on"), ("needs", "depends_on"), ("depends", "depends_on"),
+    ("numprocs", "instances"), ("replicas", "instances"), ("scale", "instances"), ("processes", "instances"),
+    ("autorestart", "restart"), ("restart_policy", "restart"), ("startretries", "max_restarts"),
+    ("startsecs", "min_uptime"), ("exp_backoff_restart_delay", "restart_backoff"), ("exitcodes", "stop_exit_codes"),
+    ("stopsignal", "stop_signal"), ("kill_signal", "stop_signal"), ("stopwaitsecs", "kill_timeout"),
+    ("stop_timeout", "kill_timeout"), ("stop_grace_period", "kill_timeout"), ("ulimits", "rlimits"),
+    ("disabled", "enabled"), ("increment_var", "instance_env"), ("oneshot", "type"),
+];
+
+/// The key of a service with this name.
+pub fn service(name: &str) -> Option<&'static Key> {
+    SERVICE.iter().find(|key| key.name == name)
+}
+
+/// The key of the top level with this name.
+pub fn top(name: &str) -> Option<&'static Key> {
+    TOP.iter().find(|key| key.name == name)
+}
+
+/// Whether a later version will know this key of a service.
+pub fn is_later(name: &str) -> bool {
+    LATER.contains(&name)
+}
+
+/// What an unknown key of a service was probably meant to be.
+pub fn suggestion(name: &str) -> Option<String> {
+    let known = SERVICE.iter().map(|key| key.name);
+    if let Some((_, ours)) =
+        FOREIGN.iter().find(|(foreign, _)| *foreign == name.to_ascii_lowercase().replace('-', "_"))
+    {
+        return Some(format!("here it is called \"{ours}\""));
+    }
+    suggest::did_you_mean(name, known.chain(LATER))
+}
+
+/// What an unknown name of the top level was probably meant to be.
+pub fn top_suggestion(name: &str) -> Option<String> {
+    suggest::did_you_mean(name, TOP.iter().map(|key| key.name).chain(SECTIONS).chain(LATER_TOP))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_key_is_defined_once() {
+        let mut names = BTreeSet::new();
+        for name in SERVICE.iter().chain(TOP).map(|key| key.name).chain(LATER).chain(LATER_TOP) {
+            assert!(names.insert(name), "{name} twice");
+        }
+        let ids: BTreeSet<Id> = SERVICE.iter().chain(TOP).map(|key| key.id).collect();
+        assert_eq!(ids.len(), SERVICE.len() + TOP.len());
+        assert_eq!(ids.last(), Some(&Id::Include), "an Id without a key");
+        for (foreign, ours) in FOREIGN {
+            assert!(!names.contains(foreign) && service(ours).is_some(), "{foreign} -> {ours}");
+        }
+    }
+
+    #[test]
+    fn one_wrong_letter_is_set_right() {
+        for key in SERVICE {
+            for index in 0..key.name.len() {
+                let mut changed = [key.name.to_owned(), key.name.to_owned(), key.name.to_owned()];
+                changed[0].remove(index);
+                changed[1].insert(index, 'q');
+                changed[2].replace_range(index..=index, "q");
+                for wrong in changed {
+                    if wrong.is_empty() || service(&wrong).is_some() || is_later(&wrong) {
+                        continue;
+                    }
+                    let help = suggestion(&wrong).unwrap_or_default();
+                    let near = ["group", "groups", "env", "stdin", "stdout", "stderr"];
+                    let expected = help.contains(&format!("\"{}\"", key.name));
+                    assert!(expected || near.iter().any(|other| help.contains(other)), "{wrong}: {help}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! From the tree of a file to services and their settings: which keys there are and where they may stand. What the values mean is
+//! looked at when the plan is built.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::ops::Range;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::files::{self, World};
+use super::interpolate::{self, Fault, Lookup, Reported};
+use super::keys::{self, Id};
+use super::problems::{Problem, Problems};
+use super::source::{FileId, Span};
+use super::tree::{self, Entry, Node, Value};
+use super::{Config, Service, Setting};
+
+/// So many files may be included, of so many bytes in all.
+const MAX_INCLUDED: usize = 1000;
+const MAX_INCLUDED_BYTES: usize = 8 * files::MAX_FILE;
+/// The longest name of a service, in bytes.
+const MAX_NAME: usize = 64;
+/// The name under which tinysup itself speaks.
+const RESERVED: &str = "tinysup";
+
+/// Reads the main file, and what it includes.
+pub fn read(main: FileId, world: &dyn World, problems: &mut Problems, config: &mut Config) {
+    let mut names = BTreeMap::new();
+    let mut include = None;
+    let mut top_signals = None;
+    for entry in parse(main, problems, config) {
+        match entry.key.as_str() {
+            "services" => services(entry, problems, config, &mut names),
+            "defaults" => {
+                if let Some(entries) = table(entry, "[defaults]", problems) {
+                    config.defaults = settings(entries, "[defaults]", true, problems);
+                }
+            }
+            "signals" => top_signals = table(entry, "[signals]", problems),
+            name => match keys::top(name) {
+                Some(key) => {
+                    let setting = Setting { key, span: entry.span, node: entry.node };
+                    match key.id {
+                        Id::Include => include = Some(setting),
+                        _ => config.shutdown_timeout = Some(setting),
+                    }
+                }
+                None => unknown_top(&entry, problems),
+            },
+        }
+    }
+    config.routes = top_signals.unwrap_or_default();
+    if let Some(setting) = include {
+        for file in included(&setting, world, problems) {
+            for entry in parse(file, problems, config) {
+                if entry.key == "services" {
+                    services(entry, problems, config, &mut names);
+                } else {
+                    let message = format!("an included file has only [services.NAME], not \"{}\"", entry.key);
+                    problems.push(
+                        Problem::at(entry.span, message).help("move it to the file that includes this one"),
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn parse(file: FileId, problems: &mut Problems, config: &mut Config) -> Vec<Entry> {
+    let (entries, complete) = tree::parse(file, problems);
+    config.incomplete |= !complete;
+    entries
+}
+
+fn unknown_top(entry: &Entry, problems: &mut Problems) {
+    let name = &entry.key;
+    if keys::LATER_TOP.contains(&name.as_str()) {
+        problems.push(Problem::at(entry.span, format!("\"{name}\" is not yet supported")));
+        return;
+    }
+    let is_service =
+        matches!(&entry.node.value, Value::Table(inner) if inner.iter().any(|entry| entry.key == "command"));
+    let help = if is_service && !["service", "program", "programs"].contains(&name.as_str()) {
+        Some(format!("a service is [services.{name}]"))
+    } else if ["service", "program", "programs", "process", "processes"].contains(&name.as_str()) {
+        Some("did you mean \"services\"?".to_owned())
+    } else if keys::service(name).is_some() || keys::is_later(name) {
+        Some("it belongs into [services.NAME] or [defaults]".to_owned())
+    } else {
+        problems.suggest(|| keys::top_suggestion(name))
+    };
+    let what = if matches!(entry.node.value, Value::Table(_)) { "section" } else { "key" };
+    problems.push(Problem::at(entry.span, format!("unknown {what} \"{name}\"")).maybe_help(help));
+}
+
+fn table(entry: Entry, name: &str, problems: &mut Problems) -> Option<Vec<Entry>> {
+    if let Value::Table(entries) = entry.node.value {
+        Some(entries)
+    } else {
+        let message = format!("{name} must be a table, not {}", entry.node.kind());
+        problems.push(Problem::at(entry.node.span, message));
+        None
+    }
+}
+
+fn services(entry: Entry, problems: &mut Problems, config: &mut Config, names: &mut BTreeMap<String, Span>) {
+    let Some(entries) = table(entry, "[services]", problems) else { return };
+    for entry in entries {
+        let (name, span) = (entry.key.clone(), entry.span);
+        if let Err(message) = check_name(&name) {
+            problems.push(Problem::at(span, message));
+        }
+        let place = format!("[services.{name}]");
+        if !matches!(entry.node.value, Value::Table(_))
+            && (keys::service(&name).is_some() || keys::is_later(&name))
+        {
+            let help = format!("a service has a name: [services.NAME] and then {name} = …");
+            problems.push(
+                Problem::at(span, format!("\"{name}\" stands in [services], not in a service")).help(help),
+            );
+            continue;
+        }
+        let Some(inner) = table(entry, &place, problems) else { continue };
+        if let Some(first) = names.get(&name) {
+            let first = problems.sources.place(*first, Some(span.file));
+            problems.push(
+                Problem::at(span, format!("service \"{name}\" is defined twice"))
+                    .help(format!("first in {first}")),
+            );
+            continue;
+        }
+        names.insert(name.clone(), span);
+        let settings = settings(inner, &place, false, problems);
+        if let (None, false) =
+            (settings.iter().find(|setting| setting.key.id == Id::Command), config.incomplete)
+        {
+            problems.push(
+                Problem::at(span, format!("service \"{name}\" has no command"))
+                    .help("command = [\"program\", \"argument\"]"),
+            );
+        }
+        config.services.push(Service { name: Rc::from(name), span, settings });
+    }
+}
+
+/// Whether a service may have this name. Dots are for instances.
+///
+/// # Errors
+/// A sentence that says why not.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let wrong = |why: &str| Err(format!("\"{name}\" cannot be the name of a service: {why}"));
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    match name.bytes().next() {
+        _ if name == RESERVED => wrong("tinysup itself speaks under it"),
+        _ if name.len() > MAX_NAME => wrong("it is longer than 64 characters"),
+        Some(first) if first.is_ascii_alphanumeric() && name.bytes().all(allowed) => Ok(()),
+        _ => wrong("it has letters, digits, - and _, and begins with a letter or digit"),
+    }
+}
+
+fn settings(entries: Vec<Entry>, place: &str, defaults: bool, problems: &mut Problems) -> Vec<Setting> {
+    let mut settings = Vec::with_capacity(entries.len());
+    for Entry { key: name, span, node } in entries {
+        match keys::service(&name) {
+            Some(key) if !defaults || key.id.in_defaults() => {
+                settings.push(Setting { key, span, node });
+            }
+            Some(_) => {
+                let message = format!("\"{name}\" has no place in {place}");
+                problems.push(Problem::at(span, message).help("every service has its own"));
+            }
+            None if keys::is_later(&name) => {
+                problems.push(Problem::at(span, format!("\"{name}\" is not yet supported")));
+            }
+            None => {
+                let help = if keys::top(&name).is_some() {
+                    Some("it belongs to the top of the file, before the first [section]".to_owned())
+                } else {
+                    problems.suggest(|| keys::suggestion(&name))
+                };
+                problems
+                    .push(Problem::at(span, format!("unknown key \"{name}\" in {place}")).maybe_help(help));
+            }
+        }
+    }
+    settings
+}
+
+/// The files that `include` names, read, each once.
+fn included(setting: &Setting, world: &dyn World, problems: &mut Problems) -> Vec<FileId> {
+    let directory =
+        problems.sources.get(setting.span.file).map(|source| source.directory.clone()).unwrap_or_default();
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    let mut bytes = 0_usize;
+    let patterns = match &setting.node.value {
+        Value::Text(_) => std::slice::from_ref(&setting.node),
+        Value::List(patterns) => patterns,
+        _ => {
+            let message = format!("include must be {}, not {}", setting.key.expected, setting.node.kind());
+            problems.push(Problem::at(setting.node.span, message));
+            return found;
+        }
+    };
+    for node in patterns {
+        let Some(pattern) = pattern(node, world, problems) else { continue };
+        let files = match files::matching(&directory, &pattern, world) {
+            Ok(files) => files,
+            Err(message) => {
+                problems.push(Problem::at(node.span, format!("cannot include this: {message}")));
+                continue;
+            }
+        };
+        for path in files {
+            if !seen.insert(path.clone()) {
+                continue;
+            }
+            if seen.len() > MAX_INCLUDED || bytes > MAX_INCLUDED_BYTES {
+                problems.push(Problem::at(node.span, "cannot include more than 1000 files or 8 MiB"));
+                return found;
+            }
+            match files::read(&path, world, problems, None, false) {
+                Ok(file) => {
+                    bytes += problems.sources.get(file).map_or(0, |source| source.text.len());
+                    found.push(file);
+                }
+                // An included file may well have nothing to say.
+                Err(files::Unreadable::Empty) => {}
+                Err(error) => problems.push(files::unreadable(&path, &error, Some(node.span), "")),
+            }
+        }
+    }
+    found
+}
+
+fn pattern(node: &Node, world: &dyn World, problems: &mut Problems) -> Option<PathBuf> {
+    let Value::Text(text) = &node.value else {
+        problems.push(Problem::at(node.span, format!("a path must be a string, not {}", node.kind())));
+        return None;
+    };
+    match interpolate::expand(&text.text, &mut Container(world)) {
+        Ok(expanded) => Some(Path::new(&OsString::from_vec(expanded.bytes)).to_owned()),
+        Err(Fault::At { at, message, help, .. }) => {
+            problems.push(Problem::at(node.place_in_text(at), message).maybe_help(help));
+            None
+        }
+        Err(Fault::Reported) => None,
+    }
+}
+
+/// The container's environment alone.
+pub struct Container<'a>(pub &'a dyn World);
+
+impl Lookup for Container<'_> {
+    fn value(&mut self, name: &str, _: Range<usize>) -> Result<Option<Rc<[u8]>>, Reported> {
+        Ok(self.0.variable(OsStr::new(name)).map(|value| Rc::from(value.as_bytes())))
+    }
+}

@@ -1,0 +1,265 @@
+//! A file as a tree in which every key and value knows its place and its order. Takes the tree of the `toml` crate, which also
+//! finds all syntax errors and limits how deep things nest.
+
+use std::collections::BTreeSet;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::interpolate::is_plain;
+use super::problems::{Problem, Problems};
+use super::source::{FileId, Sources, Span};
+
+/// How the message of a syntax error begins, other than that something is set twice.
+const NOT_TOML: &str = "not valid TOML";
+/// So many syntax errors of a file are looked at; each names a line, which takes a walk through the text.
+const MAX_ERRORS: usize = 200;
+
+/// A value and its place.
+#[derive(Debug)]
+pub struct Node {
+    /// Where it is written.
+    pub span: Span,
+    /// What.
+    pub value: Value,
+}
+
+/// A value as written.
+#[derive(Debug)]
+pub enum Value {
+    /// A string.
+    Text(Text),
+    /// An integer.
+    Integer {
+        /// Its value.
+        value: i64,
+        /// Whether it is written without `0x`, `0o` or `0b`.
+        decimal: bool,
+    },
+    /// A number with a point or an exponent; perhaps infinite or not a number.
+    Float {
+        /// Its value.
+        value: f64,
+        /// Its digits.
+        written: String,
+    },
+    /// `true` or `false`.
+    Boolean(bool),
+    /// An array.
+    List(Vec<Node>),
+    /// A table, in the order in which it is written.
+    Table(Vec<Entry>),
+    /// Something that has no use here and has been reported.
+    Unusable,
+}
+
+/// A string, and where its characters are.
+#[derive(Debug)]
+pub struct Text {
+    /// The characters.
+    pub text: String,
+    /// How far from the start of its place they begin, if they stand there as they are.
+    offset: Option<usize>,
+}
+
+/// A key of a table with its value.
+#[derive(Debug)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// Where it is written.
+    pub span: Span,
+    /// The value.
+    pub node: Node,
+}
+
+impl Node {
+    /// What it is, for "expected …, not …".
+    pub fn kind(&self) -> &'static str {
+        match self.value {
+            Value::Text(_) => "a string",
+            Value::Integer { .. } => "a number",
+            Value::Float { .. } => "a number with a point",
+            Value::Boolean(true) => "true",
+            Value::Boolean(false) => "false",
+            Value::List(_) => "an array",
+            Value::Table(_) => "a table",
+            Value::Unusable => "this",
+        }
+    }
+
+    /// The place of some bytes of its text; all of it where they cannot be told apart, because of escapes.
+    pub fn place_in_text(&self, range: std::ops::Range<usize>) -> Span {
+        match &self.value {
+            Value::Text(Text { offset: Some(offset), .. }) => {
+                self.span.part(range.start + offset..range.end + offset)
+            }
+            _ => self.span,
+        }
+    }
+}
+
+/// Takes a file apart. Syntax errors are reported; what could be understood comes back all the same, but for lines with a syntax
+/// error, whose other problems would only distract. The second value says whether the file has none.
+pub fn parse(file: FileId, problems: &mut Problems) -> (Vec<Entry>, bool) {
+    // The text is moved out and back so that problems can be added while it is borrowed.
+    let text = problems.sources.take_text(file);
+    let (table, errors) = DeTable::parse_recoverable(&text);
+    let syntax: Vec<Problem> =
+        errors.iter().take(MAX_ERRORS).map(|error| syntax_error(&text, file, error)).collect();
+    let mut unusable = Vec::new();
+    let mut entries = convert_table(&text, file, table.into_inner(), &mut unusable);
+    problems.sources.put_text(file, text);
+    hide_values(&entries, &mut problems.sources);
+    if !errors.is_empty() {
+        let broken = broken_lines(file, &syntax, &problems.sources);
+        let is_broken = |span: Span| line(span, &problems.sources).is_some_and(|line| broken.contains(&line));
+        drop_broken(&mut entries, &is_broken);
+        unusable.retain(|problem: &Problem| !problem.span.is_some_and(is_broken));
+    }
+    for problem in syntax.into_iter().chain(unusable) {
+        problems.push(problem);
+    }
+    (entries, errors.is_empty())
+}
+
+/// Environment values may be secrets even where they are written down here: no excerpt shows them. Those that name variables
+/// are no secrets, and what is wrong with them could not be understood otherwise.
+fn hide_values(entries: &[Entry], sources: &mut Sources) {
+    for entry in entries {
+        let Value::Table(inner) = &entry.node.value else { continue };
+        if entry.key != "env" {
+            hide_values(inner, sources);
+            continue;
+        }
+        for variable in inner {
+            if matches!(&variable.node.value, Value::Text(text) if is_plain(&text.text)) {
+                sources.hide(variable.node.span);
+            }
+        }
+    }
+}
+
+/// The lines with a syntax error. After a broken header nobody knows to which table the lines up to the next one belong.
+fn broken_lines(file: FileId, syntax: &[Problem], sources: &Sources) -> BTreeSet<usize> {
+    let lines = |problems: &mut dyn Iterator<Item = &Problem>| -> BTreeSet<usize> {
+        problems.filter_map(|problem| line(problem.span?, sources)).collect()
+    };
+    let mut broken = lines(&mut syntax.iter());
+    let unreadable = lines(&mut syntax.iter().filter(|problem| problem.message.starts_with(NOT_TOML)));
+    let text = sources.get(file).map_or("", |source| source.text.as_str());
+    let mut after_broken_header = false;
+    for (number, line) in (1..).zip(text.lines()) {
+        if line.trim_start().starts_with('[') {
+            after_broken_header = unreadable.contains(&number);
+        } else if after_broken_header {
+            broken.insert(number);
+        }
+    }
+    broken
+}
+
+fn line(span: Span, sources: &Sources) -> Option<usize> {
+    sources.get(span.file).map(|source| source.line(span.start))
+}
+
+fn drop_broken(entries: &mut Vec<Entry>, is_broken: &dyn Fn(Span) -> bool) {
+    entries.retain_mut(|entry| match &mut entry.node.value {
+        Value::Table(inner) if !inner.is_empty() => {
+            drop_broken(inner, is_broken);
+            true
+        }
+        _ => !is_broken(entry.span),
+    });
+}
+
+fn syntax_error(text: &str, file: FileId, error: &toml::de::Error) -> Problem {
+    let range = error.span().unwrap_or(0..0);
+    let span = Span::new(file, range.clone());
+    let written = text.get(range.clone()).unwrap_or("");
+    let message = error.message();
+    if message == "duplicate key" {
+        let first = first_place(text, range.start, written);
+        return Problem::at(span, format!("\"{written}\" is set twice"))
+            .maybe_help(first.map(|line| format!("first on line {line}")));
+    }
+    let is_bare_word = message.contains("invalid")
+        && written.starts_with(|c: char| c.is_ascii_alphabetic() || "/.$".contains(c));
+    if message.contains("must be quoted") || is_bare_word {
+        return if written.is_empty() {
+            Problem::at(span, format!("{NOT_TOML}: a value is missing"))
+        } else {
+            Problem::at(span, format!("{NOT_TOML}: a text must stand in quotes")).help("\"…\"")
+        };
+    }
+    Problem::at(span, format!("{NOT_TOML}: {message}"))
+}
+
+/// The line on which what is set again at `again` was set before: the last such key in the same table, or the same header.
+fn first_place(text: &str, again: usize, key: &str) -> Option<usize> {
+    let line_start = text.get(..again)?.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = text.get(line_start..)?.lines().next()?.trim();
+    let mut found = None;
+    for (index, other) in text.get(..line_start)?.lines().enumerate() {
+        let other = other.trim();
+        if line.starts_with('[') {
+            if other == line {
+                return Some(index + 1);
+            }
+        } else if other.starts_with('[') {
+            found = None;
+        } else if other.split_once('=').is_some_and(|(name, _)| name.trim() == key) {
+            found = found.or(Some(index + 1));
+        }
+    }
+    found
+}
+
+fn convert_table(text: &str, file: FileId, table: DeTable<'_>, problems: &mut Vec<Problem>) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = table
+        .into_iter()
+        .map(|(key, value)| Entry {
+            span: Span::new(file, key.span()),
+            key: key.into_inner().into_owned(),
+            node: convert(text, file, value, problems),
+        })
+        .collect();
+    // The toml crate sorts by name; people think in the order in which they wrote.
+    entries.sort_by_key(|entry| entry.span);
+    entries
+}
+
+fn convert(text: &str, file: FileId, value: Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Node {
+    let range = value.span();
+    let span = Span::new(file, range.clone());
+    let mut unusable = |message: &str| {
+        problems.push(Problem::at(span, message));
+        Value::Unusable
+    };
+    let value = match value.into_inner() {
+        DeValue::String(string) => {
+            Value::Text(Text { offset: offset(text, range, &string), text: string.into_owned() })
+        }
+        DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
+            Ok(value) => Value::Integer { value, decimal: integer.radix() == 10 },
+            Err(_) => unusable("this number is too large"),
+        },
+        DeValue::Float(float) => match float.as_str().parse() {
+            Ok(value) => Value::Float { value, written: float.as_str().to_owned() },
+            Err(_) => unusable("this is not a number"),
+        },
+        DeValue::Boolean(boolean) => Value::Boolean(boolean),
+        DeValue::Datetime(_) => unusable("a date or time has no use here; a text needs quotes"),
+        DeValue::Array(array) => {
+            Value::List(array.into_iter().map(|element| convert(text, file, element, problems)).collect())
+        }
+        DeValue::Table(table) => Value::Table(convert_table(text, file, table, problems)),
+    };
+    Node { span, value }
+}
+
+/// Where the characters of a string stand as they are: after one quote, after three, or after three and a line end.
+fn offset(text: &str, range: std::ops::Range<usize>, string: &str) -> Option<usize> {
+    let written = text.get(range)?;
+    [1, 3, 4, 5].into_iter().find(|skip| written.get(*skip..).is_some_and(|rest| rest.starts_with(string)))
+}

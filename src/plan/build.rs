@@ -1,0 +1,620 @@
+//! From the configuration to the plan: `[defaults]` merged in, every instance evaluated, everything in start order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::eval::{Environment, Evaluator, INSTANCE, Read, SERVICE, Scope, check_variable};
+use super::graph::{self, Edge};
+use super::names;
+use super::settings::{Common, KILL_TIMEOUT, Own, Wanted};
+use super::values::{CommandLine, show};
+use super::{
+    Condition, Dependency, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Restart, RestartWhen,
+    Stop,
+};
+use crate::config::interpolate::Reported;
+use crate::config::keys::Id;
+use crate::config::source::Span;
+use crate::config::suggest::did_you_mean;
+use crate::config::tree::{Entry, Value};
+use crate::config::{self, Config, Problem, Problems, Service, Setting, World};
+use crate::event::{Attributes, Identity, InstanceId, Launch, Mark, Output, Secret, Stdin, Surroundings};
+use crate::units::Signal;
+
+/// So many instances there may be in all.
+const MAX_INSTANCES: usize = 10_000;
+/// So many pairs of an instance and one that it waits for.
+const MAX_DEPENDENCIES: usize = 1_000_000;
+/// The deadline of the whole stop when nothing else is said: a second before `docker stop` loses patience.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(9);
+/// The longest wait before a restart when nothing else is said.
+const DELAY_MAX: Duration = Duration::from_secs(5);
+/// So many services of a circle are named.
+const MAX_SHOWN: usize = 12;
+/// The name of the command that `tinysup run -- COMMAND` adds.
+const MAIN: &str = "main";
+
+/// What to load.
+#[derive(Debug, Default)]
+pub struct Request<'a> {
+    /// The file of `-c`; `None`: where configurations usually are.
+    pub file: Option<&'a Path>,
+    /// The command of `tinysup run -- COMMAND`, whose end ends the container.
+    pub main: Option<Vec<OsString>>,
+}
+
+/// A configuration that can be run.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What shall run.
+    pub plan: Plan,
+    /// The main file, as messages show it.
+    pub file: String,
+}
+
+/// Finds, reads and checks the configuration, and makes the plan.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(request: &Request<'_>, world: &dyn World) -> Result<Loaded, Problems> {
+    let mut problems = Problems::default();
+    let config = config::read(request.file, world, &mut problems);
+    let Some(file) = problems.sources.first().map(|source| source.name.clone()) else { return Err(problems) };
+    let plan = build(&config, request.main.as_deref(), world, &mut problems);
+    if problems.is_empty() { Ok(Loaded { plan, file }) } else { Err(problems) }
+}
+
+/// The plan of one command: the init that stands in front of it adds nothing.
+pub fn single(argv: Vec<OsString>, group: bool, kill_timeout: Option<Duration>) -> Plan {
+    let program = argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
+    let name: Rc<str> = Rc::from(show(crate::hints::base_name(&program)));
+    let mut instance = command(name, argv, &program);
+    instance.stop.kill_timeout = kill_timeout;
+    instance.stop.mode = KillMode::Process;
+    Plan {
+        mode: Mode::Command { group },
+        instances: vec![instance],
+        shutdown_timeout: kill_timeout,
+        routes: BTreeMap::new(),
+    }
+}
+
+/// A command given on the command line: never restarted, its end is the end, and the terminal is its own.
+fn command(name: Rc<str>, argv: Vec<OsString>, program: &str) -> Instance {
+    let launch = Launch {
+        argv: argv.into_iter().map(Secret::new).collect(),
+        // Arguments on a command line may be secrets; nobody wrote them down to be shown.
+        shown: show(program),
+        inherit_env: true,
+        env: Vec::new(),
+        env_from_file: Vec::new(),
+        cwd: None,
+        identity: Identity::default(),
+        attributes: Attributes::default(),
+        stdin: Stdin::Inherit,
+        stdout: Output::Inherit,
+        stderr: Output::Inherit,
+        surroundings: Surroundings::Command,
+        mark: None,
+    };
+    Instance {
+        service: Rc::clone(&name),
+        name,
+        number: 1,
+        kind: Kind::Daemon,
+        autostart: true,
+        launch: Rc::new(launch),
+        depends_on: Vec::new(),
+        restart: Restart {
+            when: RestartWhen::Never,
+            stop_exit_codes: Vec::new(),
+            max_restarts: Some(0),
+            min_uptime: Duration::ZERO,
+            window: None,
+            delay: Duration::ZERO,
+            backoff: 1.0,
+            delay_max: Duration::ZERO,
+        },
+        on_failure: OnFailure::Exit,
+        on_success: OnSuccess::Exit,
+        stop: Stop {
+            signal: Signal::TERM,
+            kill_timeout: Some(KILL_TIMEOUT),
+            mode: KillMode::Mixed,
+            command: None,
+        },
+        signals: BTreeMap::new(),
+    }
+}
+
+/// Makes the plan. Where `problems` is not empty afterwards the plan is not to be used.
+fn build(config: &Config, main: Option<&[OsString]>, world: &dyn World, problems: &mut Problems) -> Plan {
+    let builder = Builder { config, evaluator: Evaluator::new(world, problems), instances: 0 };
+    builder.build(main)
+}
+
+struct Builder<'a> {
+    config: &'a Config,
+    evaluator: Evaluator<'a>,
+    instances: usize,
+}
+
+/// A service whose instances are ready to be put in order.
+struct Ready {
+    name: Rc<str>,
+    instances: Vec<Instance>,
+    depends_on: Vec<Wanted>,
+}
+
+impl<'a> Builder<'a> {
+    fn build(mut self, main: Option<&[OsString]>) -> Plan {
+        let config = self.config;
+        self.check_defaults();
+        let mut ready: Vec<Ready> = Vec::new();
+        let mut disabled: BTreeSet<&str> = BTreeSet::new();
+        for service in &config.services {
+            match self.service(service) {
+                Some(service) => ready.push(service),
+                None => drop(disabled.insert(&service.name)),
+            }
+        }
+        if config.services.is_empty() && !config.incomplete && self.evaluator.problems.is_empty() {
+            self.evaluator.problems.push(
+                Problem::general("the configuration has no services")
+                    .help("[services.web] and under it command = [\"program\", \"argument\"]; `tinysup example` shows more"),
+            );
+        } else if ready.is_empty() && main.is_none() && !config.services.is_empty() {
+            self.evaluator
+                .problems
+                .push(Problem::general("no service is left to run: all have enabled = false"));
+        }
+        let (mut instances, places) = self.in_order(ready, &disabled);
+        if let Some(argv) = main {
+            self.add_main(argv, &mut instances);
+        }
+        let nobody = self.environment("", &[]);
+        let mut scope = Scope::new(&nobody, None);
+        let shutdown_timeout = config
+            .shutdown_timeout
+            .as_ref()
+            .and_then(|setting| self.evaluator.duration(&mut scope, setting.key, &setting.node).ok())
+            .unwrap_or(SHUTDOWN_TIMEOUT);
+        let mut routes = BTreeMap::new();
+        for entry in &config.routes {
+            if let Ok((signal, ids)) = self.route(&mut scope, entry, &places, &disabled)
+                && routes.insert(signal, ids).is_some()
+            {
+                self.evaluator.problems.push(Problem::at(entry.span, format!("{signal} is set twice")));
+            }
+        }
+        Plan { mode: Mode::Services, instances, shutdown_timeout: Some(shutdown_timeout), routes }
+    }
+
+    /// `[defaults]` by themselves, so that a mistake there is told even if no service uses the value.
+    fn check_defaults(&mut self) {
+        let settings: Vec<&Setting> = self.config.defaults.iter().collect();
+        let environment = self.environment("NAME", &[]);
+        self.check_only(&settings, &environment);
+    }
+
+    /// Looks for mistakes in settings that nothing will be made of.
+    fn check_only(&mut self, settings: &[&Setting], environment: &Environment<'a>) {
+        self.evaluator.lenient = true;
+        let mut scope = Scope::new(environment, Some(1));
+        let (mut common, mut own) = (Common::default(), Own::default());
+        for setting in settings {
+            self.evaluator.common(&mut scope, setting, &mut common);
+            self.evaluator.own(&mut scope, setting, &mut own);
+        }
+        self.evaluator.environment(&mut scope);
+        self.evaluator.lenient = false;
+    }
+
+    /// A service with its instances; `None` if it is disabled.
+    fn service(&mut self, service: &'a Service) -> Option<Ready> {
+        let settings = merged(self.config, service);
+        let mut environment = self.environment(&service.name, &service.settings);
+        let mut common = Common::default();
+        let mut scope = Scope::new(&environment, None);
+        for setting in settings.iter().filter(|setting| setting.key.id.is_common()) {
+            self.evaluator.common(&mut scope, setting, &mut common);
+        }
+        environment.set_instance_env(&common.instance_env);
+        if !common.enabled {
+            self.check_only(&settings, &environment);
+            return None;
+        }
+        self.check_shell(service);
+        self.instances += common.instances as usize;
+        let mut instances = Vec::new();
+        if self.instances > MAX_INSTANCES {
+            let message = format!("more than {MAX_INSTANCES} instances in all");
+            self.evaluator.problems.push(Problem::at(service.span, message));
+        } else {
+            for number in 1..=common.instances {
+                let known = self.evaluator.problems.count();
+                instances.extend(self.instance(service, &settings, &environment, &common, number));
+                if self.evaluator.problems.count() > known {
+                    break; // the others would say the same
+                }
+            }
+        }
+        Some(Ready { name: Rc::clone(&service.name), instances, depends_on: common.depends_on })
+    }
+
+    /// `env` and `env_file` of a service over those of `[defaults]`.
+    fn environment(&mut self, service: &'a str, settings: &'a [Setting]) -> Environment<'a> {
+        let mut environment = Environment {
+            service,
+            instance_env: INSTANCE.to_owned(),
+            env: Vec::new(),
+            index: BTreeMap::new(),
+            env_file: None,
+        };
+        for setting in self.config.defaults.iter().chain(settings) {
+            match setting.key.id {
+                Id::EnvFile => environment.env_file = Some(setting),
+                Id::Env => {
+                    let Ok(entries) = self.evaluator.table(setting.key, &setting.node) else { continue };
+                    for entry in entries {
+                        match check_variable(&entry.key) {
+                            Ok(()) => environment.set(entry),
+                            Err(message) => self.evaluator.problems.push(Problem::at(entry.span, message)),
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        environment
+    }
+
+    /// `shell = true` beside commands that are arrays does nothing; that is surely a mistake.
+    fn check_shell(&mut self, service: &Service) {
+        let find = |id| service.settings.iter().find(|setting| setting.key.id == id);
+        let is_string = |id| {
+            find(id).is_some_and(|setting| matches!(setting.node.value, Value::Text(_) | Value::Unusable))
+        };
+        if let Some(shell) = find(Id::Shell)
+            && matches!(shell.node.value, Value::Boolean(true))
+            && !is_string(Id::Command)
+            && !is_string(Id::StopCommand)
+        {
+            self.evaluator.problems.push(
+                Problem::at(shell.span, "shell = true needs the command as one string")
+                    .help("command = \"…\", or leave shell out"),
+            );
+        }
+    }
+
+    fn instance(
+        &mut self,
+        service: &'a Service,
+        settings: &[&'a Setting],
+        environment: &Environment<'a>,
+        common: &Common,
+        number: u32,
+    ) -> Option<Instance> {
+        let mut scope = Scope::new(environment, Some(number));
+        let mut own = Own::default();
+        for setting in settings {
+            self.evaluator.own(&mut scope, setting, &mut own);
+        }
+        let delay_max = self.delay_max(&own);
+        let mut env: Vec<(OsString, Secret)> = self
+            .evaluator
+            .environment(&mut scope)
+            .into_iter()
+            .map(|(name, value)| (name, Secret::new(value)))
+            .collect();
+        env.push((SERVICE.into(), Secret::new(&*service.name)));
+        env.push((INSTANCE.into(), Secret::new(number.to_string())));
+        if common.instance_env != INSTANCE {
+            env.push((common.instance_env.clone().into(), Secret::new(number.to_string())));
+        }
+        let CommandLine { argv, shown } = own.command?;
+        let launch = Launch {
+            argv: argv.into_iter().map(Secret::new).collect(),
+            shown,
+            inherit_env: own.inherit_env,
+            env,
+            env_from_file: own.env_from_file.into_iter().map(|(name, path)| (name.into(), path)).collect(),
+            cwd: own.cwd,
+            identity: own.identity,
+            attributes: own.attributes,
+            stdin: own.stdin,
+            stdout: own.stdout,
+            stderr: own.stderr,
+            surroundings: Surroundings::Service,
+            mark: Some(Mark { service: Rc::clone(&service.name), instance: number }),
+        };
+        let stop_command = own.stop_command.map(|CommandLine { argv, shown }| {
+            let argv = argv.into_iter().map(Secret::new).collect();
+            Rc::new(Launch { argv, shown, stdin: Stdin::Null, ..launch.clone() })
+        });
+        let name = match common.instances {
+            1 => Rc::clone(&service.name),
+            _ => Rc::from(format!("{}.{number}", service.name)),
+        };
+        let usual = match common.kind {
+            Kind::Daemon => RestartWhen::Always,
+            Kind::Oneshot => RestartWhen::OnFailure,
+        };
+        Some(Instance {
+            name,
+            service: Rc::clone(&service.name),
+            number,
+            kind: common.kind,
+            autostart: common.autostart,
+            launch: Rc::new(launch),
+            depends_on: Vec::new(),
+            restart: Restart {
+                when: own.restart.unwrap_or(usual),
+                stop_exit_codes: own.stop_exit_codes,
+                max_restarts: own.max_restarts,
+                min_uptime: own.min_uptime,
+                window: own.window,
+                delay: own.delay,
+                backoff: own.backoff,
+                delay_max,
+            },
+            on_failure: own.on_failure,
+            on_success: own.on_success,
+            stop: Stop {
+                signal: own.stop_signal,
+                kill_timeout: Some(own.kill_timeout),
+                mode: own.kill_mode,
+                command: stop_command,
+            },
+            signals: own.signals,
+        })
+    }
+
+    /// The cap never cuts a `restart_delay` that was asked for, unless it was set itself: then the two contradict each other.
+    fn delay_max(&mut self, own: &Own) -> Duration {
+        match own.delay_max {
+            None => DELAY_MAX.max(own.delay),
+            Some((longest, span)) => {
+                if longest < own.delay {
+                    self.evaluator.problems.push(
+                        Problem::at(span, "restart_delay_max must not be shorter than restart_delay")
+                            .help("the first wait is restart_delay already"),
+                    );
+                }
+                longest
+            }
+        }
+    }
+
+    /// Puts the instances in start order and ties them together. The second value says where the instances of each service are.
+    fn in_order(&mut self, ready: Vec<Ready>, disabled: &BTreeSet<&str>) -> (Vec<Instance>, Places) {
+        let index: BTreeMap<Rc<str>, usize> =
+            ready.iter().enumerate().map(|(at, service)| (Rc::clone(&service.name), at)).collect();
+        let mut edges: Vec<Vec<Edge>> = Vec::with_capacity(ready.len());
+        for service in &ready {
+            edges.push(self.edges(service, &ready, &index, disabled));
+        }
+        let (order, circles) = graph::sort(&edges);
+        let name = |at: usize| ready.get(at).map_or("?", |service| &*service.name);
+        for circle in circles {
+            let message = match circle.members.as_slice() {
+                [one] => format!("\"{}\" depends on itself", name(*one)),
+                members => {
+                    let mut names: Vec<&str> = members.iter().take(MAX_SHOWN).map(|at| name(*at)).collect();
+                    if members.len() > MAX_SHOWN {
+                        names.push("…");
+                    }
+                    names.extend(members.first().map(|at| name(*at)));
+                    format!("depends_on makes a circle: {}", names.join(" -> "))
+                }
+            };
+            self.evaluator.problems.push(Problem::at(circle.span, message));
+        }
+        let mut places = vec![(0_u32, 0_u32); ready.len()];
+        let mut ready: Vec<Option<Ready>> = ready.into_iter().map(Some).collect();
+        let mut instances: Vec<Instance> = Vec::new();
+        let mut pairs = 0_usize;
+        for at in order {
+            let Some(service) = ready.get_mut(at).and_then(Option::take) else { continue };
+            let on: Vec<(Condition, (u32, u32), Span)> = edges
+                .get(at)
+                .into_iter()
+                .flatten()
+                .filter_map(|edge| Some((edge.condition, *places.get(edge.on)?, edge.span)))
+                .collect();
+            let start = u32::try_from(instances.len()).unwrap_or(u32::MAX);
+            for mut instance in service.instances {
+                for (condition, (from, to), span) in &on {
+                    pairs += (to - from) as usize;
+                    if pairs > MAX_DEPENDENCIES {
+                        let message = "more than 1,000,000 pairs of instances that wait for each other";
+                        self.evaluator.problems.push(Problem::at(*span, message));
+                        break;
+                    }
+                    let ids = (*from..*to).map(InstanceId);
+                    instance.depends_on.extend(ids.map(|on| Dependency { on, condition: *condition }));
+                }
+                instances.push(instance);
+            }
+            let end = u32::try_from(instances.len()).unwrap_or(u32::MAX);
+            if let Some(place) = places.get_mut(at) {
+                *place = (start, end);
+            }
+        }
+        let places = index.into_iter().filter_map(|(name, at)| Some((name, *places.get(at)?))).collect();
+        (instances, places)
+    }
+
+    /// What a service depends on, as far as it is there and can ever come true.
+    fn edges(
+        &mut self,
+        service: &Ready,
+        ready: &[Ready],
+        index: &BTreeMap<Rc<str>, usize>,
+        disabled: &BTreeSet<&str>,
+    ) -> Vec<Edge> {
+        let mut edges: Vec<Edge> = Vec::new();
+        let autostart = service.instances.first().is_none_or(|instance| instance.autostart);
+        for wanted in &service.depends_on {
+            let (name, own) = (&wanted.service, &service.name);
+            let Some((on, first)) =
+                index.get(name.as_str()).and_then(|at| Some((*at, ready.get(*at)?.instances.first())))
+            else {
+                self.missing(wanted, own, index, disabled);
+                continue;
+            };
+            let mut condition = wanted.condition;
+            if let Some(first) = first {
+                if condition == Condition::Ready && first.kind == Kind::Oneshot {
+                    condition = Condition::Completed;
+                }
+                if condition == Condition::Completed && first.restart.when == RestartWhen::Always {
+                    let message =
+                        format!("\"{own}\" would wait for ever: \"{name}\" is started again after every end");
+                    let help =
+                        "wait for \"ready\", or give it type = \"oneshot\" or restart = \"on-failure\"";
+                    self.evaluator.problems.push(Problem::at(wanted.span, message).help(help));
+                }
+                if autostart && !first.autostart {
+                    let message = format!("\"{own}\" would wait for ever: \"{name}\" has autostart = false");
+                    let help = format!("autostart = false for \"{own}\" too, or for neither");
+                    self.evaluator.problems.push(Problem::at(wanted.span, message).help(help));
+                }
+            }
+            match edges.iter_mut().find(|edge| edge.on == on) {
+                Some(edge) => edge.condition = condition,
+                None => edges.push(Edge { on, condition, span: wanted.span }),
+            }
+        }
+        edges
+    }
+
+    fn missing(
+        &mut self,
+        wanted: &Wanted,
+        own: &str,
+        index: &BTreeMap<Rc<str>, usize>,
+        disabled: &BTreeSet<&str>,
+    ) {
+        if self.config.incomplete {
+            return;
+        }
+        let name = &wanted.service;
+        let problem = if disabled.contains(name.as_str()) {
+            Problem::at(wanted.span, format!("\"{own}\" depends on \"{name}\", which has enabled = false"))
+                .help("enable it, or disable both with the same variable")
+        } else if name.rsplit_once('.').is_some_and(|(service, _)| index.contains_key(service)) {
+            Problem::at(wanted.span, format!("\"{own}\" cannot depend on one instance, \"{name}\""))
+                .help("a dependency is on all instances of a service")
+        } else {
+            let known = index.keys().map(|known| &**known).chain(disabled.iter().copied());
+            let help = self.evaluator.problems.suggest(|| did_you_mean(name, known));
+            Problem::at(wanted.span, format!("there is no service \"{name}\"")).maybe_help(help)
+        };
+        self.evaluator.problems.push(problem);
+    }
+
+    /// The command of `tinysup run -- COMMAND`, after everything that starts with the container. It may use the terminal, as if
+    /// there were no init, but carries a mark, so that what it leaves behind is found.
+    fn add_main(&mut self, argv: &[OsString], instances: &mut Vec<Instance>) {
+        if let Some(service) = self.config.services.iter().find(|service| &*service.name == MAIN) {
+            let message =
+                "\"main\" is the name of the command on the command line; no service may have it then";
+            self.evaluator
+                .problems
+                .push(Problem::at(service.span, message).help("call the service something else"));
+            return;
+        }
+        let depends_on = instances
+            .iter()
+            .zip(0_u32..)
+            .filter(|(instance, _)| instance.autostart)
+            .map(|(instance, id)| {
+                let condition = match instance.kind {
+                    Kind::Oneshot => Condition::Completed,
+                    Kind::Daemon => Condition::Ready,
+                };
+                Dependency { on: InstanceId(id), condition }
+            })
+            .collect();
+        let program = argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
+        let name: Rc<str> = Rc::from(MAIN);
+        let mut instance = command(Rc::clone(&name), argv.to_vec(), &program);
+        instance.depends_on = depends_on;
+        if let Some(launch) = Rc::get_mut(&mut instance.launch) {
+            launch.env = vec![(SERVICE.into(), Secret::new(MAIN)), (INSTANCE.into(), Secret::new("1"))];
+            launch.mark = Some(Mark { service: name, instance: 1 });
+        }
+        instances.push(instance);
+    }
+
+    /// One line of `[signals]`.
+    fn route(
+        &mut self,
+        scope: &mut Scope<'_>,
+        entry: &Entry,
+        places: &Places,
+        disabled: &BTreeSet<&str>,
+    ) -> Read<(Signal, Vec<InstanceId>)> {
+        let signal = self.evaluator.forwarded(entry)?;
+        let key = &names::ROUTE;
+        let nodes = match &entry.node.value {
+            Value::Text(_) => std::slice::from_ref(&entry.node),
+            _ => self.evaluator.list(key, &entry.node)?,
+        };
+        let mut ids = Vec::new();
+        let mut complete = true;
+        for node in nodes {
+            let (name, text) = self.evaluator.string(scope, key, node)?;
+            let (service, number) = match name.split_once('.') {
+                Some((service, number)) => (service, number.parse::<u32>().ok().or(Some(0))),
+                None => (name.as_str(), None),
+            };
+            match (places.get(service), number) {
+                (Some((from, to)), None) => ids.extend((*from..*to).map(InstanceId)),
+                (Some((from, to)), Some(number)) if number >= 1 && number <= to - from => {
+                    ids.push(InstanceId(from + number - 1));
+                }
+                (None, _) if disabled.contains(service) || self.config.incomplete => {}
+                _ => {
+                    let known = places.keys().map(|known| &**known);
+                    let help = self
+                        .evaluator
+                        .problems
+                        .suggest(|| did_you_mean(service, known).filter(|_| !text.replaced));
+                    let what = if places.contains_key(service) { "instance" } else { "service" };
+                    let message = if text.replaced {
+                        format!("there is no such {what}")
+                    } else {
+                        format!("there is no {what} \"{name}\"")
+                    };
+                    self.evaluator
+                        .problems
+                        .push(Problem::at(node.span, message).maybe_help(help.filter(|_| what == "service")));
+                    complete = false;
+                }
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        if complete { Ok((signal, ids)) } else { Err(Reported) }
+    }
+}
+
+/// Where the instances of each service are: from the first to behind the last.
+type Places = BTreeMap<Rc<str>, (u32, u32)>;
+
+/// The settings of a service over those of `[defaults]`, in an order in which each can be read: `shell` before the commands.
+/// Tables that merge come twice, the service's last.
+fn merged<'a>(config: &'a Config, service: &'a Service) -> Vec<&'a Setting> {
+    let overridden = |default: &Setting| {
+        !default.key.id.merges() && service.settings.iter().any(|setting| setting.key.id == default.key.id)
+    };
+    let mut settings: Vec<&Setting> =
+        config.defaults.iter().filter(|default| !overridden(default)).chain(&service.settings).collect();
+    settings.sort_by_key(|setting| setting.key.id != Id::Shell);
+    settings
+}

@@ -1,0 +1,353 @@
+//! What `tinysup check` says about a plan that is valid: the order, how long a stop may take, and what experience makes one
+//! suspect. Hints never stop anything. No environment value is shown: programs are named as the configuration writes them.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::settings::KILL_TIMEOUT;
+use super::{Instance, Kind, Plan, RestartWhen};
+use crate::config::{World, words};
+use crate::event::{Launch, Stdin};
+use crate::hints;
+use crate::units::{Signal, show_duration};
+
+/// How long `docker stop` waits before it kills.
+const DOCKER_STOP: Duration = Duration::from_secs(10);
+/// So many names of one tier, and so many hints, are shown.
+const MAX_NAMES: usize = 8;
+const MAX_HINTS: usize = 50;
+/// So many waits are added up; more than that never matters.
+const MAX_WAITS: u32 = 10_000;
+
+/// What there is to say; [`Display`] writes it line by line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Report {
+    /// That it is fine, how many services, the order, the longest stop.
+    pub summary: String,
+    /// The slowest chain of stops, where one waits for another.
+    pub stop_chain: Option<String>,
+    /// What may be wrong, each with its remedy.
+    pub hints: Vec<String>,
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "ok: {}", self.summary)?;
+        if let Some(chain) = &self.stop_chain {
+            writeln!(f, "slowest stop chain: {chain}")?;
+        }
+        for hint in self.hints.iter().take(MAX_HINTS) {
+            writeln!(f, "hint: {hint}")?;
+        }
+        match self.hints.len().saturating_sub(MAX_HINTS) {
+            0 => Ok(()),
+            more => writeln!(f, "and {more} more hints"),
+        }
+    }
+}
+
+/// One service of the plan: its instances stand together.
+struct Service<'a> {
+    first: &'a Instance,
+    instances: usize,
+    /// The services it depends on, by their place.
+    depends_on: Vec<usize>,
+    kill_timeout: Duration,
+}
+
+/// Looks at a plan.
+pub fn report(plan: &Plan, world: &dyn World) -> Report {
+    let services = services(plan);
+    let chain = slowest_chain(&services);
+    let chain_time =
+        chain.iter().filter_map(|at| services.get(*at)).map(|service| service.kill_timeout).sum();
+    let stop_time = plan.shutdown_timeout.map_or(chain_time, |limit| limit.min(chain_time));
+    let mut hints = Vec::new();
+    stop_hints(plan, &services, stop_time, &mut hints);
+    for service in &services {
+        service_hints(service, world, &mut hints);
+    }
+    readers(&services, &mut hints);
+    Report {
+        summary: summary(plan, &services, stop_time),
+        stop_chain: (chain.len() > 1).then(|| show_chain(plan, &services, &chain, chain_time)),
+        hints,
+    }
+}
+
+fn services(plan: &Plan) -> Vec<Service<'_>> {
+    let mut services: Vec<Service<'_>> = Vec::new();
+    let mut places: BTreeMap<Rc<str>, usize> = BTreeMap::new();
+    for instance in &plan.instances {
+        let kill_timeout = instance.stop.kill_timeout.unwrap_or(Duration::ZERO);
+        if let Some(service) = places.get(&instance.service).and_then(|at| services.get_mut(*at)) {
+            service.instances += 1;
+            service.kill_timeout = service.kill_timeout.max(kill_timeout);
+            continue;
+        }
+        let on = instance.depends_on.iter().filter_map(|dependency| plan.instance(dependency.on));
+        let mut depends_on: Vec<usize> = on.filter_map(|on| places.get(&on.service).copied()).collect();
+        depends_on.dedup();
+        places.insert(Rc::clone(&instance.service), services.len());
+        services.push(Service { first: instance, instances: 1, depends_on, kill_timeout });
+    }
+    services
+}
+
+fn summary(plan: &Plan, services: &[Service<'_>], stop_time: Duration) -> String {
+    let mut parts = vec![match (services.len(), plan.instances.len()) {
+        (1, 1) => "1 service".to_owned(),
+        (1, instances) => format!("1 service ({instances} instances)"),
+        (services, instances) if services == instances => format!("{services} services"),
+        (services, instances) => format!("{services} services ({instances} instances)"),
+    }];
+    let mut tier_of: Vec<usize> = Vec::with_capacity(services.len());
+    let mut tiers: Vec<Vec<String>> = Vec::new();
+    let mut by_hand: Vec<String> = Vec::new();
+    for service in services {
+        let tier =
+            service.depends_on.iter().filter_map(|on| tier_of.get(*on)).max().map_or(0, |tier| tier + 1);
+        tier_of.push(tier);
+        if !service.first.autostart {
+            by_hand.push(service.first.service.to_string());
+            continue;
+        }
+        if tiers.len() <= tier {
+            tiers.resize(tier + 1, Vec::new());
+        }
+        if let Some(tier) = tiers.get_mut(tier) {
+            tier.push(match service.instances {
+                1 => service.first.service.to_string(),
+                count => format!("{} (x{count})", service.first.service),
+            });
+        }
+    }
+    if services.len() > 1 {
+        let tiers: Vec<String> =
+            tiers.iter().filter(|tier| !tier.is_empty()).map(|tier| list(tier)).collect();
+        parts.push(format!("start order {}", tiers.join(" -> ")));
+    }
+    if !by_hand.is_empty() {
+        parts.push(format!("not started by itself: {}", list(&by_hand)));
+    }
+    parts.push(format!("stop takes at most {} (docker stop allows 10 s)", show_duration(stop_time)));
+    parts.join(", ")
+}
+
+fn list(names: &[String]) -> String {
+    let text = names.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MAX_NAMES) {
+        0 => text,
+        more => format!("{text} and {more} more"),
+    }
+}
+
+/// The chain of services of which each has to be down before the next may be stopped, and that may take longest.
+/// Oneshots are done by then.
+fn slowest_chain(services: &[Service<'_>]) -> Vec<usize> {
+    let mut totals: Vec<(Duration, Option<usize>)> = Vec::with_capacity(services.len());
+    for service in services {
+        let own = if service.first.kind == Kind::Oneshot { Duration::ZERO } else { service.kill_timeout };
+        let next = service
+            .depends_on
+            .iter()
+            .filter_map(|on| Some((totals.get(*on)?.0, *on)))
+            .max_by_key(|(total, on)| (*total, std::cmp::Reverse(*on)));
+        let total = own.saturating_add(next.map_or(Duration::ZERO, |(total, _)| total));
+        totals.push((total, next.map(|(_, on)| on)));
+    }
+    let longest = totals.iter().enumerate().max_by_key(|(at, (total, _))| (*total, std::cmp::Reverse(*at)));
+    let mut at = longest.map(|(at, _)| at);
+    let mut chain = Vec::new();
+    while let Some(here) = at {
+        if services.get(here).is_some_and(|service| service.first.kind == Kind::Daemon) {
+            chain.push(here);
+        }
+        at = totals.get(here).and_then(|(_, next)| *next);
+    }
+    chain
+}
+
+fn show_chain(plan: &Plan, services: &[Service<'_>], chain: &[usize], total: Duration) -> String {
+    let links: Vec<String> = chain
+        .iter()
+        .filter_map(|at| services.get(*at))
+        .map(|service| format!("{} {}", service.first.service, show_duration(service.kill_timeout)))
+        .collect();
+    let text = match links.as_slice() {
+        [first, .., last] if links.len() > MAX_NAMES => {
+            format!("{first} -> {} more -> {last}", links.len() - 2)
+        }
+        _ => links.join(" -> "),
+    };
+    let total_shown = show_duration(total);
+    match plan.shutdown_timeout {
+        Some(limit) if limit < total => {
+            format!("{text} = {total_shown}, cut to {} by shutdown_timeout", show_duration(limit))
+        }
+        Some(_) | None => format!("{text} = {total_shown}"),
+    }
+}
+
+fn stop_hints(plan: &Plan, services: &[Service<'_>], stop_time: Duration, hints: &mut Vec<String>) {
+    if stop_time > DOCKER_STOP {
+        let seconds = stop_time.as_secs() + 1;
+        hints.push(format!(
+            "a stop may take {}, but docker stop kills after 10 s: use docker stop -t {seconds}, in Compose \
+             stop_grace_period: {seconds}s, in Kubernetes terminationGracePeriodSeconds: {seconds}",
+            show_duration(stop_time)
+        ));
+    }
+    for service in services {
+        let Some(limit) = plan.shutdown_timeout.filter(|limit| *limit < service.kill_timeout) else {
+            continue;
+        };
+        if service.kill_timeout != KILL_TIMEOUT {
+            hints.push(format!(
+                "{}: kill_timeout is {}, but the whole stop may take only {}; shutdown_timeout = \"{}s\" would allow it",
+                service.first.service,
+                show_duration(service.kill_timeout),
+                show_duration(limit),
+                service.kill_timeout.as_secs() + 1
+            ));
+        }
+    }
+}
+
+fn service_hints(service: &Service<'_>, world: &dyn World, hints: &mut Vec<String>) {
+    let instance = service.first;
+    let mut hint = |text: String| hints.push(format!("{}: {text}", instance.service));
+    let argv = effective_argv(&instance.launch);
+    let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let program = words.first().copied().unwrap_or("");
+    if hints::leaves(&words)
+        && let Some(remedy) = hints::foreground(program)
+    {
+        hint(format!(
+            "{} puts itself into the background, as far as one can see. {remedy}",
+            hints::base_name(program)
+        ));
+    }
+    if let Some((_, why)) = hints::better_signal(program)
+        && instance.stop.signal == Signal::TERM
+        && instance.stop.command.is_none()
+    {
+        hint(why.to_owned());
+    }
+    if let Some(why) = needless(program) {
+        hint(why.to_owned());
+    }
+    if !is_there(&instance.launch, world) {
+        hint(format!(
+            "there is no program for \"{}\" here; it may come with a volume",
+            instance.launch.shown
+        ));
+    }
+    restart_hints(instance, &mut hint);
+}
+
+fn restart_hints(instance: &Instance, hint: &mut dyn FnMut(String)) {
+    let restart = &instance.restart;
+    if instance.kind == Kind::Oneshot && restart.when == RestartWhen::Always {
+        hint(
+            "a oneshot with restart = \"always\" is never done; restart = \"on-failure\" is the default"
+                .to_owned(),
+        );
+    }
+    let (Some(max), true) = (restart.max_restarts, restart.when != RestartWhen::Never) else { return };
+    match restart.window {
+        Some(window) => {
+            // With every run failing at once, the waits alone spread the restarts.
+            let mut delay = restart.delay.as_secs_f64();
+            let mut total = 0.0;
+            for _ in 0..max.min(MAX_WAITS) {
+                total += delay.min(restart.delay_max.as_secs_f64());
+                delay *= restart.backoff;
+                if total > window.as_secs_f64() {
+                    hint(format!(
+                        "the waits between {max} restarts are longer than restart_window = {}: the budget can never be spent",
+                        show_duration(window)
+                    ));
+                    break;
+                }
+                if delay <= 0.0 {
+                    break;
+                }
+            }
+        }
+        None if restart.min_uptime.is_zero() => {
+            hint(
+                "with min_uptime = 0 every run counts as a good one: the budget can never be spent"
+                    .to_owned(),
+            );
+        }
+        None => {}
+    }
+}
+
+/// Only one program can read a terminal or a pipe.
+fn readers(services: &[Service<'_>], hints: &mut Vec<String>) {
+    let names: Vec<String> = services
+        .iter()
+        .filter(|service| service.first.launch.stdin == Stdin::Inherit)
+        .map(|service| service.first.service.to_string())
+        .collect();
+    if names.len() > 1 {
+        hints.push(format!(
+            "{} all have stdin = \"inherit\": each line of input goes to any one of them",
+            list(&names)
+        ));
+    }
+}
+
+/// The words of a command, also of a plain one inside `sh -c`.
+fn effective_argv(launch: &Launch) -> Vec<String> {
+    let argv: Vec<String> =
+        launch.argv.iter().map(|word| word.reveal().to_string_lossy().into_owned()).collect();
+    let [shell, flag, text] = argv.as_slice() else { return argv };
+    if !matches!(hints::base_name(shell), "sh" | "bash" | "ash" | "dash") || flag != "-c" {
+        return argv;
+    }
+    match words::split(text) {
+        Ok(words) => words.into_iter().map(|word| word.template).skip_while(|word| word == "exec").collect(),
+        Err(_) => argv,
+    }
+}
+
+/// Programs whose work tinysup does itself.
+fn needless(program: &str) -> Option<&'static str> {
+    match hints::base_name(program) {
+        "tini" | "dumb-init" | "catatonit" => {
+            Some("an init around a service is not needed: tinysup reaps and passes signals on")
+        }
+        "gosu" | "su-exec" | "setpriv" | "chpst" | "s6-setuidgid" | "sudo" | "su" | "runuser" => Some(
+            "user = \"…\" changes the user without a program in between, which may keep signals from the service",
+        ),
+        "nohup" | "setsid" | "daemonize" => {
+            Some("a service has a session of its own already; start the program itself")
+        }
+        "cd" | "exec" | "source" | "export" | "ulimit" | "umask" | "set" => Some(
+            "this is a word of the shell, not a program: use cwd, env, rlimits or umask, or shell = true",
+        ),
+        _ => None,
+    }
+}
+
+/// Whether the program can be found from here. What only the start can tell counts as found.
+fn is_there(launch: &Launch, world: &dyn World) -> bool {
+    let Some(program) = launch.argv.first().map(|program| program.reveal().as_os_str()) else { return true };
+    if program.as_bytes().contains(&b'/') {
+        let directory = launch.cwd.as_deref().unwrap_or(Path::new(""));
+        return world.is_executable(&directory.join(program));
+    }
+    let own = launch.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.reveal().clone());
+    let inherited = || if launch.inherit_env { world.variable("PATH".as_ref()) } else { None };
+    let Some(path) = own.or_else(inherited) else { return true };
+    path.as_bytes().split(|byte| *byte == b':').any(|directory| {
+        world.is_executable(&Path::new(std::ffi::OsStr::from_bytes(directory)).join(program))
+    })
+}

@@ -1,0 +1,81 @@
+//! Names of the kernel and their numbers.
+
+use crate::config::keys::{Id, Key};
+
+/// Resource limits in the order of their numbers (setrlimit(2)), as all machines but MIPS, SPARC and Alpha have them.
+pub const RESOURCES: [&str; 16] = [
+    "cpu",
+    "fsize",
+    "data",
+    "stack",
+    "core",
+    "rss",
+    "nproc",
+    "nofile",
+    "memlock",
+    "as",
+    "locks",
+    "sigpending",
+    "msgqueue",
+    "nice",
+    "rtprio",
+    "rttime",
+];
+
+/// Capabilities in the order of their numbers (capabilities(7)).
+#[rustfmt::skip]
+pub const CAPABILITIES: [&str; 41] = [
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO",
+    "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME",
+    "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG",
+    "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+];
+
+/// What the value of an entry of `signals` must be.
+pub const FORWARDED_AS: Key = Key {
+    id: Id::Signals,
+    name: "what a signal becomes",
+    expected: "another signal or \"ignore\"",
+    default: "",
+    help: "",
+    example: "",
+};
+
+/// What the value of an entry of the top level's `[signals]` must be.
+pub const ROUTE: Key = Key { name: "where a signal goes", expected: "an array of services", ..FORWARDED_AS };
+
+/// The number of a resource limit: `nofile` is 7.
+pub fn resource(name: &str) -> Option<u32> {
+    RESOURCES.iter().position(|known| *known == name).and_then(|number| u32::try_from(number).ok())
+}
+
+/// The number of a capability, with or without `CAP_`, in any case.
+pub fn capability(name: &str) -> Option<u8> {
+    let bare = bare_capability(name);
+    CAPABILITIES.iter().position(|known| *known == bare).and_then(|number| u8::try_from(number).ok())
+}
+
+/// The name of a capability without `CAP_`, in capitals.
+pub fn bare_capability(name: &str) -> String {
+    let upper = name.to_ascii_uppercase();
+    upper.strip_prefix("CAP_").unwrap_or(&upper).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_the_kernel() {
+        for (name, number) in
+            [("CHOWN", 0), ("cap_net_bind_service", 10), ("CAP_SYS_ADMIN", 21), ("checkpoint_restore", 40)]
+        {
+            assert_eq!(capability(name), Some(number), "{name}");
+        }
+        assert_eq!((capability("ALL"), capability("")), (None, None));
+        for (name, number) in [("cpu", 0), ("nofile", 7), ("as", 9), ("rttime", 15)] {
+            assert_eq!(resource(name), Some(number), "{name}");
+        }
+    }
+}

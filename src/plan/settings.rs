@@ -1,0 +1,582 @@
+//! The settings of one instance with every default filled in: for each key, what its value means.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::eval::{Evaluator, Read, Scope, check_variable};
+use super::names;
+use super::{Condition, KillMode, Kind, OnFailure, OnSuccess, RestartWhen};
+use crate::config::interpolate::Reported;
+use crate::config::keys::{Id, Key};
+use crate::config::source::Span;
+use crate::config::suggest::did_you_mean;
+use crate::config::tree::{Entry, Node, Value};
+use crate::config::{Problem, Setting};
+use crate::event::{Attributes, Identity, Output, Rlimit, Stdin};
+use crate::units::Signal;
+
+use super::values::CommandLine;
+
+/// So long a service may take to stop when nothing else is said.
+pub const KILL_TIMEOUT: Duration = Duration::from_secs(8);
+/// So many instances a service may have.
+const MAX_INSTANCES: i64 = 1000;
+
+/// What all instances of a service have in common.
+#[derive(Debug)]
+pub struct Common {
+    pub kind: Kind,
+    pub enabled: bool,
+    pub autostart: bool,
+    pub instances: u32,
+    pub instance_env: String,
+    pub depends_on: Vec<Wanted>,
+}
+
+/// One dependency, by name.
+#[derive(Debug)]
+pub struct Wanted {
+    pub service: String,
+    pub condition: Condition,
+    pub span: Span,
+}
+
+/// What each instance has for itself.
+pub struct Own {
+    pub shell: bool,
+    pub command: Option<CommandLine>,
+    pub stop_command: Option<CommandLine>,
+    pub cwd: Option<PathBuf>,
+    pub env_from_file: BTreeMap<String, PathBuf>,
+    pub inherit_env: bool,
+    pub identity: Identity,
+    pub attributes: Attributes,
+    pub restart: Option<RestartWhen>,
+    pub stop_exit_codes: Vec<u8>,
+    pub max_restarts: Option<u32>,
+    pub min_uptime: Duration,
+    pub window: Option<Duration>,
+    pub delay: Duration,
+    pub backoff: f64,
+    pub delay_max: Option<(Duration, Span)>,
+    pub on_failure: OnFailure,
+    pub on_success: OnSuccess,
+    pub stop_signal: Signal,
+    pub kill_timeout: Duration,
+    pub kill_mode: KillMode,
+    pub signals: BTreeMap<Signal, Option<Signal>>,
+    pub stdin: Stdin,
+    pub stdout: Output,
+    pub stderr: Output,
+}
+
+impl Default for Common {
+    fn default() -> Self {
+        Self {
+            kind: Kind::Daemon,
+            enabled: true,
+            autostart: true,
+            instances: 1,
+            instance_env: super::eval::INSTANCE.to_owned(),
+            depends_on: Vec::new(),
+        }
+    }
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        Self {
+            shell: false,
+            command: None,
+            stop_command: None,
+            cwd: None,
+            env_from_file: BTreeMap::new(),
+            inherit_env: true,
+            identity: Identity::default(),
+            attributes: Attributes::default(),
+            restart: None,
+            stop_exit_codes: Vec::new(),
+            max_restarts: Some(10),
+            min_uptime: Duration::from_secs(10),
+            window: None,
+            delay: Duration::from_millis(100),
+            backoff: 2.0,
+            delay_max: None,
+            on_failure: OnFailure::Exit,
+            on_success: OnSuccess::Ignore,
+            stop_signal: Signal::TERM,
+            kill_timeout: KILL_TIMEOUT,
+            kill_mode: KillMode::Mixed,
+            signals: BTreeMap::new(),
+            stdin: Stdin::Null,
+            stdout: Output::Prefix,
+            stderr: Output::Prefix,
+        }
+    }
+}
+
+impl Evaluator<'_> {
+    /// Reads a key that all instances have in common. What is wrong is reported, and the default stays.
+    pub fn common(&mut self, scope: &mut Scope<'_>, setting: &Setting, common: &mut Common) {
+        // Each arm returns early on what was reported already.
+        let _: Read<()> = self.read_common(scope, setting, common);
+    }
+
+    fn read_common(&mut self, scope: &mut Scope<'_>, setting: &Setting, common: &mut Common) -> Read<()> {
+        let (key, node) = (setting.key, &setting.node);
+        match key.id {
+            Id::Type => {
+                common.kind =
+                    self.choice(scope, key, node, &[("daemon", Kind::Daemon), ("oneshot", Kind::Oneshot)])?;
+            }
+            Id::Enabled => common.enabled = self.boolean(scope, key, node)?,
+            Id::Autostart => common.autostart = self.boolean(scope, key, node)?,
+            Id::Instances => {
+                if matches!(&node.value, Value::Text(text) if text.text == "max") {
+                    return self.later(node, "instances = \"max\"");
+                }
+                if matches!(node.value, Value::Integer { value: 0, .. }) {
+                    return self.mismatch(key, node, None, Some("enabled = false leaves it out".to_owned()));
+                }
+                let number = self.whole(scope, key, node, 1..=MAX_INSTANCES)?;
+                common.instances = u32::try_from(number).map_err(|_| Reported)?;
+            }
+            Id::InstanceEnv => {
+                let (name, text) = self.string(scope, key, node)?;
+                let service = name == super::eval::SERVICE;
+                if service || name.is_empty() || name.contains('=') {
+                    return self.mismatch(key, node, Some(&text), None);
+                }
+                common.instance_env = name;
+            }
+            Id::DependsOn => common.depends_on = self.depends_on(scope, key, node)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Reads a key that each instance has for itself. What is wrong is reported, and the default stays.
+    pub fn own(&mut self, scope: &mut Scope<'_>, setting: &Setting, own: &mut Own) {
+        let _: Read<()> = self.read_own(scope, setting, own);
+    }
+
+    #[expect(clippy::too_many_lines, reason = "one line for each key")]
+    fn read_own(&mut self, scope: &mut Scope<'_>, setting: &Setting, own: &mut Own) -> Read<()> {
+        let (key, node) = (setting.key, &setting.node);
+        match key.id {
+            Id::Command => own.command = Some(self.command(scope, key, node, own.shell)?),
+            Id::StopCommand => own.stop_command = Some(self.command(scope, key, node, own.shell)?),
+            Id::Shell => own.shell = self.boolean(scope, key, node)?,
+            Id::Cwd => own.cwd = Some(self.path(scope, key, node)?),
+            Id::EnvFromFile => self.env_from_file(scope, key, node, &mut own.env_from_file)?,
+            Id::InheritEnv => own.inherit_env = self.boolean(scope, key, node)?,
+            Id::User => {
+                let (name, text) = self.account(scope, key, node)?;
+                let (user, group) = match name.split_once(':') {
+                    Some((user, group)) => (user, Some(group)),
+                    None => (name.as_str(), None),
+                };
+                if !is_account(user) || !group.is_none_or(is_account) {
+                    return self.mismatch(key, node, Some(&text), None);
+                }
+                own.identity.user = Some(user.to_owned());
+                if own.identity.group.is_none() {
+                    own.identity.group = group.map(str::to_owned);
+                }
+            }
+            Id::Group => own.identity.group = Some(self.one_account(scope, key, node)?),
+            Id::Groups => {
+                let nodes = self.list(key, node)?;
+                let groups: Vec<_> = nodes.iter().map(|node| self.one_account(scope, key, node)).collect();
+                own.identity.groups = Some(groups.into_iter().collect::<Read<_>>()?);
+            }
+            Id::Umask => own.attributes.umask = Some(self.umask(scope, key, node)?),
+            Id::Nice => {
+                let nice = self.whole(scope, key, node, -20..=19)?;
+                own.attributes.nice = i32::try_from(nice).ok();
+            }
+            Id::OomScoreAdj => {
+                let number = self.whole(scope, key, node, -1000..=1000)?;
+                own.attributes.oom_score_adj = i32::try_from(number).ok();
+            }
+            Id::Rlimits => self.rlimits(scope, key, node, &mut own.attributes.rlimits)?,
+            Id::NoNewPrivileges => own.attributes.no_new_privileges = self.boolean(scope, key, node)?,
+            Id::Capabilities => own.attributes.capabilities = Some(self.capabilities(scope, key, node)?),
+            Id::Restart => {
+                let choices = [
+                    ("always", RestartWhen::Always),
+                    ("on-failure", RestartWhen::OnFailure),
+                    ("never", RestartWhen::Never),
+                ];
+                own.restart = Some(self.choice(scope, key, node, &choices)?);
+            }
+            Id::StopExitCodes => {
+                let nodes = self.list(key, node)?;
+                let codes: Vec<_> = nodes.iter().map(|node| self.whole(scope, key, node, 0..=255)).collect();
+                let codes = codes.into_iter().collect::<Read<Vec<_>>>()?;
+                own.stop_exit_codes = codes.into_iter().filter_map(|code| u8::try_from(code).ok()).collect();
+            }
+            Id::MaxRestarts => own.max_restarts = self.max_restarts(scope, key, node)?,
+            Id::MinUptime => own.min_uptime = self.duration(scope, key, node)?,
+            Id::RestartWindow => {
+                let window = self.duration(scope, key, node)?;
+                if window.is_zero() {
+                    return self.fail(Problem::at(node.span, "restart_window must be longer than 0"));
+                }
+                own.window = Some(window);
+            }
+            Id::RestartDelay => own.delay = self.duration(scope, key, node)?,
+            Id::RestartBackoff => own.backoff = self.number(scope, key, node, 1.0..=1000.0)?,
+            Id::RestartDelayMax => own.delay_max = Some((self.duration(scope, key, node)?, node.span)),
+            Id::OnFailure => {
+                if matches!(&node.value, Value::Text(text) if text.text == "hold") {
+                    return self.later(node, "on_failure = \"hold\"");
+                }
+                let choices = [("exit", OnFailure::Exit), ("ignore", OnFailure::Ignore)];
+                own.on_failure = self.choice(scope, key, node, &choices)?;
+            }
+            Id::OnSuccess => {
+                let choices = [("ignore", OnSuccess::Ignore), ("exit", OnSuccess::Exit)];
+                own.on_success = self.choice(scope, key, node, &choices)?;
+            }
+            Id::StopSignal => {
+                own.stop_signal = self.signal(scope, key, node)?;
+                if matches!(own.stop_signal, Signal::STOP | Signal::CONT | Signal::CHLD) {
+                    return self.fail(Problem::at(node.span, format!("{} ends no program", own.stop_signal)));
+                }
+            }
+            Id::KillTimeout => own.kill_timeout = self.duration(scope, key, node)?,
+            Id::KillMode => {
+                let choices =
+                    [("mixed", KillMode::Mixed), ("group", KillMode::Group), ("process", KillMode::Process)];
+                own.kill_mode = self.choice(scope, key, node, &choices)?;
+            }
+            Id::Signals => self.signals(scope, key, node, &mut own.signals)?,
+            Id::Stdin => {
+                own.stdin =
+                    self.choice(scope, key, node, &[("null", Stdin::Null), ("inherit", Stdin::Inherit)])?;
+            }
+            Id::Stdout => own.stdout = self.output(scope, key, node)?,
+            Id::Stderr => own.stderr = self.output(scope, key, node)?,
+            // Read before, or when the environment is made.
+            Id::Type
+            | Id::Enabled
+            | Id::Autostart
+            | Id::Instances
+            | Id::InstanceEnv
+            | Id::DependsOn
+            | Id::Env
+            | Id::EnvFile
+            | Id::ShutdownTimeout
+            | Id::Include => {}
+        }
+        Ok(())
+    }
+
+    fn later<T>(&mut self, node: &Node, what: &str) -> Read<T> {
+        self.fail(Problem::at(node.span, format!("{what} is not yet supported")))
+    }
+
+    fn depends_on(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Vec<Wanted>> {
+        let mut wanted: Vec<Wanted> = Vec::new();
+        match &node.value {
+            Value::List(nodes) => {
+                for node in nodes {
+                    let Ok((service, _)) = self.string(scope, key, node) else { continue };
+                    wanted.push(Wanted { service, condition: Condition::Ready, span: node.span });
+                }
+            }
+            Value::Table(entries) => {
+                for entry in entries {
+                    let Ok(condition) = self.condition(scope, &entry.node) else { continue };
+                    wanted.push(Wanted { service: entry.key.clone(), condition, span: entry.span });
+                }
+            }
+            Value::Unusable => return Err(Reported),
+            _ => return self.mismatch(key, node, None, Some("depends_on = [\"db\"]".to_owned())),
+        }
+        Ok(wanted)
+    }
+
+    fn condition(&mut self, scope: &mut Scope<'_>, node: &Node) -> Read<Condition> {
+        const CONDITION: Key = Key {
+            id: Id::DependsOn,
+            name: "a condition",
+            expected: "\"started\", \"ready\" or \"completed\"",
+            default: "\"ready\"",
+            help: "",
+            example: "",
+        };
+        let choices = [
+            ("started", Condition::Started),
+            ("ready", Condition::Ready),
+            ("completed", Condition::Completed),
+        ];
+        let Value::Table(entries) = &node.value else {
+            if let Value::Text(text) = &node.value
+                && let Some(ours) = match text.text.as_str() {
+                    "service_started" => Some("started"),
+                    "service_healthy" => Some("ready"),
+                    "service_completed_successfully" => Some("completed"),
+                    _ => None,
+                }
+            {
+                return self.mismatch(&CONDITION, node, None, Some(format!("here it is called \"{ours}\"")));
+            }
+            return self.choice(scope, &CONDITION, node, &choices);
+        };
+        let mut condition = Ok(Condition::Ready);
+        for entry in entries {
+            match entry.key.as_str() {
+                "condition" => condition = self.condition(scope, &entry.node),
+                "restart" => {
+                    self.problems
+                        .push(Problem::at(entry.span, "\"restart\" of a dependency is not yet supported"));
+                    condition = Err(Reported);
+                }
+                name => {
+                    let help = did_you_mean(name, ["condition", "restart"]);
+                    let message = format!("unknown key \"{name}\" in depends_on");
+                    self.problems.push(Problem::at(entry.span, message).maybe_help(help));
+                    condition = Err(Reported);
+                }
+            }
+        }
+        condition
+    }
+
+    fn env_from_file(
+        &mut self,
+        scope: &mut Scope<'_>,
+        key: &Key,
+        node: &Node,
+        into: &mut BTreeMap<String, PathBuf>,
+    ) -> Read<()> {
+        for entry in self.table(key, node)? {
+            if let Err(message) = check_variable(&entry.key) {
+                self.problems.push(Problem::at(entry.span, message));
+                continue;
+            }
+            let Ok(path) = self.path(scope, key, &entry.node) else { continue };
+            into.insert(entry.key.clone(), path);
+        }
+        Ok(())
+    }
+
+    fn one_account(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<String> {
+        let (name, text) = self.account(scope, key, node)?;
+        if is_account(&name) { Ok(name) } else { self.mismatch(key, node, Some(&text), None) }
+    }
+
+    fn umask(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<u32> {
+        let number = match node.value {
+            Value::Integer { value, decimal: false } | Value::Integer { value: value @ 0, .. } => {
+                u32::try_from(value).ok()
+            }
+            // 22 is not 022; which one was meant cannot be known.
+            Value::Integer { value, .. } => {
+                let help = format!("umask = \"{value:03}\"");
+                return self.mismatch(key, node, None, Some(help));
+            }
+            _ => {
+                let text = self.text(scope, key.name, key.expected, node, false)?;
+                let digits = text.show().map_or("", |text| text.strip_prefix("0o").unwrap_or(text));
+                let octal = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+                let number = u32::from_str_radix(digits, 8).ok().filter(|mask| octal && *mask <= 0o777);
+                return number.map_or_else(|| self.mismatch(key, node, Some(&text), None), Ok);
+            }
+        };
+        number.filter(|mask| *mask <= 0o777).map_or_else(|| self.mismatch(key, node, None, None), Ok)
+    }
+
+    fn rlimits(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node, into: &mut Vec<Rlimit>) -> Read<()> {
+        for entry in self.table(key, node)? {
+            let Some(resource) = names::resource(&entry.key) else {
+                let help = did_you_mean(&entry.key, names::RESOURCES);
+                let message = format!("there is no resource limit \"{}\"", entry.key);
+                self.problems.push(Problem::at(entry.span, message).maybe_help(help));
+                continue;
+            };
+            let limit = match &entry.node.value {
+                Value::Table(inner) => self.soft_and_hard(scope, key, entry, inner),
+                _ => self.limit(scope, entry).map(|limit| (limit, limit)),
+            };
+            let Ok((soft, hard)) = limit else { continue };
+            if soft > hard {
+                let message = "the soft limit must not be above the hard one";
+                self.problems.push(Problem::at(entry.node.span, message));
+                continue;
+            }
+            into.retain(|earlier| earlier.resource != resource);
+            into.push(Rlimit { resource, soft, hard });
+        }
+        Ok(())
+    }
+
+    fn soft_and_hard(
+        &mut self,
+        scope: &mut Scope<'_>,
+        key: &Key,
+        entry: &Entry,
+        inner: &[Entry],
+    ) -> Read<(u64, u64)> {
+        let (mut soft, mut hard) = (None, None);
+        for one in inner {
+            let limit = self.limit(scope, one)?;
+            match one.key.as_str() {
+                "soft" => soft = Some(limit),
+                "hard" => hard = Some(limit),
+                name => {
+                    let help = did_you_mean(name, ["soft", "hard"]);
+                    let message = format!("unknown key \"{name}\" in {}", key.name);
+                    return self.fail(Problem::at(one.span, message).maybe_help(help));
+                }
+            }
+        }
+        match (soft, hard) {
+            (Some(soft), Some(hard)) => Ok((soft, hard)),
+            _ => self.fail(Problem::at(entry.node.span, "this needs both soft and hard")),
+        }
+    }
+
+    fn limit(&mut self, scope: &mut Scope<'_>, entry: &Entry) -> Read<u64> {
+        const LIMIT: Key = Key {
+            id: Id::Rlimits,
+            name: "a limit",
+            expected: "a number, a size such as \"64M\", or \"unlimited\"",
+            default: "",
+            help: "",
+            example: "",
+        };
+        let node = &entry.node;
+        if let Value::Boolean(_) | Value::Float { .. } | Value::Table(_) = node.value {
+            return self.mismatch(&LIMIT, node, None, None);
+        }
+        let text = self.text(scope, LIMIT.name, LIMIT.expected, node, true)?;
+        let written = text.show().unwrap_or("");
+        if matches!(written, "unlimited" | "infinity") {
+            return Ok(u64::MAX);
+        }
+        let number = written.parse().ok().or_else(|| crate::units::parse_size(written).ok());
+        number.map_or_else(|| self.mismatch(&LIMIT, node, Some(&text), None), Ok)
+    }
+
+    fn capabilities(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Vec<u8>> {
+        let mut numbers = Vec::new();
+        for node in self.list(key, node)? {
+            let Ok((name, text)) = self.string(scope, key, node) else { continue };
+            match names::capability(&name) {
+                Some(number) => numbers.push(number),
+                None if text.replaced => return self.mismatch(key, node, Some(&text), None),
+                None => {
+                    let bare = names::bare_capability(&name);
+                    let help = did_you_mean(&bare, names::CAPABILITIES);
+                    let message = format!("there is no capability \"{name}\"");
+                    self.problems.push(Problem::at(node.span, message).maybe_help(help));
+                }
+            }
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        Ok(numbers)
+    }
+
+    fn max_restarts(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Option<u32>> {
+        if let Value::Boolean(_) | Value::Float { .. } = node.value {
+            return self.mismatch(key, node, None, None);
+        }
+        let text = self.text(scope, key.name, key.expected, node, true)?;
+        match text.show().map(str::trim) {
+            Some("unlimited") => Ok(None),
+            Some("-1") => {
+                self.mismatch(key, node, Some(&text), Some("max_restarts = \"unlimited\"".to_owned()))
+            }
+            written => {
+                if let Some(number) = written.and_then(|written| written.parse().ok()) {
+                    Ok(Some(number))
+                } else {
+                    let help =
+                        written.filter(|_| !text.replaced).and_then(|word| did_you_mean(word, ["unlimited"]));
+                    self.mismatch(key, node, Some(&text), help)
+                }
+            }
+        }
+    }
+
+    fn signals(
+        &mut self,
+        scope: &mut Scope<'_>,
+        key: &Key,
+        node: &Node,
+        into: &mut BTreeMap<Signal, Option<Signal>>,
+    ) -> Read<()> {
+        let mut here = BTreeSet::new();
+        for entry in self.table(key, node)? {
+            let Ok(signal) = self.forwarded(entry) else { continue };
+            if !here.insert(signal) {
+                self.problems.push(Problem::at(entry.span, format!("{signal} is set twice")));
+                continue;
+            }
+            if matches!(&entry.node.value, Value::Text(text) if text.text == "ignore") {
+                into.insert(signal, None);
+            } else if let Ok(becomes) = self.signal(scope, &names::FORWARDED_AS, &entry.node) {
+                into.insert(signal, Some(becomes));
+            }
+        }
+        Ok(())
+    }
+
+    /// The name of a signal that is passed on, as a key of a table.
+    ///
+    /// # Errors
+    /// There is no such signal or it is never passed on; reported.
+    pub fn forwarded(&mut self, entry: &Entry) -> Read<Signal> {
+        let Ok(signal) = Signal::parse(&entry.key) else {
+            let message = format!("\"{}\" is not a signal", entry.key);
+            return self.fail(
+                Problem::at(entry.span, message).maybe_help(super::values::similar_signal(&entry.key)),
+            );
+        };
+        let (why, help) = match signal {
+            Signal::KILL | Signal::STOP => ("cannot be caught by anybody", None),
+            Signal::CHLD | Signal::PIPE | Signal::TTIN | Signal::TTOU => ("is about tinysup itself", None),
+            Signal::TERM | Signal::INT | Signal::QUIT | Signal::RTMIN_3 => {
+                ("ends the container", Some("stop_signal says what a service gets then"))
+            }
+            _ => return Ok(signal),
+        };
+        let problem = Problem::at(entry.span, format!("{signal} is never passed on: it {why}"));
+        self.fail(problem.maybe_help(help.map(str::to_owned)))
+    }
+
+    fn output(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Output> {
+        if let Value::Text(text) = &node.value {
+            if text.text == "json" {
+                return self.later(node, &format!("{} = \"json\"", key.name));
+            }
+            if text.text.contains('/') {
+                return self.later(node, "writing to a file");
+            }
+        }
+        let choices = [
+            ("prefix", Output::Prefix),
+            ("raw", Output::Raw),
+            ("inherit", Output::Inherit),
+            ("null", Output::Null),
+        ];
+        self.choice(scope, key, node, &choices)
+    }
+}
+
+/// Whether this can be a user's or a group's name or number. A number must fit; the highest one means "no change" to the kernel.
+fn is_account(name: &str) -> bool {
+    let digits = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+    if digits {
+        return name.parse::<u32>().is_ok_and(|number| number != u32::MAX);
+    }
+    !name.is_empty()
+        && name.len() <= 256
+        && !name.starts_with(['-', '+'])
+        && !name.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | '/' | ','))
+}

@@ -1,0 +1,381 @@
+//! Values of the kinds that keys take: each either what it has to be, or a problem that says what was expected. A value into which a
+//! variable was put is never shown.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::eval::{Evaluator, Read, Scope, Text};
+use crate::config::interpolate::Reported;
+use crate::config::keys::Key;
+use crate::config::suggest::did_you_mean;
+use crate::config::tree::{Entry, Node, Value};
+use crate::config::words::{self, Word};
+use crate::config::{Problem, interpolate};
+use crate::units::{self, Signal};
+
+impl Evaluator<'_> {
+    /// Reports that a value is not what its key takes. `text`: the value, after replacing.
+    pub fn mismatch<T>(
+        &mut self,
+        key: &Key,
+        node: &Node,
+        text: Option<&Text>,
+        help: Option<String>,
+    ) -> Read<T> {
+        let found = match text {
+            Some(text) if text.replaced => "what it is once its variables are replaced".to_owned(),
+            Some(text) => match (&node.value, text.show()) {
+                (Value::Text(_), Some(shown)) => format!("\"{shown}\""),
+                (_, Some(shown)) => shown.to_owned(),
+                (_, None) => "this".to_owned(),
+            },
+            None => node.kind().to_owned(),
+        };
+        self.fail(
+            Problem::at(node.span, format!("{} must be {}, not {found}", key.name, key.expected))
+                .maybe_help(help),
+        )
+    }
+
+    /// A string, a number or a boolean as text in UTF-8.
+    fn scalar(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Text> {
+        self.text(scope, key.name, key.expected, node, true)
+    }
+
+    /// Any string.
+    ///
+    /// # Errors
+    /// Reported.
+    pub fn string(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<(String, Text)> {
+        let text = self.text(scope, key.name, key.expected, node, false)?;
+        match text.show() {
+            Some(string) => Ok((string.to_owned(), text)),
+            None => self.mismatch(key, node, Some(&text), None),
+        }
+    }
+
+    /// true or false.
+    ///
+    /// # Errors
+    /// Reported.
+    pub fn boolean(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<bool> {
+        if let Value::Integer { .. } | Value::Float { .. } = node.value {
+            return self.mismatch(key, node, None, None);
+        }
+        let text = self.scalar(scope, key, node)?;
+        match text.show().map(str::to_ascii_lowercase).as_deref() {
+            Some("true" | "yes" | "on" | "1") => Ok(true),
+            Some("false" | "no" | "off" | "0") => Ok(false),
+            _ => self.mismatch(key, node, Some(&text), None),
+        }
+    }
+
+    /// A duration, or a number of seconds.
+    ///
+    /// # Errors
+    /// Reported.
+    pub fn duration(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Duration> {
+        if let Value::Boolean(_) = node.value {
+            return self.mismatch(key, node, None, None);
+        }
+        let text = self.scalar(scope, key, node)?;
+        match text.show().map(units::parse_duration) {
+            Some(Ok(duration)) => Ok(duration),
+            Some(Err(why)) if why.contains("ten years") => {
+                self.mismatch(key, node, Some(&text), Some("ten years are the longest".to_owned()))
+            }
+            _ => self.mismatch(key, node, Some(&text), None),
+        }
+    }
+
+    /// A whole number in a range.
+    ///
+    /// # Errors
+    /// Reported.
+    pub fn whole(
+        &mut self,
+        scope: &mut Scope<'_>,
+        key: &Key,
+        node: &Node,
+        range: std::ops::RangeInclusive<i64>,
+    ) -> Read<i64> {
+        if let Value::Boolean(_) | Value::Float { .. } = node.value {
+            return self.mismatch(key, node, None, None);
+        }
+        let text = self.scalar(scope, key, node)?;
+        match text.show().and_then(|text| text.trim().parse().ok()).filter(|number| range.contains(number)) {
+            Some(number) => Ok(number),
+            None => self.mismatch(key, node, Some(&text), None),
+        }
+    }
+
+    /// A number in a range.
+    ///
+    /// # Errors
+    /// Reported.
+    pub fn number(
+        &mut self,
+        scope: &mut Scope<'_>,
+        key: &Key,
+        node: &Node,
+        range: std::ops::RangeInclusive<f64>,
+    ) -> Read<f64> {
+        if let Value::Boolean(_) = node.value {
+            return self.mismatch(key, node, None, None);
+        }
+        let text = self.scalar(scope, key, node)?;
+        match text.show().and_then(|text| text.trim().parse().ok()).filter(|number| range.contains(number)) {
+            Some(number) => Ok(number),
+            None => self.mismatch(key, node, Some(&text), None),
+        }
+    }
+
+    /// One of some words.
+    ///
+    /// # Errors
+    /// Reported.
+    pub fn choice<T: Copy>(
+        &mut self,
+        scope: &mut Scope<'_>,
+        key: &Key,
+        node: &Node,
+        choices: &[(&str, T)],
+    ) -> Read<T> {
+        let text = self.text(scope, key.name, key.expected, node, false)?;
+        let written = text.show().unwrap_or("");
+        if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == written) {
+            Ok(*choice)
+        } else {
+            let help =
+                did_you_mean(written, choices.iter().map(|(name, _)| *name)).filter(|_| !text.replaced);
+            self.mismatch(key, node, Some(&text), help)
+        }
+    }
+
+    /// A path, relative to the file it is written in.
+    ///
+    /// # Errors
+    /// Reported.
+    pub fn path(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<PathBuf> {
+        let text = self.text(scope, key.name, key.expected, node, false)?;
+        if text.bytes.is_empty() {
+            return self.mismatch(key, node, Some(&text), None);
+        }
+        Ok(self.relative(node.span.file, Path::new(std::ffi::OsStr::from_bytes(&text.bytes))))
+    }
+
+    /// The elements of an array.
+    ///
+    /// # Errors
+    /// Reported.
+    pub fn list<'n>(&mut self, key: &Key, node: &'n Node) -> Read<&'n [Node]> {
+        match &node.value {
+            Value::List(nodes) => Ok(nodes),
+            Value::Unusable => Err(Reported),
+            _ => self.mismatch(key, node, None, None),
+        }
+    }
+
+    /// The entries of a table.
+    ///
+    /// # Errors
+    /// Reported.
+    pub fn table<'n>(&mut self, key: &Key, node: &'n Node) -> Read<&'n [Entry]> {
+        match &node.value {
+            Value::Table(entries) => Ok(entries),
+            Value::Unusable => Err(Reported),
+            _ => self.mismatch(key, node, None, None),
+        }
+    }
+
+    /// A user or group: a name or a number.
+    ///
+    /// # Errors
+    /// Reported.
+    pub fn account(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<(String, Text)> {
+        if let Value::Boolean(_) | Value::Float { .. } = node.value {
+            return self.mismatch(key, node, None, None);
+        }
+        let text = self.text(scope, key.name, key.expected, node, true)?;
+        match text.show() {
+            Some(name) => Ok((name.to_owned(), text)),
+            None => self.mismatch(key, node, Some(&text), None),
+        }
+    }
+
+    /// A signal.
+    ///
+    /// # Errors
+    /// Reported.
+    pub fn signal(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Signal> {
+        if let Value::Boolean(_) | Value::Float { .. } = node.value {
+            return self.mismatch(key, node, None, None);
+        }
+        let text = self.scalar(scope, key, node)?;
+        if let Some(Ok(signal)) = text.show().map(Signal::parse) {
+            Ok(signal)
+        } else {
+            let help = text.show().filter(|_| !text.replaced).and_then(similar_signal);
+            self.mismatch(key, node, Some(&text), help)
+        }
+    }
+
+    /// A command: the words of an array, or of a string split as a shell splits it; with `shell`, a string for /bin/sh.
+    ///
+    /// # Errors
+    /// Reported.
+    pub fn command(
+        &mut self,
+        scope: &mut Scope<'_>,
+        key: &Key,
+        node: &Node,
+        shell: bool,
+    ) -> Read<CommandLine> {
+        match &node.value {
+            Value::Text(text) if shell => {
+                if text.text.trim().is_empty() {
+                    return self.fail(Problem::at(node.span, format!("{} is empty", key.name)));
+                }
+                if text.text.contains('\0') || text.text.len() > interpolate::MAX_TEXT {
+                    let message = format!("{} has a NUL character or is longer than 128 KiB", key.name);
+                    return self.fail(Problem::at(node.span, message));
+                }
+                // The shell replaces variables itself, from the same environment: a value put into its text would be code.
+                let argv = ["/bin/sh", "-c", &text.text].map(OsString::from).to_vec();
+                Ok(CommandLine { argv, shown: show(&text.text) })
+            }
+            Value::Text(text) => {
+                let words = match words::split(&text.text) {
+                    Ok(words) => words,
+                    Err(wrong) => {
+                        let message = format!("{} {}", key.name, wrong.message);
+                        return self
+                            .fail(Problem::at(node.place_in_text(wrong.at), message).help(wrong.help));
+                    }
+                };
+                let argv = words.iter().map(|word| self.word(scope, node, word)).collect::<Vec<_>>();
+                self.command_line(key, node, argv, &text.text)
+            }
+            Value::List(nodes) => {
+                let argv = nodes.iter().map(|node| self.argument(scope, key, node)).collect::<Vec<_>>();
+                let written: Vec<String> = nodes
+                    .iter()
+                    .map(|node| match &node.value {
+                        Value::Text(text) => quote(&text.text),
+                        Value::Integer { value, .. } => value.to_string(),
+                        Value::Float { written, .. } => written.clone(),
+                        Value::Boolean(_) | Value::List(_) | Value::Table(_) | Value::Unusable => {
+                            "?".to_owned()
+                        }
+                    })
+                    .collect();
+                self.command_line(key, node, argv, &written.join(" "))
+            }
+            Value::Unusable => Err(Reported),
+            _ => self.mismatch(key, node, None, None),
+        }
+    }
+
+    fn command_line(
+        &mut self,
+        key: &Key,
+        node: &Node,
+        argv: Vec<Read<OsString>>,
+        written: &str,
+    ) -> Read<CommandLine> {
+        let argv = argv.into_iter().collect::<Read<Vec<OsString>>>()?;
+        let Some(program) = argv.first() else {
+            return self.fail(Problem::at(node.span, format!("{} is empty", key.name)));
+        };
+        if program.is_empty() {
+            return self
+                .fail(Problem::at(node.span, format!("the program of {} is an empty string", key.name)));
+        }
+        if let (Value::Text(_), Some((name, _))) = (&node.value, assignment(written)) {
+            let message = format!("{} begins with a variable, but is not run by a shell", key.name);
+            return self.fail(
+                Problem::at(node.span, message).help(format!("env = {{ {name} = \"…\" }}, or shell = true")),
+            );
+        }
+        Ok(CommandLine { argv, shown: show(written) })
+    }
+
+    fn word(&mut self, scope: &mut Scope<'_>, node: &Node, word: &Word) -> Read<OsString> {
+        let place = |range: std::ops::Range<usize>| {
+            let range = if word.verbatim {
+                word.at.start + range.start..word.at.start + range.end
+            } else {
+                word.at.clone()
+            };
+            node.place_in_text(range)
+        };
+        Ok(OsString::from_vec(self.template(scope, &word.template, &place)?.bytes))
+    }
+
+    fn argument(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<OsString> {
+        if let Value::Boolean(_) = node.value {
+            return self.mismatch(key, node, None, Some("put it into quotes".to_owned()));
+        }
+        Ok(OsString::from_vec(self.text(scope, key.name, key.expected, node, true)?.bytes))
+    }
+}
+
+/// A command, ready to run, and as it may be shown.
+pub struct CommandLine {
+    /// Program and arguments.
+    pub argv: Vec<OsString>,
+    /// As it is written, on one line.
+    pub shown: String,
+}
+
+impl Text {
+    /// The text, if it is UTF-8. To be looked at; to be printed only where no variable was replaced.
+    pub fn show(&self) -> Option<&str> {
+        std::str::from_utf8(&self.bytes).ok()
+    }
+}
+
+/// "Did you mean" for signals.
+pub fn similar_signal(written: &str) -> Option<String> {
+    let names: Vec<String> = Signal::all().map(|signal| signal.to_string()).collect();
+    let bare = names.iter().filter_map(|name| name.strip_prefix("SIG"));
+    did_you_mean(written, names.iter().map(String::as_str).chain(bare))
+}
+
+/// One line of at most 200 characters, without control characters.
+pub fn show(written: &str) -> String {
+    const LONGEST: usize = 200;
+    let mut shown = String::new();
+    for (count, character) in written.trim().chars().enumerate() {
+        if count == LONGEST {
+            shown.push('…');
+            break;
+        }
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// A word as one would write it for a shell.
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,${}".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+/// `NAME=value` at the start of a command, which means something to a shell alone.
+fn assignment(written: &str) -> Option<(&str, &str)> {
+    let (name, rest) = written.trim_start().split_once('=')?;
+    let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    is_name.then_some((name, rest))
+}
