@@ -29,6 +29,7 @@ const SPINS_MAX: u32 = 2;
 
 /// What the core can know of one instance from the events it was given, and what it said of it.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "what was seen so far; the states are the core's")]
 struct Life {
     /// Runs ordered; the number of the present one.
     run: u32,
@@ -198,7 +199,7 @@ impl Judge {
                         life.ended = Some(now);
                     }
                     Some(Child { instance, role: Role::StopCommand, .. }) => {
-                        self.life(instance).command = None
+                        self.life(instance).command = None;
                     }
                     None => {}
                 }
@@ -228,7 +229,9 @@ impl Judge {
             }
             Action::Sweep { child, leader, signal, .. } => {
                 if self.step.exited == Some(*leader) && self.step.released > 0 {
-                    violation!("{leader:?} is released before what it left is looked for: its group may be another's");
+                    violation!(
+                        "{leader:?} is released before what it left is looked for: its group may be another's"
+                    );
                 }
                 self.sweep(world, *child, *signal);
             }
@@ -497,7 +500,8 @@ impl Judge {
         let hurry = self.in_a_hurry();
         for id in self.plan.ids() {
             let life = &self.lives[id.0 as usize];
-            let late = life.killed.or(life.command_killed).is_some_and(|at| hurry || now >= at + UNKILLABLE_AFTER);
+            let late =
+                life.killed.or(life.command_killed).is_some_and(|at| hurry || now >= at + UNKILLABLE_AFTER);
             if life.active() && !late {
                 violation!("strays are looked for although {} is not down: {life:?}", self.plan_of(id).name);
             }
@@ -526,6 +530,7 @@ impl Judge {
 
     // Notices.
 
+    #[expect(clippy::too_many_lines, reason = "one table of what each notice claims")]
     fn notice(&mut self, world: &mut World, notice: &Notice) {
         match notice {
             Notice::Ended { name, cause, uptime, next } => self.ended(world, name, cause, *uptime, next),
@@ -578,7 +583,7 @@ impl Judge {
                 let life = self.life(id);
                 life.unkillable = true;
                 let killed = life.killed.or(life.command_killed);
-                if !killed.is_some_and(|at| now >= at + UNKILLABLE_AFTER) {
+                if killed.is_none_or(|at| now < at + UNKILLABLE_AFTER) {
                     violation!("{name} is called unkillable, but got SIGKILL at {killed:?}");
                 }
                 if found.is_empty() {
@@ -693,7 +698,7 @@ impl Judge {
             Cause::Exit(_) => world.count("run that ended"),
         }
         if let Some((died, delayed)) = world.last_death.get(&Some(id)) {
-            let delayed = world.delayed - *delayed;
+            let delayed = world.delayed.saturating_sub(*delayed);
             let done = ended.max(*died);
             if !life.unkillable && now > done + LOOK_INTERVAL + delayed {
                 violation!("{name} was over at {done:?}, it is noticed at {now:?}");
@@ -961,7 +966,7 @@ impl Judge {
         if world.weather.pid1
             && !hurry
             && !stuck
-            && self.now() > last + STRAY_LOOK + (world.delayed - delayed)
+            && self.now() > last + STRAY_LOOK + world.delayed.saturating_sub(delayed)
         {
             violation!("nothing happened since {last:?}, and it exits only now: {:?}", self.now());
         }

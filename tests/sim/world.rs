@@ -94,7 +94,7 @@ enum Doing {
     End(ExitStatus),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Happening {
     Do(u64, Doing),
     Unstick(u64),
@@ -954,7 +954,7 @@ impl Kernel for World {
                 let pid1 = self.weather.pid1;
                 let living = self.procs.values().filter(|proc| proc.lives()).map(|proc| proc.serial);
                 let found: Vec<u64> = living.filter(|serial| pid1 || self.ours(*serial)).collect();
-                let found = self.hit(&found, signal, false);
+                let found = self.hit(&found, signal, true);
                 self.last_stray_sweep = Some(self.now);
                 if !found.is_empty() {
                     self.count("strays at the end");
