@@ -129,13 +129,23 @@ fn summary(plan: &Plan, services: &[Service<'_>], stop_time: Duration) -> String
     if services.len() > 1 {
         let tiers: Vec<String> =
             tiers.iter().filter(|tier| !tier.is_empty()).map(|tier| list(tier)).collect();
-        parts.push(format!("start order {}", tiers.join(" -> ")));
+        parts.push(format!("start order {}", arrows(&tiers)));
     }
     if !by_hand.is_empty() {
         parts.push(format!("not started by itself: {}", list(&by_hand)));
     }
     parts.push(format!("stop takes at most {} (docker stop allows 10 s)", show_duration(stop_time)));
     parts.join(", ")
+}
+
+/// What comes one after the other.
+fn arrows(links: &[String]) -> String {
+    match links {
+        [first, .., last] if links.len() > MAX_NAMES => {
+            format!("{first} -> {} more -> {last}", links.len() - 2)
+        }
+        _ => links.join(" -> "),
+    }
 }
 
 fn list(names: &[String]) -> String {
@@ -178,12 +188,7 @@ fn show_chain(plan: &Plan, services: &[Service<'_>], chain: &[usize], total: Dur
         .filter_map(|at| services.get(*at))
         .map(|service| format!("{} {}", service.first.service, show_duration(service.kill_timeout)))
         .collect();
-    let text = match links.as_slice() {
-        [first, .., last] if links.len() > MAX_NAMES => {
-            format!("{first} -> {} more -> {last}", links.len() - 2)
-        }
-        _ => links.join(" -> "),
-    };
+    let text = arrows(&links);
     let total_shown = show_duration(total);
     match plan.shutdown_timeout {
         Some(limit) if limit < total => {

@@ -10,7 +10,6 @@ use super::{Condition, KillMode, Kind, OnFailure, OnSuccess, RestartWhen};
 use crate::config::interpolate::Reported;
 use crate::config::keys::{Id, Key};
 use crate::config::source::Span;
-use crate::config::suggest::did_you_mean;
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::{Problem, Setting};
 use crate::event::{Attributes, Identity, Output, Rlimit, Stdin};
@@ -336,7 +335,7 @@ impl Evaluator<'_> {
                     condition = Err(Reported);
                 }
                 name => {
-                    let help = did_you_mean(name, ["condition", "restart"]);
+                    let help = self.similar(name, ["condition", "restart"]);
                     let message = format!("unknown key \"{name}\" in depends_on");
                     self.problems.push(Problem::at(entry.span, message).maybe_help(help));
                     condition = Err(Reported);
@@ -393,7 +392,7 @@ impl Evaluator<'_> {
     fn rlimits(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node, into: &mut Vec<Rlimit>) -> Read<()> {
         for entry in self.table(key, node)? {
             let Some(resource) = names::resource(&entry.key) else {
-                let help = did_you_mean(&entry.key, names::RESOURCES);
+                let help = self.similar(&entry.key, names::RESOURCES);
                 let message = format!("there is no resource limit \"{}\"", entry.key);
                 self.problems.push(Problem::at(entry.span, message).maybe_help(help));
                 continue;
@@ -428,7 +427,7 @@ impl Evaluator<'_> {
                 "soft" => soft = Some(limit),
                 "hard" => hard = Some(limit),
                 name => {
-                    let help = did_you_mean(name, ["soft", "hard"]);
+                    let help = self.similar(name, ["soft", "hard"]);
                     let message = format!("unknown key \"{name}\" in {}", key.name);
                     return self.fail(Problem::at(one.span, message).maybe_help(help));
                 }
@@ -471,7 +470,7 @@ impl Evaluator<'_> {
                 None if text.replaced => return self.mismatch(key, node, Some(&text), None),
                 None => {
                     let bare = names::bare_capability(&name);
-                    let help = did_you_mean(&bare, names::CAPABILITIES);
+                    let help = self.similar(&bare, names::CAPABILITIES);
                     let message = format!("there is no capability \"{name}\"");
                     self.problems.push(Problem::at(node.span, message).maybe_help(help));
                 }
@@ -497,7 +496,7 @@ impl Evaluator<'_> {
                     Ok(Some(number))
                 } else {
                     let help =
-                        written.filter(|_| !text.replaced).and_then(|word| did_you_mean(word, ["unlimited"]));
+                        written.filter(|_| !text.replaced).and_then(|word| self.similar(word, ["unlimited"]));
                     self.mismatch(key, node, Some(&text), help)
                 }
             }
@@ -534,9 +533,8 @@ impl Evaluator<'_> {
     pub fn forwarded(&mut self, entry: &Entry) -> Read<Signal> {
         let Ok(signal) = Signal::parse(&entry.key) else {
             let message = format!("\"{}\" is not a signal", entry.key);
-            return self.fail(
-                Problem::at(entry.span, message).maybe_help(super::values::similar_signal(&entry.key)),
-            );
+            let help = self.similar_signal(&entry.key);
+            return self.fail(Problem::at(entry.span, message).maybe_help(help));
         };
         let (why, help) = match signal {
             Signal::KILL | Signal::STOP => ("cannot be caught by anybody", None),

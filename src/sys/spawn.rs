@@ -343,19 +343,23 @@ fn raise_files_limit() -> Option<libc::rlimit> {
 
 /// fork(2) or a pipe was refused: with the limit that is in the way, where it can be told.
 fn no_process(error: &io::Error) -> StartError {
-    let mut reason = super::reason(error);
-    if error.raw_os_error() == Some(libc::EAGAIN) {
-        if let Some(limit) = reached_pids_limit() {
-            reason.push_str(&format!(
-                " (the container may have {limit} processes and threads, its pids limit)"
-            ));
-        } else if let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NPROC)
-            && soft != libc::RLIM_INFINITY
-        {
-            reason.push_str(&format!(" (the user may have {soft} processes and threads, RLIMIT_NPROC)"));
+    let reason = super::reason(error);
+    let limit = || match (reached_pids_limit(), getrlimit(Resource::RLIMIT_NPROC)) {
+        (Some(limit), _) => {
+            Some(format!("the container may have {limit} processes and threads, its pids limit"))
         }
+        (None, Ok((libc::RLIM_INFINITY, _)) | Err(_)) => None,
+        (None, Ok((soft, _))) => {
+            Some(format!("the user may have {soft} processes and threads, RLIMIT_NPROC"))
+        }
+    };
+    let limit = if error.raw_os_error() == Some(libc::EAGAIN) { limit() } else { None };
+    StartError::NoProcess {
+        reason: match limit {
+            Some(limit) => format!("{reason} ({limit})"),
+            None => reason,
+        },
     }
-    StartError::NoProcess { reason }
 }
 
 /// The limit of processes of the cgroup, if it is used up.
