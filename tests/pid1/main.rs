@@ -15,6 +15,7 @@ mod proc;
 mod services;
 
 mod children;
+mod failures;
 mod reaping;
 
 use std::env;
