@@ -436,9 +436,10 @@ impl StartError {
     /// The code that stands for it: 127 when there is nothing to run, 126 when it cannot be run (as shells have it).
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::NotFound { .. } | Self::MissingInterpreter { .. } | Self::MissingLoader { .. } | Self::WindowsLineEnds { .. } => {
-                ExitCode::NOT_FOUND
-            }
+            Self::NotFound { .. }
+            | Self::MissingInterpreter { .. }
+            | Self::MissingLoader { .. }
+            | Self::WindowsLineEnds { .. } => ExitCode::NOT_FOUND,
             Self::NotExecutable { .. }
             | Self::IsDirectory { .. }
             | Self::NoShebang { .. }

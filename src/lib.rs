@@ -8,13 +8,23 @@ pub mod hints;
 pub mod notice;
 pub mod units;
 // Text: what the user wrote.
+pub mod cli;
 pub mod config;
 // Plan: what it means.
 pub mod plan;
-// Seam: what the core sees of the world.
+// Machines: one concern each; siblings do not know each other.
+pub mod services;
+pub mod reaper;
+pub mod signals;
+pub mod shutdown;
+pub mod logs;
+// Core: the machines together.
+pub mod obituary;
+pub mod supervisor;
+// Seam: what the core sees of the world, and the loop between the two.
 pub mod kernel;
-// Linux: the files that the configuration is in.
-pub mod sys {
-    //! What only the operating system can do.
-    pub mod files;
-}
+pub mod runtime;
+// World: the seam on Linux.
+pub mod sys;
+// Shell: what each command does.
+pub mod commands;

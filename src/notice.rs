@@ -19,6 +19,8 @@ pub enum Notice {
         name: Rc<str>,
         /// From the order to start it.
         after: Duration,
+        /// Which of its runs this is, from 1.
+        run: u32,
     },
     /// Everything that shall run does, and every oneshot is done.
     AllUp {
@@ -163,6 +165,8 @@ pub enum Next {
     },
     /// Down, as it was asked to be.
     Down,
+    /// The end of the one command whose init we are; its code is ours.
+    Ends,
 }
 
 /// Why the container stops.
@@ -194,6 +198,12 @@ impl Notice {
     pub fn level(&self) -> log::Level {
         use log::Level::{Debug, Error, Info, Warn};
         match self {
+            // An end that was asked for is news only where it was not a clean one.
+            Self::Ended {
+                next: Next::Down,
+                cause: Cause::Exit(ExitStatus::Code(0) | ExitStatus::Signal { .. }),
+                ..
+            } => Debug,
             Self::Ended { next: Next::Failed { .. }, .. }
             | Self::Ended { cause: Cause::Start(_), .. }
             | Self::DependencyFailed { .. }
@@ -205,26 +215,28 @@ impl Notice {
             | Self::Killing { .. }
             | Self::StopCommandFailed { .. }
             | Self::SignalNotSupported(_) => Warn,
-            Self::Up { .. }
+            Self::Up { run: 1, .. }
             | Self::AllUp { .. }
-            | Self::Ended { next: Next::Completed | Next::Down, .. }
+            | Self::Ended { next: Next::Completed | Next::Down | Next::Ends, .. }
             | Self::Stopping { .. }
             | Self::StillStopping { .. }
             | Self::Stopped { .. }
             | Self::NotPid1 => Info,
-            Self::Strays { .. } | Self::Forwarded { .. } => Debug,
+            Self::Up { .. } | Self::Strays { .. } | Self::Forwarded { .. } => Debug,
         }
     }
 }
 
 impl Display for Notice {
-    #[expect(clippy::too_many_lines, reason = "one table of sentences reads better than twenty functions")]
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotPid1 => f.write_str("not PID 1 (docker --init, init: true, or a shared PID namespace): fine, orphans are adopted as a subreaper"),
-            Self::Up { name, after } => write!(f, "{name} is up after {}", show_duration(*after)),
+            Self::Up { name, after, .. } => write!(f, "{name} is up after {}", show_duration(*after)),
             Self::AllUp { services: 1, after } => write!(f, "the service is up, {}", show_duration(*after)),
             Self::AllUp { services, after } => write!(f, "all {services} services are up, {}", show_duration(*after)),
+            Self::Ended { name, cause: Cause::Start(error), next: Next::Ends, .. } => {
+                write!(f, "{name}: cannot start: {error}")
+            }
             Self::Ended { name, cause: Cause::Start(error), next, .. } => write!(f, "{name}: cannot start: {error}; {next}"),
             Self::Ended { name, cause: Cause::Exit(status), uptime, next } => {
                 write!(f, "{name}: {} after {}; {next}", WithMeaning(*status), show_duration(*uptime))
@@ -311,6 +323,7 @@ impl Display for Next {
             Self::Failed { budget: Some(max) } => write!(f, "failed for good: all {max} restarts are spent"),
             Self::Failed { budget: None } => f.write_str("failed for good: restart = \"never\""),
             Self::Down => f.write_str("stopped"),
+            Self::Ends => f.write_str("its code is passed on"),
         }
     }
 }
@@ -401,7 +414,6 @@ fn it(found: &[Process]) -> &'static str {
 }
 
 impl Display for StartError {
-    #[expect(clippy::too_many_lines, reason = "one table of sentences")]
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound { program, path: None, .. } => write!(f, "\"{program}\" does not exist"),
@@ -432,16 +444,24 @@ impl Display for StartError {
             }
             Self::IsDirectory { file } => write!(f, "{file} is a directory"),
             Self::NoShebang { file } => {
-                write!(f, "{file} is neither a program nor a script with a \"#!\" line. Fix: make \"#!/bin/sh\" its first line")
+                write!(
+                    f,
+                    "{file} is neither a program nor a script with a \"#!\" line. Fix: make \"#!/bin/sh\" its first line"
+                )
             }
             Self::WrongMachine { file } => {
-                write!(f, "{file} is a program for another kind of machine; build the image for this platform")
+                write!(
+                    f,
+                    "{file} is a program for another kind of machine; build the image for this platform"
+                )
             }
             Self::TooBig { bytes } => {
                 write!(f, "arguments and environment are {bytes} bytes, more than the kernel takes")
             }
             Self::Busy { file } => write!(f, "{file} is being written at this moment"),
-            Self::WorkingDirectory { path, reason } => write!(f, "cannot change to cwd = \"{path}\": {reason}"),
+            Self::WorkingDirectory { path, reason } => {
+                write!(f, "cannot change to cwd = \"{path}\": {reason}")
+            }
             Self::UnknownUser { name, passwd: true } => {
                 write!(f, "no user \"{name}\" in /etc/passwd. A number needs no entry there: user = \"1000\"")
             }
@@ -449,7 +469,10 @@ impl Display for StartError {
                 write!(f, "no user \"{name}\": this image has no /etc/passwd. Use a number: user = \"1000\"")
             }
             Self::UnknownGroup { name, group: true } => {
-                write!(f, "no group \"{name}\" in /etc/group. A number needs no entry there: group = \"1000\"")
+                write!(
+                    f,
+                    "no group \"{name}\" in /etc/group. A number needs no entry there: group = \"1000\""
+                )
             }
             Self::UnknownGroup { name, group: false } => {
                 write!(f, "no group \"{name}\": this image has no /etc/group. Use a number: group = \"1000\"")
@@ -458,7 +481,9 @@ impl Display for StartError {
                 f,
                 "cannot become user \"{user}\" ({uid}): {reason}. It needs root with CAP_SETUID and CAP_SETGID, and the container runs as uid {own_uid}. Remove user, or run the container as {uid}"
             ),
-            Self::EnvFile { variable, path, reason } => write!(f, "cannot read {path} for {variable}: {reason}"),
+            Self::EnvFile { variable, path, reason } => {
+                write!(f, "cannot read {path} for {variable}: {reason}")
+            }
             Self::NoProcess { reason } => write!(f, "cannot make a process: {reason}"),
             Self::Other { what, reason } => write!(f, "cannot {what}: {reason}"),
         }

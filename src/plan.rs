@@ -79,6 +79,8 @@ pub enum Kind {
     Daemon,
     /// Done when it exits 0.
     Oneshot,
+    /// A command of the command line: its end, whatever it is, is the container's, with its code.
+    Command,
 }
 
 /// One thing an instance waits for.
@@ -184,5 +186,58 @@ impl Plan {
     /// The ids of all instances, in start order.
     pub fn ids(&self) -> impl DoubleEndedIterator<Item = InstanceId> + use<> {
         (0..u32::try_from(self.instances.len()).unwrap_or(u32::MAX)).map(InstanceId)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::event::{Attributes, Identity, Mark, Output, Secret, Stdin, Surroundings};
+
+    /// An instance with every default, for tests of the machines.
+    pub(crate) fn instance(name: &str) -> Instance {
+        let launch = Launch {
+            argv: vec![Secret::new(name)],
+            shown: name.to_owned(),
+            inherit_env: true,
+            env: Vec::new(),
+            env_from_file: Vec::new(),
+            cwd: None,
+            identity: Identity::default(),
+            attributes: Attributes::default(),
+            stdin: Stdin::Null,
+            stdout: Output::Prefix,
+            stderr: Output::Prefix,
+            surroundings: Surroundings::Service,
+            mark: Some(Mark { service: name.into(), instance: 1 }),
+        };
+        Instance {
+            name: name.into(),
+            service: name.into(),
+            number: 1,
+            kind: Kind::Daemon,
+            autostart: true,
+            launch: Rc::new(launch),
+            depends_on: Vec::new(),
+            restart: Restart {
+                when: RestartWhen::Always,
+                stop_exit_codes: Vec::new(),
+                max_restarts: Some(10),
+                min_uptime: Duration::from_secs(10),
+                window: None,
+                delay: Duration::from_millis(100),
+                backoff: 2.0,
+                delay_max: Duration::from_secs(5),
+            },
+            on_failure: OnFailure::Exit,
+            on_success: OnSuccess::Ignore,
+            stop: Stop {
+                signal: Signal::TERM,
+                kill_timeout: Some(Duration::from_secs(8)),
+                mode: KillMode::Mixed,
+                command: None,
+            },
+            signals: BTreeMap::new(),
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// The longest duration a configuration may ask for: ten years, far from every overflow.
-pub const MAX_DURATION: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+pub const MAX_DURATION: Duration = Duration::from_hours(87600);
 
 /// A signal number in 1..=64 (signal(7)). Real-time signals have names too: `SIGRTMIN` is 34 as glibc and systemd count,
 /// whatever the C library this program is built with keeps for itself (musl starts at 35).
@@ -15,9 +15,9 @@ const RTMIN: u8 = 34;
 const RTMAX: u8 = 64;
 
 const NAMES: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
-    "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
-    "WINCH", "IO", "PWR", "SYS",
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
 impl Signal {
@@ -78,7 +78,8 @@ impl Signal {
     /// # Errors
     /// A sentence that says what was expected, with the nearest name if there is one.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let unknown = || format!("\"{text}\" is not a signal; write a name such as SIGTERM or a number from 1 to 64");
+        let unknown =
+            || format!("\"{text}\" is not a signal; write a name such as SIGTERM or a number from 1 to 64");
         if let Ok(number) = text.parse::<i32>() {
             return Self::new(number).ok_or_else(unknown);
         }
@@ -128,7 +129,8 @@ impl fmt::Debug for Signal {
 /// # Errors
 /// A sentence that says what was expected; negative, empty or more than [`MAX_DURATION`] are errors too.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("\"{text}\" is not a duration; write for example \"250ms\", \"10s\", \"5m\" or \"1h\"");
+    let wrong =
+        || format!("\"{text}\" is not a duration; write for example \"250ms\", \"10s\", \"5m\" or \"1h\"");
     let too_long = || format!("\"{text}\" is longer than ten years");
     let mut rest = text.trim();
     if rest.is_empty() {
@@ -164,7 +166,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// A duration of that many seconds, to the microsecond; `None` where it is negative, not a number or over [`MAX_DURATION`].
 pub fn seconds(value: f64) -> Option<Duration> {
     let duration = Duration::try_from_secs_f64(value).ok()?;
-    (duration <= MAX_DURATION).then(|| Duration::from_micros((value * 1e6).round() as u64))
+    let micros = u64::try_from((duration.as_nanos() + 500) / 1000).ok()?;
+    (duration <= MAX_DURATION).then_some(Duration::from_micros(micros))
 }
 
 /// A duration as people say it: `0.3 s`, `4 s`, `12 s`, `2 m 14 s`, `3 h 5 m`; tenths below ten seconds.
@@ -172,10 +175,10 @@ pub fn show_duration(duration: Duration) -> String {
     let tenths = (duration.as_millis() + 50) / 100;
     let whole = (duration.as_millis() + 500) / 1000;
     match whole {
-        _ if tenths < 100 && tenths % 10 != 0 => format!("{}.{} s", tenths / 10, tenths % 10),
+        _ if tenths < 100 && !tenths.is_multiple_of(10) => format!("{}.{} s", tenths / 10, tenths % 10),
         _ if tenths < 100 && tenths == 0 => "0.0 s".to_owned(),
         0..=119 => format!("{whole} s"),
-        120..=7199 if whole % 60 == 0 => format!("{} m", whole / 60),
+        120..=7199 if whole.is_multiple_of(60) => format!("{} m", whole / 60),
         120..=7199 => format!("{} m {} s", whole / 60, whole % 60),
         _ => format!("{} h {} m", whole / 3600, whole % 3600 / 60),
     }
@@ -192,16 +195,17 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     let (number, unit) = text_trimmed.split_at(digits);
     let number: f64 = number.parse().map_err(|_| wrong())?;
     let unit = unit.trim().to_ascii_lowercase();
-    let shift = match unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit) {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
+    let factor = match unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit) {
+        "" => 1.0,
+        "k" => 1024.0,
+        "m" => 1_048_576.0,
+        "g" => 1_073_741_824.0,
+        "t" => 1_099_511_627_776.0,
         _ => return Err(wrong()),
     };
-    let bytes = number * (1_u64 << shift) as f64;
-    if bytes < 9e18 { Ok(bytes.round() as u64) } else { Err(format!("\"{text}\" is too large")) }
+    let bytes = (number * factor).round();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 9e18 fits")]
+    if (0.0..9e18).contains(&bytes) { Ok(bytes as u64) } else { Err(format!("\"{text}\" is too large")) }
 }
 
 #[cfg(test)]
@@ -211,12 +215,27 @@ mod tests {
     #[test]
     fn signals_are_read_by_every_name_people_use() {
         for (text, number) in [
-            ("SIGTERM", 15), ("TERM", 15), ("term", 15), ("15", 15), ("SIGRTMIN+3", 37), ("RTMIN", 34), ("RTMAX", 64),
-            ("SIGRTMAX-1", 63), ("IOT", 6), ("SIGCLD", 17), ("64", 64), ("SIGIO", 29), ("POLL", 29), ("PWR", 30),
+            ("SIGTERM", 15),
+            ("TERM", 15),
+            ("term", 15),
+            ("15", 15),
+            ("SIGRTMIN+3", 37),
+            ("RTMIN", 34),
+            ("RTMAX", 64),
+            ("SIGRTMAX-1", 63),
+            ("IOT", 6),
+            ("SIGCLD", 17),
+            ("64", 64),
+            ("SIGIO", 29),
+            ("POLL", 29),
+            ("PWR", 30),
         ] {
             assert_eq!(Signal::parse(text).map(Signal::number), Ok(number), "{text}");
         }
-        for text in ["", "SIG", "0", "65", "-1", "SIGFOO", "RTMIN+31", "RTMAX-31", "RTMIN+", "RTMIN3", "15x", "RTMIN+-2"] {
+        for text in [
+            "", "SIG", "0", "65", "-1", "SIGFOO", "RTMIN+31", "RTMAX-31", "RTMIN+", "RTMIN3", "15x",
+            "RTMIN+-2",
+        ] {
             assert!(Signal::parse(text).is_err(), "{text}");
         }
     }
@@ -231,12 +250,22 @@ mod tests {
     #[test]
     fn durations_are_read() {
         for (text, millis) in [
-            ("250ms", 250), ("10s", 10_000), ("5m", 300_000), ("1h", 3_600_000), ("3", 3_000), ("1.5s", 1_500),
-            ("2m30s", 150_000), ("0", 0), ("0.1", 100), ("1d", 86_400_000),
+            ("250ms", 250),
+            ("10s", 10_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("3", 3_000),
+            ("1.5s", 1_500),
+            ("2m30s", 150_000),
+            ("0", 0),
+            ("0.1", 100),
+            ("1d", 86_400_000),
         ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "s", "-1s", "1x", "1s2m", "5 5", "1e9", "999999999999h", ".", "1.2.3", "nan", "inf", "3 3s"] {
+        for text in
+            ["", "s", "-1s", "1x", "1s2m", "5 5", "1e9", "999999999999h", ".", "1.2.3", "nan", "inf", "3 3s"]
+        {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }
@@ -244,8 +273,15 @@ mod tests {
     #[test]
     fn durations_are_shown_as_people_say_them() {
         for (millis, shown) in [
-            (0, "0.0 s"), (31, "0.0 s"), (310, "0.3 s"), (1_000, "1 s"), (9_940, "9.9 s"), (9_960, "10 s"),
-            (59_600, "60 s"), (134_000, "2 m 14 s"), (7_200_000, "2 h 0 m"),
+            (0, "0.0 s"),
+            (31, "0.0 s"),
+            (310, "0.3 s"),
+            (1_000, "1 s"),
+            (9_940, "9.9 s"),
+            (9_960, "10 s"),
+            (59_600, "60 s"),
+            (134_000, "2 m 14 s"),
+            (7_200_000, "2 h 0 m"),
         ] {
             assert_eq!(show_duration(Duration::from_millis(millis)), shown);
         }
@@ -253,7 +289,9 @@ mod tests {
 
     #[test]
     fn sizes_are_read() {
-        for (text, bytes) in [("300M", 314_572_800), ("64KiB", 65_536), ("1.5g", 1_610_612_736), ("512", 512), ("1 kb", 1024)] {
+        for (text, bytes) in
+            [("300M", 314_572_800), ("64KiB", 65_536), ("1.5g", 1_610_612_736), ("512", 512), ("1 kb", 1024)]
+        {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
         for text in ["", "M", "-1G", "1e30", "80%", "99999999999T"] {

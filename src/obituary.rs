@@ -1,0 +1,336 @@
+//! The last block a failed container prints, and leaves in its termination log: what failed, how, and what to do.
+//! At most [`LENGTH_MAX`] bytes with the line prefixes, because that is what Kubernetes keeps of a log.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use crate::event::{Listener, Time};
+use crate::notice::Cause;
+use crate::plan::Instance;
+use crate::services::Ended;
+use crate::units::show_duration;
+
+/// The longest obituary, in bytes, prefixes included.
+pub const LENGTH_MAX: usize = 2048;
+/// Output lines of the failed service that are repeated.
+pub const LAST_WORDS: usize = 3;
+const LINE_PREFIX: usize = "tinysup | ".len();
+
+/// What is known about the end.
+pub struct Obituary<'a> {
+    /// Who failed.
+    pub instance: &'a Instance,
+    /// Its last runs, oldest first.
+    pub exits: Vec<&'a Ended>,
+    /// How many runs it had.
+    pub runs: u32,
+    /// When the container began.
+    pub began: Time,
+    /// The dependency it could not start without, if that is the cause.
+    pub missing: Option<&'a str>,
+    /// Its last output.
+    pub last_words: Vec<String>,
+    /// The port it could not have, and who has it.
+    pub port: Option<(u16, Option<&'a Listener>)>,
+    /// What became of the other services.
+    pub others: Vec<Other<'a>>,
+    /// What the container exits with.
+    pub code: u8,
+}
+
+/// What became of another service when the container stopped.
+pub struct Other<'a> {
+    /// Which.
+    pub name: &'a str,
+    /// How long its stop took; `None`: it is still there.
+    pub took: Option<Duration>,
+    /// Whether it had to be killed.
+    pub killed: bool,
+}
+
+/// The text, in lines without prefix.
+pub fn text(obituary: &Obituary) -> String {
+    let mut lines = vec![headline(obituary), command(obituary.instance)];
+    if !obituary.exits.is_empty() {
+        lines.push(format!("  exits      {}", clip(&exits(obituary), 500)));
+    }
+    for (index, line) in obituary.last_words.iter().enumerate() {
+        lines.push(format!(
+            "  {} {}",
+            if index == 0 { "last words" } else { "          " },
+            clip(&printable(line), 180)
+        ));
+    }
+    if let Some((port, holder)) = &obituary.port {
+        lines.push(format!("  port       {}", self::port(*port, *holder)));
+    }
+    if !obituary.others.is_empty() {
+        lines.push(format!("  others     {}", clip(&others(&obituary.others), 300)));
+    }
+    let service = &obituary.instance.service;
+    lines.push(format!(
+        "  exit code  {}. To stay up without it: [services.{service}] on_failure = \"ignore\"",
+        code(obituary)
+    ));
+    let mut text = lines.join("\n");
+    let room = LENGTH_MAX - LINE_PREFIX * lines.len() - 1;
+    if text.len() > room {
+        text = clip(&text, room);
+    }
+    text
+}
+
+fn headline(obituary: &Obituary) -> String {
+    let name = &obituary.instance.name;
+    if let Some(missing) = obituary.missing {
+        return format!("CONTAINER STOPPED: {name} cannot start without {missing}");
+    }
+    let times = match obituary.runs {
+        0 | 1 => "failed".to_owned(),
+        2 => "failed twice".to_owned(),
+        runs => format!("failed {runs} times"),
+    };
+    let span = match (obituary.exits.first(), obituary.exits.last()) {
+        (Some(first), Some(last))
+            if obituary.exits.len() > 1 && obituary.exits.len() == obituary.runs as usize =>
+        {
+            format!(" in {}", show_duration(last.at.since(first.at - first.uptime)))
+        }
+        _ => String::new(),
+    };
+    let policy = &obituary.instance.restart;
+    let limit = match (policy.when, policy.max_restarts, policy.window) {
+        (crate::plan::RestartWhen::Never, ..) => "restart = \"never\"".to_owned(),
+        (_, max, window) => {
+            let max = max.map_or_else(|| "unlimited".to_owned(), |max| max.to_string());
+            let window = window.map(|window| format!(" within restart_window = {}", show_duration(window)));
+            format!("max_restarts = {max}{}", window.unwrap_or_default())
+        }
+    };
+    format!("CONTAINER STOPPED: {name} {times}{span} and may not be restarted again ({limit})")
+}
+
+fn command(instance: &Instance) -> String {
+    let launch = &instance.launch;
+    let user = launch.identity.user.as_ref().map(|user| format!("user {user}"));
+    let cwd = launch.cwd.as_ref().map(|cwd| format!("cwd {}", cwd.display()));
+    let aside = user.into_iter().chain(cwd).collect::<Vec<_>>().join(", ");
+    let aside = if aside.is_empty() { aside } else { format!("   ({})", clip(&aside, 120)) };
+    format!("  command    {}{aside}", clip(&printable(&launch.shown), 200))
+}
+
+/// Ends that are alike are told together: `code 17 (5 times) after 0.3 s each, at 0.3 s, 0.7 s, 1.4 s`.
+fn exits(obituary: &Obituary) -> String {
+    let mut groups: Vec<(&Cause, Vec<&Ended>)> = Vec::new();
+    for ended in &obituary.exits {
+        match groups.last_mut() {
+            Some((cause, alike)) if **cause == ended.cause => alike.push(ended),
+            _ => groups.push((&ended.cause, vec![ended])),
+        }
+    }
+    let mut text = String::new();
+    for (cause, alike) in groups {
+        let separator = if text.is_empty() { "" } else { "; " };
+        let uptimes: Vec<String> = alike.iter().map(|ended| show_duration(ended.uptime)).collect();
+        let times: Vec<String> =
+            alike.iter().map(|ended| show_duration(ended.at.since(obituary.began))).collect();
+        let _ = write!(text, "{separator}{cause}"); // writing to a String cannot fail
+        if alike.len() > 1 {
+            let _ = write!(text, " ({} times)", alike.len());
+        }
+        if let (Cause::Exit(_), Some(first)) = (cause, uptimes.first()) {
+            let same = uptimes.iter().all(|uptime| uptime == first);
+            let each = if same && alike.len() > 1 { " each" } else { "" };
+            let shown = if same { first.clone() } else { uptimes.join(", ") };
+            let _ = write!(text, " after {shown}{each}");
+        }
+        let _ = write!(text, ", at {}", times.join(", "));
+    }
+    text
+}
+
+fn port(port: u16, holder: Option<&Listener>) -> String {
+    match holder {
+        Some(Listener { address, process: Some(process) }) => {
+            format!(
+                "{port} is held by \"{}\" (pid {}), which listens on {address}",
+                printable(&process.name),
+                process.pid
+            )
+        }
+        Some(Listener { address, process: None }) => {
+            format!("{port} is held by a process that cannot be seen from here, which listens on {address}")
+        }
+        None => format!("{port} was in use, but nobody listens on it now"),
+    }
+}
+
+fn others(others: &[Other]) -> String {
+    let one = |other: &Other| match (other.took, other.killed) {
+        (Some(took), false) => format!("{} stopped by itself in {}", other.name, show_duration(took)),
+        (Some(took), true) => format!("{} had to be killed after {}", other.name, show_duration(took)),
+        (None, _) => format!("{} could not be ended", other.name),
+    };
+    others.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn code(obituary: &Obituary) -> String {
+    let name = &obituary.instance.name;
+    match obituary.exits.last() {
+        Some(last) if last.cause.success() => {
+            format!("{}, because the last code of {name} was 0", obituary.code)
+        }
+        Some(Ended { cause: Cause::Exit(status), .. }) => match status {
+            crate::event::ExitStatus::Code(_) => format!("{} (that of {name})", obituary.code),
+            crate::event::ExitStatus::Signal { signal, .. } => {
+                format!("{} (128 + {}, {name}'s {signal})", obituary.code, signal.number())
+            }
+        },
+        Some(Ended { cause: Cause::Start(_), .. }) => format!("{} ({name} cannot be run)", obituary.code),
+        None => obituary.code.to_string(),
+    }
+}
+
+/// The port that a line of output says is taken, as the usual runtimes word it.
+pub fn port_in_use(line: &str) -> Option<u16> {
+    let lower = line.to_ascii_lowercase();
+    let taken = [
+        "address already in use",
+        "eaddrinuse",
+        "address in use",
+        "connection in use",
+        "port is already allocated",
+    ];
+    let says_so = taken.iter().any(|words| lower.contains(words))
+        || (lower.contains("port") && lower.contains("in use"));
+    if !says_so {
+        return None;
+    }
+    // The number after the last colon, "port" or, for Python's pairs, comma: ":::3000", "*:6379:", "port 8080", "('0.0.0.0', 8000)".
+    let mut found = None;
+    for (at, _) in lower.match_indices(|c: char| c.is_ascii_digit()) {
+        let (before, rest) = lower.split_at(at);
+        if before.ends_with(|c: char| c.is_ascii_digit()) {
+            continue; // within a number
+        }
+        let introduced = before.ends_with(':')
+            || before.ends_with("port ")
+            || before.ends_with("port=")
+            || before.ends_with("', ");
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        let ends = !rest
+            .get(digits.len()..)
+            .is_some_and(|after| after.starts_with(|c: char| c == '.' || c.is_alphabetic()));
+        if let (true, true, Ok(port @ 1..)) = (introduced, ends, digits.parse::<u16>()) {
+            found = Some(port);
+        }
+    }
+    found
+}
+
+/// Without what could move a terminal's cursor.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// At most `max` bytes, with an ellipsis where something is missing.
+fn clip(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let mut end = max.saturating_sub('…'.len_utf8());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", text.get(..end).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{ExitStatus, Pid, Process};
+    use crate::plan::tests::instance;
+
+    fn ended(at: u64, cause: Cause) -> Ended {
+        let at = Time(at * 1_000_000);
+        Ended { at, cause, uptime: Duration::from_millis(300), over: at, killed: false }
+    }
+
+    #[test]
+    fn the_obituary_tells_who_how_and_what_to_do() {
+        let mut worker = instance("worker");
+        worker.restart.max_restarts = Some(2);
+        let exits = [300, 700, 1_200].map(|at| ended(at, Cause::Exit(ExitStatus::Code(17))));
+        let holder = Listener {
+            address: "0.0.0.0:8080".to_owned(),
+            process: Some(Process { pid: Pid::new(7).unwrap(), name: "nginx".to_owned() }),
+        };
+        let text = text(&Obituary {
+            instance: &worker,
+            exits: exits.iter().collect(),
+            runs: 3,
+            began: Time::ZERO,
+            missing: None,
+            last_words: vec!["FATAL\u{1b}[31m bad configuration".to_owned()],
+            port: Some((8080, Some(&holder))),
+            others: vec![
+                Other { name: "redis", took: Some(Duration::from_millis(100)), killed: false },
+                Other { name: "web", took: Some(Duration::from_secs(8)), killed: true },
+            ],
+            code: 17,
+        });
+        assert_eq!(
+            text,
+            "CONTAINER STOPPED: worker failed 3 times in 1.2 s and may not be restarted again (max_restarts = 2)\n  \
+               command    worker\n  \
+               exits      code 17 (3 times) after 0.3 s each, at 0.3 s, 0.7 s, 1.2 s\n  \
+               last words FATAL [31m bad configuration\n  \
+               port       8080 is held by \"nginx\" (pid 7), which listens on 0.0.0.0:8080\n  \
+               others     redis stopped by itself in 0.1 s, web had to be killed after 8 s\n  \
+               exit code  17 (that of worker). To stay up without it: [services.worker] on_failure = \"ignore\""
+        );
+    }
+
+    #[test]
+    fn it_never_grows_over_what_kubernetes_keeps() {
+        let mut worker = instance(&"n".repeat(64));
+        std::rc::Rc::get_mut(&mut worker.launch).unwrap().shown = "ä".repeat(5_000);
+        let exits: Vec<Ended> =
+            (0..12_u8).map(|n| ended(u64::from(n) * 1_000, Cause::Exit(ExitStatus::Code(n)))).collect();
+        let text = text(&Obituary {
+            instance: &worker,
+            exits: exits.iter().collect(),
+            runs: 4_000_000,
+            began: Time::ZERO,
+            missing: None,
+            last_words: vec!["€".repeat(70_000); LAST_WORDS],
+            port: None,
+            others: (0..1_000).map(|_| Other { name: "other", took: None, killed: true }).collect(),
+            code: 255,
+        });
+        let printed = text.len() + text.lines().count() * LINE_PREFIX;
+        assert!(printed < LENGTH_MAX, "{printed}");
+        assert!(text.ends_with("on_failure = \"ignore\""), "the advice is not cut: {text}");
+    }
+
+    #[test]
+    fn ports_are_found_in_what_servers_say() {
+        for (line, port) in [
+            ("Error: listen EADDRINUSE: address already in use :::3000", Some(3000)),
+            ("nginx: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)", Some(80)),
+            (
+                "# Warning: Could not create server TCP listening socket *:6379: bind: Address already in use",
+                Some(6379),
+            ),
+            ("[ERROR] Connection in use: ('0.0.0.0', 8000)", Some(8000)),
+            ("Web server failed to start. Port 8080 was already in use.", Some(8080)),
+            ("could not bind IPv4 address \"127.0.0.1\": Address already in use", None),
+            ("listening on :3000", None),
+            ("the disk is in use: 99%", None),
+            ("address already in use :99999", None),
+            ("", None),
+        ] {
+            assert_eq!(port_in_use(line), port, "{line}");
+        }
+    }
+}

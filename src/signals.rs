@@ -1,0 +1,84 @@
+//! What a signal that PID 1 gets means. A table, no state.
+
+use crate::event::InstanceId;
+use crate::plan::{Mode, Plan};
+use crate::units::Signal;
+
+/// What to do about a signal.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// End the container.
+    Shutdown,
+    /// Re-read the configuration.
+    Update,
+    /// Send these signals to these instances, if they run.
+    Forward(Vec<(InstanceId, Signal)>),
+}
+
+/// What `signal` means under `plan`. TERM and INT always end a container of services; QUIT, RTMIN+3 and HUP have their
+/// meaning unless `[signals]` routes them elsewhere.
+pub fn meaning(plan: &Plan, signal: Signal) -> Meaning {
+    match plan.mode {
+        Mode::Command { .. } => Meaning::Forward(plan.ids().map(|id| (id, signal)).collect()),
+        Mode::Services => match (signal, plan.routes.get(&signal)) {
+            (Signal::TERM | Signal::INT, _) => Meaning::Shutdown,
+            (_, Some(receivers)) => forward(plan, signal, receivers.iter().copied()),
+            (Signal::QUIT | Signal::RTMIN_3, None) => Meaning::Shutdown,
+            (Signal::HUP, None) => Meaning::Update,
+            (_, None) => forward(plan, signal, plan.ids()),
+        },
+    }
+}
+
+/// Each receiver's own `signals` table rewrites or drops the signal.
+fn forward(plan: &Plan, signal: Signal, receivers: impl Iterator<Item = InstanceId>) -> Meaning {
+    let rewritten = |id: InstanceId| match plan.instance(id)?.signals.get(&signal) {
+        None => Some((id, signal)),
+        Some(Some(other)) => Some((id, *other)),
+        Some(None) => None,
+    };
+    Meaning::Forward(receivers.filter_map(rewritten).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::plan::tests::instance;
+
+    #[test]
+    fn signals_mean_what_the_documentation_says() {
+        let (nginx, mut api) = (instance("nginx"), instance("api"));
+        api.signals = BTreeMap::from([(Signal::USR1, Some(Signal::HUP)), (Signal::USR2, None)]);
+        let mut plan = Plan {
+            mode: Mode::Services,
+            instances: vec![nginx, api],
+            shutdown_timeout: None,
+            routes: BTreeMap::from([
+                (Signal::WINCH, vec![InstanceId(0)]),
+                (Signal::TERM, vec![InstanceId(0)]),
+            ]),
+        };
+        let to = |list: &[(u32, Signal)]| {
+            Meaning::Forward(list.iter().map(|(id, s)| (InstanceId(*id), *s)).collect())
+        };
+        for (signal, expected) in [
+            (Signal::TERM, Meaning::Shutdown),
+            (Signal::INT, Meaning::Shutdown),
+            (Signal::QUIT, Meaning::Shutdown),
+            (Signal::RTMIN_3, Meaning::Shutdown),
+            (Signal::HUP, Meaning::Update),
+            (Signal::USR1, to(&[(0, Signal::USR1), (1, Signal::HUP)])),
+            (Signal::USR2, to(&[(0, Signal::USR2)])),
+            (Signal::WINCH, to(&[(0, Signal::WINCH)])),
+            (Signal::CONT, to(&[(0, Signal::CONT), (1, Signal::CONT)])),
+        ] {
+            assert_eq!(meaning(&plan, signal), expected, "{signal}");
+        }
+        plan.mode = Mode::Command { group: false };
+        plan.instances.truncate(1);
+        assert_eq!(meaning(&plan, Signal::TERM), to(&[(0, Signal::TERM)]));
+        assert_eq!(meaning(&plan, Signal::HUP), to(&[(0, Signal::HUP)]));
+    }
+}

@@ -1,0 +1,568 @@
+//! The core: holds the machines, routes events to them, and looks after what lies between them: the order of starts and
+//! stops, and when and how the container ends. Pure: no clock, no I/O; what it wants done it orders.
+
+use std::rc::Rc;
+
+use crate::event::{
+    Action, Child, Event, ExitCode, ExitStatus, InstanceId, Listener, Output, Pid, Process, Sink, Time,
+};
+use crate::logs::Logs;
+use crate::notice::{KillReason, Notice, StopReason};
+use crate::obituary::{self, Obituary, Other};
+use crate::plan::{Condition, Instance, Kind, Mode, OnFailure, OnSuccess, Plan};
+use crate::reaper::Reaper;
+use crate::services::{Context, Service, State};
+use crate::shutdown::{Look, Phase, Reason, Shutdown};
+use crate::signals::{self, Meaning};
+use crate::units::Signal;
+
+/// The bytes that Kubernetes reads of a termination log.
+const TERMINATION_LOG_MAX: usize = 4096;
+
+/// Everything that is known about the container.
+pub struct Supervisor {
+    plan: Plan,
+    /// For each instance, who depends on it.
+    dependents: Vec<Vec<InstanceId>>,
+    services: Vec<Service>,
+    reaper: Reaper,
+    logs: Logs,
+    pid1: bool,
+    began: Time,
+    /// Everything was up once, and that was told.
+    up: bool,
+    shutdown: Option<Shutdown>,
+    /// For each instance, its part in the stop; `None` for those that did not run.
+    stops: Vec<Option<StopRecord>>,
+    /// SIGINTs received.
+    interrupts: u32,
+    /// Who could not start for want of whom.
+    missing: Option<(InstanceId, Rc<str>)>,
+    /// The port the failed service could not have.
+    port: Option<(u16, Option<Listener>)>,
+}
+
+/// One service's part in the stop of the container.
+struct StopRecord {
+    asked: Time,
+    down: Option<Time>,
+}
+
+impl Supervisor {
+    /// A supervisor that has not begun. `pid1`: whether we are PID 1 and so everybody's parent in the end.
+    pub fn new(plan: Plan, pid1: bool, now: Time) -> Self {
+        let mut dependents = vec![Vec::new(); plan.instances.len()];
+        for (id, instance) in plan.ids().zip(&plan.instances) {
+            for dependency in &instance.depends_on {
+                if let Some(list) = dependents.get_mut(dependency.on.0 as usize) {
+                    list.push(id);
+                }
+            }
+        }
+        let services = plan.ids().zip(&plan.instances).map(|(id, i)| Service::new(id, i.autostart)).collect();
+        let stops = plan.instances.iter().map(|_| None).collect();
+        Self {
+            plan,
+            dependents,
+            services,
+            reaper: Reaper::default(),
+            logs: Logs::default(),
+            pid1,
+            began: now,
+            up: false,
+            shutdown: None,
+            stops,
+            interrupts: 0,
+            missing: None,
+            port: None,
+        }
+    }
+
+    /// When it wants to be told the time again, by [`Event::Tick`].
+    pub fn deadline(&self) -> Option<Time> {
+        let services = self.services.iter().filter_map(Service::deadline).min();
+        let shutdown = self.shutdown.as_ref().and_then(Shutdown::deadline);
+        match (services, shutdown) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Takes in one event and orders what follows from it, in the order in which it must be done.
+    pub fn step(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
+        match event {
+            Event::Begin => {
+                if !self.pid1 {
+                    out.push(Action::Tell(Notice::NotPid1));
+                }
+            }
+            Event::Tick => self.tick(now, out),
+            Event::Signal(signal) => self.signal(now, signal, out),
+            Event::Spawned { child, pid } => {
+                self.reaper.own(pid, child);
+                self.with(now, child.instance, |service, context| {
+                    service.spawned(context, child.role, pid, out);
+                });
+            }
+            Event::SpawnFailed { child, error } | Event::ExecFailed { child, error } => {
+                self.with(now, child.instance, |service, context| {
+                    service.start_failed(context, child.role, error, out);
+                });
+            }
+            Event::Executed { child } => {
+                self.with(now, child.instance, |service, context| service.executed(context, child.role, out));
+            }
+            Event::Exited { pid, status } => self.exited(now, pid, status, out),
+            Event::Swept { child, found } => {
+                self.with(now, child.instance, |service, context| {
+                    service.swept(context, child.run, found, out);
+                });
+            }
+            Event::Strays { found } => return self.strays(found, out),
+            Event::Output { child, sink, bytes } => return self.output(child, sink, Some(&bytes), out),
+            Event::OutputEnded { child, sink } => return self.output(child, sink, None, out),
+            Event::Listener { port, listener, .. } => {
+                self.port = Some((port, listener));
+                return;
+            }
+            Event::Drained => return self.leave(now, out),
+        }
+        self.settle(now, out);
+    }
+
+    /// Lets one machine act, with all it needs to know.
+    fn with(&mut self, now: Time, id: InstanceId, act: impl FnOnce(&mut Service, Context)) {
+        let index = id.0 as usize;
+        if let (Some(service), Some(instance)) =
+            (self.services.get_mut(index), self.plan.instances.get(index))
+        {
+            let context = Context {
+                now,
+                instance,
+                limit: self.shutdown.as_ref().and_then(Shutdown::limit),
+                stopping: self.shutdown.is_some(),
+            };
+            act(service, context);
+        }
+    }
+
+    fn service(&self, id: InstanceId) -> Option<&Service> {
+        self.services.get(id.0 as usize)
+    }
+
+    fn name(&self, id: InstanceId) -> Rc<str> {
+        self.plan.instance(id).map_or_else(|| "?".into(), |instance| Rc::clone(&instance.name))
+    }
+
+    fn tick(&mut self, now: Time, out: &mut Vec<Action>) {
+        // Before the services' own timers, which the deadline has cut: it is the reason to be told.
+        if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.over(now)) {
+            self.kill_all(now, KillReason::ShutdownTimeout, out);
+        }
+        for id in self.plan.ids() {
+            if self.service(id).and_then(Service::deadline).is_some_and(|at| now >= at) {
+                self.with(now, id, |service, context| service.tick(context, out));
+            }
+        }
+        let Some(shutdown) = &mut self.shutdown else { return };
+        if shutdown.tell(now) {
+            let remaining = shutdown.limit().map(|limit| limit.since(now));
+            let names = self.alive();
+            if !names.is_empty() {
+                out.push(Action::Tell(Notice::StillStopping { names, remaining }));
+            }
+        } else if let Some(look) = shutdown.look(now) {
+            match look {
+                Look::At(signal) => out.push(Action::SweepStrays { signal }),
+                Look::GiveUp => out.push(Action::Drain),
+            }
+        }
+    }
+
+    fn signal(&mut self, now: Time, signal: Signal, out: &mut Vec<Action>) {
+        match signals::meaning(&self.plan, signal) {
+            Meaning::Shutdown => {
+                if signal == Signal::INT {
+                    self.interrupts = self.interrupts.saturating_add(1);
+                }
+                if self.shutdown.is_none() {
+                    self.begin_shutdown(now, Reason::Signal(signal), out);
+                } else if signal == Signal::INT && self.interrupts >= 2 {
+                    self.kill_all(now, KillReason::Impatience, out);
+                }
+            }
+            Meaning::Update => out.push(Action::Tell(Notice::SignalNotSupported(signal))),
+            Meaning::Forward(receivers) => self.forward(now, signal, receivers, out),
+        }
+    }
+
+    fn forward(
+        &mut self,
+        now: Time,
+        signal: Signal,
+        receivers: Vec<(InstanceId, Signal)>,
+        out: &mut Vec<Action>,
+    ) {
+        let mut count = 0;
+        for (id, send) in receivers {
+            let Some(service) = self.service(id) else { continue };
+            let up = matches!(service.state(), State::Up(_));
+            let (Some(pid), true) = (service.leader(), up || self.plan.mode != Mode::Services) else {
+                continue;
+            };
+            match self.plan.mode {
+                Mode::Command { group: true } => out.push(Action::SignalGroup { leader: pid, signal: send }),
+                Mode::Command { group: false } | Mode::Services => {
+                    out.push(Action::Signal { pid, signal: send });
+                }
+            }
+            count += 1;
+            let escalates =
+                self.plan.instance(id).is_some_and(|instance| instance.stop.kill_timeout.is_some());
+            if self.plan.mode != Mode::Services && signal == Signal::TERM && escalates {
+                self.with(now, id, Service::asked_by_signal);
+            }
+        }
+        out.push(Action::Tell(Notice::Forwarded { signal, receivers: count }));
+    }
+
+    fn exited(&mut self, now: Time, pid: Pid, status: ExitStatus, out: &mut Vec<Action>) {
+        match self.reaper.forget(pid) {
+            Some(child) => {
+                self.with(now, child.instance, |service, context| {
+                    service.exited(context, child.role, pid, status, out);
+                });
+            }
+            None => self.stranger_exited(now, pid, out),
+        }
+        // Last: until then the pid, and its group's, are still reserved.
+        out.push(Action::Release { pid });
+    }
+
+    fn stranger_exited(&mut self, now: Time, pid: Pid, out: &mut Vec<Action>) {
+        for id in self.plan.ids() {
+            if matches!(self.service(id).map(Service::state), Some(State::Cleaning(_))) {
+                self.with(now, id, |service, context| service.stranger_exited(context, pid, out));
+            }
+        }
+        if self.shutdown.as_mut().is_some_and(|shutdown| shutdown.stray_ended(pid, now)) {
+            self.tick(now, out);
+        }
+    }
+
+    fn output(&mut self, child: Child, sink: Sink, bytes: Option<&[u8]>, out: &mut Vec<Action>) {
+        let Some(instance) = self.plan.instance(child.instance) else { return };
+        let format = format(&instance.launch, sink);
+        let bytes = match bytes {
+            Some(bytes) => self.logs.take(&instance.name, format, child, sink, bytes),
+            None => self.logs.end(&instance.name, format, child, sink),
+        };
+        if !bytes.is_empty() {
+            out.push(Action::Write { sink, bytes });
+        }
+    }
+
+    /// Brings everything that depends on several machines to where it belongs after an event.
+    fn settle(&mut self, now: Time, out: &mut Vec<Action>) {
+        if self.shutdown.is_none() {
+            self.advance_starts(now, out);
+        }
+        if self.shutdown.is_none() {
+            self.tell_when_up(now, out);
+            if self.services.iter().all(Service::settled) {
+                self.begin_shutdown(now, Reason::AllDone, out);
+            }
+        }
+        if self.shutdown.is_some() {
+            self.advance_stops(now, out);
+        }
+    }
+
+    /// Starts what may start, fails what cannot start any more, and ends the container if one of these ends decides that.
+    fn advance_starts(&mut self, now: Time, out: &mut Vec<Action>) {
+        // In start order, so that one pass reaches everything that follows from a failure.
+        for id in self.plan.ids() {
+            let Some(instance) = self.plan.instance(id) else { continue };
+            let (kind, on_failure, on_success) = (instance.kind, instance.on_failure, instance.on_success);
+            if matches!(self.service(id).map(Service::state), Some(State::Waiting)) {
+                match self.readiness(id) {
+                    Readiness::Ready => self.with(now, id, |service, context| service.start(context, out)),
+                    Readiness::Wait => {}
+                    Readiness::Never { on, completed } => {
+                        let (name, on) = (self.name(id), self.name(on));
+                        self.missing.get_or_insert((id, Rc::clone(&on)));
+                        out.push(Action::Tell(Notice::DependencyFailed { name, on, completed }));
+                        self.with(now, id, |service, _| service.fail_waiting());
+                    }
+                }
+            }
+            let ran = self.service(id).is_some_and(|service| service.runs() > 0);
+            match self.service(id).map(Service::state) {
+                // One that never ran, for want of what it depends on, has no code to pass on.
+                Some(State::Failed | State::Completed) if kind == Kind::Command && ran => {
+                    return self.begin_shutdown(now, Reason::Ended(id), out);
+                }
+                Some(State::Failed) if on_failure == OnFailure::Exit => {
+                    return self.begin_shutdown(now, Reason::Failed(id), out);
+                }
+                Some(State::Completed) if on_success == OnSuccess::Exit => {
+                    return self.begin_shutdown(now, Reason::Ended(id), out);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn readiness(&self, id: InstanceId) -> Readiness {
+        let Some(instance) = self.plan.instance(id) else { return Readiness::Wait };
+        let mut readiness = Readiness::Ready;
+        for dependency in &instance.depends_on {
+            let Some(service) = self.service(dependency.on) else { continue };
+            match (service.state(), dependency.condition) {
+                (State::Up(_), Condition::Started | Condition::Ready)
+                | (State::Completed, Condition::Completed) => {}
+                // It ran and is done: it has been started.
+                (State::Completed, Condition::Started) => {}
+                (State::Failed, _) => return Readiness::Never { on: dependency.on, completed: false },
+                (State::Completed, Condition::Ready) => {
+                    return Readiness::Never { on: dependency.on, completed: true };
+                }
+                (
+                    State::Waiting
+                    | State::Launching { .. }
+                    | State::Starting(_)
+                    | State::Stopping { .. }
+                    | State::Cleaning(_)
+                    | State::Backoff { .. }
+                    | State::Down,
+                    _,
+                )
+                | (State::Up(_), Condition::Completed) => readiness = Readiness::Wait,
+            }
+        }
+        readiness
+    }
+
+    fn tell_when_up(&mut self, now: Time, out: &mut Vec<Action>) {
+        // A command of the command line is no service; it may end before anybody could read that all are up.
+        let counts = |instance: &Instance| instance.autostart && instance.kind != Kind::Command;
+        let wanted = || self.plan.instances.iter().zip(&self.services).filter(|(instance, _)| counts(instance));
+        let arrived = |(instance, service): (&Instance, &Service)| match service.state() {
+            State::Up(_) => instance.kind != Kind::Oneshot,
+            State::Completed => true,
+            State::Waiting
+            | State::Launching { .. }
+            | State::Starting(_)
+            | State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Failed => false,
+        };
+        let running = wanted().any(|(_, service)| matches!(service.state(), State::Up(_)));
+        if self.up || !running || self.plan.mode != Mode::Services || !wanted().all(arrived) {
+            return;
+        }
+        let mut names: Vec<&str> = wanted().map(|(instance, _)| &*instance.service).collect();
+        names.sort_unstable();
+        names.dedup();
+        let services = names.len();
+        self.up = true;
+        out.push(Action::Tell(Notice::AllUp { services, after: now.since(self.began) }));
+    }
+
+    fn alive(&self) -> Vec<Rc<str>> {
+        let alive = |id: &InstanceId| self.service(*id).is_some_and(|service| !service.settled());
+        self.plan.ids().filter(alive).map(|id| self.name(id)).collect()
+    }
+
+    fn begin_shutdown(&mut self, now: Time, reason: Reason, out: &mut Vec<Action>) {
+        if let Reason::Failed(id) = reason
+            && let Some(port) =
+                self.logs.last_lines(id, 20).iter().rev().find_map(|line| obituary::port_in_use(line))
+        {
+            // Now, before those are gone that may hold it.
+            out.push(Action::FindListener { instance: id, port });
+        }
+        self.shutdown = Some(Shutdown::new(reason, now, self.plan.shutdown_timeout));
+        for id in self.plan.ids() {
+            match self.service(id).map(Service::state) {
+                // Nothing of these runs that others could need: they are out of the way at once.
+                Some(State::Waiting | State::Backoff { .. } | State::Cleaning(_)) => {
+                    self.with(now, id, |service, context| service.stop(context, out));
+                }
+                Some(
+                    State::Launching { .. }
+                    | State::Starting(_)
+                    | State::Up(_)
+                    | State::Stopping { .. }
+                    | State::Down
+                    | State::Completed
+                    | State::Failed,
+                )
+                | None => {}
+            }
+        }
+        let told = match reason {
+            Reason::Signal(signal) => StopReason::Signal(signal),
+            Reason::Failed(id) => StopReason::Failed(self.name(id)),
+            Reason::Ended(id) => StopReason::Ended(self.name(id)),
+            Reason::AllDone => return, // there is nothing to stop
+        };
+        out.push(Action::Tell(Notice::Stopping { reason: told, names: self.alive() }));
+    }
+
+    /// Stops what nobody needs any more, and goes on to the next part of the stop when this one is done.
+    fn advance_stops(&mut self, now: Time, out: &mut Vec<Action>) {
+        for (record, service) in self.stops.iter_mut().zip(&self.services) {
+            if let Some(record @ StopRecord { down: None, .. }) = record {
+                record.down = service.settled().then_some(now);
+            }
+        }
+        for id in self.plan.ids().rev() {
+            let settled = |id: &InstanceId| self.service(*id).is_none_or(Service::settled);
+            let needed = !self.dependents.get(id.0 as usize).is_none_or(|list| list.iter().all(settled));
+            if !settled(&id) && !needed && self.record_stop(now, id) {
+                self.with(now, id, |service, context| service.stop(context, out));
+            }
+        }
+        let all_down = self.services.iter().all(Service::settled);
+        let Some(shutdown) = &mut self.shutdown else { return };
+        let over = match shutdown.phase() {
+            Phase::Services => all_down,
+            Phase::Killing { until } => all_down || now >= until,
+            Phase::Strays { .. } | Phase::Leaving => false,
+        };
+        if over {
+            let signal = shutdown.begin_strays(now);
+            out.push(Action::SweepStrays { signal: Some(signal) });
+        }
+    }
+
+    /// Notes that an instance is asked to stop. Returns whether it is for the first time.
+    fn record_stop(&mut self, now: Time, id: InstanceId) -> bool {
+        match self.stops.get_mut(id.0 as usize) {
+            Some(record @ None) => {
+                *record = Some(StopRecord { asked: now, down: None });
+                true
+            }
+            Some(Some(_)) | None => false,
+        }
+    }
+
+    fn kill_all(&mut self, now: Time, why: KillReason, out: &mut Vec<Action>) {
+        for id in self.plan.ids() {
+            if self.service(id).is_some_and(|service| !service.settled()) {
+                self.record_stop(now, id);
+                self.with(now, id, |service, context| service.kill(context, why, out));
+            }
+        }
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.kill(now);
+        }
+    }
+
+    fn strays(&mut self, found: Vec<Process>, out: &mut Vec<Action>) {
+        let Some(shutdown) = &mut self.shutdown else { return };
+        let first = shutdown.strays_seen(&found);
+        match shutdown.phase() {
+            Phase::Strays { .. } if found.is_empty() => {
+                shutdown.leave();
+                out.push(Action::Drain);
+            }
+            Phase::Strays { .. } if first => out.push(Action::Tell(Notice::Strays { found })),
+            Phase::Strays { .. } | Phase::Services | Phase::Killing { .. } | Phase::Leaving => {}
+        }
+    }
+
+    /// All is over and all output is out: tell how it ended, last of all, and go.
+    fn leave(&mut self, now: Time, out: &mut Vec<Action>) {
+        let Some(shutdown) = &self.shutdown else { return };
+        let (since, reason) = (shutdown.since(), shutdown.reason());
+        for (child, sink) in self.logs.unfinished() {
+            self.output(child, sink, None, out);
+        }
+        let killed = self.services.iter().any(|service| service.killed_since(since));
+        let code = self.exit_code(reason, killed);
+        match reason {
+            _ if self.plan.mode != Mode::Services => {}
+            Reason::Failed(id) => {
+                if let Some(text) = self.obituary(id, since, code) {
+                    let mut log = text.clone();
+                    log.push('\n');
+                    log.truncate(log.floor_char_boundary(TERMINATION_LOG_MAX));
+                    out.push(Action::TerminationLog { text: log });
+                    out.push(Action::Tell(Notice::Obituary(text)));
+                }
+            }
+            Reason::Signal(_) | Reason::Ended(_) | Reason::AllDone => {
+                let took = |(id, record): (InstanceId, &StopRecord)| {
+                    Some((self.name(id), record.down?.since(record.asked)))
+                };
+                let each = self.stopped().into_iter().filter_map(took).collect();
+                out.push(Action::Tell(Notice::Stopped { after: now.since(since), each, code }));
+            }
+        }
+        out.push(Action::Exit(ExitCode(code)));
+    }
+
+    /// Those that took part in the stop, in the order in which they were asked.
+    fn stopped(&self) -> Vec<(InstanceId, &StopRecord)> {
+        let taken = |id: InstanceId| Some((id, self.stops.get(id.0 as usize)?.as_ref()?));
+        let mut stopped: Vec<_> = self.plan.ids().rev().filter_map(taken).collect();
+        stopped.sort_by_key(|(_, record)| record.asked);
+        stopped
+    }
+
+    fn exit_code(&self, reason: Reason, killed: bool) -> u8 {
+        let last = |id: InstanceId| self.service(id)?.history().back().map(|ended| ended.cause.exit_code());
+        let failure = |code: Option<u8>| code.filter(|code| *code != 0).unwrap_or(ExitCode::FAILURE.0);
+        match reason {
+            Reason::Signal(_) if killed => ExitCode::KILLED.0,
+            Reason::Signal(_) => ExitCode::SUCCESS.0,
+            Reason::Failed(id) => failure(last(id)),
+            Reason::Ended(id) => last(id).unwrap_or(0),
+            Reason::AllDone => {
+                let failed = |id: &InstanceId| matches!(self.service(*id).map(Service::state), Some(State::Failed));
+                self.plan.ids().find(failed).map_or(0, |id| failure(last(id)))
+            }
+        }
+    }
+
+    fn obituary(&self, id: InstanceId, since: Time, code: u8) -> Option<String> {
+        let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
+        let missing = self.missing.as_ref().filter(|(who, _)| *who == id).map(|(_, on)| &**on);
+        let other = |(id, record): (InstanceId, &StopRecord)| {
+            let name = &self.plan.instance(id)?.name;
+            let killed = self.service(id)?.killed_since(since);
+            Some(Other { name, took: record.down.map(|down| down.since(record.asked)), killed })
+        };
+        Some(obituary::text(&Obituary {
+            instance,
+            exits: service.history().iter().collect(),
+            runs: service.runs(),
+            began: self.began,
+            missing,
+            last_words: self.logs.last_lines(id, obituary::LAST_WORDS),
+            port: self.port.as_ref().map(|(port, listener)| (*port, listener.as_ref())),
+            others: self.stopped().into_iter().filter_map(other).collect(),
+            code,
+        }))
+    }
+}
+
+enum Readiness {
+    Ready,
+    Wait,
+    Never { on: InstanceId, completed: bool },
+}
+
+fn format(launch: &crate::event::Launch, sink: Sink) -> Output {
+    match sink {
+        Sink::Stdout => launch.stdout,
+        Sink::Stderr => launch.stderr,
+    }
+}
+
+#[cfg(test)]
+mod tests;

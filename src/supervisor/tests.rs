@@ -1,0 +1,373 @@
+//! Whole stories of the core, told as the actions it orders. The simulator looks for what nobody thought of; these show what is meant.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::*;
+use crate::event::{Role, StartError};
+use crate::plan::tests::instance;
+use crate::plan::{Condition, Dependency, Instance, Kind, RestartWhen};
+
+/// A world in which everything works at once, and a record of what was ordered.
+struct Story {
+    supervisor: Supervisor,
+    now: Time,
+    pids: BTreeMap<String, Pid>,
+    next_pid: i32,
+    /// What the next sweep of an instance finds.
+    remains: BTreeMap<String, Vec<Process>>,
+    record: Vec<String>,
+}
+
+impl Story {
+    fn new(instances: Vec<Instance>) -> Self {
+        Self::with_mode(Mode::Services, instances)
+    }
+
+    fn with_mode(mode: Mode, instances: Vec<Instance>) -> Self {
+        let shutdown_timeout = (mode == Mode::Services).then_some(Duration::from_secs(9));
+        let plan = Plan { mode, instances, shutdown_timeout, routes: BTreeMap::new() };
+        let supervisor = Supervisor::new(plan, true, Time::ZERO);
+        let mut story = Self {
+            supervisor,
+            now: Time::ZERO,
+            pids: BTreeMap::new(),
+            next_pid: 100,
+            remains: BTreeMap::new(),
+            record: Vec::new(),
+        };
+        story.event(Event::Begin);
+        story
+    }
+
+    fn event(&mut self, event: Event) {
+        let mut pending = VecDeque::from([event]);
+        while let Some(event) = pending.pop_front() {
+            let mut actions = Vec::new();
+            self.supervisor.step(self.now, event, &mut actions);
+            for action in actions {
+                pending.extend(self.perform(action));
+            }
+        }
+    }
+
+    fn perform(&mut self, action: Action) -> Vec<Event> {
+        let who = |id: InstanceId| self.supervisor.name(id).to_string();
+        let by_pid =
+            |pid: Pid| self.pids.iter().find(|(_, p)| **p == pid).map_or("?", |(name, _)| name).to_owned();
+        let (line, answers) = match action {
+            Action::Spawn { child, .. } => {
+                let name = who(child.instance)
+                    + if child.role == Role::StopCommand { "'s stop_command" } else { "" };
+                self.next_pid += 1;
+                let pid = Pid::new(self.next_pid).unwrap();
+                self.pids.insert(name.clone(), pid);
+                (format!("spawn {name}"), vec![Event::Spawned { child, pid }, Event::Executed { child }])
+            }
+            Action::Signal { signal: Signal::CONT, .. }
+            | Action::SignalGroup { signal: Signal::CONT, .. } => return Vec::new(),
+            Action::Signal { pid, signal } => (format!("{signal} to {}", by_pid(pid)), Vec::new()),
+            Action::SignalGroup { leader, signal } => {
+                (format!("{signal} to the group of {}", by_pid(leader)), Vec::new())
+            }
+            Action::Release { .. } | Action::Write { .. } | Action::TerminationLog { .. } => {
+                return Vec::new();
+            }
+            Action::Sweep { child, signal, .. } => {
+                let found = self.remains.remove(&who(child.instance)).unwrap_or_default();
+                let line = match signal {
+                    Some(signal) if !found.is_empty() => {
+                        format!("{signal} to the remains of {}", who(child.instance))
+                    }
+                    Some(_) | None => String::new(),
+                };
+                (line, vec![Event::Swept { child, found }])
+            }
+            Action::SweepStrays { .. } => (String::new(), vec![Event::Strays { found: Vec::new() }]),
+            Action::FindListener { instance, port } => {
+                (format!("find {port}"), vec![Event::Listener { instance, port, listener: None }])
+            }
+            Action::Tell(notice) if notice.level() <= log::Level::Info => (notice.to_string(), Vec::new()),
+            Action::Tell(_) => return Vec::new(),
+            Action::Drain => (String::new(), vec![Event::Drained]),
+            Action::Exit(code) => (format!("exit {}", code.0), Vec::new()),
+        };
+        if !line.is_empty() {
+            self.record.push(line);
+        }
+        answers
+    }
+
+    fn exit(&mut self, name: &str, code: u8) {
+        self.end(name, ExitStatus::Code(code));
+    }
+
+    fn end(&mut self, name: &str, status: ExitStatus) {
+        let pid = self.pids.remove(name).unwrap_or_else(|| panic!("{name} does not run"));
+        self.event(Event::Exited { pid, status });
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        self.event(Event::Signal(signal));
+    }
+
+    /// Lets time pass; every deadline on the way is kept.
+    fn pass(&mut self, millis: u64) {
+        let end = self.now + Duration::from_millis(millis);
+        while let Some(deadline) = self.supervisor.deadline().filter(|deadline| *deadline <= end) {
+            self.now = deadline.max(self.now);
+            self.event(Event::Tick);
+        }
+        self.now = end;
+    }
+
+    /// Compares what was ordered since the last comparison.
+    #[track_caller]
+    fn expect(&mut self, lines: &[&str]) {
+        let record = std::mem::take(&mut self.record);
+        assert_eq!(record, lines, "\nordered:\n{}", record.join("\n"));
+    }
+}
+
+fn after(mut instance: Instance, on: u32, condition: Condition) -> Instance {
+    instance.depends_on.push(Dependency { on: InstanceId(on), condition });
+    instance
+}
+
+fn db_and_web() -> Story {
+    let mut story = Story::new(vec![instance("db"), after(instance("web"), 0, Condition::Ready)]);
+    story.expect(&[
+        "spawn db",
+        "db is up after 0.0 s",
+        "spawn web",
+        "web is up after 0.0 s",
+        "all 2 services are up, 0.0 s",
+    ]);
+    story
+}
+
+#[test]
+fn a_stop_goes_in_the_reverse_order_and_waits_for_each() {
+    let mut story = db_and_web();
+    story.signal(Signal::TERM);
+    story.expect(&["stopping (SIGTERM): db, web", "SIGTERM to web"]);
+    story.pass(300);
+    story.signal(Signal::TERM);
+    story.expect(&[]);
+    story.exit("web", 0);
+    story.expect(&["SIGTERM to db"]);
+    story.pass(200);
+    story.end("db", ExitStatus::Signal { signal: Signal::TERM, core: false });
+    story.expect(&["stopped in 0.5 s: web 0.3 s, db 0.2 s", "exit 0"]);
+}
+
+#[test]
+fn what_ignores_the_stop_signal_is_killed_in_time() {
+    let mut story = db_and_web();
+    story.signal(Signal::TERM);
+    story.pass(1_000);
+    story.expect(&[
+        "stopping (SIGTERM): db, web",
+        "SIGTERM to web",
+        "still stopping: db, web; SIGKILL in 8 s",
+    ]);
+    story.pass(6_999);
+    story.record.clear();
+    story.pass(1);
+    story.expect(&[
+        "web: still there 8 s after SIGTERM, SIGKILL (kill_timeout)",
+        "SIGKILL to the group of web",
+        "SIGKILL to web",
+        "still stopping: db, web; SIGKILL in 1 s",
+    ]);
+    story.end("web", ExitStatus::Signal { signal: Signal::KILL, core: false });
+    story.expect(&["SIGTERM to db"]);
+    story.pass(1_000);
+    story.expect(&[
+        "db: still there 1 s after SIGTERM, SIGKILL (shutdown_timeout)",
+        "SIGKILL to the group of db",
+        "SIGKILL to db",
+    ]);
+    story.end("db", ExitStatus::Signal { signal: Signal::KILL, core: false });
+    story.expect(&["stopped in 9 s: web 8 s, db 1 s; exit code 137", "exit 137"]);
+}
+
+#[test]
+fn a_second_sigint_kills_at_once() {
+    let mut story = db_and_web();
+    story.signal(Signal::INT);
+    story.expect(&["stopping (SIGINT): db, web", "SIGTERM to web"]);
+    story.signal(Signal::TERM);
+    story.expect(&[]);
+    story.signal(Signal::INT);
+    story.expect(&[
+        "db: still there 0.0 s after SIGTERM, SIGKILL (second SIGINT)",
+        "SIGKILL to the group of db",
+        "SIGKILL to db",
+        "web: still there 0.0 s after SIGTERM, SIGKILL (second SIGINT)",
+        "SIGKILL to the group of web",
+        "SIGKILL to web",
+    ]);
+    for name in ["db", "web"] {
+        story.end(name, ExitStatus::Signal { signal: Signal::KILL, core: false });
+    }
+    story.expect(&["stopped in 0.0 s: web 0.0 s, db 0.0 s; exit code 137", "exit 137"]);
+}
+
+#[test]
+fn a_spent_budget_ends_the_container_with_the_services_code() {
+    let mut worker = instance("worker");
+    worker.restart.max_restarts = Some(1);
+    let mut story = Story::new(vec![instance("db"), worker]);
+    story.record.clear();
+    story.pass(300);
+    story.exit("worker", 17);
+    story.expect(&["worker: code 17 after 0.3 s; restart 1/1 in 0.1 s"]);
+    story.pass(100);
+    story.expect(&["spawn worker"]);
+    story.pass(300);
+    story.exit("worker", 17);
+    story.expect(&[
+        "worker: code 17 after 0.3 s; failed for good: all 1 restarts are spent",
+        "stopping (worker has failed for good): db",
+        "SIGTERM to db",
+    ]);
+    story.signal(Signal::TERM);
+    story.exit("db", 0);
+    story.expect(&[
+        "CONTAINER STOPPED: worker failed twice in 0.7 s and may not be restarted again (max_restarts = 1)\n  \
+           command    worker\n  \
+           exits      code 17 (2 times) after 0.3 s each, at 0.3 s, 0.7 s\n  \
+           others     db stopped by itself in 0.0 s\n  \
+           exit code  17 (that of worker). To stay up without it: [services.worker] on_failure = \"ignore\"",
+        "exit 17",
+    ]);
+}
+
+#[test]
+fn remains_are_stopped_before_the_restart() {
+    let mut story = Story::new(vec![instance("web")]);
+    story.record.clear();
+    let helper = Process { pid: Pid::new(7).unwrap(), name: "sleep".to_owned() };
+    story.remains.insert("web".to_owned(), vec![helper.clone()]);
+    story.exit("web", 1);
+    story.expect(&["SIGTERM to the remains of web", "web left \"sleep\" (pid 7) behind; stopping it"]);
+    story.remains.insert("web".to_owned(), vec![helper.clone()]);
+    story.pass(1_000);
+    story.expect(&[]);
+    story.event(Event::Exited { pid: helper.pid, status: ExitStatus::Code(99) });
+    story.expect(&["web: code 1 after 0.0 s; restart 1/10 in 0.1 s"]);
+}
+
+#[test]
+fn remains_that_do_not_heed_are_killed_and_then_left_alone() {
+    let mut story = Story::new(vec![instance("web")]);
+    story.record.clear();
+    let helper = Process { pid: Pid::new(7).unwrap(), name: "sleep".to_owned() };
+    story.exit_with_remains("web", &helper, 14);
+    story.expect(&["SIGTERM to the remains of web", "web left \"sleep\" (pid 7) behind; stopping it"]);
+    story.pass_with_remains("web", &helper, 8_000);
+    story.expect(&[
+        "SIGKILL to the remains of web",
+        "web left \"sleep\" (pid 7) behind, which did not heed SIGTERM: SIGKILL",
+    ]);
+    story.pass_with_remains("web", &helper, 5_000);
+    let last = story.record.split_off(story.record.len().saturating_sub(2));
+    assert!(last[0].contains("cannot be ended even with SIGKILL"), "{last:?}");
+    assert!(last[1].starts_with("web: code 14 after 0.0 s; restart 1/10"), "{last:?}");
+}
+
+impl Story {
+    fn exit_with_remains(&mut self, name: &str, helper: &Process, code: u8) {
+        self.remains.insert(name.to_owned(), vec![helper.clone()]);
+        self.exit(name, code);
+    }
+
+    /// As `pass`, with every sweep finding the helper still alive.
+    fn pass_with_remains(&mut self, name: &str, helper: &Process, millis: u64) {
+        let end = self.now + Duration::from_millis(millis);
+        while self.now < end {
+            self.remains.insert(name.to_owned(), vec![helper.clone()]);
+            let next = self.supervisor.deadline().unwrap_or(end).min(end);
+            self.pass(u64::try_from(next.since(self.now).as_millis()).unwrap());
+        }
+    }
+}
+
+#[test]
+fn oneshots_come_before_what_waits_for_them_and_end_a_container_of_oneshots() {
+    let oneshot = |name| Instance { kind: Kind::Oneshot, ..instance(name) };
+    let mut story = Story::new(vec![oneshot("migrate"), after(oneshot("seed"), 0, Condition::Completed)]);
+    story.expect(&["spawn migrate"]);
+    story.exit("migrate", 0);
+    story.expect(&["migrate: code 0 after 0.0 s; done", "spawn seed"]);
+    story.exit("seed", 0);
+    story.expect(&["seed: code 0 after 0.0 s; done", "stopped in 0.0 s", "exit 0"]);
+}
+
+#[test]
+fn a_failed_dependency_fails_what_waits_for_it() {
+    let mut migrate = Instance { kind: Kind::Oneshot, on_failure: OnFailure::Ignore, ..instance("migrate") };
+    migrate.restart.max_restarts = Some(0);
+    let mut story = Story::new(vec![migrate, after(instance("api"), 0, Condition::Completed)]);
+    story.exit("migrate", 3);
+    let headline =
+        story.record.iter().find(|line| line.starts_with("CONTAINER")).cloned().unwrap_or_default();
+    assert!(headline.starts_with("CONTAINER STOPPED: api cannot start without migrate"), "{headline}");
+    assert!(story.record.contains(&"api: cannot start: it depends on migrate, which has failed".to_owned()));
+    assert_eq!(story.record.last().map(String::as_str), Some("exit 1"));
+}
+
+#[test]
+fn a_failed_start_is_a_run_that_failed() {
+    let mut story = Story::new(Vec::new());
+    story.expect(&["stopped in 0.0 s", "exit 0"]);
+    let mut web = instance("web");
+    web.restart.when = RestartWhen::Never;
+    let mut story = Story::new(vec![web]);
+    story.record.clear();
+    let child = Child { instance: InstanceId(0), run: 1, role: Role::Main };
+    // As it really comes: the failure first, then the exit of the process that failed.
+    let Supervisor { plan, services, .. } = &mut story.supervisor;
+    let instance = &plan.instances[0];
+    let context = Context { now: Time::ZERO, instance, limit: None, stopping: false };
+    services[0] = Service::new(InstanceId(0), true);
+    services[0].start(context, &mut Vec::new());
+    story.event(Event::Spawned { child, pid: Pid::new(50).unwrap() });
+    story.event(Event::ExecFailed { child, error: StartError::IsDirectory { file: "/app".into() } });
+    story.event(Event::Exited { pid: Pid::new(50).unwrap(), status: ExitStatus::Code(127) });
+    assert_eq!(
+        story.record[0],
+        "web: cannot start: /app is a directory; failed for good: restart = \"never\""
+    );
+    assert_eq!(story.record.last().map(String::as_str), Some("exit 126"));
+}
+
+#[test]
+fn one_command_gets_all_signals_and_its_code_is_ours() {
+    let mut bash = instance("bash");
+    bash.kind = Kind::Command;
+    bash.stop.kill_timeout = None;
+    let mut story = Story::with_mode(Mode::Command { group: false }, vec![bash]);
+    story.signal(Signal::HUP);
+    story.signal(Signal::TERM);
+    story.signal(Signal::RTMIN_3);
+    story.pass(60_000);
+    story.exit("bash", 3);
+    let signals: Vec<_> = story.record.iter().filter(|line| line.starts_with("SIG")).cloned().collect();
+    assert_eq!(signals, ["SIGHUP to bash", "SIGTERM to bash", "SIGRTMIN+3 to bash"]);
+    assert_eq!(story.record.last().map(String::as_str), Some("exit 3"));
+    assert!(!story.record.iter().any(|line| line.contains("CONTAINER")));
+}
+
+#[test]
+fn a_service_that_ends_during_the_stop_is_not_started_again() {
+    let mut story = db_and_web();
+    story.signal(Signal::TERM);
+    story.exit("db", 1);
+    story.expect(&["stopping (SIGTERM): db, web", "SIGTERM to web", "db: code 1 after 0.0 s; stopped"]);
+    story.pass(5_500);
+    story.exit("web", 0);
+    assert!(!story.record.iter().any(|line| line.starts_with("spawn")), "{:?}", story.record);
+    assert_eq!(story.record.last().map(String::as_str), Some("exit 0"));
+}

@@ -1,0 +1,398 @@
+//! Between fork and exec: turns the copy of us into the process that was asked for. Only system calls on memory that `spawn`
+//! prepared; nothing here allocates, locks or panics, for the copy has only one thread of whatever there was.
+//!
+//! A failed step is reported as eight bytes through a pipe that closes on exec; nothing in the pipe means success.
+
+#![expect(unsafe_code, reason = "fork, exec and the calls between them")]
+
+use std::ffi::{CString, c_char};
+use std::os::fd::RawFd;
+use std::ptr;
+
+use nix::errno::Errno;
+
+use super::caps::{self, CapabilitySet};
+use super::signals::{self, SignalSet};
+use crate::event::Surroundings;
+
+/// All that the child will do, prepared.
+#[derive(Debug)]
+pub struct Script {
+    /// Where to report a failed step.
+    pub report: RawFd,
+    /// A session or only a group of its own.
+    pub surroundings: Surroundings,
+    /// The terminal whose foreground the new group becomes.
+    pub terminal: Option<RawFd>,
+    /// What becomes descriptors 0, 1 and 2: that number itself, or one above 2.
+    pub stdio: [RawFd; 3],
+    /// The working directory.
+    pub cwd: Option<CString>,
+    /// Resource limits.
+    pub rlimits: Vec<(u32, libc::rlimit)>,
+    /// What to write to /proc/self/oom_score_adj.
+    pub oom_score_adj: Option<String>,
+    /// The nice value.
+    pub nice: Option<i32>,
+    /// Who to become.
+    pub switch: Switch,
+    /// The only capabilities to keep.
+    pub capabilities: Option<CapabilitySet>,
+    /// Whether exec may never give more privileges.
+    pub no_new_privileges: bool,
+    /// The file mode creation mask.
+    pub umask: Option<u32>,
+    /// The signal mask of the program.
+    pub mask: SignalSet,
+    /// The signals it ignores; all others are at their default.
+    pub ignored: SignalSet,
+    /// The files to try, in turn.
+    pub candidates: Vec<CString>,
+    /// The arguments.
+    pub argv: Strings,
+    /// The environment.
+    pub envp: Strings,
+    /// `/bin/sh`, a place for the file, and the arguments: for a file that is no program, where shells would do so.
+    pub shell: Option<Strings>,
+}
+
+/// A change of user; each part only where it differs from what we are.
+#[derive(Debug, Default)]
+pub struct Switch {
+    /// The supplementary groups.
+    pub groups: Option<Vec<libc::gid_t>>,
+    /// Whether it matters little if we may not set them.
+    pub groups_optional: bool,
+    /// The group.
+    pub gid: Option<libc::gid_t>,
+    /// The user.
+    pub uid: Option<libc::uid_t>,
+}
+
+/// Strings as execve(2) takes them.
+#[derive(Debug)]
+pub struct Strings {
+    pointers: Vec<*const c_char>,
+    _owned: Vec<CString>,
+}
+
+impl Strings {
+    /// Keeps the strings and an array of pointers to them.
+    pub fn new(owned: Vec<CString>) -> Self {
+        let pointers = owned.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect();
+        Self { pointers, _owned: owned } // the strings stay where they are when the vector moves
+    }
+
+    fn as_ptr(&self) -> *const *const c_char {
+        self.pointers.as_ptr()
+    }
+}
+
+/// What the child was doing when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Step {
+    /// Making its session or group.
+    Session = 1,
+    /// Putting descriptors 0, 1, 2 in place; the index is the number.
+    Stdio,
+    /// Entering the working directory.
+    Cwd,
+    /// Setting a resource limit; the index is its place in the list.
+    Rlimit,
+    /// Setting the OOM score adjustment.
+    OomScoreAdj,
+    /// Setting the nice value.
+    Nice,
+    /// Setting the supplementary groups.
+    Groups,
+    /// Setting the group.
+    Gid,
+    /// Setting the user.
+    Uid,
+    /// Checking that the user was set and root cannot be had back.
+    Verify,
+    /// Limiting the capabilities.
+    Capabilities,
+    /// Forbidding new privileges.
+    NoNewPrivileges,
+    /// Executing the program; the index is the candidate's place in the list.
+    Exec,
+}
+
+impl Step {
+    const ALL: [Self; 13] = [
+        Self::Session,
+        Self::Stdio,
+        Self::Cwd,
+        Self::Rlimit,
+        Self::OomScoreAdj,
+        Self::Nice,
+        Self::Groups,
+        Self::Gid,
+        Self::Uid,
+        Self::Verify,
+        Self::Capabilities,
+        Self::NoNewPrivileges,
+        Self::Exec,
+    ];
+}
+
+/// A failed step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which.
+    pub step: Step,
+    /// Of several of its kind, which.
+    pub index: u16,
+    /// What the system said.
+    pub errno: Errno,
+}
+
+/// The size of a report in the pipe, in bytes: small enough to be written at once.
+pub const REPORT_BYTES: usize = 8;
+
+impl Failure {
+    fn new(step: Step, index: usize, errno: Errno) -> Self {
+        Self { step, index: u16::try_from(index).unwrap_or(u16::MAX), errno }
+    }
+
+    fn to_bytes(self) -> [u8; REPORT_BYTES] {
+        let [low, high] = self.index.to_ne_bytes();
+        let [a, b, c, d] = (self.errno as i32).to_ne_bytes();
+        [self.step as u8, 0, low, high, a, b, c, d]
+    }
+
+    /// Reads a report; `None` if it is none.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let [step, 0, low, high, a, b, c, d] = *bytes else { return None };
+        Some(Self {
+            step: *Step::ALL.iter().find(|known| **known as u8 == step)?,
+            index: u16::from_ne_bytes([low, high]),
+            errno: Errno::from_raw(i32::from_ne_bytes([a, b, c, d])),
+        })
+    }
+}
+
+/// Does everything in the script. All signals are blocked when it begins.
+pub fn run(script: &mut Script) -> ! {
+    let report = script.report;
+    let failure = match perform(script) {
+        Ok(never) => match never {},
+        Err(failure) => failure.to_bytes(),
+    };
+    // SAFETY: writes from an array that lives here; _exit runs no code of ours.
+    unsafe {
+        libc::write(report, failure.as_ptr().cast(), failure.len());
+        libc::_exit(127)
+    }
+}
+
+enum Never {}
+
+fn perform(script: &mut Script) -> Result<Never, Failure> {
+    group(script)?;
+    stdio(script.stdio)?;
+    let entered = enter(script.cwd.as_ref());
+    let again = match entered {
+        // Perhaps only the user to be may enter it.
+        Err(Failure { errno: Errno::EACCES, .. }) if script.switch.uid.is_some() => true,
+        other => other.map(|()| false)?,
+    };
+    limits(script)?;
+    become_user(script)?;
+    if again {
+        enter(script.cwd.as_ref())?;
+    }
+    if script.no_new_privileges {
+        caps::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map_err(failed(Step::NoNewPrivileges))?;
+    }
+    if let Some(umask) = script.umask {
+        // SAFETY: cannot fail.
+        unsafe { libc::umask(umask & 0o777) };
+    }
+    dispositions(script.ignored);
+    signals::swap_mask(script.mask);
+    execute(script)
+}
+
+fn failed(step: Step) -> impl Fn(Errno) -> Failure {
+    move |errno| Failure::new(step, 0, errno)
+}
+
+fn group(script: &Script) -> Result<(), Failure> {
+    match script.surroundings {
+        // SAFETY: plain calls. A fork never leads a group, so setsid cannot be refused for that.
+        Surroundings::Service => {
+            Errno::result(unsafe { libc::setsid() }).map(drop).map_err(failed(Step::Session))
+        }
+        Surroundings::Command => {
+            // SAFETY: plain calls; signals are blocked, so SIGTTOU does not stop us. Without a terminal, or where it
+            // is refused, the program runs as well.
+            unsafe {
+                libc::setpgid(0, 0);
+                if let Some(terminal) = script.terminal {
+                    libc::tcsetpgrp(terminal, libc::getpid());
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+fn stdio(sources: [RawFd; 3]) -> Result<(), Failure> {
+    for (target, source) in (0..).zip(sources) {
+        if source == target {
+            continue;
+        }
+        // SAFETY: a source above 2 is never one of the targets, so none is overwritten before it is used.
+        Errno::result(unsafe { libc::dup2(source, target) })
+            .map_err(|errno| Failure::new(Step::Stdio, usize::try_from(target).unwrap_or(0), errno))?;
+    }
+    Ok(())
+}
+
+fn enter(directory: Option<&CString>) -> Result<(), Failure> {
+    let Some(directory) = directory else { return Ok(()) };
+    // SAFETY: a string with its end, which lives as long as the script.
+    Errno::result(unsafe { libc::chdir(directory.as_ptr()) }).map(drop).map_err(failed(Step::Cwd))
+}
+
+fn limits(script: &Script) -> Result<(), Failure> {
+    for (index, (resource, limit)) in script.rlimits.iter().enumerate() {
+        // SAFETY: reads one rlimit; an unknown resource is an error.
+        Errno::result(unsafe { libc::setrlimit(*resource as _, limit) })
+            .map_err(|errno| Failure::new(Step::Rlimit, index, errno))?;
+    }
+    if let Some(text) = &script.oom_score_adj {
+        // SAFETY: a constant path, and bytes that live as long as the script.
+        unsafe {
+            let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+            Errno::result(file).map_err(failed(Step::OomScoreAdj))?;
+            let written = libc::write(file, text.as_ptr().cast(), text.len());
+            Errno::result(written).map_err(failed(Step::OomScoreAdj))?;
+            libc::close(file);
+        }
+    }
+    if let Some(nice) = script.nice {
+        // SAFETY: plain call on ourselves.
+        Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) })
+            .map_err(failed(Step::Nice))?;
+    }
+    Ok(())
+}
+
+/// Groups, user and capabilities, in the only order in which each is still allowed.
+fn become_user(script: &Script) -> Result<(), Failure> {
+    let switch = &script.switch;
+    if let Some(keep) = script.capabilities {
+        match caps::bound(keep) {
+            // Nobody may shrink the set without CAP_SETPCAP; then exec still brings nothing back.
+            Err(Errno::EPERM) if script.no_new_privileges => {}
+            other => other.map_err(failed(Step::Capabilities))?,
+        }
+    }
+    if let Some(groups) = &switch.groups {
+        // SAFETY: as many groups as said.
+        match Errno::result(unsafe { libc::setgroups(groups.len() as _, groups.as_ptr()) }) {
+            Err(Errno::EPERM) if switch.groups_optional => {}
+            other => other.map(drop).map_err(failed(Step::Groups))?,
+        }
+    }
+    if let Some(gid) = switch.gid {
+        // SAFETY: plain call.
+        Errno::result(unsafe { libc::setresgid(gid, gid, gid) }).map_err(failed(Step::Gid))?;
+    }
+    if let Some(uid) = switch.uid {
+        if script.capabilities.is_some_and(|keep| keep != 0) {
+            caps::keep_through_switch().map_err(failed(Step::Capabilities))?;
+        }
+        // SAFETY: plain call.
+        Errno::result(unsafe { libc::setresuid(uid, uid, uid) }).map_err(failed(Step::Uid))?;
+    }
+    verify(switch)?;
+    if let Some(keep) = script.capabilities {
+        caps::set(keep).map_err(failed(Step::Capabilities))?;
+        caps::make_ambient(keep).map_err(failed(Step::Capabilities))?;
+    }
+    Ok(())
+}
+
+/// A kernel or a filter that only pretends must not give us a service with the wrong user.
+fn verify(switch: &Switch) -> Result<(), Failure> {
+    let wrong = Err(Failure::new(Step::Verify, 0, Errno::UnknownErrno));
+    let (mut real, mut effective, mut saved) = (0, 0, 0);
+    if let Some(gid) = switch.gid {
+        // SAFETY: writes three numbers that live here.
+        unsafe { libc::getresgid(&raw mut real, &raw mut effective, &raw mut saved) };
+        if (real, effective, saved) != (gid, gid, gid) {
+            return wrong;
+        }
+    }
+    if let Some(uid) = switch.uid {
+        // SAFETY: writes three numbers that live here.
+        unsafe { libc::getresuid(&raw mut real, &raw mut effective, &raw mut saved) };
+        if (real, effective, saved) != (uid, uid, uid) {
+            return wrong;
+        }
+        // SAFETY: plain call that must fail; if it does not, the process ends here.
+        if uid != 0 && unsafe { libc::setuid(0) } == 0 {
+            return wrong;
+        }
+    }
+    Ok(())
+}
+
+/// Through the kernel, because the C library does not let anybody touch 32 and 33.
+fn dispositions(ignored: SignalSet) {
+    for signal in 1..=64 {
+        let handler = if ignored & signals::bit(signal) == 0 { libc::SIG_DFL } else { libc::SIG_IGN };
+        // The kernel's sigaction: the handler first, then flags, restorer and mask, less than eight words everywhere.
+        let action: [usize; 8] = [handler, 0, 0, 0, 0, 0, 0, 0];
+        // SAFETY: only reads the new action, which runs no code. SIGKILL and SIGSTOP are refused, and need nothing.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), ptr::null::<usize>(), 8_usize);
+        }
+    }
+}
+
+/// Tries one candidate after another as execvp(3) does: the first that is a program, or why there is none.
+fn execute(script: &mut Script) -> Result<Never, Failure> {
+    let mut told = Failure::new(Step::Exec, 0, Errno::ENOENT);
+    for (index, candidate) in script.candidates.iter().enumerate() {
+        // SAFETY: strings with their ends and arrays with a null at theirs, all alive in the script.
+        unsafe { libc::execve(candidate.as_ptr(), script.argv.as_ptr(), script.envp.as_ptr()) };
+        let mut errno = Errno::last();
+        if let (Errno::ENOEXEC, Some(shell)) = (errno, &mut script.shell) {
+            if let Some(place) = shell.pointers.get_mut(1) {
+                *place = candidate.as_ptr();
+            }
+            // SAFETY: as above.
+            unsafe { libc::execve(c"/bin/sh".as_ptr(), shell.as_ptr(), script.envp.as_ptr()) };
+            errno = Errno::ENOEXEC;
+        }
+        match errno {
+            Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | Errno::ETIMEDOUT => {}
+            Errno::EACCES if told.errno != Errno::EACCES => told = Failure::new(Step::Exec, index, errno),
+            Errno::EACCES => {}
+            _ => return Err(Failure::new(Step::Exec, index, errno)),
+        }
+    }
+    Err(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_are_read_back() {
+        for step in Step::ALL {
+            let failure = Failure::new(step, 300, Errno::EACCES);
+            assert_eq!(Failure::from_bytes(&failure.to_bytes()), Some(failure));
+        }
+        for bytes in [&[][..], &[1; 7], &[0; 8], &[99, 0, 0, 0, 1, 0, 0, 0], &[1; 9]] {
+            assert_eq!(Failure::from_bytes(bytes), None, "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The table of our children from spawn to release, and the only place that reaps. A pid in the table cannot belong to anybody
+//! else, because an ended child keeps it until it is collected; so only pids in the table are ever signalled by number.
+
+#![expect(unsafe_code, reason = "waitid and kill with numbers that nix has no names for: real-time signals")]
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::child::{Failure, REPORT_BYTES};
+use super::poll::{Interest, Poll};
+use super::spawn::Attempt;
+use crate::event::{Child, ExitStatus, Pid};
+use crate::units::Signal;
+
+/// All children that we made and have not released.
+#[derive(Debug, Default)]
+pub struct Children {
+    known: BTreeMap<Pid, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    child: Child,
+    /// Until it is known how the exec went.
+    starting: Option<Starting>,
+}
+
+#[derive(Debug)]
+struct Starting {
+    report: OwnedFd,
+    attempt: Attempt,
+}
+
+/// How an exec went.
+#[derive(Debug)]
+pub enum Start {
+    /// The program runs.
+    Executed(Child),
+    /// A step before it failed.
+    Failed(Child, Failure, Attempt),
+    /// The child ended before it came so far.
+    Ended(Child),
+}
+
+impl Children {
+    /// Adds a child that was just made.
+    pub fn add(&mut self, pid: Pid, child: Child, report: OwnedFd, attempt: Attempt) {
+        self.known.insert(pid, Known { child, starting: Some(Starting { report, attempt }) });
+    }
+
+    /// What this pid is to us.
+    pub fn get(&self, pid: Pid) -> Option<Child> {
+        self.known.get(&pid).map(|known| known.child)
+    }
+
+    /// Whether a process is a child that we made.
+    pub fn knows(&self, pid: Pid) -> bool {
+        self.known.contains_key(&pid)
+    }
+
+    /// Adds to `poll` the children whose program does not run yet.
+    pub fn watch<Owner: Copy>(&self, poll: &mut Poll<Owner>, owner: impl Fn(Pid) -> Owner) {
+        for (pid, known) in &self.known {
+            if let Some(starting) = &known.starting {
+                poll.watch(owner(*pid), starting.report.as_fd(), Interest::Read);
+            }
+        }
+    }
+
+    /// How the exec of a child went, once, as soon as it is known. `ended`: the child is no more.
+    pub fn started(&mut self, pid: Pid, ended: bool) -> Option<Start> {
+        let known = self.known.get_mut(&pid)?;
+        let child = known.child;
+        let mut bytes = [0; REPORT_BYTES];
+        let read = nix::unistd::read(&known.starting.as_ref()?.report, &mut bytes);
+        if let Err(Errno::EAGAIN | Errno::EINTR) = read
+            && !ended
+        {
+            return None;
+        }
+        let Starting { attempt, .. } = known.starting.take()?;
+        match read.ok().and_then(|count| Failure::from_bytes(bytes.get(..count)?)) {
+            Some(failure) => Some(Start::Failed(child, failure, attempt)),
+            // A dying process closes its files before it counts as ended.
+            None if super::procfs::never_executed(pid) => Some(Start::Ended(child)),
+            None => Some(Start::Executed(child)),
+        }
+    }
+
+    /// Signals a child. Anybody else is left alone.
+    pub fn signal(&self, pid: Pid, signal: Signal) {
+        if self.is_ours(pid) {
+            report(pid, signal, kill(pid.number(), signal.number()));
+        }
+    }
+
+    /// Signals a child's process group, or the child alone if it has not made one yet.
+    pub fn signal_group(&self, leader: Pid, signal: Signal) {
+        if self.is_ours(leader) {
+            let result = match kill(-leader.number(), signal.number()) {
+                Err(Errno::ESRCH) => kill(leader.number(), signal.number()),
+                other => other,
+            };
+            report(leader, signal, result);
+        }
+    }
+
+    /// Collects an ended child or stranger. From now on its pid may belong to somebody else.
+    pub fn release(&mut self, pid: Pid) {
+        if wait_for(libc::P_PID, pid.number(), libc::WEXITED | libc::WNOHANG).is_none() {
+            log::debug!("{pid:?} cannot be released: it has not ended");
+            return;
+        }
+        self.known.remove(&pid);
+    }
+
+    fn is_ours(&self, pid: Pid) -> bool {
+        let ours = self.knows(pid);
+        debug_assert!(ours, "{pid:?} is not in the table");
+        if !ours {
+            log::error!("{pid:?} is not signalled: it is not ours");
+        }
+        ours
+    }
+}
+
+/// An ended child, the same until it is released.
+pub fn ended() -> Option<(Pid, ExitStatus)> {
+    wait_for(libc::P_ALL, 0, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
+}
+
+fn wait_for(kind: libc::idtype_t, id: i32, options: libc::c_int) -> Option<(Pid, ExitStatus)> {
+    // SAFETY: all zeroes is a siginfo_t; the kernel leaves it so when there is nobody.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: writes one siginfo_t that lives here.
+        match Errno::result(unsafe { libc::waitid(kind, id.cast_unsigned(), &raw mut info, options) }) {
+            Ok(_) => break,
+            Err(Errno::EINTR) => {}
+            Err(_) => return None, // no children
+        }
+    }
+    // SAFETY: waitid fills these two fields.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    let by_signal = |core| ExitStatus::Signal { signal: Signal::new(status).unwrap_or(Signal::KILL), core };
+    let status = match info.si_code {
+        libc::CLD_KILLED => by_signal(false),
+        libc::CLD_DUMPED => by_signal(true),
+        libc::CLD_EXITED => ExitStatus::Code(u8::try_from(status & 0xff).unwrap_or(u8::MAX)),
+        _ => return None, // a stop, which is told without being asked for to whoever traces a process
+    };
+    Some((Pid::new(pid)?, status))
+}
+
+/// kill(2), also with real-time signals and 0.
+pub fn kill(target: i32, signal: i32) -> Result<(), Errno> {
+    // SAFETY: plain call; whom it may hit is the callers' care.
+    Errno::result(unsafe { libc::kill(target, signal) }).map(drop)
+}
+
+fn report(pid: Pid, signal: Signal, result: Result<(), Errno>) {
+    match result {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(Errno::EPERM) => log::warn!(
+            "{pid:?} cannot be sent {signal}: it runs as another user, and the container lacks CAP_KILL"
+        ),
+        Err(errno) => log::warn!("{pid:?} cannot be sent {signal}: {}", super::word(errno)),
+    }
+}

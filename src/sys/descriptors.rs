@@ -1,0 +1,91 @@
+//! Small things about file descriptors: pipes, flags, and who gets what we inherited. All of ours close on exec from birth.
+
+#![expect(unsafe_code, reason = "calls that nix does not have, or only for borrowed descriptors")]
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::resource::{Resource, getrlimit};
+
+/// Where neither /proc nor close_range(2) is there, descriptors from here on are not looked for.
+const HIGHEST_TRIED: u64 = 4096;
+
+const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
+
+/// A pipe: the end to read from, the end to write to.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC)?)
+}
+
+/// Makes reads and writes on this open file fail rather than wait. Only for files that nobody else has open.
+pub fn set_nonblocking(descriptor: &OwnedFd) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(descriptor, FcntlArg::F_GETFL)?);
+    fcntl(descriptor, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// /dev/null, for reading and writing.
+pub fn null() -> io::Result<OwnedFd> {
+    Ok(OpenOptions::new().read(true).write(true).open("/dev/null")?.into())
+}
+
+/// How many bytes can be read from a pipe now.
+pub fn readable_bytes(descriptor: BorrowedFd<'_>) -> usize {
+    let mut count: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int, which lives here.
+    let result = unsafe { libc::ioctl(descriptor.as_raw_fd(), libc::FIONREAD as _, &raw mut count) };
+    if result == 0 { usize::try_from(count).unwrap_or(0) } else { 0 }
+}
+
+/// Closes on exec whatever we inherited beyond standard input, output and error, so that no service gets it.
+pub fn keep_inherited_from_children() {
+    if let Ok(open) = fs::read_dir("/proc/self/fd") {
+        // The list first: marking is not reading, but the directory itself is in the list.
+        let open: Vec<RawFd> =
+            open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        open.into_iter().filter(|number| *number > 2).for_each(close_on_exec);
+        return;
+    }
+    // SAFETY: with this flag the call only sets flags.
+    let result = unsafe {
+        libc::syscall(libc::SYS_close_range, 3 as libc::c_uint, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC)
+    };
+    if result == 0 {
+        return;
+    }
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(HIGHEST_TRIED, |(soft, _)| soft.min(HIGHEST_TRIED));
+    (3..RawFd::try_from(limit).unwrap_or(0)).for_each(close_on_exec);
+}
+
+fn close_on_exec(number: RawFd) {
+    // SAFETY: only the flag of whatever is open under that number is set; if nothing is, it is an error.
+    unsafe {
+        libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use nix::fcntl::FdFlag;
+
+    use super::*;
+
+    #[test]
+    fn our_descriptors_close_on_exec() {
+        let (read_end, write_end) = pipe().unwrap();
+        for descriptor in [read_end, write_end, null().unwrap()] {
+            assert_eq!(fcntl(descriptor, FcntlArg::F_GETFD), Ok(FdFlag::FD_CLOEXEC.bits()));
+        }
+    }
+
+    #[test]
+    fn a_pipe_tells_how_much_is_in_it() {
+        let (read_end, write_end) = pipe().unwrap();
+        nix::unistd::write(&write_end, b"12345").unwrap();
+        assert_eq!(readable_bytes(read_end.as_fd()), 5);
+    }
+}

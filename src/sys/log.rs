@@ -1,0 +1,123 @@
+//! Our own lines: through `log` and env_logger into a buffer, from where the loop takes them to standard error. Never written
+//! directly, so that a stuck reader cannot stop us. Every line begins with `tinysup | `, as a service's does with its name.
+
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+
+use env_logger::{Builder, Target};
+use log::LevelFilter;
+
+/// The variable that says how much is told.
+const VARIABLE: &str = "TINYSUP_LOG";
+
+/// What waits for the loop is at most this much; it comes by at every turn.
+const BUFFER_MAX_BYTES: usize = 64 << 10;
+
+static BUFFER: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+/// Begins to collect our lines: `TINYSUP_LOG`, a level such as `debug` or env_logger's directives, else `default`. A value that is
+/// neither is told and otherwise ignored.
+pub fn init_logging(default: LevelFilter) {
+    let mut builder = Builder::new();
+    builder.filter_level(default).format(|out, record| write_lines(out, &record.args().to_string()));
+    builder.target(Target::Pipe(Box::new(Buffer)));
+    let value = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
+    let filters =
+        value.as_ref().and_then(|value| value.to_str()).map(str::trim).filter(|text| are_directives(text));
+    if let Some(filters) = filters {
+        builder.parse_filters(filters);
+    }
+    // An error means that it was called before.
+    let _ = builder.try_init();
+    if let (Some(value), None) = (&value, filters) {
+        log::warn!(
+            "{VARIABLE}={} is not understood; write error, warn, info, debug or trace",
+            value.display()
+        );
+    }
+}
+
+/// Takes what was logged since the last time.
+pub fn take() -> Vec<u8> {
+    let mut buffer = BUFFER.lock().unwrap_or_else(PoisonError::into_inner);
+    std::mem::take(&mut *buffer)
+}
+
+#[derive(Debug)]
+struct Buffer;
+
+impl Write for Buffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut buffer = BUFFER.lock().unwrap_or_else(PoisonError::into_inner);
+        if buffer.len() + bytes.len() <= BUFFER_MAX_BYTES {
+            buffer.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Names from outside may hold anything; only line ends are let through to a terminal.
+fn write_lines(out: &mut impl Write, text: &str) -> io::Result<()> {
+    for line in text.lines() {
+        out.write_all(b"tinysup | ")?;
+        for character in line.chars() {
+            if character.is_control() {
+                write!(out, "{}", character.escape_default())?;
+            } else {
+                write!(out, "{character}")?;
+            }
+        }
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+/// env_logger would complain to standard error itself, and end us if that is closed; so only what it understands gets there.
+fn are_directives(text: &str) -> bool {
+    let text = text.split('/').next().unwrap_or_default();
+    let mut parts = text.split(',').map(str::trim).filter(|part| !part.is_empty()).peekable();
+    parts.peek().is_some()
+        && parts.all(|part| match part.split_once('=') {
+            Some((target, level)) => is_target(target) && level.parse::<LevelFilter>().is_ok(),
+            None => part.parse::<LevelFilter>().is_ok(),
+        })
+}
+
+fn is_target(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_env_logger_understands_gets_there() {
+        for text in
+            ["debug", "INFO", "off", "tinysup=trace", "warn,tinysup::sys=debug", " error ", "info/word"]
+        {
+            assert!(are_directives(text), "{text}");
+        }
+        for text in ["", ",", "loud", "1", "a=b=c", "tinysup=", "=debug", "[x]=info", "tinysup"] {
+            assert!(!are_directives(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_line_has_our_name_and_no_control_characters() {
+        for (text, expected) in [
+            ("one", "tinysup | one\n"),
+            ("one\ntwo\n", "tinysup | one\ntinysup | two\n"),
+            ("a\x1b[31mb\u{9b}c\rd", "tinysup | a\\u{1b}[31mb\\u{9b}c\\rd\n"),
+            ("grün", "tinysup | grün\n"),
+        ] {
+            let mut out = Vec::new();
+            write_lines(&mut out, text).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The pipes that children write their output to: who is read when, and how much. While a sink is congested, the pipes that
+//! feed it are left alone and the services wait, as they would without us. What is read goes to the core as events.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::unistd;
+
+use super::descriptors;
+use super::poll::{Interest, Poll};
+use crate::event::{Child, Event, InstanceId, Sink};
+
+/// One read, and one `Output` event, is at most this large.
+const READ_MAX_BYTES: usize = 64 << 10;
+
+/// So many reads in one turn of the loop; then signals and ended children have theirs.
+const READS_PER_TURN: usize = 2;
+
+/// `drain` takes at most this much from one pipe: whoever writes faster than we read has written enough.
+const DRAIN_MAX_BYTES: usize = 1 << 20;
+
+/// So many pipes of ended runs are kept for one instance. Beyond, the oldest is closed: whoever holds it outlived several
+/// leaders of its service, and descriptors are not endless.
+const ENDED_PIPES_MAX: usize = 16;
+
+/// All pipes.
+#[derive(Debug, Default)]
+pub struct Relay {
+    pipes: Vec<Pipe>,
+    /// Where the next turn begins, so that everybody gets one.
+    next: usize,
+}
+
+/// One output stream of a child.
+#[derive(Debug)]
+struct Pipe {
+    descriptor: OwnedFd,
+    child: Child,
+    sink: Sink,
+    /// Nobody wants it.
+    discard: bool,
+    /// The child is gone; others hold the pipe.
+    ended: bool,
+}
+
+/// Which pipe: its place in the list, valid until one is closed.
+pub type Index = usize;
+
+impl Relay {
+    /// Adds a pipe.
+    pub fn add(&mut self, child: Child, sink: Sink, descriptor: OwnedFd, discard: bool) {
+        self.pipes.push(Pipe { descriptor, child, sink, discard, ended: false });
+    }
+
+    /// Adds to `poll` all pipes whose sink can take more.
+    pub fn watch<Owner: Copy>(
+        &self,
+        poll: &mut Poll<Owner>,
+        congested: impl Fn(Sink) -> bool,
+        owner: impl Fn(Index) -> Owner,
+    ) {
+        for (index, pipe) in self.pipes.iter().enumerate() {
+            if pipe.discard || !congested(pipe.sink) {
+                poll.watch(owner(index), pipe.descriptor.as_fd(), Interest::Read);
+            }
+        }
+    }
+
+    /// Reads from the pipes that are ready, in turn, not more than one turn's worth.
+    pub fn read(&mut self, ready: &[Index], events: &mut Vec<Event>) {
+        let start = ready.partition_point(|index| *index < self.next);
+        let (before, after) = ready.split_at(start);
+        let mut gone = Vec::new();
+        for &index in after.iter().chain(before).take(READS_PER_TURN) {
+            self.next = index + 1;
+            if let Some(pipe) = self.pipes.get(index)
+                && pipe.read(READ_MAX_BYTES, events) == Read::End
+            {
+                gone.push(index);
+            }
+        }
+        self.close(gone, events);
+    }
+
+    /// Takes what a child wrote before it ended, except where the reader of its sink is stuck: that is taken when there is room.
+    pub fn child_ended(&mut self, child: Child, congested: impl Fn(Sink) -> bool, events: &mut Vec<Event>) {
+        let mut gone = Vec::new();
+        for (index, pipe) in
+            self.pipes.iter_mut().enumerate().filter(|(_, pipe)| pipe.child == child && !pipe.ended)
+        {
+            pipe.ended = true;
+            if pipe.discard || !congested(pipe.sink) {
+                // Not until it is empty: others may hold it and write without end.
+                let mut left = descriptors::readable_bytes(pipe.descriptor.as_fd());
+                let end = loop {
+                    match pipe.read(left.clamp(1, READ_MAX_BYTES), events) {
+                        Read::Some(count) if count < left => left -= count,
+                        Read::Some(_) => left = 0,
+                        other => break other,
+                    }
+                    if left == 0 {
+                        break Read::Nothing;
+                    }
+                };
+                if end == Read::End {
+                    gone.push(index);
+                }
+            }
+        }
+        self.close(gone, events);
+        self.limit_ended(child.instance, events);
+    }
+
+    /// Reads everything from everybody.
+    pub fn drain(&mut self, events: &mut Vec<Event>) {
+        let mut gone = Vec::new();
+        for (index, pipe) in self.pipes.iter().enumerate() {
+            let mut left = DRAIN_MAX_BYTES;
+            while left > 0 {
+                match pipe.read(left.min(READ_MAX_BYTES), events) {
+                    Read::Some(count) => left -= count,
+                    Read::Nothing => break,
+                    Read::End => {
+                        gone.push(index);
+                        break;
+                    }
+                }
+            }
+        }
+        self.close(gone, events);
+    }
+
+    fn limit_ended(&mut self, instance: InstanceId, events: &mut Vec<Event>) {
+        let ended: Vec<Index> = (0..)
+            .zip(&self.pipes)
+            .filter(|(_, pipe)| pipe.ended && pipe.child.instance == instance)
+            .map(|(index, _)| index)
+            .collect();
+        let excess = ended.len().saturating_sub(ENDED_PIPES_MAX);
+        self.close(ended.into_iter().take(excess).collect(), events);
+    }
+
+    /// Closes pipes; `gone` is in ascending order or nearly so.
+    fn close(&mut self, mut gone: Vec<Index>, events: &mut Vec<Event>) {
+        gone.sort_unstable();
+        for index in gone.into_iter().rev().filter(|index| *index < self.pipes.len()).collect::<Vec<_>>() {
+            let pipe = self.pipes.remove(index);
+            if index < self.next {
+                self.next -= 1;
+            }
+            if !pipe.discard {
+                events.push(Event::OutputEnded { child: pipe.child, sink: pipe.sink });
+            }
+        }
+    }
+}
+
+/// What a read found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Read {
+    Some(usize),
+    Nothing,
+    End,
+}
+
+impl Pipe {
+    fn read(&self, at_most: usize, events: &mut Vec<Event>) -> Read {
+        let mut bytes = vec![0; at_most];
+        match unistd::read(&self.descriptor, &mut bytes) {
+            Ok(0) => Read::End,
+            Ok(count) => {
+                if !self.discard {
+                    bytes.truncate(count);
+                    events.push(Event::Output { child: self.child, sink: self.sink, bytes });
+                }
+                Read::Some(count)
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Read::Nothing,
+            Err(_) => Read::End,
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! Makes processes: prepares everything in advance, forks, and leaves the rest to `child`. Never waits for the exec, which a
+//! hung file system may delay for ever; how it went comes through a pipe that the loop watches.
+
+#![expect(unsafe_code, reason = "fork, and terminal calls on descriptors that nobody owns")]
+
+use std::ffi::{CString, OsStr};
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use super::child::{self, Script, Strings};
+use super::environment::{DEFAULT_PATH, Environment};
+use super::signals::{self, SignalSet};
+use super::{Inherited, descriptors, users};
+use crate::event::{Launch, Output, Pid, StartError, Stdin, Surroundings};
+
+/// RLIMIT_NOFILE, whose type is not the same in all C libraries.
+const FILES_LIMIT: u32 = 7;
+
+/// What all children have in common.
+#[derive(Debug)]
+pub struct Spawner {
+    environment: Environment,
+    inherited: Inherited,
+    null: Option<OwnedFd>,
+    /// The open files limit that we were given; ours is higher.
+    files_limit: Option<libc::rlimit>,
+    /// The group that we gave the terminal to.
+    foreground: Option<Pid>,
+}
+
+/// A child that was made.
+#[derive(Debug)]
+pub struct Spawned {
+    /// Its pid.
+    pub pid: Pid,
+    /// Where to read how the exec went.
+    pub report: OwnedFd,
+    /// What to read of its outputs: 1, then 2.
+    pub outputs: [Stream; 2],
+    /// What to tell about it should it fail.
+    pub attempt: Attempt,
+}
+
+/// What happens to one output stream of a child.
+#[derive(Debug)]
+pub enum Stream {
+    /// It goes past us.
+    Elsewhere,
+    /// We relay it.
+    Relayed(OwnedFd),
+    /// We read it and throw it away, because there is no /dev/null.
+    Discarded(OwnedFd),
+}
+
+/// What was tried, for the explanation of a failure.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The order.
+    pub launch: Rc<Launch>,
+    /// The files that were tried.
+    pub candidates: Vec<CString>,
+    /// What was searched, if the program has no slash.
+    pub path: Option<Vec<u8>>,
+    /// The size of arguments and environment in bytes.
+    pub size: usize,
+    /// The user to become.
+    pub uid: Option<u32>,
+    /// The resource limits, in the order they are set.
+    pub rlimits: Vec<(u32, libc::rlimit)>,
+}
+
+impl Spawner {
+    /// Keeps what children get, and raises our own limit of open files.
+    pub fn new(inherited: Inherited) -> Self {
+        Self {
+            environment: Environment::inherited(),
+            inherited,
+            null: descriptors::null().ok().filter(|null| null.as_raw_fd() > 2),
+            files_limit: raise_files_limit(),
+            foreground: None,
+        }
+    }
+
+    /// Makes a process.
+    pub fn spawn(
+        &mut self,
+        launch: &Rc<Launch>,
+        extra: &[(&'static str, String)],
+    ) -> Result<Spawned, StartError> {
+        let identity = users::resolve(&launch.identity)?;
+        let environment = self.environment.of_child(launch, &identity, extra)?;
+        let argv = arguments(launch)?;
+        let search = Search::new(&argv, &environment);
+        let envp = environment.into_strings();
+        let size = bytes_of(&argv) + bytes_of(&envp);
+        let rlimits = self.rlimits(launch);
+
+        let (report, report_end) = descriptors::pipe().map_err(|error| no_process(&error))?;
+        descriptors::set_nonblocking(&report).map_err(|error| no_process(&error))?;
+        let stdio = self.stdio(launch, identity.uid)?;
+        let terminal = match launch.surroundings {
+            Surroundings::Service => None,
+            Surroundings::Command => Terminal::ours(self.foreground),
+        };
+
+        let mut script = Script {
+            report: report_end.as_raw_fd(),
+            surroundings: launch.surroundings,
+            terminal: terminal.as_ref().map(Terminal::descriptor),
+            stdio: stdio.sources(),
+            cwd: launch
+                .cwd
+                .as_deref()
+                .map(|cwd| string(cwd.as_os_str(), "the working directory"))
+                .transpose()?,
+            rlimits: rlimits.clone(),
+            oom_score_adj: launch.attributes.oom_score_adj.map(|score| score.to_string()),
+            nice: launch.attributes.nice,
+            switch: identity.switch(),
+            capabilities: launch.attributes.capabilities.as_ref().map(|numbers| {
+                numbers.iter().filter(|number| **number < 64).fold(0, |set, number| set | 1 << number)
+            }),
+            no_new_privileges: launch.attributes.no_new_privileges,
+            umask: launch.attributes.umask,
+            mask: match launch.surroundings {
+                Surroundings::Service => 0,
+                Surroundings::Command => self.inherited.mask,
+            },
+            ignored: match launch.surroundings {
+                Surroundings::Service => 0,
+                Surroundings::Command => self.inherited.ignored,
+            },
+            shell: match launch.surroundings {
+                Surroundings::Service => None,
+                Surroundings::Command => Some(shell(&argv)),
+            },
+            candidates: search.candidates,
+            argv: Strings::new(argv),
+            envp: Strings::new(envp),
+        };
+        let pid = fork(&mut script).map_err(|error| no_process(&error))?;
+        if launch.surroundings == Surroundings::Command {
+            // The child does the same; whoever is first, the group is there before anybody signals it.
+            // SAFETY: plain call; an error means that the child was quicker.
+            unsafe { libc::setpgid(pid.number(), pid.number()) };
+            if terminal.is_some() {
+                self.foreground = Some(pid);
+            }
+        }
+        Ok(Spawned {
+            pid,
+            report,
+            outputs: [stdio.stdout.stream, stdio.stderr.stream],
+            attempt: Attempt {
+                launch: Rc::clone(launch),
+                candidates: script.candidates,
+                path: search.path,
+                size,
+                uid: script.switch.uid,
+                rlimits,
+            },
+        })
+    }
+
+    fn rlimits(&self, launch: &Launch) -> Vec<(u32, libc::rlimit)> {
+        let files = self.files_limit.map(|limit| (FILES_LIMIT, limit));
+        let own = launch.attributes.rlimits.iter().map(|limit| {
+            let of = |value: u64| libc::rlim_t::try_from(value).unwrap_or(libc::RLIM_INFINITY);
+            (limit.resource, libc::rlimit { rlim_cur: of(limit.soft), rlim_max: of(limit.hard) })
+        });
+        files.into_iter().chain(own).collect()
+    }
+
+    fn stdio(&self, launch: &Launch, uid: Option<u32>) -> Result<Stdio, StartError> {
+        let stdin = match (launch.stdin, &self.null) {
+            (Stdin::Inherit, _) => Source::number(0),
+            (Stdin::Null, Some(null)) => Source::number(null.as_raw_fd()),
+            // Without a writer it is at its end at once, as /dev/null is.
+            (Stdin::Null, None) => Source::owned(descriptors::pipe().map_err(|error| no_process(&error))?.0),
+        };
+        Ok(Stdio {
+            stdin,
+            stdout: self.output(1, launch.stdout, uid)?,
+            stderr: self.output(2, launch.stderr, uid)?,
+        })
+    }
+
+    fn output(&self, number: RawFd, output: Output, uid: Option<u32>) -> Result<StdioOutput, StartError> {
+        let past_us = |source| Ok(StdioOutput { source, stream: Stream::Elsewhere });
+        let wrap = match (output, &self.null) {
+            (Output::Inherit, _) => return past_us(Source::number(number)),
+            (Output::Null, Some(null)) => return past_us(Source::number(null.as_raw_fd())),
+            (Output::Null, None) => Stream::Discarded,
+            (Output::Prefix | Output::Raw, _) => Stream::Relayed,
+        };
+        let (read_end, write_end) = descriptors::pipe().map_err(|error| no_process(&error))?;
+        descriptors::set_nonblocking(&read_end).map_err(|error| no_process(&error))?;
+        if uid.is_some() {
+            // So that it can open /dev/stdout again. Where we may not, it cannot either, as without us.
+            let _ = nix::unistd::fchown(&write_end, uid.map(nix::unistd::Uid::from_raw), None);
+        }
+        Ok(StdioOutput { source: Source::owned(write_end), stream: wrap(read_end) })
+    }
+}
+
+struct Stdio {
+    stdin: Source,
+    stdout: StdioOutput,
+    stderr: StdioOutput,
+}
+
+impl Stdio {
+    fn sources(&self) -> [RawFd; 3] {
+        [self.stdin.number, self.stdout.source.number, self.stderr.source.number]
+    }
+}
+
+struct StdioOutput {
+    source: Source,
+    stream: Stream,
+}
+
+/// A descriptor that the child copies. Ours is closed when the child has it.
+struct Source {
+    number: RawFd,
+    _owned: Option<OwnedFd>,
+}
+
+impl Source {
+    fn number(number: RawFd) -> Self {
+        Self { number, _owned: None }
+    }
+
+    fn owned(descriptor: OwnedFd) -> Self {
+        Self { number: descriptor.as_raw_fd(), _owned: Some(descriptor) }
+    }
+}
+
+/// The one way to make a process. Signals are blocked in the child until it has put them in order itself.
+fn fork(script: &mut Script) -> io::Result<Pid> {
+    let mask: SignalSet = signals::swap_mask(SignalSet::MAX);
+    // SAFETY: the child runs nothing but `child::run`, which keeps to what is allowed after fork and never returns.
+    let result = match unsafe { libc::fork() } {
+        0 => child::run(script),
+        number => Pid::new(number).ok_or_else(io::Error::last_os_error),
+    };
+    signals::swap_mask(mask);
+    result
+}
+
+/// A terminal whose foreground is ours to give away.
+enum Terminal {
+    Stdin,
+    Controlling(OwnedFd),
+}
+
+impl Terminal {
+    fn ours(given: Option<Pid>) -> Option<Self> {
+        // SAFETY: both only ask; -1 is no group.
+        let foreground = |descriptor| unsafe {
+            let group = libc::tcgetpgrp(descriptor);
+            group != -1 && (group == libc::getpgrp() || given.is_some_and(|given| given.number() == group))
+        };
+        if foreground(0) {
+            return Some(Self::Stdin);
+        }
+        let terminal: OwnedFd = fs::OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?.into();
+        foreground(terminal.as_raw_fd()).then_some(Self::Controlling(terminal))
+    }
+
+    fn descriptor(&self) -> RawFd {
+        match self {
+            Self::Stdin => 0,
+            Self::Controlling(terminal) => terminal.as_raw_fd(),
+        }
+    }
+}
+
+fn arguments(launch: &Launch) -> Result<Vec<CString>, StartError> {
+    let argv: Vec<CString> = launch
+        .argv
+        .iter()
+        .map(|argument| string(argument.reveal(), "an argument"))
+        .collect::<Result<_, _>>()?;
+    match argv.first() {
+        Some(program) if !program.is_empty() => Ok(argv),
+        _ => Err(StartError::NotFound { program: String::new(), path: None, similar: None }),
+    }
+}
+
+fn string(text: &OsStr, what: &str) -> Result<CString, StartError> {
+    CString::new(text.as_bytes()).map_err(|_| StartError::Other {
+        what: format!("pass {what} on"),
+        reason: "it has a NUL byte".to_owned(),
+    })
+}
+
+fn shell(argv: &[CString]) -> Strings {
+    let head = [c"/bin/sh".to_owned(), CString::default()];
+    Strings::new(head.into_iter().chain(argv.iter().skip(1).cloned()).collect())
+}
+
+fn bytes_of(strings: &[CString]) -> usize {
+    strings.iter().map(|string| string.as_bytes_with_nul().len() + size_of::<usize>()).sum()
+}
+
+/// Where a program may be.
+struct Search {
+    candidates: Vec<CString>,
+    path: Option<Vec<u8>>,
+}
+
+impl Search {
+    fn new(argv: &[CString], environment: &Environment) -> Self {
+        let program = argv.first().map(CString::as_bytes).unwrap_or_default();
+        if program.contains(&b'/') {
+            return Self { candidates: argv.iter().take(1).cloned().collect(), path: None };
+        }
+        let path = environment.get(b"PATH").unwrap_or(DEFAULT_PATH);
+        let candidates = path
+            .split(|byte| *byte == b':')
+            // An empty element once meant the working directory; nobody wants a program from there by accident.
+            .filter(|directory| !directory.is_empty())
+            .filter_map(|directory| CString::new([directory, b"/", program].concat()).ok())
+            .collect();
+        Self { candidates, path: Some(path.to_vec()) }
+    }
+}
+
+fn raise_files_limit() -> Option<libc::rlimit> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    if soft == hard {
+        return None;
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok()?;
+    Some(libc::rlimit { rlim_cur: soft, rlim_max: hard })
+}
+
+/// fork(2) or a pipe was refused: with the limit that is in the way, where it can be told.
+fn no_process(error: &io::Error) -> StartError {
+    let reason = super::reason(error);
+    let limit = || match (reached_pids_limit(), getrlimit(Resource::RLIMIT_NPROC)) {
+        (Some(limit), _) => {
+            Some(format!("the container may have {limit} processes and threads, its pids limit"))
+        }
+        (None, Ok((libc::RLIM_INFINITY, _)) | Err(_)) => None,
+        (None, Ok((soft, _))) => {
+            Some(format!("the user may have {soft} processes and threads, RLIMIT_NPROC"))
+        }
+    };
+    let limit = if error.raw_os_error() == Some(libc::EAGAIN) { limit() } else { None };
+    StartError::NoProcess {
+        reason: match limit {
+            Some(limit) => format!("{reason} ({limit})"),
+            None => reason,
+        },
+    }
+}
+
+/// The limit of processes of the cgroup, if it is used up.
+fn reached_pids_limit() -> Option<u64> {
+    ["/sys/fs/cgroup", "/sys/fs/cgroup/pids"].iter().find_map(|directory| {
+        let read =
+            |file: &str| fs::read_to_string(format!("{directory}/{file}")).ok()?.trim().parse::<u64>().ok();
+        let limit = read("pids.max")?;
+        (read("pids.current")? >= limit).then_some(limit)
+    })
+}
+
+impl Attempt {
+    /// Where a path of the child leads, seen from here.
+    pub fn seen_from_here(&self, path: &OsStr) -> std::path::PathBuf {
+        match &self.launch.cwd {
+            Some(cwd) => cwd.join(path),
+            None => path.into(),
+        }
+    }
+}

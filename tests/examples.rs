@@ -1,0 +1,49 @@
+//! Every configuration that this repository shows to people is one that tinysup takes, and the quickstart does what its
+//! first lines say.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// The quickstart ends by itself within some four seconds.
+const DEADLINE: &str = "60";
+
+#[test]
+fn every_example_is_a_valid_configuration() {
+    let shown: Vec<_> =
+        ["examples", "docker/shop", "docker/scratch"].into_iter().flat_map(configurations).collect();
+    assert!(shown.len() >= 5, "{shown:?}");
+    for file in shown {
+        let done = tinysup(&["check", "-c", file.to_str().unwrap()]);
+        assert!(done.status.success(), "{}:\n{}", file.display(), String::from_utf8_lossy(&done.stderr));
+    }
+}
+
+#[test]
+fn the_quickstart_ends_with_the_workers_code_and_says_why() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/quickstart.toml");
+    let done = tinysup(&["run", "-c", file.to_str().unwrap()]);
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert_eq!(done.status.code(), Some(17), "{out}\n{err}");
+    assert_eq!(out.matches("looking for work").count(), 5, "{out}\n{err}");
+    assert!(out.contains("tick"), "{out}\n{err}");
+    for number in 1..=4 {
+        assert!(err.contains(&format!("restart {number}/4")), "{err}");
+    }
+    assert!(err.contains("CONTAINER STOPPED: worker failed 5 times"), "{err}");
+}
+
+fn configurations(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "toml")).collect()
+}
+
+fn tinysup(arguments: &[&str]) -> Output {
+    Command::new("timeout")
+        .args([DEADLINE, env!("CARGO_BIN_EXE_tinysup")])
+        .args(arguments)
+        .env("DATABASE_URL", "postgres://localhost/example")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}

@@ -1,0 +1,251 @@
+//! The driver: a `Linux` with what it has reported so far, and the usual launches.
+
+use std::ffi::OsString;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tinysup::event::{
+    Action, Attributes, Child, Event, ExitStatus, Identity, InstanceId, Launch, Mark, Output, Pid, Process,
+    Role, Secret, Sink, StartError, Stdin, Surroundings,
+};
+use tinysup::kernel::Kernel;
+use tinysup::sys::{Descriptors, Linux};
+use tinysup::units::Signal;
+
+use crate::early;
+
+/// No case waits longer than this for one thing.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct World {
+    pub linux: Linux,
+    /// All that happened, oldest first.
+    pub events: Vec<Event>,
+    /// How many of them `until` has looked at.
+    seen: usize,
+    runs: u32,
+}
+
+/// What became of a child.
+#[derive(Debug)]
+pub struct Outcome {
+    pub pid: Pid,
+    pub executed: bool,
+    pub error: Option<StartError>,
+    pub status: Option<ExitStatus>,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+impl Outcome {
+    pub fn text(&self) -> String {
+        String::from_utf8(self.stdout.clone()).expect("text")
+    }
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(Descriptors::Keep)
+    }
+
+    pub fn with(descriptors: Descriptors) -> Self {
+        let linux = Linux::new(early::inherited(), descriptors).expect("a kernel");
+        Self { linux, events: Vec::new(), seen: 0, runs: 0 }
+    }
+
+    pub fn perform(&mut self, action: Action) {
+        self.linux.perform(action, &mut self.events);
+    }
+
+    /// Waits once, and lets ended processes go as the core would, strangers included.
+    pub fn wait(&mut self, at_most: Duration) {
+        let from = self.events.len();
+        let deadline = self.linux.now() + at_most;
+        self.linux.wait(Some(deadline), &mut self.events);
+        let ended: Vec<Pid> = self.events[from..]
+            .iter()
+            .filter_map(|event| if let Event::Exited { pid, .. } = event { Some(*pid) } else { None })
+            .collect();
+        assert!(ended.len() <= 1, "one at a time: {ended:?}");
+        for pid in ended {
+            self.perform(Action::Release { pid });
+        }
+    }
+
+    /// Waits for the first event, after those looked at before, of which `wanted` makes something.
+    pub fn until<T>(&mut self, what: &str, mut wanted: impl FnMut(&Event) -> Option<T>) -> T {
+        let deadline = self.linux.now() + PATIENCE;
+        loop {
+            while let Some(event) = self.events.get(self.seen) {
+                self.seen += 1;
+                if let Some(found) = wanted(event) {
+                    return found;
+                }
+            }
+            assert!(self.linux.now() < deadline, "waited in vain for {what}: {:?}", self.latest());
+            self.wait(Duration::from_millis(200));
+        }
+    }
+
+    fn latest(&self) -> &[Event] {
+        &self.events[self.events.len().saturating_sub(20)..]
+    }
+
+    /// Drops the events that were looked at.
+    pub fn forget(&mut self) {
+        self.events.drain(..self.seen);
+        self.seen = 0;
+    }
+
+    /// To be called when all events were taken away.
+    pub fn forget_all(&mut self) {
+        self.seen = 0;
+        self.events.clear();
+    }
+
+    /// Waits until /proc says so of a process.
+    pub fn until_process(&self, pid: Pid, wanted: impl Fn(&str) -> bool) {
+        let deadline = self.linux.now() + PATIENCE;
+        while !std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| wanted(&stat)) {
+            assert!(self.linux.now() < deadline, "waited in vain for {pid:?}");
+            std::thread::yield_now();
+        }
+    }
+
+    pub fn new_child(&mut self) -> Child {
+        self.runs += 1;
+        Child { instance: InstanceId(0), run: self.runs, role: Role::Main }
+    }
+
+    pub fn spawn(&mut self, launch: Launch) -> (Child, Pid) {
+        let child = self.new_child();
+        self.perform(Action::Spawn { child, launch: Rc::new(launch), extra_env: Vec::new() });
+        match self.events.last() {
+            Some(Event::Spawned { child: of, pid }) if *of == child => (child, *pid),
+            other => panic!("not spawned: {other:?}"),
+        }
+    }
+
+    /// Spawns and waits for the exec.
+    pub fn start(&mut self, launch: Launch) -> (Child, Pid) {
+        let (child, pid) = self.spawn(launch);
+        self.until("the exec", |event| match event {
+            Event::Executed { child: of } if *of == child => Some(()),
+            Event::ExecFailed { error, .. } => panic!("exec failed: {error}"),
+            _ => None,
+        });
+        (child, pid)
+    }
+
+    /// Spawns and waits for the end.
+    pub fn run(&mut self, launch: Launch) -> Outcome {
+        let relayed = |output| matches!(output, Output::Prefix | Output::Raw);
+        let mut open = usize::from(relayed(launch.stdout)) + usize::from(relayed(launch.stderr));
+        let from = self.events.len();
+        let (child, pid) = self.spawn(launch);
+        let mut ended = None;
+        self.until("its end", |event| {
+            match event {
+                Event::Exited { pid: of, status } if *of == pid => ended = Some(*status),
+                Event::OutputEnded { child: of, .. } if *of == child => open -= 1,
+                _ => {}
+            }
+            (ended.is_some() && open == 0).then_some(())
+        });
+        let mut outcome = Outcome {
+            pid,
+            executed: false,
+            error: None,
+            status: ended,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+        };
+        for event in &self.events[from..] {
+            match event {
+                Event::Executed { child: of } if *of == child => outcome.executed = true,
+                Event::ExecFailed { child: of, error } if *of == child => outcome.error = Some(error.clone()),
+                Event::Output { child: of, sink, bytes } if *of == child => match sink {
+                    Sink::Stdout => outcome.stdout.extend(bytes),
+                    Sink::Stderr => outcome.stderr.extend(bytes),
+                },
+                _ => {}
+            }
+        }
+        outcome
+    }
+
+    /// Tries to start something that cannot be.
+    pub fn cannot(&mut self, launch: Launch) -> StartError {
+        let child = self.new_child();
+        self.perform(Action::Spawn { child, launch: Rc::new(launch), extra_env: Vec::new() });
+        self.until("a failure", |event| match event {
+            Event::SpawnFailed { child: of, error } | Event::ExecFailed { child: of, error }
+                if *of == child =>
+            {
+                Some(error.clone())
+            }
+            Event::Executed { .. } => panic!("it runs"),
+            _ => None,
+        })
+    }
+
+    pub fn exit_of(&mut self, wanted: Pid) -> ExitStatus {
+        self.until("an exit", |event| match event {
+            Event::Exited { pid, status } if *pid == wanted => Some(*status),
+            _ => None,
+        })
+    }
+
+    pub fn sweep(&mut self, child: Child, leader: Pid, signal: Option<Signal>) -> Vec<Process> {
+        self.perform(Action::Sweep { child, leader, mark: mark(), signal });
+        match self.events.pop() {
+            Some(Event::Swept { child: of, found }) if of == child => found,
+            other => panic!("not swept: {other:?}"),
+        }
+    }
+}
+
+pub fn mark() -> Mark {
+    Mark { service: Rc::from("web"), instance: 1 }
+}
+
+/// A service whose output comes to us.
+pub fn service<S: Into<OsString>>(argv: impl IntoIterator<Item = S>) -> Launch {
+    Launch {
+        argv: argv.into_iter().map(Secret::new).collect(),
+        shown: "as configured".to_owned(),
+        inherit_env: true,
+        env: Vec::new(),
+        env_from_file: Vec::new(),
+        cwd: None,
+        identity: Identity::default(),
+        attributes: Attributes::default(),
+        stdin: Stdin::Null,
+        stdout: Output::Prefix,
+        stderr: Output::Prefix,
+        surroundings: Surroundings::Service,
+        mark: Some(mark()),
+    }
+}
+
+/// A service that is a shell script.
+pub fn shell(script: &str) -> Launch {
+    service(["/bin/sh", "-c", script])
+}
+
+/// A service that is one of our helpers.
+pub fn helper(arguments: &[&str]) -> Launch {
+    let own = std::env::current_exe().expect("own path").into_os_string();
+    let rest = ["--helper"].iter().chain(arguments).map(OsString::from);
+    service(std::iter::once(own).chain(rest))
+}
+
+pub fn identity(user: &str) -> Identity {
+    Identity { user: Some(user.to_owned()), ..Identity::default() }
+}
+
+/// A field of /proc/PID/status.
+pub fn field(status: &str, name: &str) -> String {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {name} in {status}")).trim().to_owned()
+}

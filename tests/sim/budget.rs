@@ -1,0 +1,77 @@
+//! The restart budget computed a second time, from the contract alone: what must follow the end of a run.
+
+use std::time::Duration;
+
+use tinysup::event::{ExitStatus, Time};
+use tinysup::notice::{Cause, Next};
+use tinysup::plan::{Instance, Kind, OnSuccess, Restart, RestartWhen};
+
+#[derive(Debug, Default)]
+pub struct Budget {
+    row: u32,
+    decided: Vec<Time>,
+}
+
+impl Budget {
+    pub fn expect(&mut self, instance: &Instance, now: Time, cause: &Cause, uptime: Duration) -> Next {
+        let policy = &instance.restart;
+        let code = match cause {
+            Cause::Exit(ExitStatus::Code(code)) => Some(*code),
+            Cause::Exit(ExitStatus::Signal { .. }) | Cause::Start(_) => None,
+        };
+        let listed = code.is_some_and(|code| policy.stop_exit_codes.contains(&code));
+        let restarts_success = policy.when == RestartWhen::Always
+            && instance.kind == Kind::Daemon
+            && instance.on_success == OnSuccess::Ignore;
+        if listed || code == Some(0) && !restarts_success {
+            return Next::Completed;
+        }
+        if policy.when == RestartWhen::Never {
+            return Next::Failed { budget: None };
+        }
+        if uptime >= policy.min_uptime {
+            self.row = 0;
+        }
+        let used = match policy.window {
+            Some(window) => {
+                self.decided.retain(|at| now.since(*at) < window);
+                u32::try_from(self.decided.len()).unwrap()
+            }
+            None => self.row,
+        };
+        if policy.max_restarts.is_some_and(|max| used >= max) {
+            return Next::Failed { budget: policy.max_restarts };
+        }
+        self.row += 1;
+        self.decided.push(now);
+        let number =
+            if policy.window.is_some() && policy.max_restarts.is_some() { used + 1 } else { self.row };
+        Next::Restart {
+            number,
+            max: policy.max_restarts,
+            window: policy.window,
+            delay: delay(policy, self.row),
+        }
+    }
+}
+
+/// `delay × backoff^(n-1)`, capped, by multiplying as a person would.
+fn delay(policy: &Restart, n: u32) -> Duration {
+    let cap = policy.delay_max.max(policy.delay).as_secs_f64();
+    let mut delay = policy.delay.as_secs_f64();
+    for _ in 1..n {
+        delay = (delay * policy.backoff).min(cap);
+    }
+    Duration::from_secs_f64(delay.min(cap))
+}
+
+/// Whether two decisions are the same, up to the rounding of the delay.
+pub fn same(a: &Next, b: &Next) -> bool {
+    match (a, b) {
+        (
+            Next::Restart { number: n1, max: m1, window: w1, delay: d1 },
+            Next::Restart { number: n2, max: m2, window: w2, delay: d2 },
+        ) => n1 == n2 && m1 == m2 && w1 == w2 && d1.abs_diff(*d2) < Duration::from_micros(10),
+        _ => a == b,
+    }
+}

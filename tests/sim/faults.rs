@@ -1,0 +1,424 @@
+//! What goes wrong, by seed. A seed has a weather (which faults there are at all, and how often), every instance a temper
+//! (how its runs usually go), and every process a script (what this one does). No seed has everything: rare
+//! combinations need faults that are frequent where they are and absent elsewhere.
+
+use std::time::Duration;
+
+use tinysup::event::{ExitStatus, Sink, StartError};
+use tinysup::plan::{Instance, Kind, Mode, Plan, RestartWhen};
+use tinysup::units::Signal;
+
+use crate::rng::Rng;
+
+/// How often what goes wrong in one seed; chances in a thousand.
+pub struct Weather {
+    pub pid1: bool,
+    /// The number of pids there are; few, so that a released one is somebody else's at once.
+    pub pids: i32,
+    pub reuse_at_once: u64,
+    /// A wake-up comes late by milliseconds; by seconds.
+    pub late: u64,
+    pub very_late: u64,
+    /// `wait` returns before anything is due.
+    pub early: u64,
+    /// An action takes milliseconds.
+    pub slow_action: u64,
+    /// What could be reported is not reported yet.
+    pub lazy: u64,
+    pub spawn_failure: u64,
+    pub exec_failure: u64,
+    pub slow_exec: u64,
+    /// A process that dies before its exec looks as if it had made it (the pipe that tells it is closed either way).
+    pub early_death_looks_executed: bool,
+    pub helpers: u64,
+    pub wandering: u64,
+    pub stuck: u64,
+    pub frozen: u64,
+    pub deaf: u64,
+    pub chatty: u64,
+    pub flood: bool,
+    pub external_kill: u64,
+    /// Signals to us and orphans, at what moments.
+    pub visitors: Vec<(Duration, Visitor)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Visitor {
+    Signal(Signal),
+    /// A process that comes to us as an orphan: how long it lives, and its exit code.
+    Orphan(Duration, u8),
+    /// A process whose parent is outside: `docker exec`, or a neighbour in a shared pid namespace.
+    Outsider(Duration),
+}
+
+/// How the runs of an instance usually go.
+#[derive(Clone, Copy, Debug)]
+pub enum Temper {
+    Steady,
+    Crashing {
+        code: u8,
+        within: Duration,
+    },
+    /// Lives about as long as `min_uptime`.
+    Borderline,
+    Unstartable,
+    Unsteady,
+    Job {
+        fails: u64,
+    },
+}
+
+/// What a process does when asked politely.
+#[derive(Clone, Copy, Debug)]
+pub enum Reaction {
+    /// Dies of the signal at once.
+    Default,
+    /// Ends by itself after a while.
+    Exits(Duration, u8),
+    Ignores,
+}
+
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// From spawn to exec.
+    pub exec_after: Duration,
+    pub exec_error: Option<StartError>,
+    /// What it does, from its exec on.
+    pub acts: Vec<(Duration, Act)>,
+    /// When it ends by itself, from its exec on, and how.
+    pub end: Option<(Duration, ExitStatus)>,
+    /// To the signals that ask to end.
+    pub polite: Reaction,
+    /// To all others that a program may catch.
+    pub other: Reaction,
+}
+
+#[derive(Clone, Debug)]
+pub enum Act {
+    Say {
+        sink: Sink,
+        lines: u64,
+        longest: u64,
+        unfinished: bool,
+    },
+    CloseOutput(Sink),
+    Fork(Box<Script>, Style),
+    /// Stops itself, as under a debugger or by SIGSTOP from outside.
+    Freeze,
+    /// Uninterruptible sleep.
+    Stick(Duration),
+}
+
+/// How a helper stands to the one that forked it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Its child, in its group.
+    Child,
+    /// Its child, in a group of its own.
+    NewGroup,
+    /// Double-forked: re-parented to us, still in the group.
+    Orphan,
+    /// Double-forked with a session of its own.
+    Daemon,
+}
+
+const POLITE: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::QUIT];
+
+/// Whether a program takes this signal as the request to end.
+pub fn asks_to_end(signal: Signal, instance: Option<&Instance>) -> bool {
+    POLITE.contains(&signal) || instance.is_some_and(|instance| instance.stop.signal == signal)
+}
+
+/// `value` in some seeds, nothing in the others.
+fn sometimes(rng: &mut Rng, seeds: u64, value: u64) -> u64 {
+    let value = rng.between(1, value.max(1));
+    if rng.per_mille(seeds) { value } else { 0 }
+}
+
+impl Weather {
+    pub fn draw(rng: &mut Rng, plan: &Plan) -> Self {
+        let command = matches!(plan.mode, Mode::Command { .. });
+        let mut visitors = Vec::new();
+        let horizon = if rng.per_mille(70) { rng.micros(1, 1500) } else { rng.spread(1, 120_000) };
+        let random_moment = |rng: &mut Rng| match rng.below(3) {
+            0 => rng.micros(0, 500),
+            1 => rng.spread(0, 60_000),
+            _ => Duration::from_nanos(rng.below(u64::try_from(horizon.as_nanos()).unwrap())),
+        };
+        let ends = [Signal::TERM, Signal::TERM, Signal::TERM, Signal::INT, Signal::QUIT, Signal::RTMIN_3];
+        if rng.per_mille(850) {
+            let signal = *rng.pick(&ends);
+            visitors.push((horizon, Visitor::Signal(signal)));
+            // What comes while it stops.
+            match rng.below(10) {
+                0 | 8 => {
+                    for _ in 0..rng.between(2, 4) {
+                        let after = rng.spread(0, 5000);
+                        visitors.push((horizon + after, Visitor::Signal(Signal::INT)));
+                    }
+                }
+                1 => {
+                    let after = rng.spread(0, 3000);
+                    visitors.push((horizon + after, Visitor::Signal(Signal::TERM)));
+                }
+                2 => {
+                    let (after, second) = (rng.spread(0, 4000), rng.spread(0, 4000));
+                    visitors.push((horizon + after, Visitor::Signal(Signal::INT)));
+                    visitors.push((horizon + after + second, Visitor::Signal(Signal::INT)));
+                }
+                3 => {
+                    for _ in 0..rng.between(2, 300) {
+                        let after = rng.millis(0, 1500);
+                        visitors.push((horizon + after, Visitor::Signal(Signal::TERM)));
+                    }
+                }
+                _ => {}
+            }
+        }
+        if rng.per_mille(500) {
+            let others = [1, 10, 12, 28, 34, 40, 64, 30, 23];
+            for _ in 0..rng.between(1, 8) {
+                let at = random_moment(rng);
+                let number = *rng.pick(&others);
+                visitors.push((at, Visitor::Signal(Signal::new(number).unwrap())));
+            }
+        }
+        if rng.per_mille(400) {
+            for _ in 0..rng.between(1, 10) {
+                let at = random_moment(rng);
+                let lives = rng.spread(0, 60_000);
+                let visitor = match rng.below(3) {
+                    0 => Visitor::Outsider(lives),
+                    _ => Visitor::Orphan(lives, *rng.pick(&[0, 1, 99])),
+                };
+                visitors.push((at, visitor));
+            }
+        }
+        if rng.per_mille(100) {
+            let at = random_moment(rng);
+            for _ in 0..rng.between(10, 25) {
+                visitors.push((at, Visitor::Orphan(rng.spread(0, 10), 99)));
+            }
+        }
+        Self {
+            pid1: command || rng.per_mille(800),
+            pids: i32::try_from(rng.weighted(&[(4, 40), (2, 60), (1, 100), (1, 14)])).unwrap(),
+            reuse_at_once: *rng.pick(&[1000, 900, 500]),
+            late: sometimes(rng, 500, 300),
+            very_late: sometimes(rng, 100, 50),
+            early: sometimes(rng, 200, 100),
+            slow_action: sometimes(rng, 200, 100),
+            lazy: sometimes(rng, 500, 500),
+            spawn_failure: sometimes(rng, 150, 400),
+            exec_failure: sometimes(rng, 200, 400),
+            slow_exec: sometimes(rng, 300, 500),
+            early_death_looks_executed: rng.per_mille(500),
+            helpers: sometimes(rng, 500, 900),
+            wandering: sometimes(rng, 600, 900),
+            stuck: sometimes(rng, 150, 300),
+            frozen: sometimes(rng, 200, 300),
+            deaf: sometimes(rng, 300, 500),
+            chatty: sometimes(rng, 400, 1000),
+            flood: rng.per_mille(20),
+            external_kill: sometimes(rng, 100, 200),
+            visitors,
+        }
+    }
+}
+
+impl Temper {
+    pub fn draw(rng: &mut Rng, plan: &Plan, instance: &Instance) -> Self {
+        if instance.kind == Kind::Oneshot {
+            return Self::Job { fails: *rng.pick(&[0, 0, 300, 1000]) };
+        }
+        let code = *rng.pick(&[0, 1, 1, 3, 17, 17, 99, 127, 137, 255]);
+        let within = rng.spread(0, 2000);
+        let command = plan.mode != Mode::Services;
+        // Crash loops without a pause and without an end are bounded by the length of the simulation only.
+        rng.weighted(&[
+            (10, Self::Steady),
+            (if command { 6 } else { 3 }, Self::Crashing { code, within }),
+            (2, Self::Borderline),
+            (1, Self::Unstartable),
+            (3, Self::Unsteady),
+            (if instance.restart.when == RestartWhen::Always { 0 } else { 3 }, Self::Job { fails: 300 }),
+        ])
+    }
+}
+
+impl Script {
+    /// What one run of an instance does.
+    pub fn main(rng: &mut Rng, weather: &Weather, temper: Temper, instance: &Instance) -> Self {
+        let mut script = Self::plain(rng, weather);
+        let signals = [9, 9, 11, 6, 15, 1, 2, 37];
+        let died = |rng: &mut Rng, code: u8| match rng.below(5) {
+            0 => ExitStatus::Signal {
+                signal: Signal::new(*rng.pick(&signals)).unwrap(),
+                core: rng.per_mille(100),
+            },
+            _ => ExitStatus::Code(code),
+        };
+        match temper {
+            Temper::Steady => {
+                if rng.per_mille(100) {
+                    script.end = Some((rng.spread(0, 100_000), died(rng, 1)));
+                }
+            }
+            Temper::Crashing { code, within } => {
+                let most = u64::try_from(within.as_millis()).unwrap();
+                script.end = Some((rng.millis(0, most), ExitStatus::Code(code)));
+            }
+            Temper::Borderline => {
+                let around = instance.restart.min_uptime;
+                let life = match rng.below(3) {
+                    0 => around.saturating_sub(rng.micros(0, 2000)),
+                    1 => around + rng.micros(0, 2000),
+                    _ => around.mul_f64(0.5),
+                };
+                script.end = Some((life.saturating_sub(script.exec_after), died(rng, 1)));
+            }
+            Temper::Unstartable => {
+                if rng.per_mille(900) {
+                    script.exec_error = Some(start_error(rng));
+                }
+            }
+            Temper::Unsteady => {
+                let code = *rng.pick(&[0, 0, 1, 3, 17]);
+                script.end = Some((rng.spread(0, 30_000), died(rng, code)));
+            }
+            Temper::Job { fails } => {
+                let code = if rng.per_mille(fails) { *rng.pick(&[1, 3, 17]) } else { 0 };
+                script.end = Some((rng.spread(0, 3000), died_rarely(rng, code)));
+            }
+        }
+        script
+    }
+
+    /// What a `stop_command` does.
+    pub fn stop_command(rng: &mut Rng, weather: &Weather) -> Self {
+        let mut script = Self::plain(rng, weather);
+        let code = if rng.per_mille(300) { 1 } else { 0 };
+        script.end = rng.per_mille(900).then(|| (rng.spread(0, 5000), ExitStatus::Code(code)));
+        script
+    }
+
+    /// A process that comes from outside.
+    pub fn visitor(rng: &mut Rng, weather: &Weather, lives: Duration, code: u8) -> Self {
+        let mut script = Self::plain(rng, weather);
+        script.exec_error = None;
+        script.acts.clear();
+        script.end = Some((lives, ExitStatus::Code(code)));
+        script
+    }
+
+    fn plain(rng: &mut Rng, weather: &Weather) -> Self {
+        let mut script = Self {
+            exec_after: match rng.per_mille(weather.slow_exec) {
+                true => rng.spread(0, 3000),
+                false => rng.micros(0, 800),
+            },
+            exec_error: rng.per_mille(weather.exec_failure).then(|| start_error(rng)),
+            acts: Vec::new(),
+            end: None,
+            polite: polite(rng, weather),
+            other: if rng.per_mille(700) { Reaction::Ignores } else { Reaction::Default },
+        };
+        script.draw_acts(rng, weather, 0);
+        if rng.per_mille(weather.external_kill) {
+            let status = ExitStatus::Signal { signal: Signal::KILL, core: false };
+            script.end = Some((rng.spread(0, 20_000), status));
+        }
+        script
+    }
+
+    fn helper(rng: &mut Rng, weather: &Weather, depth: u32) -> Self {
+        let mut script = Self {
+            exec_after: Duration::ZERO,
+            exec_error: None,
+            acts: Vec::new(),
+            end: rng.per_mille(500).then(|| {
+                let code = *rng.pick(&[0, 0, 1, 99]);
+                (rng.spread(0, 60_000), ExitStatus::Code(code))
+            }),
+            polite: polite(rng, weather),
+            other: Reaction::Ignores,
+        };
+        script.draw_acts(rng, weather, depth);
+        script
+    }
+
+    fn draw_acts(&mut self, rng: &mut Rng, weather: &Weather, depth: u32) {
+        const DEEPEST: u32 = 2;
+        if rng.per_mille(weather.chatty) {
+            for _ in 0..rng.between(1, 5) {
+                let longest = rng.weighted(&[(60, 5), (40, 120), (10, 5000), (1, 140_000)]);
+                let say = Act::Say {
+                    sink: *rng.pick(&[Sink::Stdout, Sink::Stderr]),
+                    lines: rng.between(0, 4),
+                    longest,
+                    unfinished: rng.per_mille(300),
+                };
+                self.acts.push((rng.spread(0, 20_000), say));
+            }
+        }
+        if weather.flood && depth == 0 {
+            for at in 0..2000 {
+                let say = Act::Say { sink: Sink::Stdout, lines: 1, longest: 10, unfinished: false };
+                self.acts.push((Duration::from_millis(1) * at, say));
+            }
+        }
+        if rng.per_mille(30) {
+            self.acts
+                .push((rng.spread(0, 20_000), Act::CloseOutput(*rng.pick(&[Sink::Stdout, Sink::Stderr]))));
+        }
+        if depth < DEEPEST && rng.per_mille(weather.helpers) {
+            for _ in 0..rng.between(1, 3) {
+                let style = match rng.per_mille(weather.wandering) {
+                    true => *rng.pick(&[Style::NewGroup, Style::Orphan, Style::Daemon]),
+                    false => Style::Child,
+                };
+                let helper = Self::helper(rng, weather, depth + 1);
+                self.acts.push((rng.spread(0, 5000), Act::Fork(Box::new(helper), style)));
+            }
+        }
+        if rng.per_mille(weather.frozen) {
+            self.acts.push((rng.spread(0, 20_000), Act::Freeze));
+        }
+        if rng.per_mille(weather.stuck) {
+            let lasts = rng.weighted(&[(3, 1_000), (3, 20_000), (1, 3_600_000)]);
+            self.acts.push((rng.spread(0, 20_000), Act::Stick(rng.spread(0, lasts))));
+        }
+    }
+}
+
+fn died_rarely(rng: &mut Rng, code: u8) -> ExitStatus {
+    match rng.per_mille(50) {
+        true => ExitStatus::Signal { signal: Signal::KILL, core: false },
+        false => ExitStatus::Code(code),
+    }
+}
+
+fn polite(rng: &mut Rng, weather: &Weather) -> Reaction {
+    if rng.per_mille(weather.deaf) {
+        return match rng.below(3) {
+            0 => Reaction::Exits(rng.spread(0, 30_000), 0),
+            _ => Reaction::Ignores,
+        };
+    }
+    match rng.below(10) {
+        0..4 => Reaction::Default,
+        4..8 => Reaction::Exits(rng.spread(0, 50), 0),
+        8 => Reaction::Exits(rng.spread(0, 2000), 0),
+        _ => Reaction::Exits(rng.spread(0, 100), *rng.pick(&[1, 17, 143])),
+    }
+}
+
+pub fn start_error(rng: &mut Rng) -> StartError {
+    let file = || "/x".to_owned();
+    match rng.below(4) {
+        0 => StartError::NotFound { program: file(), path: None, similar: None },
+        1 => StartError::NotExecutable { file: file(), mode: 0o644, noexec: false },
+        2 => StartError::MissingInterpreter { file: file(), interpreter: file() },
+        _ => StartError::WorkingDirectory { path: file(), reason: "No such file or directory".to_owned() },
+    }
+}

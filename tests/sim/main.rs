@@ -1,0 +1,293 @@
+//! The core in a virtual world: random plans, faults by seed, virtual time, and a judge that looks at every step.
+//!
+//! `TINYSUP_SIM_SEEDS=10000` runs that many seeds, `TINYSUP_SIM_FIRST=5000` starts there, `TINYSUP_SIM_SEED=7` runs one
+//! and prints what happens in it.
+
+mod budget;
+mod faults;
+mod invariants;
+mod output;
+mod plans;
+mod rng;
+mod world;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::panic::{self, AssertUnwindSafe};
+use std::rc::Rc;
+
+use tinysup::event::{Action, Event, ExitCode};
+use tinysup::kernel::Kernel;
+use tinysup::plan::Plan;
+use tinysup::supervisor::Supervisor;
+
+use invariants::Judge;
+use rng::Rng;
+use world::{Counts, Violation, World};
+
+const SEEDS: u64 = 1000;
+const TRACE_SHOWN: usize = 40;
+
+/// What must have happened somewhere in the default number of seeds, or the simulation proves little.
+const MUST_HAPPEN: &[&str] = &[
+    "all done",
+    "all up",
+    "another exit code",
+    "budget spent",
+    "burst of exits",
+    "death before exec",
+    "dependency that cannot be had",
+    "double-forked helper",
+    "early wake-up",
+    "exec failure",
+    "exit code 0",
+    "exit code 137",
+    "exit with a process that cannot die",
+    "failed start",
+    "failed, never restarted",
+    "frozen process",
+    "helper",
+    "late wake-up",
+    "leftovers killed",
+    "leftovers of a crashed leader",
+    "leftovers told",
+    "orphan from outside",
+    "output",
+    "process in uninterruptible sleep",
+    "process of a neighbour",
+    "restart",
+    "second SIGINT",
+    "shutdown with a process that cannot die",
+    "SIGKILL after kill_timeout",
+    "SIGKILL at the deadline",
+    "signal passed on",
+    "spawn failure",
+    "stop before exec",
+    "stop by a failed service",
+    "stop by a service that is done",
+    "stop by a signal",
+    "stop in backoff",
+    "stop while leftovers are being stopped",
+    "stop without any deadline",
+    "stop without kill_timeout",
+    "stop_command",
+    "stop_command that failed",
+    "strays at the end",
+    "sweep of a number that is somebody else's by now",
+    "unkillable process",
+    "very late wake-up",
+    "zombie of a careless parent",
+];
+
+/// One seed's history.
+struct History {
+    counts: Counts,
+    hours: f64,
+    steps: u64,
+    trace: Vec<String>,
+    /// What the core ordered, in the order and at the time it was carried out.
+    orders: u64,
+    result: Result<ExitCode, String>,
+}
+
+fn plan(seed: u64) -> (Plan, Rng) {
+    let mut rng = Rng::new(seed);
+    let plan = plans::draw(&mut rng.fork());
+    (plan, rng)
+}
+
+/// Runs one seed under the judge.
+fn simulate(seed: u64, trace: bool) -> History {
+    let (plan_of_core, rng) = plan(seed);
+    let shared = Rc::new(plan(seed).0);
+    let mut world = World::new(rng, shared.clone());
+    world.trace = trace.then(Vec::new);
+    if trace {
+        describe(&mut world, &shared);
+    }
+    let start = world.now();
+    let mut steps = 0;
+    let result = guarded(|| {
+        let mut supervisor = Supervisor::new(plan_of_core, world.weather.pid1, world.now());
+        drive(&mut world, &mut supervisor, &mut Judge::new(shared), &mut steps)
+    });
+    History {
+        hours: world.now().since(start).as_secs_f64() / 3600.0,
+        orders: world.orders,
+        trace: world.trace.take().unwrap_or_default(),
+        counts: world.counts,
+        steps,
+        result,
+    }
+}
+
+fn describe(world: &mut World, plan: &Plan) {
+    world.say(|world| {
+        format!(
+            "pid 1: {}, {} pids, mode {:?}, shutdown_timeout {:?}, routes {:?}",
+            world.weather.pid1, world.weather.pids, plan.mode, plan.shutdown_timeout, plan.routes
+        )
+    });
+    for (id, instance) in plan.ids().zip(&plan.instances) {
+        world.say(|world| {
+            let tinysup::plan::Instance { name, kind, autostart, depends_on, restart, stop, signals, .. } = instance;
+            let stop_command = stop.command.is_some();
+            let (signal, kill_timeout, mode) = (stop.signal, stop.kill_timeout, stop.mode);
+            format!(
+                "{name}: {kind:?} autostart {autostart} {:?} depends on {depends_on:?}\n    {restart:?}\n    stop: {signal:?} {kill_timeout:?} {mode:?} stop_command {stop_command}, on_failure {:?}, on_success {:?}, signals {signals:?}, out {:?} {:?}",
+                world.temper(id),
+                instance.on_failure,
+                instance.on_success,
+                instance.launch.stdout,
+                instance.launch.stderr,
+            )
+        });
+    }
+}
+
+/// The loop of `runtime::run`, with the judge between.
+fn drive(world: &mut World, supervisor: &mut Supervisor, judge: &mut Judge, steps: &mut u64) -> ExitCode {
+    let mut pending = VecDeque::from([Event::Begin]);
+    let (mut arrived, mut actions, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+    loop {
+        while let Some(event) = pending.pop_front() {
+            let now = world.now();
+            world.say(|_| shown(&format!("  > {event:?}")));
+            judge.event(world, now, &event);
+            supervisor.step(now, event, &mut actions);
+            *steps += 1;
+            for action in actions.drain(..) {
+                world.say(|_| shown(&format!("    < {action:?}")));
+                judge.action(world, &action);
+                let leaving = if let Action::Exit(code) = action { Some(code) } else { None };
+                world.perform(action, &mut answers);
+                if let Some(code) = leaving {
+                    return code;
+                }
+            }
+            for answer in answers.drain(..).rev() {
+                pending.push_front(answer);
+            }
+            judge.after(world, supervisor.deadline(), pending.is_empty());
+        }
+        let deadline = supervisor.deadline();
+        world.wait(deadline, &mut arrived);
+        pending.extend(arrived.drain(..));
+        if deadline.is_some_and(|deadline| world.now() >= deadline) {
+            pending.push_back(Event::Tick);
+        }
+    }
+}
+
+fn shown(line: &str) -> String {
+    const LONGEST: usize = 300;
+    line.chars().take(LONGEST).collect()
+}
+
+thread_local! {
+    /// What the last panic of this thread was about, and where.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    static GUARDED: RefCell<bool> = const { RefCell::new(false) };
+}
+
+/// Runs it and turns a violation, or a panic of the core, into an error.
+fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let default = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if GUARDED.with(|guarded| *guarded.borrow()) {
+                PANIC.with(|panic| *panic.borrow_mut() = Some(info.to_string()));
+            } else {
+                default(info);
+            }
+        }));
+    });
+    GUARDED.with(|guarded| *guarded.borrow_mut() = true);
+    let result = panic::catch_unwind(AssertUnwindSafe(run));
+    GUARDED.with(|guarded| *guarded.borrow_mut() = false);
+    result.map_err(|payload| match payload.downcast::<Violation>() {
+        Ok(violation) => violation.0,
+        Err(_) => PANIC.with(|panic| panic.borrow_mut().take()).unwrap_or_else(|| "a panic".to_owned()),
+    })
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name)
+        .ok()
+        .map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is not a number: {value}")))
+}
+
+/// Runs the seed again, with its trace, and says how to do that by hand.
+fn report(seed: u64, violation: &str) -> String {
+    let history = simulate(seed, true);
+    let from = history.trace.len().saturating_sub(TRACE_SHOWN);
+    format!(
+        "seed {seed}: {violation}\n{}\n    TINYSUP_SIM_SEED={seed} cargo test --test sim -- every_seed --nocapture\n",
+        history.trace[from..].join("\n")
+    )
+}
+
+#[test]
+fn every_seed_keeps_the_invariants() {
+    if let Some(seed) = from_environment("TINYSUP_SIM_SEED") {
+        let history = simulate(seed, true);
+        println!("{}", history.trace.join("\n"));
+        match history.result {
+            Ok(code) => println!("seed {seed}: exit code {}", code.0),
+            Err(violation) => panic!("seed {seed}: {violation}"),
+        }
+        return;
+    }
+    let seeds = from_environment("TINYSUP_SIM_SEEDS").unwrap_or(SEEDS);
+    let first = from_environment("TINYSUP_SIM_FIRST").unwrap_or(0);
+    let (mut counts, mut hours, mut steps) = (Counts::new(), 0.0, 0);
+    let mut failures = Vec::new();
+    for seed in first..first + seeds {
+        let history = simulate(seed, false);
+        for (what, count) in history.counts {
+            *counts.entry(what).or_default() += count;
+        }
+        hours += history.hours;
+        steps += history.steps;
+        if let Err(violation) = history.result {
+            failures.push((seed, violation));
+        }
+    }
+    let mut statistics = format!("{seeds} seeds, {hours:.0} virtual hours, {steps} steps\n");
+    for (what, count) in &counts {
+        writeln!(statistics, "{count:>9}  {what}").unwrap();
+    }
+    println!("{statistics}");
+    if let Some((seed, violation)) = failures.first() {
+        for (seed, violation) in failures.iter().take(60) {
+            println!("seed {seed}: {}", shown(violation));
+        }
+        panic!("{} of {seeds} seeds fail. The first:\n{}", failures.len(), report(*seed, violation));
+    }
+    let missing: Vec<_> = MUST_HAPPEN.iter().filter(|what| !counts.contains_key(*what)).collect();
+    assert!(seeds < SEEDS || missing.is_empty(), "in {seeds} seeds this never happened: {missing:?}");
+}
+
+#[test]
+fn a_seed_is_a_whole_history() {
+    for seed in 0..50 {
+        let (once, again) = (simulate(seed, true), simulate(seed, true));
+        assert_eq!(once.trace, again.trace, "seed {seed}");
+    }
+}
+
+#[test]
+fn the_loop_of_the_program_does_the_same() {
+    for seed in 0..100 {
+        let judged = simulate(seed, false);
+        let (plan_of_core, rng) = plan(seed);
+        let mut world = World::new(rng, Rc::new(plan(seed).0));
+        let mut supervisor = Supervisor::new(plan_of_core, world.weather.pid1, world.now());
+        let code = guarded(|| tinysup::runtime::run(&mut world, &mut supervisor));
+        if judged.result.is_ok() {
+            assert_eq!((code, world.orders), (judged.result, judged.orders), "seed {seed}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Random plans: instances in start order, dependencies only on earlier ones, every setting drawn from a few values that
+//! matter. What the processes then do is drawn in `faults.rs`.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tinysup::event::{Attributes, Identity, InstanceId, Launch, Mark, Output, Secret, Stdin, Surroundings};
+use tinysup::plan::{
+    Condition, Dependency, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Restart, RestartWhen,
+    Stop,
+};
+use tinysup::units::Signal;
+
+use crate::rng::Rng;
+
+pub fn draw(rng: &mut Rng) -> Plan {
+    if rng.per_mille(60) { command(rng) } else { services(rng) }
+}
+
+fn launch(rng: &mut Rng, service: &Rc<str>, number: u32, surroundings: Surroundings) -> Rc<Launch> {
+    let command = surroundings == Surroundings::Command;
+    let mut output = || match command {
+        true => Output::Inherit,
+        false => {
+            rng.weighted(&[(6, Output::Prefix), (2, Output::Raw), (1, Output::Inherit), (1, Output::Null)])
+        }
+    };
+    Rc::new(Launch {
+        argv: vec![Secret::new(&**service)],
+        shown: service.to_string(),
+        inherit_env: true,
+        env: Vec::new(),
+        env_from_file: Vec::new(),
+        cwd: None,
+        identity: Identity::default(),
+        attributes: Attributes::default(),
+        stdin: Stdin::Null,
+        stdout: output(),
+        stderr: output(),
+        surroundings,
+        // A command of the command line is not looked for under other names.
+        mark: (!command).then(|| Mark { service: service.clone(), instance: number }),
+    })
+}
+
+/// The plan of `tinysup -- COMMAND`.
+fn command(rng: &mut Rng) -> Plan {
+    let mut instance = main_command(launch(rng, &"command".into(), 1, Surroundings::Command));
+    let kill_timeout =
+        *rng.pick(&[None, None, Some(Duration::from_millis(300)), Some(Duration::from_secs(8))]);
+    instance.stop.kill_timeout = kill_timeout;
+    Plan {
+        mode: Mode::Command { group: rng.per_mille(400) },
+        instances: vec![instance],
+        shutdown_timeout: kill_timeout,
+        routes: BTreeMap::new(),
+    }
+}
+
+/// A command given on the command line: its end, whatever it is, ends the container.
+fn main_command(launch: Rc<Launch>) -> Instance {
+    Instance {
+        name: "command".into(),
+        service: "command".into(),
+        number: 1,
+        kind: Kind::Command,
+        autostart: true,
+        launch,
+        depends_on: Vec::new(),
+        restart: Restart {
+            when: RestartWhen::Never,
+            stop_exit_codes: Vec::new(),
+            max_restarts: Some(0),
+            min_uptime: Duration::ZERO,
+            window: None,
+            delay: Duration::ZERO,
+            backoff: 1.0,
+            delay_max: Duration::ZERO,
+        },
+        on_failure: OnFailure::Exit,
+        on_success: OnSuccess::Exit,
+        stop: Stop { signal: Signal::TERM, kill_timeout: None, mode: KillMode::Process, command: None },
+        signals: BTreeMap::new(),
+    }
+}
+
+fn services(rng: &mut Rng) -> Plan {
+    let count = rng.weighted(&[(2, 1), (3, 2), (4, 3), (3, 4), (2, 6)]);
+    let mut instances: Vec<Instance> = Vec::new();
+    // The instances of each service so far: all instances of a service depend on the same services.
+    let mut groups: Vec<Vec<InstanceId>> = Vec::new();
+    for index in 0..count {
+        let service: Rc<str> = format!("s{index}").into();
+        let copies = rng.weighted(&[(6, 1), (1, 2), (1, 3)]);
+        let kind = if rng.per_mille(200) { Kind::Oneshot } else { Kind::Daemon };
+        let mut depends_on: Vec<(usize, Condition)> = Vec::new();
+        for earlier in 0..groups.len() {
+            if rng.per_mille(350) {
+                let oneshot = instances[groups[earlier][0].0 as usize].kind == Kind::Oneshot;
+                let condition = match oneshot {
+                    true => rng.weighted(&[
+                        (5, Condition::Completed),
+                        (1, Condition::Started),
+                        (1, Condition::Ready),
+                    ]),
+                    false => rng.weighted(&[
+                        (4, Condition::Started),
+                        (4, Condition::Ready),
+                        (1, Condition::Completed),
+                    ]),
+                };
+                depends_on.push((earlier, condition));
+            }
+        }
+        let autostart = !rng.per_mille(40);
+        let restart = restart(rng, kind);
+        let stop = stop(rng);
+        let stop_command = rng.per_mille(150);
+        let on_failure = if rng.per_mille(600) { OnFailure::Exit } else { OnFailure::Ignore };
+        let on_success = if rng.per_mille(100) { OnSuccess::Exit } else { OnSuccess::Ignore };
+        let signals = signal_table(rng);
+        let mut ids = Vec::new();
+        for number in 1..=copies {
+            ids.push(InstanceId(u32::try_from(instances.len()).unwrap()));
+            let main = launch(rng, &service, number, Surroundings::Service);
+            instances.push(Instance {
+                name: if copies == 1 { service.clone() } else { format!("{service}.{number}").into() },
+                service: service.clone(),
+                number,
+                kind,
+                autostart,
+                launch: main.clone(),
+                depends_on: depends_on
+                    .iter()
+                    .flat_map(|(on, condition)| {
+                        groups[*on].iter().map(|on| Dependency { on: *on, condition: *condition })
+                    })
+                    .collect(),
+                restart: restart.clone(),
+                on_failure,
+                on_success,
+                stop: Stop {
+                    // It writes where the service writes.
+                    command: stop_command.then(|| main.clone()),
+                    ..stop.clone()
+                },
+                signals: signals.clone(),
+            });
+        }
+        groups.push(ids);
+    }
+    if rng.per_mille(80) {
+        let mut main = main_command(launch(rng, &"command".into(), 1, Surroundings::Command));
+        main.stop = Stop { kill_timeout: Some(Duration::from_secs(8)), mode: KillMode::Mixed, ..main.stop };
+        main.depends_on = (groups.iter().flatten())
+            .map(|on| Dependency { on: *on, condition: Condition::Started })
+            .collect();
+        instances.push(main);
+    }
+    let mut routes = BTreeMap::new();
+    if rng.per_mille(200) {
+        let signal = *rng.pick(&[Signal::USR1, Signal::USR2, Signal::new(40).unwrap()]);
+        routes.insert(signal, vec![InstanceId(u32::try_from(rng.index(instances.len())).unwrap())]);
+    }
+    Plan {
+        mode: Mode::Services,
+        instances,
+        shutdown_timeout: rng.weighted(&[
+            (8, Some(Duration::from_secs(9))),
+            (3, Some(Duration::from_millis(1500))),
+            (2, Some(Duration::from_secs(60))),
+            (1, Some(Duration::ZERO)),
+            (1, None),
+        ]),
+        routes,
+    }
+}
+
+fn restart(rng: &mut Rng, kind: Kind) -> Restart {
+    let when = match kind {
+        Kind::Daemon | Kind::Command => {
+            rng.weighted(&[(6, RestartWhen::Always), (3, RestartWhen::OnFailure), (1, RestartWhen::Never)])
+        }
+        Kind::Oneshot => rng.weighted(&[(4, RestartWhen::OnFailure), (1, RestartWhen::Never)]),
+    };
+    Restart {
+        when,
+        stop_exit_codes: rng.pick(&[vec![], vec![], vec![], vec![3], vec![0], vec![17, 0]]).clone(),
+        max_restarts: rng.weighted(&[
+            (1, Some(0)),
+            (2, Some(1)),
+            (3, Some(3)),
+            (4, Some(10)),
+            (1, Some(u32::MAX)),
+            (1, None),
+        ]),
+        min_uptime: rng.weighted(&[
+            (1, Duration::ZERO),
+            (2, Duration::from_millis(50)),
+            (3, Duration::from_secs(1)),
+            (4, Duration::from_secs(10)),
+        ]),
+        window: rng.weighted(&[
+            (6, None),
+            (1, Some(Duration::from_secs(5))),
+            (1, Some(Duration::from_secs(60))),
+        ]),
+        delay: rng.weighted(&[
+            (2, Duration::ZERO),
+            (2, Duration::from_millis(10)),
+            (4, Duration::from_millis(100)),
+            (1, Duration::from_secs(5)),
+        ]),
+        backoff: rng.weighted(&[(2, 1.0), (1, 1.5), (4, 2.0), (1, 10.0), (1, 1e9)]),
+        delay_max: rng.weighted(&[
+            (1, Duration::from_millis(300)),
+            (4, Duration::from_secs(5)),
+            (1, Duration::from_secs(3600)),
+        ]),
+    }
+}
+
+fn stop(rng: &mut Rng) -> Stop {
+    Stop {
+        signal: rng.weighted(&[
+            (8, Signal::TERM),
+            (2, Signal::INT),
+            (2, Signal::QUIT),
+            (1, Signal::USR1),
+            (1, Signal::KILL),
+            (1, Signal::RTMIN_3),
+        ]),
+        kill_timeout: rng.weighted(&[
+            (5, Some(Duration::from_secs(8))),
+            (3, Some(Duration::from_millis(500))),
+            (1, Some(Duration::from_secs(20))),
+            (1, Some(Duration::ZERO)),
+            (1, None),
+        ]),
+        mode: rng.weighted(&[(6, KillMode::Mixed), (3, KillMode::Group), (1, KillMode::Process)]),
+        command: None,
+    }
+}
+
+fn signal_table(rng: &mut Rng) -> BTreeMap<Signal, Option<Signal>> {
+    let mut table = BTreeMap::new();
+    if rng.per_mille(150) {
+        table.insert(Signal::USR1, Some(Signal::USR2));
+    }
+    if rng.per_mille(150) {
+        table.insert(Signal::USR2, None);
+    }
+    if rng.per_mille(50) {
+        table.insert(Signal::WINCH, Some(Signal::TERM));
+    }
+    table
+}

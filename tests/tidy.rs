@@ -1,0 +1,167 @@
+//! The rules of the house, checked on the source as text: who may import whom, what only `src/sys` may touch, how files begin.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The layers from top to bottom; a module may import from its own family and from layers above its own.
+const LAYERS: [&[&str]; 8] = [
+    &["units", "notice", "event", "hints"],
+    &["cli", "config"],
+    &["plan"],
+    &["services", "reaper", "signals", "shutdown", "logs"],
+    &["supervisor", "obituary"],
+    &["kernel", "runtime"],
+    &["sys"],
+    &["commands", "main", "lib"],
+];
+/// Layers whose modules may import each other.
+const MIXED: [usize; 5] = [0, 1, 4, 5, 7];
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("src is readable") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("a source file");
+                found.push((path, text));
+            }
+        }
+    }
+    assert!(found.len() > 15, "the sources were not found");
+    found
+}
+
+/// The top-level module a file belongs to: `services` for src/services/restart.rs.
+fn family(path: &Path) -> String {
+    let relative = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).expect("below src");
+    let first = relative.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+fn layer(family: &str) -> usize {
+    LAYERS
+        .iter()
+        .position(|names| names.contains(&family))
+        .unwrap_or_else(|| panic!("{family} is in no layer; add it to the table"))
+}
+
+/// The source without its tests and comments.
+fn code(text: &str) -> String {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+fn imports(code: &str) -> Vec<String> {
+    let after = |marker: &'static str| {
+        code.match_indices(marker).map(move |(at, _)| {
+            let rest = &code[at + marker.len()..];
+            rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
+        })
+    };
+    after("crate::").chain(after("tinysup::")).filter(|name| !name.is_empty()).collect()
+}
+
+#[test]
+fn imports_go_down_the_table_only() {
+    for (path, text) in sources() {
+        let own = family(&path);
+        for other in imports(&code(&text)) {
+            if other == own || own == "lib" {
+                continue;
+            }
+            let (mine, theirs) = (layer(&own), layer(&other));
+            let allowed = theirs < mine || (theirs == mine && MIXED.contains(&mine));
+            assert!(allowed, "{}: {own} may not import {other}", path.display());
+            let hidden = own == "sys"
+                && ["plan", "services", "supervisor", "shutdown", "logs"].contains(&other.as_str());
+            assert!(!hidden, "{}: the mechanism sees actions, never {other}", path.display());
+        }
+    }
+}
+
+#[test]
+fn only_sys_touches_the_system() {
+    let mechanism = [
+        "Instant",
+        "SystemTime",
+        "std::fs",
+        "std::process",
+        "std::net",
+        "std::thread",
+        "libc::",
+        "nix::",
+        "signal_hook",
+    ];
+    for (path, text) in sources() {
+        if ["sys", "main"].contains(&family(&path).as_str()) {
+            continue;
+        }
+        for word in mechanism {
+            let code = code(&text);
+            let whole = |at: usize| !code[..at].ends_with(char::is_alphanumeric);
+            assert!(
+                !code.match_indices(word).any(|(at, _)| whole(at)),
+                "{}: {word} belongs into src/sys",
+                path.display()
+            );
+        }
+        assert!(
+            !code(&text).contains("std::env") || family(&path) == "commands",
+            "{}: std::env",
+            path.display()
+        );
+        assert!(!code(&text).contains("unsafe"), "{}: unsafe belongs into src/sys", path.display());
+    }
+}
+
+#[test]
+fn only_one_place_reaps() {
+    for (path, text) in sources() {
+        let reaps = ["waitid(", "waitpid(", "wait4(", ".wait_with_output", "Command::new"]
+            .iter()
+            .any(|call| code(&text).contains(call));
+        assert!(
+            !reaps || path.ends_with("sys/children.rs"),
+            "{}: only src/sys/children.rs may wait for children",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn files_say_what_they_own_and_stay_readable() {
+    for (path, text) in sources() {
+        assert!(text.starts_with("//! "), "{}: begin with //! and what the file owns", path.display());
+        assert!(text.lines().count() <= 900, "{}: too long to read in a sitting", path.display());
+        for (number, line) in text.lines().enumerate() {
+            let silenced = line.contains("#[allow(") || line.contains("#![allow(");
+            assert!(!silenced, "{}:{}: use #[expect(..., reason)]", path.display(), number + 1);
+        }
+    }
+}
+
+#[test]
+fn no_trace_of_the_machine_it_was_written_on() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let traces = [["/wo", "rk/"].concat(), ["/ro", "ot/."].concat()];
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("readable") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if path.is_dir() && !path.is_symlink() && !["target", ".git"].contains(&name.as_str()) {
+                folders.push(path);
+            } else if let Ok(text) = fs::read_to_string(&path) {
+                for trace in &traces {
+                    assert!(!text.contains(trace), "{}: contains {trace}", path.display());
+                }
+            }
+        }
+    }
+}
