@@ -255,7 +255,7 @@ fn every_bad_value_says_what_was_expected() {
         ("kill_timeout = \"999999999999h\"", "3:16: kill_timeout must be a duration such as \"250ms\", \"10s\", \"5m\" or \"1h\", or a number of seconds, not \"999999999999h\"\n    2 | command = \"run\"\n    3 | kill_timeout = \"999999999999h\"\n      |                ^^^^^^^^^^^^^^^ ten years are the longest"),
         ("kill_timeout = 99999999999999999999", "3:16: this number is too large"),
         ("kill_timeout = 1979-05-27", "3:16: a date or time has no use here; a text needs quotes"),
-        ("instances = 0", "3:13: instances must be a number from 1 to 1000, not a number"),
+        ("instances = 0", "3:13: instances must be a number from 1 to 1000, not 0\n    2 | command = \"run\"\n    3 | instances = 0\n      |             ^ enabled = false leaves it out"),
         ("instances = 1001", "3:13: instances must be a number from 1 to 1000, not 1001"),
         ("instances = 1.5", "3:13: instances must be a number from 1 to 1000, not a number with a point"),
         ("instances = \"many\"", "3:13: instances must be a number from 1 to 1000, not \"many\""),
@@ -936,13 +936,14 @@ hint: later: there is no program for \"gunicron\" here; it may come with a volum
 "
     );
     let one = world_of_one(
-        "shutdown_timeout = 30\n[services.a]\ncommand = \"/bin/sh\"\nkill_timeout = 20\nrestart_window = \"10s\"\n",
+        "shutdown_timeout = 30\n[services.a]\ncommand = \"/bin/sh\"\nkill_timeout = 20\nrestart_window = \"10s\"\nsignals = { HUP = \"USR1\", USR1 = \"HUP\" }\n",
     );
     assert_eq!(
         plan::check::report(&plan_of(&one), &one).to_string(),
         "ok: 1 service, stop takes at most 20 s (docker stop allows 10 s)
 hint: a stop may take 20 s, but docker stop kills after 10 s: use docker stop -t 21, in Compose stop_grace_period: 21s, in Kubernetes terminationGracePeriodSeconds: 21
 hint: a: the waits between 10 restarts are longer than restart_window = 10 s: the budget can never be spent
+hint: a: signals has SIGHUP, which is reserved for re-reading the configuration and never gets here; [signals] SIGHUP = [\"a\"] sends it
 "
     );
 }
@@ -1031,6 +1032,30 @@ fn every_mistyped_key_is_an_error() {
                 "{problems}"
             );
         }
+    }
+}
+
+#[test]
+fn every_key_is_in_the_documentation() {
+    let documentation = include_str!("../docs/configuration.md");
+    for key in keys::SERVICE.iter().chain(keys::TOP) {
+        let cell = |text: &str| text.replace('|', "\\|");
+        let default = if key.default.contains(['"', '[', '{'])
+            || key.default.parse::<f64>().is_ok()
+            || key.default.parse::<bool>().is_ok()
+        {
+            format!("`{}`", key.default)
+        } else {
+            key.default.to_owned()
+        };
+        let row =
+            format!("| `{}` | {} | {} | {} |", key.name, cell(key.expected), cell(&default), cell(key.help));
+        assert!(documentation.contains(&row), "docs/configuration.md lacks this row:\n{row}");
+    }
+    let example = documentation.split("```").nth(1).unwrap().strip_prefix("toml").unwrap();
+    assert_eq!(names(&plan(example)), ["db", "migrate", "api.1", "api.2"]);
+    for name in keys::LATER.iter().chain(&keys::LATER_TOP) {
+        assert!(documentation.contains(&format!("`{name}`")), "docs/configuration.md does not name {name}");
     }
 }
 

@@ -471,7 +471,10 @@ impl<'a> Builder<'a> {
                 if condition == Condition::Ready && first.kind == Kind::Oneshot {
                     condition = Condition::Completed;
                 }
-                if condition == Condition::Completed && first.restart.when == RestartWhen::Always {
+                let never_completes = first.restart.when == RestartWhen::Always
+                    && first.restart.stop_exit_codes.is_empty()
+                    && first.on_success == OnSuccess::Ignore;
+                if condition == Condition::Completed && never_completes {
                     let message =
                         format!("\"{own}\" would wait for ever: \"{name}\" is started again after every end");
                     let help =

@@ -70,6 +70,7 @@ pub fn report(plan: &Plan, world: &dyn World) -> Report {
     stop_hints(plan, &services, stop_time, &mut hints);
     for service in &services {
         service_hints(service, world, &mut hints);
+        signal_hints(plan, service.first, &mut hints);
     }
     readers(&services, &mut hints);
     Report {
@@ -255,9 +256,28 @@ fn service_hints(service: &Service<'_>, world: &dyn World, hints: &mut Vec<Strin
     restart_hints(instance, &mut hint);
 }
 
+/// Signals that mean something to tinysup reach services only where `[signals]` sends them.
+fn signal_hints(plan: &Plan, instance: &Instance, hints: &mut Vec<String>) {
+    for (signal, meaning) in [
+        (Signal::HUP, "is reserved for re-reading the configuration"),
+        (Signal::QUIT, "ends the container"),
+        (Signal::RTMIN_3, "ends the container"),
+    ] {
+        if instance.signals.contains_key(&signal) && !plan.routes.contains_key(&signal) {
+            let service = &instance.service;
+            hints.push(format!(
+                "{service}: signals has {signal}, which {meaning} and never gets here; [signals] {signal} = [\"{service}\"] sends it"
+            ));
+        }
+    }
+}
+
 fn restart_hints(instance: &Instance, hint: &mut dyn FnMut(String)) {
     let restart = &instance.restart;
-    if instance.kind == Kind::Oneshot && restart.when == RestartWhen::Always {
+    if instance.kind == Kind::Oneshot
+        && restart.when == RestartWhen::Always
+        && restart.stop_exit_codes.is_empty()
+    {
         hint(
             "a oneshot with restart = \"always\" is never done; restart = \"on-failure\" is the default"
                 .to_owned(),

@@ -136,7 +136,8 @@ impl Evaluator<'_> {
                     return self.later(node, "instances = \"max\"");
                 }
                 if matches!(node.value, Value::Integer { value: 0, .. }) {
-                    return self.mismatch(key, node, None, Some("enabled = false leaves it out".to_owned()));
+                    let message = format!("{} must be {}, not 0", key.name, key.expected);
+                    return self.fail(Problem::at(node.span, message).help("enabled = false leaves it out"));
                 }
                 let number = self.whole(scope, key, node, 1..=MAX_INSTANCES)?;
                 common.instances = u32::try_from(number).map_err(|_| Reported)?;
@@ -539,7 +540,7 @@ impl Evaluator<'_> {
         let (why, help) = match signal {
             Signal::KILL | Signal::STOP => ("cannot be caught by anybody", None),
             Signal::CHLD | Signal::PIPE | Signal::TTIN | Signal::TTOU => ("is about tinysup itself", None),
-            Signal::TERM | Signal::INT | Signal::QUIT | Signal::RTMIN_3 => {
+            Signal::TERM | Signal::INT => {
                 ("ends the container", Some("stop_signal says what a service gets then"))
             }
             _ => return Ok(signal),
