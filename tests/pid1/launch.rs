@@ -224,6 +224,16 @@ pub fn make_fifo(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes a character device for everybody.
+pub fn device(path: &str, major: u32, minor: u32) -> io::Result<()> {
+    let path = CString::new(path)?;
+    // SAFETY: a string that lives here.
+    unsafe {
+        check(libc::mknod(path.as_ptr(), libc::S_IFCHR | 0o666, libc::makedev(major, minor)))?;
+        check(libc::chmod(path.as_ptr(), 0o666))
+    }
+}
+
 /// Ignores a signal from here on.
 pub fn ignore(signal: i32) {
     // SAFETY: runs no code.
