@@ -104,7 +104,7 @@ fn command(name: Rc<str>, argv: Vec<OsString>, program: &str) -> Instance {
         service: Rc::clone(&name),
         name,
         number: 1,
-        kind: Kind::Daemon,
+        kind: Kind::Command,
         autostart: true,
         launch: Rc::new(launch),
         depends_on: Vec::new(),
@@ -340,7 +340,7 @@ impl<'a> Builder<'a> {
             _ => Rc::from(format!("{}.{number}", service.name)),
         };
         let usual = match common.kind {
-            Kind::Daemon => RestartWhen::Always,
+            Kind::Daemon | Kind::Command => RestartWhen::Always,
             Kind::Oneshot => RestartWhen::OnFailure,
         };
         Some(Instance {
@@ -535,7 +535,7 @@ impl<'a> Builder<'a> {
             .map(|(instance, id)| {
                 let condition = match instance.kind {
                     Kind::Oneshot => Condition::Completed,
-                    Kind::Daemon => Condition::Ready,
+                    Kind::Daemon | Kind::Command => Condition::Ready,
                 };
                 Dependency { on: InstanceId(id), condition }
             })

@@ -302,6 +302,11 @@ fn only_leader(instance: &Instance) -> bool {
     instance.stop.mode == KillMode::Process || instance.launch.mark.is_none()
 }
 
+/// A command of the command line is no service that could be said to be up.
+fn counts(instance: &Instance) -> bool {
+    instance.autostart && instance.kind != Kind::Command
+}
+
 /// A daemon runs, a oneshot is done.
 fn arrived(life: &Life, instance: &Instance) -> bool {
     life.completed || life.up && instance.kind == Kind::Daemon

@@ -64,7 +64,7 @@ fn main_command(launch: Rc<Launch>) -> Instance {
         name: "command".into(),
         service: "command".into(),
         number: 1,
-        kind: Kind::Daemon,
+        kind: Kind::Command,
         autostart: true,
         launch,
         depends_on: Vec::new(),
@@ -179,7 +179,7 @@ fn services(rng: &mut Rng) -> Plan {
 
 fn restart(rng: &mut Rng, kind: Kind) -> Restart {
     let when = match kind {
-        Kind::Daemon => {
+        Kind::Daemon | Kind::Command => {
             rng.weighted(&[(6, RestartWhen::Always), (3, RestartWhen::OnFailure), (1, RestartWhen::Never)])
         }
         Kind::Oneshot => rng.weighted(&[(4, RestartWhen::OnFailure), (1, RestartWhen::Never)]),

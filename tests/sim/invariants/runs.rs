@@ -96,9 +96,9 @@ impl Judge {
         let now = self.now();
         let id = self.by_name(name);
         let stopping = self.stop.is_some();
-        let command_mode = self.command_mode();
         let plan = self.plan.clone();
         let instance = &plan.instances[id.0 as usize];
+        let command = instance.kind == Kind::Command;
         let life = self.life(id);
         if !life.active() {
             violation!("the end of run {} of {name} is told twice", life.run);
@@ -122,15 +122,15 @@ impl Judge {
         if uptime < least || uptime > most {
             violation!("a run of {name} is said to have lasted {uptime:?}; it was {least:?} to {most:?}");
         }
-        let expected = match (stopping, command_mode) {
-            (_, true) => Next::Ends,
-            (true, false) => Next::Down,
+        let expected = match (stopping, command) {
+            (true, _) => Next::Down,
+            (false, true) => Next::Ends,
             (false, false) => life.budget.expect(instance, now, cause, uptime),
         };
         if !budget::same(&expected, next) {
             violation!("after {cause:?} ({uptime:?}) {name} goes on with {next:?}; right is {expected:?}");
         }
-        let done = command_mode && cause.success();
+        let done = command && !stopping && cause.success();
         match &expected {
             Next::Restart { .. } => {}
             Next::Completed => life.completed = true,
@@ -140,7 +140,7 @@ impl Judge {
             }
             Next::Down | Next::Ends => {
                 life.completed = done;
-                life.failed = command_mode && !done;
+                life.failed = command && !stopping && !done;
             }
         }
         match cause {
@@ -197,6 +197,9 @@ impl Judge {
             if life.active() && life.killed.is_none() && self.step.tick && due.is_some_and(|due| due < now) {
                 violation!("{name} should have got SIGKILL at {due:?}, now it is {now:?}");
             }
+            if instance.kind == Kind::Command && (life.failed || life.completed) {
+                violation!("{name} has ended and the container does not stop");
+            }
             if life.failed && instance.on_failure == OnFailure::Exit {
                 violation!("{name} has failed for good and the container does not stop");
             }
@@ -204,7 +207,7 @@ impl Judge {
                 violation!("{name} is done and the container does not stop");
             }
         }
-        let wanted = || self.lives.iter().zip(&self.plan.instances).filter(|(_, i)| i.autostart);
+        let wanted = || self.lives.iter().zip(&self.plan.instances).filter(|(_, i)| counts(i));
         let arrived = wanted().all(|(life, i)| arrived(life, i))
             && wanted().any(|(life, i)| life.up && arrived(life, i));
         if arrived && !self.all_up && !self.command_mode() {

@@ -16,7 +16,10 @@ impl Judge {
             }
             StopReason::Ended(name) => {
                 let id = self.by_name(name);
-                self.lives[id.0 as usize].completed && self.plan_of(id).on_success == OnSuccess::Exit
+                let life = &self.lives[id.0 as usize];
+                let command = self.plan_of(id).kind == Kind::Command;
+                let done = life.completed && self.plan_of(id).on_success == OnSuccess::Exit;
+                done || command && (life.completed || life.failed)
             }
             StopReason::AllDone => self.all_done(),
         };

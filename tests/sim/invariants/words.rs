@@ -65,7 +65,7 @@ impl Judge {
                 world.count("unkillable process");
             }
             Notice::AllUp { .. } => {
-                let autostart = self.plan.instances.iter().zip(&self.lives).filter(|(i, _)| i.autostart);
+                let autostart = self.plan.instances.iter().zip(&self.lives).filter(|(i, _)| counts(i));
                 let missing: Vec<_> =
                     autostart.filter(|(i, life)| !arrived(life, i)).map(|(i, _)| &i.name).collect();
                 if self.all_up || !missing.is_empty() {
