@@ -193,7 +193,10 @@ mod tests {
         let mut logs = Logs::default();
         assert_eq!(logs.take("a", Output::Raw, A, Sink::Stdout, &vec![b'x'; LINE_MAX]).len(), LINE_MAX);
         assert_eq!(logs.end("a", Output::Raw, A, Sink::Stdout), b"\n");
-        assert_eq!(logs.take("a", Output::Prefix, A, Sink::Stdout, &vec![b'x'; LINE_MAX]).last(), Some(&b'\n'));
+        assert_eq!(
+            logs.take("a", Output::Prefix, A, Sink::Stdout, &vec![b'x'; LINE_MAX]).last(),
+            Some(&b'\n')
+        );
         assert_eq!(logs.end("a", Output::Prefix, A, Sink::Stdout), b"");
     }
 
