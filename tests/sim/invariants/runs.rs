@@ -98,6 +98,7 @@ impl Judge {
         let stopping = self.stop.is_some();
         let plan = self.plan.clone();
         let instance = &plan.instances[id.0 as usize];
+        let command = instance.kind == Kind::Command;
         let life = self.life(id);
         if !life.active() {
             violation!("the end of run {} of {name} is told twice", life.run);
@@ -121,7 +122,6 @@ impl Judge {
         if uptime < least || uptime > most {
             violation!("a run of {name} is said to have lasted {uptime:?}; it was {least:?} to {most:?}");
         }
-        let command = instance.kind == Kind::Command;
         let expected = match (stopping, command) {
             (true, _) => Next::Down,
             (false, true) => Next::Ends,
@@ -197,11 +197,11 @@ impl Judge {
             if life.active() && life.killed.is_none() && self.step.tick && due.is_some_and(|due| due < now) {
                 violation!("{name} should have got SIGKILL at {due:?}, now it is {now:?}");
             }
-            if life.failed && instance.on_failure == OnFailure::Exit {
-                violation!("{name} has failed for good and the container does not stop");
-            }
             if instance.kind == Kind::Command && (life.failed || life.completed) {
                 violation!("{name} has ended and the container does not stop");
+            }
+            if life.failed && instance.on_failure == OnFailure::Exit {
+                violation!("{name} has failed for good and the container does not stop");
             }
             if life.completed && instance.on_success == OnSuccess::Exit {
                 violation!("{name} is done and the container does not stop");
