@@ -16,9 +16,11 @@ mod services;
 
 mod budget;
 mod children;
+mod command;
 mod failures;
 mod reaping;
 mod restarts;
+mod signals;
 mod stopping;
 
 use std::env;
