@@ -228,7 +228,9 @@ impl Judge {
             }
             Action::Sweep { child, leader, signal, .. } => {
                 if self.step.exited == Some(*leader) && self.step.released > 0 {
-                    violation!("{leader:?} is released before what it left is looked for: its group may be another's");
+                    violation!(
+                        "{leader:?} is released before what it left is looked for: its group may be another's"
+                    );
                 }
                 self.sweep(world, *child, *signal);
             }
@@ -497,7 +499,8 @@ impl Judge {
         let hurry = self.in_a_hurry();
         for id in self.plan.ids() {
             let life = &self.lives[id.0 as usize];
-            let late = life.killed.or(life.command_killed).is_some_and(|at| hurry || now >= at + UNKILLABLE_AFTER);
+            let late =
+                life.killed.or(life.command_killed).is_some_and(|at| hurry || now >= at + UNKILLABLE_AFTER);
             if life.active() && !late {
                 violation!("strays are looked for although {} is not down: {life:?}", self.plan_of(id).name);
             }
