@@ -49,7 +49,7 @@ fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<
 
 fn check(file: Option<&Path>) -> ExitCode {
     match plan::load(&Request { file, main: None }, &Files) {
-        Ok(loaded) => print(&format!("ok: {} instances\n", loaded.plan.instances.len())),
+        Ok(loaded) => print(&plan::check::report(&loaded.plan, &Files).to_string()),
         Err(problems) => refuse(&problems),
     }
 }
@@ -74,6 +74,7 @@ fn supervise(inherited: Inherited, plan: Plan, verbosity: u8) -> ExitCode {
     let level =
         LevelFilter::iter().nth(quiet as usize + usize::from(verbosity)).unwrap_or(LevelFilter::Trace);
     sys::init_logging(level);
+    sys::end_by_panic();
     match Linux::new(inherited, descriptors) {
         Ok(mut kernel) => {
             let mut supervisor = Supervisor::new(plan, sys::is_pid1(), kernel.now());

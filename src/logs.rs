@@ -88,11 +88,12 @@ impl Logs {
         if held.len() < LINE_MAX {
             return Vec::new();
         }
+        // What stays is the knowledge that the line is open, so that its end is written.
         let mut piece = std::mem::take(held);
-        self.partial.remove(&(child, sink));
         self.keep(child.instance, &piece);
         match format {
             Output::Prefix => {
+                self.partial.remove(&(child, sink));
                 self.keep(child.instance, b"\n");
                 let mut out = Vec::with_capacity(piece.len() + name.len() + 4);
                 begin(&mut out, name);
@@ -185,6 +186,18 @@ mod tests {
             let newlines = memchr_iter(b'\n', &out).count();
             assert_eq!(newlines, if format == Output::Raw { 1 } else { 6 });
         }
+    }
+
+    #[test]
+    fn a_raw_line_that_ends_with_a_piece_gets_its_end() {
+        let mut logs = Logs::default();
+        assert_eq!(logs.take("a", Output::Raw, A, Sink::Stdout, &vec![b'x'; LINE_MAX]).len(), LINE_MAX);
+        assert_eq!(logs.end("a", Output::Raw, A, Sink::Stdout), b"\n");
+        assert_eq!(
+            logs.take("a", Output::Prefix, A, Sink::Stdout, &vec![b'x'; LINE_MAX]).last(),
+            Some(&b'\n')
+        );
+        assert_eq!(logs.end("a", Output::Prefix, A, Sink::Stdout), b"");
     }
 
     #[test]

@@ -252,7 +252,8 @@ mod tests {
     use crate::plan::tests::instance;
 
     fn ended(at: u64, cause: Cause) -> Ended {
-        Ended { at: Time(at * 1_000_000), cause, uptime: Duration::from_millis(300) }
+        let at = Time(at * 1_000_000);
+        Ended { at, cause, uptime: Duration::from_millis(300), over: at, killed: false }
     }
 
     #[test]

@@ -156,12 +156,22 @@ enum Kill {
 /// A run that is over.
 #[derive(Clone, Debug)]
 pub struct Ended {
-    /// When.
+    /// When its leader ended.
     pub at: Time,
     /// How.
     pub cause: Cause,
     /// From the order to start it to its leader's end.
     pub uptime: Duration,
+    /// When nothing of it was left.
+    pub over: Time,
+    /// Whether we sent SIGKILL to its leader or to what that left behind.
+    pub killed: bool,
+}
+
+impl Ended {
+    fn new(at: Time, since: Time, cause: Cause) -> Self {
+        Self { at, cause, uptime: at.since(since), over: at, killed: false }
+    }
 }
 
 /// What a machine is told at every step beside the event.
@@ -175,8 +185,6 @@ pub struct Context<'a> {
     pub limit: Option<Time>,
     /// The container is being stopped: nothing starts any more.
     pub stopping: bool,
-    /// It is the one command whose init we are; its end is not ours to judge.
-    pub sole_command: bool,
 }
 
 impl Service {
@@ -299,8 +307,8 @@ impl Service {
     pub fn start_failed(&mut self, context: Context, role: Role, error: StartError, out: &mut Vec<Action>) {
         match (role, &mut self.state) {
             (Role::Main, State::Launching { since }) => {
-                let uptime = context.now.since(*since);
-                self.judge(context, Ended { at: context.now, cause: Cause::Start(error), uptime }, out);
+                let ended = Ended::new(context.now, *since, Cause::Start(error));
+                self.judge(context, ended, out);
             }
             (Role::Main, State::Starting(live) | State::Stopping { live, .. }) => live.error = Some(error),
             (Role::StopCommand, State::Stopping { stop, .. }) => {
@@ -358,7 +366,8 @@ impl Service {
             }
         };
         let cause = live.error.map_or(Cause::Exit(status), Cause::Start);
-        let ended = Ended { at: context.now, cause, uptime: context.now.since(live.since) };
+        let mut ended = Ended::new(context.now, live.since, cause);
+        ended.killed = matches!(&stop, Some(Stopping { phase: Phase::Killed { .. }, .. }));
         let command = stop.as_ref().and_then(|stop| stop.command);
         let mut cleaning = Cleaning {
             leader: pid,
@@ -459,6 +468,7 @@ impl Service {
         match cleaning.told {
             Told::Nothing | Told::Found if killed && !found.is_empty() => {
                 cleaning.told = Told::Killed;
+                cleaning.ended.killed = true;
                 out.push(Action::Tell(Notice::LeftoversKilled { name: name(context), found }));
             }
             Told::Nothing if !found.is_empty() => {
@@ -496,8 +506,9 @@ impl Service {
 
     fn ask_to_stop(&mut self, context: Context, live: Live, executed: bool, out: &mut Vec<Action>) {
         let phase = Phase::Polite { kill_at: kill_at(context) };
+        let late = context.limit.is_some_and(|limit| context.now >= limit);
         match &context.instance.stop.command {
-            Some(launch) if executed => {
+            Some(launch) if executed && !late => {
                 out.push(self.spawn(Role::StopCommand, launch, vec![("MAINPID", live.pid.to_string())]));
             }
             Some(_) | None => ask(context.instance, live.pid, out),
@@ -524,11 +535,11 @@ impl Service {
         }
     }
 
-    /// Whether it, or what it left behind, was sent SIGKILL by us and is not yet gone.
-    pub fn being_killed(&self) -> bool {
+    /// Whether we sent SIGKILL to something of the run that was not over before `since`.
+    pub fn killed_since(&self, since: Time) -> bool {
         match &self.state {
             State::Stopping { stop, .. } => matches!(stop.phase, Phase::Killed { .. }),
-            State::Cleaning(cleaning) => cleaning.told == Told::Killed,
+            State::Cleaning(cleaning) => cleaning.ended.killed,
             State::Waiting
             | State::Launching { .. }
             | State::Starting(_)
@@ -536,7 +547,7 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => false,
+            | State::Failed => self.history.back().is_some_and(|last| last.killed && last.over >= since),
         }
     }
 
@@ -657,14 +668,18 @@ impl Service {
     }
 
     fn conclude(&mut self, context: Context, ended: Ended, next: Next, out: &mut Vec<Action>) {
+        // A command's end is the container's; there is nothing to judge.
+        let passed_on = context.instance.kind == Kind::Command && !context.stopping;
+        let next = if passed_on { Next::Ends } else { next };
         let state = match next {
             Next::Restart { delay, .. } => State::Backoff { until: context.now + delay },
             Next::Completed => State::Completed,
             Next::Failed { .. } => State::Failed,
-            Next::Down | Next::Ends => State::Down,
+            Next::Down => State::Down,
+            Next::Ends if ended.cause.success() => State::Completed,
+            Next::Ends => State::Failed,
         };
-        // The sole command's end is the container's, whatever it was.
-        let next = if context.sole_command { Next::Ends } else { next };
+        let ended = Ended { over: context.now, ..ended };
         let (cause, uptime) = (ended.cause.clone(), ended.uptime);
         out.push(Action::Tell(Notice::Ended { name: name(context), cause, uptime, next }));
         if self.history.len() == HISTORY_MAX {

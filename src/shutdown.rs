@@ -36,8 +36,6 @@ pub struct Shutdown {
     deadline: Option<Time>,
     tell_at: Time,
     phase: Phase,
-    /// Whether a service had to be killed.
-    killed: bool,
     /// Strays seen at the last look that have not ended since.
     strays: BTreeSet<Pid>,
 }
@@ -75,7 +73,6 @@ impl Shutdown {
             deadline,
             tell_at: now + TELL_INTERVAL,
             phase: Phase::Services,
-            killed: false,
             strays: BTreeSet::new(),
         }
     }
@@ -124,16 +121,6 @@ impl Shutdown {
     /// Whether the deadline has come for services that are still there.
     pub fn over(&self, now: Time) -> bool {
         self.phase == Phase::Services && self.deadline.is_some_and(|deadline| now >= deadline)
-    }
-
-    /// A service had to be killed.
-    pub fn note_kill(&mut self) {
-        self.killed = true;
-    }
-
-    /// Whether a service had to be killed.
-    pub fn killed(&self) -> bool {
-        self.killed
     }
 
     /// All services have been killed now.

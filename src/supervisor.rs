@@ -46,7 +46,6 @@ pub struct Supervisor {
 struct StopRecord {
     asked: Time,
     down: Option<Time>,
-    killed: bool,
 }
 
 impl Supervisor {
@@ -142,7 +141,6 @@ impl Supervisor {
                 instance,
                 limit: self.shutdown.as_ref().and_then(Shutdown::limit),
                 stopping: self.shutdown.is_some(),
-                sole_command: matches!(self.plan.mode, Mode::Command { .. }),
             };
             act(service, context);
         }
@@ -285,7 +283,7 @@ impl Supervisor {
         // In start order, so that one pass reaches everything that follows from a failure.
         for id in self.plan.ids() {
             let Some(instance) = self.plan.instance(id) else { continue };
-            let (on_failure, on_success) = (instance.on_failure, instance.on_success);
+            let (kind, on_failure, on_success) = (instance.kind, instance.on_failure, instance.on_success);
             if matches!(self.service(id).map(Service::state), Some(State::Waiting)) {
                 match self.readiness(id) {
                     Readiness::Ready => self.with(now, id, |service, context| service.start(context, out)),
@@ -298,7 +296,12 @@ impl Supervisor {
                     }
                 }
             }
+            let ran = self.service(id).is_some_and(|service| service.runs() > 0);
             match self.service(id).map(Service::state) {
+                // One that never ran, for want of what it depends on, has no code to pass on.
+                Some(State::Failed | State::Completed) if kind == Kind::Command && ran => {
+                    return self.begin_shutdown(now, Reason::Ended(id), out);
+                }
                 Some(State::Failed) if on_failure == OnFailure::Exit => {
                     return self.begin_shutdown(now, Reason::Failed(id), out);
                 }
@@ -341,10 +344,12 @@ impl Supervisor {
     }
 
     fn tell_when_up(&mut self, now: Time, out: &mut Vec<Action>) {
+        // A command of the command line is no service; it may end before anybody could read that all are up.
+        let counts = |instance: &Instance| instance.autostart && instance.kind != Kind::Command;
         let wanted =
-            || self.plan.instances.iter().zip(&self.services).filter(|(instance, _)| instance.autostart);
+            || self.plan.instances.iter().zip(&self.services).filter(|(instance, _)| counts(instance));
         let arrived = |(instance, service): (&Instance, &Service)| match service.state() {
-            State::Up(_) => instance.kind == Kind::Daemon,
+            State::Up(_) => instance.kind != Kind::Oneshot,
             State::Completed => true,
             State::Waiting
             | State::Launching { .. }
@@ -412,7 +417,6 @@ impl Supervisor {
     fn advance_stops(&mut self, now: Time, out: &mut Vec<Action>) {
         for (record, service) in self.stops.iter_mut().zip(&self.services) {
             if let Some(record @ StopRecord { down: None, .. }) = record {
-                record.killed |= service.being_killed();
                 record.down = service.settled().then_some(now);
             }
         }
@@ -423,12 +427,8 @@ impl Supervisor {
                 self.with(now, id, |service, context| service.stop(context, out));
             }
         }
-        let killed = self.stops.iter().flatten().any(|record| record.killed);
         let all_down = self.services.iter().all(Service::settled);
         let Some(shutdown) = &mut self.shutdown else { return };
-        if killed {
-            shutdown.note_kill();
-        }
         let over = match shutdown.phase() {
             Phase::Services => all_down,
             Phase::Killing { until } => all_down || now >= until,
@@ -444,7 +444,7 @@ impl Supervisor {
     fn record_stop(&mut self, now: Time, id: InstanceId) -> bool {
         match self.stops.get_mut(id.0 as usize) {
             Some(record @ None) => {
-                *record = Some(StopRecord { asked: now, down: None, killed: false });
+                *record = Some(StopRecord { asked: now, down: None });
                 true
             }
             Some(Some(_)) | None => false,
@@ -479,15 +479,16 @@ impl Supervisor {
     /// All is over and all output is out: tell how it ended, last of all, and go.
     fn leave(&mut self, now: Time, out: &mut Vec<Action>) {
         let Some(shutdown) = &self.shutdown else { return };
-        let (since, reason, killed) = (shutdown.since(), shutdown.reason(), shutdown.killed());
+        let (since, reason) = (shutdown.since(), shutdown.reason());
         for (child, sink) in self.logs.unfinished() {
             self.output(child, sink, None, out);
         }
+        let killed = self.services.iter().any(|service| service.killed_since(since));
         let code = self.exit_code(reason, killed);
         match reason {
             _ if self.plan.mode != Mode::Services => {}
             Reason::Failed(id) => {
-                if let Some(text) = self.obituary(id, code) {
+                if let Some(text) = self.obituary(id, since, code) {
                     let mut log = text.clone();
                     log.push('\n');
                     log.truncate(log.floor_char_boundary(TERMINATION_LOG_MAX));
@@ -517,13 +518,12 @@ impl Supervisor {
     fn exit_code(&self, reason: Reason, killed: bool) -> u8 {
         let last = |id: InstanceId| self.service(id)?.history().back().map(|ended| ended.cause.exit_code());
         let failure = |code: Option<u8>| code.filter(|code| *code != 0).unwrap_or(ExitCode::FAILURE.0);
-        match (self.plan.mode, reason) {
-            (Mode::Command { .. }, _) => self.plan.ids().next().and_then(last).unwrap_or(0),
-            (Mode::Services, Reason::Signal(_)) if killed => ExitCode::KILLED.0,
-            (Mode::Services, Reason::Signal(_)) => ExitCode::SUCCESS.0,
-            (Mode::Services, Reason::Failed(id)) => failure(last(id)),
-            (Mode::Services, Reason::Ended(id)) => last(id).unwrap_or(0),
-            (Mode::Services, Reason::AllDone) => {
+        match reason {
+            Reason::Signal(_) if killed => ExitCode::KILLED.0,
+            Reason::Signal(_) => ExitCode::SUCCESS.0,
+            Reason::Failed(id) => failure(last(id)),
+            Reason::Ended(id) => last(id).unwrap_or(0),
+            Reason::AllDone => {
                 let failed =
                     |id: &InstanceId| matches!(self.service(*id).map(Service::state), Some(State::Failed));
                 self.plan.ids().find(failed).map_or(0, |id| failure(last(id)))
@@ -531,16 +531,13 @@ impl Supervisor {
         }
     }
 
-    fn obituary(&self, id: InstanceId, code: u8) -> Option<String> {
+    fn obituary(&self, id: InstanceId, since: Time, code: u8) -> Option<String> {
         let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
         let missing = self.missing.as_ref().filter(|(who, _)| *who == id).map(|(_, on)| &**on);
         let other = |(id, record): (InstanceId, &StopRecord)| {
             let name = &self.plan.instance(id)?.name;
-            Some(Other {
-                name,
-                took: record.down.map(|down| down.since(record.asked)),
-                killed: record.killed,
-            })
+            let killed = self.service(id)?.killed_since(since);
+            Some(Other { name, took: record.down.map(|down| down.since(record.asked)), killed })
         };
         Some(obituary::text(&Obituary {
             instance,

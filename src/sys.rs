@@ -7,9 +7,12 @@ mod children;
 mod clock;
 mod descriptors;
 mod diagnose;
+mod elf;
 mod environment;
 mod files;
+mod listener;
 mod log;
+mod panic;
 mod poll;
 mod print;
 mod procfs;
@@ -17,13 +20,19 @@ mod relay;
 mod signals;
 mod sink;
 mod spawn;
+mod sweep;
+mod tag;
+mod termination;
 mod users;
 
 use std::time::Duration;
 use std::{fmt, io};
 
+use nix::errno::Errno;
+
 pub use self::files::Files;
 pub use self::log::init_logging;
+pub use self::panic::end_by_panic;
 pub use self::print::{print, print_error};
 
 use self::children::{Children, Start};
@@ -118,7 +127,7 @@ impl Linux {
         if !is_pid1()
             && let Err(errno) = caps::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0)
         {
-            ::log::debug!("cannot adopt orphans: {}", errno.desc());
+            ::log::debug!("cannot adopt orphans: {}", word(errno));
         }
         Ok(Self {
             clock: Clock::new(),
@@ -207,7 +216,7 @@ impl Linux {
         extra: &[(&'static str, String)],
         events: &mut Vec<Event>,
     ) {
-        match self.spawner.spawn(launch, extra) {
+        match self.spawner.spawn(child.instance, launch, extra) {
             Ok(spawned) => {
                 self.children.add(spawned.pid, child, spawned.report, spawned.attempt);
                 for (sink, stream) in [Sink::Stdout, Sink::Stderr].into_iter().zip(spawned.outputs) {
@@ -268,10 +277,13 @@ impl Kernel for Linux {
                 self.children.release(pid);
                 self.look = true;
             }
-            Action::Sweep { child, .. } => events.push(Event::Swept { child, found: Vec::new() }),
-            Action::SweepStrays { .. } => events.push(Event::Strays { found: Vec::new() }),
+            Action::Sweep { child, leader, mark, signal } => {
+                let found = sweep::remains(&self.children, child, leader, &mark, signal);
+                events.push(Event::Swept { child, found });
+            }
+            Action::SweepStrays { signal } => events.push(Event::Strays { found: sweep::strays(signal) }),
             Action::FindListener { instance, port } => {
-                events.push(Event::Listener { instance, port, listener: None })
+                events.push(Event::Listener { instance, port, listener: listener::find(port) });
             }
             Action::Write { sink, bytes } => self.sinks.write(sink, bytes),
             Action::Tell(notice) => ::log::log!(notice.level(), "{notice}"),
@@ -279,8 +291,8 @@ impl Kernel for Linux {
                 self.relay.drain(events);
                 events.push(Event::Drained);
             }
-            Action::TerminationLog { .. } => {}
-            Action::Exit(_) => {}
+            Action::TerminationLog { text } => termination::leave(&text),
+            Action::Exit(_) => {} // `finish` follows
         }
         self.pass_on_our_lines();
     }
@@ -288,8 +300,14 @@ impl Kernel for Linux {
 
 /// What the system said, without the number that Rust adds to it.
 fn reason(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
-        None => error.to_string(),
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((text, _)) => text.to_owned(),
+        None => text,
     }
+}
+
+/// The system's word for an error number.
+fn word(errno: Errno) -> String {
+    reason(&io::Error::from(errno))
 }

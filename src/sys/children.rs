@@ -55,6 +55,11 @@ impl Children {
         self.known.get(&pid).map(|known| known.child)
     }
 
+    /// Whether a process is a child that we made.
+    pub fn knows(&self, pid: Pid) -> bool {
+        self.known.contains_key(&pid)
+    }
+
     /// Adds to `poll` the children whose program does not run yet.
     pub fn watch<Owner: Copy>(&self, poll: &mut Poll<Owner>, owner: impl Fn(Pid) -> Owner) {
         for (pid, known) in &self.known {
@@ -78,7 +83,8 @@ impl Children {
         let Starting { attempt, .. } = known.starting.take()?;
         match read.ok().and_then(|count| Failure::from_bytes(bytes.get(..count)?)) {
             Some(failure) => Some(Start::Failed(child, failure, attempt)),
-            None if ended && super::procfs::never_executed(pid) => Some(Start::Ended(child)),
+            // A dying process closes its files before it counts as ended.
+            None if super::procfs::never_executed(pid) => Some(Start::Ended(child)),
             None => Some(Start::Executed(child)),
         }
     }
@@ -111,7 +117,7 @@ impl Children {
     }
 
     fn is_ours(&self, pid: Pid) -> bool {
-        let ours = self.known.contains_key(&pid);
+        let ours = self.knows(pid);
         debug_assert!(ours, "{pid:?} is not in the table");
         if !ours {
             log::error!("{pid:?} is not signalled: it is not ours");
@@ -142,7 +148,8 @@ fn wait_for(kind: libc::idtype_t, id: i32, options: libc::c_int) -> Option<(Pid,
     let status = match info.si_code {
         libc::CLD_KILLED => by_signal(false),
         libc::CLD_DUMPED => by_signal(true),
-        _ => ExitStatus::Code(u8::try_from(status & 0xff).unwrap_or(u8::MAX)),
+        libc::CLD_EXITED => ExitStatus::Code(u8::try_from(status & 0xff).unwrap_or(u8::MAX)),
+        _ => return None, // a stop, which is told without being asked for to whoever traces a process
     };
     Some((Pid::new(pid)?, status))
 }
@@ -159,6 +166,6 @@ fn report(pid: Pid, signal: Signal, result: Result<(), Errno>) {
         Err(Errno::EPERM) => log::warn!(
             "{pid:?} cannot be sent {signal}: it runs as another user, and the container lacks CAP_KILL"
         ),
-        Err(errno) => log::warn!("{pid:?} cannot be sent {signal}: {}", errno.desc()),
+        Err(errno) => log::warn!("{pid:?} cannot be sent {signal}: {}", super::word(errno)),
     }
 }

@@ -12,6 +12,8 @@ use nix::sys::resource::{Resource, getrlimit};
 /// Where neither /proc nor close_range(2) is there, descriptors from here on are not looked for.
 const HIGHEST_TRIED: u64 = 4096;
 
+const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
+
 /// A pipe: the end to read from, the end to write to.
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC)?)
@@ -46,7 +48,6 @@ pub fn keep_inherited_from_children() {
         open.into_iter().filter(|number| *number > 2).for_each(close_on_exec);
         return;
     }
-    const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
     // SAFETY: with this flag the call only sets flags.
     let result = unsafe {
         libc::syscall(libc::SYS_close_range, 3 as libc::c_uint, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC)

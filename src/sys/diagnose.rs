@@ -1,15 +1,341 @@
-//! From the step that failed to the cause that a person can act on.
+//! From the step that failed, and the system's word for it, to the cause that a person can act on. Looks at files only after a
+//! failure, and never waits for one.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::child::{Failure, Step};
+use super::elf::{self, Elf};
 use super::spawn::Attempt;
+use super::word;
 use crate::event::StartError;
+
+/// The kernel looks no further for the end of a `#!` line.
+const SHEBANG_MAX_BYTES: usize = 256;
+
+/// An interpreter may itself be a script, and so on; the kernel goes as far.
+const INTERPRETERS_MAX: u32 = 4;
+
+/// So many names are compared when a program is not found.
+const NAMES_COMPARED_MAX: usize = 20_000;
 
 /// Why a child could not be started.
 pub fn diagnose(failure: Failure, attempt: &Attempt) -> StartError {
-    let reason = failure.errno.desc().to_owned();
-    let _ = attempt;
+    let reason = word(failure.errno);
+    let attributes = &attempt.launch.attributes;
+    let other = |what: String| StartError::Other { what, reason: reason.clone() };
     match failure.step {
-        Step::Exec => StartError::Other { what: "execute".into(), reason },
-        _ => StartError::Other { what: format!("{:?}", failure.step), reason },
+        Step::Session => other("make a session of its own".to_owned()),
+        Step::Stdio => other(format!("put descriptor {} in its place", failure.index)),
+        Step::Cwd => StartError::WorkingDirectory {
+            path: attempt.launch.cwd.as_ref().map(|cwd| cwd.display().to_string()).unwrap_or_default(),
+            reason,
+        },
+        Step::Rlimit => match attempt.rlimits.get(usize::from(failure.index)) {
+            Some((resource, limit)) => {
+                let hint =
+                    if failure.errno == Errno::EPERM { " (only root may raise a hard limit)" } else { "" };
+                StartError::Other {
+                    what: format!("set the limit {} to {}", name_of_limit(*resource), show_limit(limit)),
+                    reason: format!("{reason}{hint}"),
+                }
+            }
+            None => other("set a resource limit".to_owned()),
+        },
+        Step::OomScoreAdj => {
+            other(format!("set oom_score_adj to {}", attributes.oom_score_adj.unwrap_or_default()))
+        }
+        Step::Nice => other(format!("set the nice value to {}", attributes.nice.unwrap_or_default())),
+        Step::Groups | Step::Gid | Step::Uid => cannot_switch(attempt, reason),
+        Step::Verify => cannot_switch(attempt, "the system only pretended to".to_owned()),
+        Step::Capabilities => other("limit its capabilities".to_owned()),
+        Step::NoNewPrivileges => other("forbid new privileges".to_owned()),
+        Step::Exec => exec(failure, attempt),
+    }
+}
+
+fn cannot_switch(attempt: &Attempt, reason: String) -> StartError {
+    let identity = &attempt.launch.identity;
+    let own_uid = nix::unistd::getuid().as_raw();
+    match (&identity.user, attempt.uid) {
+        (Some(user), uid) => {
+            StartError::CannotSwitchUser { user: user.clone(), uid: uid.unwrap_or(own_uid), own_uid, reason }
+        }
+        (None, _) => StartError::Other { what: "set the groups".to_owned(), reason },
+    }
+}
+
+fn name_of_limit(resource: u32) -> String {
+    const NAMES: [&str; 16] = [
+        "cpu",
+        "fsize",
+        "data",
+        "stack",
+        "core",
+        "rss",
+        "nproc",
+        "nofile",
+        "memlock",
+        "as",
+        "locks",
+        "sigpending",
+        "msgqueue",
+        "nice",
+        "rtprio",
+        "rttime",
+    ];
+    let name = usize::try_from(resource).ok().and_then(|resource| NAMES.get(resource));
+    name.map_or_else(|| resource.to_string(), |name| (*name).to_owned())
+}
+
+fn show_limit(limit: &libc::rlimit) -> String {
+    let show = |value: libc::rlim_t| match value {
+        libc::RLIM_INFINITY => "unlimited".to_owned(),
+        value => value.to_string(),
+    };
+    if limit.rlim_cur == limit.rlim_max {
+        show(limit.rlim_cur)
+    } else {
+        format!("{} (hard limit {})", show(limit.rlim_cur), show(limit.rlim_max))
+    }
+}
+
+fn exec(failure: Failure, attempt: &Attempt) -> StartError {
+    let candidate = |index: u16| {
+        attempt.candidates.get(usize::from(index)).map(|path| Program::new(path.as_bytes(), attempt))
+    };
+    let existing = || (0..).map_while(candidate).find(|program| program.metadata().is_some());
+    let tried = candidate(failure.index);
+    match (failure.errno, tried) {
+        (Errno::ENOENT | Errno::ENOTDIR, _) => match existing() {
+            Some(program) => program.lacks(INTERPRETERS_MAX),
+            None => not_found(attempt),
+        },
+        (Errno::E2BIG, _) => StartError::TooBig { bytes: attempt.size },
+        (Errno::EACCES, Some(program)) => program.may_not(INTERPRETERS_MAX, attempt),
+        (Errno::ENOEXEC, Some(program)) => program.no_program(),
+        (Errno::ETXTBSY, Some(program)) => StartError::Busy { file: program.shown },
+        (Errno::EPERM, Some(program)) => program.cannot_execute(
+            "Operation not permitted (it may have file capabilities that the container does not)".to_owned(),
+        ),
+        (errno, Some(program)) => program.cannot_execute(word(errno)),
+        (_, None) => not_found(attempt), // PATH has no element
+    }
+}
+
+fn not_found(attempt: &Attempt) -> StartError {
+    let program = attempt.launch.argv.first().map(|program| program.reveal().as_os_str()).unwrap_or_default();
+    StartError::NotFound {
+        program: program.display().to_string(),
+        path: attempt.path.as_ref().map(|path| OsStr::from_bytes(path).display().to_string()),
+        similar: attempt.path.as_ref().and_then(|_| similar(program, attempt)),
+    }
+}
+
+/// A file that was to be executed.
+struct Program {
+    /// As a person knows it.
+    shown: String,
+    /// Where it is, seen from here.
+    path: PathBuf,
+}
+
+impl Program {
+    fn new(path: &[u8], attempt: &Attempt) -> Self {
+        let path = OsStr::from_bytes(path);
+        Self { shown: path.display().to_string(), path: attempt.seen_from_here(path) }
+    }
+
+    fn metadata(&self) -> Option<Metadata> {
+        fs::metadata(&self.path).ok()
+    }
+
+    fn cannot_execute(self, reason: String) -> StartError {
+        StartError::Other { what: format!("execute {}", self.shown), reason }
+    }
+
+    /// What it needs is not there, although it is itself.
+    fn lacks(self, depth: u32) -> StartError {
+        if let Some(interpreter) = self.interpreter() {
+            let shown = |bytes: &[u8]| OsStr::from_bytes(bytes).display().to_string();
+            if let Some(interpreter) = interpreter.strip_suffix(b"\r") {
+                return StartError::WindowsLineEnds { file: self.shown, interpreter: shown(interpreter) };
+            }
+            let next = Self::named(interpreter.clone());
+            return match next.metadata() {
+                Some(_) if depth > 0 => next.lacks(depth - 1),
+                Some(_) => self.cannot_execute("too many interpreters".to_owned()),
+                None => StartError::MissingInterpreter { file: self.shown, interpreter: next.shown },
+            };
+        }
+        match self.elf().and_then(|elf| elf.loader).map(Self::named) {
+            Some(loader) if loader.metadata().is_none() => {
+                StartError::MissingLoader { file: self.shown, loader: loader.shown }
+            }
+            _ => self.cannot_execute(word(Errno::ENOENT)),
+        }
+    }
+
+    /// It is there but may not be executed.
+    fn may_not(self, depth: u32, attempt: &Attempt) -> StartError {
+        let Some(metadata) = self.metadata() else {
+            return self.cannot_execute(word(Errno::EACCES));
+        };
+        let mode = metadata.mode() & 0o7777;
+        if metadata.is_dir() {
+            return StartError::IsDirectory { file: self.shown };
+        }
+        if !metadata.is_file() {
+            return self.cannot_execute("it is not a file".to_owned());
+        }
+        if statvfs(&self.path).is_ok_and(|system| system.flags().contains(FsFlags::ST_NOEXEC)) {
+            return StartError::NotExecutable { file: self.shown, mode, noexec: true };
+        }
+        if mode & 0o111 == 0 {
+            return StartError::NotExecutable { file: self.shown, mode, noexec: false };
+        }
+        if mode & 0o111 == 0o111 {
+            // Everybody may execute it, so it is what it needs.
+            let interpreter = self.interpreter().or_else(|| self.elf()?.loader);
+            if let Some(next) = interpreter.map(Self::named)
+                && depth > 0
+                && next
+                    .metadata()
+                    .is_some_and(|metadata| metadata.mode() & 0o111 != 0o111 || !metadata.is_file())
+            {
+                return next.may_not(depth - 1, attempt);
+            }
+            return self
+                .cannot_execute("Permission denied (a directory above it is closed to the user)".to_owned());
+        }
+        let uid = attempt.uid.unwrap_or_else(|| nix::unistd::getuid().as_raw());
+        let reason = format!(
+            "Permission denied for user {uid} (mode {mode:04o}, owner {}:{})",
+            metadata.uid(),
+            metadata.gid()
+        );
+        self.cannot_execute(reason)
+    }
+
+    /// It may be executed, but the kernel does not know how.
+    fn no_program(self) -> StartError {
+        match self.elf() {
+            Some(elf) if elf::OWN_MACHINE.is_some_and(|own| own != elf.machine) => {
+                StartError::WrongMachine { file: self.shown }
+            }
+            Some(_) => self.cannot_execute("it is damaged, or not a program but a library".to_owned()),
+            None => StartError::NoShebang { file: self.shown },
+        }
+    }
+
+    fn named(path: Vec<u8>) -> Self {
+        let path = PathBuf::from(std::ffi::OsString::from_vec(path));
+        Self { shown: path.display().to_string(), path }
+    }
+
+    /// The first word of its `#!` line.
+    fn interpreter(&self) -> Option<Vec<u8>> {
+        let mut start = [0; SHEBANG_MAX_BYTES];
+        let length = self.open()?.read_at(&mut start, 0).ok()?;
+        let line = start.get(..length)?.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+        let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
+        words.next().map(<[u8]>::to_vec)
+    }
+
+    fn elf(&self) -> Option<Elf> {
+        let file = self.open()?;
+        Elf::parse(|offset, length| {
+            let mut bytes = vec![0; length];
+            file.read_exact_at(&mut bytes, offset).ok()?;
+            Some(bytes)
+        })
+    }
+
+    /// Opened for a look; whatever is not a file might make us wait.
+    fn open(&self) -> Option<File> {
+        self.metadata().filter(Metadata::is_file)?;
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(&self.path).ok()
+    }
+}
+
+/// A program whose name is nearly that, as `gunicorn (/usr/local/bin)`.
+fn similar(program: &OsStr, attempt: &Attempt) -> Option<String> {
+    let wanted = program.to_str()?;
+    let farthest = if wanted.len() < 4 { 1 } else { 2 };
+    let directories = attempt.candidates.iter().filter_map(|path| {
+        Path::new(OsStr::from_bytes(path.as_bytes()))
+            .parent()
+            .map(|directory| attempt.seen_from_here(directory.as_os_str()))
+    });
+    let names = directories.flat_map(|directory| {
+        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .map(move |name| (name, directory.clone()))
+    });
+    let mut best: Option<(usize, String, PathBuf)> = None;
+    for (name, directory) in names.take(NAMES_COMPARED_MAX) {
+        let distance =
+            if name.starts_with(wanted) { farthest } else { usize::MAX }.min(edits(wanted, &name, farthest));
+        if distance <= farthest && best.as_ref().is_none_or(|(least, ..)| distance < *least) {
+            best = Some((distance, name, directory));
+        }
+    }
+    best.map(|(_, name, directory)| format!("{name} ({})", directory.display()))
+}
+
+/// How many letters must be changed, added, left out or swapped with their neighbour to get from one word to the other; more
+/// than `at_most` is any larger number.
+fn edits(one: &str, other: &str, at_most: usize) -> usize {
+    if one.len().abs_diff(other.len()) > at_most {
+        return usize::MAX;
+    }
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let mut before: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=other.len()).collect();
+    for (row, a) in one.iter().enumerate() {
+        let mut line = vec![row + 1];
+        for (column, b) in other.iter().enumerate() {
+            let at = |line: &[usize], column: usize| line.get(column).copied().unwrap_or(usize::MAX - 1);
+            let mut least = (at(&above, column) + usize::from(a != b))
+                .min(at(&above, column + 1) + 1)
+                .min(at(&line, column) + 1);
+            let swapped =
+                row > 0 && column > 0 && one.get(row - 1) == Some(b) && other.get(column - 1) == Some(a);
+            if swapped {
+                least = least.min(at(&before, column - 1) + 1);
+            }
+            line.push(least);
+        }
+        before = std::mem::replace(&mut above, line);
+    }
+    above.last().copied().unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_count_swapped_neighbours_once() {
+        for (one, other, expected) in [
+            ("gunicron", "gunicorn", 1),
+            ("python", "python3", 1),
+            ("node", "nodejs", 2),
+            ("redis", "redis", 0),
+            ("abc", "xyz", 3),
+            ("", "ab", 2),
+            ("ca", "abc", 3),
+        ] {
+            assert_eq!(edits(one, other, 9), expected, "{one} {other}");
+            assert_eq!(edits(other, one, 9), expected, "{other} {one}");
+        }
+        assert_eq!(edits("a", "abcdef", 2), usize::MAX);
     }
 }

@@ -13,13 +13,25 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::users::Resolved;
-use crate::event::{Launch, StartError};
+use crate::event::{Launch, Mark, StartError};
 
 /// The most that a file of `env_from_file` may hold: the kernel's limit for one string of the environment.
 const FILE_MAX_BYTES: u64 = 128 << 10;
 
 /// Searched where `PATH` is not set.
 pub const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+const MARK_SERVICE: &[u8] = b"TINYSUP_SERVICE";
+const MARK_INSTANCE: &[u8] = b"TINYSUP_INSTANCE";
+
+/// Whether the environment of a process, as /proc shows it, has this mark.
+pub fn carries(environ: &[u8], mark: &Mark) -> bool {
+    let instance = mark.instance.to_string();
+    let has = |name: &[u8], value: &[u8]| {
+        environ.split(|byte| *byte == 0).any(|string| value_of(string, name) == Some(value))
+    };
+    has(MARK_SERVICE, mark.service.as_bytes()) && has(MARK_INSTANCE, instance.as_bytes())
+}
 
 /// `NAME=value` strings, each name at most once unless it was inherited so.
 #[derive(Clone, Debug, Default)]
@@ -72,8 +84,8 @@ impl Environment {
             child.set(name.as_bytes(), value.as_bytes())?;
         }
         if let Some(mark) = &launch.mark {
-            child.set(b"TINYSUP_SERVICE", mark.service.as_bytes())?;
-            child.set(b"TINYSUP_INSTANCE", mark.instance.to_string().as_bytes())?;
+            child.set(MARK_SERVICE, mark.service.as_bytes())?;
+            child.set(MARK_INSTANCE, mark.instance.to_string().as_bytes())?;
         }
         Ok(child)
     }
@@ -125,4 +137,46 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
         value.pop();
     }
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+
+    fn environment(strings: &[&str]) -> Environment {
+        Environment(strings.iter().map(|string| string.as_bytes().to_vec()).collect())
+    }
+
+    #[test]
+    fn setting_replaces_every_bearer_of_the_name() {
+        let mut child = environment(&["A=1", "AB=2", "odd", "A=3", "B="]);
+        child.set(b"A", b"x=y").unwrap();
+        assert_eq!(child.0, environment(&["AB=2", "odd", "B=", "A=x=y"]).0);
+        assert_eq!(child.get(b"A"), Some(&b"x=y"[..]));
+        assert_eq!((child.get(b"B"), child.get(b"odd")), (Some(&b""[..]), None));
+    }
+
+    #[test]
+    fn what_no_environment_can_hold_is_refused() {
+        for (name, value) in [("", "x"), ("A=B", "x"), ("A\0", "x"), ("A", "x\0y")] {
+            assert!(environment(&[]).set(name.as_bytes(), value.as_bytes()).is_err(), "{name:?} {value:?}");
+        }
+    }
+
+    #[test]
+    fn a_mark_is_both_variables() {
+        let mark = Mark { service: Rc::from("web"), instance: 2 };
+        for (environ, expected) in [
+            ("A=1\0TINYSUP_INSTANCE=2\0TINYSUP_SERVICE=web\0", true),
+            ("TINYSUP_SERVICE=web\0TINYSUP_INSTANCE=2", true),
+            ("TINYSUP_SERVICE=web\0TINYSUP_INSTANCE=1\0", false),
+            ("TINYSUP_SERVICE=website\0TINYSUP_INSTANCE=2\0", false),
+            ("XTINYSUP_SERVICE=web\0TINYSUP_INSTANCE=2\0", false),
+            ("", false),
+        ] {
+            assert_eq!(carries(environ.as_bytes(), &mark), expected, "{environ:?}");
+        }
+    }
 }

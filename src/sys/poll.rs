@@ -59,7 +59,7 @@ impl<Owner: Copy> Poll<Owner> {
         }
         // The kernel has no memory for the call, or forbids it. All of ours are non-blocking, so asking each in turn works too,
         // only not faster than this.
-        pause(timeout);
+        pause();
         for entry in &mut self.entries {
             entry.revents = entry.events;
         }
@@ -71,11 +71,9 @@ impl<Owner: Copy> Poll<Owner> {
     }
 }
 
-/// Sleeps for 20 ms at most, less if a signal comes.
-fn pause(timeout: Option<Duration>) {
-    const LONGEST: Duration = Duration::from_millis(20);
-    let pause = timeout.map_or(LONGEST, |timeout| timeout.min(LONGEST));
-    let request = libc::timespec { tv_sec: 0, tv_nsec: pause.subsec_nanos().try_into().unwrap_or(0) };
+/// Sleeps for 20 ms, less if a signal comes.
+fn pause() {
+    let request = libc::timespec { tv_sec: 0, tv_nsec: 20_000_000 };
     // SAFETY: reads one timespec that lives here.
     unsafe {
         libc::nanosleep(&raw const request, std::ptr::null_mut());

@@ -1,15 +1,28 @@
 //! What /proc says about processes. Every answer may be missing: no /proc, hidden processes, processes that end meanwhile.
 
-use std::fs::{self, File};
-use std::io::Read;
+#![expect(
+    unsafe_code,
+    reason = "the identity for file access, which is set per thread by calls that nix does not have"
+)]
 
-use crate::event::Pid;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+
+use super::caps;
+use crate::event::{Pid, Process};
 
 /// The kernel's flag for a process that has not executed anything since it was forked.
 const PF_FORKNOEXEC: u64 = 0x40;
 
-/// No more than this is read of one file about a process.
-const FILE_MAX_BYTES: u64 = 256 << 10;
+/// The kernel's flag for its own threads.
+const PF_KTHREAD: u64 = 0x20_0000;
+
+/// No more than this is read of one file about a process: the largest are environments.
+const FILE_MAX_BYTES: u64 = 2 << 20;
+
+/// The most of a name that is shown.
+const NAME_MAX_BYTES: usize = 64;
 
 /// The fields of /proc/PID/stat that we need.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +81,47 @@ impl Stat {
     pub fn ended(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x') && self.threads <= 1
     }
+
+    /// Whether it is part of the kernel.
+    pub fn kernel_thread(&self) -> bool {
+        self.flags & PF_KTHREAD != 0
+    }
+
+    /// The process as people know it: the first word of its command line, or its title where it set one.
+    pub fn process(&self) -> Process {
+        let line = read(self.pid, "cmdline").unwrap_or_default();
+        Process { pid: self.pid, name: show_name(&line).unwrap_or_else(|| printable(&self.name)) }
+    }
+}
+
+/// The first string of a command line, without the directory of a path.
+fn show_name(line: &[u8]) -> Option<String> {
+    let first = line.split(|byte| *byte == 0).next().filter(|first| !first.is_empty())?;
+    if !first.starts_with(b"/") {
+        return Some(printable(first));
+    }
+    let path = first.split(|byte| *byte == b' ').next()?;
+    path.rsplit(|byte| *byte == b'/').next().filter(|base| !base.is_empty()).map(printable)
+}
+
+fn printable(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name.get(..NAME_MAX_BYTES).unwrap_or(name)).into_owned();
+    let mut shown: String =
+        name.chars().map(|character| if character.is_control() { '?' } else { character }).collect();
+    while shown.len() > NAME_MAX_BYTES {
+        shown.pop(); // replaced bytes have grown
+    }
+    shown
+}
+
+/// Our own pid.
+pub fn own_pid() -> i32 {
+    std::process::id().cast_signed()
+}
+
+/// Whether there is a /proc, and it numbers processes as we do.
+pub fn available() -> bool {
+    fs::read_link("/proc/self").is_ok_and(|own| own.as_os_str() == own_pid().to_string().as_str())
 }
 
 /// Whether a process, perhaps ended, is still a copy of us. Not known: no.
@@ -77,18 +131,78 @@ pub fn never_executed(pid: Pid) -> bool {
 
 /// One file about a process, cut where it is very long.
 pub fn read(pid: Pid, file: &str) -> Option<Vec<u8>> {
-    let mut text = Vec::new();
-    File::open(format!("/proc/{pid}/{file}")).ok()?.take(FILE_MAX_BYTES).read_to_end(&mut text).ok()?;
-    Some(text)
+    try_read(pid, file).ok()
 }
 
-/// All processes that we can see; `None` without /proc.
-pub fn all() -> Option<impl Iterator<Item = Pid>> {
-    let entries = fs::read_dir("/proc").ok()?;
-    let pids = entries.flatten().filter_map(|entry| Pid::new(entry.file_name().to_str()?.parse().ok()?));
-    let mut pids = pids.peekable();
-    pids.peek()?;
-    Some(pids)
+/// The same for a file that is for the process's own user only.
+pub fn read_private(pid: Pid, file: &str) -> Option<Vec<u8>> {
+    match try_read(pid, file) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            as_owner_of(pid, || read(pid, file))?
+        }
+        other => other.ok(),
+    }
+}
+
+fn try_read(pid: Pid, file: &str) -> io::Result<Vec<u8>> {
+    // Files here have no size to go by; most fit into a page, and each read makes the kernel write them anew.
+    let mut text = Vec::with_capacity(4096);
+    File::open(format!("/proc/{pid}/{file}"))?.take(FILE_MAX_BYTES).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// All processes that we can see; none without /proc.
+pub fn all() -> impl Iterator<Item = Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| Pid::new(entry.file_name().to_str()?.parse().ok()?))
+}
+
+/// Our children, ended ones included. Reliable because only we can take one off the list, and we are reading.
+pub fn own_children() -> Vec<Pid> {
+    let own = own_pid();
+    match fs::read_to_string(format!("/proc/self/task/{own}/children")) {
+        Ok(list) => {
+            list.split_ascii_whitespace().filter_map(|number| Pid::new(number.parse().ok()?)).collect()
+        }
+        // The kernel can be built without this list.
+        Err(_) => all().filter_map(Stat::of).filter(|stat| stat.parent == own).map(|stat| stat.pid).collect(),
+    }
+}
+
+/// Does something with the file access of a process's user and group: what a process shows of itself is for its user alone, and
+/// without CAP_SYS_PTRACE, which no container has, not for root either. `None`: that identity cannot be had.
+pub fn as_owner_of<T>(pid: Pid, work: impl FnOnce() -> T) -> Option<T> {
+    let owner = fs::metadata(format!("/proc/{pid}")).ok()?;
+    let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    if (owner.uid(), owner.gid()) == (uid, gid) {
+        return None;
+    }
+    // The kernel takes a change of identity for a reason to hide us from debuggers; it is none here.
+    let dumpable = caps::prctl(libc::PR_GET_DUMPABLE, 0, 0).unwrap_or(0);
+    set_file_access(owner.uid(), owner.gid());
+    let result = (file_access() == (owner.uid(), owner.gid())).then(work);
+    set_file_access(uid, gid);
+    if file_access() != (uid, gid) {
+        log::error!("file access stays with user {}", owner.uid());
+    }
+    let _ = caps::prctl(libc::PR_SET_DUMPABLE, libc::c_ulong::from(dumpable == 1), 0);
+    result
+}
+
+/// Both calls need privileges that a change of this kind does not touch, so the order does not matter.
+fn set_file_access(uid: u32, gid: u32) {
+    // SAFETY: plain calls that concern this thread only, and there is no other.
+    unsafe {
+        libc::setfsgid(gid);
+        libc::setfsuid(uid);
+    }
+}
+
+fn file_access() -> (u32, u32) {
+    const NOBODY: u32 = u32::MAX; // refused, so that the call only tells
+    // SAFETY: as above; nothing is changed.
+    let (uid, gid) = unsafe { (libc::setfsuid(NOBODY), libc::setfsgid(NOBODY)) };
+    (uid.cast_unsigned(), gid.cast_unsigned())
 }
 
 #[cfg(test)]
@@ -133,6 +247,28 @@ mod tests {
     fn we_see_ourselves() {
         let me = Pid::new(i32::try_from(std::process::id()).unwrap()).unwrap();
         assert_eq!(Stat::of(me).unwrap().pid, me);
-        assert!(all().unwrap().any(|pid| pid == me) && !never_executed(me));
+        assert!(available() && all().any(|pid| pid == me) && !never_executed(me));
+    }
+
+    #[test]
+    fn names_are_short_and_printable() {
+        for (line, expected) in [
+            (&b"/usr/bin/sleep\x00100\0"[..], Some("sleep")),
+            (b"sleep\x00100\0", Some("sleep")),
+            (
+                b"nginx: master process /usr/sbin/nginx -g daemon off;",
+                Some("nginx: master process /usr/sbin/nginx -g daemon off;"),
+            ),
+            (b"/usr/sbin/apache2 -k start", Some("apache2")),
+            (b"-bash\0", Some("-bash")),
+            (b"a\x1b[2Jb\n\0", Some("a?[2Jb?")),
+            (b"", None),
+            (b"\0\0", None),
+            (b"/", None),
+        ] {
+            assert_eq!(show_name(line).as_deref(), expected);
+        }
+        assert_eq!(show_name(&[b'x'; 100]).unwrap().len(), 64);
+        assert!(show_name(&[0xff; 100]).unwrap().len() <= 64);
     }
 }

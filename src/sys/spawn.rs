@@ -8,7 +8,6 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::rc::Rc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -16,8 +15,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::child::{self, Script, Strings};
 use super::environment::{DEFAULT_PATH, Environment};
 use super::signals::{self, SignalSet};
-use super::{Inherited, descriptors, users};
-use crate::event::{Launch, Output, Pid, StartError, Stdin, Surroundings};
+use super::{Inherited, descriptors, tag, users};
+use crate::event::{InstanceId, Launch, Output, Pid, StartError, Stdin, Surroundings};
+
+/// RLIMIT_NOFILE, whose type is not the same in all C libraries.
+const FILES_LIMIT: u32 = 7;
 
 /// What all children have in common.
 #[derive(Debug)]
@@ -87,6 +89,7 @@ impl Spawner {
     /// Makes a process.
     pub fn spawn(
         &mut self,
+        instance: InstanceId,
         launch: &Rc<Launch>,
         extra: &[(&'static str, String)],
     ) -> Result<Spawned, StartError> {
@@ -96,7 +99,7 @@ impl Spawner {
         let search = Search::new(&argv, &environment);
         let envp = environment.into_strings();
         let size = bytes_of(&argv) + bytes_of(&envp);
-        let rlimits = self.rlimits(launch);
+        let rlimits = self.rlimits(instance, launch);
 
         let (report, report_end) = descriptors::pipe().map_err(|error| no_process(&error))?;
         descriptors::set_nonblocking(&report).map_err(|error| no_process(&error))?;
@@ -165,13 +168,14 @@ impl Spawner {
         })
     }
 
-    fn rlimits(&self, launch: &Launch) -> Vec<(u32, libc::rlimit)> {
-        let files = self.files_limit.map(|limit| (libc::RLIMIT_NOFILE as u32, limit));
+    fn rlimits(&self, instance: InstanceId, launch: &Launch) -> Vec<(u32, libc::rlimit)> {
+        let files = self.files_limit.map(|limit| (FILES_LIMIT, limit));
+        let tag = launch.mark.as_ref().and_then(|_| Some((tag::RESOURCE, tag::limit(instance)?)));
         let own = launch.attributes.rlimits.iter().map(|limit| {
             let of = |value: u64| libc::rlim_t::try_from(value).unwrap_or(libc::RLIM_INFINITY);
             (limit.resource, libc::rlimit { rlim_cur: of(limit.soft), rlim_max: of(limit.hard) })
         });
-        files.into_iter().chain(own).collect()
+        files.into_iter().chain(tag).chain(own).collect()
     }
 
     fn stdio(&self, launch: &Launch, uid: Option<u32>) -> Result<Stdio, StartError> {
@@ -315,7 +319,7 @@ struct Search {
 
 impl Search {
     fn new(argv: &[CString], environment: &Environment) -> Self {
-        let program = argv.first().map(|program| program.as_bytes()).unwrap_or_default();
+        let program = argv.first().map(CString::as_bytes).unwrap_or_default();
         if program.contains(&b'/') {
             return Self { candidates: argv.iter().take(1).cloned().collect(), path: None };
         }
@@ -339,22 +343,35 @@ fn raise_files_limit() -> Option<libc::rlimit> {
     Some(libc::rlimit { rlim_cur: soft, rlim_max: hard })
 }
 
-/// fork(2) or a pipe was refused: with the limit that is most likely in the way.
+/// fork(2) or a pipe was refused: with the limit that is in the way, where it can be told.
 fn no_process(error: &io::Error) -> StartError {
-    let mut reason = super::reason(error);
-    if error.raw_os_error() == Some(libc::EAGAIN) {
-        let limit = ["/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max"]
-            .iter()
-            .find_map(|file| fs::read_to_string(Path::new(file)).ok()?.trim().parse::<u64>().ok());
-        if let Some(limit) = limit {
-            reason = format!("{reason} (the container may have {limit} processes and threads, pids limit)");
-        } else if let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NPROC)
-            && soft != libc::RLIM_INFINITY
-        {
-            reason = format!("{reason} (the user may have {soft} processes and threads, RLIMIT_NPROC)");
+    let reason = super::reason(error);
+    let limit = || match (reached_pids_limit(), getrlimit(Resource::RLIMIT_NPROC)) {
+        (Some(limit), _) => {
+            Some(format!("the container may have {limit} processes and threads, its pids limit"))
         }
+        (None, Ok((libc::RLIM_INFINITY, _)) | Err(_)) => None,
+        (None, Ok((soft, _))) => {
+            Some(format!("the user may have {soft} processes and threads, RLIMIT_NPROC"))
+        }
+    };
+    let limit = if error.raw_os_error() == Some(libc::EAGAIN) { limit() } else { None };
+    StartError::NoProcess {
+        reason: match limit {
+            Some(limit) => format!("{reason} ({limit})"),
+            None => reason,
+        },
     }
-    StartError::NoProcess { reason }
+}
+
+/// The limit of processes of the cgroup, if it is used up.
+fn reached_pids_limit() -> Option<u64> {
+    ["/sys/fs/cgroup", "/sys/fs/cgroup/pids"].iter().find_map(|directory| {
+        let read =
+            |file: &str| fs::read_to_string(format!("{directory}/{file}")).ok()?.trim().parse::<u64>().ok();
+        let limit = read("pids.max")?;
+        (read("pids.current")? >= limit).then_some(limit)
+    })
 }
 
 impl Attempt {

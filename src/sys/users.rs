@@ -187,6 +187,7 @@ impl Resolved {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Kind {
     User,
     Group,

@@ -139,7 +139,7 @@ impl Weather {
     pub fn draw(rng: &mut Rng, plan: &Plan) -> Self {
         let command = matches!(plan.mode, Mode::Command { .. });
         let mut visitors = Vec::new();
-        let horizon = rng.spread(1, 120_000);
+        let horizon = if rng.per_mille(70) { rng.micros(1, 1500) } else { rng.spread(1, 120_000) };
         let random_moment = |rng: &mut Rng| match rng.below(3) {
             0 => rng.micros(0, 500),
             1 => rng.spread(0, 60_000),
@@ -150,17 +150,23 @@ impl Weather {
             let signal = *rng.pick(&ends);
             visitors.push((horizon, Visitor::Signal(signal)));
             // What comes while it stops.
-            match rng.below(8) {
-                0 => {
+            match rng.below(10) {
+                0 | 8 => {
+                    for _ in 0..rng.between(2, 4) {
+                        let after = rng.spread(0, 5000);
+                        visitors.push((horizon + after, Visitor::Signal(Signal::INT)));
+                    }
+                }
+                1 => {
                     let after = rng.spread(0, 3000);
                     visitors.push((horizon + after, Visitor::Signal(Signal::TERM)));
                 }
-                1 => {
+                2 => {
                     let (after, second) = (rng.spread(0, 4000), rng.spread(0, 4000));
                     visitors.push((horizon + after, Visitor::Signal(Signal::INT)));
                     visitors.push((horizon + after + second, Visitor::Signal(Signal::INT)));
                 }
-                2 => {
+                3 => {
                     for _ in 0..rng.between(2, 300) {
                         let after = rng.millis(0, 1500);
                         visitors.push((horizon + after, Visitor::Signal(Signal::TERM)));
@@ -196,7 +202,7 @@ impl Weather {
         }
         Self {
             pid1: command || rng.per_mille(800),
-            pids: i32::try_from(rng.weighted(&[(4, 40), (2, 60), (1, 100), (1, 14)])).unwrap(),
+            pids: rng.weighted(&[(4, 40), (2, 60), (1, 100), (1, 14)]),
             reuse_at_once: *rng.pick(&[1000, 900, 500]),
             late: sometimes(rng, 500, 300),
             very_late: sometimes(rng, 100, 50),
@@ -207,8 +213,8 @@ impl Weather {
             exec_failure: sometimes(rng, 200, 400),
             slow_exec: sometimes(rng, 300, 500),
             early_death_looks_executed: rng.per_mille(500),
-            helpers: sometimes(rng, 400, 800),
-            wandering: sometimes(rng, 400, 500),
+            helpers: sometimes(rng, 500, 900),
+            wandering: sometimes(rng, 600, 900),
             stuck: sometimes(rng, 150, 300),
             frozen: sometimes(rng, 200, 300),
             deaf: sometimes(rng, 300, 500),
@@ -291,7 +297,7 @@ impl Script {
     /// What a `stop_command` does.
     pub fn stop_command(rng: &mut Rng, weather: &Weather) -> Self {
         let mut script = Self::plain(rng, weather);
-        let code = if rng.per_mille(300) { 1 } else { 0 };
+        let code = u8::from(rng.per_mille(300));
         script.end = rng.per_mille(900).then(|| (rng.spread(0, 5000), ExitStatus::Code(code)));
         script
     }

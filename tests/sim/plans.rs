@@ -39,20 +39,34 @@ fn launch(rng: &mut Rng, service: &Rc<str>, number: u32, surroundings: Surroundi
         stdout: output(),
         stderr: output(),
         surroundings,
+        // A command of the command line is not looked for under other names.
         mark: (!command).then(|| Mark { service: service.clone(), instance: number }),
     })
 }
 
 /// The plan of `tinysup -- COMMAND`.
 fn command(rng: &mut Rng) -> Plan {
-    let name: Rc<str> = "command".into();
-    let instance = Instance {
-        launch: launch(rng, &name, 1, Surroundings::Command),
-        name: name.clone(),
-        service: name,
+    let mut instance = main_command(launch(rng, &"command".into(), 1, Surroundings::Command));
+    let kill_timeout =
+        *rng.pick(&[None, None, Some(Duration::from_millis(300)), Some(Duration::from_secs(8))]);
+    instance.stop.kill_timeout = kill_timeout;
+    Plan {
+        mode: Mode::Command { group: rng.per_mille(400) },
+        instances: vec![instance],
+        shutdown_timeout: kill_timeout,
+        routes: BTreeMap::new(),
+    }
+}
+
+/// A command given on the command line: its end, whatever it is, ends the container.
+fn main_command(launch: Rc<Launch>) -> Instance {
+    Instance {
+        name: "command".into(),
+        service: "command".into(),
         number: 1,
-        kind: Kind::Daemon,
+        kind: Kind::Command,
         autostart: true,
+        launch,
         depends_on: Vec::new(),
         restart: Restart {
             when: RestartWhen::Never,
@@ -68,12 +82,6 @@ fn command(rng: &mut Rng) -> Plan {
         on_success: OnSuccess::Exit,
         stop: Stop { signal: Signal::TERM, kill_timeout: None, mode: KillMode::Process, command: None },
         signals: BTreeMap::new(),
-    };
-    Plan {
-        mode: Mode::Command { group: rng.per_mille(400) },
-        instances: vec![instance],
-        shutdown_timeout: None,
-        routes: BTreeMap::new(),
     }
 }
 
@@ -142,6 +150,14 @@ fn services(rng: &mut Rng) -> Plan {
         }
         groups.push(ids);
     }
+    if rng.per_mille(80) {
+        let mut main = main_command(launch(rng, &"command".into(), 1, Surroundings::Command));
+        main.stop = Stop { kill_timeout: Some(Duration::from_secs(8)), mode: KillMode::Mixed, ..main.stop };
+        main.depends_on = (groups.iter().flatten())
+            .map(|on| Dependency { on: *on, condition: Condition::Started })
+            .collect();
+        instances.push(main);
+    }
     let mut routes = BTreeMap::new();
     if rng.per_mille(200) {
         let signal = *rng.pick(&[Signal::USR1, Signal::USR2, Signal::new(40).unwrap()]);
@@ -153,7 +169,7 @@ fn services(rng: &mut Rng) -> Plan {
         shutdown_timeout: rng.weighted(&[
             (8, Some(Duration::from_secs(9))),
             (3, Some(Duration::from_millis(1500))),
-            (2, Some(Duration::from_secs(60))),
+            (2, Some(Duration::from_mins(1))),
             (1, Some(Duration::ZERO)),
             (1, None),
         ]),
@@ -163,7 +179,7 @@ fn services(rng: &mut Rng) -> Plan {
 
 fn restart(rng: &mut Rng, kind: Kind) -> Restart {
     let when = match kind {
-        Kind::Daemon => {
+        Kind::Daemon | Kind::Command => {
             rng.weighted(&[(6, RestartWhen::Always), (3, RestartWhen::OnFailure), (1, RestartWhen::Never)])
         }
         Kind::Oneshot => rng.weighted(&[(4, RestartWhen::OnFailure), (1, RestartWhen::Never)]),
@@ -188,7 +204,7 @@ fn restart(rng: &mut Rng, kind: Kind) -> Restart {
         window: rng.weighted(&[
             (6, None),
             (1, Some(Duration::from_secs(5))),
-            (1, Some(Duration::from_secs(60))),
+            (1, Some(Duration::from_mins(1))),
         ]),
         delay: rng.weighted(&[
             (2, Duration::ZERO),
@@ -200,7 +216,7 @@ fn restart(rng: &mut Rng, kind: Kind) -> Restart {
         delay_max: rng.weighted(&[
             (1, Duration::from_millis(300)),
             (4, Duration::from_secs(5)),
-            (1, Duration::from_secs(3600)),
+            (1, Duration::from_hours(1)),
         ]),
     }
 }

@@ -1,0 +1,193 @@
+//! Finds what a service left behind and who else is there, and signals it. Nobody is signalled who was not just seen, and never a
+//! child that we made and have not released: those have their own orders.
+
+#![expect(unsafe_code, reason = "signals through pidfds")]
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::children::{self, Children};
+use super::environment;
+use super::procfs::{self, Stat};
+use super::tag;
+use crate::event::{Child, Mark, Pid, Process};
+use crate::units::Signal;
+
+/// Without /proc, the pids that are tried when one is wanted to name.
+const PIDS_TRIED: i32 = 32_768;
+
+/// What is left of a child whose leader has ended: processes of its group or session, those that carry its mark, and all their
+/// descendants. They hang below us since the leader's end, beside the children that we know, so nobody else is looked at.
+pub fn remains(
+    children: &Children,
+    child: Child,
+    leader: Pid,
+    mark: &Mark,
+    signal: Option<Signal>,
+) -> Vec<Process> {
+    // Not yet released, the number is still the leader's.
+    let reserved = children.get(leader) == Some(child);
+    if !procfs::available() {
+        let reused = children.knows(leader) && !reserved;
+        return if reused { Vec::new() } else { group_without_proc(leader, signal) };
+    }
+    let strangers: Vec<Pid> = procfs::own_children()
+        .into_iter()
+        .filter(|pid| !children.knows(*pid) && Stat::of(*pid).is_some_and(|stat| !stat.ended()))
+        .collect();
+    if strangers.is_empty() {
+        return Vec::new();
+    }
+    let everybody = Processes::now();
+    // As long as anybody is in the leader's group the kernel gives its number to no new process.
+    let reused = !reserved && everybody.0.get(&leader).is_some_and(|stat| !stat.ended());
+    let belongs = |stat: &Stat| {
+        let number = leader.number();
+        (!reused && (stat.group == number || stat.session == number))
+            || tag::carries(stat.pid, child.instance)
+            || procfs::read_private(stat.pid, "environ")
+                .is_some_and(|environ| environment::carries(&environ, mark))
+    };
+    let found = everybody.below(&strangers, belongs);
+    signal_all(&found, signal);
+    found.iter().map(|stat| stat.process()).collect()
+}
+
+/// Everybody else: as PID 1 all processes there are, else our own descendants.
+pub fn strays(signal: Option<Signal>) -> Vec<Process> {
+    let everywhere = procfs::own_pid() == 1;
+    if !procfs::available() {
+        return if everywhere { everybody_without_proc(signal) } else { Vec::new() };
+    }
+    let everybody = Processes::now();
+    let found: Vec<&Stat> = if everywhere {
+        everybody
+            .0
+            .values()
+            .filter(|stat| stat.pid.number() != 1 && !stat.kernel_thread() && !stat.ended())
+            .collect()
+    } else {
+        everybody.below(&procfs::own_children(), |_| true)
+    };
+    if everywhere {
+        signal_everybody(signal);
+    } else {
+        signal_all(&found, signal);
+    }
+    found.iter().map(|stat| stat.process()).collect()
+}
+
+/// All processes at one moment, or nearly so.
+struct Processes(BTreeMap<Pid, Stat>);
+
+impl Processes {
+    fn now() -> Self {
+        Self(procfs::all().filter_map(Stat::of).map(|stat| (stat.pid, stat)).collect())
+    }
+
+    /// Those of `roots` and their descendants that live and belong. Whose ancestor belongs, belongs.
+    fn below(&self, roots: &[Pid], belongs: impl Fn(&Stat) -> bool) -> Vec<&Stat> {
+        let mut families: BTreeMap<i32, Vec<&Stat>> = BTreeMap::new();
+        for stat in self.0.values() {
+            families.entry(stat.parent).or_default().push(stat);
+        }
+        let mut found = Vec::new();
+        let mut open: Vec<(&Stat, bool)> =
+            roots.iter().filter_map(|pid| Some((self.0.get(pid)?, false))).collect();
+        while let Some((stat, inherited)) = open.pop() {
+            if stat.ended() {
+                continue; // its children, if it had any, are ours by now
+            }
+            let member = inherited || belongs(stat);
+            if member {
+                found.push(stat);
+            }
+            // Taken out, so that a pid which moved while we read cannot lead in a circle.
+            let children = families.remove(&stat.pid.number()).unwrap_or_default();
+            open.extend(children.into_iter().map(|child| (child, member)));
+        }
+        found
+    }
+}
+
+fn signal_all(found: &[&Stat], signal: Option<Signal>) {
+    for stat in found {
+        for signal in with_continue(signal) {
+            if let Err(errno) = signal_seen(stat, signal) {
+                log::debug!("{:?} cannot be sent {signal}: {}", stat.pid, super::word(errno));
+            }
+        }
+    }
+}
+
+/// A stopped process acts on a signal only once it continues; SIGKILL needs no help.
+fn with_continue(signal: Option<Signal>) -> impl Iterator<Item = Signal> {
+    let after = signal.filter(|signal| !matches!(*signal, Signal::KILL | Signal::CONT)).map(|_| Signal::CONT);
+    signal.into_iter().chain(after)
+}
+
+/// Signals a process only if it is still the one that was seen. It is not our child, perhaps, so its pid may be reused any time.
+fn signal_seen(seen: &Stat, signal: Signal) -> Result<(), Errno> {
+    let same = || Stat::of(seen.pid).is_some_and(|now| now.start == seen.start);
+    let through = match open_pidfd(seen.pid) {
+        Ok(pidfd) if same() => send_through(&pidfd, signal),
+        Ok(_) | Err(Errno::ESRCH) => return Ok(()),
+        Err(errno) => Err(errno),
+    };
+    match through {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        // An older kernel, or a filter that does not know the calls: then as quickly as can be.
+        Err(_) if same() => children::kill(seen.pid.number(), signal.number()),
+        Err(_) => Ok(()),
+    }
+}
+
+fn open_pidfd(pid: Pid) -> Result<OwnedFd, Errno> {
+    // SAFETY: plain call; the new descriptor, which closes on exec, is nobody else's.
+    unsafe {
+        let number = Errno::result(libc::syscall(libc::SYS_pidfd_open, pid.number(), 0))?;
+        Ok(OwnedFd::from_raw_fd(i32::try_from(number).map_err(|_| Errno::EMFILE)?))
+    }
+}
+
+fn send_through(pidfd: &OwnedFd, signal: Signal) -> Result<(), Errno> {
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: without an info the call takes nothing from memory.
+    let result =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal.number(), no_info, 0) };
+    Errno::result(result).map(drop)
+}
+
+/// The group alone. An ended leader that is not released counts too: who is asked again after the release learns the truth.
+fn group_without_proc(leader: Pid, signal: Option<Signal>) -> Vec<Process> {
+    if send_all(-leader.number(), signal) { vec![unnamed(leader)] } else { Vec::new() }
+}
+
+fn everybody_without_proc(signal: Option<Signal>) -> Vec<Process> {
+    if !send_all(-1, signal) {
+        return Vec::new();
+    }
+    let somebody = (2..PIDS_TRIED).find(|pid| children::kill(*pid, 0).is_ok()).unwrap_or(PIDS_TRIED);
+    Pid::new(somebody).map(unnamed).into_iter().collect()
+}
+
+fn unnamed(pid: Pid) -> Process {
+    Process { pid, name: "unknown".to_owned() }
+}
+
+fn signal_everybody(signal: Option<Signal>) {
+    for signal in with_continue(signal) {
+        let _ = children::kill(-1, signal.number()); // nobody there is fine
+    }
+}
+
+/// Whether there is anybody, after signalling all of them.
+fn send_all(target: i32, signal: Option<Signal>) -> bool {
+    let there = children::kill(target, 0) != Err(Errno::ESRCH);
+    for signal in with_continue(signal) {
+        let _ = children::kill(target, signal.number());
+    }
+    there
+}

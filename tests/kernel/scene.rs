@@ -1,0 +1,173 @@
+//! What a case finds around it: privileges, another identity, namespaces, another beginning.
+
+use std::env;
+use std::ffi::CString;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::SKIPPED;
+
+/// A user that nobody is.
+pub const STRANGER: u32 = 12_345;
+
+/// Ends the case as one that cannot run here.
+pub fn skip(why: &str) -> ! {
+    println!("{why}");
+    std::process::exit(SKIPPED);
+}
+
+pub fn needs_root() {
+    if !nix::unistd::geteuid().is_root() {
+        skip("needs root");
+    }
+}
+
+/// Begins anew as a user without any privilege.
+pub fn as_stranger() {
+    if nix::unistd::getuid().as_raw() != STRANGER {
+        again(become_stranger);
+    }
+}
+
+/// Becomes a user without any privilege; not quite what it would be had it begun so.
+pub fn become_stranger() {
+    needs_root();
+    // SAFETY: plain calls.
+    unsafe {
+        assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
+        assert_eq!(libc::setresgid(STRANGER, STRANGER, STRANGER), 0);
+        assert_eq!(libc::setresuid(STRANGER, STRANGER, STRANGER), 0);
+    }
+}
+
+/// Runs the case from the start once more after `before`, which changes what is inherited. Says whether this is that time.
+pub fn again(before: impl FnOnce()) -> bool {
+    const MARK: &str = "CASE_AGAIN";
+    if env::var_os(MARK).is_some() {
+        return true;
+    }
+    before();
+    // Without the standard library's tidying, which would reset what the case is about.
+    let arguments: Vec<CString> =
+        env::args().map(|argument| CString::new(argument).expect("no zero")).collect();
+    let environment: Vec<CString> = env::vars()
+        .chain([(MARK.to_owned(), "1".to_owned())])
+        .map(|(name, value)| CString::new(format!("{name}={value}")).expect("no zero"))
+        .collect();
+    let pointers = |strings: &[CString]| {
+        strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
+    };
+    let (argv, envp) = (pointers(&arguments), pointers(&environment));
+    // SAFETY: arrays of strings with a null at their end.
+    unsafe { libc::execve(c"/proc/self/exe".as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    panic!("exec: {}", std::io::Error::last_os_error());
+}
+
+/// Runs the rest of the case in a mount namespace of its own, where nothing it mounts is seen by others.
+pub fn own_mounts() {
+    needs_root();
+    // SAFETY: one thread.
+    if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
+        skip("needs the right to make a mount namespace");
+    }
+    mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE);
+}
+
+/// Puts an empty file system over a directory.
+pub fn hide(directory: &str) {
+    mount("tmpfs", directory, "tmpfs", 0);
+}
+
+pub fn mount(source: &str, target: &str, kind: &str, flags: libc::c_ulong) {
+    let [source, target_name, kind] = [source, target, kind].map(|text| CString::new(text).expect("no zero"));
+    // SAFETY: strings with their ends.
+    let result =
+        unsafe { libc::mount(source.as_ptr(), target_name.as_ptr(), kind.as_ptr(), flags, std::ptr::null()) };
+    assert_eq!(result, 0, "mount {target}: {}", std::io::Error::last_os_error());
+}
+
+/// Runs the rest of the case as PID 1 of a namespace of its own, with its own /proc.
+pub fn as_pid_1() {
+    if std::process::id() == 1 {
+        mount("proc", "/proc", "proc", 0);
+        return;
+    }
+    own_mounts();
+    // SAFETY: one thread; the child execs.
+    unsafe {
+        assert_eq!(libc::unshare(libc::CLONE_NEWPID), 0);
+        let child = libc::fork();
+        if child == 0 {
+            let arguments = env::args().skip(1);
+            let error = Command::new(env::current_exe().expect("own path"))
+                .args(arguments)
+                .stdin(Stdio::null())
+                .exec();
+            panic!("exec: {error}");
+        }
+        let mut status = 0;
+        libc::waitpid(child, &raw mut status, 0);
+        let code =
+            if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) };
+        std::process::exit(code);
+    }
+}
+
+/// A directory that is removed with its owner, and that everybody may enter.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new() -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let path = env::temp_dir().join(format!("tinysup-case-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a directory");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("its mode");
+        Self(path)
+    }
+
+    pub fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("text").to_owned()
+    }
+
+    /// Makes a file there.
+    pub fn file(&self, name: &str, mode: u32, content: &[u8]) -> String {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.path(name);
+        std::fs::write(&path, content).expect("a file");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("its mode");
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Replaces one of our standard descriptors.
+pub fn replace(number: i32, by: &impl std::os::fd::AsRawFd) {
+    // SAFETY: the standard descriptors belong to the case.
+    assert_eq!(unsafe { libc::dup2(by.as_raw_fd(), number) }, number);
+}
+
+/// Takes one capability away from ourselves.
+pub fn without_capability(number: u32) {
+    #[repr(C)]
+    struct Half {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    let header = [0x2008_0522_u32, 0];
+    let mut halves = [const { Half { effective: 0, permitted: 0, inheritable: 0 } }; 2];
+    // SAFETY: header and halves as version 3 wants them.
+    unsafe {
+        assert_eq!(libc::syscall(libc::SYS_capget, header.as_ptr(), halves.as_mut_ptr()), 0);
+        let half = &mut halves[usize::try_from(number / 32).expect("small")];
+        half.effective &= !(1 << (number % 32));
+        half.permitted &= !(1 << (number % 32));
+        assert_eq!(libc::syscall(libc::SYS_capset, header.as_ptr(), halves.as_ptr()), 0);
+    }
+}
