@@ -169,7 +169,7 @@ fn services(rng: &mut Rng) -> Plan {
         shutdown_timeout: rng.weighted(&[
             (8, Some(Duration::from_secs(9))),
             (3, Some(Duration::from_millis(1500))),
-            (2, Some(Duration::from_secs(60))),
+            (2, Some(Duration::from_mins(1))),
             (1, Some(Duration::ZERO)),
             (1, None),
         ]),
@@ -204,7 +204,7 @@ fn restart(rng: &mut Rng, kind: Kind) -> Restart {
         window: rng.weighted(&[
             (6, None),
             (1, Some(Duration::from_secs(5))),
-            (1, Some(Duration::from_secs(60))),
+            (1, Some(Duration::from_mins(1))),
         ]),
         delay: rng.weighted(&[
             (2, Duration::ZERO),
@@ -216,7 +216,7 @@ fn restart(rng: &mut Rng, kind: Kind) -> Restart {
         delay_max: rng.weighted(&[
             (1, Duration::from_millis(300)),
             (4, Duration::from_secs(5)),
-            (1, Duration::from_secs(3600)),
+            (1, Duration::from_hours(1)),
         ]),
     }
 }
