@@ -13,6 +13,7 @@ pub mod problems;
 pub mod schema;
 pub mod source;
 pub mod suggest;
+mod syntax;
 pub mod tree;
 pub mod words;
 

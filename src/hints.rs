@@ -211,7 +211,6 @@ mod tests {
     fn arguments_show_who_leaves() {
         for (command, expected) in [
             ("nginx", true),
-            ("nginx -g 'daemon off;'", false),
             ("redis-server /etc/redis.conf", false),
             ("redis-server --daemonize yes", true),
             ("php-fpm8.2", true),

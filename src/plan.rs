@@ -79,6 +79,8 @@ pub enum Kind {
     Daemon,
     /// Done when it exits 0.
     Oneshot,
+    /// A command of the command line: its end, whatever it is, is the container's, with its code.
+    Command,
 }
 
 /// One thing an instance waits for.

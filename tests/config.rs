@@ -6,14 +6,26 @@
     clippy::unwrap_used,
     reason = "helpers of tests may fail them"
 )]
+#![expect(
+    clippy::too_many_lines,
+    clippy::format_collect,
+    reason = "tables of rows, and texts of thousands of lines"
+)]
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use tinysup::config::World;
-use tinysup::plan::{self, Plan, Request};
+use tinysup::config::{World, keys};
+use tinysup::event::{InstanceId, Mark, Output, Rlimit, Stdin, Surroundings};
+use tinysup::plan::{
+    self, Condition, Dependency, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Request,
+    RestartWhen,
+};
+use tinysup::units::Signal;
 
 /// Files and environment in memory.
 #[derive(Default)]
@@ -67,8 +79,44 @@ fn world(text: &str) -> Memory {
 }
 
 /// The plan of a configuration that is right.
+fn plan_of(world: &Memory) -> Plan {
+    load(world).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
 fn plan(text: &str) -> Plan {
-    load(&world(text)).unwrap_or_else(|problems| panic!("{text}\n{problems}"))
+    plan_of(&world(text))
+}
+
+/// A service `a` with these lines.
+fn service(lines: &str) -> String {
+    format!("[services.a]\ncommand = \"run\"\n{lines}\n")
+}
+
+/// The only instance of a service with these lines.
+fn instance(lines: &str) -> Instance {
+    plan(&service(lines)).instances.remove(0)
+}
+
+fn problems(world: &Memory) -> String {
+    match load(world) {
+        Ok(plan) => panic!("no problem: {plan:?}"),
+        Err(problems) => problems,
+    }
+}
+
+fn argv(instance: &Instance) -> Vec<&str> {
+    instance.launch.argv.iter().map(|word| word.reveal().to_str().unwrap()).collect()
+}
+
+fn env<'a>(instance: &'a Instance, name: &str) -> Option<&'a str> {
+    let mut values = instance.launch.env.iter().filter(|(known, _)| known == name).map(|(_, value)| value);
+    let value = values.next();
+    assert!(values.next().is_none(), "{name} is there twice");
+    value.map(|value| value.reveal().to_str().unwrap())
+}
+
+fn names(plan: &Plan) -> Vec<&str> {
+    plan.instances.iter().map(|instance| &*instance.name).collect()
 }
 
 #[test]
@@ -92,8 +140,1133 @@ command = ["node", "server.js"]
 instances = 2
 env = { PORT = "300${TINYSUP_INSTANCE}" }
 depends_on = { db = "ready", migrate = "completed" }
+max_restarts = 10
+min_uptime = "10s"
+kill_timeout = "5s"
 "#,
     );
-    let names: Vec<&str> = plan.instances.iter().map(|instance| &*instance.name).collect();
-    assert_eq!(names, ["db", "migrate", "api.1", "api.2"]);
+    assert_eq!(names(&plan), ["db", "migrate", "api.1", "api.2"]);
+    let [db, migrate, api, _] = plan.instances.as_slice() else { panic!() };
+    assert_eq!(argv(db), ["postgres", "-D", "/var/lib/postgresql/data"]);
+    assert_eq!(db.launch.shown, "postgres -D /var/lib/postgresql/data");
+    assert_eq!(db.launch.identity.user.as_deref(), Some("postgres"));
+    assert_eq!(db.stop.signal, Signal::INT);
+    assert_eq!(migrate.kind, Kind::Oneshot);
+    assert_eq!(migrate.restart.when, RestartWhen::OnFailure);
+    assert_eq!(migrate.depends_on, [Dependency { on: InstanceId(0), condition: Condition::Ready }]);
+    assert_eq!(
+        api.depends_on,
+        [
+            Dependency { on: InstanceId(0), condition: Condition::Ready },
+            Dependency { on: InstanceId(1), condition: Condition::Completed }
+        ]
+    );
+    assert_eq!((env(api, "PORT"), env(&plan.instances[3], "PORT")), (Some("3001"), Some("3002")));
+    assert_eq!(env(&plan.instances[3], "TINYSUP_INSTANCE"), Some("2"));
+    assert_eq!(env(api, "TINYSUP_SERVICE"), Some("api"));
+    assert_eq!(api.launch.mark, Some(Mark { service: "api".into(), instance: 1 }));
+    assert_eq!((&*api.service, api.number), ("api", 1));
+    assert_eq!(plan.shutdown_timeout, Some(Duration::from_secs(9)));
+    assert_eq!(plan.mode, Mode::Services);
+}
+
+#[test]
+fn all_problems_of_all_files_are_shown_at_once_with_their_places() {
+    let world = Memory::default()
+        .file(
+            "/etc/tinysup.toml",
+            "include = [\"conf.d/*.toml\"]\nshutdown_timout = 5\n\n[defaults]\nuser = true\n\n[services.web]\n\
+             command = \"cd /app && gunicorn app:app\"\nredy = \"tcp:8000\"\nenv = { TOKEN = \"very secret\", URL = \"${URL}\" }\n",
+        )
+        .file("/etc/conf.d/20-web.toml", "[services.web]\ncommand = \"again\"\n")
+        .file("/etc/conf.d/10-worker.toml", "[services.worker]\r\ncommand = \"./worker\"\r\ndepends_on = [\"wbe\"]\r\nhealthcheck = {}\r\n");
+    assert_eq!(
+        problems(&world),
+        "\
+tinysup: /etc/tinysup.toml:2:1: unknown key \"shutdown_timout\"
+    1 | include = [\"conf.d/*.toml\"]
+    2 | shutdown_timout = 5
+      | ^^^^^^^^^^^^^^^ did you mean \"shutdown_timeout\"?
+tinysup: /etc/tinysup.toml:5:8: user must be a name or a number, not true
+    4 | [defaults]
+    5 | user = true
+      |        ^^^^
+tinysup: /etc/tinysup.toml:8:20: command has \"&&\", but commands are not run by a shell
+    7 | [services.web]
+    8 | command = \"cd /app && gunicorn app:app\"
+      |                    ^^ set shell = true (needs /bin/sh), or put it into quotes
+tinysup: /etc/tinysup.toml:9:1: unknown key \"redy\" in [services.web]
+    8 | command = \"cd /app && gunicorn app:app\"
+    9 | redy = \"tcp:8000\"
+      | ^^^^ did you mean \"ready\"?
+tinysup: /etc/tinysup.toml:10:39: ${URL} is not set
+    9 | redy = \"tcp:8000\"
+   10 | env = { TOKEN = *************, URL = \"${URL}\" }
+      |                                       ^^^^^^ docker run -e URL=…, or ${URL:-default}, or env_file
+tinysup: /etc/conf.d/10-worker.toml:3:15: there is no service \"wbe\"
+    2 | command = \"./worker\"
+    3 | depends_on = [\"wbe\"]
+      |               ^^^^^ did you mean \"web\"?
+tinysup: /etc/conf.d/10-worker.toml:4:1: \"healthcheck\" is not yet supported
+    3 | depends_on = [\"wbe\"]
+    4 | healthcheck = {}
+      | ^^^^^^^^^^^
+tinysup: /etc/conf.d/20-web.toml:1:11: service \"web\" is defined twice
+    1 | [services.web]
+      |           ^^^ first in /etc/tinysup.toml:7:11
+8 errors, nothing was started. `tinysup check` tests a file; `tinysup example` shows all keys.
+"
+    );
+}
+
+#[test]
+fn syntax_errors_are_all_shown_and_their_lines_tell_nothing_else() {
+    for (text, expected) in [
+        ("[services.a]\ncommand = nginx\n", "2:11: not valid TOML: a text must stand in quotes"),
+        ("[services.a]\ncommand =\n", "2:10: not valid TOML: a value is missing"),
+        ("[services.a\nuser = 1\nx = 1\n", "1:12: not valid TOML: unclosed table, expected `]`"),
+        ("[services.a]\ncommand = 'x'\ncommand = 'y'\n", "3:1: \"command\" is set twice"),
+        ("[services.a]\ncommand = 'x'\n[services.a]\ncommand = 'y'\n", "3:11: \"a\" is set twice"),
+        ("[services.a]\ncommand = 'x'\nenv = {A=1, A=2}\n", "3:13: \"A\" is set twice"),
+    ] {
+        let problems = problems(&world(text));
+        assert!(problems.starts_with(&format!("tinysup: /etc/tinysup.toml:{expected}\n")), "{problems}");
+        assert!(problems.contains("\n1 error, "), "{problems}");
+    }
+    let found = problems(&world("[services.a]\ncommand = 'x'\nuser = 'b'\ncommand = 'y'\n"));
+    assert!(found.contains("    4 | command = 'y'\n      | ^^^^^^^ first on line 2\n"), "{found}");
+}
+
+/// What is wrong with one service: lines, then the place and the whole message.
+#[test]
+#[rustfmt::skip]
+fn every_bad_value_says_what_was_expected() {
+    for (lines, expected) in [
+        // Types.
+        ("enabled = 1", "3:11: enabled must be true or false, not a number"),
+        ("enabled = \"maybe\"", "3:11: enabled must be true or false, not \"maybe\""),
+        ("autostart = []", "3:13: autostart must be true or false, not an array"),
+        ("type = \"one-shot\"", "3:8: type must be \"daemon\" or \"oneshot\", not \"one-shot\"\n    2 | command = \"run\"\n    3 | type = \"one-shot\"\n      |        ^^^^^^^^^^ did you mean \"oneshot\"?"),
+        ("restart = \"alway\"", "3:11: restart must be \"always\", \"on-failure\" or \"never\", not \"alway\"\n    2 | command = \"run\"\n    3 | restart = \"alway\"\n      |           ^^^^^^^ did you mean \"always\"?"),
+        ("kill_timeout = \"10x\"", "3:16: kill_timeout must be a duration such as \"250ms\", \"10s\", \"5m\" or \"1h\", or a number of seconds, not \"10x\""),
+        ("kill_timeout = -1", "3:16: kill_timeout must be a duration such as \"250ms\", \"10s\", \"5m\" or \"1h\", or a number of seconds, not -1"),
+        ("kill_timeout = inf", "3:16: kill_timeout must be a duration such as \"250ms\", \"10s\", \"5m\" or \"1h\", or a number of seconds, not inf"),
+        ("kill_timeout = nan", "3:16: kill_timeout must be a duration such as \"250ms\", \"10s\", \"5m\" or \"1h\", or a number of seconds, not nan"),
+        ("kill_timeout = \"999999999999h\"", "3:16: kill_timeout must be a duration such as \"250ms\", \"10s\", \"5m\" or \"1h\", or a number of seconds, not \"999999999999h\"\n    2 | command = \"run\"\n    3 | kill_timeout = \"999999999999h\"\n      |                ^^^^^^^^^^^^^^^ ten years are the longest"),
+        ("kill_timeout = 99999999999999999999", "3:16: this number is too large"),
+        ("kill_timeout = 1979-05-27", "3:16: a date or time has no use here; a text needs quotes"),
+        ("instances = 0", "3:13: instances must be a number from 1 to 1000, not 0\n    2 | command = \"run\"\n    3 | instances = 0\n      |             ^ enabled = false leaves it out"),
+        ("instances = 1001", "3:13: instances must be a number from 1 to 1000, not 1001"),
+        ("instances = 1.5", "3:13: instances must be a number from 1 to 1000, not a number with a point"),
+        ("instances = \"many\"", "3:13: instances must be a number from 1 to 1000, not \"many\""),
+        ("instances = \"max\"", "3:13: instances = \"max\" is not yet supported"),
+        ("instance_env = \"A=B\"", "3:16: instance_env must be the name of a variable, not \"A=B\""),
+        ("max_restarts = -1", "3:16: max_restarts must be a number from 0 to 4294967295, or \"unlimited\", not -1"),
+        ("max_restarts = 4294967296", "3:16: max_restarts must be a number from 0 to 4294967295, or \"unlimited\", not 4294967296"),
+        ("max_restarts = \"unlimted\"", "3:16: max_restarts must be a number from 0 to 4294967295, or \"unlimited\", not \"unlimted\""),
+        ("restart_backoff = 0.5", "3:19: restart_backoff must be a number from 1 to 1000, not 0.5"),
+        ("restart_backoff = nan", "3:19: restart_backoff must be a number from 1 to 1000, not nan"),
+        ("restart_backoff = 1e9", "3:19: restart_backoff must be a number from 1 to 1000, not 1e9"),
+        ("restart_window = 0", "3:18: restart_window must be longer than 0"),
+        ("restart_delay = 9\nrestart_delay_max = 8", "4:21: restart_delay_max must not be shorter than restart_delay"),
+        ("stop_exit_codes = [0, 256]", "3:23: stop_exit_codes must be an array of numbers from 0 to 255, not 256"),
+        ("stop_exit_codes = 0", "3:19: stop_exit_codes must be an array of numbers from 0 to 255, not a number"),
+        ("on_failure = \"hold\"", "3:14: on_failure = \"hold\" is not yet supported"),
+        ("on_failure = \"restart\"", "3:14: on_failure must be \"exit\" or \"ignore\", not \"restart\""),
+        ("stop_signal = \"SIGTREM\"", "3:15: stop_signal must be a signal such as \"SIGTERM\", not \"SIGTREM\"\n    2 | command = \"run\"\n    3 | stop_signal = \"SIGTREM\"\n      |               ^^^^^^^^^ did you mean \"SIGTERM\"?"),
+        ("stop_signal = 65", "3:15: stop_signal must be a signal such as \"SIGTERM\", not 65"),
+        ("stop_signal = \"SIGSTOP\"", "3:15: SIGSTOP ends no program"),
+        ("kill_mode = \"all\"", "3:13: kill_mode must be \"mixed\", \"group\" or \"process\", not \"all\""),
+        ("signals = { SIGKILL = \"SIGUSR1\" }", "3:13: SIGKILL is never passed on: it cannot be caught by anybody"),
+        ("signals = { CHLD = \"SIGUSR1\" }", "3:13: SIGCHLD is never passed on: it is about tinysup itself"),
+        ("signals = { TERM = \"QUIT\" }", "3:13: SIGTERM is never passed on: it ends the container\n    2 | command = \"run\"\n    3 | signals = { TERM = \"QUIT\" }\n      |             ^^^^ stop_signal says what a service gets then"),
+        ("signals = { SIGUSR3 = \"SIGUSR1\" }", "3:13: \"SIGUSR3\" is not a signal\n    2 | command = \"run\"\n    3 | signals = { SIGUSR3 = \"SIGUSR1\" }\n      |             ^^^^^^^ did you mean \"SIGUSR1\"?"),
+        ("signals = { HUP = \"x\" }", "3:19: what a signal becomes must be another signal or \"ignore\", not \"x\""),
+        ("signals = { HUP = \"USR1\", SIGHUP = \"USR2\" }", "3:27: SIGHUP is set twice"),
+        ("stdin = \"tty\"", "3:9: stdin must be \"null\" or \"inherit\", not \"tty\""),
+        ("stdout = \"json\"", "3:10: stdout = \"json\" is not yet supported"),
+        ("stderr = \"/var/log/x\"", "3:10: writing to a file is not yet supported"),
+        ("stdout = \"prefixed\"", "3:10: stdout must be \"prefix\", \"raw\", \"inherit\" or \"null\", not \"prefixed\"\n    2 | command = \"run\"\n    3 | stdout = \"prefixed\"\n      |          ^^^^^^^^^^ did you mean \"prefix\"?"),
+        ("user = \"\"", "3:8: user must be a name or a number, not \"\""),
+        ("user = \"a b\"", "3:8: user must be a name or a number, not \"a b\""),
+        ("user = -1", "3:8: user must be a name or a number, not -1"),
+        ("user = 4294967295", "3:8: user must be a name or a number, not 4294967295"),
+        ("user = \"a:\"", "3:8: user must be a name or a number, not \"a:\""),
+        ("groups = \"adm\"", "3:10: groups must be an array of names or numbers, not a string"),
+        ("umask = 22", "3:9: umask must be an octal string such as \"022\", not a number\n    2 | command = \"run\"\n    3 | umask = 22\n      |         ^^ umask = \"022\""),
+        ("umask = \"089\"", "3:9: umask must be an octal string such as \"022\", not \"089\""),
+        ("umask = \"1777\"", "3:9: umask must be an octal string such as \"022\", not \"1777\""),
+        ("nice = 20", "3:8: nice must be a number from -20 to 19, not 20"),
+        ("oom_score_adj = 1001", "3:17: oom_score_adj must be a number from -1000 to 1000, not 1001"),
+        ("rlimits = { nofiles = 1 }", "3:13: there is no resource limit \"nofiles\"\n    2 | command = \"run\"\n    3 | rlimits = { nofiles = 1 }\n      |             ^^^^^^^ did you mean \"nofile\"?"),
+        ("rlimits = { nofile = -1 }", "3:22: a limit must be a number, a size such as \"64M\", or \"unlimited\", not -1"),
+        ("rlimits = { nofile = { soft = 2, hard = 1 } }", "3:22: the soft limit must not be above the hard one"),
+        ("rlimits = { nofile = { soft = 2 } }", "3:22: this needs both soft and hard"),
+        ("rlimits = { nofile = { sfot = 2 } }", "3:24: unknown key \"sfot\" in rlimits"),
+        ("capabilities = [\"NET_BIND_SERVICES\"]", "3:17: there is no capability \"NET_BIND_SERVICES\"\n    2 | command = \"run\"\n    3 | capabilities = [\"NET_BIND_SERVICES\"]\n      |                 ^^^^^^^^^^^^^^^^^^^ did you mean \"NET_BIND_SERVICE\"?"),
+        ("capabilities = \"ALL\"", "3:16: capabilities must be an array of capabilities such as \"NET_BIND_SERVICE\", not a string"),
+        ("cwd = \"\"", "3:7: cwd must be a path, not \"\""),
+        ("cwd = \"a\\u0000b\"", "3:7: this has a NUL character, which no program can be given"),
+        ("env = [\"A=1\"]", "3:7: env must be a table of variables, not an array"),
+        ("env = { A = [] }", "3:13: the variable A must be a string, a number, true or false, not an array"),
+        ("env = { \"A=B\" = 1 }", "3:9: this cannot be the name of a variable"),
+        ("env = { TINYSUP_SERVICE = \"x\" }", "3:9: TINYSUP_SERVICE is set by tinysup itself, which knows its processes by it"),
+        ("env_file = \".env\"", "3:12: there is no file \"/etc/.env\""),
+        ("env_file = 1", "3:12: env_file must be a path or an array of paths, not a number"),
+        ("env_from_file = { A = 1 }", "3:23: env_from_file must be a table of paths, not a number"),
+        ("shell = true\nstop_command = [\"x\"]", ""),
+        ("stop_command = \"\"", "3:16: stop_command is empty"),
+        ("stop_command = []", "3:16: stop_command is empty"),
+        ("stop_command = [\"\"]", "3:16: the program of stop_command is an empty string"),
+        ("stop_command = [\"a\", true]", "3:22: stop_command must be a string or an array of strings, not true"),
+        ("stop_command = \"A=1 run\"", "3:16: stop_command begins with a variable, but is not run by a shell"),
+        ("stop_command = \"a $HOME\"", "3:19: \"$HOME\" is neither a variable nor plain text here"),
+        ("depends_on = \"db\"", "3:14: depends_on must be an array of services, or a table such as { db = \"ready\" }, not a string"),
+        ("depends_on = [\"a\"]", "3:15: \"a\" depends on itself"),
+        ("depends_on = [\"b\"]", "3:15: there is no service \"b\""),
+        ("depends_on = [\"a.1\"]", "3:15: \"a\" cannot depend on one instance, \"a.1\""),
+        ("depends_on = { b = \"redy\" }", "3:20: a condition must be \"started\", \"ready\" or \"completed\", not \"redy\""),
+        ("depends_on = { b = \"service_healthy\" }", "3:20: a condition must be \"started\", \"ready\" or \"completed\", not a string\n    2 | command = \"run\"\n    3 | depends_on = { b = \"service_healthy\" }\n      |                    ^^^^^^^^^^^^^^^^^ here it is called \"ready\""),
+        ("depends_on = { b = { condition = \"ready\", restart = true } }", "3:43: \"restart\" of a dependency is not yet supported"),
+        ("depends_on = { b = { when = \"ready\" } }", "3:22: unknown key \"when\" in depends_on"),
+        // Keys.
+        ("kill_timout = 1", "3:1: unknown key \"kill_timout\" in [services.a]\n    2 | command = \"run\"\n    3 | kill_timout = 1\n      | ^^^^^^^^^^^ did you mean \"kill_timeout\"?"),
+        ("environment = {}", "3:1: unknown key \"environment\" in [services.a]\n    2 | command = \"run\"\n    3 | environment = {}\n      | ^^^^^^^^^^^ here it is called \"env\""),
+        ("shutdown_timeout = 1", "3:1: unknown key \"shutdown_timeout\" in [services.a]\n    2 | command = \"run\"\n    3 | shutdown_timeout = 1\n      | ^^^^^^^^^^^^^^^^ it belongs to the top of the file, before the first [section]"),
+        ("ready = \"tcp:1\"", "3:1: \"ready\" is not yet supported"),
+        // Other places.
+        ("[services.\"a.b\"]\ncommand = \"x\"", "3:11: \"a.b\" cannot be the name of a service: it has letters, digits, - and _, and begins with a letter or digit"),
+        ("[services.tinysup]\ncommand = \"x\"", "3:11: \"tinysup\" cannot be the name of a service: tinysup itself speaks under it"),
+        ("[services.b]\nuser = 1", "3:11: service \"b\" has no command"),
+        ("[services]\nuser = 1", "4:1: \"user\" stands in [services], not in a service"),
+        ("[web]\ncommand = \"x\"", "3:2: unknown section \"web\"\n    2 | command = \"run\"\n    3 | [web]\n      |  ^^^ a service is [services.web]"),
+        ("[program.web]\ncommand = \"x\"", "3:2: unknown section \"program\"\n    2 | command = \"run\"\n    3 | [program.web]\n      |  ^^^^^^^ did you mean \"services\"?"),
+        ("[memory]\nwarn = \"85%\"", "3:2: \"memory\" is not yet supported"),
+        ("[defaults]\ncommand = \"x\"", "4:1: \"command\" has no place in [defaults]"),
+        ("[defaults]\nkill_timeout = \"x\"\n[services.b]\ncommand = \"x\"", "4:16: kill_timeout must be a duration such as \"250ms\", \"10s\", \"5m\" or \"1h\", or a number of seconds, not \"x\""),
+        ("[signals]\nUSR1 = [\"b\"]", "4:9: there is no service \"b\""),
+        ("[signals]\nUSR1 = [\"a.2\"]", "4:9: there is no instance \"a.2\""),
+        ("[signals]\nUSR1 = 1", "4:8: where a signal goes must be an array of services, not a number"),
+        ("[signals]\nKILL = [\"a\"]", "4:1: SIGKILL is never passed on: it cannot be caught by anybody"),
+        ("[services.b]\ncommand = \"x\"\nenabled = false\n[services.c]\ncommand = \"x\"\ndepends_on = [\"b\"]", "8:15: \"c\" depends on \"b\", which has enabled = false"),
+        ("[services.b]\ncommand = \"x\"\nautostart = false\n[services.c]\ncommand = \"x\"\ndepends_on = [\"b\"]", "8:15: \"c\" would wait for ever: \"b\" has autostart = false"),
+        ("depends_on = { b = \"completed\" }\n[services.b]\ncommand = \"x\"", "3:16: \"a\" would wait for ever: \"b\" is started again after every end"),
+        ("depends_on = [\"b\"]\n[services.b]\ncommand = \"x\"\ndepends_on = [\"c\"]\n[services.c]\ncommand = \"x\"\ndepends_on = [\"a\"]", "3:15: depends_on makes a circle: a -> b -> c -> a"),
+    ] {
+        let text = service(lines);
+        if expected.is_empty() {
+            plan(&text);
+            continue;
+        }
+        let problems = problems(&world(&text));
+        let expected = format!("tinysup: /etc/tinysup.toml:{expected}\n");
+        assert!(problems.starts_with(&expected), "{lines}\nfound:\n{problems}\nexpected:\n{expected}");
+        assert!(problems.contains("\n1 error, "), "{lines}\n{problems}");
+    }
+}
+
+#[test]
+fn commands_are_arrays_or_strings_or_for_a_shell() {
+    for (line, expected, shown) in [
+        (r#"command = ["a", "b c", ""]"#, vec!["a", "b c", ""], "a 'b c' ''"),
+        (r#"command = ["a", 1, 2.50]"#, vec!["a", "1", "2.50"], "a 1 2.50"),
+        (
+            r#"command = "nginx -g 'daemon off;'""#,
+            vec!["nginx", "-g", "daemon off;"],
+            "nginx -g 'daemon off;'",
+        ),
+        (
+            r#"command = "a ${V} b${V}""#,
+            vec!["a", "x 'y' && $(z) ${V}", "bx 'y' && $(z) ${V}"],
+            "a ${V} b${V}",
+        ),
+        (r#"command = ["a", "${V}"]"#, vec!["a", "x 'y' && $(z) ${V}"], "a ${V}"),
+        (r#"command = "a ${EMPTY} ${NO:-b c}""#, vec!["a", "", "b c"], "a ${EMPTY} ${NO:-b c}"),
+        (r#"command = "a '${V}' $$V \\$V""#, vec!["a", "${V}", "$V", "$V"], "a '${V}' $$V \\$V"),
+        ("command = \"\"\"\na \\\n  b\n\"\"\"", vec!["a", "b"], "a b"),
+        (
+            "shell = true\ncommand = \"cd /x && echo ${V} $$\"",
+            vec!["/bin/sh", "-c", "cd /x && echo ${V} $$"],
+            "cd /x && echo ${V} $$",
+        ),
+        ("command = \"a && b\"\nshell = true", vec!["/bin/sh", "-c", "a && b"], "a && b"),
+        (
+            "shell = \"${YES}\"\ncommand = \"a; b\nc\""
+                .replace('\n', "\\n")
+                .replacen("\\n", "\n", 1)
+                .as_str(),
+            vec!["/bin/sh", "-c", "a; b\nc"],
+            "a; b\\nc",
+        ),
+    ] {
+        let world = world(&format!("[services.s]\n{line}\n"))
+            .variable("V", "x 'y' && $(z) ${V}")
+            .variable("EMPTY", "")
+            .variable("YES", "yes");
+        let plan = plan_of(&world);
+        assert_eq!(argv(&plan.instances[0]), expected, "{line}");
+        assert_eq!(plan.instances[0].launch.shown, shown, "{line}");
+    }
+}
+
+#[test]
+fn values_mean_what_they_say() {
+    let i = instance(
+        r#"
+shell = false
+type = "oneshot"
+autostart = false
+cwd = "data"
+env_from_file = { DB = "/run/secrets/db", KEY = "key" }
+inherit_env = false
+user = "app"
+group = 33
+groups = ["adm", 44]
+umask = "027"
+nice = -5
+oom_score_adj = 500
+rlimits = { nofile = 65536, core = 0, memlock = "64M", stack = { soft = "8M", hard = "unlimited" } }
+no_new_privileges = true
+capabilities = ["CAP_NET_BIND_SERVICE", "chown", "CHOWN"]
+restart = "never"
+stop_exit_codes = [0, 143]
+max_restarts = "unlimited"
+min_uptime = 3
+restart_window = "1h"
+restart_delay = 0
+restart_backoff = 1
+restart_delay_max = "1m"
+on_failure = "ignore"
+on_success = "exit"
+stop_signal = "RTMIN+3"
+kill_timeout = 2.5
+kill_mode = "group"
+stop_command = "stop it"
+signals = { SIGHUP = "SIGUSR1", SIGUSR2 = "ignore", "12" = "ignore" }
+stdin = "inherit"
+stdout = "raw"
+stderr = "null"
+"#
+        .replace(", \"12\" = \"ignore\"", "")
+        .as_str(),
+    );
+    assert_eq!((i.kind, i.autostart), (Kind::Oneshot, false));
+    let launch = &*i.launch;
+    assert_eq!(launch.cwd.as_deref(), Some(Path::new("/etc/data")));
+    assert_eq!(
+        launch.env_from_file,
+        [("DB".into(), PathBuf::from("/run/secrets/db")), ("KEY".into(), PathBuf::from("/etc/key"))]
+    );
+    assert!(!launch.inherit_env);
+    assert_eq!(launch.identity.user.as_deref(), Some("app"));
+    assert_eq!(launch.identity.group.as_deref(), Some("33"));
+    assert_eq!(launch.identity.groups.as_deref(), Some(["adm".to_owned(), "44".to_owned()].as_slice()));
+    let attributes = &launch.attributes;
+    assert_eq!(
+        (attributes.umask, attributes.nice, attributes.oom_score_adj),
+        (Some(0o27), Some(-5), Some(500))
+    );
+    assert_eq!(
+        attributes.rlimits,
+        [
+            Rlimit { resource: 7, soft: 65536, hard: 65536 },
+            Rlimit { resource: 4, soft: 0, hard: 0 },
+            Rlimit { resource: 8, soft: 64 << 20, hard: 64 << 20 },
+            Rlimit { resource: 3, soft: 8 << 20, hard: u64::MAX },
+        ]
+    );
+    assert!(attributes.no_new_privileges);
+    assert_eq!(attributes.capabilities.as_deref(), Some([0, 10].as_slice()));
+    assert_eq!(
+        i.restart,
+        plan::Restart {
+            when: RestartWhen::Never,
+            stop_exit_codes: vec![0, 143],
+            max_restarts: None,
+            min_uptime: Duration::from_secs(3),
+            window: Some(Duration::from_secs(3600)),
+            delay: Duration::ZERO,
+            backoff: 1.0,
+            delay_max: Duration::from_secs(60),
+        }
+    );
+    assert_eq!((i.on_failure, i.on_success), (OnFailure::Ignore, OnSuccess::Exit));
+    assert_eq!((i.stop.signal, i.stop.kill_timeout), (Signal::RTMIN_3, Some(Duration::from_millis(2500))));
+    assert_eq!(i.stop.mode, KillMode::Group);
+    let stop = i.stop.command.as_deref().unwrap();
+    assert_eq!((stop.argv.len(), stop.shown.as_str(), stop.stdin), (2, "stop it", Stdin::Null));
+    assert_eq!(stop.identity, launch.identity);
+    assert_eq!(
+        i.signals.into_iter().collect::<Vec<_>>(),
+        [(Signal::HUP, Some(Signal::USR1)), (Signal::USR2, None)]
+    );
+    assert_eq!((launch.stdin, launch.stdout, launch.stderr), (Stdin::Inherit, Output::Raw, Output::Null));
+
+    let i =
+        instance("user = \"33:44\"\numask = 0o22\nrestart_delay = \"7s\"\ngroups = []\ncapabilities = []");
+    assert_eq!(
+        (i.launch.identity.user.as_deref(), i.launch.identity.group.as_deref()),
+        (Some("33"), Some("44"))
+    );
+    assert_eq!(i.launch.identity.groups, Some(vec![]));
+    assert_eq!(i.launch.attributes.capabilities, Some(vec![]));
+    assert_eq!(i.launch.attributes.umask, Some(0o22));
+    assert_eq!(i.restart.delay_max, Duration::from_secs(7), "the cap does not cut what was asked for");
+}
+
+#[test]
+fn variables_stand_for_every_kind_of_value() {
+    let text = "[services.a]\ncommand = \"run\"\ninstances = \"${N:-2}\"\nenabled = \"${ON:-true}\"\nmax_restarts = \"${R}\"\n\
+                kill_timeout = \"${T}\"\nstop_signal = \"${S}\"\nuser = \"${U}\"\nrestart_backoff = \"${B}\"\nnice = \"${I}\"\n\
+                stdout = \"${O}\"\ncwd = \"${C}/x\"\nstop_exit_codes = [\"${E}\"]\ndepends_on = [\"${D}\"]\nno_new_privileges = \"${P}\"\n\
+                [services.db]\ncommand = \"x\"\nenabled = \"${CRON:-true}\"\n[services.cron]\ncommand = \"${UNSET}\"\nenabled = \"${CRON:-off}\"\n";
+    let mut world = world(text);
+    for (name, value) in [
+        ("R", "unlimited"),
+        ("T", "1m"),
+        ("S", "QUIT"),
+        ("U", "1000"),
+        ("B", "1.5"),
+        ("I", "-3"),
+        ("O", "raw"),
+        ("C", "/data"),
+        ("E", "3"),
+        ("D", "db"),
+        ("P", "1"),
+    ] {
+        world = world.variable(name, value);
+    }
+    let plan = plan_of(&world);
+    assert_eq!(names(&plan), ["db", "a.1", "a.2"]);
+    let a = &plan.instances[1];
+    assert_eq!(a.restart.max_restarts, None);
+    assert_eq!(a.stop.kill_timeout, Some(Duration::from_secs(60)));
+    assert_eq!(a.stop.signal, Signal::QUIT);
+    assert_eq!((a.launch.identity.user.as_deref(), a.launch.attributes.nice), (Some("1000"), Some(-3)));
+    assert_eq!(a.launch.cwd.as_deref(), Some(Path::new("/data/x")));
+    assert_eq!(a.restart.stop_exit_codes, [3]);
+}
+
+#[test]
+fn no_message_shows_the_value_of_a_variable() {
+    let keys = [
+        "instances",
+        "enabled",
+        "autostart",
+        "max_restarts",
+        "kill_timeout",
+        "stop_signal",
+        "user",
+        "group",
+        "restart_backoff",
+        "nice",
+        "oom_score_adj",
+        "umask",
+        "type",
+        "restart",
+        "on_failure",
+        "kill_mode",
+        "stdin",
+        "stdout",
+        "restart_window",
+        "instance_env",
+        "inherit_env",
+        "no_new_privileges",
+        "shell",
+    ];
+    for key in keys {
+        let text = format!("[services.a]\ncommand = \"x\"\n{key} = \"${{SECRET}}\"\n");
+        let problems = problems(&world(&text).variable("SECRET", "hunter2 =x"));
+        assert!(!problems.contains("hunter2"), "{problems}");
+        assert!(problems.contains("once its variables are replaced"), "{problems}");
+    }
+    for line in [
+        "capabilities = [\"${SECRET}\"]",
+        "groups = [\"${SECRET}\"]",
+        "rlimits = { nofile = \"${SECRET}\" }",
+        "stop_exit_codes = [\"${SECRET}\"]",
+        "signals = { HUP = \"${SECRET}\" }",
+        "depends_on = { a = \"${SECRET}\" }",
+        "[signals]\nUSR1 = [\"${SECRET}\"]",
+    ] {
+        let text = format!("[services.a]\ncommand = \"x\"\n{line}\n");
+        let problems = problems(&world(&text).variable("SECRET", "hunter2 =x"));
+        assert!(!problems.contains("hunter2"), "{problems}");
+    }
+}
+
+#[test]
+fn the_own_environment_comes_first() {
+    let text = "[defaults]\nenv = { LEVEL = \"info\", REGION = \"eu\" }\nenv_file = \"base.env\"\n\
+                [services.a]\ncommand = [\"x\", \"${PORT}\", \"${FROM_FILE}\", \"${OUTER}\"]\ninstances = 2\ninstance_env = \"NODE_APP_INSTANCE\"\n\
+                env_file = [\"one.env\", \"two.env\"]\n\
+                env = { PORT = \"80${N}\", N = \"${NODE_APP_INSTANCE}\", PATH = \"/app:${PATH}\", LEVEL = \"debug\", NUMBER = 3000, FLOAT = 1.10, FLAG = true }\n";
+    let world = world(text)
+        .file("/etc/one.env", "FROM_FILE=one\nBOTH=one\nPORT=1\nUSES=${BOTH}-${OUTER}-$$x\nLITERAL='${NO}'\nPASSED\nNOT_PASSED\nOUTER=${OUTER}!\n")
+        .file("/etc/two.env", "\u{feff}BOTH=two # comment\n")
+        .file("/etc/base.env", "NEVER=1\n")
+        .variable("PORT", "outside")
+        .variable("PATH", "/bin")
+        .variable("OUTER", "o")
+        .variable("PASSED", "p");
+    let plan = plan_of(&world);
+    let a = &plan.instances[1];
+    assert_eq!(argv(a), ["x", "802", "one", "o!"]);
+    for (name, value) in [
+        ("PORT", Some("802")),
+        ("PATH", Some("/app:/bin")),
+        ("LEVEL", Some("debug")),
+        ("REGION", Some("eu")),
+        ("BOTH", Some("two")),
+        ("USES", Some("two-o!-$x")),
+        ("LITERAL", Some("${NO}")),
+        ("PASSED", Some("p")),
+        ("NOT_PASSED", None),
+        ("NEVER", None),
+        ("NUMBER", Some("3000")),
+        ("FLOAT", Some("1.10")),
+        ("FLAG", Some("true")),
+        ("NODE_APP_INSTANCE", Some("2")),
+        ("TINYSUP_INSTANCE", Some("2")),
+        ("TINYSUP_SERVICE", Some("a")),
+    ] {
+        assert_eq!(env(a, name), value, "{name}");
+    }
+}
+
+#[test]
+fn variables_in_a_circle_end() {
+    let text = service("env = { A = \"${B}\", B = \"${C:-x}\", C = \"${A}\" }");
+    let problems = problems(&world(&text));
+    assert_eq!(
+        problems,
+        "tinysup: /etc/tinysup.toml:3:46: variables refer to each other in a circle: A -> B -> C -> A\n    2 | command = \"run\"\n    \
+         3 | env = { A = \"${B}\", B = \"${C:-x}\", C = \"${A}\" }\n      |                                              ^^^^ a variable may refer to itself, which means the container's\n\
+         1 error, nothing was started. `tinysup check` tests a file; `tinysup example` shows all keys.\n"
+            .replace(":3:46:", ":3:41:")
+            .replace("      |                                              ^^^^", "      |                                         ^^^^")
+    );
+    // Doubling at every step would come to 2^40 bytes, and a chain has an end.
+    let doubling: Vec<String> =
+        (0..40).map(|n| format!("V{n} = \"${{V{}}}${{V{}}}\"", n + 1, n + 1)).collect();
+    let text = service(&format!("env = {{ {}, V40 = \"xx\" }}", doubling.join(", ")));
+    assert!(load(&world(&text)).is_err());
+    let many: Vec<String> = (0..20_000).map(|n| format!("V{n} = \"${{V{}}}\"", n + 1)).collect();
+    let text = service(&format!("env = {{ {}, V20000 = \"xx\" }}", many.join(", ")));
+    assert!(load(&world(&text)).is_err_and(|problems| problems.contains("in a row")));
+}
+
+#[test]
+fn what_all_instances_share_cannot_depend_on_one() {
+    let problems = problems(&world(&service("instances = \"${TINYSUP_INSTANCE}\"")));
+    assert!(
+        problems.contains("3:14: ${TINYSUP_INSTANCE} is not known here: this holds for all instances"),
+        "{problems}"
+    );
+    let world = world(&service("instances = \"${WORKERS}\"\nenv = { WORKERS = 2, X = \"${TINYSUP_INSTANCE}\" }\nenv_file = \"${TINYSUP_INSTANCE}.env\""))
+        .file("/etc/1.env", "Y=one").file("/etc/2.env", "Y=two");
+    let plan = plan_of(&world);
+    assert_eq!((env(&plan.instances[0], "Y"), env(&plan.instances[1], "Y")), (Some("one"), Some("two")));
+}
+
+#[test]
+fn bytes_that_are_not_utf8_pass_unharmed_or_are_told() {
+    let odd = OsString::from_vec(vec![b'a', 0xff]);
+    let plan = plan_of(
+        &world("[services.a]\ncommand = [\"x\", \"${ODD}\"]\nenv = { E = \"${ODD}\" }\ncwd = \"/${ODD}\"\n")
+            .variable("ODD", odd.clone()),
+    );
+    let a = &plan.instances[0];
+    assert_eq!(a.launch.argv[1].reveal(), &odd);
+    assert!(a.launch.env.iter().any(|(name, value)| name == "E" && value.reveal() == &odd));
+    assert!(a.launch.cwd.as_ref().unwrap().as_os_str().as_bytes().ends_with(b"/a\xff"));
+    let problems =
+        problems(&world("[services.a]\ncommand = \"x\"\nuser = \"${ODD}\"\n").variable("ODD", odd));
+    assert!(problems.contains("user must be a name or a number"), "{problems}");
+}
+
+#[test]
+fn problems_in_files_of_variables_name_their_line_and_show_nothing_of_it() {
+    let world = world(&service("env_file = \".env\""))
+        .file("/etc/.env", "A=1\nPASSWORD geheim\nB=pa$word\nC=\"x\nTINYSUP_SERVICE=1\n");
+    assert_eq!(
+        problems(&world),
+        "tinysup: /etc/.env:2:1: this is not a line of the form NAME=value
+tinysup: /etc/.env:3:1: \"$word\" is neither a variable nor plain text here
+      | ${word} is replaced by the variable, $$word gives $word
+tinysup: /etc/.env:4:3: this quote is never closed
+tinysup: /etc/.env:5:1: TINYSUP_SERVICE is set by tinysup itself, which knows its processes by it
+4 errors, nothing was started. `tinysup check` tests a file; `tinysup example` shows all keys.
+"
+    );
+}
+
+#[test]
+fn the_file_is_found_where_it_should_be() {
+    let good = "[services.a]\ncommand = \"a\"\n";
+    let at = |path: &str| Memory::default().file(path, good);
+    let name = |world: &Memory, file: Option<&str>| {
+        let request = Request { file: file.map(Path::new), main: None };
+        plan::load(&request, world)
+            .map(|loaded| loaded.file)
+            .map_err(|problems| problems.to_string().lines().next().unwrap().to_owned())
+    };
+    assert_eq!(
+        name(&at("/etc/tinysup.toml").file("./tinysup.toml", ""), None).as_deref(),
+        Ok("/etc/tinysup.toml")
+    );
+    assert_eq!(name(&at("./tinysup.toml"), None).as_deref(), Ok("./tinysup.toml"));
+    assert_eq!(name(&at("/x.toml").variable("TINYSUP_CONFIG", "/x.toml"), None).as_deref(), Ok("/x.toml"));
+    assert_eq!(
+        name(&at("/etc/tinysup.toml").variable("TINYSUP_CONFIG", ""), None).as_deref(),
+        Ok("/etc/tinysup.toml")
+    );
+    assert_eq!(
+        name(&at("/y.toml").variable("TINYSUP_CONFIG", "/x.toml"), Some("/y.toml")).as_deref(),
+        Ok("/y.toml")
+    );
+    let error = |world: &Memory, file: Option<&str>| name(world, file).unwrap_err();
+    assert_eq!(
+        error(&Memory::default(), None),
+        "tinysup: no configuration: looked for $TINYSUP_CONFIG, /etc/tinysup.toml, ./tinysup.toml"
+    );
+    assert_eq!(error(&Memory::default(), Some("/x")), "tinysup: there is no file \"/x\"");
+    assert_eq!(
+        error(&Memory::default().variable("TINYSUP_CONFIG", "/x"), None),
+        "tinysup: there is no file \"/x\" (from $TINYSUP_CONFIG)"
+    );
+    assert_eq!(
+        problems(&at("/etc/tinysup.toml/x")),
+        "tinysup: /etc/tinysup.toml is a directory, not a file\n         docker run -v makes one where the file on the host does not exist\n\
+         1 error, nothing was started. `tinysup check` tests a file; `tinysup example` shows all keys.\n"
+    );
+}
+
+#[test]
+fn files_that_are_no_text_are_told_apart() {
+    let first_line = |bytes: &[u8]| {
+        problems(&Memory::default().file("/etc/tinysup.toml", bytes)).lines().next().unwrap().to_owned()
+    };
+    for (bytes, expected) in [
+        (b"".as_slice(), "/etc/tinysup.toml is empty"),
+        (b"# nothing\n", "the configuration has no services"),
+        (b"a\0b", "/etc/tinysup.toml is not a text file: it contains a NUL byte"),
+        (b"\xff\xfea\0", "/etc/tinysup.toml is not a text file: it is UTF-16; save it as UTF-8"),
+        (b"# ok\n# \xe4\n", "/etc/tinysup.toml:2: not valid UTF-8"),
+        (vec![b'#'; (1 << 20) + 1].as_slice(), "/etc/tinysup.toml is larger than 1 MiB: not a configuration"),
+        (b"[services]\n", "the configuration has no services"),
+        (b"[services.a]\ncommand='x'\nenabled=false", "no service is left to run: all have enabled = false"),
+    ] {
+        assert_eq!(first_line(bytes), format!("tinysup: {expected}"));
+    }
+    for text in [
+        "\u{feff}[services.a]\ncommand = 'x'\n",
+        "[services.a]\r\ncommand = 'x'\r\n",
+        "[services.a]\ncommand = 'x'",
+    ] {
+        assert_eq!(names(&plan(text)), ["a"]);
+    }
+}
+
+#[test]
+fn more_files_are_included_in_their_order() {
+    let one = |name: &str| format!("[services.{name}]\ncommand = \"{name}\"\ncwd = \"here\"\n");
+    let files = Memory::default()
+        .file("/app/tinysup.toml", format!("include = [\"conf.d/*.toml\", \"${{EXTRA:-extra.toml}}\", \"conf.d/*.toml\", \"no/*.toml\"]\n{}", one("main")))
+        .file("/app/conf.d/20.toml", one("b"))
+        .file("/app/conf.d/10.toml", one("c"))
+        .file("/app/conf.d/.hidden.toml", one("h"))
+        .file("/app/conf.d/30.toml", "")
+        .file("/app/conf.d/readme", "no toml")
+        .file("/app/extra.toml", one("a"));
+    let request = Request { file: Some(Path::new("/app/tinysup.toml")), main: None };
+    let plan = plan::load(&request, &files).unwrap().plan;
+    assert_eq!(names(&plan), ["main", "c", "b", "a"]);
+    assert_eq!(plan.instances[1].launch.cwd.as_deref(), Some(Path::new("/app/conf.d/here")));
+
+    for (line, expected) in [
+        (
+            "include = [\"*/x.toml\"]",
+            "1:12: cannot include this: a * may stand only in the last part of a path",
+        ),
+        ("include = \"missing.toml\"", "1:11: there is no file \"/etc/missing.toml\""),
+        ("include = 1", "1:11: include must be a path or an array of paths, not a number"),
+        ("include = [\"${NO}\"]", "1:13: ${NO} is not set"),
+        ("include = \"bad.toml\"", ""),
+    ] {
+        let world = world(&format!("{line}\n[services.a]\ncommand = 'x'\n"))
+            .file("/etc/bad.toml", "include = 'x'\n[defaults]\nuser = 1\n");
+        let problems = problems(&world);
+        if expected.is_empty() {
+            assert!(
+                problems.starts_with(
+                    "tinysup: /etc/bad.toml:1:1: an included file has only [services.NAME], not \"include\"\n"
+                ),
+                "{problems}"
+            );
+            assert!(
+                problems.contains(
+                    "/etc/bad.toml:2:2: an included file has only [services.NAME], not \"defaults\""
+                ),
+                "{problems}"
+            );
+        } else {
+            assert!(problems.starts_with(&format!("tinysup: /etc/tinysup.toml:{expected}\n")), "{problems}");
+        }
+    }
+}
+
+#[test]
+fn defaults_hold_where_a_service_says_nothing() {
+    let plan = plan(
+        "[defaults]\nkill_timeout = 1\nuser = \"app\"\nrlimits = { nofile = 5, core = 0 }\nsignals = { HUP = \"ignore\" }\nshell = true\n\
+         groups = [\"x\"]\n[services.a]\ncommand = \"a | b\"\n[services.b]\ncommand = [\"b\"]\nkill_timeout = 2\nrlimits = { nofile = 6 }\n\
+         signals = { HUP = \"USR1\", USR2 = \"ignore\" }\ngroups = []\n",
+    );
+    let [a, b] = plan.instances.as_slice() else { panic!() };
+    assert_eq!(
+        (a.stop.kill_timeout, b.stop.kill_timeout),
+        (Some(Duration::from_secs(1)), Some(Duration::from_secs(2)))
+    );
+    assert_eq!(b.launch.identity.user.as_deref(), Some("app"));
+    assert_eq!(
+        b.launch.attributes.rlimits,
+        [Rlimit { resource: 4, soft: 0, hard: 0 }, Rlimit { resource: 7, soft: 6, hard: 6 }]
+    );
+    assert_eq!(b.signals, BTreeMap::from([(Signal::HUP, Some(Signal::USR1)), (Signal::USR2, None)]));
+    assert_eq!(
+        (a.launch.identity.groups.as_ref().unwrap().len(), b.launch.identity.groups.as_ref().unwrap().len()),
+        (1, 0)
+    );
+    assert_eq!((argv(a), argv(b)), (vec!["/bin/sh", "-c", "a | b"], vec!["b"]));
+}
+
+#[test]
+fn signals_are_routed_to_instances() {
+    let plan = plan(
+        "[signals]\nSIGUSR1 = [\"web\", \"api.2\"]\nUSR2 = \"gone\"\nHUP = []\n[services.api]\ncommand = \"x\"\ninstances = 3\ndepends_on = [\"web\"]\n\
+         [services.web]\ncommand = \"x\"\n[services.gone]\ncommand = \"x\"\nenabled = false\n",
+    );
+    assert_eq!(
+        plan.routes,
+        BTreeMap::from([
+            (Signal::USR1, vec![InstanceId(0), InstanceId(2)]),
+            (Signal::USR2, vec![]),
+            (Signal::HUP, vec![])
+        ])
+    );
+}
+
+#[test]
+fn one_command_is_a_plan_too() {
+    let plan = plan::single(vec!["/usr/bin/env".into(), "--token=hunter2".into()], true, None);
+    let [only] = plan.instances.as_slice() else { panic!() };
+    assert_eq!((&*only.name, only.launch.shown.as_str()), ("env", "/usr/bin/env"));
+    assert_eq!(plan.mode, Mode::Command { group: true });
+    assert_eq!(
+        (plan.shutdown_timeout, only.stop.kill_timeout, only.stop.mode),
+        (None, None, KillMode::Process)
+    );
+    assert_eq!(
+        (only.on_failure, only.on_success, only.restart.when),
+        (OnFailure::Exit, OnSuccess::Exit, RestartWhen::Never)
+    );
+    assert_eq!(
+        (only.launch.surroundings, only.launch.stdin, only.launch.stdout),
+        (Surroundings::Command, Stdin::Inherit, Output::Inherit)
+    );
+    assert_eq!((only.launch.mark.clone(), only.launch.env.len()), (None, 0));
+    let limited = plan::single(vec!["x".into()], false, Some(Duration::from_secs(3)));
+    assert_eq!(limited.shutdown_timeout, Some(Duration::from_secs(3)));
+    assert_eq!(limited.instances[0].stop.kill_timeout, Some(Duration::from_secs(3)));
+}
+
+#[test]
+fn a_command_beside_services_waits_for_them() {
+    let main = || Some(vec!["bash".into(), "-l".into()]);
+    let text = "[services.init]\ntype = \"oneshot\"\ncommand = \"x\"\n[services.db]\ncommand = \"x\"\n[services.later]\ncommand = \"x\"\nautostart = false\n";
+    let plan = plan::load(&Request { file: None, main: main() }, &world(text)).unwrap().plan;
+    let main_instance = plan.instances.last().unwrap();
+    assert_eq!(&*main_instance.name, "main");
+    assert_eq!(
+        main_instance.depends_on,
+        [
+            Dependency { on: InstanceId(0), condition: Condition::Completed },
+            Dependency { on: InstanceId(1), condition: Condition::Ready }
+        ]
+    );
+    assert_eq!(main_instance.launch.mark, Some(Mark { service: "main".into(), instance: 1 }));
+    assert_eq!(env(main_instance, "TINYSUP_SERVICE"), Some("main"));
+    assert_eq!((main_instance.on_success, main_instance.on_failure), (OnSuccess::Exit, OnFailure::Exit));
+    assert_eq!(plan.mode, Mode::Services);
+    let disabled = world("[services.a]\ncommand = 'x'\nenabled = false\n");
+    assert_eq!(names(&plan::load(&Request { file: None, main: main() }, &disabled).unwrap().plan), ["main"]);
+    let taken = plan::load(&Request { file: None, main: main() }, &world("[services.main]\ncommand = 'x'\n"))
+        .unwrap_err()
+        .to_string();
+    assert!(taken.contains("1:11: \"main\" is the name of the command on the command line"), "{taken}");
+}
+
+#[test]
+fn check_reports_order_stop_chain_and_hints() {
+    let text = "[services.nginx]\ncommand = \"nginx\"\ndepends_on = [\"php\"]\nkill_timeout = \"12s\"\n[services.php]\ncommand = \"php-fpm -F\"\n\
+                depends_on = [\"redis\", \"migrate\"]\ninstances = 2\nstop_signal = \"SIGQUIT\"\n[services.redis]\ncommand = \"/usr/bin/redis-server --daemonize yes\"\n\
+                [services.migrate]\ntype = \"oneshot\"\ncommand = \"sh -c 'exec pg_ctl start'\"\nrestart = \"always\"\n[services.later]\ncommand = \"gunicron\"\nautostart = false\n";
+    let text = text.replace(
+        "depends_on = [\"redis\", \"migrate\"]",
+        "depends_on = { redis = \"ready\", migrate = \"started\" }",
+    );
+    let mut world = world(&text).variable("PATH", "/bin:/sbin");
+    for program in ["/bin/nginx", "/sbin/php-fpm", "/usr/bin/redis-server", "/bin/sh"] {
+        world = world.file(program, "");
+    }
+    let plan = plan_of(&world);
+    assert_eq!(
+        plan::check::report(&plan, &world).to_string(),
+        "ok: 5 services (6 instances), start order redis, migrate -> php (x2) -> nginx, not started by itself: later, stop takes at most 9 s (docker stop allows 10 s)
+slowest stop chain: nginx 12 s -> php 8 s -> redis 8 s = 28 s, cut to 9 s by shutdown_timeout
+hint: nginx: kill_timeout is 12 s, but the whole stop may take only 9 s; shutdown_timeout = \"13s\" would allow it
+hint: redis: redis-server puts itself into the background, as far as one can see. Run it in the foreground: redis-server --daemonize no
+hint: migrate: pg_ctl puts itself into the background, as far as one can see. Run it in the foreground: postgres -D DIRECTORY, without pg_ctl
+hint: migrate: On SIGTERM postgres waits until its clients have gone; stop_signal = \"SIGINT\" does not
+hint: migrate: a oneshot with restart = \"always\" is never done; restart = \"on-failure\" is the default
+hint: nginx: nginx puts itself into the background, as far as one can see. Run it in the foreground: nginx -g \"daemon off;\"
+hint: nginx: On SIGTERM nginx drops the requests it is answering; stop_signal = \"SIGQUIT\" lets it finish them
+hint: later: there is no program for \"gunicron\" here; it may come with a volume
+"
+    );
+    let one = world_of_one(
+        "shutdown_timeout = 30\n[services.a]\ncommand = \"/bin/sh\"\nkill_timeout = 20\nrestart_window = \"10s\"\nsignals = { HUP = \"USR1\", USR1 = \"HUP\" }\n",
+    );
+    assert_eq!(
+        plan::check::report(&plan_of(&one), &one).to_string(),
+        "ok: 1 service, stop takes at most 20 s (docker stop allows 10 s)
+hint: a stop may take 20 s, but docker stop kills after 10 s: use docker stop -t 21, in Compose stop_grace_period: 21s, in Kubernetes terminationGracePeriodSeconds: 21
+hint: a: the waits between 10 restarts are longer than restart_window = 10 s: the budget can never be spent
+hint: a: signals has SIGHUP, which is reserved for re-reading the configuration and never gets here; [signals] SIGHUP = [\"a\"] sends it
+"
+    );
+}
+
+fn world_of_one(text: &str) -> Memory {
+    world(text).file("/bin/sh", "")
+}
+
+#[test]
+fn the_example_runs_as_it_is_and_with_every_line_uncommented() {
+    let example = tinysup::config::example();
+    assert_eq!(names(&plan(&example)), ["web"]);
+    let uncommented: String = example
+        .lines()
+        .map(|line| {
+            let setting = line.strip_prefix("# ").filter(|rest| {
+                rest.starts_with('[')
+                    || rest
+                        .split_once(" = ")
+                        .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+            });
+            format!("{}\n", setting.unwrap_or(line))
+        })
+        .collect();
+    assert!(uncommented.matches("\n[").count() >= 3 && uncommented.contains("\nstderr = "), "{uncommented}");
+    assert_eq!(names(&plan(&uncommented)), ["web"]);
+    for key in keys::SERVICE.iter().chain(keys::TOP) {
+        assert!(uncommented.contains(&format!("\n{} = {}", key.name, key.example)), "{}", key.name);
+    }
+}
+
+#[test]
+fn stated_defaults_are_the_defaults() {
+    let without = format!("{:?}", plan(&service("")));
+    let mut tested = 0;
+    for key in keys::SERVICE
+        .iter()
+        .filter(|key| !key.default.contains(' ') && key.default != "none" && key.default != "inherited")
+    {
+        if key.default == "required" {
+            continue;
+        }
+        assert_eq!(
+            format!("{:?}", plan(&service(&format!("{} = {}", key.name, key.default)))),
+            without,
+            "{}",
+            key.name
+        );
+        tested += 1;
+    }
+    assert!(tested > 20);
+    assert_eq!(
+        format!(
+            "{:?}",
+            plan(&format!(
+                "shutdown_timeout = {}\n{}",
+                keys::top("shutdown_timeout").unwrap().default,
+                service("")
+            ))
+        ),
+        without
+    );
+}
+
+#[test]
+fn every_mistyped_key_is_an_error() {
+    let mut random = Random(7);
+    for key in keys::SERVICE {
+        for _ in 0..8 {
+            let mut name: Vec<u8> = key.name.bytes().collect();
+            let at = random.below(name.len());
+            let letter = b"abcdefghijklmnopqrstuvwxyz_"[random.below(27)];
+            match random.below(3) {
+                0 => drop(name.remove(at)),
+                1 => name.insert(at, letter),
+                _ => name[at] = letter,
+            }
+            let name = String::from_utf8(name).unwrap();
+            if name.is_empty() || keys::service(&name).is_some() || keys::is_later(&name) {
+                continue;
+            }
+            let problems = problems(&world(&service(&format!("{name} = {}", key.example))));
+            assert!(problems.contains(&format!("unknown key \"{name}\"")), "{problems}");
+            assert!(
+                problems.contains("did you mean \"") || problems.contains("here it is called \""),
+                "{problems}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_key_is_in_the_documentation() {
+    let documentation = include_str!("../docs/configuration.md");
+    for key in keys::SERVICE.iter().chain(keys::TOP) {
+        let cell = |text: &str| text.replace('|', "\\|");
+        let default = if key.default.contains(['"', '[', '{'])
+            || key.default.parse::<f64>().is_ok()
+            || key.default.parse::<bool>().is_ok()
+        {
+            format!("`{}`", key.default)
+        } else {
+            key.default.to_owned()
+        };
+        let row =
+            format!("| `{}` | {} | {} | {} |", key.name, cell(key.expected), cell(&default), cell(key.help));
+        assert!(documentation.contains(&row), "docs/configuration.md lacks this row:\n{row}");
+    }
+    let example = documentation.split("```").nth(1).unwrap().strip_prefix("toml").unwrap();
+    assert_eq!(names(&plan(example)), ["db", "migrate", "api.1", "api.2"]);
+    for name in keys::LATER.iter().chain(&keys::LATER_TOP) {
+        assert!(documentation.contains(&format!("`{name}`")), "docs/configuration.md does not name {name}");
+    }
+}
+
+#[test]
+fn later_keys_are_refused_with_their_place() {
+    for key in keys::LATER {
+        let problems = problems(&world(&service(&format!("{key} = 1"))));
+        assert!(
+            problems
+                .starts_with(&format!("tinysup: /etc/tinysup.toml:3:1: \"{key}\" is not yet supported\n")),
+            "{problems}"
+        );
+    }
+    for key in keys::LATER_TOP {
+        let problems = problems(&world(&format!("{key} = 1\n{}", service(""))));
+        assert!(
+            problems
+                .starts_with(&format!("tinysup: /etc/tinysup.toml:1:1: \"{key}\" is not yet supported\n")),
+            "{problems}"
+        );
+    }
+}
+
+#[test]
+fn there_may_be_ten_thousand_instances_and_not_one_more() {
+    let services: String = (0..10_000)
+        .map(|n| {
+            format!(
+                "[services.s{n}]\ncommand = \"x ${{TINYSUP_SERVICE}}\"\n{}",
+                if n > 0 { format!("depends_on=[\"s{}\"]\n", n - 1) } else { String::new() }
+            )
+        })
+        .collect();
+    let first = plan(&services);
+    assert_eq!(first.instances.len(), 10_000);
+    assert_eq!(argv(&first.instances[9_999]), ["x", "s9999"]);
+    let problems = problems(&world(&format!("{services}[services.last]\ncommand = \"x\"\n")));
+    assert!(problems.contains("more than 10000 instances in all"), "{problems}");
+    // All of it in one circle: named, but not with ten thousand names.
+    let circle = services.replacen("\"x ${TINYSUP_SERVICE}\"\n", "\"x\"\ndepends_on=[\"s9999\"]\n", 1);
+    let problems = self::problems(&world(&circle));
+    assert!(
+        problems.contains("depends_on makes a circle: s0 -> s9999 -> ") && problems.len() < 1000,
+        "{problems}"
+    );
+    // A million pairs are enough.
+    let wide: String = (0..10)
+        .map(|n| {
+            format!(
+                "[services.w{n}]\ncommand = \"x\"\ninstances = 1000\ndepends_on = [{}]\n",
+                (0..n).map(|m| format!("\"w{m}\"")).collect::<Vec<_>>().join(",")
+            )
+        })
+        .collect();
+    assert!(self::problems(&world(&wide)).contains("1,000,000 pairs"));
+}
+
+#[test]
+fn hostile_files_end_in_bounded_time() {
+    let mebibyte = 1 << 20;
+    for text in [
+        "[".repeat(20_000),
+        format!("a = {}", "[".repeat(20_000)),
+        format!("a = {}", "{a=".repeat(20_000)),
+        format!("[{}]", "a.".repeat(20_000)),
+        "a.".repeat(mebibyte / 2),
+        "=\n".repeat(mebibyte / 2),
+        "\"".repeat(mebibyte),
+        "a=1\n".repeat(mebibyte / 4),
+        "[a]\n".repeat(mebibyte / 4),
+        "[[a]]\n".repeat(mebibyte / 6),
+        "\n".repeat(mebibyte),
+        (0..60_000).map(|n| format!("k{n}={n}\n")).collect(),
+        (0..30_000).map(|n| format!("[s{n}]\nk={n}\n")).collect(),
+        format!("[services.a]\ncommand = \"{}\"\n", "${X:-".repeat(100_000)),
+        format!("[services.a]\ncommand = \"{}\"\n", "a ".repeat(400_000)),
+        format!("[services.a]\n{} = 1\n", "k".repeat(900_000)),
+        format!("[services.{}]\ncommand = 'x'\n", "k".repeat(900_000)),
+    ] {
+        let head: String = text.chars().take(20).collect();
+        let problems = load(&world(&text)).err().unwrap_or_default();
+        assert!(problems.len() < 200_000, "{head}: {} bytes of problems", problems.len());
+    }
+}
+
+/// A small generator of numbers (xorshift64*), so that a seed replays.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % bound
+    }
+}
+
+const SEEDED: &str = "shutdown_timeout = \"9s\"\ninclude = \"more.toml\"\n[defaults]\nenv = { A = \"${B:-x}\" }\nenv_file = [\".env\"]\n\
+    rlimits = { nofile = { soft = 1, hard = 2 } }\n[signals]\nSIGUSR1 = [\"web\", \"api.2\"]\n[services.web]\ncommand = \"nginx -g 'daemon off;' ${A}\"\n\
+    depends_on = { api = \"started\" }\nsignals = { HUP = \"USR1\", USR2 = \"ignore\" }\ncapabilities = [\"CHOWN\"]\nuser = \"a:b\"\numask = \"022\"\n\
+    stop_command = [\"a\", \"b\"]\n[services.api]\ncommand = [\"node\", \"${PORT:?no port}\"]\ninstances = \"${N:-2}\"\nenv.PORT = 300\n\
+    restart_backoff = 1.5\nstop_exit_codes = [0]\n";
+
+/// Changed configurations end in a plan or in problems, never in a panic.
+#[test]
+fn mutated_configurations_never_panic() {
+    let tokens = [
+        "\"",
+        "'",
+        "\"\"\"",
+        "[",
+        "]",
+        "{",
+        "}",
+        "=",
+        ".",
+        ",",
+        "\n",
+        "#",
+        "${",
+        "}",
+        "$$",
+        "$A",
+        "${A:-",
+        "\\",
+        "\u{0}",
+        "\u{feff}",
+        "é",
+        "日本",
+        "\u{1b}[2J",
+        "\r",
+        "\t",
+        "0x",
+        "1e999",
+        "-0",
+        "nan",
+        "inf",
+        "true",
+        "1979-05-27",
+        "services",
+        "[services.web]",
+        "depends_on",
+        "99999999999999999999",
+        "\"max\"",
+        "web",
+        "api.0",
+        "main",
+        "-1",
+        "4294967296",
+        "&&",
+        "|",
+        "\\u0000",
+        "\\ud800",
+    ];
+    let seed: u64 = std::env::var("TINYSUP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    let rounds = std::env::var("TINYSUP_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(4000);
+    let mut random = Random(seed);
+    let (mut good, mut bad) = (0, 0);
+    for round in 0..rounds {
+        let mut bytes = SEEDED.as_bytes().to_vec();
+        for _ in 0..=random.below(4) {
+            let at = random.below(bytes.len());
+            match random.below(6) {
+                0 => bytes[at] = u8::try_from(random.below(256)).unwrap(),
+                1 => drop(bytes.remove(at)),
+                2 => drop(bytes.splice(at..at, tokens[random.below(tokens.len())].bytes())),
+                3 => {
+                    let end = (at + random.below(40)).min(bytes.len());
+                    bytes.drain(at..end);
+                }
+                4 => {
+                    let end = (at + random.below(60)).min(bytes.len());
+                    let copy = bytes[at..end].to_vec();
+                    let to = random.below(bytes.len());
+                    bytes.splice(to..to, copy);
+                }
+                _ => bytes.truncate(at.max(1)),
+            }
+            if bytes.is_empty() {
+                bytes.push(b'\n');
+            }
+        }
+        let shown = String::from_utf8_lossy(&bytes).into_owned();
+        let Ok(result) = std::panic::catch_unwind(|| {
+            let world = Memory::default()
+                .file("/etc/tinysup.toml", &bytes)
+                .file("/etc/more.toml", "[services.more]\ncommand = 'x'\n")
+                .file("/etc/.env", "C=${B:-1}\n");
+            load(&world)
+        }) else {
+            panic!("seed {seed} round {round} panicked:\n{shown}")
+        };
+        match result {
+            Ok(plan) => {
+                good += 1;
+                for (instance, id) in plan.instances.iter().zip(0_u32..) {
+                    assert!(
+                        instance.depends_on.iter().all(|dependency| dependency.on.0 < id),
+                        "seed {seed} round {round}\n{shown}"
+                    );
+                }
+            }
+            Err(problems) => {
+                bad += 1;
+                assert!(problems.contains("nothing was started"), "seed {seed} round {round}");
+                assert!(
+                    !problems.contains(['\u{1b}', '\u{0}', '\r']),
+                    "seed {seed} round {round}\n{problems}"
+                );
+            }
+        }
+    }
+    assert!(good > 0 && bad > good, "{good} plans, {bad} refused");
 }

@@ -46,7 +46,7 @@ pub fn parse(text: &str) -> (EnvFile, Vec<BadLine>) {
                     if let Some(earlier) =
                         file.index.get(&variable.name).and_then(|index| file.entries.get_mut(*index))
                     {
-                        *earlier = variable
+                        *earlier = variable;
                     } else {
                         file.index.insert(variable.name.clone(), file.entries.len());
                         file.entries.push(variable);

@@ -1,12 +1,12 @@
 //! Problems with the configuration, collected and shown all at once: where, what, the line, a caret, and what helps.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter, Write};
 
 use super::source::{Source, Sources, Span};
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Where; `None` when it has no place in a file.
     pub span: Option<Span>,
@@ -21,14 +21,18 @@ pub struct Problem {
 pub struct Problems {
     /// The files.
     pub sources: Sources,
-    found: BTreeSet<Problem>,
+    /// By place and message, with what helps.
+    found: BTreeMap<(Option<Span>, String), Option<String>>,
     uncounted: usize,
+    suggested: usize,
 }
 
 /// So many different problems are kept; a file that has more is not a configuration.
 const KEPT: usize = 1000;
 /// So many are shown.
 const SHOWN: usize = 50;
+/// So many suggestions are looked for.
+const MAX_SUGGESTED: usize = 200;
 /// The columns shown before the caret, and the columns of a whole line.
 const BEFORE: usize = 80;
 const COLUMNS: usize = 160;
@@ -62,50 +66,48 @@ impl Problem {
 impl Problems {
     /// Adds one; the same problem at the same place counts once, however many instances have it.
     pub fn push(&mut self, problem: Problem) {
+        let key = (problem.span, problem.message);
         if self.found.len() < KEPT {
-            self.found.insert(problem);
-        } else if !self.found.contains(&problem) {
+            self.found.entry(key).or_insert(problem.help);
+        } else if !self.found.contains_key(&key) {
             self.uncounted = self.uncounted.saturating_add(1);
         }
+    }
+
+    /// A suggestion, unless there were many already: a hostile file could ask for millions.
+    pub fn suggest(&mut self, suggestion: impl FnOnce() -> Option<String>) -> Option<String> {
+        self.suggested = self.suggested.saturating_add(1);
+        if self.suggested <= MAX_SUGGESTED { suggestion() } else { None }
+    }
+
+    /// How many are known.
+    pub fn count(&self) -> usize {
+        self.found.len() + self.uncounted
     }
 
     /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
-
-    /// All of them, by file and place.
-    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
-        self.found.iter()
-    }
-
-    /// Whether one of them is on the line of `span`.
-    pub(super) fn on_line_of(&self, span: Span) -> bool {
-        let line = |span: Span| self.sources.get(span.file).map(|source| source.position(span.start).0);
-        self.found
-            .iter()
-            .filter_map(|problem| problem.span)
-            .any(|other| other.file == span.file && line(other) == line(span))
-    }
 }
 
 impl Display for Problems {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for problem in self.found.iter().take(SHOWN) {
+        for ((span, message), help) in self.found.iter().take(SHOWN) {
             f.write_str("tinysup: ")?;
             if let Some((span, source)) =
-                problem.span.and_then(|span| self.sources.get(span.file).map(|source| (span, source)))
+                span.and_then(|span| self.sources.get(span.file).map(|source| (span, source)))
             {
-                writeln!(f, "{}: {}", self.sources.place(span, None), Printable(&problem.message))?;
-                excerpt(f, source, span, problem.help.as_deref())?;
+                writeln!(f, "{}: {}", self.sources.place(span, None), Printable(message))?;
+                excerpt(f, source, span, help.as_deref())?;
             } else {
-                writeln!(f, "{}", Printable(&problem.message))?;
-                if let Some(help) = &problem.help {
+                writeln!(f, "{}", Printable(message))?;
+                if let Some(help) = help {
                     writeln!(f, "         {}", Printable(help))?;
                 }
             }
         }
-        let count = self.found.len() + self.uncounted;
+        let count = self.count();
         if count > SHOWN {
             writeln!(f, "tinysup: and {} more", count - SHOWN)?;
         }
@@ -127,12 +129,10 @@ fn excerpt(f: &mut Formatter<'_>, source: &Source, span: Span, help: Option<&str
     }
     let start = source.boundary(span.start);
     let number = source.position(span.start).0;
-    let line_start =
-        source.text.get(..start).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1);
-    if let Some(before) = source.text.get(..line_start.saturating_sub(1)).filter(|_| line_start > 0) {
-        let previous = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line_start = source.line_start(number);
+    if number > 1 {
         let mut shown = String::new();
-        cells(source, span, previous, COLUMNS, &mut shown);
+        cells(source, source.line_start(number - 1), COLUMNS, &mut shown);
         if !shown.trim().is_empty() {
             writeln!(f, "{:>5} | {}", number - 1, shown.trim_end())?;
         }
@@ -141,7 +141,7 @@ fn excerpt(f: &mut Formatter<'_>, source: &Source, span: Span, help: Option<&str
     let mut caret = 0;
     let mut from = start;
     for (at, character) in source.text.get(line_start..start).unwrap_or("").char_indices().rev() {
-        let width = cell(character, source.is_hidden(line_start + at, span)).1;
+        let width = cell(character, source.is_hidden(line_start + at)).1;
         if caret + width > BEFORE {
             line.push('…');
             break;
@@ -152,13 +152,13 @@ fn excerpt(f: &mut Formatter<'_>, source: &Source, span: Span, help: Option<&str
     if !line.is_empty() {
         caret += 1;
     }
-    let end = cells(source, span, from, COLUMNS, &mut line);
+    let end = cells(source, from, COLUMNS, &mut line);
     let underlined: usize = source
         .text
         .get(start..end.min(span.end as usize).max(start))
         .unwrap_or("")
         .char_indices()
-        .map(|(at, character)| cell(character, source.is_hidden(start + at, span)).1)
+        .map(|(at, character)| cell(character, source.is_hidden(start + at)).1)
         .sum();
     writeln!(f, "{number:>5} | {}", line.trim_end())?;
     write!(f, "      | {:caret$}{}", "", "^".repeat(underlined.max(1)))?;
@@ -169,7 +169,7 @@ fn excerpt(f: &mut Formatter<'_>, source: &Source, span: Span, help: Option<&str
 }
 
 /// Shows a line from the byte `from` on, at most `columns` wide. Returns the byte up to which it is shown.
-fn cells(source: &Source, problem: Span, from: usize, columns: usize, into: &mut String) -> usize {
+fn cells(source: &Source, from: usize, columns: usize, into: &mut String) -> usize {
     let mut used = 0;
     let rest = source.text.get(from..).unwrap_or("");
     for (at, character) in rest.char_indices() {
@@ -178,7 +178,7 @@ fn cells(source: &Source, problem: Span, from: usize, columns: usize, into: &mut
         {
             return from + at;
         }
-        let (shown, width) = cell(character, source.is_hidden(from + at, problem));
+        let (shown, width) = cell(character, source.is_hidden(from + at));
         if used + width > columns {
             into.push('…');
             return from + at;

@@ -13,7 +13,6 @@ use super::interpolate::{self, Fault, Lookup, Reported};
 use super::keys::{self, Id};
 use super::problems::{Problem, Problems};
 use super::source::{FileId, Span};
-use super::suggest::did_you_mean;
 use super::tree::{self, Entry, Node, Value};
 use super::{Config, Service, Setting};
 
@@ -68,24 +67,10 @@ pub fn read(main: FileId, world: &dyn World, problems: &mut Problems, config: &m
     }
 }
 
-/// Takes a file apart. Follow-up problems on a line with a syntax error would only distract: those entries are left out.
 fn parse(file: FileId, problems: &mut Problems, config: &mut Config) -> Vec<Entry> {
-    let (mut entries, complete) = tree::parse(file, problems);
-    if !complete {
-        config.incomplete = true;
-        drop_broken(&mut entries, problems);
-    }
+    let (entries, complete) = tree::parse(file, problems);
+    config.incomplete |= !complete;
     entries
-}
-
-fn drop_broken(entries: &mut Vec<Entry>, problems: &Problems) {
-    entries.retain_mut(|entry| match &mut entry.node.value {
-        Value::Table(inner) if !inner.is_empty() => {
-            drop_broken(inner, problems);
-            true
-        }
-        _ => !problems.on_line_of(entry.span),
-    });
 }
 
 fn unknown_top(entry: &Entry, problems: &mut Problems) {
@@ -103,7 +88,7 @@ fn unknown_top(entry: &Entry, problems: &mut Problems) {
     } else if keys::service(name).is_some() || keys::is_later(name) {
         Some("it belongs into [services.NAME] or [defaults]".to_owned())
     } else {
-        keys::top_suggestion(name)
+        problems.suggest(|| keys::top_suggestion(name))
     };
     let what = if matches!(entry.node.value, Value::Table(_)) { "section" } else { "key" };
     problems.push(Problem::at(entry.span, format!("unknown {what} \"{name}\"")).maybe_help(help));
@@ -179,9 +164,6 @@ fn settings(entries: Vec<Entry>, place: &str, defaults: bool, problems: &mut Pro
     for Entry { key: name, span, node } in entries {
         match keys::service(&name) {
             Some(key) if !defaults || key.id.in_defaults() => {
-                if key.id == Id::Env {
-                    hide_values(&node, problems);
-                }
                 settings.push(Setting { key, span, node });
             }
             Some(_) => {
@@ -195,7 +177,7 @@ fn settings(entries: Vec<Entry>, place: &str, defaults: bool, problems: &mut Pro
                 let help = if keys::top(&name).is_some() {
                     Some("it belongs to the top of the file, before the first [section]".to_owned())
                 } else {
-                    keys::suggestion(&name)
+                    problems.suggest(|| keys::suggestion(&name))
                 };
                 problems
                     .push(Problem::at(span, format!("unknown key \"{name}\" in {place}")).maybe_help(help));
@@ -203,17 +185,6 @@ fn settings(entries: Vec<Entry>, place: &str, defaults: bool, problems: &mut Pro
         }
     }
     settings
-}
-
-/// Environment values may be secrets even where they are written here: no message shows their line with them.
-fn hide_values(node: &Node, problems: &mut Problems) {
-    if let Value::Table(entries) = &node.value {
-        for entry in entries {
-            if matches!(&entry.node.value, Value::Text(text) if interpolate::is_plain(&text.text)) {
-                problems.sources.hide(entry.node.span);
-            }
-        }
-    }
 }
 
 /// The files that `include` names, read, each once.
@@ -285,9 +256,4 @@ impl Lookup for Container<'_> {
     fn value(&mut self, name: &str, _: Range<usize>) -> Result<Option<Rc<[u8]>>, Reported> {
         Ok(self.0.variable(OsStr::new(name)).map(|value| Rc::from(value.as_bytes())))
     }
-}
-
-/// [`did_you_mean`] for names of services.
-pub fn similar_service(written: &str, config: &Config) -> Option<String> {
-    did_you_mean(written, config.services.iter().map(|service| &*service.name))
 }

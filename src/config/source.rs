@@ -34,6 +34,8 @@ pub struct Source {
     pub text: String,
     /// Whether it holds nothing but secrets, so that no line of it is shown.
     pub confidential: bool,
+    /// Where lines end.
+    newlines: Vec<u32>,
     /// Parts that are not shown: environment values.
     hidden: BTreeMap<u32, u32>,
 }
@@ -52,16 +54,14 @@ impl Span {
             |by: usize| self.start.saturating_add(u32::try_from(by).unwrap_or(u32::MAX)).min(self.end);
         Self { file: self.file, start: shift(range.start), end: shift(range.end) }
     }
-
-    fn overlaps(self, range: &Range<u32>) -> bool {
-        self.start < range.end && range.start < self.end
-    }
 }
 
 impl Sources {
     /// Takes a file in.
     pub fn add(&mut self, name: String, directory: PathBuf, text: String, confidential: bool) -> FileId {
-        self.0.push(Source { name, directory, text, confidential, hidden: BTreeMap::new() });
+        let newlines =
+            memchr::memchr_iter(b'\n', text.as_bytes()).filter_map(|at| u32::try_from(at).ok()).collect();
+        self.0.push(Source { name, directory, text, confidential, newlines, hidden: BTreeMap::new() });
         FileId(u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX))
     }
 
@@ -101,6 +101,11 @@ impl Sources {
             .unwrap_or("")
     }
 
+    /// The line that a place begins in, from 1.
+    pub fn line(&self, span: Span) -> Option<usize> {
+        self.get(span.file).map(|source| source.line(span.start))
+    }
+
     /// `file:line:column`, or `line 4` for a place in the file `seen_from`.
     pub fn place(&self, span: Span, seen_from: Option<FileId>) -> String {
         let Some(source) = self.get(span.file) else { return String::new() };
@@ -117,10 +122,19 @@ impl Source {
     /// Line and column of a byte, both from 1, columns in characters.
     pub fn position(&self, at: u32) -> (usize, usize) {
         let at = self.boundary(at);
-        let before = self.text.get(..at).unwrap_or("");
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line = memchr::memchr_iter(b'\n', before.as_bytes()).count() + 1;
-        (line, before.get(line_start..).unwrap_or("").chars().count() + 1)
+        let line = self.line(u32::try_from(at).unwrap_or(u32::MAX));
+        (line, self.text.get(self.line_start(line)..at).unwrap_or("").chars().count() + 1)
+    }
+
+    /// The line that a byte is in, from 1; a line end is in the line that it ends.
+    pub fn line(&self, at: u32) -> usize {
+        self.newlines.partition_point(|newline| *newline < at) + 1
+    }
+
+    /// Where a line begins.
+    pub fn line_start(&self, line: usize) -> usize {
+        let before = line.checked_sub(2).and_then(|index| self.newlines.get(index));
+        before.map_or(0, |newline| *newline as usize + 1)
     }
 
     /// The byte at or before `at` where a character begins. The end of a file counts to its last line.
@@ -135,9 +149,9 @@ impl Source {
         at
     }
 
-    /// Whether the byte at `at` must not be shown with a problem at `problem`. What the problem is about is always shown.
-    pub fn is_hidden(&self, at: usize, problem: Span) -> bool {
+    /// Whether the byte at `at` must not be shown.
+    pub fn is_hidden(&self, at: usize) -> bool {
         let last = u32::try_from(at).ok().and_then(|at| self.hidden.range(..=at).next_back());
-        last.is_some_and(|(start, end)| at < *end as usize && !problem.overlaps(&(*start..*end)))
+        last.is_some_and(|(_, end)| at < *end as usize)
     }
 }

@@ -4,8 +4,13 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::interpolate::is_plain;
 use super::problems::{Problem, Problems};
-use super::source::{FileId, Span};
+use super::source::{FileId, Sources, Span};
+use super::syntax;
+
+/// Of larger files only the first syntax error is told, in bytes: half a million of them would take 300 MB.
+const MAX_RECOVERED: usize = 128 << 10;
 
 /// A value and its place.
 #[derive(Debug)]
@@ -91,65 +96,60 @@ impl Node {
     }
 }
 
-/// Takes a file apart. Syntax errors are reported; what could be understood comes back all the same. The second value says
-/// whether all could.
+/// Takes a file apart. Syntax errors are reported; what could be understood comes back all the same, but for lines with a syntax
+/// error, whose other problems would only distract. The second value says whether the file has none.
 pub fn parse(file: FileId, problems: &mut Problems) -> (Vec<Entry>, bool) {
     // The text is moved out and back so that problems can be added while it is borrowed.
     let text = problems.sources.take_text(file);
-    let (table, errors) = DeTable::parse_recoverable(&text);
-    let mut found = Vec::new();
-    for error in &errors {
-        found.push(syntax_error(&text, file, error));
-    }
-    let complete = errors.is_empty();
-    let entries = convert_table(&text, file, table.into_inner(), &mut found);
+    let (table, errors) = if text.len() <= MAX_RECOVERED {
+        DeTable::parse_recoverable(&text)
+    } else {
+        match DeTable::parse(&text) {
+            Ok(table) => (table, Vec::new()),
+            Err(error) => (Spanned::new(0..0, DeTable::new()), vec![error]),
+        }
+    };
+    let (syntax, broken) = syntax::problems(&text, file, &errors, &problems.sources);
+    let mut unusable = Vec::new();
+    let mut entries = convert_table(&text, file, table.into_inner(), &mut unusable);
     problems.sources.put_text(file, text);
-    for problem in found {
+    hide_values(&entries, &mut problems.sources);
+    if !errors.is_empty() {
+        let is_broken = |span: Span| problems.sources.line(span).is_some_and(|line| broken.contains(&line));
+        drop_broken(&mut entries, &is_broken);
+        unusable.retain(|problem: &Problem| !problem.span.is_some_and(is_broken));
+    }
+    for problem in syntax.into_iter().chain(unusable) {
         problems.push(problem);
     }
-    (entries, complete)
+    (entries, errors.is_empty())
 }
 
-fn syntax_error(text: &str, file: FileId, error: &toml::de::Error) -> Problem {
-    let range = error.span().unwrap_or(0..0);
-    let span = Span::new(file, range.clone());
-    let written = text.get(range.clone()).unwrap_or("");
-    let message = error.message();
-    if message == "duplicate key" {
-        let first = first_place(text, range.start, written);
-        return Problem::at(span, format!("\"{written}\" is set twice"))
-            .maybe_help(first.map(|line| format!("first on line {line}")));
-    }
-    let is_bare_word = message.contains("invalid")
-        && written.starts_with(|c: char| c.is_ascii_alphabetic() || "/.$".contains(c));
-    if message.contains("must be quoted") || is_bare_word {
-        return if written.is_empty() {
-            Problem::at(span, "not valid TOML: a value is missing")
-        } else {
-            Problem::at(span, "not valid TOML: a text must stand in quotes").help("\"…\"")
-        };
-    }
-    Problem::at(span, format!("not valid TOML: {message}"))
-}
-
-/// The line on which what is set again at `again` was set before: the last such key in the same table, or the same header.
-fn first_place(text: &str, again: usize, key: &str) -> Option<usize> {
-    let line_start = text.get(..again)?.rfind('\n').map_or(0, |newline| newline + 1);
-    let line = text.get(line_start..)?.lines().next()?.trim();
-    let mut found = None;
-    for (index, other) in text.get(..line_start)?.lines().enumerate() {
-        let other = other.trim();
-        if line.starts_with('[') {
-            if other == line {
-                return Some(index + 1);
+/// Environment values may be secrets even where they are written down here: no excerpt shows them. Those that name variables
+/// are no secrets, and what is wrong with them could not be understood otherwise.
+fn hide_values(entries: &[Entry], sources: &mut Sources) {
+    for entry in entries {
+        let Value::Table(inner) = &entry.node.value else { continue };
+        if entry.key != "env" {
+            hide_values(inner, sources);
+            continue;
+        }
+        for variable in inner {
+            if matches!(&variable.node.value, Value::Text(text) if is_plain(&text.text)) {
+                sources.hide(variable.node.span);
             }
-        } else if other.starts_with('[') {
-            found = None;
-        } else if other.split_once('=').is_some_and(|(name, _)| name.trim() == key) {
-            found = found.or(Some(index + 1));
         }
     }
-    found
+}
+
+fn drop_broken(entries: &mut Vec<Entry>, is_broken: &dyn Fn(Span) -> bool) {
+    entries.retain_mut(|entry| match &mut entry.node.value {
+        Value::Table(inner) if !inner.is_empty() => {
+            drop_broken(inner, is_broken);
+            true
+        }
+        _ => !is_broken(entry.span),
+    });
 }
 
 fn convert_table(text: &str, file: FileId, table: DeTable<'_>, problems: &mut Vec<Problem>) -> Vec<Entry> {

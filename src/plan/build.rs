@@ -1,6 +1,6 @@
 //! From the configuration to the plan: `[defaults]` merged in, every instance evaluated, everything in start order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::Path;
 use std::rc::Rc;
@@ -104,7 +104,7 @@ fn command(name: Rc<str>, argv: Vec<OsString>, program: &str) -> Instance {
         service: Rc::clone(&name),
         name,
         number: 1,
-        kind: Kind::Daemon,
+        kind: Kind::Command,
         autostart: true,
         launch: Rc::new(launch),
         depends_on: Vec::new(),
@@ -154,11 +154,11 @@ impl<'a> Builder<'a> {
         let config = self.config;
         self.check_defaults();
         let mut ready: Vec<Ready> = Vec::new();
-        let mut disabled: Vec<&str> = Vec::new();
+        let mut disabled: BTreeSet<&str> = BTreeSet::new();
         for service in &config.services {
             match self.service(service) {
                 Some(service) => ready.push(service),
-                None => disabled.push(&service.name),
+                None => drop(disabled.insert(&service.name)),
             }
         }
         if config.services.is_empty() && !config.incomplete && self.evaluator.problems.is_empty() {
@@ -235,7 +235,11 @@ impl<'a> Builder<'a> {
             self.evaluator.problems.push(Problem::at(service.span, message));
         } else {
             for number in 1..=common.instances {
+                let known = self.evaluator.problems.count();
                 instances.extend(self.instance(service, &settings, &environment, &common, number));
+                if self.evaluator.problems.count() > known {
+                    break; // the others would say the same
+                }
             }
         }
         Some(Ready { name: Rc::clone(&service.name), instances, depends_on: common.depends_on })
@@ -336,7 +340,7 @@ impl<'a> Builder<'a> {
             _ => Rc::from(format!("{}.{number}", service.name)),
         };
         let usual = match common.kind {
-            Kind::Daemon => RestartWhen::Always,
+            Kind::Daemon | Kind::Command => RestartWhen::Always,
             Kind::Oneshot => RestartWhen::OnFailure,
         };
         Some(Instance {
@@ -386,7 +390,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Puts the instances in start order and ties them together. The second value says where the instances of each service are.
-    fn in_order(&mut self, ready: Vec<Ready>, disabled: &[&str]) -> (Vec<Instance>, Places) {
+    fn in_order(&mut self, ready: Vec<Ready>, disabled: &BTreeSet<&str>) -> (Vec<Instance>, Places) {
         let index: BTreeMap<Rc<str>, usize> =
             ready.iter().enumerate().map(|(at, service)| (Rc::clone(&service.name), at)).collect();
         let mut edges: Vec<Vec<Edge>> = Vec::with_capacity(ready.len());
@@ -450,7 +454,7 @@ impl<'a> Builder<'a> {
         service: &Ready,
         ready: &[Ready],
         index: &BTreeMap<Rc<str>, usize>,
-        disabled: &[&str],
+        disabled: &BTreeSet<&str>,
     ) -> Vec<Edge> {
         let mut edges: Vec<Edge> = Vec::new();
         let autostart = service.instances.first().is_none_or(|instance| instance.autostart);
@@ -467,7 +471,10 @@ impl<'a> Builder<'a> {
                 if condition == Condition::Ready && first.kind == Kind::Oneshot {
                     condition = Condition::Completed;
                 }
-                if condition == Condition::Completed && first.restart.when == RestartWhen::Always {
+                let never_completes = first.restart.when == RestartWhen::Always
+                    && first.restart.stop_exit_codes.is_empty()
+                    && first.on_success == OnSuccess::Ignore;
+                if condition == Condition::Completed && never_completes {
                     let message =
                         format!("\"{own}\" would wait for ever: \"{name}\" is started again after every end");
                     let help =
@@ -488,19 +495,26 @@ impl<'a> Builder<'a> {
         edges
     }
 
-    fn missing(&mut self, wanted: &Wanted, own: &str, index: &BTreeMap<Rc<str>, usize>, disabled: &[&str]) {
+    fn missing(
+        &mut self,
+        wanted: &Wanted,
+        own: &str,
+        index: &BTreeMap<Rc<str>, usize>,
+        disabled: &BTreeSet<&str>,
+    ) {
         if self.config.incomplete {
             return;
         }
         let name = &wanted.service;
-        let problem = if disabled.contains(&name.as_str()) {
+        let problem = if disabled.contains(name.as_str()) {
             Problem::at(wanted.span, format!("\"{own}\" depends on \"{name}\", which has enabled = false"))
                 .help("enable it, or disable both with the same variable")
         } else if name.rsplit_once('.').is_some_and(|(service, _)| index.contains_key(service)) {
             Problem::at(wanted.span, format!("\"{own}\" cannot depend on one instance, \"{name}\""))
                 .help("a dependency is on all instances of a service")
         } else {
-            let help = did_you_mean(name, index.keys().map(|known| &**known).chain(disabled.iter().copied()));
+            let known = index.keys().map(|known| &**known).chain(disabled.iter().copied());
+            let help = self.evaluator.problems.suggest(|| did_you_mean(name, known));
             Problem::at(wanted.span, format!("there is no service \"{name}\"")).maybe_help(help)
         };
         self.evaluator.problems.push(problem);
@@ -524,7 +538,7 @@ impl<'a> Builder<'a> {
             .map(|(instance, id)| {
                 let condition = match instance.kind {
                     Kind::Oneshot => Condition::Completed,
-                    Kind::Daemon => Condition::Ready,
+                    Kind::Daemon | Kind::Command => Condition::Ready,
                 };
                 Dependency { on: InstanceId(id), condition }
             })
@@ -546,7 +560,7 @@ impl<'a> Builder<'a> {
         scope: &mut Scope<'_>,
         entry: &Entry,
         places: &Places,
-        disabled: &[&str],
+        disabled: &BTreeSet<&str>,
     ) -> Read<(Signal, Vec<InstanceId>)> {
         let signal = self.evaluator.forwarded(entry)?;
         let key = &names::ROUTE;
@@ -567,10 +581,13 @@ impl<'a> Builder<'a> {
                 (Some((from, to)), Some(number)) if number >= 1 && number <= to - from => {
                     ids.push(InstanceId(from + number - 1));
                 }
-                (None, _) if disabled.contains(&service) || self.config.incomplete => {}
+                (None, _) if disabled.contains(service) || self.config.incomplete => {}
                 _ => {
-                    let help =
-                        did_you_mean(service, places.keys().map(|known| &**known)).filter(|_| !text.replaced);
+                    let known = places.keys().map(|known| &**known);
+                    let help = self
+                        .evaluator
+                        .problems
+                        .suggest(|| did_you_mean(service, known).filter(|_| !text.replaced));
                     let what = if places.contains_key(service) { "instance" } else { "service" };
                     let message = if text.replaced {
                         format!("there is no such {what}")

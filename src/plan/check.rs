@@ -70,6 +70,7 @@ pub fn report(plan: &Plan, world: &dyn World) -> Report {
     stop_hints(plan, &services, stop_time, &mut hints);
     for service in &services {
         service_hints(service, world, &mut hints);
+        signal_hints(plan, service.first, &mut hints);
     }
     readers(&services, &mut hints);
     Report {
@@ -99,22 +100,21 @@ fn services(plan: &Plan) -> Vec<Service<'_>> {
 }
 
 fn summary(plan: &Plan, services: &[Service<'_>], stop_time: Duration) -> String {
-    let mut text = match services.len() {
-        1 => "1 service".to_owned(),
-        count => format!("{count} services"),
-    };
-    if plan.instances.len() > services.len() {
-        text.push_str(&format!(" ({} instances)", plan.instances.len()));
-    }
+    let mut parts = vec![match (services.len(), plan.instances.len()) {
+        (1, 1) => "1 service".to_owned(),
+        (1, instances) => format!("1 service ({instances} instances)"),
+        (services, instances) if services == instances => format!("{services} services"),
+        (services, instances) => format!("{services} services ({instances} instances)"),
+    }];
     let mut tier_of: Vec<usize> = Vec::with_capacity(services.len());
     let mut tiers: Vec<Vec<String>> = Vec::new();
-    let mut by_hand: Vec<&str> = Vec::new();
+    let mut by_hand: Vec<String> = Vec::new();
     for service in services {
         let tier =
             service.depends_on.iter().filter_map(|on| tier_of.get(*on)).max().map_or(0, |tier| tier + 1);
         tier_of.push(tier);
         if !service.first.autostart {
-            by_hand.push(&service.first.service);
+            by_hand.push(service.first.service.to_string());
             continue;
         }
         if tiers.len() <= tier {
@@ -130,22 +130,31 @@ fn summary(plan: &Plan, services: &[Service<'_>], stop_time: Duration) -> String
     if services.len() > 1 {
         let tiers: Vec<String> =
             tiers.iter().filter(|tier| !tier.is_empty()).map(|tier| list(tier)).collect();
-        text.push_str(&format!(", start order {}", tiers.join(" -> ")));
+        parts.push(format!("start order {}", arrows(&tiers)));
     }
     if !by_hand.is_empty() {
-        let names: Vec<String> = by_hand.into_iter().map(str::to_owned).collect();
-        text.push_str(&format!(", not started by itself: {}", list(&names)));
+        parts.push(format!("not started by itself: {}", list(&by_hand)));
     }
-    text.push_str(&format!(", stop takes at most {} (docker stop allows 10 s)", show_duration(stop_time)));
-    text
+    parts.push(format!("stop takes at most {} (docker stop allows 10 s)", show_duration(stop_time)));
+    parts.join(", ")
+}
+
+/// What comes one after the other.
+fn arrows(links: &[String]) -> String {
+    match links {
+        [first, .., last] if links.len() > MAX_NAMES => {
+            format!("{first} -> {} more -> {last}", links.len() - 2)
+        }
+        _ => links.join(" -> "),
+    }
 }
 
 fn list(names: &[String]) -> String {
-    let mut text = names.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > MAX_NAMES {
-        text.push_str(&format!(" and {} more", names.len() - MAX_NAMES));
+    let text = names.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MAX_NAMES) {
+        0 => text,
+        more => format!("{text} and {more} more"),
     }
-    text
 }
 
 /// The chain of services of which each has to be down before the next may be stopped, and that may take longest.
@@ -180,20 +189,14 @@ fn show_chain(plan: &Plan, services: &[Service<'_>], chain: &[usize], total: Dur
         .filter_map(|at| services.get(*at))
         .map(|service| format!("{} {}", service.first.service, show_duration(service.kill_timeout)))
         .collect();
-    let mut text = match links.as_slice() {
-        [first, .., last] if links.len() > MAX_NAMES => {
-            format!("{first} -> {} more -> {last}", links.len() - 2)
-        }
-        _ => links.join(" -> "),
-    };
-    text.push_str(&format!(" = {}", show_duration(total)));
+    let text = arrows(&links);
+    let total_shown = show_duration(total);
     match plan.shutdown_timeout {
         Some(limit) if limit < total => {
-            text.push_str(&format!(", cut to {} by shutdown_timeout", show_duration(limit)));
+            format!("{text} = {total_shown}, cut to {} by shutdown_timeout", show_duration(limit))
         }
-        Some(_) | None => {}
+        Some(_) | None => format!("{text} = {total_shown}"),
     }
-    text
 }
 
 fn stop_hints(plan: &Plan, services: &[Service<'_>], stop_time: Duration, hints: &mut Vec<String>) {
@@ -253,9 +256,28 @@ fn service_hints(service: &Service<'_>, world: &dyn World, hints: &mut Vec<Strin
     restart_hints(instance, &mut hint);
 }
 
+/// Signals that mean something to tinysup reach services only where `[signals]` sends them.
+fn signal_hints(plan: &Plan, instance: &Instance, hints: &mut Vec<String>) {
+    for (signal, meaning) in [
+        (Signal::HUP, "is reserved for re-reading the configuration"),
+        (Signal::QUIT, "ends the container"),
+        (Signal::RTMIN_3, "ends the container"),
+    ] {
+        if instance.signals.contains_key(&signal) && !plan.routes.contains_key(&signal) {
+            let service = &instance.service;
+            hints.push(format!(
+                "{service}: signals has {signal}, which {meaning} and never gets here; [signals] {signal} = [\"{service}\"] sends it"
+            ));
+        }
+    }
+}
+
 fn restart_hints(instance: &Instance, hint: &mut dyn FnMut(String)) {
     let restart = &instance.restart;
-    if instance.kind == Kind::Oneshot && restart.when == RestartWhen::Always {
+    if instance.kind == Kind::Oneshot
+        && restart.when == RestartWhen::Always
+        && restart.stop_exit_codes.is_empty()
+    {
         hint(
             "a oneshot with restart = \"always\" is never done; restart = \"on-failure\" is the default"
                 .to_owned(),

@@ -26,8 +26,9 @@ pub const INSTANCE: &str = "TINYSUP_INSTANCE";
 
 /// How long a chain of variables that refer to each other may be.
 const MAX_CHAIN: usize = 32;
-/// How many bytes all values together may come to.
-const MAX_BYTES: usize = 64 << 20;
+/// How many bytes all values together may come to, and how many each costs besides its own.
+const MAX_BYTES: usize = 128 << 20;
+const BYTES_PER_VALUE: usize = 64;
 
 /// A result whose errors have been reported.
 pub type Read<T> = Result<T, Reported>;
@@ -109,7 +110,7 @@ impl<'a> Environment<'a> {
     /// Sets a variable of `env`, over what was set before.
     pub fn set(&mut self, entry: &'a Entry) {
         if let Some(earlier) = self.index.get(entry.key.as_str()).and_then(|index| self.env.get_mut(*index)) {
-            *earlier = entry
+            *earlier = entry;
         } else {
             self.index.insert(&entry.key, self.env.len());
             self.env.push(entry);
@@ -155,6 +156,7 @@ impl<'a> Evaluator<'a> {
         node: &Node,
         scalars: bool,
     ) -> Read<Text> {
+        self.charge(0, node.span)?;
         let plain = |text: String| Ok(Text { bytes: text.into_bytes(), replaced: false });
         match &node.value {
             Value::Text(text) => {
@@ -195,13 +197,18 @@ impl<'a> Evaluator<'a> {
                 "this has a NUL character, which no program can be given",
             ));
         }
-        if let Some(left) = self.bytes_left.checked_sub(expanded.bytes.len()) {
-            self.bytes_left = left
-        } else {
-            let message = "all values together come to more than 64 MiB";
-            return self.fail(Problem::at(place(0..template.len()), message));
-        }
+        self.charge(expanded.bytes.len(), place(0..template.len()))?;
         Ok(Text { bytes: expanded.bytes, replaced: expanded.replaced })
+    }
+
+    /// Takes a value of so many bytes, and what it costs to keep, off what all together may come to.
+    fn charge(&mut self, bytes: usize, at: Span) -> Read<()> {
+        if let Some(left) = self.bytes_left.checked_sub(bytes + BYTES_PER_VALUE) {
+            self.bytes_left = left;
+            return Ok(());
+        }
+        self.bytes_left = 0;
+        self.fail(Problem::at(at, "the values of all instances together come to more than 128 MiB"))
     }
 
     /// A template that is part of a value, with its variables replaced. `place` finds the bytes of a problem.
@@ -398,11 +405,7 @@ impl<'a> Evaluator<'a> {
 
     fn parse_env_file(&mut self, id: FileId, at: Span) -> Option<Rc<(FileId, EnvFile)>> {
         let text = self.problems.sources.get(id).map(|source| source.text.clone())?;
-        let Some(left) = self.bytes_left.checked_sub(text.len()) else {
-            self.problems.push(Problem::at(at, "all values together come to more than 64 MiB"));
-            return None;
-        };
-        self.bytes_left = left;
+        self.charge(text.len(), at).ok()?;
         let (file, bad) = dotenv::parse(&text);
         for bad in bad {
             self.problems.push(Problem::at(Span::new(id, bad.at), bad.message));

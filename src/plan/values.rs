@@ -39,6 +39,18 @@ impl Evaluator<'_> {
         )
     }
 
+    /// "Did you mean" for one of some names.
+    pub fn similar<'n>(&mut self, written: &str, names: impl IntoIterator<Item = &'n str>) -> Option<String> {
+        self.problems.suggest(|| did_you_mean(written, names))
+    }
+
+    /// "Did you mean" for signals.
+    pub fn similar_signal(&mut self, written: &str) -> Option<String> {
+        let names: Vec<String> = Signal::all().map(|signal| signal.to_string()).collect();
+        let bare = names.iter().filter_map(|name| name.strip_prefix("SIG"));
+        self.similar(written, names.iter().map(String::as_str).chain(bare))
+    }
+
     /// A string, a number or a boolean as text in UTF-8.
     fn scalar(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Text> {
         self.text(scope, key.name, key.expected, node, true)
@@ -148,8 +160,8 @@ impl Evaluator<'_> {
         if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == written) {
             Ok(*choice)
         } else {
-            let help =
-                did_you_mean(written, choices.iter().map(|(name, _)| *name)).filter(|_| !text.replaced);
+            let names = choices.iter().map(|(name, _)| *name);
+            let help = self.similar(written, names).filter(|_| !text.replaced);
             self.mismatch(key, node, Some(&text), help)
         }
     }
@@ -217,7 +229,8 @@ impl Evaluator<'_> {
         if let Some(Ok(signal)) = text.show().map(Signal::parse) {
             Ok(signal)
         } else {
-            let help = text.show().filter(|_| !text.replaced).and_then(similar_signal);
+            let help =
+                text.show().filter(|_| !text.replaced).and_then(|written| self.similar_signal(written));
             self.mismatch(key, node, Some(&text), help)
         }
     }
@@ -335,13 +348,6 @@ impl Text {
     pub fn show(&self) -> Option<&str> {
         std::str::from_utf8(&self.bytes).ok()
     }
-}
-
-/// "Did you mean" for signals.
-pub fn similar_signal(written: &str) -> Option<String> {
-    let names: Vec<String> = Signal::all().map(|signal| signal.to_string()).collect();
-    let bare = names.iter().filter_map(|name| name.strip_prefix("SIG"));
-    did_you_mean(written, names.iter().map(String::as_str).chain(bare))
 }
 
 /// One line of at most 200 characters, without control characters.

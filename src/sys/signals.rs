@@ -144,8 +144,10 @@ fn handle(signal: Signal) -> io::Result<()> {
     );
     let action = move |info: &libc::siginfo_t| {
         if means_fault && is_own_fault(info) {
-            // On return the fault happens again and ends us, which no handler could make good.
+            // No handler could make it good. Most faults happen again on return; the others are sent again.
             let _ = set_disposition(signal, libc::SIG_DFL);
+            // SAFETY: kill and getpid are async-signal-safe.
+            unsafe { libc::kill(libc::getpid(), number) };
         } else {
             note(number);
         }
