@@ -18,10 +18,10 @@ use super::{
 use crate::config::interpolate::Reported;
 use crate::config::keys::Id;
 use crate::config::source::Span;
-use crate::config::suggest::did_you_mean;
 use crate::config::tree::{Entry, Value};
 use crate::config::{self, Config, Problem, Problems, Service, Setting, World};
 use crate::event::{Attributes, Identity, InstanceId, Launch, Mark, Output, Secret, Stdin, Surroundings};
+use crate::suggest::did_you_mean;
 use crate::units::Signal;
 
 /// So many instances there may be in all.
