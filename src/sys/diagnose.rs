@@ -267,7 +267,7 @@ impl Program {
 /// A program whose name is nearly that, as `gunicorn (/usr/local/bin)`.
 fn similar(program: &OsStr, attempt: &Attempt) -> Option<String> {
     let wanted = program.to_str()?;
-    let farthest = if wanted.len() < 4 { 1 } else { 2 };
+    let farthest = if wanted.len() < 8 { 1 } else { 2 };
     let directories = attempt.candidates.iter().filter_map(|path| {
         Path::new(OsStr::from_bytes(path.as_bytes()))
             .parent()
