@@ -182,7 +182,9 @@ impl Linux {
     /// Waits for something to happen, and reports what did.
     fn poll(&mut self, deadline: Option<Time>, events: &mut Vec<Event>) {
         self.poll.clear();
-        self.poll.watch(Source::Signals, self.signals.descriptor(), Interest::Read);
+        for descriptor in self.signals.descriptors() {
+            self.poll.watch(Source::Signals, descriptor, Interest::Read);
+        }
         self.sinks.watch(&mut self.poll, Source::Sink);
         self.children.watch(&mut self.poll, Source::Starting);
         self.relay.watch(&mut self.poll, |sink| self.sinks.congested(sink), Source::Pipe);

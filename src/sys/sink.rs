@@ -45,7 +45,7 @@ struct Queue {
     written: usize,
     /// How much of `pending` is our own lines.
     own: usize,
-    /// How many of our own writes were dropped since the queue was last empty.
+    /// How many of our own lines were dropped since the queue was last empty.
     dropped: usize,
 }
 
@@ -96,7 +96,7 @@ impl Sinks {
     pub fn tell(&mut self, bytes: Vec<u8>) {
         let queue = self.queue(Sink::Stderr);
         if queue.own + bytes.len() > OWN_MAX_BYTES {
-            queue.dropped += 1;
+            queue.dropped += memchr::memchr_iter(b'\n', &bytes).count();
         } else {
             queue.add(Piece { bytes, own: true });
         }
