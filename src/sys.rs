@@ -195,12 +195,11 @@ impl Linux {
         }
 
         let mut pipes = Vec::new();
-        // Signals first: what somebody asked for may change what an end of a child means.
-        self.look |= self.signals.read(events);
         let ready: Vec<Source> = self.poll.ready().collect();
         for source in ready {
             match source {
-                Source::Signals => {}
+                // They come first: what somebody asked for may change what an end of a child means.
+                Source::Signals => self.look |= self.signals.read(events),
                 Source::Sink(sink) => self.sinks.flush(sink),
                 Source::Starting(pid) => self.report_start(pid, false, events),
                 Source::Pipe(index) => pipes.push(index),

@@ -270,8 +270,7 @@ impl File {
 fn has_room(descriptor: BorrowedFd<'_>) -> bool {
     let mut poll = Poll::new();
     poll.watch((), descriptor, Interest::Write);
-    poll.wait(Some(Duration::ZERO));
-    poll.ready().next().is_some()
+    poll.wait(Some(Duration::ZERO)) && poll.ready().next().is_some()
 }
 
 fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {

@@ -59,7 +59,7 @@ fn standard_descriptors_are_as_configured() {
         return;
     }
     // What the shell itself has, whatever ls has.
-    let list = sh("ls -l /proc/$$/fd > $DIR/part; mv $DIR/part $DIR/seen");
+    let list = sh("seen=$(ls -l /proc/$$/fd); echo \"$seen\" > $DIR/part; mv $DIR/part $DIR/seen");
     for (keys, expected) in [
         ("", ["/dev/null", "pipe:", "pipe:"]),
         ("stdin = \"inherit\"", ["/dev/zero", "pipe:", "pipe:"]),
@@ -80,7 +80,7 @@ fn standard_descriptors_are_as_configured() {
         let listing = std::fs::read_to_string(&seen).expect("a listing");
         container.finish().code(0);
         let targets: Vec<&str> = listing.lines().filter_map(|l| Some(l.split_once(" -> ")?.1)).collect();
-        assert_eq!(targets.len(), 3, "{keys}: {listing}");
+        assert!(targets.len() >= 3, "{keys}: {listing}"); // and what the shell reads the list from
         for (target, expected) in targets.iter().zip(expected) {
             assert!(target.starts_with(expected), "{keys}: {listing}");
         }

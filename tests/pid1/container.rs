@@ -44,6 +44,8 @@ impl Folder {
 
     /// Writes a program.
     pub fn program(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        // A process that is just being made elsewhere would hold it open, and then nobody may execute it.
+        let _quiet = launch::FORKING.write().unwrap_or_else(PoisonError::into_inner);
         let path = self.file(name, content);
         set_mode(&path, 0o755);
         path

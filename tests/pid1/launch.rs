@@ -10,8 +10,12 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 use std::{process, ptr};
+
+/// Held to read between fork and exec, when the new process has copies of all our descriptors.
+pub static FORKING: RwLock<()> = RwLock::new(());
 
 /// What is done in the new process before it becomes the program, in its namespaces.
 pub type Step = Box<dyn Fn() -> io::Result<()>>;
@@ -46,6 +50,7 @@ pub fn launch(order: &Launch) -> i32 {
         .map(|(name, value)| [name, value].map(|s| s.as_os_str()).join(OsStr::new("=")))
         .collect();
     let env = strings(env.iter().map(OsString::as_os_str));
+    let forking = FORKING.read().unwrap_or_else(PoisonError::into_inner);
     let (mut report, report_end) = io::pipe().expect("a pipe");
 
     let own = File::open("/proc/self/ns/pid").expect("our PID namespace");
@@ -75,6 +80,7 @@ pub fn launch(order: &Launch) -> i32 {
     check(pid).expect("a process");
     let mut why = String::new();
     report.read_to_string(&mut why).expect("a report");
+    drop(forking);
     if !why.is_empty() {
         let _ = wait(pid);
         panic!("the process could not be set up: {why}");
@@ -214,6 +220,16 @@ pub fn make_fifo(path: &Path) -> io::Result<()> {
     // SAFETY: a string that lives here.
     unsafe {
         check(libc::mkfifo(path.as_ptr(), 0o666))?;
+        check(libc::chmod(path.as_ptr(), 0o666))
+    }
+}
+
+/// Makes a character device for everybody.
+pub fn device(path: &str, major: u32, minor: u32) -> io::Result<()> {
+    let path = CString::new(path)?;
+    // SAFETY: a string that lives here.
+    unsafe {
+        check(libc::mknod(path.as_ptr(), libc::S_IFCHR | 0o666, libc::makedev(major, minor)))?;
         check(libc::chmod(path.as_ptr(), 0o666))
     }
 }

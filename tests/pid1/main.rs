@@ -14,8 +14,11 @@ mod launch;
 mod proc;
 mod services;
 
+mod budget;
 mod children;
+mod failures;
 mod reaping;
+mod restarts;
 
 use std::env;
 use std::io::{self, Write};
