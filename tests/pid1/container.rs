@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -332,7 +333,7 @@ impl Container {
         let argv = argv.iter().map(OsString::from).collect();
         let env = vec![("PATH".into(), "/usr/bin:/bin".into())];
         let order = Launch { argv, env, place: Place::Inside(self.pid), stdio: launch::nowhere(), steps };
-        Inside { pid: launch::launch(&order), code: None }
+        Inside::new(launch::launch(&order))
     }
 
     /// SIGSTOP from outside; returns when it does not run any more.
@@ -394,30 +395,28 @@ impl Drop for Container {
 
 /// A process that was started inside a container.
 pub struct Inside {
-    pid: i32,
-    code: Option<i32>,
+    pidfd: OwnedFd,
+    code: Receiver<i32>,
 }
 
 impl Inside {
-    pub fn pid(&self) -> i32 {
-        self.pid
+    /// PID 1 of its namespace cannot end before somebody has collected it, so that is done as soon as it can be.
+    fn new(pid: i32) -> Self {
+        let pidfd = launch::pidfd(pid).expect("our child");
+        let (sender, code) = mpsc::channel();
+        thread::spawn(move || sender.send(launch::wait(pid)));
+        Self { pidfd, code }
     }
 
     /// Waits for its end: its code, or minus the signal.
-    pub fn wait(&mut self) -> i32 {
-        assert!(launch::readable(launch::pidfd(self.pid).expect("our child"), DEADLINE), "it ends");
-        let code = launch::wait(self.pid);
-        self.code = Some(code);
-        code
+    pub fn wait(&self) -> i32 {
+        self.code.recv_timeout(DEADLINE).expect("it ends")
     }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        if self.code.is_none() {
-            launch::kill(self.pid, libc::SIGKILL);
-            let _ = launch::wait(self.pid);
-        }
+        launch::kill_by(&self.pidfd, libc::SIGKILL);
     }
 }
 

@@ -187,6 +187,27 @@ pub fn kill(pid: i32, signal: i32) -> bool {
     unsafe { libc::kill(pid, signal) == 0 }
 }
 
+/// Stops a process as a debugger does.
+pub fn trace(pid: i32) -> io::Result<()> {
+    let none = ptr::null_mut::<libc::c_void>();
+    // SAFETY: neither call reads or writes memory of ours.
+    unsafe {
+        check_long(libc::ptrace(libc::PTRACE_SEIZE, pid, none, none))?;
+        check_long(libc::ptrace(libc::PTRACE_INTERRUPT, pid, none, none))
+    }
+}
+
+/// Lets a traced process go.
+pub fn untrace(pid: i32) -> io::Result<()> {
+    let none = ptr::null_mut::<libc::c_void>();
+    let mut status = 0;
+    // SAFETY: writes one int that lives here.
+    unsafe {
+        check(libc::waitpid(pid, &raw mut status, libc::__WALL))
+            .and_then(|()| check_long(libc::ptrace(libc::PTRACE_DETACH, pid, none, none)))
+    }
+}
+
 /// A descriptor that is readable when the process has ended; `None` if there is no such process.
 pub fn pidfd(pid: i32) -> Option<OwnedFd> {
     // SAFETY: plain call; the descriptor is new and ours.
@@ -194,6 +215,12 @@ pub fn pidfd(pid: i32) -> Option<OwnedFd> {
         let number = libc::syscall(libc::SYS_pidfd_open, pid, 0);
         RawFd::try_from(number).ok().filter(|fd| *fd >= 0).map(|fd| OwnedFd::from_raw_fd(fd))
     }
+}
+
+/// Signals a process by its descriptor, which never means another one.
+pub fn kill_by(pidfd: &OwnedFd, signal: i32) {
+    // SAFETY: plain call; no information goes with the signal.
+    unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, ptr::null::<u8>(), 0) };
 }
 
 /// Waits until a descriptor is readable; whether it came so far in time.
@@ -285,6 +312,10 @@ pub fn set_mask(mask: u64) {
 
 /// The error of a call that returned -1.
 pub fn check(result: i32) -> io::Result<()> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn check_long(result: libc::c_long) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

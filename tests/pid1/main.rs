@@ -19,6 +19,7 @@ mod children;
 mod failures;
 mod reaping;
 mod restarts;
+mod stopping;
 
 use std::env;
 use std::io::{self, Write};

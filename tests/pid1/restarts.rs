@@ -136,7 +136,7 @@ fn nobody_elses_processes_are_taken_for_remains() {
     setup.folder().gate("gate");
     let container = setup.start();
     container.wait_for("b | waiting");
-    let mut stranger = container.exec(&["/bin/sh", "-c", "setsid sleep 1234 & exit 0"]);
+    let stranger = container.exec(&["/bin/sh", "-c", "setsid sleep 1234 & exit 0"]);
     assert_eq!(stranger.wait(), 0);
     container.until("the stranger's child is an orphan", || {
         container.living().iter().any(|p| p.command == "sleep 1234" && p.parent == container.pid())
