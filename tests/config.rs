@@ -484,10 +484,10 @@ stderr = "null"
             stop_exit_codes: vec![0, 143],
             max_restarts: None,
             min_uptime: Duration::from_secs(3),
-            window: Some(Duration::from_secs(3600)),
+            window: Some(Duration::new(3600, 0)),
             delay: Duration::ZERO,
             backoff: 1.0,
-            delay_max: Duration::from_secs(60),
+            delay_max: Duration::new(60, 0),
         }
     );
     assert_eq!((i.on_failure, i.on_success), (OnFailure::Ignore, OnSuccess::Exit));
@@ -540,7 +540,7 @@ fn variables_stand_for_every_kind_of_value() {
     assert_eq!(names(&plan), ["db", "a.1", "a.2"]);
     let a = &plan.instances[1];
     assert_eq!(a.restart.max_restarts, None);
-    assert_eq!(a.stop.kill_timeout, Some(Duration::from_secs(60)));
+    assert_eq!(a.stop.kill_timeout, Some(Duration::new(60, 0)));
     assert_eq!(a.stop.signal, Signal::QUIT);
     assert_eq!((a.launch.identity.user.as_deref(), a.launch.attributes.nice), (Some("1000"), Some(-3)));
     assert_eq!(a.launch.cwd.as_deref(), Some(Path::new("/data/x")));

@@ -13,7 +13,7 @@ use crate::config::source::Span;
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::{Problem, Setting};
 use crate::event::{Attributes, Identity, Output, Rlimit, Stdin};
-use crate::units::Signal;
+use crate::units::{CAPABILITIES, RESOURCES, Signal};
 
 use super::values::CommandLine;
 
@@ -393,7 +393,7 @@ impl Evaluator<'_> {
     fn rlimits(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node, into: &mut Vec<Rlimit>) -> Read<()> {
         for entry in self.table(key, node)? {
             let Some(resource) = names::resource(&entry.key) else {
-                let help = self.similar(&entry.key, names::RESOURCES);
+                let help = self.similar(&entry.key, RESOURCES);
                 let message = format!("there is no resource limit \"{}\"", entry.key);
                 self.problems.push(Problem::at(entry.span, message).maybe_help(help));
                 continue;
@@ -471,7 +471,7 @@ impl Evaluator<'_> {
                 None if text.replaced => return self.mismatch(key, node, Some(&text), None),
                 None => {
                     let bare = names::bare_capability(&name);
-                    let help = self.similar(&bare, names::CAPABILITIES);
+                    let help = self.similar(&bare, CAPABILITIES);
                     let message = format!("there is no capability \"{name}\"");
                     self.problems.push(Problem::at(node.span, message).maybe_help(help));
                 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 use super::eval::{Evaluator, Read, Scope, Text};
 use crate::config::interpolate::Reported;
 use crate::config::keys::Key;
-use crate::config::suggest::did_you_mean;
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::words::{self, Word};
 use crate::config::{Problem, interpolate};
+use crate::suggest::did_you_mean;
 use crate::units::{self, Signal};
 
 impl Evaluator<'_> {

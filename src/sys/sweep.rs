@@ -15,6 +15,9 @@ use super::tag;
 use crate::event::{Child, Mark, Pid, Process};
 use crate::units::Signal;
 
+/// So many command lines are read for their names.
+const NAMES_MAX: usize = 32;
+
 /// Without /proc, the pids that are tried when one is wanted to name.
 const PIDS_TRIED: i32 = 32_768;
 
@@ -52,7 +55,7 @@ pub fn remains(
     };
     let found = everybody.below(&strangers, belongs);
     signal_all(&found, signal);
-    found.iter().map(|stat| stat.process()).collect()
+    processes(&found)
 }
 
 /// Everybody else: as PID 1 all processes there are, else our own descendants.
@@ -76,7 +79,12 @@ pub fn strays(signal: Option<Signal>) -> Vec<Process> {
     } else {
         signal_all(&found, signal);
     }
-    found.iter().map(|stat| stat.process()).collect()
+    processes(&found)
+}
+
+/// As they are told; nobody reads the names of thousands.
+fn processes(found: &[&Stat]) -> Vec<Process> {
+    found.iter().enumerate().map(|(index, stat)| stat.process(index < NAMES_MAX)).collect()
 }
 
 /// All processes at one moment, or nearly so.

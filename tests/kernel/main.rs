@@ -147,10 +147,11 @@ fn run_case(name: &str) -> (Option<i32>, String) {
     end_what_is_left();
     let mut text = String::from_utf8_lossy(&std::fs::read(&transcript).expect("what it said")).into_owned();
     let _ = std::fs::remove_file(&transcript);
-    match status {
-        Some(status) if status.code().is_none() => text += &format!("\nended by {status}"),
-        Some(_) => {}
-        None => text += &format!("\nnot done after {CASE_AT_MOST:?}"),
-    }
+    let end = match status {
+        Some(status) if status.code().is_none() => format!("\nended by {status}"),
+        Some(_) => String::new(),
+        None => format!("\nnot done after {CASE_AT_MOST:?}"),
+    };
+    text.push_str(&end);
     (status.and_then(|status| status.code()), text)
 }
