@@ -314,6 +314,33 @@ pub fn limit(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> io::R
     check(unsafe { libc::setrlimit(resource, &raw const limit) })
 }
 
+/// A resource limit: soft and hard.
+pub fn limits(resource: libc::__rlimit_resource_t) -> (u64, u64) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes one rlimit that lives here.
+    check(unsafe { libc::getrlimit(resource, &raw mut limit) }).expect("a known resource");
+    (limit.rlim_cur, limit.rlim_max)
+}
+
+/// Takes one capability away, by number, for good.
+pub fn drop_capability(number: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: plain call; exec gives root no more than the bounding set has.
+    check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) })
+}
+
+/// Sets the flag that everybody shares who has this description.
+pub fn set_nonblocking(descriptor: RawFd) -> io::Result<()> {
+    // SAFETY: plain call.
+    check(unsafe { libc::fcntl(descriptor, libc::F_SETFL, libc::O_NONBLOCK) })
+}
+
+/// umount(2), at once.
+pub fn unmount(path: &str) -> io::Result<()> {
+    let path = CString::new(path)?;
+    // SAFETY: a string that lives here.
+    check(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) })
+}
+
 /// Gives this process a network of its own.
 pub fn new_network() -> io::Result<()> {
     // SAFETY: plain call.
