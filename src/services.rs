@@ -185,8 +185,6 @@ pub struct Context<'a> {
     pub limit: Option<Time>,
     /// The container is being stopped: nothing starts any more.
     pub stopping: bool,
-    /// It is the one command whose init we are; its end is not ours to judge.
-    pub sole_command: bool,
 }
 
 impl Service {
@@ -670,14 +668,17 @@ impl Service {
     }
 
     fn conclude(&mut self, context: Context, ended: Ended, next: Next, out: &mut Vec<Action>) {
+        // A command's end is the container's; there is nothing to judge.
+        let passed_on = context.instance.kind == Kind::Command && !context.stopping;
+        let next = if passed_on { Next::Ends } else { next };
         let state = match next {
             Next::Restart { delay, .. } => State::Backoff { until: context.now + delay },
             Next::Completed => State::Completed,
             Next::Failed { .. } => State::Failed,
-            Next::Down | Next::Ends => State::Down,
+            Next::Down => State::Down,
+            Next::Ends if ended.cause.success() => State::Completed,
+            Next::Ends => State::Failed,
         };
-        // The sole command's end is the container's, whatever it was.
-        let next = if context.sole_command { Next::Ends } else { next };
         let ended = Ended { over: context.now, ..ended };
         let (cause, uptime) = (ended.cause.clone(), ended.uptime);
         out.push(Action::Tell(Notice::Ended { name: name(context), cause, uptime, next }));

@@ -141,7 +141,6 @@ impl Supervisor {
                 instance,
                 limit: self.shutdown.as_ref().and_then(Shutdown::limit),
                 stopping: self.shutdown.is_some(),
-                sole_command: matches!(self.plan.mode, Mode::Command { .. }),
             };
             act(service, context);
         }
@@ -284,7 +283,7 @@ impl Supervisor {
         // In start order, so that one pass reaches everything that follows from a failure.
         for id in self.plan.ids() {
             let Some(instance) = self.plan.instance(id) else { continue };
-            let (on_failure, on_success) = (instance.on_failure, instance.on_success);
+            let (kind, on_failure, on_success) = (instance.kind, instance.on_failure, instance.on_success);
             if matches!(self.service(id).map(Service::state), Some(State::Waiting)) {
                 match self.readiness(id) {
                     Readiness::Ready => self.with(now, id, |service, context| service.start(context, out)),
@@ -297,7 +296,12 @@ impl Supervisor {
                     }
                 }
             }
+            let ran = self.service(id).is_some_and(|service| service.runs() > 0);
             match self.service(id).map(Service::state) {
+                // One that never ran, for want of what it depends on, has no code to pass on.
+                Some(State::Failed | State::Completed) if kind == Kind::Command && ran => {
+                    return self.begin_shutdown(now, Reason::Ended(id), out);
+                }
                 Some(State::Failed) if on_failure == OnFailure::Exit => {
                     return self.begin_shutdown(now, Reason::Failed(id), out);
                 }
@@ -340,10 +344,12 @@ impl Supervisor {
     }
 
     fn tell_when_up(&mut self, now: Time, out: &mut Vec<Action>) {
+        // A command of the command line is no service; it may end before anybody could read that all are up.
+        let counts = |instance: &Instance| instance.autostart && instance.kind != Kind::Command;
         let wanted =
-            || self.plan.instances.iter().zip(&self.services).filter(|(instance, _)| instance.autostart);
+            || self.plan.instances.iter().zip(&self.services).filter(|(instance, _)| counts(instance));
         let arrived = |(instance, service): (&Instance, &Service)| match service.state() {
-            State::Up(_) => instance.kind == Kind::Daemon,
+            State::Up(_) => instance.kind != Kind::Oneshot,
             State::Completed => true,
             State::Waiting
             | State::Launching { .. }
@@ -512,13 +518,12 @@ impl Supervisor {
     fn exit_code(&self, reason: Reason, killed: bool) -> u8 {
         let last = |id: InstanceId| self.service(id)?.history().back().map(|ended| ended.cause.exit_code());
         let failure = |code: Option<u8>| code.filter(|code| *code != 0).unwrap_or(ExitCode::FAILURE.0);
-        match (self.plan.mode, reason) {
-            (Mode::Command { .. }, _) => self.plan.ids().next().and_then(last).unwrap_or(0),
-            (Mode::Services, Reason::Signal(_)) if killed => ExitCode::KILLED.0,
-            (Mode::Services, Reason::Signal(_)) => ExitCode::SUCCESS.0,
-            (Mode::Services, Reason::Failed(id)) => failure(last(id)),
-            (Mode::Services, Reason::Ended(id)) => last(id).unwrap_or(0),
-            (Mode::Services, Reason::AllDone) => {
+        match reason {
+            Reason::Signal(_) if killed => ExitCode::KILLED.0,
+            Reason::Signal(_) => ExitCode::SUCCESS.0,
+            Reason::Failed(id) => failure(last(id)),
+            Reason::Ended(id) => last(id).unwrap_or(0),
+            Reason::AllDone => {
                 let failed =
                     |id: &InstanceId| matches!(self.service(*id).map(Service::state), Some(State::Failed));
                 self.plan.ids().find(failed).map_or(0, |id| failure(last(id)))

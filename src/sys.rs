@@ -21,6 +21,7 @@ mod signals;
 mod sink;
 mod spawn;
 mod sweep;
+mod tag;
 mod termination;
 mod users;
 
@@ -216,7 +217,7 @@ impl Linux {
         extra: &[(&'static str, String)],
         events: &mut Vec<Event>,
     ) {
-        match self.spawner.spawn(launch, extra) {
+        match self.spawner.spawn(child.instance, launch, extra) {
             Ok(spawned) => {
                 self.children.add(spawned.pid, child, spawned.report, spawned.attempt);
                 for (sink, stream) in [Sink::Stdout, Sink::Stderr].into_iter().zip(spawned.outputs) {

@@ -330,7 +330,7 @@ fn a_failed_start_is_a_run_that_failed() {
     // As it really comes: the failure first, then the exit of the process that failed.
     let Supervisor { plan, services, .. } = &mut story.supervisor;
     let instance = &plan.instances[0];
-    let context = Context { now: Time::ZERO, instance, limit: None, stopping: false, sole_command: false };
+    let context = Context { now: Time::ZERO, instance, limit: None, stopping: false };
     services[0] = Service::new(InstanceId(0), true);
     services[0].start(context, &mut Vec::new());
     story.event(Event::Spawned { child, pid: Pid::new(50).unwrap() });
@@ -346,8 +346,7 @@ fn a_failed_start_is_a_run_that_failed() {
 #[test]
 fn one_command_gets_all_signals_and_its_code_is_ours() {
     let mut bash = instance("bash");
-    bash.restart.when = RestartWhen::Never;
-    bash.on_success = OnSuccess::Exit;
+    bash.kind = Kind::Command;
     bash.stop.kill_timeout = None;
     let mut story = Story::with_mode(Mode::Command { group: false }, vec![bash]);
     story.signal(Signal::HUP);

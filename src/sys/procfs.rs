@@ -146,7 +146,8 @@ pub fn read_private(pid: Pid, file: &str) -> Option<Vec<u8>> {
 }
 
 fn try_read(pid: Pid, file: &str) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
+    // Files here have no size to go by; most fit into a page, and each read makes the kernel write them anew.
+    let mut text = Vec::with_capacity(4096);
     File::open(format!("/proc/{pid}/{file}"))?.take(FILE_MAX_BYTES).read_to_end(&mut text)?;
     Ok(text)
 }

@@ -15,8 +15,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::child::{self, Script, Strings};
 use super::environment::{DEFAULT_PATH, Environment};
 use super::signals::{self, SignalSet};
-use super::{Inherited, descriptors, users};
-use crate::event::{Launch, Output, Pid, StartError, Stdin, Surroundings};
+use super::{Inherited, descriptors, tag, users};
+use crate::event::{InstanceId, Launch, Output, Pid, StartError, Stdin, Surroundings};
 
 /// RLIMIT_NOFILE, whose type is not the same in all C libraries.
 const FILES_LIMIT: u32 = 7;
@@ -89,6 +89,7 @@ impl Spawner {
     /// Makes a process.
     pub fn spawn(
         &mut self,
+        instance: InstanceId,
         launch: &Rc<Launch>,
         extra: &[(&'static str, String)],
     ) -> Result<Spawned, StartError> {
@@ -98,7 +99,7 @@ impl Spawner {
         let search = Search::new(&argv, &environment);
         let envp = environment.into_strings();
         let size = bytes_of(&argv) + bytes_of(&envp);
-        let rlimits = self.rlimits(launch);
+        let rlimits = self.rlimits(instance, launch);
 
         let (report, report_end) = descriptors::pipe().map_err(|error| no_process(&error))?;
         descriptors::set_nonblocking(&report).map_err(|error| no_process(&error))?;
@@ -167,13 +168,14 @@ impl Spawner {
         })
     }
 
-    fn rlimits(&self, launch: &Launch) -> Vec<(u32, libc::rlimit)> {
+    fn rlimits(&self, instance: InstanceId, launch: &Launch) -> Vec<(u32, libc::rlimit)> {
         let files = self.files_limit.map(|limit| (FILES_LIMIT, limit));
+        let tag = launch.mark.as_ref().and_then(|_| Some((tag::RESOURCE, tag::limit(instance)?)));
         let own = launch.attributes.rlimits.iter().map(|limit| {
             let of = |value: u64| libc::rlim_t::try_from(value).unwrap_or(libc::RLIM_INFINITY);
             (limit.resource, libc::rlimit { rlim_cur: of(limit.soft), rlim_max: of(limit.hard) })
         });
-        files.into_iter().chain(own).collect()
+        files.into_iter().chain(tag).chain(own).collect()
     }
 
     fn stdio(&self, launch: &Launch, uid: Option<u32>) -> Result<Stdio, StartError> {

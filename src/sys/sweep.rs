@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use super::children::{self, Children};
 use super::environment;
 use super::procfs::{self, Stat};
+use super::tag;
 use crate::event::{Child, Mark, Pid, Process};
 use crate::units::Signal;
 
@@ -48,6 +49,7 @@ pub fn remains(
     let belongs = |stat: &Stat| {
         let number = leader.number();
         (!reused && (stat.group == number || stat.session == number))
+            || tag::carries(stat.pid, child.instance)
             || procfs::read_private(stat.pid, "environ")
                 .is_some_and(|environ| environment::carries(&environ, mark))
     };

@@ -212,19 +212,8 @@ pub fn mark() -> Mark {
 /// A service whose output comes to us.
 pub fn service<S: Into<OsString>>(argv: impl IntoIterator<Item = S>) -> Launch {
     Launch {
-        argv: argv.into_iter().map(Secret::new).collect(),
-        shown: "as configured".to_owned(),
-        inherit_env: true,
-        env: Vec::new(),
-        env_from_file: Vec::new(),
-        cwd: None,
-        identity: Identity::default(),
-        attributes: Attributes::default(),
-        stdin: Stdin::Null,
-        stdout: Output::Prefix,
-        stderr: Output::Prefix,
-        surroundings: Surroundings::Service,
         mark: Some(mark()),
+        ..Launch::new(argv.into_iter().map(Secret::new).collect(), "as configured".to_owned())
     }
 }
 

@@ -202,7 +202,7 @@ impl Weather {
         }
         Self {
             pid1: command || rng.per_mille(800),
-            pids: i32::try_from(rng.weighted(&[(4, 40), (2, 60), (1, 100), (1, 14)])).unwrap(),
+            pids: rng.weighted(&[(4, 40), (2, 60), (1, 100), (1, 14)]),
             reuse_at_once: *rng.pick(&[1000, 900, 500]),
             late: sometimes(rng, 500, 300),
             very_late: sometimes(rng, 100, 50),
@@ -297,7 +297,7 @@ impl Script {
     /// What a `stop_command` does.
     pub fn stop_command(rng: &mut Rng, weather: &Weather) -> Self {
         let mut script = Self::plain(rng, weather);
-        let code = if rng.per_mille(300) { 1 } else { 0 };
+        let code = u8::from(rng.per_mille(300));
         script.end = rng.per_mille(900).then(|| (rng.spread(0, 5000), ExitStatus::Code(code)));
         script
     }

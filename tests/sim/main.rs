@@ -3,6 +3,14 @@
 //! `TINYSUP_SIM_SEEDS=10000` runs that many seeds, `TINYSUP_SIM_FIRST=5000` starts there, `TINYSUP_SIM_SEED=7` runs one
 //! and prints what happens in it.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has found something"
+)]
+#![expect(clippy::cast_precision_loss, reason = "hours of virtual time for people")]
+
 mod budget;
 mod faults;
 mod invariants;

@@ -27,20 +27,12 @@ fn launch(rng: &mut Rng, service: &Rc<str>, number: u32, surroundings: Surroundi
         }
     };
     Rc::new(Launch {
-        argv: vec![Secret::new(&**service)],
-        shown: service.to_string(),
-        inherit_env: true,
-        env: Vec::new(),
-        env_from_file: Vec::new(),
-        cwd: None,
-        identity: Identity::default(),
-        attributes: Attributes::default(),
-        stdin: Stdin::Null,
         stdout: output(),
         stderr: output(),
         surroundings,
         // A command of the command line is not looked for under other names.
         mark: (!command).then(|| Mark { service: service.clone(), instance: number }),
+        ..Launch::new(vec![Secret::new(&**service)], service.to_string())
     })
 }
 
@@ -64,7 +56,7 @@ fn main_command(launch: Rc<Launch>) -> Instance {
         name: "command".into(),
         service: "command".into(),
         number: 1,
-        kind: Kind::Daemon,
+        kind: Kind::Command,
         autostart: true,
         launch,
         depends_on: Vec::new(),
@@ -169,7 +161,7 @@ fn services(rng: &mut Rng) -> Plan {
         shutdown_timeout: rng.weighted(&[
             (8, Some(Duration::from_secs(9))),
             (3, Some(Duration::from_millis(1500))),
-            (2, Some(Duration::from_secs(60))),
+            (2, Some(Duration::from_mins(1))),
             (1, Some(Duration::ZERO)),
             (1, None),
         ]),
@@ -179,7 +171,7 @@ fn services(rng: &mut Rng) -> Plan {
 
 fn restart(rng: &mut Rng, kind: Kind) -> Restart {
     let when = match kind {
-        Kind::Daemon => {
+        Kind::Daemon | Kind::Command => {
             rng.weighted(&[(6, RestartWhen::Always), (3, RestartWhen::OnFailure), (1, RestartWhen::Never)])
         }
         Kind::Oneshot => rng.weighted(&[(4, RestartWhen::OnFailure), (1, RestartWhen::Never)]),
@@ -204,7 +196,7 @@ fn restart(rng: &mut Rng, kind: Kind) -> Restart {
         window: rng.weighted(&[
             (6, None),
             (1, Some(Duration::from_secs(5))),
-            (1, Some(Duration::from_secs(60))),
+            (1, Some(Duration::from_mins(1))),
         ]),
         delay: rng.weighted(&[
             (2, Duration::ZERO),
@@ -216,7 +208,7 @@ fn restart(rng: &mut Rng, kind: Kind) -> Restart {
         delay_max: rng.weighted(&[
             (1, Duration::from_millis(300)),
             (4, Duration::from_secs(5)),
-            (1, Duration::from_secs(3600)),
+            (1, Duration::from_hours(1)),
         ]),
     }
 }

@@ -1,0 +1,194 @@
+//! Who is signalled, when and with what: only ours, the polite one first, SIGKILL only when it is time.
+
+use super::*;
+
+impl Judge {
+    pub(super) fn signal(&mut self, world: &mut World, pid: Pid, group: bool, signal: Signal) {
+        self.step.sent.push((pid, group, signal));
+        let Some(child) = world.leader(pid).and_then(|proc| proc.owner) else {
+            violation!("{signal} for {pid:?}, which is no unreleased child of ours");
+        };
+        if self.step.exited == Some(pid) && signal != Signal::KILL && child.role == Role::Main {
+            violation!("{signal} for {pid:?}, whose end was just reported");
+        }
+        let forwarded = self.step.signal.is_some_and(|signal| !self.ends_container(signal));
+        if forwarded {
+            return self.forward(child, pid, group, signal);
+        }
+        let stop = &self.plan_of(child.instance).stop;
+        let (stop_signal, mode) = (stop.signal, stop.mode);
+        match (child.role, signal) {
+            (_, Signal::CONT) => {}
+            // Where the stop signal itself is SIGKILL, the words tell which it is.
+            (Role::Main, Signal::KILL)
+                if stop_signal != Signal::KILL || self.step.killing.contains(&child.instance) =>
+            {
+                if group && mode == KillMode::Process {
+                    violation!("SIGKILL for the group of {pid:?}, although kill_mode = process");
+                }
+                self.kill(world, child.instance);
+                let now = self.now();
+                self.life(child.instance).killed.get_or_insert(now);
+            }
+            (Role::Main, _) if signal == stop_signal => {
+                self.ask(world, child.instance);
+                if group != (mode == KillMode::Group) && signal != Signal::KILL {
+                    violation!("the stop signal for {pid:?} goes to the wrong ones: kill_mode = {mode:?}");
+                }
+            }
+            (Role::Main, _) => violation!("{signal} for {pid:?}, which stops at {stop_signal}"),
+            (Role::StopCommand, Signal::TERM) => {}
+            (Role::StopCommand, Signal::KILL) => {
+                let now = self.now();
+                self.life(child.instance).command_killed.get_or_insert(now);
+            }
+            (Role::StopCommand, _) => violation!("{signal} for the stop_command {pid:?}"),
+        }
+    }
+
+    /// A signal that is passed on.
+    pub(super) fn forward(&mut self, child: Child, pid: Pid, group: bool, sent: Signal) {
+        let got = self.step.signal.unwrap();
+        let instance = self.plan_of(child.instance);
+        let expected = match self.plan.mode {
+            Mode::Command { group: whole } => (group == whole).then_some(got),
+            Mode::Services => {
+                let routed = self.plan.routes.get(&got).is_none_or(|to| to.contains(&child.instance));
+                let becomes = instance.signals.get(&got).copied().unwrap_or(Some(got));
+                becomes.filter(|_| routed && !group && got != Signal::HUP)
+            }
+        };
+        if expected != Some(sent) || child.role != Role::Main {
+            violation!("{got} is passed on to {pid:?} of {} as {sent}, expected {expected:?}", instance.name);
+        }
+        if self.command_mode() && got == Signal::TERM && instance.stop.kill_timeout.is_some() {
+            let now = self.now();
+            self.life(child.instance).asked.get_or_insert(now);
+        }
+    }
+
+    /// Every polite signal is followed by SIGCONT, so that a stopped process acts on it.
+    pub(super) fn check_continued(&self) {
+        if self.step.signal.is_some_and(|signal| !self.ends_container(signal)) {
+            return;
+        }
+        for (at, (pid, group, signal)) in self.step.sent.iter().enumerate() {
+            let polite = !matches!(*signal, Signal::KILL | Signal::CONT);
+            if polite && !self.step.sent[at..].contains(&(*pid, *group, Signal::CONT)) {
+                violation!("{signal} for {pid:?} is not followed by SIGCONT");
+            }
+        }
+    }
+
+    /// An instance is asked to stop.
+    pub(super) fn ask(&mut self, world: &mut World, id: InstanceId) {
+        let name = self.plan_of(id).name.clone();
+        if self.stop.is_none() {
+            violation!("{name} is asked to stop although nothing stops");
+        }
+        let in_a_hurry = self.in_a_hurry();
+        let kill_timeout = self.plan_of(id).stop.kill_timeout;
+        let now = self.now();
+        let life = self.life(id);
+        if life.asked.is_some() {
+            return; // the signal after a failed stop_command
+        }
+        life.asked = Some(now);
+        if !life.ever_up || !life.up {
+            world.count("stop before exec");
+        }
+        if kill_timeout.is_none() {
+            world.count("stop without kill_timeout");
+        }
+        if in_a_hurry {
+            return;
+        }
+        for (other, instance) in self.plan.ids().zip(&self.plan.instances) {
+            let depends = instance.depends_on.iter().any(|dependency| dependency.on == id);
+            if depends && !self.down(world, other) {
+                violation!(
+                    "{name} is asked to stop although {}, which depends on it, is not down",
+                    instance.name
+                );
+            }
+        }
+    }
+
+    /// SIGKILL to a service or to what is left of it.
+    pub(super) fn kill(&mut self, world: &mut World, id: InstanceId) {
+        let now = self.now();
+        let hurry = self.in_a_hurry();
+        let timeout = self.plan_of(id).stop.kill_timeout;
+        let name = self.plan_of(id).name.clone();
+        let life = self.life(id);
+        if life.killed.is_none() {
+            let since = life.asked.or(life.ended);
+            let due = since.zip(timeout).map(|(since, timeout)| since + timeout);
+            if !hurry && due.is_none_or(|due| now < due) {
+                violation!("SIGKILL for {name} before its time: due {due:?}, now {now:?}");
+            }
+            world.count(if hurry { "SIGKILL at the deadline" } else { "SIGKILL after kill_timeout" });
+        }
+        if self.stop.is_some() {
+            self.life(id).asked.get_or_insert(now);
+        }
+    }
+
+    pub(super) fn sweep(&mut self, world: &mut World, child: Child, signal: Option<Signal>) {
+        let life = &self.lives[child.instance.0 as usize];
+        if life.ended.is_none() || life.run != child.run {
+            violation!("a sweep of {child:?}, whose leader has not ended");
+        }
+        if only_leader(self.plan_of(child.instance)) {
+            violation!("a sweep of {child:?}, whose leader alone is our business");
+        }
+        self.step.swept = true;
+        match signal {
+            None | Some(Signal::TERM) => {}
+            Some(Signal::KILL) => {
+                self.life(child.instance).sweeps_to_kill = true;
+                // Where nothing is left it hurts nobody.
+                if world.living_of(child.instance).any(|proc| !proc.spawned) {
+                    self.kill(world, child.instance);
+                }
+            }
+            Some(signal) => violation!("a sweep of {child:?} with {signal}"),
+        }
+        if self.stop.is_none() && world.living_of(child.instance).any(|proc| !proc.spawned) {
+            world.count("leftovers of a crashed leader");
+        }
+    }
+
+    pub(super) fn sweep_strays(&mut self, world: &mut World, signal: Option<Signal>) {
+        let now = self.now();
+        let hurry = self.in_a_hurry();
+        for id in self.plan.ids() {
+            let life = &self.lives[id.0 as usize];
+            let late =
+                life.killed.or(life.command_killed).is_some_and(|at| hurry || now >= at + UNKILLABLE_AFTER);
+            if life.active() && !late {
+                violation!("strays are looked for although {} is not down: {life:?}", self.plan_of(id).name);
+            }
+            if life.active() {
+                world.count("shutdown with a process that cannot die");
+            }
+        }
+        if self.stop.is_none() && self.all_done() {
+            self.stopping(world, &StopReason::AllDone); // which is not announced
+        }
+        let Some(stop) = &mut self.stop else { violation!("strays are looked for although nothing stops") };
+        match signal {
+            Some(Signal::TERM) => {
+                stop.strays_since.get_or_insert(now);
+            }
+            Some(Signal::KILL) => {
+                let waited = stop.strays_since.is_some_and(|since| now >= since + STRAY_GRACE);
+                if !waited && !hurry {
+                    violation!("strays get SIGKILL without their grace");
+                }
+            }
+            Some(signal) => violation!("strays get {signal}"),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The stop of the container: its reason, its order, its deadline, and the code at its end.
+
+use super::*;
+
+impl Judge {
+    pub(super) fn stopping(&mut self, world: &mut World, reason: &StopReason) {
+        if self.stop.is_some() {
+            violation!("the stop begins a second time: {reason:?}");
+        }
+        let right = match reason {
+            StopReason::Signal(signal) => self.step.signal == Some(*signal) && self.ends_container(*signal),
+            StopReason::Failed(name) => {
+                let id = self.by_name(name);
+                let life = &self.lives[id.0 as usize];
+                (life.failed || life.cannot_start) && self.plan_of(id).on_failure == OnFailure::Exit
+            }
+            StopReason::Ended(name) => {
+                let id = self.by_name(name);
+                let life = &self.lives[id.0 as usize];
+                let command = self.plan_of(id).kind == Kind::Command;
+                let done = life.completed && self.plan_of(id).on_success == OnSuccess::Exit;
+                done || command && (life.completed || life.failed)
+            }
+            StopReason::AllDone => self.all_done(),
+        };
+        if !right {
+            violation!("the stop begins without a reason: {reason:?}");
+        }
+        world.count(match reason {
+            StopReason::Signal(_) => "stop by a signal",
+            StopReason::Failed(_) => "stop by a failed service",
+            StopReason::Ended(_) => "stop by a service that is done",
+            StopReason::AllDone => "all done",
+        });
+        if self.lives.iter().any(|life| life.restart_due().is_some()) {
+            world.count("stop in backoff");
+        }
+        if self.lives.iter().any(|life| life.active() && life.ended.is_some()) {
+            world.count("stop while leftovers are being stopped");
+        }
+        let since = self.now();
+        self.stop = Some(Stop {
+            reason: reason.clone(),
+            since,
+            delayed: world.delayed,
+            strays_since: None,
+            told: since,
+        });
+    }
+
+    /// Nothing of it is left, in truth and not only as far as the core knows.
+    pub(super) fn down(&self, world: &World, id: InstanceId) -> bool {
+        let life = &self.lives[id.0 as usize];
+        let leader = world.runs.get(&Child { instance: id, run: life.run, role: Role::Main });
+        let unreleased = leader.is_some_and(|run| run.pid.is_some() && !run.released);
+        let only_leader = only_leader(self.plan_of(id)) || life.unkillable;
+        !unreleased && (only_leader || world.living_of(id).next().is_none())
+    }
+
+    /// The deadline of the stop has come, or somebody pressed Ctrl-C twice.
+    pub(super) fn in_a_hurry(&self) -> bool {
+        self.stop.is_some() && (self.interrupts >= 2 || self.limit().is_some_and(|limit| self.now() >= limit))
+    }
+
+    pub(super) fn limit(&self) -> Option<Time> {
+        self.stop.as_ref().and_then(|stop| Some(stop.since + self.plan.shutdown_timeout?))
+    }
+
+    pub(super) fn check_stop(&mut self, world: &mut World, now: Time) {
+        let Some(stop) = &self.stop else { return };
+        let delayed = world.delayed.saturating_sub(stop.delayed);
+        if let Some(limit) = self.limit()
+            && now > limit + STOP_SLACK + delayed
+        {
+            violation!("the stop should have ended at {limit:?}, now it is {now:?}");
+        }
+        if world.last_stray_sweep.is_some() {
+            return;
+        }
+        let ticked = self.step.tick;
+        if self.lives.iter().all(|life| !life.active()) {
+            violation!("all services are down, and nothing more is done");
+        }
+        let killing = self.in_a_hurry();
+        if ticked && now >= stop.told + TELL_INTERVAL && !killing {
+            violation!("since {:?} it was not told who is still alive", stop.told);
+        }
+        for (id, instance) in self.plan.ids().zip(&self.plan.instances) {
+            let life = &self.lives[id.0 as usize];
+            let needed = self.plan.ids().zip(&self.plan.instances).any(|(other, i)| {
+                i.depends_on.iter().any(|d| d.on == id) && self.lives[other.0 as usize].active()
+            });
+            if !life.active() || life.ended.is_some() && world.living_of(id).all(|proc| proc.spawned) {
+                continue;
+            }
+            if !needed && life.asked.is_none() && life.ended.is_none() {
+                violation!("{} could be asked to stop and is not", instance.name);
+            }
+            if life.ended.is_some() && only_leader(instance) {
+                continue;
+            }
+            let due = life
+                .asked
+                .or(life.ended)
+                .zip(instance.stop.kill_timeout)
+                .map(|(asked, timeout)| asked + timeout);
+            let due = match (due, self.limit()) {
+                (Some(due), Some(limit)) => Some(due.min(limit)),
+                (due, limit) => due.or(limit),
+            };
+            let due = if self.interrupts >= 2 { Some(Time::ZERO) } else { due };
+            if ticked && due.is_some_and(|due| due < now) && life.killed.is_none() {
+                violation!("{} should have got SIGKILL at {due:?}, now it is {now:?}", instance.name);
+            }
+        }
+    }
+
+    pub(super) fn exit(&mut self, world: &mut World, code: ExitCode) {
+        self.left = true;
+        self.outputs.at_exit();
+        let Some(stop) = &self.stop else { violation!("it exits without having stopped") };
+        for (id, life) in self.plan.ids().zip(&self.lives) {
+            if life.active() && !(self.in_a_hurry() || life.unkillable) {
+                violation!("it exits although the end of {} was not told", self.plan_of(id).name);
+            }
+            if life.active() {
+                world.count("exit with a process that cannot die");
+            }
+        }
+        if world.weather.pid1 {
+            let since = world.last_stray_sweep;
+            let left =
+                world.procs.values().find(|p| p.lives() && !p.stuck() && since.is_none_or(|at| p.born < at));
+            if let Some(left) = left {
+                violation!("it exits although #{} lives", left.serial);
+            }
+        }
+        let (last, delayed) = world.last_death.get(&None).copied().unwrap_or((stop.since, stop.delayed));
+        let (last, delayed) = if last > stop.since { (last, delayed) } else { (stop.since, stop.delayed) };
+        let hurry = self.in_a_hurry();
+        let stuck = world.procs.values().any(|proc| proc.lives() && proc.stuck());
+        if world.weather.pid1
+            && !hurry
+            && !stuck
+            && self.now() > last + STRAY_LOOK + world.delayed.saturating_sub(delayed)
+        {
+            violation!("nothing happened since {last:?}, and it exits only now: {:?}", self.now());
+        }
+        if self.code_told.is_some_and(|told| told != code.0) || !(self.stopped_told || self.command_mode()) {
+            violation!("exit code {} was told as {:?}", code.0, self.code_told);
+        }
+        let expected = self.code(stop);
+        if expected != code.0 {
+            violation!("exit code {} after {:?}; right is {expected}", code.0, stop.reason);
+        }
+        world.count(match code.0 {
+            0 => "exit code 0",
+            137 => "exit code 137",
+            _ => "another exit code",
+        });
+    }
+
+    pub(super) fn code(&self, stop: &Stop) -> u8 {
+        let last = |life: &Life| life.cause.as_ref().map(Cause::exit_code);
+        let failure = |life: &Life| last(life).filter(|code| *code != 0).unwrap_or(1);
+        if self.command_mode() {
+            return last(&self.lives[0]).unwrap_or(0);
+        }
+        match &stop.reason {
+            StopReason::Signal(_) => {
+                // Remains of an earlier crash count if they were still there when the stop began.
+                let over = |life: &Life| life.decided.as_ref().map(|(at, _)| *at).filter(|_| !life.active());
+                let in_it = |life: &Life| over(life).is_none_or(|at| at >= stop.since);
+                let killed = self.lives.iter().any(|life| life.killed.is_some() && in_it(life));
+                if killed { 137 } else { 0 }
+            }
+            StopReason::Failed(name) => failure(&self.lives[self.by_name(name).0 as usize]),
+            StopReason::Ended(name) => last(&self.lives[self.by_name(name).0 as usize]).unwrap_or(0),
+            StopReason::AllDone => {
+                self.lives.iter().find(|life| life.failed || life.cannot_start).map_or(0, failure)
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What processes write, and how much of it one read gets.
+
+use super::*;
+
+impl World {
+    pub(super) fn speak(&mut self, serial: u64, sink: Sink, lines: u64, longest: u64, unfinished: bool) {
+        let proc = &self.procs[&serial];
+        let Some(child) = proc.owner else { return };
+        if !proc.holds[usize::from(sink == Sink::Stderr)] {
+            return;
+        }
+        let pipe = self.pipes.get_mut(&(child, sink)).unwrap();
+        let parts = lines + u64::from(unfinished);
+        for part in 0..parts {
+            pipe.lines += 1;
+            // No other line of the whole history begins so: it can be told in the output, whatever comes between.
+            let role = if child.role == Role::Main { 'm' } else { 'c' };
+            let stream = if sink == Sink::Stdout { 'o' } else { 'e' };
+            let tag = format!("<{}.{}.{role}.{stream}.{}>", child.instance.0, child.run, pipe.lines);
+            pipe.buffer.extend(tag.bytes());
+            let filler = self.rng.below(longest + 1);
+            let byte = *self.rng.pick(&[b'x', b' ', 0, 0xff, b'|', b'\r']);
+            pipe.buffer.extend((0..filler).map(|_| byte));
+            if !(unfinished && part + 1 == parts) {
+                pipe.buffer.push_back(b'\n');
+            }
+        }
+        self.count("output");
+    }
+
+    pub(super) fn let_go(&mut self, serial: u64, sink: Sink) {
+        let at = usize::from(sink == Sink::Stderr);
+        let proc = self.procs.get_mut(&serial).unwrap();
+        if std::mem::take(&mut proc.holds[at]) {
+            self.pipes.get_mut(&(proc.owner.unwrap(), sink)).unwrap().holders -= 1;
+        }
+    }
+
+    /// Reads from a pipe what one read gets.
+    pub(super) fn read(&mut self, child: Child, sink: Sink) -> Option<Event> {
+        const READ_MAX: usize = 64 * 1024;
+        let whole = self.rng.per_mille(700);
+        let pipe = self.pipes.get_mut(&(child, sink))?;
+        if !pipe.buffer.is_empty() {
+            let most = pipe.buffer.len().min(READ_MAX);
+            let take = if whole { most } else { 1 + self.rng.index(most) };
+            let bytes = pipe.buffer.drain(..take).collect();
+            return Some(Event::Output { child, sink, bytes });
+        }
+        if pipe.holders == 0 && !pipe.ended {
+            pipe.ended = true;
+            return Some(Event::OutputEnded { child, sink });
+        }
+        None
+    }
+
+    pub(super) fn readable(&self) -> Vec<(Child, Sink)> {
+        self.pipes
+            .iter()
+            .filter(|(_, pipe)| !pipe.buffer.is_empty() || pipe.holders == 0 && !pipe.ended)
+            .map(|(key, _)| *key)
+            .collect()
+    }
+
+    pub(super) fn read_all(&mut self, events: &mut Vec<Event>) {
+        for (child, sink) in self.readable() {
+            while let Some(event) = self.read(child, sink) {
+                events.push(event);
+            }
+        }
+    }
+}
