@@ -12,7 +12,7 @@ pub mod keys;
 pub mod problems;
 pub mod schema;
 pub mod source;
-pub mod suggest;
+mod syntax;
 pub mod tree;
 pub mod words;
 

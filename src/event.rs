@@ -228,6 +228,27 @@ pub struct Launch {
     pub mark: Option<Mark>,
 }
 
+impl Launch {
+    /// A service with every default: nothing but the command is its own, and its output is relayed with its name.
+    pub fn new(argv: Vec<Secret>, shown: String) -> Self {
+        Self {
+            argv,
+            shown,
+            inherit_env: true,
+            env: Vec::new(),
+            env_from_file: Vec::new(),
+            cwd: None,
+            identity: Identity::default(),
+            attributes: Attributes::default(),
+            stdin: Stdin::default(),
+            stdout: Output::default(),
+            stderr: Output::default(),
+            surroundings: Surroundings::Service,
+            mark: None,
+        }
+    }
+}
+
 /// The user and groups of a process, by name or number. Names are looked up at each start in /etc/passwd and /etc/group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {

@@ -5,6 +5,7 @@
 // Words: what everything is made of.
 pub mod event;
 pub mod hints;
+pub mod suggest;
 pub mod notice;
 pub mod units;
 // Text: what the user wrote.

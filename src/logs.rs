@@ -191,9 +191,12 @@ mod tests {
     #[test]
     fn a_raw_line_that_ends_with_a_piece_gets_its_end() {
         let mut logs = Logs::default();
-        assert_eq!(logs.take("a", Output::Raw, A, Sink::Stdout, &[b'x'; LINE_MAX]).len(), LINE_MAX);
+        assert_eq!(logs.take("a", Output::Raw, A, Sink::Stdout, &vec![b'x'; LINE_MAX]).len(), LINE_MAX);
         assert_eq!(logs.end("a", Output::Raw, A, Sink::Stdout), b"\n");
-        assert_eq!(logs.take("a", Output::Prefix, A, Sink::Stdout, &[b'x'; LINE_MAX]).last(), Some(&b'\n'));
+        assert_eq!(
+            logs.take("a", Output::Prefix, A, Sink::Stdout, &vec![b'x'; LINE_MAX]).last(),
+            Some(&b'\n')
+        );
         assert_eq!(logs.end("a", Output::Prefix, A, Sink::Stdout), b"");
     }
 

@@ -192,24 +192,13 @@ impl Plan {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::event::{Attributes, Identity, Mark, Output, Secret, Stdin, Surroundings};
+    use crate::event::{Mark, Secret};
 
     /// An instance with every default, for tests of the machines.
     pub(crate) fn instance(name: &str) -> Instance {
         let launch = Launch {
-            argv: vec![Secret::new(name)],
-            shown: name.to_owned(),
-            inherit_env: true,
-            env: Vec::new(),
-            env_from_file: Vec::new(),
-            cwd: None,
-            identity: Identity::default(),
-            attributes: Attributes::default(),
-            stdin: Stdin::Null,
-            stdout: Output::Prefix,
-            stderr: Output::Prefix,
-            surroundings: Surroundings::Service,
             mark: Some(Mark { service: name.into(), instance: 1 }),
+            ..Launch::new(vec![Secret::new(name)], name.to_owned())
         };
         Instance {
             name: name.into(),

@@ -346,7 +346,8 @@ impl Supervisor {
     fn tell_when_up(&mut self, now: Time, out: &mut Vec<Action>) {
         // A command of the command line is no service; it may end before anybody could read that all are up.
         let counts = |instance: &Instance| instance.autostart && instance.kind != Kind::Command;
-        let wanted = || self.plan.instances.iter().zip(&self.services).filter(|(instance, _)| counts(instance));
+        let wanted =
+            || self.plan.instances.iter().zip(&self.services).filter(|(instance, _)| counts(instance));
         let arrived = |(instance, service): (&Instance, &Service)| match service.state() {
             State::Up(_) => instance.kind != Kind::Oneshot,
             State::Completed => true,
@@ -523,7 +524,8 @@ impl Supervisor {
             Reason::Failed(id) => failure(last(id)),
             Reason::Ended(id) => last(id).unwrap_or(0),
             Reason::AllDone => {
-                let failed = |id: &InstanceId| matches!(self.service(*id).map(Service::state), Some(State::Failed));
+                let failed =
+                    |id: &InstanceId| matches!(self.service(*id).map(Service::state), Some(State::Failed));
                 self.plan.ids().find(failed).map_or(0, |id| failure(last(id)))
             }
         }

@@ -21,6 +21,7 @@ mod signals;
 mod sink;
 mod spawn;
 mod sweep;
+mod tag;
 mod termination;
 mod users;
 
@@ -181,7 +182,9 @@ impl Linux {
     /// Waits for something to happen, and reports what did.
     fn poll(&mut self, deadline: Option<Time>, events: &mut Vec<Event>) {
         self.poll.clear();
-        self.poll.watch(Source::Signals, self.signals.descriptor(), Interest::Read);
+        for descriptor in self.signals.descriptors() {
+            self.poll.watch(Source::Signals, descriptor, Interest::Read);
+        }
         self.sinks.watch(&mut self.poll, Source::Sink);
         self.children.watch(&mut self.poll, Source::Starting);
         self.relay.watch(&mut self.poll, |sink| self.sinks.congested(sink), Source::Pipe);
@@ -194,12 +197,11 @@ impl Linux {
         }
 
         let mut pipes = Vec::new();
-        // Signals first: what somebody asked for may change what an end of a child means.
-        self.look |= self.signals.read(events);
         let ready: Vec<Source> = self.poll.ready().collect();
         for source in ready {
             match source {
-                Source::Signals => {}
+                // They come first: what somebody asked for may change what an end of a child means.
+                Source::Signals => self.look |= self.signals.read(events),
                 Source::Sink(sink) => self.sinks.flush(sink),
                 Source::Starting(pid) => self.report_start(pid, false, events),
                 Source::Pipe(index) => pipes.push(index),
@@ -215,7 +217,7 @@ impl Linux {
         extra: &[(&'static str, String)],
         events: &mut Vec<Event>,
     ) {
-        match self.spawner.spawn(launch, extra) {
+        match self.spawner.spawn(child.instance, launch, extra) {
             Ok(spawned) => {
                 self.children.add(spawned.pid, child, spawned.report, spawned.attempt);
                 for (sink, stream) in [Sink::Stdout, Sink::Stderr].into_iter().zip(spawned.outputs) {

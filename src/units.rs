@@ -1,4 +1,4 @@
-//! Durations, sizes and signals: how they are written, read and shown. Pure; every parser is total and bounded.
+//! Durations, sizes, signals, resource limits and capabilities: how they are written, read and shown. Pure; every parser is total and bounded.
 
 use std::fmt;
 use std::time::Duration;
@@ -207,6 +207,36 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 9e18 fits")]
     if (0.0..9e18).contains(&bytes) { Ok(bytes as u64) } else { Err(format!("\"{text}\" is too large")) }
 }
+
+/// Resource limits in the order of their numbers (setrlimit(2)), as all machines but MIPS, SPARC and Alpha have them.
+pub const RESOURCES: [&str; 16] = [
+    "cpu",
+    "fsize",
+    "data",
+    "stack",
+    "core",
+    "rss",
+    "nproc",
+    "nofile",
+    "memlock",
+    "as",
+    "locks",
+    "sigpending",
+    "msgqueue",
+    "nice",
+    "rtprio",
+    "rttime",
+];
+
+/// Capabilities in the order of their numbers (capabilities(7)).
+#[rustfmt::skip]
+pub const CAPABILITIES: [&str; 41] = [
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO",
+    "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME",
+    "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG",
+    "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+];
 
 #[cfg(test)]
 mod tests {

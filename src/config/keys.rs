@@ -1,7 +1,7 @@
 //! Every key there is, each defined once: its name, what it takes, its default, a line of help and an example. From this table come
 //! the check for unknown keys, "did you mean", the words of type errors, `tinysup example` and the test that the documentation has them all.
 
-use super::suggest;
+use crate::suggest;
 
 /// One key.
 #[derive(Debug)]

@@ -1,12 +1,12 @@
 //! Problems with the configuration, collected and shown all at once: where, what, the line, a caret, and what helps.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter, Write};
 
 use super::source::{Source, Sources, Span};
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Where; `None` when it has no place in a file.
     pub span: Option<Span>,
@@ -21,14 +21,18 @@ pub struct Problem {
 pub struct Problems {
     /// The files.
     pub sources: Sources,
-    found: BTreeSet<Problem>,
+    /// By place and message, with what helps.
+    found: BTreeMap<(Option<Span>, String), Option<String>>,
     uncounted: usize,
+    suggested: usize,
 }
 
 /// So many different problems are kept; a file that has more is not a configuration.
 const KEPT: usize = 1000;
 /// So many are shown.
 const SHOWN: usize = 50;
+/// So many suggestions are looked for.
+const MAX_SUGGESTED: usize = 200;
 /// The columns shown before the caret, and the columns of a whole line.
 const BEFORE: usize = 80;
 const COLUMNS: usize = 160;
@@ -62,16 +66,18 @@ impl Problem {
 impl Problems {
     /// Adds one; the same problem at the same place counts once, however many instances have it.
     pub fn push(&mut self, problem: Problem) {
+        let key = (problem.span, problem.message);
         if self.found.len() < KEPT {
-            self.found.insert(problem);
-        } else if !self.found.contains(&problem) {
+            self.found.entry(key).or_insert(problem.help);
+        } else if !self.found.contains_key(&key) {
             self.uncounted = self.uncounted.saturating_add(1);
         }
     }
 
-    /// A suggestion, unless so much is wrong already that looking for one more is wasted: a hostile file could ask for millions.
-    pub fn suggest(&self, suggestion: impl FnOnce() -> Option<String>) -> Option<String> {
-        if self.found.len() < 2 * SHOWN { suggestion() } else { None }
+    /// A suggestion, unless there were many already: a hostile file could ask for millions.
+    pub fn suggest(&mut self, suggestion: impl FnOnce() -> Option<String>) -> Option<String> {
+        self.suggested = self.suggested.saturating_add(1);
+        if self.suggested <= MAX_SUGGESTED { suggestion() } else { None }
     }
 
     /// How many are known.
@@ -83,25 +89,20 @@ impl Problems {
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
-
-    /// All of them, by file and place.
-    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
-        self.found.iter()
-    }
 }
 
 impl Display for Problems {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for problem in self.found.iter().take(SHOWN) {
+        for ((span, message), help) in self.found.iter().take(SHOWN) {
             f.write_str("tinysup: ")?;
             if let Some((span, source)) =
-                problem.span.and_then(|span| self.sources.get(span.file).map(|source| (span, source)))
+                span.and_then(|span| self.sources.get(span.file).map(|source| (span, source)))
             {
-                writeln!(f, "{}: {}", self.sources.place(span, None), Printable(&problem.message))?;
-                excerpt(f, source, span, problem.help.as_deref())?;
+                writeln!(f, "{}: {}", self.sources.place(span, None), Printable(message))?;
+                excerpt(f, source, span, help.as_deref())?;
             } else {
-                writeln!(f, "{}", Printable(&problem.message))?;
-                if let Some(help) = &problem.help {
+                writeln!(f, "{}", Printable(message))?;
+                if let Some(help) = help {
                     writeln!(f, "         {}", Printable(help))?;
                 }
             }

@@ -101,6 +101,11 @@ impl Sources {
             .unwrap_or("")
     }
 
+    /// The line that a place begins in, from 1.
+    pub fn line(&self, span: Span) -> Option<usize> {
+        self.get(span.file).map(|source| source.line(span.start))
+    }
+
     /// `file:line:column`, or `line 4` for a place in the file `seen_from`.
     pub fn place(&self, span: Span, seen_from: Option<FileId>) -> String {
         let Some(source) = self.get(span.file) else { return String::new() };

@@ -1,19 +1,16 @@
 //! A file as a tree in which every key and value knows its place and its order. Takes the tree of the `toml` crate, which also
 //! finds all syntax errors and limits how deep things nest.
 
-use std::collections::BTreeSet;
-
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::interpolate::is_plain;
 use super::problems::{Problem, Problems};
 use super::source::{FileId, Sources, Span};
+use super::syntax;
 
-/// How the message of a syntax error begins, other than that something is set twice.
-const NOT_TOML: &str = "not valid TOML";
-/// So many syntax errors of a file are looked at; each names a line, which takes a walk through the text.
-const MAX_ERRORS: usize = 200;
+/// Of larger files only the first syntax error is told, in bytes: half a million of them would take 300 MB.
+const MAX_RECOVERED: usize = 128 << 10;
 
 /// A value and its place.
 #[derive(Debug)]
@@ -104,16 +101,21 @@ impl Node {
 pub fn parse(file: FileId, problems: &mut Problems) -> (Vec<Entry>, bool) {
     // The text is moved out and back so that problems can be added while it is borrowed.
     let text = problems.sources.take_text(file);
-    let (table, errors) = DeTable::parse_recoverable(&text);
-    let syntax: Vec<Problem> =
-        errors.iter().take(MAX_ERRORS).map(|error| syntax_error(&text, file, error)).collect();
+    let (table, errors) = if text.len() <= MAX_RECOVERED {
+        DeTable::parse_recoverable(&text)
+    } else {
+        match DeTable::parse(&text) {
+            Ok(table) => (table, Vec::new()),
+            Err(error) => (Spanned::new(0..0, DeTable::new()), vec![error]),
+        }
+    };
+    let (syntax, broken) = syntax::problems(&text, file, &errors, &problems.sources);
     let mut unusable = Vec::new();
     let mut entries = convert_table(&text, file, table.into_inner(), &mut unusable);
     problems.sources.put_text(file, text);
     hide_values(&entries, &mut problems.sources);
     if !errors.is_empty() {
-        let broken = broken_lines(file, &syntax, &problems.sources);
-        let is_broken = |span: Span| line(span, &problems.sources).is_some_and(|line| broken.contains(&line));
+        let is_broken = |span: Span| problems.sources.line(span).is_some_and(|line| broken.contains(&line));
         drop_broken(&mut entries, &is_broken);
         unusable.retain(|problem: &Problem| !problem.span.is_some_and(is_broken));
     }
@@ -140,29 +142,6 @@ fn hide_values(entries: &[Entry], sources: &mut Sources) {
     }
 }
 
-/// The lines with a syntax error. After a broken header nobody knows to which table the lines up to the next one belong.
-fn broken_lines(file: FileId, syntax: &[Problem], sources: &Sources) -> BTreeSet<usize> {
-    let lines = |problems: &mut dyn Iterator<Item = &Problem>| -> BTreeSet<usize> {
-        problems.filter_map(|problem| line(problem.span?, sources)).collect()
-    };
-    let mut broken = lines(&mut syntax.iter());
-    let unreadable = lines(&mut syntax.iter().filter(|problem| problem.message.starts_with(NOT_TOML)));
-    let text = sources.get(file).map_or("", |source| source.text.as_str());
-    let mut after_broken_header = false;
-    for (number, line) in (1..).zip(text.lines()) {
-        if line.trim_start().starts_with('[') {
-            after_broken_header = unreadable.contains(&number);
-        } else if after_broken_header {
-            broken.insert(number);
-        }
-    }
-    broken
-}
-
-fn line(span: Span, sources: &Sources) -> Option<usize> {
-    sources.get(span.file).map(|source| source.line(span.start))
-}
-
 fn drop_broken(entries: &mut Vec<Entry>, is_broken: &dyn Fn(Span) -> bool) {
     entries.retain_mut(|entry| match &mut entry.node.value {
         Value::Table(inner) if !inner.is_empty() => {
@@ -171,48 +150,6 @@ fn drop_broken(entries: &mut Vec<Entry>, is_broken: &dyn Fn(Span) -> bool) {
         }
         _ => !is_broken(entry.span),
     });
-}
-
-fn syntax_error(text: &str, file: FileId, error: &toml::de::Error) -> Problem {
-    let range = error.span().unwrap_or(0..0);
-    let span = Span::new(file, range.clone());
-    let written = text.get(range.clone()).unwrap_or("");
-    let message = error.message();
-    if message == "duplicate key" {
-        let first = first_place(text, range.start, written);
-        return Problem::at(span, format!("\"{written}\" is set twice"))
-            .maybe_help(first.map(|line| format!("first on line {line}")));
-    }
-    let is_bare_word = message.contains("invalid")
-        && written.starts_with(|c: char| c.is_ascii_alphabetic() || "/.$".contains(c));
-    if message.contains("must be quoted") || is_bare_word {
-        return if written.is_empty() {
-            Problem::at(span, format!("{NOT_TOML}: a value is missing"))
-        } else {
-            Problem::at(span, format!("{NOT_TOML}: a text must stand in quotes")).help("\"…\"")
-        };
-    }
-    Problem::at(span, format!("{NOT_TOML}: {message}"))
-}
-
-/// The line on which what is set again at `again` was set before: the last such key in the same table, or the same header.
-fn first_place(text: &str, again: usize, key: &str) -> Option<usize> {
-    let line_start = text.get(..again)?.rfind('\n').map_or(0, |newline| newline + 1);
-    let line = text.get(line_start..)?.lines().next()?.trim();
-    let mut found = None;
-    for (index, other) in text.get(..line_start)?.lines().enumerate() {
-        let other = other.trim();
-        if line.starts_with('[') {
-            if other == line {
-                return Some(index + 1);
-            }
-        } else if other.starts_with('[') {
-            found = None;
-        } else if other.split_once('=').is_some_and(|(name, _)| name.trim() == key) {
-            found = found.or(Some(index + 1));
-        }
-    }
-    found
 }
 
 fn convert_table(text: &str, file: FileId, table: DeTable<'_>, problems: &mut Vec<Problem>) -> Vec<Entry> {

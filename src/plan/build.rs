@@ -18,10 +18,10 @@ use super::{
 use crate::config::interpolate::Reported;
 use crate::config::keys::Id;
 use crate::config::source::Span;
-use crate::config::suggest::did_you_mean;
 use crate::config::tree::{Entry, Value};
 use crate::config::{self, Config, Problem, Problems, Service, Setting, World};
-use crate::event::{Attributes, Identity, InstanceId, Launch, Mark, Output, Secret, Stdin, Surroundings};
+use crate::event::{InstanceId, Launch, Mark, Output, Secret, Stdin, Surroundings};
+use crate::suggest::did_you_mean;
 use crate::units::Signal;
 
 /// So many instances there may be in all.
@@ -85,20 +85,12 @@ pub fn single(argv: Vec<OsString>, group: bool, kill_timeout: Option<Duration>) 
 /// A command given on the command line: never restarted, its end is the end, and the terminal is its own.
 fn command(name: Rc<str>, argv: Vec<OsString>, program: &str) -> Instance {
     let launch = Launch {
-        argv: argv.into_iter().map(Secret::new).collect(),
-        // Arguments on a command line may be secrets; nobody wrote them down to be shown.
-        shown: show(program),
-        inherit_env: true,
-        env: Vec::new(),
-        env_from_file: Vec::new(),
-        cwd: None,
-        identity: Identity::default(),
-        attributes: Attributes::default(),
         stdin: Stdin::Inherit,
         stdout: Output::Inherit,
         stderr: Output::Inherit,
         surroundings: Surroundings::Command,
-        mark: None,
+        // Arguments on a command line may be secrets; nobody wrote them down to be shown.
+        ..Launch::new(argv.into_iter().map(Secret::new).collect(), show(program))
     };
     Instance {
         service: Rc::clone(&name),
@@ -471,7 +463,10 @@ impl<'a> Builder<'a> {
                 if condition == Condition::Ready && first.kind == Kind::Oneshot {
                     condition = Condition::Completed;
                 }
-                if condition == Condition::Completed && first.restart.when == RestartWhen::Always {
+                let never_completes = first.restart.when == RestartWhen::Always
+                    && first.restart.stop_exit_codes.is_empty()
+                    && first.on_success == OnSuccess::Ignore;
+                if condition == Condition::Completed && never_completes {
                     let message =
                         format!("\"{own}\" would wait for ever: \"{name}\" is started again after every end");
                     let help =

@@ -70,6 +70,7 @@ pub fn report(plan: &Plan, world: &dyn World) -> Report {
     stop_hints(plan, &services, stop_time, &mut hints);
     for service in &services {
         service_hints(service, world, &mut hints);
+        signal_hints(plan, service.first, &mut hints);
     }
     readers(&services, &mut hints);
     Report {
@@ -129,13 +130,23 @@ fn summary(plan: &Plan, services: &[Service<'_>], stop_time: Duration) -> String
     if services.len() > 1 {
         let tiers: Vec<String> =
             tiers.iter().filter(|tier| !tier.is_empty()).map(|tier| list(tier)).collect();
-        parts.push(format!("start order {}", tiers.join(" -> ")));
+        parts.push(format!("start order {}", arrows(&tiers)));
     }
     if !by_hand.is_empty() {
         parts.push(format!("not started by itself: {}", list(&by_hand)));
     }
     parts.push(format!("stop takes at most {} (docker stop allows 10 s)", show_duration(stop_time)));
     parts.join(", ")
+}
+
+/// What comes one after the other.
+fn arrows(links: &[String]) -> String {
+    match links {
+        [first, .., last] if links.len() > MAX_NAMES => {
+            format!("{first} -> {} more -> {last}", links.len() - 2)
+        }
+        _ => links.join(" -> "),
+    }
 }
 
 fn list(names: &[String]) -> String {
@@ -178,12 +189,7 @@ fn show_chain(plan: &Plan, services: &[Service<'_>], chain: &[usize], total: Dur
         .filter_map(|at| services.get(*at))
         .map(|service| format!("{} {}", service.first.service, show_duration(service.kill_timeout)))
         .collect();
-    let text = match links.as_slice() {
-        [first, .., last] if links.len() > MAX_NAMES => {
-            format!("{first} -> {} more -> {last}", links.len() - 2)
-        }
-        _ => links.join(" -> "),
-    };
+    let text = arrows(&links);
     let total_shown = show_duration(total);
     match plan.shutdown_timeout {
         Some(limit) if limit < total => {
@@ -250,9 +256,28 @@ fn service_hints(service: &Service<'_>, world: &dyn World, hints: &mut Vec<Strin
     restart_hints(instance, &mut hint);
 }
 
+/// Signals that mean something to tinysup reach services only where `[signals]` sends them.
+fn signal_hints(plan: &Plan, instance: &Instance, hints: &mut Vec<String>) {
+    for (signal, meaning) in [
+        (Signal::HUP, "is reserved for re-reading the configuration"),
+        (Signal::QUIT, "ends the container"),
+        (Signal::RTMIN_3, "ends the container"),
+    ] {
+        if instance.signals.contains_key(&signal) && !plan.routes.contains_key(&signal) {
+            let service = &instance.service;
+            hints.push(format!(
+                "{service}: signals has {signal}, which {meaning} and never gets here; [signals] {signal} = [\"{service}\"] sends it"
+            ));
+        }
+    }
+}
+
 fn restart_hints(instance: &Instance, hint: &mut dyn FnMut(String)) {
     let restart = &instance.restart;
-    if instance.kind == Kind::Oneshot && restart.when == RestartWhen::Always {
+    if instance.kind == Kind::Oneshot
+        && restart.when == RestartWhen::Always
+        && restart.stop_exit_codes.is_empty()
+    {
         hint(
             "a oneshot with restart = \"always\" is never done; restart = \"on-failure\" is the default"
                 .to_owned(),

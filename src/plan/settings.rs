@@ -10,11 +10,10 @@ use super::{Condition, KillMode, Kind, OnFailure, OnSuccess, RestartWhen};
 use crate::config::interpolate::Reported;
 use crate::config::keys::{Id, Key};
 use crate::config::source::Span;
-use crate::config::suggest::did_you_mean;
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::{Problem, Setting};
 use crate::event::{Attributes, Identity, Output, Rlimit, Stdin};
-use crate::units::Signal;
+use crate::units::{CAPABILITIES, RESOURCES, Signal};
 
 use super::values::CommandLine;
 
@@ -137,7 +136,8 @@ impl Evaluator<'_> {
                     return self.later(node, "instances = \"max\"");
                 }
                 if matches!(node.value, Value::Integer { value: 0, .. }) {
-                    return self.mismatch(key, node, None, Some("enabled = false leaves it out".to_owned()));
+                    let message = format!("{} must be {}, not 0", key.name, key.expected);
+                    return self.fail(Problem::at(node.span, message).help("enabled = false leaves it out"));
                 }
                 let number = self.whole(scope, key, node, 1..=MAX_INSTANCES)?;
                 common.instances = u32::try_from(number).map_err(|_| Reported)?;
@@ -336,7 +336,7 @@ impl Evaluator<'_> {
                     condition = Err(Reported);
                 }
                 name => {
-                    let help = did_you_mean(name, ["condition", "restart"]);
+                    let help = self.similar(name, ["condition", "restart"]);
                     let message = format!("unknown key \"{name}\" in depends_on");
                     self.problems.push(Problem::at(entry.span, message).maybe_help(help));
                     condition = Err(Reported);
@@ -393,7 +393,7 @@ impl Evaluator<'_> {
     fn rlimits(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node, into: &mut Vec<Rlimit>) -> Read<()> {
         for entry in self.table(key, node)? {
             let Some(resource) = names::resource(&entry.key) else {
-                let help = did_you_mean(&entry.key, names::RESOURCES);
+                let help = self.similar(&entry.key, RESOURCES);
                 let message = format!("there is no resource limit \"{}\"", entry.key);
                 self.problems.push(Problem::at(entry.span, message).maybe_help(help));
                 continue;
@@ -428,7 +428,7 @@ impl Evaluator<'_> {
                 "soft" => soft = Some(limit),
                 "hard" => hard = Some(limit),
                 name => {
-                    let help = did_you_mean(name, ["soft", "hard"]);
+                    let help = self.similar(name, ["soft", "hard"]);
                     let message = format!("unknown key \"{name}\" in {}", key.name);
                     return self.fail(Problem::at(one.span, message).maybe_help(help));
                 }
@@ -471,7 +471,7 @@ impl Evaluator<'_> {
                 None if text.replaced => return self.mismatch(key, node, Some(&text), None),
                 None => {
                     let bare = names::bare_capability(&name);
-                    let help = did_you_mean(&bare, names::CAPABILITIES);
+                    let help = self.similar(&bare, CAPABILITIES);
                     let message = format!("there is no capability \"{name}\"");
                     self.problems.push(Problem::at(node.span, message).maybe_help(help));
                 }
@@ -497,7 +497,7 @@ impl Evaluator<'_> {
                     Ok(Some(number))
                 } else {
                     let help =
-                        written.filter(|_| !text.replaced).and_then(|word| did_you_mean(word, ["unlimited"]));
+                        written.filter(|_| !text.replaced).and_then(|word| self.similar(word, ["unlimited"]));
                     self.mismatch(key, node, Some(&text), help)
                 }
             }
@@ -534,14 +534,13 @@ impl Evaluator<'_> {
     pub fn forwarded(&mut self, entry: &Entry) -> Read<Signal> {
         let Ok(signal) = Signal::parse(&entry.key) else {
             let message = format!("\"{}\" is not a signal", entry.key);
-            return self.fail(
-                Problem::at(entry.span, message).maybe_help(super::values::similar_signal(&entry.key)),
-            );
+            let help = self.similar_signal(&entry.key);
+            return self.fail(Problem::at(entry.span, message).maybe_help(help));
         };
         let (why, help) = match signal {
             Signal::KILL | Signal::STOP => ("cannot be caught by anybody", None),
             Signal::CHLD | Signal::PIPE | Signal::TTIN | Signal::TTOU => ("is about tinysup itself", None),
-            Signal::TERM | Signal::INT | Signal::QUIT | Signal::RTMIN_3 => {
+            Signal::TERM | Signal::INT => {
                 ("ends the container", Some("stop_signal says what a service gets then"))
             }
             _ => return Ok(signal),

@@ -9,10 +9,10 @@ use std::time::Duration;
 use super::eval::{Evaluator, Read, Scope, Text};
 use crate::config::interpolate::Reported;
 use crate::config::keys::Key;
-use crate::config::suggest::did_you_mean;
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::words::{self, Word};
 use crate::config::{Problem, interpolate};
+use crate::suggest::did_you_mean;
 use crate::units::{self, Signal};
 
 impl Evaluator<'_> {
@@ -37,6 +37,18 @@ impl Evaluator<'_> {
             Problem::at(node.span, format!("{} must be {}, not {found}", key.name, key.expected))
                 .maybe_help(help),
         )
+    }
+
+    /// "Did you mean" for one of some names.
+    pub fn similar<'n>(&mut self, written: &str, names: impl IntoIterator<Item = &'n str>) -> Option<String> {
+        self.problems.suggest(|| did_you_mean(written, names))
+    }
+
+    /// "Did you mean" for signals.
+    pub fn similar_signal(&mut self, written: &str) -> Option<String> {
+        let names: Vec<String> = Signal::all().map(|signal| signal.to_string()).collect();
+        let bare = names.iter().filter_map(|name| name.strip_prefix("SIG"));
+        self.similar(written, names.iter().map(String::as_str).chain(bare))
     }
 
     /// A string, a number or a boolean as text in UTF-8.
@@ -148,8 +160,8 @@ impl Evaluator<'_> {
         if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == written) {
             Ok(*choice)
         } else {
-            let help =
-                did_you_mean(written, choices.iter().map(|(name, _)| *name)).filter(|_| !text.replaced);
+            let names = choices.iter().map(|(name, _)| *name);
+            let help = self.similar(written, names).filter(|_| !text.replaced);
             self.mismatch(key, node, Some(&text), help)
         }
     }
@@ -217,7 +229,8 @@ impl Evaluator<'_> {
         if let Some(Ok(signal)) = text.show().map(Signal::parse) {
             Ok(signal)
         } else {
-            let help = text.show().filter(|_| !text.replaced).and_then(similar_signal);
+            let help =
+                text.show().filter(|_| !text.replaced).and_then(|written| self.similar_signal(written));
             self.mismatch(key, node, Some(&text), help)
         }
     }
@@ -335,13 +348,6 @@ impl Text {
     pub fn show(&self) -> Option<&str> {
         std::str::from_utf8(&self.bytes).ok()
     }
-}
-
-/// "Did you mean" for signals.
-pub fn similar_signal(written: &str) -> Option<String> {
-    let names: Vec<String> = Signal::all().map(|signal| signal.to_string()).collect();
-    let bare = names.iter().filter_map(|name| name.strip_prefix("SIG"));
-    did_you_mean(written, names.iter().map(String::as_str).chain(bare))
 }
 
 /// One line of at most 200 characters, without control characters.

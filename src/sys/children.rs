@@ -148,7 +148,8 @@ fn wait_for(kind: libc::idtype_t, id: i32, options: libc::c_int) -> Option<(Pid,
     let status = match info.si_code {
         libc::CLD_KILLED => by_signal(false),
         libc::CLD_DUMPED => by_signal(true),
-        _ => ExitStatus::Code(u8::try_from(status & 0xff).unwrap_or(u8::MAX)),
+        libc::CLD_EXITED => ExitStatus::Code(u8::try_from(status & 0xff).unwrap_or(u8::MAX)),
+        _ => return None, // a stop, which is told without being asked for to whoever traces a process
     };
     Some((Pid::new(pid)?, status))
 }

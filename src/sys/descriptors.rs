@@ -6,6 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -29,6 +30,18 @@ pub fn set_nonblocking(descriptor: &OwnedFd) -> io::Result<()> {
 /// /dev/null, for reading and writing.
 pub fn null() -> io::Result<OwnedFd> {
     Ok(OpenOptions::new().read(true).write(true).open("/dev/null")?.into())
+}
+
+/// What can be read now, at most so many bytes; empty at the end. The memory is not cleared first: in a flood of output
+/// that costs as much as the rest.
+pub fn read(descriptor: BorrowedFd<'_>, at_most: usize) -> nix::Result<Vec<u8>> {
+    let mut bytes: Vec<u8> = Vec::with_capacity(at_most);
+    // SAFETY: the kernel writes no more than there is room for and says how much; so much is initialised.
+    unsafe {
+        let result = libc::read(descriptor.as_raw_fd(), bytes.as_mut_ptr().cast(), at_most);
+        bytes.set_len(usize::try_from(Errno::result(result)?).unwrap_or(0));
+    }
+    Ok(bytes)
 }
 
 /// How many bytes can be read from a pipe now.

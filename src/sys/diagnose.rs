@@ -15,6 +15,8 @@ use super::elf::{self, Elf};
 use super::spawn::Attempt;
 use super::word;
 use crate::event::StartError;
+use crate::suggest;
+use crate::units::RESOURCES;
 
 /// The kernel looks no further for the end of a `#!` line.
 const SHEBANG_MAX_BYTES: usize = 256;
@@ -72,25 +74,7 @@ fn cannot_switch(attempt: &Attempt, reason: String) -> StartError {
 }
 
 fn name_of_limit(resource: u32) -> String {
-    const NAMES: [&str; 16] = [
-        "cpu",
-        "fsize",
-        "data",
-        "stack",
-        "core",
-        "rss",
-        "nproc",
-        "nofile",
-        "memlock",
-        "as",
-        "locks",
-        "sigpending",
-        "msgqueue",
-        "nice",
-        "rtprio",
-        "rttime",
-    ];
-    let name = usize::try_from(resource).ok().and_then(|resource| NAMES.get(resource));
+    let name = usize::try_from(resource).ok().and_then(|resource| RESOURCES.get(resource));
     name.map_or_else(|| resource.to_string(), |name| (*name).to_owned())
 }
 
@@ -264,78 +248,24 @@ impl Program {
     }
 }
 
-/// A program whose name is nearly that, as `gunicorn (/usr/local/bin)`.
+/// A program whose name is nearly that, as `gunicorn (/usr/local/bin)`, or begins with it, as `nodejs (/usr/bin)` for `node`.
 fn similar(program: &OsStr, attempt: &Attempt) -> Option<String> {
     let wanted = program.to_str()?;
-    let farthest = if wanted.len() < 4 { 1 } else { 2 };
     let directories = attempt.candidates.iter().filter_map(|path| {
         Path::new(OsStr::from_bytes(path.as_bytes()))
             .parent()
             .map(|directory| attempt.seen_from_here(directory.as_os_str()))
     });
-    let names = directories.flat_map(|directory| {
-        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .map(move |name| (name, directory.clone()))
-    });
-    let mut best: Option<(usize, String, PathBuf)> = None;
-    for (name, directory) in names.take(NAMES_COMPARED_MAX) {
-        let distance =
-            if name.starts_with(wanted) { farthest } else { usize::MAX }.min(edits(wanted, &name, farthest));
-        if distance <= farthest && best.as_ref().is_none_or(|(least, ..)| distance < *least) {
-            best = Some((distance, name, directory));
-        }
-    }
-    best.map(|(_, name, directory)| format!("{name} ({})", directory.display()))
-}
-
-/// How many letters must be changed, added, left out or swapped with their neighbour to get from one word to the other; more
-/// than `at_most` is any larger number.
-fn edits(one: &str, other: &str, at_most: usize) -> usize {
-    if one.len().abs_diff(other.len()) > at_most {
-        return usize::MAX;
-    }
-    let (one, other) = (one.as_bytes(), other.as_bytes());
-    let mut before: Vec<usize> = Vec::new();
-    let mut above: Vec<usize> = (0..=other.len()).collect();
-    for (row, a) in one.iter().enumerate() {
-        let mut line = vec![row + 1];
-        for (column, b) in other.iter().enumerate() {
-            let at = |line: &[usize], column: usize| line.get(column).copied().unwrap_or(usize::MAX - 1);
-            let mut least = (at(&above, column) + usize::from(a != b))
-                .min(at(&above, column + 1) + 1)
-                .min(at(&line, column) + 1);
-            let swapped =
-                row > 0 && column > 0 && one.get(row - 1) == Some(b) && other.get(column - 1) == Some(a);
-            if swapped {
-                least = least.min(at(&before, column - 1) + 1);
-            }
-            line.push(least);
-        }
-        before = std::mem::replace(&mut above, line);
-    }
-    above.last().copied().unwrap_or(usize::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn edits_count_swapped_neighbours_once() {
-        for (one, other, expected) in [
-            ("gunicron", "gunicorn", 1),
-            ("python", "python3", 1),
-            ("node", "nodejs", 2),
-            ("redis", "redis", 0),
-            ("abc", "xyz", 3),
-            ("", "ab", 2),
-            ("ca", "abc", 3),
-        ] {
-            assert_eq!(edits(one, other, 9), expected, "{one} {other}");
-            assert_eq!(edits(other, one, 9), expected, "{other} {one}");
-        }
-        assert_eq!(edits("a", "abcdef", 2), usize::MAX);
-    }
+    let programs: Vec<(String, PathBuf)> = directories
+        .flat_map(|directory| {
+            let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+            let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+            names.map(move |name| (name, directory.clone()))
+        })
+        .take(NAMES_COMPARED_MAX)
+        .collect();
+    let near = suggest::nearest(wanted, programs.iter().map(|(name, _)| name.as_str()));
+    let found =
+        programs.iter().find(|(name, _)| near.map_or_else(|| name.starts_with(wanted), |near| name == near));
+    found.map(|(name, directory)| format!("{name} ({})", directory.display()))
 }

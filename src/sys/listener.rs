@@ -64,7 +64,7 @@ fn holder(inode: u64) -> Option<Process> {
         look().or_else(|| procfs::as_owner_of(pid, look).flatten()).unwrap_or(false)
     };
     let pid = procfs::all().find(|pid| holds(*pid))?;
-    Stat::of(pid).map(|stat| stat.process())
+    Stat::of(pid).map(|stat| stat.process(true))
 }
 
 #[cfg(test)]

@@ -44,25 +44,22 @@ impl<Owner: Copy> Poll<Owner> {
     }
 
     /// Waits until one of them is ready, a signal was handled, or the time is over; `None` waits as long as it takes.
-    pub fn wait(&mut self, timeout: Option<Duration>) {
+    /// After a signal all count as ready, for nothing is known about them; whether something is, is the result.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> bool {
         let count = libc::nfds_t::try_from(self.entries.len()).unwrap_or(0);
         // SAFETY: the array is ours and as long as said; a number that is no open file is reported, not a fault.
         let result = unsafe { libc::poll(self.entries.as_mut_ptr(), count, milliseconds(timeout)) };
         if result >= 0 {
-            return;
+            return true;
         }
-        for entry in &mut self.entries {
-            entry.revents = 0;
+        if nix::errno::Errno::last() != nix::errno::Errno::EINTR {
+            // The kernel has no memory for the call, or forbids it. Asking each in turn works too, only not faster than this.
+            pause();
         }
-        if nix::errno::Errno::last() == nix::errno::Errno::EINTR {
-            return;
-        }
-        // The kernel has no memory for the call, or forbids it. All of ours are non-blocking, so asking each in turn works too,
-        // only not faster than this.
-        pause();
         for entry in &mut self.entries {
             entry.revents = entry.events;
         }
+        false
     }
 
     /// Who is ready.

@@ -87,9 +87,10 @@ impl Stat {
         self.flags & PF_KTHREAD != 0
     }
 
-    /// The process as people know it: the first word of its command line, or its title where it set one.
-    pub fn process(&self) -> Process {
-        let line = read(self.pid, "cmdline").unwrap_or_default();
+    /// The process as people know it: the first word of its command line, or its title where it set one. Without `look`
+    /// only what the kernel calls it.
+    pub fn process(&self, look: bool) -> Process {
+        let line = if look { read(self.pid, "cmdline").unwrap_or_default() } else { Vec::new() };
         Process { pid: self.pid, name: show_name(&line).unwrap_or_else(|| printable(&self.name)) }
     }
 }
@@ -145,7 +146,8 @@ pub fn read_private(pid: Pid, file: &str) -> Option<Vec<u8>> {
 }
 
 fn try_read(pid: Pid, file: &str) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
+    // Files here have no size to go by; most fit into a page, and each read makes the kernel write them anew.
+    let mut text = Vec::with_capacity(4096);
     File::open(format!("/proc/{pid}/{file}"))?.take(FILE_MAX_BYTES).read_to_end(&mut text)?;
     Ok(text)
 }

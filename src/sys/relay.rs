@@ -4,7 +4,6 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::unistd;
 
 use super::descriptors;
 use super::poll::{Interest, Poll};
@@ -165,12 +164,11 @@ enum Read {
 
 impl Pipe {
     fn read(&self, at_most: usize, events: &mut Vec<Event>) -> Read {
-        let mut bytes = vec![0; at_most];
-        match unistd::read(&self.descriptor, &mut bytes) {
-            Ok(0) => Read::End,
-            Ok(count) => {
+        match descriptors::read(self.descriptor.as_fd(), at_most) {
+            Ok(bytes) if bytes.is_empty() => Read::End,
+            Ok(bytes) => {
+                let count = bytes.len();
                 if !self.discard {
-                    bytes.truncate(count);
                     events.push(Event::Output { child: self.child, sink: self.sink, bytes });
                 }
                 Read::Some(count)

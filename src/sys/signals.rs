@@ -1,10 +1,10 @@
 //! Signals into the loop: a handler writes each as one byte into a pipe that poll(2) watches; what does not fit is kept as
-//! one bit per kind. Also the raw mask and dispositions, which the C library would not show whole. Leaves what a signal
-//! means to the core.
+//! one bit per kind. A signal that the C library lets nobody handle (34 with musl) comes through a signalfd. Also the raw
+//! mask, which the C library would not show whole. Leaves what a signal means to the core.
 
 #![expect(unsafe_code, reason = "signal handlers, and calls that the C library hides")]
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::{io, ptr};
 
@@ -16,6 +16,9 @@ use crate::units::Signal;
 
 /// A set of signals as the kernel has it: bit n-1 stands for signal n.
 pub type SignalSet = u64;
+
+/// The size of `signalfd_siginfo`.
+const SIGNALFD_RECORD_BYTES: usize = 128;
 
 /// At most this many signals are taken out of the pipe in one turn.
 const PER_TURN: usize = 1024;
@@ -32,6 +35,8 @@ static CHILD_NOTED: AtomicBool = AtomicBool::new(false);
 pub struct Signals {
     read_end: OwnedFd,
     _write_end: OwnedFd,
+    /// For those without a handler, where there are any.
+    blocked: Option<OwnedFd>,
 }
 
 impl Signals {
@@ -43,7 +48,7 @@ impl Signals {
         descriptors::set_nonblocking(&write_end).map_err(failed)?;
         WRITE_END.store(write_end.as_raw_fd(), Ordering::Relaxed);
 
-        let mut blocked = OF_THE_C_LIBRARY;
+        let mut refused = 0;
         for signal in Signal::all() {
             let handled = match signal.number() {
                 libc::SIGKILL | libc::SIGSTOP | 32 | 33 => Ok(()),
@@ -55,18 +60,18 @@ impl Signals {
                 (Err(error), Signal::TERM | Signal::INT | Signal::CHLD) => {
                     return Err(InitError { what: "handle signals", error });
                 }
-                // musl keeps 34 for itself too. Where nobody handles it, it must not end us.
-                (Err(_), _) => blocked |= bit(signal.number()),
+                (Err(_), _) => refused |= bit(signal.number()),
             }
         }
-        swap_mask(blocked);
-        Ok(Self { read_end, _write_end: write_end })
+        // Blocked, they cannot end us.
+        swap_mask(OF_THE_C_LIBRARY | refused);
+        let blocked = if refused == 0 { None } else { signalfd(refused).ok() };
+        Ok(Self { read_end, _write_end: write_end, blocked })
     }
 
     /// What to watch for reading.
-    pub fn descriptor(&self) -> BorrowedFd<'_> {
-        use std::os::fd::AsFd;
-        self.read_end.as_fd()
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        std::iter::once(self.read_end.as_fd()).chain(self.blocked.as_ref().map(AsFd::as_fd))
     }
 
     /// Reports what has come, without waiting. Says whether a child has changed its state.
@@ -86,6 +91,15 @@ impl Signals {
                 .take(count)
                 .filter_map(|number| Signal::new(i32::from(*number)))
                 .for_each(&mut report);
+        }
+        if let Some(blocked) = &self.blocked {
+            // The number is the first field of what is read.
+            let mut records = [0; SIGNALFD_RECORD_BYTES * 16];
+            let count = unistd::read(blocked, &mut records).unwrap_or(0);
+            for record in records.get(..count).unwrap_or_default().chunks(SIGNALFD_RECORD_BYTES) {
+                let number = record.first_chunk().map_or(0, |number| i32::from_ne_bytes(*number));
+                Signal::new(number).into_iter().for_each(&mut report);
+            }
         }
         let rest = DID_NOT_FIT.swap(0, Ordering::Relaxed);
         Signal::all().filter(|signal| rest & bit(signal.number()) != 0).for_each(&mut report);
@@ -119,6 +133,20 @@ pub fn swap_mask(new: SignalSet) -> SignalSet {
     old
 }
 
+/// A descriptor from which these signals, which are blocked, are read.
+fn signalfd(set: SignalSet) -> io::Result<OwnedFd> {
+    let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
+    // SAFETY: reads one u64 that lives here; the new descriptor is nobody else's. Through the kernel, for the C library might leave
+    // out what it keeps for itself.
+    unsafe {
+        let result = libc::syscall(libc::SYS_signalfd4, -1, &raw const set, 8_usize, flags);
+        match i32::try_from(result) {
+            Ok(number) if number >= 0 => Ok(OwnedFd::from_raw_fd(number)),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
 fn set_disposition(signal: Signal, disposition: libc::sighandler_t) -> io::Result<()> {
     // SAFETY: only called with SIG_IGN and SIG_DFL, which run no code.
     match unsafe { libc::signal(signal.number(), disposition) } {
@@ -144,8 +172,10 @@ fn handle(signal: Signal) -> io::Result<()> {
     );
     let action = move |info: &libc::siginfo_t| {
         if means_fault && is_own_fault(info) {
-            // On return the fault happens again and ends us, which no handler could make good.
+            // No handler could make it good. Most faults happen again on return; the others are sent again.
             let _ = set_disposition(signal, libc::SIG_DFL);
+            // SAFETY: kill and getpid are async-signal-safe.
+            unsafe { libc::kill(libc::getpid(), number) };
         } else {
             note(number);
         }

@@ -45,7 +45,7 @@ struct Queue {
     written: usize,
     /// How much of `pending` is our own lines.
     own: usize,
-    /// How many of our own writes were dropped since the queue was last empty.
+    /// How many of our own lines were dropped since the queue was last empty.
     dropped: usize,
 }
 
@@ -96,7 +96,7 @@ impl Sinks {
     pub fn tell(&mut self, bytes: Vec<u8>) {
         let queue = self.queue(Sink::Stderr);
         if queue.own + bytes.len() > OWN_MAX_BYTES {
-            queue.dropped += 1;
+            queue.dropped += memchr::memchr_iter(b'\n', &bytes).count();
         } else {
             queue.add(Piece { bytes, own: true });
         }
@@ -270,8 +270,7 @@ impl File {
 fn has_room(descriptor: BorrowedFd<'_>) -> bool {
     let mut poll = Poll::new();
     poll.watch((), descriptor, Interest::Write);
-    poll.wait(Some(Duration::ZERO));
-    poll.ready().next().is_some()
+    poll.wait(Some(Duration::ZERO)) && poll.ready().next().is_some()
 }
 
 fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {

@@ -15,8 +15,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::child::{self, Script, Strings};
 use super::environment::{DEFAULT_PATH, Environment};
 use super::signals::{self, SignalSet};
-use super::{Inherited, descriptors, users};
-use crate::event::{Launch, Output, Pid, StartError, Stdin, Surroundings};
+use super::{Inherited, descriptors, tag, users};
+use crate::event::{InstanceId, Launch, Output, Pid, StartError, Stdin, Surroundings};
 
 /// RLIMIT_NOFILE, whose type is not the same in all C libraries.
 const FILES_LIMIT: u32 = 7;
@@ -89,6 +89,7 @@ impl Spawner {
     /// Makes a process.
     pub fn spawn(
         &mut self,
+        instance: InstanceId,
         launch: &Rc<Launch>,
         extra: &[(&'static str, String)],
     ) -> Result<Spawned, StartError> {
@@ -98,7 +99,7 @@ impl Spawner {
         let search = Search::new(&argv, &environment);
         let envp = environment.into_strings();
         let size = bytes_of(&argv) + bytes_of(&envp);
-        let rlimits = self.rlimits(launch);
+        let rlimits = self.rlimits(instance, launch);
 
         let (report, report_end) = descriptors::pipe().map_err(|error| no_process(&error))?;
         descriptors::set_nonblocking(&report).map_err(|error| no_process(&error))?;
@@ -167,13 +168,14 @@ impl Spawner {
         })
     }
 
-    fn rlimits(&self, launch: &Launch) -> Vec<(u32, libc::rlimit)> {
+    fn rlimits(&self, instance: InstanceId, launch: &Launch) -> Vec<(u32, libc::rlimit)> {
         let files = self.files_limit.map(|limit| (FILES_LIMIT, limit));
+        let tag = launch.mark.as_ref().and_then(|_| Some((tag::RESOURCE, tag::limit(instance)?)));
         let own = launch.attributes.rlimits.iter().map(|limit| {
             let of = |value: u64| libc::rlim_t::try_from(value).unwrap_or(libc::RLIM_INFINITY);
             (limit.resource, libc::rlimit { rlim_cur: of(limit.soft), rlim_max: of(limit.hard) })
         });
-        files.into_iter().chain(own).collect()
+        files.into_iter().chain(tag).chain(own).collect()
     }
 
     fn stdio(&self, launch: &Launch, uid: Option<u32>) -> Result<Stdio, StartError> {
@@ -343,19 +345,23 @@ fn raise_files_limit() -> Option<libc::rlimit> {
 
 /// fork(2) or a pipe was refused: with the limit that is in the way, where it can be told.
 fn no_process(error: &io::Error) -> StartError {
-    let mut reason = super::reason(error);
-    if error.raw_os_error() == Some(libc::EAGAIN) {
-        if let Some(limit) = reached_pids_limit() {
-            reason.push_str(&format!(
-                " (the container may have {limit} processes and threads, its pids limit)"
-            ));
-        } else if let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NPROC)
-            && soft != libc::RLIM_INFINITY
-        {
-            reason.push_str(&format!(" (the user may have {soft} processes and threads, RLIMIT_NPROC)"));
+    let reason = super::reason(error);
+    let limit = || match (reached_pids_limit(), getrlimit(Resource::RLIMIT_NPROC)) {
+        (Some(limit), _) => {
+            Some(format!("the container may have {limit} processes and threads, its pids limit"))
         }
+        (None, Ok((libc::RLIM_INFINITY, _)) | Err(_)) => None,
+        (None, Ok((soft, _))) => {
+            Some(format!("the user may have {soft} processes and threads, RLIMIT_NPROC"))
+        }
+    };
+    let limit = if error.raw_os_error() == Some(libc::EAGAIN) { limit() } else { None };
+    StartError::NoProcess {
+        reason: match limit {
+            Some(limit) => format!("{reason} ({limit})"),
+            None => reason,
+        },
     }
-    StartError::NoProcess { reason }
 }
 
 /// The limit of processes of the cgroup, if it is used up.

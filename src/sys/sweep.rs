@@ -11,8 +11,12 @@ use nix::errno::Errno;
 use super::children::{self, Children};
 use super::environment;
 use super::procfs::{self, Stat};
+use super::tag;
 use crate::event::{Child, Mark, Pid, Process};
 use crate::units::Signal;
+
+/// So many command lines are read for their names.
+const NAMES_MAX: usize = 32;
 
 /// Without /proc, the pids that are tried when one is wanted to name.
 const PIDS_TRIED: i32 = 32_768;
@@ -45,12 +49,13 @@ pub fn remains(
     let belongs = |stat: &Stat| {
         let number = leader.number();
         (!reused && (stat.group == number || stat.session == number))
+            || tag::carries(stat.pid, child.instance)
             || procfs::read_private(stat.pid, "environ")
                 .is_some_and(|environ| environment::carries(&environ, mark))
     };
     let found = everybody.below(&strangers, belongs);
     signal_all(&found, signal);
-    found.iter().map(|stat| stat.process()).collect()
+    processes(&found)
 }
 
 /// Everybody else: as PID 1 all processes there are, else our own descendants.
@@ -74,7 +79,12 @@ pub fn strays(signal: Option<Signal>) -> Vec<Process> {
     } else {
         signal_all(&found, signal);
     }
-    found.iter().map(|stat| stat.process()).collect()
+    processes(&found)
+}
+
+/// As they are told; nobody reads the names of thousands.
+fn processes(found: &[&Stat]) -> Vec<Process> {
+    found.iter().enumerate().map(|(index, stat)| stat.process(index < NAMES_MAX)).collect()
 }
 
 /// All processes at one moment, or nearly so.

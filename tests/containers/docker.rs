@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// What any single wait may take; far more than it does, for a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(50);
 /// The same as an argument of timeout(1), for the calls of docker. Building may fetch a whole Debian.
 const CALL_DEADLINE: &str = "90";
 const BUILD_DEADLINE: &str = "900";

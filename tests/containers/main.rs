@@ -506,6 +506,33 @@ fn what_a_crashed_service_left_behind_is_gone_before_the_next_start() {
 }
 
 #[test]
+fn real_servers_that_put_themselves_into_the_background_are_told_and_stopped() {
+    let Some(docker) = docker() else { return };
+    let plan = r#"
+        [services.nginx]
+        command = "nginx"
+        max_restarts = 1
+        on_failure = "ignore"
+        [services.redis]
+        command = "redis-server --daemonize yes"
+        max_restarts = 1
+        on_failure = "ignore"
+        [services.keeper]
+        command = "sleep 3600"
+    "#;
+    let container = docker.start(&["--volume", &config(plan)], "shop", &[]);
+    container.wait_for_nth("failed for good", 2);
+    container.stop();
+    let end = container.finish();
+    assert_eq!(end.code, 0, "{end:#?}");
+    for remedy in ["daemon off;", "--daemonize no"] {
+        assert_eq!(end.stderr.matches(remedy).count(), 2, "{remedy}: {end:#?}");
+    }
+    // Each run found its port free: the one before was gone.
+    assert!(!end.stderr.contains("in use") && !end.stdout.contains("in use"), "{end:#?}");
+}
+
+#[test]
 fn processes_of_docker_exec_do_not_hold_up_the_stop() {
     let Some(docker) = docker() else { return };
     let container = docker.start(&["--volume", &config(ONE)], "scratch", &[]);

@@ -242,6 +242,9 @@ fn working_directory() {
     }
 }
 
+const DAC_OVERRIDE: u32 = 1;
+const DAC_READ_SEARCH: u32 = 2;
+
 /// Only its owner may enter it, and we may not because we have no capability to override that.
 fn working_directory_of_another_user() {
     needs_root();
@@ -250,8 +253,6 @@ fn working_directory_of_another_user() {
     std::fs::create_dir(&directory).unwrap();
     std::os::unix::fs::chown(&directory, Some(STRANGER), Some(STRANGER)).unwrap();
     std::fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    const DAC_OVERRIDE: u32 = 1;
-    const DAC_READ_SEARCH: u32 = 2;
     scene::without_capability(DAC_OVERRIDE);
     scene::without_capability(DAC_READ_SEARCH);
     let mut world = World::new();

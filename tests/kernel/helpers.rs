@@ -11,6 +11,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
     match arguments[0].as_str() {
         "orphans" => orphans(number(1)),
         "flood" => flood(number(1)),
+        "fault" => fault(&arguments[1]),
         "wait" => wait_for_ever(),
         other => panic!("no helper {other}"),
     }
@@ -52,5 +53,22 @@ fn flood(bytes: usize) {
 fn wait_for_ever() {
     loop {
         std::thread::sleep(Duration::from_secs(1000));
+    }
+}
+
+/// An init with a fault of its own.
+fn fault(kind: &str) {
+    let _world = crate::world::World::new();
+    let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: none; that is the point. No core dump, though.
+    unsafe {
+        libc::setrlimit(libc::RLIMIT_CORE, &raw const limit);
+        match kind {
+            "segv" => std::ptr::null_mut::<u8>().write_volatile(1),
+            "abort" => libc::abort(),
+            "trap" => std::arch::asm!("int3"),
+            "illegal" => std::arch::asm!("ud2"),
+            other => panic!("no fault {other}"),
+        }
     }
 }

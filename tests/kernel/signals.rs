@@ -1,36 +1,296 @@
-//! Signals for us, and the end of children and orphans.
+//! Signals for us, the end of children and orphans, and time.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tinysup::event::{Event, ExitStatus};
+use tinysup::event::{Action, Event, ExitStatus, Pid};
+use tinysup::kernel::Kernel;
 use tinysup::units::Signal;
 
-use crate::Case;
-use crate::world::{World, helper};
+use crate::world::{World, field, helper, service, shell};
+use crate::{Case, scene};
 
-pub const CASES: &[Case] =
-    &[("every_signal_arrives", every_signal_arrives), ("twenty_thousand_orphans", twenty_thousand_orphans)];
+pub const CASES: &[Case] = &[
+    ("every_signal_arrives", every_signal_arrives),
+    ("signals_from_before_main_arrive", signals_from_before_main_arrive),
+    ("real_time_signals_arrive_each_and_in_order", real_time_signals_arrive_each_and_in_order),
+    ("a_storm_of_signals", a_storm_of_signals),
+    ("no_kind_of_signal_is_lost_when_nobody_reads", no_kind_of_signal_is_lost_when_nobody_reads),
+    ("a_fault_of_our_own_ends_us", a_fault_of_our_own_ends_us),
+    ("signal_and_group", signal_and_group),
+    ("a_signal_right_after_the_fork_is_not_lost", a_signal_right_after_the_fork_is_not_lost),
+    ("ended_children_stay_until_released", ended_children_stay_until_released),
+    ("five_hundred_ends_at_once", five_hundred_ends_at_once),
+    ("a_stop_is_not_an_end", a_stop_is_not_an_end),
+    ("a_traced_child_is_not_an_end", a_traced_child_is_not_an_end),
+    ("sigchld_ignored_by_our_parent", sigchld_ignored_by_our_parent),
+    ("twenty_thousand_orphans", twenty_thousand_orphans),
+    ("signals_come_through_a_storm_of_orphans", signals_come_through_a_storm_of_orphans),
+    ("nothing_happens_when_nothing_is_due", nothing_happens_when_nothing_is_due),
+    ("deadlines_are_kept", deadlines_are_kept),
+    ("frozen_time_does_not_count", frozen_time_does_not_count),
+    ("a_thousand_restarts_leave_nothing", a_thousand_restarts_leave_nothing),
+];
 
 fn send(signal: i32) {
     // SAFETY: to ourselves.
     assert_eq!(unsafe { libc::kill(libc::getpid(), signal) }, 0, "signal {signal}");
 }
 
+fn next_signal(world: &mut World) -> Signal {
+    world.until("a signal", |event| if let Event::Signal(signal) = event { Some(*signal) } else { None })
+}
+
+fn status_of_ourselves() -> String {
+    std::fs::read_to_string("/proc/self/status").unwrap()
+}
+
+fn resident_kilobytes() -> u64 {
+    field(&status_of_ourselves(), "VmRSS").split(' ').next().unwrap().parse().unwrap()
+}
+
 fn every_signal_arrives() {
     let mut world = World::new();
-    for signal in Signal::all() {
-        match signal.number() {
-            9 | 19 | 32 | 33 => continue,
-            13 | 17 | 21 | 22 => {
-                send(signal.number());
-                continue;
+    for round in 0..2 {
+        for signal in Signal::all() {
+            match signal.number() {
+                9 | 19 | 32 | 33 => {}
+                number @ (13 | 17 | 21 | 22) => send(number),
+                number => {
+                    send(number);
+                    assert_eq!(next_signal(&mut world), signal, "round {round}");
+                }
             }
-            number => send(number),
         }
-        let arrived =
-            world.until("a signal", |event| if let Event::Signal(s) = event { Some(*s) } else { None });
-        assert_eq!(arrived, signal);
     }
+}
+
+fn signals_from_before_main_arrive() {
+    let status = status_of_ourselves();
+    assert_eq!(field(&status, "SigBlk"), "fffffffffffbfeff"); // all but KILL and STOP
+    for signal in [libc::SIGTERM, libc::SIGUSR1, 40, 40] {
+        send(signal);
+    }
+    let mut world = World::new();
+    let mut arrived: Vec<i32> = (0..4).map(|_| next_signal(&mut world).number()).collect();
+    arrived.sort_unstable();
+    assert_eq!(arrived, [libc::SIGUSR1, libc::SIGTERM, 40, 40]);
+    let blocked = field(&status_of_ourselves(), "SigBlk");
+    assert_eq!(blocked, "0000000180000000"); // only what the C library keeps for itself
+}
+
+fn real_time_signals_arrive_each_and_in_order() {
+    let mut world = World::new();
+    let order: Vec<i32> = (0..2000).map(|index| 34 + index * 7 % 31).collect();
+    for signal in &order {
+        send(*signal);
+    }
+    let arrived: Vec<i32> = order.iter().map(|_| next_signal(&mut world).number()).collect();
+    assert_eq!(arrived, order);
+}
+
+fn a_storm_of_signals() {
+    let mut world = World::new();
+    // SAFETY: the child only signals us and leaves.
+    unsafe {
+        let us = libc::getpid();
+        if libc::fork() == 0 {
+            for round in 0..50_000 {
+                libc::kill(us, libc::SIGUSR1);
+                libc::kill(us, libc::SIGWINCH);
+                if round % 1000 == 0 {
+                    libc::kill(us, libc::SIGRTMIN() + 1);
+                }
+            }
+            libc::kill(us, libc::SIGTERM);
+            libc::_exit(0);
+        }
+    }
+    let before = resident_kilobytes();
+    let mut real_time = 0;
+    loop {
+        match next_signal(&mut world) {
+            Signal::TERM => break,
+            signal if signal.number() > 33 => real_time += 1,
+            _ => {}
+        }
+        world.forget();
+    }
+    assert_eq!(real_time, 50);
+    assert!(resident_kilobytes() < before + 1024, "{before} kB, then {}", resident_kilobytes());
+    nothing_more_happens(&mut world);
+}
+
+fn nothing_more_happens(world: &mut World) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let from = world.events.len();
+        world.wait(Duration::from_millis(50));
+        if world.events.len() == from {
+            return;
+        }
+        assert!(Instant::now() < deadline, "it goes on: {:?}", &world.events[from..]);
+    }
+}
+
+fn no_kind_of_signal_is_lost_when_nobody_reads() {
+    let mut world = World::new();
+    for _ in 0..70_000 {
+        send(libc::SIGUSR1);
+    }
+    let late = [libc::SIGHUP, libc::SIGTERM, libc::SIGWINCH, 40, 64];
+    for signal in late {
+        send(signal);
+    }
+    let mut arrived = std::collections::BTreeSet::new();
+    let mut count = 0;
+    while arrived.len() < late.len() + 1 {
+        arrived.insert(next_signal(&mut world).number());
+        count += 1;
+        assert!(count <= 70_010);
+    }
+    // A child's end is seen although its signal had no room.
+    assert!(world.run(service(["/bin/true"])).executed);
+}
+
+fn a_fault_of_our_own_ends_us() {
+    let mut world = World::new();
+    for (fault, signal) in [("segv", 11), ("abort", 6), ("trap", 5), ("illegal", 4)] {
+        let outcome = world.run(helper(&["fault", fault]));
+        let expected = Signal::new(signal).unwrap();
+        match outcome.status {
+            Some(ExitStatus::Signal { signal, .. }) => assert_eq!(signal, expected, "{fault}"),
+            other => panic!("{fault}: {other:?}"),
+        }
+    }
+}
+
+fn signal_and_group() {
+    let mut world = World::new();
+    let (child, leader) = world.start(shell("trap '' TERM; sleep 1000; echo the other ended; exit 3"));
+    world.until_process(leader, |stat| stat.contains("(sh)"));
+    let line = || std::fs::read_to_string(format!("/proc/{leader}/task/{leader}/children")).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while line().is_empty() {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    world.perform(Action::Signal { pid: leader, signal: Signal::TERM });
+    let _ = child;
+    // The sleep inherits that TERM is ignored, so it takes another one.
+    world.perform(Action::SignalGroup { leader, signal: Signal::HUP });
+    let status = world.exit_of(leader);
+    assert_eq!(status, ExitStatus::Signal { signal: Signal::HUP, core: false });
+}
+
+fn a_signal_right_after_the_fork_is_not_lost() {
+    let mut world = World::new();
+    for round in 0..200 {
+        let (_, leader) = world.spawn(service(["/bin/sleep", "1000"]));
+        if round % 2 == 0 {
+            world.perform(Action::Signal { pid: leader, signal: Signal::TERM });
+        } else {
+            world.perform(Action::SignalGroup { leader, signal: Signal::TERM });
+        }
+        assert_eq!(world.exit_of(leader), ExitStatus::Signal { signal: Signal::TERM, core: false });
+    }
+}
+
+fn ended_children_stay_until_released() {
+    let mut world = World::new();
+    let (_, pid) = world.start(shell("exit 9"));
+    for _ in 0..5 {
+        let mut events = Vec::new();
+        while !events.iter().any(|event| matches!(event, Event::Exited { .. })) {
+            let deadline = world.linux.now() + Duration::from_secs(5);
+            world.linux.wait(Some(deadline), &mut events);
+        }
+        assert!(
+            matches!(events.last(), Some(Event::Exited { pid: of, status: ExitStatus::Code(9) }) if *of == pid)
+        );
+        world.perform(Action::Signal { pid, signal: Signal::TERM }); // reaches nobody else
+    }
+    world.perform(Action::Release { pid });
+    nothing_more_happens(&mut world);
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+}
+
+fn five_hundred_ends_at_once() {
+    let (read_end, write_end) = std::io::pipe().unwrap();
+    scene::replace(0, &read_end);
+    let mut world = World::new();
+    let pids: Vec<Pid> = (0..500)
+        .map(|index| {
+            let mut launch = service(["/bin/sh", "-c", &format!("read x; exit {}", index % 200)]);
+            launch.stdout = tinysup::event::Output::Null;
+            launch.stderr = tinysup::event::Output::Null;
+            launch.stdin = tinysup::event::Stdin::Inherit;
+            world.start(launch).1
+        })
+        .collect();
+    drop(write_end);
+    let statuses: std::collections::BTreeMap<Pid, ExitStatus> = pids
+        .iter()
+        .map(|_| {
+            world.until("an end", |event| match event {
+                Event::Exited { pid, status } => Some((*pid, *status)),
+                _ => None,
+            })
+        })
+        .collect();
+    for (index, pid) in pids.iter().enumerate() {
+        assert_eq!(statuses[pid], ExitStatus::Code(u8::try_from(index % 200).unwrap()));
+    }
+}
+
+fn a_stop_is_not_an_end() {
+    let mut world = World::new();
+    let (_, pid) = world.start(service(["/bin/sleep", "1000"]));
+    for signal in [Signal::STOP, Signal::CONT, Signal::STOP] {
+        world.perform(Action::Signal { pid, signal });
+        nothing_more_happens(&mut world);
+    }
+    world.perform(Action::Signal { pid, signal: Signal::KILL });
+    assert_eq!(world.exit_of(pid), ExitStatus::Signal { signal: Signal::KILL, core: false });
+}
+
+fn a_traced_child_is_not_an_end() {
+    let mut world = World::new();
+    let (_, pid) = world.start(service(["/bin/sleep", "1000"]));
+    let (read_end, write_end) = std::io::pipe().unwrap();
+    // SAFETY: the tracer is a process of its own that only traces and says whether it may.
+    unsafe {
+        if libc::fork() == 0 {
+            let result = libc::ptrace(libc::PTRACE_ATTACH, pid.number(), 0, 0);
+            libc::write(
+                std::os::fd::AsRawFd::as_raw_fd(&write_end),
+                [u8::from(result == 0)].as_ptr().cast(),
+                1,
+            );
+            // The end of each of its sleeps may be a signal about the child.
+            for _ in 0..20 {
+                libc::usleep(100_000);
+            }
+            libc::_exit(0);
+        }
+    }
+    let mut may = [0];
+    std::io::Read::read_exact(&mut &read_end, &mut may).unwrap();
+    if may == [0] {
+        scene::skip("needs the right to trace");
+    }
+    world.until_process(pid, |stat| stat.contains(") t "));
+    nothing_more_happens(&mut world);
+    world.perform(Action::Signal { pid, signal: Signal::KILL });
+    assert_eq!(world.exit_of(pid), ExitStatus::Signal { signal: Signal::KILL, core: false });
+}
+
+fn sigchld_ignored_by_our_parent() {
+    scene::again(|| {
+        // SAFETY: ignoring runs no code.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    });
+    let mut world = World::new();
+    assert_eq!(world.run(shell("exit 6")).status, Some(ExitStatus::Code(6)));
 }
 
 fn twenty_thousand_orphans() {
@@ -48,4 +308,99 @@ fn twenty_thousand_orphans() {
         (left == 0).then_some(())
     });
     println!("{COUNT} orphans in {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+fn signals_come_through_a_storm_of_orphans() {
+    let mut world = World::new();
+    let (_, leader) = world.start(helper(&["orphans", "3000"]));
+    world.exit_of(leader);
+    send(libc::SIGUSR1);
+    let mut ends = 0;
+    world.until("the signal", |event| match event {
+        Event::Signal(Signal::USR1) => Some(()),
+        Event::Exited { .. } => {
+            ends += 1;
+            None
+        }
+        _ => None,
+    });
+    assert!(ends <= 2, "{ends} orphans came first");
+}
+
+fn context_switches() -> i64 {
+    // SAFETY: all zeroes is an rusage; the call fills it.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage.ru_nvcsw
+    }
+}
+
+fn nothing_happens_when_nothing_is_due() {
+    let mut world = World::new();
+    for _ in 0..10 {
+        world.start(service(["/bin/sleep", "1000"]));
+    }
+    nothing_more_happens(&mut world);
+    let before = context_switches();
+    world.wait(Duration::from_secs(1));
+    assert!(context_switches() - before <= 1, "woke up {} times", context_switches() - before);
+}
+
+fn deadlines_are_kept() {
+    let mut world = World::new();
+    for milliseconds in [0, 1, 7, 50] {
+        let wanted = Duration::from_millis(milliseconds);
+        let before = world.linux.now();
+        world.wait(wanted);
+        let took = world.linux.now().since(before);
+        assert!(took >= wanted && took < wanted + Duration::from_millis(300), "{took:?} for {wanted:?}");
+    }
+    let mut events = Vec::new();
+    world.linux.wait(Some(tinysup::event::Time::ZERO), &mut events);
+    assert!(events.is_empty());
+}
+
+fn frozen_time_does_not_count() {
+    let mut world = World::new();
+    // SAFETY: the child stops us for a while and leaves.
+    unsafe {
+        let us = libc::getpid();
+        if libc::fork() == 0 {
+            libc::usleep(100_000);
+            libc::kill(us, libc::SIGSTOP);
+            libc::usleep(2_500_000);
+            libc::kill(us, libc::SIGCONT);
+            libc::_exit(0);
+        }
+    }
+    let before = world.linux.now();
+    let real = Instant::now();
+    let mut continued = false;
+    while !continued || real.elapsed() < Duration::from_millis(2_500) {
+        let from = world.events.len();
+        world.wait(Duration::from_millis(300));
+        continued |= world.events[from..].iter().any(|event| matches!(event, Event::Signal(Signal::CONT)));
+    }
+    let counted = world.linux.now().since(before);
+    let real = real.elapsed();
+    assert!(real > Duration::from_millis(2_500), "{real:?}");
+    assert!(counted + Duration::from_millis(1_800) < real, "{counted:?} counted of {real:?}");
+}
+
+fn a_thousand_restarts_leave_nothing() {
+    let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let mut world = World::new();
+    world.run(service(["/bin/true"]));
+    let before = (open(), resident_kilobytes());
+    for _ in 0..1000 {
+        world.run(service(["/bin/true"]));
+        world.forget();
+    }
+    assert_eq!(open(), before.0);
+    assert!(resident_kilobytes() < before.1 + 512, "{} kB, then {}", before.1, resident_kilobytes());
+    let children =
+        std::fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id())).unwrap();
+    assert_eq!(children, "");
 }

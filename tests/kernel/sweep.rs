@@ -1,5 +1,270 @@
-//! What services leave behind.
+//! What services leave behind, and who else is there.
+
+use std::time::{Duration, Instant};
+
+use tinysup::event::{Action, Child, Event, InstanceId, Launch, Pid, Process, Role};
+use tinysup::units::Signal;
 
 use crate::Case;
+use crate::scene::{self, needs_root};
+use crate::world::{World, identity, service, shell};
 
-pub const CASES: &[Case] = &[];
+pub const CASES: &[Case] = &[
+    ("nothing_left_is_found_quickly", nothing_left_is_found_quickly),
+    ("what_stays_in_the_group", what_stays_in_the_group),
+    ("what_left_the_group_but_carries_the_mark", what_left_the_group_but_carries_the_mark),
+    ("descendants_without_the_mark", descendants_without_the_mark),
+    ("what_runs_as_another_user", what_runs_as_another_user),
+    ("stopped_processes_act_on_the_signal", stopped_processes_act_on_the_signal),
+    ("other_services_are_left_alone", other_services_are_left_alone),
+    ("a_reused_number_means_nothing", a_reused_number_means_nothing),
+    ("a_look_signals_nobody", a_look_signals_nobody),
+    ("strays_are_our_descendants", strays_are_our_descendants),
+    ("strays_of_pid_1_are_everybody", strays_of_pid_1_are_everybody),
+    ("without_proc", without_proc),
+    ("who_listens", who_listens),
+    ("the_termination_log", the_termination_log),
+];
+
+/// Runs a script that leaves something behind and ends.
+fn leader(world: &mut World, launch: Launch) -> (Child, Pid) {
+    let (child, pid) = world.start(launch);
+    world.exit_of(pid);
+    (child, pid)
+}
+
+fn names(found: &[Process]) -> Vec<&str> {
+    let mut names: Vec<&str> = found.iter().map(|process| process.name.as_str()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Sends the signal and waits until nothing of it is left.
+fn until_gone(world: &mut World, child: Child, leader: Pid, signal: Signal) {
+    let began = Instant::now();
+    let mut signal = Some(signal);
+    while !world.sweep(child, leader, signal).is_empty() {
+        signal = None;
+        assert!(began.elapsed() < Duration::from_secs(10), "still there");
+        world.wait(Duration::from_millis(20));
+    }
+}
+
+/// A script that goes on only when its background process is what it shall be, so that nobody looks too early.
+fn leaves(command: &str, named: &str) -> Launch {
+    shell(&format!("{command} & while ! grep -qs '^{named}' /proc/$!/comm; do :; done; exit 1"))
+}
+
+fn nothing_left_is_found_quickly() {
+    let mut world = World::new();
+    for _ in 0..50 {
+        world.start(service(["/bin/sleep", "1000"]));
+    }
+    let (child, pid) = leader(&mut world, shell("exit 1"));
+    let began = Instant::now();
+    assert_eq!(world.sweep(child, pid, Some(Signal::TERM)), []);
+    println!("looked for {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(5));
+}
+
+fn what_stays_in_the_group() {
+    let mut world = World::new();
+    let mut launch = leaves("sleep 1000", "sleep");
+    launch.mark = None; // it is known by its group alone
+    let (child, pid) = leader(&mut world, launch);
+    assert_eq!(names(&world.sweep(child, pid, None)), ["sleep"]);
+    until_gone(&mut world, child, pid, Signal::TERM);
+}
+
+fn what_left_the_group_but_carries_the_mark() {
+    let mut world = World::new();
+    // Twice forked, in a session of its own.
+    let (child, pid) = leader(&mut world, leaves("setsid sh -c 'sleep 1000 & wait'", "sh"));
+    let began = Instant::now();
+    while world.sweep(child, pid, None).len() < 2 {
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
+    assert_eq!(names(&world.sweep(child, pid, None)), ["sh", "sleep"]);
+    until_gone(&mut world, child, pid, Signal::TERM);
+}
+
+fn descendants_without_the_mark() {
+    let mut world = World::new();
+    let (child, pid) =
+        leader(&mut world, leaves("setsid sh -c 'env -i setsid sleep 1000 & exec sleep 2000'", "sleep"));
+    let began = Instant::now();
+    while world.sweep(child, pid, None).len() < 2 {
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
+    assert_eq!(names(&world.sweep(child, pid, Some(Signal::KILL))), ["sleep", "sleep"]);
+    until_gone(&mut world, child, pid, Signal::KILL);
+}
+
+/// As root in a container: other users' processes may be signalled, but not looked at.
+fn what_runs_as_another_user() {
+    const SYS_PTRACE: u32 = 19;
+    needs_root();
+    scene::without_capability(SYS_PTRACE);
+    let mut world = World::new();
+    let mut launch = leaves("setsid sleep 1000", "sleep");
+    launch.identity = identity("12345:54321");
+    let (child, pid) = leader(&mut world, launch);
+    assert_eq!(names(&world.sweep(child, pid, None)), ["sleep"]);
+    // SAFETY: only ask.
+    let own =
+        unsafe { (libc::setfsuid(u32::MAX), libc::setfsgid(u32::MAX), libc::prctl(libc::PR_GET_DUMPABLE)) };
+    assert_eq!(own, (0, 0, 1));
+    until_gone(&mut world, child, pid, Signal::TERM);
+}
+
+fn stopped_processes_act_on_the_signal() {
+    let mut world = World::new();
+    let (child, pid) = leader(&mut world, leaves("sh -c 'kill -STOP $$; exec sleep 1000'", "sh"));
+    let found = world.sweep(child, pid, None);
+    world.until_process(found[0].pid, |stat| stat.contains(") T "));
+    until_gone(&mut world, child, pid, Signal::TERM);
+}
+
+fn other_services_are_left_alone() {
+    let mut world = World::new();
+    // Same service, same mark: a later run that lives, and what it has started.
+    let (_, alive) = world.start(shell("sleep 1000 & wait"));
+    let (child, pid) = leader(&mut world, leaves("sleep 1000", "sleep"));
+    assert_eq!(world.sweep(child, pid, None).len(), 1);
+    until_gone(&mut world, child, pid, Signal::KILL);
+    let children = std::fs::read_to_string(format!("/proc/{alive}/task/{alive}/children")).unwrap();
+    assert_eq!(children.split_whitespace().count(), 1);
+}
+
+/// A later leader bears the number of an earlier one: what it leaves behind is not the earlier one's.
+fn a_reused_number_means_nothing() {
+    let mut world = World::new();
+    let mut launch = leaves("sleep 1000", "sleep");
+    launch.mark = None;
+    let (_, released) = leader(&mut world, launch);
+    let other = Child { instance: InstanceId(7), run: 1, role: Role::Main };
+    let (_, alive) = world.start(service(["/bin/sleep", "1000"]));
+    assert_eq!(world.sweep(other, alive, None), []);
+    assert_eq!(world.sweep(other, released, None).len(), 1); // nobody else bears it
+}
+
+fn a_look_signals_nobody() {
+    let mut world = World::new();
+    let (child, pid) = leader(&mut world, leaves("sleep 1000", "sleep"));
+    let first = world.sweep(child, pid, None);
+    for _ in 0..10 {
+        world.wait(Duration::from_millis(5));
+        assert_eq!(world.sweep(child, pid, None), first);
+    }
+}
+
+fn strays(world: &mut World, signal: Option<Signal>) -> Vec<Process> {
+    world.perform(Action::SweepStrays { signal });
+    match world.events.pop() {
+        Some(Event::Strays { found }) => found,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn strays_are_our_descendants() {
+    let mut world = World::new();
+    assert_eq!(strays(&mut world, Some(Signal::KILL)), []);
+    let mut launch = leaves("env -i setsid sh -c 'sleep 1000 & wait'", "sh");
+    launch.mark = None;
+    let _ = leader(&mut world, launch);
+    let began = Instant::now();
+    while strays(&mut world, None).len() < 2 {
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
+    assert_eq!(names(&strays(&mut world, Some(Signal::TERM))), ["sh", "sleep"]);
+    while !strays(&mut world, None).is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(10));
+        world.wait(Duration::from_millis(20));
+    }
+}
+
+fn strays_of_pid_1_are_everybody() {
+    scene::as_pid_1();
+    let mut world = World::new();
+    assert_eq!(strays(&mut world, Some(Signal::TERM)), []);
+    let _ = leader(&mut world, leaves("sh -c 'kill -STOP $$; exec sleep 1000'", "sh"));
+    let (_, alive) = world.start(service(["/bin/sleep", "1000"]));
+    let found = strays(&mut world, Some(Signal::TERM));
+    assert_eq!(names(&found), ["sh", "sleep"]);
+    assert!(found.iter().any(|process| process.pid == alive));
+    let began = Instant::now();
+    while !strays(&mut world, None).is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(10));
+        world.wait(Duration::from_millis(20));
+    }
+}
+
+fn without_proc() {
+    scene::as_pid_1();
+    scene::hide("/proc");
+    let mut world = World::new();
+    assert!(world.run(service(["/bin/true"])).executed);
+    let error = world.cannot(service(["/none"])).to_string();
+    assert_eq!(error, "\"/none\" does not exist");
+
+    let (child, pid) = leader(&mut world, shell("sleep 1000 & sleep 0.1; exit 1"));
+    assert_eq!(world.sweep(child, pid, None).len(), 1);
+    until_gone(&mut world, child, pid, Signal::TERM);
+
+    let _ = leader(&mut world, shell("sleep 1000 & sleep 0.1; exit 1"));
+    assert_eq!(strays(&mut world, None).len(), 1);
+    let began = Instant::now();
+    while !strays(&mut world, Some(Signal::KILL)).is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(10));
+        world.wait(Duration::from_millis(20));
+    }
+}
+
+fn who_listens() {
+    let instance = InstanceId(3);
+    let mut world = World::new();
+    let mut ask = |port| {
+        world.perform(Action::FindListener { instance, port });
+        match world.events.pop() {
+            Some(Event::Listener { instance: of, port: asked, listener }) => {
+                assert_eq!((of, asked), (instance, port));
+                listener
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let Ok(socket) = std::net::TcpListener::bind(address) else { continue };
+        let address = socket.local_addr().unwrap();
+        let found = ask(address.port()).unwrap();
+        assert_eq!(found.address, address.to_string());
+        assert_eq!(found.process.unwrap().pid.number(), std::process::id().cast_signed());
+        drop(socket);
+        assert_eq!(ask(address.port()), None);
+    }
+}
+
+const PATH: &str = "/dev/termination-log";
+
+fn the_termination_log() {
+    scene::own_mounts();
+    scene::hide("/dev");
+    let mut world = World::new();
+    let mut leave = |text: &str| world.perform(Action::TerminationLog { text: text.to_owned() });
+    leave("nobody asked for it");
+    assert!(!std::path::Path::new(PATH).exists());
+    std::fs::write(PATH, "something older and longer").unwrap();
+    leave("worker failed\n");
+    assert_eq!(std::fs::read_to_string(PATH).unwrap(), "worker failed\n");
+    leave(&"\u{e9}".repeat(4000));
+    assert_eq!(std::fs::read_to_string(PATH).unwrap(), "\u{e9}".repeat(2048));
+
+    std::fs::remove_file(PATH).unwrap();
+    std::fs::write("/dev/elsewhere", "untouched").unwrap();
+    std::os::unix::fs::symlink("/dev/elsewhere", PATH).unwrap();
+    leave("through a link");
+    assert_eq!(std::fs::read_to_string("/dev/elsewhere").unwrap(), "untouched");
+    std::fs::remove_file(PATH).unwrap();
+    nix::unistd::mkfifo(PATH, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    leave("into a pipe that nobody reads");
+}

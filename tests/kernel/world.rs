@@ -82,8 +82,33 @@ impl World {
                     return found;
                 }
             }
-            assert!(self.linux.now() < deadline, "waited in vain for {what}: {:?}", self.events);
+            assert!(self.linux.now() < deadline, "waited in vain for {what}: {:?}", self.latest());
             self.wait(Duration::from_millis(200));
+        }
+    }
+
+    fn latest(&self) -> &[Event] {
+        &self.events[self.events.len().saturating_sub(20)..]
+    }
+
+    /// Drops the events that were looked at.
+    pub fn forget(&mut self) {
+        self.events.drain(..self.seen);
+        self.seen = 0;
+    }
+
+    /// To be called when all events were taken away.
+    pub fn forget_all(&mut self) {
+        self.seen = 0;
+        self.events.clear();
+    }
+
+    /// Waits until /proc says so of a process.
+    pub fn until_process(&self, pid: Pid, wanted: impl Fn(&str) -> bool) {
+        let deadline = self.linux.now() + PATIENCE;
+        while !std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| wanted(&stat)) {
+            assert!(self.linux.now() < deadline, "waited in vain for {pid:?}");
+            std::thread::yield_now();
         }
     }
 
@@ -187,19 +212,8 @@ pub fn mark() -> Mark {
 /// A service whose output comes to us.
 pub fn service<S: Into<OsString>>(argv: impl IntoIterator<Item = S>) -> Launch {
     Launch {
-        argv: argv.into_iter().map(Secret::new).collect(),
-        shown: "as configured".to_owned(),
-        inherit_env: true,
-        env: Vec::new(),
-        env_from_file: Vec::new(),
-        cwd: None,
-        identity: Identity::default(),
-        attributes: Attributes::default(),
-        stdin: Stdin::Null,
-        stdout: Output::Prefix,
-        stderr: Output::Prefix,
-        surroundings: Surroundings::Service,
         mark: Some(mark()),
+        ..Launch::new(argv.into_iter().map(Secret::new).collect(), "as configured".to_owned())
     }
 }
 

@@ -27,20 +27,12 @@ fn launch(rng: &mut Rng, service: &Rc<str>, number: u32, surroundings: Surroundi
         }
     };
     Rc::new(Launch {
-        argv: vec![Secret::new(&**service)],
-        shown: service.to_string(),
-        inherit_env: true,
-        env: Vec::new(),
-        env_from_file: Vec::new(),
-        cwd: None,
-        identity: Identity::default(),
-        attributes: Attributes::default(),
-        stdin: Stdin::Null,
         stdout: output(),
         stderr: output(),
         surroundings,
         // Of the one command whose init we are, nothing is looked for.
         mark: (!command).then(|| Mark { service: service.clone(), instance: number }),
+        ..Launch::new(vec![Secret::new(&**service)], service.to_string())
     })
 }
 

@@ -1,6 +1,6 @@
 //! "Did you mean": the known name nearest to what was written.
 
-/// The candidate nearest to `written`, if it is near enough to have been meant: at most one edit in three letters, where an edit
+/// The candidate nearest to `written`, if it is near enough to have been meant: at most one edit in four letters, where an edit
 /// inserts, removes, replaces a letter or swaps two neighbours. Case and `-` for `_` do not count. The first of equals wins.
 pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// No name is longer; the comparison takes the square of it.
@@ -13,7 +13,7 @@ pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>)
         .into_iter()
         .filter_map(|candidate| {
             let other = normal(candidate);
-            let far = (written.len().max(other.len()) / 3).max(1);
+            let far = (written.len().max(other.len()) / 4).max(1);
             let near_in_length = written.len().abs_diff(other.len()) <= far && other.len() <= LONGEST;
             let distance = near_in_length
                 .then(|| distance(&written, &other))

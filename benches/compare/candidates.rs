@@ -1,0 +1,205 @@
+//! Who is compared: tinysup and the inits and supervisors of the distribution; how each is told to run the same services, as
+//! its users usually do it, and how it is asked to stop. Leaves to the metrics what is asked of them.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::service::ARGUMENTS_FILE;
+
+/// What a candidate can do; compared are those of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It is the init of one command.
+    OneCommand,
+    /// It runs several services, and restarts them.
+    Services,
+}
+
+impl Kind {
+    /// For the tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OneCommand => "one command",
+            Self::Services => "services",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Program {
+    /// No init: the service itself is PID 1. What it costs is what nobody can save.
+    None,
+    Tinysup,
+    Tini,
+    DumbInit,
+    Catatonit,
+    S6,
+    Runit,
+    Supervisord,
+}
+
+/// One init or supervisor.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Its name in the tables.
+    pub name: &'static str,
+    /// What it is compared as.
+    pub kind: Kind,
+    /// The files that it consists of, without interpreter and libraries.
+    pub files: Vec<PathBuf>,
+    program: Program,
+}
+
+/// The one that all others are compared with, within its kind.
+pub const OURS: &str = "tinysup";
+
+/// The static build of it, where there is one.
+pub const OURS_STATIC: &str = "tinysup (static)";
+
+/// The name of the candidate that is no init at all.
+pub const NO_INIT: &str = "(no init)";
+
+/// All candidates that this machine has, and the names of those it lacks.
+pub fn find(program: &Path, static_program: Option<&Path>) -> (Vec<Candidate>, Vec<&'static str>) {
+    use Kind::{OneCommand, Services};
+    let mut found = vec![Candidate::new(NO_INIT, OneCommand, Program::None, Vec::new())];
+    for kind in [OneCommand, Services] {
+        found.push(Candidate::new(OURS, kind, Program::Tinysup, vec![program.to_owned()]));
+        if let Some(program) = static_program {
+            found.push(Candidate::new(OURS_STATIC, kind, Program::Tinysup, vec![program.to_owned()]));
+        }
+    }
+    let mut missing = Vec::new();
+    let others: [(_, _, _, &[&str]); 6] = [
+        ("tini", OneCommand, Program::Tini, &["tini"]),
+        ("dumb-init", OneCommand, Program::DumbInit, &["dumb-init"]),
+        ("catatonit", OneCommand, Program::Catatonit, &["catatonit"]),
+        ("s6", Services, Program::S6, &["s6-svscan", "s6-supervise"]),
+        ("runit", Services, Program::Runit, &["runsvdir", "runsv"]),
+        ("supervisord", Services, Program::Supervisord, &["supervisord"]),
+    ];
+    for (name, kind, program, files) in others {
+        match files.iter().map(|file| which(file)).collect::<Option<Vec<_>>>() {
+            Some(files) => found.push(Candidate::new(name, kind, program, files)),
+            None => missing.push(name),
+        }
+    }
+    found.sort_by_key(|candidate| candidate.kind == Services);
+    (found, missing)
+}
+
+fn which(name: &str) -> Option<PathBuf> {
+    let directories = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin", "/command"];
+    directories.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.is_file())
+}
+
+impl Candidate {
+    fn new(name: &'static str, kind: Kind, program: Program, files: Vec<PathBuf>) -> Self {
+        Self { name, kind, files, program }
+    }
+
+    /// Whether a signal to it, other than those it acts on itself, reaches the services.
+    pub fn passes_signals_on(&self) -> bool {
+        match self.program {
+            Program::None | Program::Tinysup | Program::Tini | Program::DumbInit | Program::Catatonit => true,
+            Program::S6 | Program::Runit | Program::Supervisord => false,
+        }
+    }
+
+    /// Whether it is an interpreted program that takes long to start and to stop; it is asked less often.
+    pub fn is_slow(&self) -> bool {
+        self.program == Program::Supervisord
+    }
+
+    /// What asks it to stop its services and to end.
+    pub fn stop_signal(&self) -> i32 {
+        // On SIGTERM runsvdir leaves its services alone, and as PID 1 takes them with it.
+        if self.program == Program::Runit { libc::SIGHUP } else { libc::SIGTERM }
+    }
+
+    /// Of so many services it can run this many.
+    pub fn limit(&self, services: usize) -> usize {
+        match self.kind {
+            Kind::OneCommand => services.min(1),
+            Kind::Services => services,
+        }
+    }
+
+    /// Writes its configuration for these services into an empty directory; returns the command to execute.
+    pub fn prepare(&self, directory: &Path, services: &[Vec<String>]) -> io::Result<Vec<String>> {
+        let path = |path: &Path| path.to_string_lossy().into_owned();
+        let program = self.files.first().map(|file| path(file)).unwrap_or_default();
+        let configuration = directory.join("configuration");
+        let one = |before: &[&str]| {
+            let before = before.iter().map(|word| (*word).to_owned());
+            before.chain(services.first().into_iter().flatten().cloned()).collect()
+        };
+        Ok(match (self.program, self.kind) {
+            (Program::None, _) => one(&[]),
+            (Program::DumbInit, _) => one(&[&program]),
+            (Program::Tinysup, Kind::OneCommand) | (Program::Tini | Program::Catatonit, _) => {
+                one(&[&program, "--"])
+            }
+            (Program::Tinysup, Kind::Services) => {
+                fs::write(&configuration, toml(services))?;
+                vec![program, "run".to_owned(), "-c".to_owned(), path(&configuration)]
+            }
+            (Program::S6, _) => {
+                directories(directory, services)?;
+                vec![program, path(directory)]
+            }
+            (Program::Runit, _) => {
+                directories(directory, services)?;
+                vec![program, "-P".to_owned(), path(directory)]
+            }
+            (Program::Supervisord, _) => {
+                fs::write(&configuration, ini(&directory.join("pid"), services))?;
+                vec![program, "-c".to_owned(), path(&configuration)]
+            }
+        })
+    }
+}
+
+fn toml(services: &[Vec<String>]) -> String {
+    let mut text = "[defaults]\nrestart_delay = 0\nmax_restarts = \"unlimited\"\n".to_owned();
+    for (number, command) in services.iter().enumerate() {
+        text += &format!("[services.s{number}]\ncommand = {command:?}\n");
+    }
+    text
+}
+
+fn ini(pid_file: &Path, services: &[Vec<String>]) -> String {
+    let mut text = format!(
+        "[supervisord]\nnodaemon=true\nuser=root\nlogfile=/dev/null\nlogfile_maxbytes=0\npidfile={}\n",
+        pid_file.display()
+    );
+    for (number, command) in services.iter().enumerate() {
+        text += &format!(
+            "[program:s{number}]\ncommand={}\nautorestart=true\nstartsecs=0\nstartretries=1000000\n\
+             stdout_logfile=/dev/stdout\nstdout_logfile_maxbytes=0\nredirect_stderr=true\n",
+            command.join(" ")
+        );
+    }
+    text
+}
+
+const LONG_AGO: SystemTime = SystemTime::UNIX_EPOCH;
+
+/// One directory per service. Its `run` is the service itself, which finds its arguments beside it: a script would charge s6
+/// and runit with the start of a shell.
+fn directories(directory: &Path, services: &[Vec<String>]) -> io::Result<()> {
+    for (number, command) in services.iter().enumerate() {
+        let directory = directory.join(format!("s{number}"));
+        fs::create_dir(&directory)?;
+        if let Some(program) = command.first() {
+            symlink(program, directory.join("run"))?;
+        }
+        fs::write(directory.join(ARGUMENTS_FILE), command.join("\n"))?;
+        File::open(&directory)?.set_modified(LONG_AGO)?;
+    }
+    // As in an image: runsvdir waits a second where something was changed just now.
+    File::open(directory)?.set_modified(LONG_AGO)
+}

@@ -1,0 +1,233 @@
+//! Compares tinysup with the inits and supervisors that the machine has, each as PID 1 of a PID namespace, in one interleaved
+//! run. `cargo bench`; docs/benchmarks.md says what is measured and how.
+//!
+//!     cargo bench [-- --quick] [--out FILE] [--only METRIC,…]
+//!
+//! `TINYSUP_STATIC` may name a static build that takes part as well. It shows figures, and never fails for them.
+
+#![expect(clippy::print_stdout, reason = "it talks to people")]
+#![expect(clippy::indexing_slicing, reason = "indices come from the same lists")]
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "figures for people; halves of words"
+)]
+
+mod board;
+mod candidates;
+mod container;
+mod metrics;
+mod procfs;
+mod report;
+mod service;
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use candidates::{Candidate, Kind, OURS, OURS_STATIC};
+use metrics::Bench;
+use report::{Bar, Figures, Unit};
+
+/// Each metric and what it is called on the command line.
+const METRICS: [(&str, fn(&mut Bench) -> Vec<Figures>); 7] = [
+    ("stop", metrics::stop),
+    ("restart", metrics::restart),
+    ("idle", metrics::idle),
+    ("signal", metrics::signal),
+    ("start", metrics::start),
+    ("orphans", metrics::orphans),
+    ("size", metrics::size),
+];
+
+struct Options {
+    quick: bool,
+    out: Option<PathBuf>,
+    only: Vec<String>,
+}
+
+fn main() {
+    let arguments: Vec<String> = env::args().collect();
+    service::play_if_asked(&arguments);
+    match options(arguments.into_iter().skip(1)) {
+        Ok(Some(options)) => {
+            if let Err(error) = run(&options) {
+                println!("cannot compare: {error}");
+            }
+        }
+        Ok(None) => println!("a benchmark: run it with `cargo bench`"),
+        Err(error) => println!("{error}; known: --quick, --out FILE, --only METRIC,…"),
+    }
+}
+
+/// `None` if this is no benchmark run: `cargo test --all-targets` starts benchmarks too.
+fn options(arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
+    let mut options = Options { quick: false, out: None, only: Vec::new() };
+    let mut asked = false;
+    let mut arguments = arguments;
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--bench" => {}
+            "--quick" => options.quick = true,
+            "--out" => options.out = Some(arguments.next().ok_or("--out needs a file")?.into()),
+            "--only" => {
+                let list = arguments.next().ok_or("--only needs names of metrics")?;
+                options.only = list.split(',').map(str::to_owned).collect();
+                let unknown = |name: &&String| !METRICS.iter().any(|(known, _)| known == name);
+                if let Some(name) = options.only.iter().find(unknown) {
+                    return Err(format!("unknown metric {name:?}"));
+                }
+            }
+            other => return Err(format!("unknown argument {other:?}")),
+        }
+        asked = true;
+    }
+    Ok(asked.then_some(options))
+}
+
+fn run(options: &Options) -> Result<(), String> {
+    let text = |error: io::Error| error.to_string();
+    let static_program = env::var_os("TINYSUP_STATIC").map(PathBuf::from);
+    if let Some(missing) = static_program.as_ref().filter(|program| !program.is_file()) {
+        return Err(format!("TINYSUP_STATIC: {} is no file", missing.display()));
+    }
+    let (candidates, missing) =
+        candidates::find(Path::new(env!("CARGO_BIN_EXE_tinysup")), static_program.as_deref());
+    let scratch = Scratch::new().map_err(text)?;
+    let mut bench = Bench {
+        program: env::current_exe().map_err(text)?,
+        scratch: scratch.0.clone(),
+        candidates,
+        quick: options.quick,
+        started: 0,
+    };
+    let mut out = options.out.as_ref().map(File::create).transpose().map_err(text)?;
+    let mut save = |line: &str| out.as_mut().map_or(Ok(()), |out| out.write_all(line.as_bytes()));
+
+    for name in missing {
+        println!("SKIPPED: {name} is not installed here, so it does not take part");
+    }
+    if static_program.is_none() {
+        println!("SKIPPED: no static build (TINYSUP_STATIC is not set), so it does not take part");
+    }
+    bench.try_container().map_err(|error| {
+        format!("a PID namespace with its own /proc is needed, which takes root (CAP_SYS_ADMIN) and Linux 5.3: {error}")
+    })?;
+    let before = surroundings(&bench.candidates);
+    println!("{before}");
+    save(&format!("{{\"machine\":{before:?}}}\n")).map_err(text)?;
+
+    let mut all = Vec::new();
+    for (name, measure) in METRICS {
+        if !options.only.is_empty() && !options.only.iter().any(|wanted| wanted == name) {
+            continue;
+        }
+        for figures in measure(&mut bench) {
+            println!("{}", figures.table());
+            save(&figures.json()).map_err(text)?;
+            all.push(figures);
+        }
+    }
+
+    println!("Bars (p99 where there are many values)");
+    for bar in bars(&all) {
+        println!("{}", bar.line());
+        save(&bar.json()).map_err(text)?;
+    }
+    println!("\nload average at the end: {}", load());
+    Ok(())
+}
+
+/// What the project promises.
+fn bars(all: &[Figures]) -> Vec<Bar> {
+    use Kind::{OneCommand, Services};
+    use Unit::{Count, Kibibytes, Microseconds, Milliseconds};
+    let rows: [(_, _, _, _, _, _); 11] = [
+        ("stop of three cooperative services", "stop", OURS, Services, 50_000_000, Milliseconds),
+        ("crash to next exec, after a while", "restart_steady", OURS, Services, 5_000_000, Milliseconds),
+        ("crash to next exec, at once", "restart_hot", OURS, Services, 5_000_000, Milliseconds),
+        ("wake-ups while idle, ten services", "idle_wakeups", OURS, Services, 0, Count),
+        ("signal in to signal out, one command", "signal", OURS, OneCommand, 100_000, Microseconds),
+        ("signal in to signal out, services", "signal", OURS, Services, 100_000, Microseconds),
+        (
+            "signal in to signal out, in a flood of lines",
+            "signal_flood",
+            OURS,
+            Services,
+            100_000,
+            Microseconds,
+        ),
+        ("wake-ups while idle, one command", "idle_wakeups", OURS, OneCommand, 0, Count),
+        ("size of the static build", "size", OURS_STATIC, Services, 708_080, Kibibytes),
+        (
+            "anonymous memory of the static build, ten services",
+            "memory_anonymous",
+            OURS_STATIC,
+            Services,
+            300_000,
+            Kibibytes,
+        ),
+        (
+            "resident memory of the static build, ten services",
+            "memory_resident",
+            OURS_STATIC,
+            Services,
+            1_000_000,
+            Kibibytes,
+        ),
+    ];
+    let bar = |(what, metric, name, kind, at_most, unit)| {
+        let figures = all.iter().find(|figures| figures.metric == metric);
+        let figure = figures.and_then(|figures| figures.quantile(name, kind, 99));
+        Bar { what, figure, at_most, unit }
+    };
+    rows.into_iter().map(bar).collect()
+}
+
+/// The machine and who takes part, in words.
+fn surroundings(candidates: &[Candidate]) -> String {
+    let file = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let said = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output();
+        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+    };
+    let cpus = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let packages = ["tini", "dumb-init", "catatonit", "s6", "runit", "supervisor"];
+    let versions = said("dpkg-query", &[&["-W", "-f", "${Package} ${Version}, "], &packages[..]].concat());
+    let names: Vec<&str> = candidates.iter().map(|candidate| candidate.name).collect();
+    let known = if versions.is_empty() { names.join(", ") } else { versions };
+    format!(
+        "{}, {cpus} CPUs, Linux {}, load average at the beginning: {}\ntinysup {}, {}",
+        said("date", &["-u", "+%Y-%m-%d"]),
+        file("/proc/sys/kernel/osrelease"),
+        load(),
+        env!("CARGO_PKG_VERSION"),
+        known.trim_end_matches(", "),
+    )
+}
+
+fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').take(3).collect::<Vec<_>>().join(" ")
+}
+
+/// A directory in memory where there is one, as /run is; removed at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> io::Result<Self> {
+        let name = format!("tinysup-bench-{}", std::process::id());
+        let memory = Path::new("/dev/shm").join(&name);
+        let path = if fs::create_dir(&memory).is_ok() { memory } else { env::temp_dir().join(name) };
+        fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

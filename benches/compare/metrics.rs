@@ -1,0 +1,441 @@
+//! The metrics. Each starts the candidates it concerns, in turn within every repetition, so that whatever else happens on the
+//! machine meets all of them; the order turns with the repetitions.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use crate::board::{Board, RUNS_MAX, Word, now};
+use crate::candidates::{Candidate, Kind, NO_INIT, OURS, OURS_STATIC};
+use crate::container::Container;
+use crate::procfs;
+use crate::report::{Figures, Unit};
+use crate::service::{self, Role};
+
+/// How long services may take to be there; supervisord needs some tenths of a second on a busy machine.
+const UP_AT_MOST: Duration = Duration::from_secs(15);
+
+/// How long a stop or a reaction may take until the candidate is given up.
+const REACT_AT_MOST: Duration = Duration::from_secs(10);
+
+/// s6 and runit start a service again at once only if it ran for a second.
+const STEADY: Duration = Duration::from_millis(1100);
+
+/// What all metrics share.
+#[derive(Debug)]
+pub struct Bench {
+    /// The bench itself, which plays the services.
+    pub program: PathBuf,
+    /// Where containers have their files.
+    pub scratch: PathBuf,
+    /// All who take part.
+    pub candidates: Vec<Candidate>,
+    /// Whether little time is to be spent.
+    pub quick: bool,
+    /// Containers started so far.
+    pub started: u64,
+}
+
+impl Bench {
+    fn repetitions(&self, full: usize, quick: usize) -> usize {
+        if self.quick { quick } else { full }
+    }
+
+    /// All candidates that `wanted` picks, in another order for each repetition. The slow ones only in every fourth.
+    fn turn(&self, repetition: usize, wanted: impl Fn(&Candidate) -> bool) -> Vec<Candidate> {
+        let mut turn: Vec<Candidate> = self.candidates.iter().filter(|one| wanted(one)).cloned().collect();
+        let places = turn.len().max(1);
+        turn.rotate_left(repetition % places);
+        turn.retain(|candidate| !candidate.is_slow() || repetition.is_multiple_of(4));
+        turn
+    }
+
+    /// Starts a candidate with these services. `None`, and a line that says why, if that does not work.
+    fn start(
+        &mut self,
+        candidate: &Candidate,
+        roles: &[Role],
+        prepare: impl Fn(&Board),
+    ) -> Option<Container> {
+        self.started += 1;
+        let directory = self.scratch.join(self.started.to_string());
+        let result = self.try_start(candidate, roles, prepare, &directory);
+        result.map_err(|error| println!("  {} left out here: {error}", candidate.name)).ok()
+    }
+
+    fn try_start(
+        &self,
+        candidate: &Candidate,
+        roles: &[Role],
+        prepare: impl Fn(&Board),
+        directory: &Path,
+    ) -> io::Result<Container> {
+        let configuration = directory.join("configuration");
+        fs::create_dir_all(&configuration)?;
+        let board = Board::create(&directory.join("board"))?;
+        prepare(&board);
+        let services: Vec<Vec<String>> = roles
+            .iter()
+            .take(candidate.limit(roles.len()))
+            .map(|role| role.command(&self.program, board.path()))
+            .collect();
+        let command = candidate.prepare(&configuration, &services)?;
+        // Nobody keeps a flood.
+        let log = directory.join("log");
+        let output = if roles.contains(&Role::Flood) { Path::new("/dev/null") } else { &log };
+        let container = Container::start(&command, board, output, directory)?;
+        if container.board.reaches(Word::Ready, services.len() as u64, UP_AT_MOST) {
+            return Ok(container);
+        }
+        let log = fs::read_to_string(log).unwrap_or_default();
+        let last = log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+        Err(io::Error::other(format!("its services did not come up ({last})")))
+    }
+
+    /// Looks whether containers can be made here at all.
+    pub fn try_container(&mut self) -> Result<(), String> {
+        let directory = self.scratch.join("try");
+        let candidate = self.candidates.iter().find(|one| one.name == NO_INIT).ok_or("nobody takes part")?;
+        self.try_start(candidate, &[Role::Wait], |_| {}, &directory)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// From the exec of the init to the first instruction of its only service.
+pub fn start(bench: &mut Bench) -> Vec<Figures> {
+    let mut figures = Figures::new(
+        "start",
+        "Start: exec of PID 1 to the first line of its one service",
+        Unit::Milliseconds,
+    );
+    for repetition in 0..bench.repetitions(60, 12) {
+        for candidate in bench.turn(repetition, |_| true) {
+            if let Some(container) = bench.start(&candidate, &[Role::Wait], |_| {}) {
+                let board = &container.board;
+                figures.add(&candidate, board.get(Word::Birth(0)).saturating_sub(board.get(Word::Executed)));
+            }
+        }
+    }
+    vec![figures.finish()]
+}
+
+/// From SIGTERM to the end of PID 1, with three services that end at once; one where there can be only one.
+pub fn stop(bench: &mut Bench) -> Vec<Figures> {
+    const SERVICES: usize = 3;
+    let mut figures = Figures::new(
+        "stop",
+        "Stop: SIGTERM to the end of PID 1, with three cooperative services (one command: one)",
+        Unit::Milliseconds,
+    );
+    let mut starts = Figures::new(
+        "start_three",
+        "Start of three: exec of PID 1 to the first line of the last service",
+        Unit::Milliseconds,
+    );
+    let mut asked = vec![(0, 0); bench.candidates.len()];
+    for repetition in 0..bench.repetitions(60, 12) {
+        for candidate in bench.turn(repetition, |_| true) {
+            let Some(container) = bench.start(&candidate, &[Role::Wait; SERVICES], |_| {}) else { continue };
+            let board = &container.board;
+            let services = candidate.limit(SERVICES);
+            let last = (0..services).map(|run| board.get(Word::Birth(run))).max().unwrap_or(0);
+            if candidate.kind == Kind::Services {
+                starts.add(&candidate, last.saturating_sub(board.get(Word::Executed)));
+            }
+            // Let it go to sleep, as it would be.
+            thread::sleep(Duration::from_millis(5));
+            let sent = now();
+            container.signal(candidate.stop_signal());
+            let Some(ended) = container.ended(REACT_AT_MOST) else {
+                figures.note(&candidate, "did not stop");
+                continue;
+            };
+            figures.add(&candidate, ended.saturating_sub(sent));
+            let same = |other: &Candidate| (other.name, other.kind) == (candidate.name, candidate.kind);
+            if let Some(place) = bench.candidates.iter().position(same) {
+                asked[place].0 += board.get(Word::Goodbyes);
+                asked[place].1 += services as u64;
+                let (goodbyes, all) = asked[place];
+                if goodbyes < all {
+                    figures
+                        .note(&candidate, format!("only {goodbyes} of {all} services ended by themselves"));
+                }
+            }
+        }
+    }
+    vec![figures.finish(), starts.finish()]
+}
+
+/// From the crash of a service to the first instruction of its next run, without a delay: of one that ran for a while, and of
+/// one that crashes at once.
+pub fn restart(bench: &mut Bench) -> Vec<Figures> {
+    let steady = restart_steady(bench);
+    vec![steady.finish(), restart_hot(bench).finish()]
+}
+
+fn restart_steady(bench: &mut Bench) -> Figures {
+    let mut figures = Figures::new(
+        "restart_steady",
+        "Restart: crash of a service that ran for 1.1 s, to the first line of its next run",
+        Unit::Milliseconds,
+    );
+    let mut running = Vec::new();
+    for candidate in bench.turn(0, |candidate| candidate.kind == Kind::Services) {
+        let prepare = |board: &Board| {
+            let _ = make_fifo(&service::trigger(board.path()));
+        };
+        if let Some(container) = bench.start(&candidate, &[Role::CrashWhenAsked], prepare) {
+            // Both ways, so that opening does not wait for the service.
+            let trigger = service::trigger(container.board.path());
+            match OpenOptions::new().read(true).write(true).open(trigger) {
+                Ok(trigger) => running.push((candidate, container, trigger)),
+                Err(error) => println!("  {} left out here: {error}", candidate.name),
+            }
+        }
+    }
+    for run in 0..bench.repetitions(20, 6) {
+        thread::sleep(STEADY);
+        let places = running.len().max(1);
+        running.rotate_left(1 % places);
+        for (candidate, container, trigger) in &mut running {
+            let board = &container.board;
+            if board.get(Word::Ready) <= run as u64 {
+                continue; // it did not come back
+            }
+            let reacted =
+                trigger.write_all(b"!").is_ok() && board.reaches(Word::Ready, run as u64 + 2, REACT_AT_MOST);
+            if reacted {
+                figures.add(
+                    candidate,
+                    board.get(Word::Birth(run + 1)).saturating_sub(board.get(Word::Death(run))),
+                );
+            } else {
+                figures.note(candidate, "did not restart in time");
+            }
+        }
+    }
+    figures
+}
+
+fn make_fifo(path: &Path) -> io::Result<()> {
+    nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).map_err(io::Error::from)
+}
+
+fn restart_hot(bench: &mut Bench) -> Figures {
+    const CRASHES: usize = 100;
+    /// s6 and runit come to two in this time.
+    const AT_MOST: Duration = Duration::from_millis(2500);
+    let mut figures = Figures::new(
+        "restart_hot",
+        "Restart, hot: crash of a service that ended at once, to the first line of its next run",
+        Unit::Milliseconds,
+    );
+    let floor = bench.candidates.iter().find(|one| one.name == NO_INIT).cloned();
+    for repetition in 0..bench.repetitions(4, 1) {
+        if let Some(floor) = &floor {
+            let made = spawn_loop(bench, CRASHES, |value| figures.add(floor, value));
+            figures.note(
+                floor,
+                made.map_or_else(|error| error.to_string(), |()| "posix_spawn and wait in a loop".into()),
+            );
+        }
+        for candidate in bench.turn(repetition * 4, |candidate| candidate.kind == Kind::Services) {
+            // Until it is given up, it is not ready; so it is not waited for at the start.
+            let prepare = |board: &Board| board.set(Word::CrashesWanted, CRASHES as u64);
+            let Some(container) = bench.launch(&candidate, Role::CrashAtOnce, prepare) else { continue };
+            let board = &container.board;
+            board.reaches(Word::Births, 2, UP_AT_MOST);
+            board.reaches(Word::Ready, 1, AT_MOST);
+            let births = usize::try_from(board.get(Word::Births)).unwrap_or(0).min(RUNS_MAX);
+            for run in 1..births {
+                let (death, birth) = (board.get(Word::Death(run - 1)), board.get(Word::Birth(run)));
+                if birth > death {
+                    figures.add(&candidate, birth - death);
+                }
+            }
+        }
+    }
+    figures
+}
+
+impl Bench {
+    /// As `start`, for a service that does not come up.
+    fn launch(&mut self, candidate: &Candidate, role: Role, prepare: impl Fn(&Board)) -> Option<Container> {
+        self.started += 1;
+        let directory = self.scratch.join(self.started.to_string());
+        let launch = || {
+            let configuration = directory.join("configuration");
+            fs::create_dir_all(&configuration)?;
+            let board = Board::create(&directory.join("board"))?;
+            prepare(&board);
+            let command = candidate.prepare(&configuration, &[role.command(&self.program, board.path())])?;
+            Container::start(&command, board, &directory.join("log"), &directory)
+        };
+        let result: io::Result<Container> = launch();
+        result.map_err(|error| println!("  {} left out here: {error}", candidate.name)).ok()
+    }
+}
+
+/// What the kernel alone takes for a new process.
+fn spawn_loop(bench: &mut Bench, runs: usize, mut add: impl FnMut(u64)) -> io::Result<()> {
+    let path = bench.scratch.join("floor");
+    let board = Board::create(&path)?;
+    board.set(Word::CrashesWanted, u64::MAX);
+    let command = Role::CrashAtOnce.command(&bench.program, &path);
+    for run in 0..runs {
+        Command::new(&bench.program).args(command.iter().skip(1)).status()?;
+        if run > 0 {
+            add(board.get(Word::Birth(run)).saturating_sub(board.get(Word::Death(run - 1))));
+        }
+    }
+    Ok(())
+}
+
+/// What a supervisor does while nothing happens, and what it weighs, with ten services (one command: one). All at once, as
+/// they do not disturb each other by doing nothing.
+pub fn idle(bench: &mut Bench) -> Vec<Figures> {
+    const SERVICES: usize = 10;
+    let window = Duration::from_secs(if bench.quick { 5 } else { 20 });
+    let during =
+        |what: &str| format!("{what} in {} s of idleness, ten services (one command: one)", window.as_secs());
+    let mut switches = Figures::new("idle_wakeups", during("Wake-ups"), Unit::Count);
+    let mut cpu = Figures::new("idle_cpu", during("CPU time"), Unit::Microseconds);
+    let mut resident =
+        Figures::new("memory_resident", "Resident memory, ten services (one command: one)", Unit::Kibibytes);
+    let mut anonymous = Figures::new(
+        "memory_anonymous",
+        "Anonymous memory, ten services (one command: one)",
+        Unit::Kibibytes,
+    );
+
+    let mut running = Vec::new();
+    for candidate in bench.turn(0, |candidate| candidate.name != NO_INIT) {
+        if let Some(container) = bench.start(&candidate, &[Role::Wait; SERVICES], |_| {}) {
+            running.push((candidate, container));
+        }
+    }
+    thread::sleep(Duration::from_secs(2)); // what belongs to the start is over
+    let program = bench.program.to_string_lossy().into_owned();
+    let look = |container: &Container| {
+        let pids = procfs::supervising(container.pid(), &program)?;
+        Ok((procfs::usage(&pids)?, pids))
+    };
+    let before: Vec<io::Result<_>> = running.iter().map(|(_, container)| look(container)).collect();
+    thread::sleep(window);
+    for ((candidate, _), before) in running.iter().zip(before) {
+        let after = before.and_then(|(before, pids)| Ok((before, procfs::usage(&pids)?)));
+        match after {
+            Ok((before, after)) => {
+                switches.add(candidate, after.switches.saturating_sub(before.switches));
+                cpu.add(candidate, after.cpu.saturating_sub(before.cpu));
+                resident.add(candidate, after.resident);
+                anonymous.add(candidate, after.anonymous);
+                if after.processes > 1 {
+                    for figures in [&mut switches, &mut cpu, &mut resident, &mut anonymous] {
+                        figures.note(candidate, format!("{} processes", after.processes));
+                    }
+                }
+            }
+            Err(error) => println!("  {} left out here: {error}", candidate.name),
+        }
+    }
+    vec![switches.finish(), cpu.finish(), resident.finish(), anonymous.finish()]
+}
+
+/// From a signal to PID 1 to its arrival in the service, which waits for it.
+pub fn signal(bench: &mut Bench) -> Vec<Figures> {
+    let calm =
+        Figures::new("signal", "Signal: SIGUSR1 to PID 1, to its arrival in the service", Unit::Microseconds);
+    let flooded = Figures::new(
+        "signal_flood",
+        "Signal under load: the same, while another service writes lines without end",
+        Unit::Microseconds,
+    );
+    let all = |candidate: &Candidate| candidate.passes_signals_on();
+    let many = |candidate: &Candidate| all(candidate) && candidate.kind == Kind::Services;
+    let repetitions = bench.repetitions(5000, 1000);
+    vec![
+        signals(bench, calm, &[Role::Wait], repetitions, all).finish(),
+        signals(bench, flooded, &[Role::Wait, Role::Flood], repetitions / 5, many).finish(),
+    ]
+}
+
+fn signals(
+    bench: &mut Bench,
+    mut figures: Figures,
+    roles: &[Role],
+    repetitions: usize,
+    wanted: impl Fn(&Candidate) -> bool,
+) -> Figures {
+    let mut running = Vec::new();
+    for candidate in bench.turn(0, wanted) {
+        // A flood would be every candidate's; only one of them may run at a time, so the others are stopped meanwhile.
+        if let Some(container) = bench.start(&candidate, roles, |_| {}) {
+            running.push((candidate, container));
+        }
+    }
+    for repetition in 0..repetitions {
+        let places = running.len().max(1);
+        for place in 0..places {
+            let Some((candidate, container)) = running.get((place + repetition) % places) else { continue };
+            thread::sleep(PAUSE);
+            let board = &container.board;
+            let seen = board.get(Word::Arrivals);
+            let sent = now();
+            container.signal(libc::SIGUSR1);
+            if board.sleep_while(Word::Arrivals, seen, REACT_AT_MOST) {
+                figures.add(candidate, board.get(Word::Arrival).saturating_sub(sent));
+            } else {
+                figures.note(candidate, "lost a signal");
+            }
+        }
+    }
+    figures
+}
+
+/// So long everybody gets to go to sleep again before the next signal.
+const PAUSE: Duration = Duration::from_micros(200);
+
+/// From the moment twenty thousand dead children become orphans until none is left.
+pub fn orphans(bench: &mut Bench) -> Vec<Figures> {
+    let mut figures = Figures::new("orphans", "Reaping of 20,000 orphans at once", Unit::Milliseconds);
+    for repetition in 0..bench.repetitions(5, 1) {
+        for candidate in bench.turn(repetition * 4, |candidate| candidate.name != NO_INIT) {
+            let Some(container) = bench.launch(&candidate, Role::Orphans, |_| {}) else { continue };
+            let board = &container.board;
+            if board.reaches(Word::Ready, 1, UP_AT_MOST) {
+                figures.add(&candidate, board.get(Word::Collected).saturating_sub(board.get(Word::Orphaned)));
+            } else {
+                figures.note(&candidate, format!("not all gone after {} s", UP_AT_MOST.as_secs()));
+            }
+        }
+    }
+    vec![figures.finish()]
+}
+
+/// What must be copied into an image, without interpreter and libraries.
+pub fn size(bench: &mut Bench) -> Vec<Figures> {
+    let mut figures = Figures::new("size", "Size of its own files", Unit::Kibibytes);
+    for candidate in &bench.candidates {
+        let sizes: Option<u64> =
+            candidate.files.iter().map(|file| Some(fs::metadata(file).ok()?.len())).sum();
+        if let (Some(bytes), false) = (sizes, candidate.files.is_empty()) {
+            figures.add(candidate, bytes);
+            figures.note(candidate, note_on_size(candidate));
+        }
+    }
+    vec![figures.finish()]
+}
+
+fn note_on_size(candidate: &Candidate) -> &'static str {
+    match (candidate.name, candidate.is_slow()) {
+        (_, true) => "one script; plus its package and Python",
+        (OURS_STATIC, _) => "no libraries needed",
+        (OURS, _) => "plus the C library",
+        _ => "plus the C library and its own, where it has some",
+    }
+}

@@ -1,0 +1,54 @@
+//! The real program as PID 1 of a PID namespace, and as an ordinary child, on the real kernel and without Docker. It takes a
+//! root who may make namespaces; where there is none, every case says loudly that it does not run.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod container;
+mod launch;
+mod proc;
+mod services;
+
+mod budget;
+mod children;
+mod failures;
+mod reaping;
+mod restarts;
+mod stopping;
+
+use std::env;
+use std::io::{self, Write};
+use std::sync::OnceLock;
+use std::thread;
+
+/// Whether this can run at all; else it says so.
+pub fn root() -> bool {
+    static POSSIBLE: OnceLock<Result<(), String>> = OnceLock::new();
+    let possible = POSSIBLE.get_or_init(|| {
+        let unshare = ["--pid", "--fork", "--mount-proc", "true"];
+        let output = std::process::Command::new("unshare").args(unshare).output();
+        match output {
+            Ok(output) if output.status.success() => Ok(()),
+            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    });
+    match possible {
+        Ok(()) => true,
+        Err(why) => skip(&format!("no PID namespace can be made here, it takes root ({why})")),
+    }
+}
+
+/// Says that this test does not run, past the test runner's capture. Always false.
+pub fn skip(why: &str) -> bool {
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    let required = env::var("TINYSUP_TEST_REQUIRE_ALL").is_ok_and(|value| value == "1");
+    assert!(!required, "{test} must not be skipped (TINYSUP_TEST_REQUIRE_ALL=1), but {why}");
+    let _ = writeln!(io::stderr(), "\n*** SKIPPED {test}: {why}");
+    false
+}

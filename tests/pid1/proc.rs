@@ -1,0 +1,85 @@
+//! What /proc says about processes, seen from outside of their namespace.
+
+use std::fs;
+use std::path::PathBuf;
+
+/// A process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Its pid out here.
+    pub pid: i32,
+    /// Its pid in the innermost namespace.
+    pub inner: i32,
+    /// Its parent out here.
+    pub parent: i32,
+    /// One letter.
+    pub state: char,
+    /// Its command line; the kernel's name for it where there is none.
+    pub command: String,
+}
+
+/// All processes in the PID namespace of this one, itself and zombies too.
+pub fn in_namespace_of(pid: i32) -> Vec<Process> {
+    let Some(wanted) = namespace(pid) else { return Vec::new() };
+    let all = fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| namespace(*pid).as_ref() == Some(&wanted)).filter_map(of).collect()
+}
+
+fn namespace(pid: i32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
+}
+
+/// One process.
+pub fn of(pid: i32) -> Option<Process> {
+    let status = status(pid)?;
+    let field = |name: &str| Some(status.iter().find(|(known, _)| known == name)?.1.as_str());
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let line = String::from_utf8_lossy(&line).trim_end_matches('\0').replace('\0', " ");
+    Some(Process {
+        pid,
+        inner: field("NSpid")?.rsplit(char::is_whitespace).next()?.parse().ok()?,
+        parent: field("PPid")?.parse().ok()?,
+        state: field("State")?.chars().next()?,
+        command: if line.is_empty() { format!("({})", field("Name")?) } else { line },
+    })
+}
+
+/// The lines of /proc/PID/status.
+pub fn status(pid: i32) -> Option<Vec<(String, String)>> {
+    let text = fs::read(format!("/proc/{pid}/status")).ok()?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    Some(
+        text.lines()
+            .filter_map(|l| l.split_once(':'))
+            .map(|(n, v)| (n.to_owned(), v.trim().to_owned()))
+            .collect(),
+    )
+}
+
+/// A number in /proc/PID/status.
+pub fn number(pid: i32, field: &str) -> u64 {
+    let status = status(pid).expect("it runs");
+    let (_, value) = status.iter().find(|(name, _)| name == field).expect("a known field");
+    value.split_whitespace().next().expect("a value").parse().expect("a number")
+}
+
+/// The CPU time it has used, in clock ticks.
+pub fn ticks(pid: i32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let (_, fields) = text.rsplit_once(") ").expect("a name");
+    fields.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum()
+}
+
+/// What its open descriptors lead to, sorted.
+pub fn descriptors(pid: i32) -> Vec<String> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").flatten();
+    let mut found: Vec<String> = entries
+        .map(|entry| {
+            let target = fs::read_link(entry.path()).unwrap_or_default();
+            format!("{} {}", entry.file_name().display(), target.display())
+        })
+        .collect();
+    found.sort();
+    found
+}
