@@ -9,7 +9,7 @@ use crate::units::Signal;
 /// How often it is told who is still alive.
 pub const TELL_INTERVAL: Duration = Duration::from_secs(1);
 /// What is waited after the SIGKILL at the deadline, so that the dead can be collected.
-const KILL_GRACE: Duration = Duration::from_millis(500);
+const KILL_GRACE: Duration = Duration::from_millis(250);
 /// The grace that processes of no service get after SIGTERM.
 const STRAY_GRACE: Duration = Duration::from_secs(1);
 /// How often strays are looked for: `docker exec` processes are not our children, so nothing tells us of their end.
@@ -123,10 +123,12 @@ impl Shutdown {
         self.phase == Phase::Services && self.deadline.is_some_and(|deadline| now >= deadline)
     }
 
-    /// All services have been killed now.
+    /// All services have been killed now; strays, if that is where we are, are to be killed at the next look, which is due.
     pub fn kill(&mut self, now: Time) {
-        if self.phase == Phase::Services {
-            self.phase = Phase::Killing { until: now + KILL_GRACE };
+        match &mut self.phase {
+            Phase::Services => self.phase = Phase::Killing { until: now + KILL_GRACE },
+            Phase::Strays { look_at, until, killed: false } => (*look_at, *until) = (now, now),
+            Phase::Strays { killed: true, .. } | Phase::Killing { .. } | Phase::Leaving => {}
         }
     }
 
