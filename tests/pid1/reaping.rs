@@ -78,9 +78,10 @@ fn five_hundred_deaths_while_stopped_are_all_counted() {
     assert_eq!(container.end_all_unseen(libc::SIGKILL), count);
     let end = container.finish();
     end.code(137);
+    let own = end.own();
     for number in 1..=count {
         let line = format!("w.{number}: code 137, SIGKILL after _ s; failed for good: restart = \"never\"");
-        assert_eq!(end.own().iter().filter(|own| **own == line).count(), 1, "{line}: {end:#?}");
+        assert_eq!(own.iter().filter(|own| **own == line).count(), 1, "{line}: {end:#?}");
     }
 }
 

@@ -54,7 +54,7 @@ fn a_daemon_in_a_session_of_its_own() {
     nothing_met(&end);
     end.code(0);
     end.says("a left \"");
-    end.says("tinysup-witness\" (pid _) behind; stopping it");
+    end.says("\" (pid _) behind; stopping it");
 }
 
 #[test]

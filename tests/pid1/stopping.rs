@@ -35,7 +35,7 @@ fn a_service_that_ignores_the_signal_is_killed_in_time() {
     if !root() {
         return;
     }
-    let end = stopped(STUBBORN, "kill_timeout = \"200ms\"");
+    let end = stopped("exec $W ignore TERM say ready after 1000s", "kill_timeout = \"200ms\"");
     end.check(
         137,
         &[
