@@ -192,9 +192,7 @@ impl Linux {
         let latest = if self.look || !events.is_empty() { Some(Time::ZERO) } else { deadline };
         let before = self.clock.now();
         self.poll.wait(latest.map(|latest| latest.since(before)));
-        if let Some(latest) = latest {
-            self.clock.waited_until(latest.max(before));
-        }
+        self.clock.waited(before, latest);
 
         let mut pipes = Vec::new();
         let ready: Vec<Source> = self.poll.ready().collect();
