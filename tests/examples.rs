@@ -1,6 +1,8 @@
 //! Every configuration that this repository shows to people is one that tinysup takes, and the quickstart does what its
 //! first lines say.
 
+#![cfg(test)]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
