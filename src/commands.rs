@@ -23,6 +23,9 @@ pub fn main(inherited: Inherited) -> ExitCode {
             return ExitCode::USAGE;
         }
     };
+    if !matches!(command, Command::Run { .. } | Command::One(_)) {
+        sys::give_signals_back(inherited);
+    }
     match command {
         Command::Run { config, verbosity, main } => services(inherited, config.as_deref(), verbosity, main),
         Command::One(one) => one_command(inherited, one),
@@ -43,6 +46,7 @@ fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<
     let main = Some(main).filter(|main| !main.is_empty());
     match plan::load(&Request { file, main }, &Files) {
         Ok(loaded) => supervise(inherited, loaded.plan, verbosity),
+        Err(_) if sys::asked_to_stop() => ExitCode::SUCCESS,
         Err(problems) => refuse(&problems),
     }
 }

@@ -1,5 +1,6 @@
 //! What the core announces. Log lines, and later metrics and events, read this one stream; all wording is here.
-//! No notice carries an environment value.
+//! No notice carries a value of an
+//! environment, except a `PATH` in which a program was not found.
 
 use std::fmt::{self, Display, Formatter};
 use std::rc::Rc;

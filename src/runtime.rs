@@ -8,8 +8,10 @@ use crate::supervisor::Supervisor;
 
 /// Runs until the end and returns the code to exit with.
 pub fn run<K: Kernel>(kernel: &mut K, supervisor: &mut Supervisor) -> ExitCode {
-    let mut pending = VecDeque::from([Event::Begin]);
     let mut arrived = Vec::new();
+    // Whoever is asked to stop before the beginning starts nothing.
+    kernel.wait(Some(kernel.now()), &mut arrived);
+    let mut pending: VecDeque<Event> = arrived.drain(..).chain([Event::Begin]).collect();
     let (mut actions, mut answers) = (Vec::new(), Vec::new());
     loop {
         while let Some(event) = pending.pop_front() {

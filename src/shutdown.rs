@@ -123,10 +123,12 @@ impl Shutdown {
         self.phase == Phase::Services && self.deadline.is_some_and(|deadline| now >= deadline)
     }
 
-    /// All services have been killed now.
+    /// All services have been killed now; strays, if that is where we are, are to be killed at the next look, which is due.
     pub fn kill(&mut self, now: Time) {
-        if self.phase == Phase::Services {
-            self.phase = Phase::Killing { until: now + KILL_GRACE };
+        match &mut self.phase {
+            Phase::Services => self.phase = Phase::Killing { until: now + KILL_GRACE },
+            Phase::Strays { look_at, until, killed: false } => (*look_at, *until) = (now, now),
+            Phase::Strays { killed: true, .. } | Phase::Killing { .. } | Phase::Leaving => {}
         }
     }
 

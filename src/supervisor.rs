@@ -29,15 +29,17 @@ pub struct Supervisor {
     logs: Logs,
     pid1: bool,
     began: Time,
+    /// Whether `Event::Begin` has come; nothing starts before.
+    begun: bool,
     /// Everything was up once, and that was told.
     up: bool,
     shutdown: Option<Shutdown>,
     /// For each instance, its part in the stop; `None` for those that did not run.
     stops: Vec<Option<StopRecord>>,
+    /// Signals for the one command that came before there was a process to send them to; `None`: there is.
+    early: Option<Vec<Signal>>,
     /// SIGINTs received.
     interrupts: u32,
-    /// Who could not start for want of whom.
-    missing: Option<(InstanceId, Rc<str>)>,
     /// The port the failed service could not have.
     port: Option<(u16, Option<Listener>)>,
 }
@@ -69,11 +71,12 @@ impl Supervisor {
             logs: Logs::default(),
             pid1,
             began: now,
+            begun: false,
             up: false,
             shutdown: None,
             stops,
+            early: Some(Vec::new()),
             interrupts: 0,
-            missing: None,
             port: None,
         }
     }
@@ -92,6 +95,7 @@ impl Supervisor {
     pub fn step(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::Begin => {
+                self.begun = true;
                 if !self.pid1 {
                     out.push(Action::Tell(Notice::NotPid1));
                 }
@@ -103,6 +107,9 @@ impl Supervisor {
                 self.with(now, child.instance, |service, context| {
                     service.spawned(context, child.role, pid, out);
                 });
+                for signal in self.early.take().unwrap_or_default() {
+                    self.signal(now, signal, out);
+                }
             }
             Event::SpawnFailed { child, error } | Event::ExecFailed { child, error } => {
                 self.with(now, child.instance, |service, context| {
@@ -180,6 +187,11 @@ impl Supervisor {
     }
 
     fn signal(&mut self, now: Time, signal: Signal, out: &mut Vec<Action>) {
+        // A command gets what came before it was there; services are then not even started.
+        if let (Mode::Command { .. }, Some(early)) = (self.plan.mode, &mut self.early) {
+            early.push(signal);
+            return;
+        }
         match signals::meaning(&self.plan, signal) {
             Meaning::Shutdown => {
                 if signal == Signal::INT {
@@ -264,10 +276,10 @@ impl Supervisor {
 
     /// Brings everything that depends on several machines to where it belongs after an event.
     fn settle(&mut self, now: Time, out: &mut Vec<Action>) {
-        if self.shutdown.is_none() {
+        if self.begun && self.shutdown.is_none() {
             self.advance_starts(now, out);
         }
-        if self.shutdown.is_none() {
+        if self.begun && self.shutdown.is_none() {
             self.tell_when_up(now, out);
             if self.services.iter().all(Service::settled) {
                 self.begin_shutdown(now, Reason::AllDone, out);
@@ -290,7 +302,6 @@ impl Supervisor {
                     Readiness::Wait => {}
                     Readiness::Never { on, completed } => {
                         let (name, on) = (self.name(id), self.name(on));
-                        self.missing.get_or_insert((id, Rc::clone(&on)));
                         out.push(Action::Tell(Notice::DependencyFailed { name, on, completed }));
                         self.with(now, id, |service, _| service.fail_waiting());
                     }
@@ -533,7 +544,10 @@ impl Supervisor {
 
     fn obituary(&self, id: InstanceId, since: Time, code: u8) -> Option<String> {
         let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
-        let missing = self.missing.as_ref().filter(|(who, _)| *who == id).map(|(_, on)| &**on);
+        let missing = match self.readiness(id) {
+            Readiness::Never { on, .. } if service.runs() == 0 => self.plan.instance(on).map(|on| &*on.name),
+            Readiness::Never { .. } | Readiness::Wait | Readiness::Ready => None,
+        };
         let other = |(id, record): (InstanceId, &StopRecord)| {
             let name = &self.plan.instance(id)?.name;
             let killed = self.service(id)?.killed_since(since);

@@ -42,11 +42,14 @@ use self::relay::Relay;
 use self::signals::Signals;
 use self::sink::Sinks;
 use self::spawn::{Spawner, Stream};
-use crate::event::{Action, Child, Event, Launch, Pid, Sink, StartError, Time};
+use crate::event::{Action, Child, Event, Launch, Pid, Sink, Time};
 use crate::kernel::Kernel;
 
 /// Ended children that are reported one after another before output and timers get a turn; signals always come first.
 const ENDED_PER_TURN: u32 = 64;
+
+/// While a deadline is set, no wait is longer than this: so much of a time in which we were frozen may count, not more.
+const SLICE: Duration = Duration::from_secs(1);
 
 /// How long the last lines may take to be read.
 const FINISH_AT_MOST: Duration = Duration::from_secs(1);
@@ -63,6 +66,19 @@ pub struct Inherited {
 /// Whether this is PID 1 of its PID namespace, and so the parent of every orphan.
 pub fn is_pid1() -> bool {
     std::process::id() == 1
+}
+
+/// Whether a signal that ends a container came before anything was started.
+pub fn asked_to_stop() -> bool {
+    signals::asked_to_stop()
+}
+
+/// For commands that supervise nothing: signals do what they did before us. PID 1 keeps them blocked; for it the kernel would
+/// only drop them.
+pub fn give_signals_back(inherited: Inherited) {
+    if !is_pid1() {
+        signals::swap_mask(inherited.mask);
+    }
 }
 
 /// What happens to descriptors above 2 that we inherited.
@@ -169,13 +185,6 @@ impl Linux {
             Some(Start::Failed(child, failure, attempt)) => {
                 events.push(Event::ExecFailed { child, error: diagnose::diagnose(failure, &attempt) });
             }
-            Some(Start::Ended(child)) => {
-                let error = StartError::Other {
-                    what: "run the program".to_owned(),
-                    reason: "the process was ended before".to_owned(),
-                };
-                events.push(Event::ExecFailed { child, error });
-            }
         }
     }
 
@@ -189,11 +198,16 @@ impl Linux {
         self.children.watch(&mut self.poll, Source::Starting);
         self.relay.watch(&mut self.poll, |sink| self.sinks.congested(sink), Source::Pipe);
 
-        let latest = if self.look || !events.is_empty() { Some(Time::ZERO) } else { deadline };
         let before = self.clock.now();
+        let latest = if self.look || !events.is_empty() {
+            Some(before)
+        } else {
+            // In slices, so that a freeze is noticed in the middle of a long wait.
+            deadline.map(|deadline| deadline.clamp(before, before + SLICE))
+        };
         self.poll.wait(latest.map(|latest| latest.since(before)));
         if let Some(latest) = latest {
-            self.clock.waited_until(latest.max(before));
+            self.clock.waited(before, latest);
         }
 
         let mut pipes = Vec::new();
@@ -279,7 +293,7 @@ impl Kernel for Linux {
                 self.look = true;
             }
             Action::Sweep { child, leader, mark, signal } => {
-                let found = sweep::remains(&self.children, child, leader, &mark, signal);
+                let found = sweep::remains(&mut self.children, child, leader, &mark, signal);
                 events.push(Event::Swept { child, found });
             }
             Action::SweepStrays { signal } => events.push(Event::Strays { found: sweep::strays(signal) }),

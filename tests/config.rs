@@ -640,11 +640,9 @@ fn variables_in_a_circle_end() {
     let problems = problems(&world(&text));
     assert_eq!(
         problems,
-        "tinysup: /etc/tinysup.toml:3:46: variables refer to each other in a circle: A -> B -> C -> A\n    2 | command = \"run\"\n    \
-         3 | env = { A = \"${B}\", B = \"${C:-x}\", C = \"${A}\" }\n      |                                              ^^^^ a variable may refer to itself, which means the container's\n\
+        "tinysup: /etc/tinysup.toml:3:41: variables refer to each other in a circle: A -> B -> C -> A\n    2 | command = \"run\"\n    \
+         3 | env = { A = \"${B}\", B = *********, C = \"${A}\" }\n      |                                         ^^^^ a variable may refer to itself, which means the container's\n\
          1 error, nothing was started. `tinysup check` tests a file; `tinysup example` shows all keys.\n"
-            .replace(":3:46:", ":3:41:")
-            .replace("      |                                              ^^^^", "      |                                         ^^^^")
     );
     // Doubling at every step would come to 2^40 bytes, and a chain has an end.
     let doubling: Vec<String> =
@@ -929,7 +927,6 @@ hint: nginx: kill_timeout is 12 s, but the whole stop may take only 9 s; shutdow
 hint: redis: redis-server puts itself into the background, as far as one can see. Run it in the foreground: redis-server --daemonize no
 hint: migrate: pg_ctl puts itself into the background, as far as one can see. Run it in the foreground: postgres -D DIRECTORY, without pg_ctl
 hint: migrate: On SIGTERM postgres waits until its clients have gone; stop_signal = \"SIGINT\" does not
-hint: migrate: a oneshot with restart = \"always\" is never done; restart = \"on-failure\" is the default
 hint: nginx: nginx puts itself into the background, as far as one can see. Run it in the foreground: nginx -g \"daemon off;\"
 hint: nginx: On SIGTERM nginx drops the requests it is answering; stop_signal = \"SIGQUIT\" lets it finish them
 hint: later: there is no program for \"gunicron\" here; it may come with a volume

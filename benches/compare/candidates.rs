@@ -1,6 +1,7 @@
 //! Who is compared: tinysup and the inits and supervisors of the distribution; how each is told to run the same services, as
 //! its users usually do it, and how it is asked to stop. Leaves to the metrics what is asked of them.
 
+use std::fmt::Write;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::symlink;
@@ -50,6 +51,8 @@ pub struct Candidate {
     pub kind: Kind,
     /// The files that it consists of, without interpreter and libraries.
     pub files: Vec<PathBuf>,
+    /// Where it stands in the tables.
+    pub place: usize,
     program: Program,
 }
 
@@ -88,6 +91,9 @@ pub fn find(program: &Path, static_program: Option<&Path>) -> (Vec<Candidate>, V
         }
     }
     found.sort_by_key(|candidate| candidate.kind == Services);
+    for (place, candidate) in found.iter_mut().enumerate() {
+        candidate.place = place;
+    }
     (found, missing)
 }
 
@@ -98,7 +104,7 @@ fn which(name: &str) -> Option<PathBuf> {
 
 impl Candidate {
     fn new(name: &'static str, kind: Kind, program: Program, files: Vec<PathBuf>) -> Self {
-        Self { name, kind, files, program }
+        Self { name, kind, files, place: 0, program }
     }
 
     /// Whether a signal to it, other than those it acts on itself, reaches the services.
@@ -166,7 +172,7 @@ impl Candidate {
 fn toml(services: &[Vec<String>]) -> String {
     let mut text = "[defaults]\nrestart_delay = 0\nmax_restarts = \"unlimited\"\n".to_owned();
     for (number, command) in services.iter().enumerate() {
-        text += &format!("[services.s{number}]\ncommand = {command:?}\n");
+        let _ = writeln!(text, "[services.s{number}]\ncommand = {command:?}");
     }
     text
 }
@@ -177,7 +183,8 @@ fn ini(pid_file: &Path, services: &[Vec<String>]) -> String {
         pid_file.display()
     );
     for (number, command) in services.iter().enumerate() {
-        text += &format!(
+        let _ = write!(
+            text,
             "[program:s{number}]\ncommand={}\nautorestart=true\nstartsecs=0\nstartretries=1000000\n\
              stdout_logfile=/dev/stdout\nstdout_logfile_maxbytes=0\nredirect_stderr=true\n",
             command.join(" ")

@@ -74,9 +74,8 @@ impl Container {
     }
 
     /// Sends a signal to the init.
-    pub fn signal(&self, signal: i32) {
-        // SAFETY: our child, which is not collected before we are dropped.
-        unsafe { libc::kill(self.pid, signal) };
+    pub fn signal(&self, number: i32) {
+        signal(self.pid, number);
     }
 
     /// Waits until the init and all below it are gone; when that was, or `None` if it took too long.
@@ -96,6 +95,12 @@ impl Drop for Container {
         unsafe { libc::waitpid(self.pid, ptr::null_mut(), 0) };
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Sends a signal to an init, which is not collected before its container is dropped, or to somebody in there.
+pub fn signal(pid: i32, number: i32) {
+    // SAFETY: plain call.
+    unsafe { libc::kill(pid, number) };
 }
 
 /// In the child: what makes the namespace look like a container. Failures show as an init without /proc, which says so itself.

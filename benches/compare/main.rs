@@ -31,8 +31,10 @@ use candidates::{Candidate, Kind, OURS, OURS_STATIC};
 use metrics::Bench;
 use report::{Bar, Figures, Unit};
 
+type Metric = fn(&mut Bench) -> Vec<Figures>;
+
 /// Each metric and what it is called on the command line.
-const METRICS: [(&str, fn(&mut Bench) -> Vec<Figures>); 7] = [
+const METRICS: [(&str, Metric); 7] = [
     ("stop", metrics::stop),
     ("restart", metrics::restart),
     ("idle", metrics::idle),
@@ -97,7 +99,7 @@ fn run(options: &Options) -> Result<(), String> {
         candidates::find(Path::new(env!("CARGO_BIN_EXE_tinysup")), static_program.as_deref());
     let scratch = Scratch::new().map_err(text)?;
     let mut bench = Bench {
-        program: env::current_exe().map_err(text)?,
+        program: env::current_exe().and_then(fs::canonicalize).map_err(text)?,
         scratch: scratch.0.clone(),
         candidates,
         quick: options.quick,
@@ -218,9 +220,18 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> io::Result<Self> {
-        let name = format!("tinysup-bench-{}", std::process::id());
-        let memory = Path::new("/dev/shm").join(&name);
-        let path = if fs::create_dir(&memory).is_ok() { memory } else { env::temp_dir().join(name) };
+        const NAME: &str = "tinysup-bench-";
+        let shared = Path::new("/dev/shm");
+        let parent = if fs::metadata(shared).is_ok() { shared.to_owned() } else { env::temp_dir() };
+        for entry in fs::read_dir(&parent)?.flatten() {
+            // What a run that was killed left there.
+            let name = entry.file_name();
+            let owner = name.to_str().and_then(|name| name.strip_prefix(NAME));
+            if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        let path = parent.join(format!("{NAME}{}", std::process::id()));
         fs::create_dir_all(&path)?;
         Ok(Self(path))
     }

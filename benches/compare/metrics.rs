@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::board::{Board, RUNS_MAX, Word, now};
 use crate::candidates::{Candidate, Kind, NO_INIT, OURS, OURS_STATIC};
-use crate::container::Container;
+use crate::container::{self, Container};
 use crate::procfs;
 use crate::report::{Figures, Unit};
 use crate::service::{self, Role};
@@ -155,15 +155,11 @@ pub fn stop(bench: &mut Bench) -> Vec<Figures> {
                 continue;
             };
             figures.add(&candidate, ended.saturating_sub(sent));
-            let same = |other: &Candidate| (other.name, other.kind) == (candidate.name, candidate.kind);
-            if let Some(place) = bench.candidates.iter().position(same) {
-                asked[place].0 += board.get(Word::Goodbyes);
-                asked[place].1 += services as u64;
-                let (goodbyes, all) = asked[place];
-                if goodbyes < all {
-                    figures
-                        .note(&candidate, format!("only {goodbyes} of {all} services ended by themselves"));
-                }
+            let (goodbyes, all) = &mut asked[candidate.place];
+            *goodbyes += board.get(Word::Goodbyes);
+            *all += services as u64;
+            if goodbyes < all {
+                figures.note(&candidate, format!("only {goodbyes} of {all} services ended by themselves"));
             }
         }
     }
@@ -319,9 +315,8 @@ pub fn idle(bench: &mut Bench) -> Vec<Figures> {
         }
     }
     thread::sleep(Duration::from_secs(2)); // what belongs to the start is over
-    let program = bench.program.to_string_lossy().into_owned();
     let look = |container: &Container| {
-        let pids = procfs::supervising(container.pid(), &program)?;
+        let pids = procfs::processes(container.pid(), |pid| !procfs::runs(pid, &bench.program))?;
         Ok((procfs::usage(&pids)?, pids))
     };
     let before: Vec<io::Result<_>> = running.iter().map(|(_, container)| look(container)).collect();
@@ -373,20 +368,32 @@ fn signals(
 ) -> Figures {
     let mut running = Vec::new();
     for candidate in bench.turn(0, wanted) {
-        // A flood would be every candidate's; only one of them may run at a time, so the others are stopped meanwhile.
         if let Some(container) = bench.start(&candidate, roles, |_| {}) {
             running.push((candidate, container));
         }
     }
-    for repetition in 0..repetitions {
-        let places = running.len().max(1);
-        for place in 0..places {
-            let Some((candidate, container)) = running.get((place + repetition) % places) else { continue };
+    let mut targets: Vec<(&Candidate, &Board, i32)> = Vec::new();
+    for (candidate, container) in &running {
+        targets.push((candidate, &container.board, container.pid()));
+    }
+    // Among several services nobody can be PID 1 without an init; but one can be signalled past it.
+    let no_init = bench.candidates.iter().find(|one| one.name == NO_INIT);
+    if let (Some(no_init), Some((_, container)), true) = (no_init, running.first(), roles.len() > 1) {
+        let services =
+            procfs::processes(container.pid(), |pid| procfs::plays(pid, &bench.program, Role::Wait));
+        for pid in services.unwrap_or_default() {
+            targets.push((no_init, &container.board, pid));
+            figures.note(no_init, "sent to the service itself");
+        }
+    }
+    for _ in 0..repetitions {
+        let places = targets.len().max(1);
+        targets.rotate_left(1 % places);
+        for (candidate, board, pid) in &targets {
             thread::sleep(PAUSE);
-            let board = &container.board;
             let seen = board.get(Word::Arrivals);
             let sent = now();
-            container.signal(libc::SIGUSR1);
+            container::signal(*pid, libc::SIGUSR1);
             if board.sleep_while(Word::Arrivals, seen, REACT_AT_MOST) {
                 figures.add(candidate, board.get(Word::Arrival).saturating_sub(sent));
             } else {

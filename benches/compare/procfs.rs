@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
+
+use crate::service::Role;
 
 /// What was counted for an init and its helpers, without the services.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,24 +21,29 @@ pub struct Usage {
     pub processes: u64,
 }
 
-/// All processes in the PID namespace of `init` that do not run `service`.
-pub fn supervising(init: i32, service: &str) -> io::Result<Vec<i32>> {
+/// The processes in the PID namespace of `init` that `wanted` picks.
+pub fn processes(init: i32, wanted: impl Fn(i32) -> bool) -> io::Result<Vec<i32>> {
     let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid"));
     let ours = namespace(init)?;
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let is_service = || {
-            let text = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            // The first word only: that of an init contains the service's command.
-            let executable = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_else(|_| PathBuf::new());
-            text.is_empty() || executable == fs::canonicalize(service).unwrap_or_default()
-        };
-        if namespace(pid).is_ok_and(|other| other == ours) && !is_service() {
+        if namespace(pid).is_ok_and(|other| other == ours) && wanted(pid) {
             found.push(pid);
         }
     }
     Ok(found)
+}
+
+/// Whether a process runs this program.
+pub fn runs(pid: i32, program: &Path) -> bool {
+    fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|other| other == program)
+}
+
+/// Whether it is a service of the bench, in this role.
+pub fn plays(pid: i32, program: &Path, role: Role) -> bool {
+    let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    runs(pid, program) && arguments.split('\0').nth(2) == Some(role.name())
 }
 
 /// What was counted for these processes up to now.

@@ -62,6 +62,7 @@ pub struct Figures {
 struct Row {
     name: &'static str,
     kind: Kind,
+    place: usize,
     samples: Vec<u64>,
     note: String,
 }
@@ -76,7 +77,8 @@ impl Figures {
         let is = |row: &Row| (row.name, row.kind) == (candidate.name, candidate.kind);
         let place = self.rows.iter().position(is).unwrap_or_else(|| {
             let (name, kind) = (candidate.name, candidate.kind);
-            self.rows.push(Row { name, kind, samples: Vec::new(), note: String::new() });
+            let place = candidate.place;
+            self.rows.push(Row { name, kind, place, samples: Vec::new(), note: String::new() });
             self.rows.len() - 1
         });
         &mut self.rows[place]
@@ -92,12 +94,12 @@ impl Figures {
         self.row(candidate).note = note.into();
     }
 
-    /// Sorts for what follows. Those of one kind stand together, as they were found.
+    /// Sorts for what follows: values by size, candidates as they were found.
     pub fn finish(mut self) -> Self {
         for row in &mut self.rows {
             row.samples.sort_unstable();
         }
-        self.rows.sort_by_key(|row| row.kind == Kind::Services);
+        self.rows.sort_by_key(|row| row.place);
         self
     }
 
@@ -213,17 +215,13 @@ pub struct Bar {
 impl Bar {
     /// For people.
     pub fn line(&self) -> String {
-        let unit = self.unit.name();
-        let limit = self.unit.show(self.at_most);
+        let show = |value| format!("{} {}", self.unit.show(value), self.unit.name()).trim_end().to_owned();
+        let limit = show(self.at_most);
         match self.figure {
-            None => format!("  not measured  {} (at most {limit} {unit})", self.what),
+            None => format!("  not measured  {} (at most {limit})", self.what),
             Some(figure) => {
                 let verdict = if figure <= self.at_most { "met" } else { "NOT MET" };
-                format!(
-                    "  {verdict:<12}  {}: {} {unit} (at most {limit} {unit})",
-                    self.what,
-                    self.unit.show(figure)
-                )
+                format!("  {verdict:<12}  {}: {} (at most {limit})", self.what, show(figure))
             }
         }
     }

@@ -38,7 +38,8 @@ pub enum Role {
 impl Role {
     const ALL: [Self; 5] = [Self::Wait, Self::CrashAtOnce, Self::CrashWhenAsked, Self::Orphans, Self::Flood];
 
-    fn name(self) -> &'static str {
+    /// What it is called on the command line.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Wait => "wait",
             Self::CrashAtOnce => "crash-at-once",
@@ -95,16 +96,12 @@ fn wait(board: &Board) -> io::Result<()> {
         let mut signal = 0;
         // SAFETY: reads a set and writes a number, both live here.
         unsafe { libc::sigwait(&raw const signals, &raw mut signal) };
-        match signal {
-            libc::SIGUSR1 => {
-                board.stamp(Word::Arrival);
-                board.announce(Word::Arrivals);
-            }
-            _ => {
-                board.count(Word::Goodbyes);
-                leave(0)
-            }
+        if signal != libc::SIGUSR1 {
+            board.count(Word::Goodbyes);
+            leave(0)
         }
+        board.stamp(Word::Arrival);
+        board.announce(Word::Arrivals);
     }
 }
 
@@ -127,6 +124,9 @@ fn crash_when_asked(board: &Board, run: usize) -> io::Result<()> {
 
 fn flood(board: &Board) -> io::Result<()> {
     let lines = [&[b'x'; 99][..], b"\n"].concat().repeat(100);
+    // Signals to all services are not meant for this one.
+    // SAFETY: SIG_IGN runs no code.
+    unsafe { libc::signal(libc::SIGUSR1, libc::SIG_IGN) };
     board.count(Word::Ready);
     loop {
         io::stdout().write_all(&lines)?;

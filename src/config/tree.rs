@@ -4,7 +4,6 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::interpolate::is_plain;
 use super::problems::{Problem, Problems};
 use super::source::{FileId, Sources, Span};
 use super::syntax;
@@ -125,21 +124,30 @@ pub fn parse(file: FileId, problems: &mut Problems) -> (Vec<Entry>, bool) {
     (entries, errors.is_empty())
 }
 
-/// Environment values may be secrets even where they are written down here: no excerpt shows them. Those that name variables
-/// are no secrets, and what is wrong with them could not be understood otherwise.
+/// Environment values may be secrets even where they are written down here: no excerpt shows them. Only one that is nothing but
+/// the name of a variable is none, and what is wrong with it could not be understood otherwise.
 fn hide_values(entries: &[Entry], sources: &mut Sources) {
     for entry in entries {
-        let Value::Table(inner) = &entry.node.value else { continue };
-        if entry.key != "env" {
-            hide_values(inner, sources);
-            continue;
-        }
-        for variable in inner {
-            if matches!(&variable.node.value, Value::Text(text) if is_plain(&text.text)) {
-                sources.hide(variable.node.span);
+        match &entry.node.value {
+            Value::Table(variables) if entry.key == "env" => {
+                for variable in variables {
+                    if !matches!(&variable.node.value, Value::Text(text) if is_reference(&text.text)) {
+                        sources.hide(variable.node.span);
+                    }
+                }
             }
+            _ if entry.key == "env" => sources.hide(entry.node.span),
+            Value::Table(inner) => hide_values(inner, sources),
+            _ => {}
         }
     }
+}
+
+/// Whether a text is `${NAME}` or `${NAME:?message}` and nothing else; a default may be a secret.
+fn is_reference(text: &str) -> bool {
+    let Some(inner) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else { return false };
+    let name = inner.split_once(":?").or_else(|| inner.split_once('?')).map_or(inner, |(name, _)| name);
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 fn drop_broken(entries: &mut Vec<Entry>, is_broken: &dyn Fn(Span) -> bool) {

@@ -463,7 +463,8 @@ impl<'a> Builder<'a> {
                 if condition == Condition::Ready && first.kind == Kind::Oneshot {
                     condition = Condition::Completed;
                 }
-                let never_completes = first.restart.when == RestartWhen::Always
+                let never_completes = first.kind == Kind::Daemon
+                    && first.restart.when == RestartWhen::Always
                     && first.restart.stop_exit_codes.is_empty()
                     && first.on_success == OnSuccess::Ignore;
                 if condition == Condition::Completed && never_completes {

@@ -274,15 +274,6 @@ fn signal_hints(plan: &Plan, instance: &Instance, hints: &mut Vec<String>) {
 
 fn restart_hints(instance: &Instance, hint: &mut dyn FnMut(String)) {
     let restart = &instance.restart;
-    if instance.kind == Kind::Oneshot
-        && restart.when == RestartWhen::Always
-        && restart.stop_exit_codes.is_empty()
-    {
-        hint(
-            "a oneshot with restart = \"always\" is never done; restart = \"on-failure\" is the default"
-                .to_owned(),
-        );
-    }
     let (Some(max), true) = (restart.max_restarts, restart.when != RestartWhen::Never) else { return };
     match restart.window {
         Some(window) => {

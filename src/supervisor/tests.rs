@@ -17,6 +17,8 @@ struct Story {
     /// What the next sweep of an instance finds.
     remains: BTreeMap<String, Vec<Process>>,
     record: Vec<String>,
+    /// No program comes so far as to run.
+    slow_exec: bool,
 }
 
 impl Story {
@@ -25,19 +27,24 @@ impl Story {
     }
 
     fn with_mode(mode: Mode, instances: Vec<Instance>) -> Self {
+        let mut story = Self::not_begun(mode, instances);
+        story.event(Event::Begin);
+        story
+    }
+
+    fn not_begun(mode: Mode, instances: Vec<Instance>) -> Self {
         let shutdown_timeout = (mode == Mode::Services).then_some(Duration::from_secs(9));
         let plan = Plan { mode, instances, shutdown_timeout, routes: BTreeMap::new() };
         let supervisor = Supervisor::new(plan, true, Time::ZERO);
-        let mut story = Self {
+        Self {
             supervisor,
             now: Time::ZERO,
             pids: BTreeMap::new(),
             next_pid: 100,
             remains: BTreeMap::new(),
             record: Vec::new(),
-        };
-        story.event(Event::Begin);
-        story
+            slow_exec: false,
+        }
     }
 
     fn event(&mut self, event: Event) {
@@ -62,7 +69,14 @@ impl Story {
                 self.next_pid += 1;
                 let pid = Pid::new(self.next_pid).unwrap();
                 self.pids.insert(name.clone(), pid);
-                (format!("spawn {name}"), vec![Event::Spawned { child, pid }, Event::Executed { child }])
+                (
+                    format!("spawn {name}"),
+                    if self.slow_exec {
+                        vec![Event::Spawned { child, pid }]
+                    } else {
+                        vec![Event::Spawned { child, pid }, Event::Executed { child }]
+                    },
+                )
             }
             Action::Signal { signal: Signal::CONT, .. }
             | Action::SignalGroup { signal: Signal::CONT, .. } => return Vec::new(),
@@ -370,4 +384,39 @@ fn a_service_that_ends_during_the_stop_is_not_started_again() {
     story.exit("web", 0);
     assert!(!story.record.iter().any(|line| line.starts_with("spawn")), "{:?}", story.record);
     assert_eq!(story.record.last().map(String::as_str), Some("exit 0"));
+}
+
+#[test]
+fn who_is_asked_to_stop_before_the_beginning_starts_nothing() {
+    let mut story = Story::not_begun(Mode::Services, vec![instance("web")]);
+    story.signal(Signal::TERM);
+    story.expect(&["stopping (SIGTERM)", "stopped in 0.0 s", "exit 0"]);
+}
+
+#[test]
+fn one_command_gets_what_came_before_it_was_there() {
+    let bash = Instance { kind: Kind::Command, ..instance("bash") };
+    let mut story = Story::not_begun(Mode::Command { group: false }, vec![bash]);
+    story.signal(Signal::HUP);
+    story.signal(Signal::TERM);
+    story.expect(&[]);
+    story.event(Event::Begin);
+    story.expect(&["spawn bash", "SIGHUP to bash", "SIGTERM to bash"]);
+}
+
+#[test]
+fn a_signal_before_the_exec_is_an_end_like_any_other() {
+    let mut story = Story::not_begun(
+        Mode::Command { group: false },
+        vec![Instance { kind: Kind::Command, ..instance("bash") }],
+    );
+    story.slow_exec = true;
+    story.event(Event::Begin);
+    story.end("bash", ExitStatus::Signal { signal: Signal::TERM, core: false });
+    story.expect(&[
+        "spawn bash",
+        "bash: code 143, SIGTERM after 0.0 s; its code is passed on",
+        "stopping (bash has ended)",
+        "exit 143",
+    ]);
 }

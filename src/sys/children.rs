@@ -40,8 +40,6 @@ pub enum Start {
     Executed(Child),
     /// A step before it failed.
     Failed(Child, Failure, Attempt),
-    /// The child ended before it came so far.
-    Ended(Child),
 }
 
 impl Children {
@@ -84,7 +82,8 @@ impl Children {
         match read.ok().and_then(|count| Failure::from_bytes(bytes.get(..count)?)) {
             Some(failure) => Some(Start::Failed(child, failure, attempt)),
             // A dying process closes its files before it counts as ended.
-            None if super::procfs::never_executed(pid) => Some(Start::Ended(child)),
+            // A signal ended it before it came so far; its exit says which.
+            None if super::procfs::never_executed(pid) => None,
             None => Some(Start::Executed(child)),
         }
     }
@@ -107,7 +106,7 @@ impl Children {
         }
     }
 
-    /// Collects an ended child or stranger. From now on its pid may belong to somebody else.
+    /// Collects an ended child or stranger, if that has not been done. From now on its pid may belong to somebody else.
     pub fn release(&mut self, pid: Pid) {
         if wait_for(libc::P_PID, pid.number(), libc::WEXITED | libc::WNOHANG).is_none() {
             log::debug!("{pid:?} cannot be released: it has not ended");

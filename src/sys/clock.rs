@@ -25,12 +25,14 @@ impl Clock {
         Time::ZERO + self.start.elapsed().saturating_sub(self.frozen)
     }
 
-    /// To be told after each wait when that should have ended at the latest: if it is much later, time stood still.
-    pub fn waited_until(&mut self, latest: Time) {
-        let late = self.now().since(latest);
-        if late > FROZEN {
-            self.frozen = self.frozen.saturating_add(late);
-            log::debug!("woke up {} late: frozen meanwhile", crate::units::show_duration(late));
+    /// To be told after each wait that began at `before` and should have ended by `latest`: if it is much later now, time stood
+    /// still, and none of that wait counts.
+    pub fn waited(&mut self, before: Time, latest: Time) {
+        let now = self.now();
+        if now.since(latest) > FROZEN {
+            let frozen = now.since(before);
+            self.frozen = self.frozen.saturating_add(frozen);
+            log::debug!("frozen for {}", crate::units::show_duration(frozen));
         }
     }
 }
@@ -39,20 +41,24 @@ impl Clock {
 mod tests {
     use super::*;
 
+    fn seconds(value: f64) -> Time {
+        Time::ZERO + Duration::from_secs_f64(value)
+    }
+
     #[test]
-    fn time_in_which_nobody_ran_does_not_count() {
+    fn a_wait_in_which_nobody_ran_does_not_count() {
         let mut clock = Clock::new();
         clock.start = clock.start.checked_sub(Duration::from_secs(100)).unwrap();
-        clock.waited_until(Time::ZERO + Duration::from_secs(40));
-        let now = clock.now().since(Time::ZERO);
-        assert!(now >= Duration::from_secs(40) && now < Duration::from_secs(41), "{now:?}");
+        clock.waited(seconds(40.0), seconds(41.0));
+        let now = clock.now();
+        assert!(now >= seconds(40.0) && now < seconds(41.0), "{now:?}");
     }
 
     #[test]
     fn a_little_late_is_no_freeze() {
         let mut clock = Clock::new();
         clock.start = clock.start.checked_sub(Duration::from_secs(100)).unwrap();
-        clock.waited_until(Time::ZERO + Duration::from_millis(99_500));
-        assert!(clock.now().since(Time::ZERO) >= Duration::from_secs(100));
+        clock.waited(seconds(98.5), seconds(99.5));
+        assert!(clock.now() >= seconds(100.0));
     }
 }

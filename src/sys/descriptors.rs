@@ -2,9 +2,11 @@
 
 #![expect(unsafe_code, reason = "calls that nix does not have, or only for borrowed descriptors")]
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -30,6 +32,12 @@ pub fn set_nonblocking(descriptor: &OwnedFd) -> io::Result<()> {
 /// /dev/null, for reading and writing.
 pub fn null() -> io::Result<OwnedFd> {
     Ok(OpenOptions::new().read(true).write(true).open("/dev/null")?.into())
+}
+
+/// Opens a regular file for reading. Never waits: a pipe or a device that somebody put in its place is an error.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a file")) }
 }
 
 /// What can be read now, at most so many bytes; empty at the end. The memory is not cleared first: in a flood of output

@@ -2,15 +2,16 @@
 //! failure, and never waits for one.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::child::{Failure, Step};
+use super::descriptors;
 use super::elf::{self, Elf};
 use super::spawn::Attempt;
 use super::word;
@@ -241,10 +242,9 @@ impl Program {
         })
     }
 
-    /// Opened for a look; whatever is not a file might make us wait.
+    /// Opened for a look.
     fn open(&self) -> Option<File> {
-        self.metadata().filter(Metadata::is_file)?;
-        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(&self.path).ok()
+        descriptors::open_file(&self.path).ok()
     }
 }
 

@@ -6,12 +6,11 @@
 )]
 
 use std::ffi::{CStr, CString, OsStr, c_char};
-use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use super::descriptors;
 use super::users::Resolved;
 use crate::event::{Launch, Mark, StartError};
 
@@ -121,10 +120,7 @@ fn value_of<'a>(string: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 /// A secret's file, without its last newline. Never waits, whatever somebody put there.
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let told = |error: io::Error| super::reason(&error);
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(told)?;
-    if !file.metadata().map_err(told)?.is_file() {
-        return Err("it is not a file".to_owned());
-    }
+    let file = descriptors::open_file(path).map_err(told)?;
     let mut value = Vec::new();
     file.take(FILE_MAX_BYTES + 1).read_to_end(&mut value).map_err(told)?;
     if value.len() as u64 > FILE_MAX_BYTES {

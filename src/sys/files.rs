@@ -1,22 +1,63 @@
 //! The files and the environment of the container, as the configuration sees them.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::time::Duration;
 
+use super::poll::{Interest, Poll};
+use super::signals;
 use crate::config::World;
+
+/// How much is read at once.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// How often it is looked whether somebody wants us to stop instead.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The real files and the real environment.
 pub struct Files;
 
+/// Waits until a pipe or terminal has something to read, or its writers are gone. An error when we are asked to stop.
+fn wait_for_input(file: &File) -> io::Result<()> {
+    let mut poll = Poll::new();
+    loop {
+        poll.clear();
+        poll.watch((), file.as_fd(), Interest::Read);
+        poll.wait(Some(LOOK));
+        if poll.ready().next().is_some() {
+            return Ok(());
+        }
+        if signals::asked_to_stop() {
+            return Err(io::Error::other("asked to stop while waiting for it"));
+        }
+    }
+}
+
 impl World for Files {
     fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
-        let file = File::open(path)?;
+        // Without waiting for the writer of a pipe here: that is done below, where a signal ends it.
+        let mut file =
+            OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+        let waits = !file.metadata()?.is_file();
         let mut bytes = Vec::new();
-        // A pipe is fine (`-c /dev/stdin`); a directory fails here with EISDIR.
-        file.take(u64::try_from(limit).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
+        // A pipe is fine (`-c /dev/stdin`); a directory fails at the first read with EISDIR.
+        while bytes.len() < limit {
+            if waits {
+                wait_for_input(&file)?;
+            }
+            let mut piece = vec![0; PIECE_BYTES.min(limit - bytes.len())];
+            match file.read(&mut piece) {
+                Ok(0) => break,
+                Ok(count) => bytes.extend_from_slice(piece.get(..count).unwrap_or_default()),
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(bytes)
     }
 

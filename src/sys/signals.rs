@@ -133,6 +133,16 @@ pub fn swap_mask(new: SignalSet) -> SignalSet {
     old
 }
 
+/// Whether a signal that ends a container has come while all are blocked, before [`Signals::install`].
+pub fn asked_to_stop() -> bool {
+    let mut pending: SignalSet = 0;
+    // SAFETY: writes one u64 that lives here.
+    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, 8_usize) };
+    [Signal::TERM, Signal::INT, Signal::QUIT, Signal::RTMIN_3]
+        .iter()
+        .any(|signal| pending & bit(signal.number()) != 0)
+}
+
 /// A descriptor from which these signals, which are blocked, are read.
 fn signalfd(set: SignalSet) -> io::Result<OwnedFd> {
     let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
@@ -170,8 +180,11 @@ fn handle(signal: Signal) -> io::Result<()> {
             | libc::SIGSYS
             | libc::SIGABRT
     );
+    let over_limit = matches!(number, libc::SIGXFSZ | libc::SIGXCPU);
     let action = move |info: &libc::siginfo_t| {
-        if means_fault && is_own_fault(info) {
+        if over_limit && (info.si_code > 0 || by_ourselves(info)) {
+            // We met a limit of our own; the failed write says so, and it is nobody else's business.
+        } else if means_fault && is_own_fault(info) {
             // No handler could make it good. Most faults happen again on return; the others are sent again.
             let _ = set_disposition(signal, libc::SIG_DFL);
             // SAFETY: kill and getpid are async-signal-safe.
@@ -186,8 +199,13 @@ fn handle(signal: Signal) -> io::Result<()> {
 
 /// Whether the kernel raised the signal for what we did, or we did it ourselves (abort), rather than somebody sent it.
 fn is_own_fault(info: &libc::siginfo_t) -> bool {
-    // SAFETY: a signal with SI_TKILL has a sender. process::id would do, but getpid is known to be async-signal-safe.
-    info.si_code > 0 || (info.si_code == libc::SI_TKILL && unsafe { info.si_pid() == libc::getpid() })
+    info.si_code > 0 || (info.si_code == libc::SI_TKILL && by_ourselves(info))
+}
+
+/// Whether a signal that has a sender came from this process.
+fn by_ourselves(info: &libc::siginfo_t) -> bool {
+    // SAFETY: without a sender the field is zero, which is no pid. getpid is async-signal-safe.
+    unsafe { info.si_pid() == libc::getpid() }
 }
 
 fn note(number: i32) {

@@ -25,8 +25,9 @@ const OWN_MAX_BYTES: usize = 64 << 10;
 /// What a pipe takes without waiting once it says there is room (PIPE_BUF).
 const PIPE_PIECE_BYTES: usize = 4096;
 
-/// What a terminal takes without waiting once it says there is room: the kernel's own threshold for saying so.
-const TERMINAL_PIECE_BYTES: usize = 256;
+/// What a terminal takes without waiting once it says there is room. It says so while there is any, and a longer write would sleep
+/// until all of it fits. Slow, and only for a terminal that we may not open again.
+const TERMINAL_PIECE_BYTES: usize = 1;
 
 /// Both sinks.
 #[derive(Debug)]

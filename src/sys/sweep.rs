@@ -24,7 +24,7 @@ const PIDS_TRIED: i32 = 32_768;
 /// What is left of a child whose leader has ended: processes of its group or session, those that carry its mark, and all their
 /// descendants. They hang below us since the leader's end, beside the children that we know, so nobody else is looked at.
 pub fn remains(
-    children: &Children,
+    children: &mut Children,
     child: Child,
     leader: Pid,
     mark: &Mark,
@@ -33,7 +33,12 @@ pub fn remains(
     // Not yet released, the number is still the leader's.
     let reserved = children.get(leader) == Some(child);
     if !procfs::available() {
-        let reused = children.knows(leader) && !reserved;
+        // An ended leader counts as a member of its group as long as it is there, and would hide that it was the last. So it is
+        // collected here; while anybody else is in the group, its number still goes to no new process.
+        if reserved {
+            children.release(leader);
+        }
+        let reused = children.knows(leader);
         return if reused { Vec::new() } else { group_without_proc(leader, signal) };
     }
     let strangers: Vec<Pid> = procfs::own_children()
@@ -168,7 +173,7 @@ fn send_through(pidfd: &OwnedFd, signal: Signal) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
-/// The group alone. An ended leader that is not released counts too: who is asked again after the release learns the truth.
+/// The group alone.
 fn group_without_proc(leader: Pid, signal: Option<Signal>) -> Vec<Process> {
     if send_all(-leader.number(), signal) { vec![unnamed(leader)] } else { Vec::new() }
 }

@@ -3,10 +3,11 @@
 
 #![expect(unsafe_code, reason = "asking for all three of our own user and group numbers")]
 
-use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
 use super::child::Switch;
+use super::descriptors;
 use crate::event::{Identity, StartError};
 
 /// No more than this much of either file is read.
@@ -44,7 +45,8 @@ pub fn resolve(identity: &Identity) -> Result<Resolved, StartError> {
 
 fn read(path: &str) -> Option<Vec<u8>> {
     let mut text = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(FILE_MAX_BYTES).read_to_end(&mut text));
+    let read = descriptors::open_file(Path::new(path))
+        .and_then(|file| file.take(FILE_MAX_BYTES).read_to_end(&mut text));
     match read {
         Ok(_) => Some(text),
         Err(error) => {

@@ -284,7 +284,7 @@ fn stuck_with_shell(mut world: World, mut reader: impl Reader) {
     }
     let mut buffer = vec![0; 10_000];
     reader.read_exact(&mut buffer).unwrap();
-    world.wait(Duration::from_secs(5));
+    world.wait(Duration::from_millis(200));
     assert!(world.events.is_empty() || fetched > 0);
     // SAFETY: to ourselves.
     unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };

@@ -188,7 +188,12 @@ fn a_command_beside_the_services_decides_the_end() {
     }
     for (script, code) in [("exit 0", 0), ("exit 42", 42), ("kill -9 $$", 137)] {
         let setup = Setup::services(&service("b", &witness("wait"), ""));
-        let end = setup.arg("run").arg("--").arg("sh").arg("-c").arg(script).start().finish();
+        setup.folder().gate("gate");
+        let script = format!("read go < $DIR/gate; {script}");
+        let container = setup.arg("run").arg("--").arg("sh").arg("-c").arg(script).start();
+        container.wait_for("b | waiting");
+        container.folder().go("gate");
+        let end = container.finish();
         end.code(code);
         assert_eq!(end.of("b"), ["waiting", "got SIGTERM"], "{end:#?}");
     }

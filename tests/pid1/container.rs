@@ -336,6 +336,15 @@ impl Container {
         Inside::new(launch::launch(&order))
     }
 
+    /// Starts a program that is not its descendant, in the same PID namespace, where it is not PID 1.
+    pub fn beside(&self, argv: &[&str], env: &[(&str, &str)]) -> Inside {
+        let holder = self.holder.as_ref().expect("not PID 1").pid();
+        let argv = argv.iter().map(OsString::from).collect();
+        let env = env.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let (place, stdio) = (Place::Beside(holder), launch::nowhere());
+        Inside::new(launch::launch(&Launch { argv, env, place, stdio, steps: Vec::new() }))
+    }
+
     /// SIGSTOP from outside; returns when it does not run any more.
     pub fn freeze(&self) {
         self.signal(libc::SIGSTOP);

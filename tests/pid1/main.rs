@@ -15,11 +15,16 @@ mod proc;
 mod services;
 
 mod budget;
+mod child;
 mod children;
+mod command;
 mod failures;
+mod output;
 mod reaping;
 mod restarts;
+mod signals;
 mod stopping;
+mod surroundings;
 
 use std::env;
 use std::io::{self, Write};

@@ -2,6 +2,10 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::container::DEADLINE;
+use crate::launch;
 
 /// A process.
 #[derive(Clone, Debug)]
@@ -62,6 +66,21 @@ pub fn number(pid: i32, field: &str) -> u64 {
     let status = status(pid).expect("it runs");
     let (_, value) = status.iter().find(|(name, _)| name == field).expect("a known field");
     value.split_whitespace().next().expect("a value").parse().expect("a number")
+}
+
+/// Whether a process comes to rest, and then is not even woken for so long.
+pub fn idle(pid: i32, how_long: Duration) -> bool {
+    let waits = || number(pid, "voluntary_ctxt_switches");
+    let pidfd = launch::pidfd(pid).expect("it runs");
+    let start = Instant::now();
+    while start.elapsed() < DEADLINE {
+        let before = (waits(), ticks(pid));
+        assert!(!launch::readable(&pidfd, how_long), "it ended");
+        if (waits(), ticks(pid)) == before {
+            return true;
+        }
+    }
+    false
 }
 
 /// The CPU time it has used, in clock ticks.

@@ -6,6 +6,7 @@ mod signals;
 mod stops;
 mod words;
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -91,6 +92,8 @@ struct Stop {
 #[derive(Default)]
 struct Step {
     now: Option<Time>,
+    /// What the command still has to get.
+    early: VecDeque<Signal>,
     signal: Option<Signal>,
     exited: Option<Pid>,
     tick: bool,
@@ -111,6 +114,8 @@ pub struct Judge {
     stop: Option<Stop>,
     interrupts: u32,
     step: Step,
+    /// For the one command, before it was there.
+    early: Option<VecDeque<Signal>>,
     spins: u32,
     all_up: bool,
     left: bool,
@@ -128,6 +133,7 @@ impl Judge {
             stop: None,
             interrupts: 0,
             step: Step::default(),
+            early: Some(VecDeque::new()),
             spins: 0,
             all_up: false,
             left: false,
@@ -166,15 +172,23 @@ impl Judge {
         self.step = Step { now: Some(now), tick: matches!(event, Event::Tick), ..Step::default() };
         self.outputs.event(event);
         match event {
+            Event::Begin => {}
             Event::Signal(signal) => {
                 self.step.signal = Some(*signal);
+                let command = self.command_mode();
+                if let (true, Some(early)) = (command, &mut self.early) {
+                    early.push_back(*signal);
+                }
                 self.interrupts += u32::from(*signal == Signal::INT && self.ends_container(*signal));
                 if self.interrupts == 2 && *signal == Signal::INT {
                     world.count("second SIGINT");
                 }
             }
             Event::Spawned { child, pid } => match child.role {
-                Role::Main => self.life(child.instance).pid = Some(*pid),
+                Role::Main => {
+                    self.life(child.instance).pid = Some(*pid);
+                    self.step.early = self.early.take().unwrap_or_default();
+                }
                 Role::StopCommand => self.life(child.instance).command = Some(*pid),
             },
             Event::SpawnFailed { child, .. } if child.role == Role::Main => {

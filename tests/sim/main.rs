@@ -156,8 +156,9 @@ fn describe(world: &mut World, plan: &Plan) {
 
 /// The loop of `runtime::run`, with the judge between.
 fn drive(world: &mut World, supervisor: &mut Supervisor, judge: &mut Judge, steps: &mut u64) -> ExitCode {
-    let mut pending = VecDeque::from([Event::Begin]);
     let (mut arrived, mut actions, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+    world.wait(Some(world.now()), &mut arrived);
+    let mut pending: VecDeque<Event> = arrived.drain(..).chain([Event::Begin]).collect();
     loop {
         while let Some(event) = pending.pop_front() {
             let now = world.now();

@@ -30,7 +30,7 @@ fn launch(rng: &mut Rng, service: &Rc<str>, number: u32, surroundings: Surroundi
         stdout: output(),
         stderr: output(),
         surroundings,
-        // A command of the command line is not looked for under other names.
+        // Of the one command whose init we are, nothing is looked for.
         mark: (!command).then(|| Mark { service: service.clone(), instance: number }),
         ..Launch::new(vec![Secret::new(&**service)], service.to_string())
     })
@@ -38,7 +38,7 @@ fn launch(rng: &mut Rng, service: &Rc<str>, number: u32, surroundings: Surroundi
 
 /// The plan of `tinysup -- COMMAND`.
 fn command(rng: &mut Rng) -> Plan {
-    let mut instance = main_command(launch(rng, &"command".into(), 1, Surroundings::Command));
+    let mut instance = main_command(launch(rng, &"main".into(), 1, Surroundings::Command));
     let kill_timeout =
         *rng.pick(&[None, None, Some(Duration::from_millis(300)), Some(Duration::from_secs(8))]);
     instance.stop.kill_timeout = kill_timeout;
@@ -53,8 +53,8 @@ fn command(rng: &mut Rng) -> Plan {
 /// A command given on the command line: its end, whatever it is, ends the container.
 fn main_command(launch: Rc<Launch>) -> Instance {
     Instance {
-        name: "command".into(),
-        service: "command".into(),
+        name: "main".into(),
+        service: "main".into(),
         number: 1,
         kind: Kind::Command,
         autostart: true,
@@ -143,10 +143,22 @@ fn services(rng: &mut Rng) -> Plan {
         groups.push(ids);
     }
     if rng.per_mille(80) {
-        let mut main = main_command(launch(rng, &"command".into(), 1, Surroundings::Command));
+        let mut main = main_command(launch(rng, &"main".into(), 1, Surroundings::Command));
+        let mark = Mark { service: main.service.clone(), instance: 1 };
+        main.launch = Rc::new(Launch { mark: Some(mark), ..(*main.launch).clone() });
         main.stop = Stop { kill_timeout: Some(Duration::from_secs(8)), mode: KillMode::Mixed, ..main.stop };
-        main.depends_on = (groups.iter().flatten())
-            .map(|on| Dependency { on: *on, condition: Condition::Started })
+        main.depends_on = instances
+            .iter()
+            .zip(0..)
+            .filter(|(instance, _)| instance.autostart)
+            .map(|(instance, id)| Dependency {
+                on: InstanceId(id),
+                condition: if instance.kind == Kind::Oneshot {
+                    Condition::Completed
+                } else {
+                    Condition::Ready
+                },
+            })
             .collect();
         instances.push(main);
     }

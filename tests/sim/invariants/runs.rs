@@ -143,6 +143,9 @@ impl Judge {
                 life.failed = command && !stopping && !done;
             }
         }
+        if command && !stopping {
+            world.count("command that ended");
+        }
         match cause {
             Cause::Start(_) => world.count("failed start"),
             Cause::Exit(_) => world.count("run that ended"),

@@ -11,6 +11,9 @@ impl Judge {
         if self.step.exited == Some(pid) && signal != Signal::KILL && child.role == Role::Main {
             violation!("{signal} for {pid:?}, whose end was just reported");
         }
+        if let Some(early) = self.step.early.pop_front() {
+            self.step.signal = Some(early);
+        }
         let forwarded = self.step.signal.is_some_and(|signal| !self.ends_container(signal));
         if forwarded {
             return self.forward(child, pid, group, signal);

@@ -48,6 +48,9 @@ impl Judge {
                     violation!("{name} is said to be unable to start, but its dependency is {on:?}");
                 }
                 world.count("dependency that cannot be had");
+                if self.plan_of(id).kind == Kind::Command {
+                    world.count("command that cannot start");
+                }
                 self.life(id).cannot_start = true;
             }
             Notice::Unkillable { name, found } => {
@@ -93,9 +96,21 @@ impl Judge {
                 if failed != matches!(notice, Notice::Obituary(_)) {
                     violation!("the wrong last words: {notice:?}");
                 }
-                if let Notice::Stopped { code, .. } = notice {
-                    self.code_told = Some(*code);
+                if let (Notice::Obituary(text), Some(Stop { reason: StopReason::Failed(name), .. })) =
+                    (notice, &self.stop)
+                {
+                    let never_ran = self.lives[self.by_name(name).0 as usize].cannot_start;
+                    if !text.contains(&**name) || never_ran != text.contains("cannot start without") {
+                        violation!("the obituary of {name} (never ran: {never_ran}) says: {text}");
+                    }
                 }
+                self.code_told = match notice {
+                    Notice::Stopped { code, .. } => Some(*code),
+                    Notice::Obituary(text) => text.split("exit code  ").nth(1).and_then(|rest| {
+                        rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
+                    }),
+                    _ => None,
+                };
                 if self.stopped_told {
                     violation!("the end is told twice");
                 }

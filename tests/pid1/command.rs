@@ -1,0 +1,261 @@
+//! One command, with tinysup as its init: nothing of it changes, and nothing is said.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use crate::container::{Container, DEADLINE, End, Out, Setup};
+use crate::services::witness_path;
+use crate::signals::{KEPT, name};
+use crate::{launch, proc, root};
+
+/// tinysup with these words, where `WITNESS` is its path.
+fn command(words: &[&str]) -> Setup {
+    let witness = witness_path().to_string_lossy();
+    let words: Vec<String> = words.iter().map(|word| word.replace("WITNESS", &witness)).collect();
+    Setup::command(&words.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[track_caller]
+fn silent(end: &End, code: i32, stdout: &[&str]) {
+    assert_eq!(end.stdout, stdout, "{end:#?}");
+    assert_eq!((end.code, end.stderr.len()), (code, 0), "{end:#?}");
+}
+
+#[test]
+fn its_code_is_ours_and_nothing_is_said() {
+    if !root() {
+        return;
+    }
+    for (script, code) in [
+        ("exit 0", 0),
+        ("exit 1", 1),
+        ("exit 77", 77),
+        ("exit 255", 255),
+        ("kill -TERM $$", 143),
+        ("kill -KILL $$", 137),
+        ("ulimit -c 0; kill -SEGV $$", 139),
+        // What it leaves behind is not waited for long, and not talked about.
+        ("sleep 1000 & exit 3", 3),
+        ("(exit 99 &); sleep 0.05; exit 4", 4),
+    ] {
+        for place in [|setup: Setup| setup, Setup::not_pid1] {
+            let end = place(command(&["sh", "-c", &format!("echo run; {script}")])).start().finish();
+            silent(&end, code, &["run"]);
+            assert!(end.left.is_empty() && end.ran < Duration::from_secs(10), "{end:#?}");
+        }
+    }
+    let end = command(&["-e", "143", "-e", "7", "--", "sh", "-c", "kill -TERM $$"]).start().finish();
+    silent(&end, 0, &[]);
+    let end = command(&["-s", "-e7", "sh", "-c", "exit 8"]).start().finish();
+    silent(&end, 8, &[]);
+}
+
+#[test]
+fn it_gets_every_signal_once() {
+    if !root() {
+        return;
+    }
+    let signals: Vec<i32> = (1..=64).filter(|number| !KEPT.contains(number)).collect();
+    let container = command(&["WITNESS", "count", &signals.len().to_string(), "exit", "5"]).start();
+    container.wait_for("waiting");
+    let mut expected = vec!["waiting".to_owned()];
+    for number in signals {
+        container.signal(number);
+        let got = format!("got {}", name(number));
+        container.until("it is there", || container.lines().contains(&got));
+        expected.push(got);
+    }
+    let end = container.finish();
+    assert_eq!((end.code, end.stdout, end.stderr.len()), (5, expected, 0));
+}
+
+#[test]
+fn it_decides_itself_about_its_end() {
+    if !root() {
+        return;
+    }
+    let stubborn = "trap 'echo no' TERM; echo ready; while :; do sleep 0.02; done";
+    let container = command(&["sh", "-c", stubborn]).start();
+    container.wait_for("ready");
+    container.signal(libc::SIGTERM);
+    container.wait_for("no");
+    container.signal(libc::SIGTERM);
+    container.wait_for_nth("no", 2);
+    container.signal(libc::SIGINT);
+    let end = container.finish();
+    assert_eq!(end.code, 130, "{end:#?}");
+    // Unless a deadline was asked for, which begins with the signal.
+    let container = command(&["--kill-timeout", "150ms", "sh", "-c", stubborn]).start();
+    container.wait_for("ready");
+    let end = container.stop();
+    end.code(137);
+    assert!(end.waited >= Duration::from_millis(150) && end.waited < Duration::from_secs(5), "{end:#?}");
+}
+
+#[test]
+fn its_group_is_signalled_only_on_request() {
+    if !root() {
+        return;
+    }
+    let script = "trap 'echo shell' USR1; WITNESS wait & while :; do sleep 0.01; done";
+    for (options, group) in [(&[][..], false), (&["-g"], true)] {
+        let words = [options, &["sh", "-c", script]].concat();
+        let container = command(&words).start();
+        container.wait_for("waiting");
+        container.signal(libc::SIGUSR1);
+        container.wait_for("shell");
+        if group {
+            container.wait_for("got SIGUSR1");
+        }
+        container.signal(libc::SIGKILL);
+        let end = container.finish();
+        assert_eq!(end.stdout.contains(&"got SIGUSR1".to_owned()), group, "{end:#?}");
+    }
+}
+
+#[test]
+fn it_finds_what_it_would_find_without_an_init() {
+    if !root() {
+        return;
+    }
+    // USR2 ignored and RTMIN+1 blocked, as somebody may have wanted it.
+    let mask = 1 << (libc::SIGUSR2 - 1);
+    let setup = command(&["cat", "/proc/self/status"]).before(move || {
+        launch::ignore(libc::SIGUSR2);
+        launch::set_mask(1 << 34);
+        Ok(())
+    });
+    let end = setup.start().finish();
+    end.code(0);
+    let field = |name: &str| {
+        let line = end.stdout.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+        u64::from_str_radix(line.expect(name), 16).expect("a mask")
+    };
+    assert_eq!((field("SigIgn"), field("SigBlk"), field("SigCgt")), (mask, 1 << 34, 0), "{end:#?}");
+    let end =
+        command(&["sh", "-c", "cat; env"]).stdin(Some(text("from outside\n"))).env("A", "b").start().finish();
+    assert!(
+        end.stdout.contains(&"from outside".to_owned()) && end.stdout.contains(&"A=b".to_owned()),
+        "{end:#?}"
+    );
+    assert!(!end.stdout.iter().any(|line| line.starts_with("TINYSUP_")), "{end:#?}");
+}
+
+#[test]
+fn a_terminal_is_its_own() {
+    if !root() {
+        return;
+    }
+    let mut terminal = Terminal::new(&["WITNESS", "status", "count", "2", "exit", "6"]);
+    terminal.read_until("waiting");
+    assert!(terminal.text.contains("terminal [0 1 2] foreground true"), "{}", terminal.text);
+    terminal.type_in("\x03");
+    terminal.read_until("got SIGINT");
+    terminal.resize();
+    terminal.read_until("got SIGWINCH");
+    // Had a signal come twice, it would have ended before.
+    let end = terminal.container.finish();
+    end.code(6);
+    assert_eq!(terminal.text.matches("got SIGINT").count(), 1, "{}", terminal.text);
+}
+
+#[test]
+fn a_shell_at_a_terminal_is_a_shell() {
+    if !root() {
+        return;
+    }
+    let mut terminal = Terminal::new(&["sh", "-i"]);
+    terminal.type_in("echo o''k\n");
+    terminal.read_until("ok\r\n");
+    // Job control: a stopped job, the shell again, the job again.
+    terminal.type_in("WITNESS=1; cat\n");
+    terminal.container.until("cat runs", || terminal.container.living().iter().any(|p| p.command == "cat"));
+    terminal.type_in("\x1a");
+    terminal.read_until("Stopped");
+    terminal.type_in("kill %1; exit 7\nexit 7\n");
+    let end = terminal.container.finish();
+    end.code(7);
+    assert!(!terminal.text.contains("tinysup | "), "{}", terminal.text);
+    assert!(!terminal.text.contains("job control"), "the shell complains: {}", terminal.text);
+}
+
+#[test]
+fn suspended_and_continued() {
+    if !root() {
+        return;
+    }
+    let mut terminal = Terminal::new(&["sh", "-c", "echo ready; read line; echo \"read $line\"; exit 9"]);
+    terminal.read_until("ready");
+    let shell = terminal.container.process("sh -c").pid;
+    terminal.type_in("\x1a");
+    terminal.container.until("it is stopped", || proc::of(shell).is_some_and(|process| process.state == 'T'));
+    terminal.container.signal(libc::SIGCONT);
+    terminal.container.until("it goes on", || proc::of(shell).is_some_and(|process| process.state != 'T'));
+    terminal.type_in("words\n");
+    terminal.read_until("read words");
+    terminal.container.finish().code(9);
+}
+
+#[test]
+fn a_lost_terminal_is_told_to_the_command() {
+    if !root() {
+        return;
+    }
+    let script = "trap 'exit 5' HUP; echo ready; while :; do sleep 0.02; done";
+    let mut terminal = Terminal::new(&["sh", "-c", script]);
+    terminal.read_until("ready");
+    let Terminal { container, master, .. } = terminal;
+    drop(master);
+    container.finish().code(5);
+}
+
+/// A container at a terminal, and the person at it.
+struct Terminal {
+    container: Container,
+    master: File,
+    text: String,
+}
+
+impl Terminal {
+    fn new(words: &[&str]) -> Self {
+        let (master, slave) = launch::terminal().expect("a terminal");
+        let copy = || slave.try_clone().expect("a copy");
+        let container = command(words)
+            .stdin(Some(copy()))
+            .stdout(Out::To(copy()))
+            .stderr(Out::To(copy()))
+            .env("TERM", "dumb")
+            .env("PS1", "$ ")
+            .before(launch::take_terminal)
+            .start();
+        Self { container, master: master.into(), text: String::new() }
+    }
+
+    fn type_in(&mut self, keys: &str) {
+        self.master.write_all(keys.as_bytes()).expect("the terminal is there");
+    }
+
+    fn resize(&self) {
+        launch::resize(&self.master).expect("the terminal is there");
+    }
+
+    fn read_until(&mut self, wanted: &str) {
+        let start = Instant::now();
+        while !self.text.contains(wanted) {
+            let left = DEADLINE.saturating_sub(start.elapsed());
+            assert!(launch::readable(&self.master, left), "waited for {wanted:?} in {:?}", self.text);
+            let mut bytes = [0; 4096];
+            let count = self.master.read(&mut bytes).expect("the terminal is there");
+            self.text.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+    }
+}
+
+/// A pipe with this in it, and nobody to write more.
+fn text(text: &str) -> OwnedFd {
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    writer.write_all(text.as_bytes()).expect("room");
+    reader.into()
+}

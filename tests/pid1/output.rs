@@ -1,0 +1,332 @@
+//! What services write, under all that readers, files and services do to it.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use crate::container::{DEADLINE, Folder, Out, Setup};
+use crate::services::{service, sh, witness};
+use crate::{launch, proc, root};
+
+const QUICKLY: Duration = Duration::from_secs(6);
+/// A service that never stops writing.
+const FLOOD: &str = "echo ready >&2; while :; do echo 0123456789012345678901234567890123456789; done";
+
+#[test]
+fn two_writers_of_fifty_thousand_lines_each() {
+    if !root() {
+        return;
+    }
+    let count = 50_000;
+    let writer = witness(&format!("lines {count}"));
+    let config = service("a", &writer, "type = \"oneshot\"") + &service("b", &writer, "type = \"oneshot\"");
+    let end = Setup::services(&config).start().finish();
+    end.code(0);
+    let expected: Vec<String> = (1..=count).map(|number| format!("line {number}")).collect();
+    for name in ["a", "b"] {
+        assert!(end.of(name) == expected, "{name}: lost, torn or in another order");
+    }
+    assert_eq!(end.stdout.len(), 2 * count);
+}
+
+#[test]
+fn last_words_are_heard() {
+    if !root() {
+        return;
+    }
+    let count = 100;
+    let script = "echo one; echo two >&2; printf 'half a line'; printf 'half an error' >&2; kill -9 $$";
+    let keys = format!("instances = {count}\nrestart = \"never\"\non_failure = \"ignore\"");
+    let end = Setup::services(&service("a", &sh(script), &keys)).start().finish();
+    end.code(137);
+    for number in 1..=count {
+        let name = format!("a.{number}");
+        assert_eq!(end.of(&name), ["one", "half a line"], "{end:#?}");
+        let errors = end.stderr.iter().filter_map(|line| line.strip_prefix(&format!("{name} | ")));
+        assert_eq!(errors.collect::<Vec<_>>(), ["two", "half an error"], "{end:#?}");
+    }
+}
+
+#[test]
+fn half_a_line_of_one_run_is_no_beginning_of_the_next() {
+    if !root() {
+        return;
+    }
+    let end =
+        Setup::services(&service("a", &sh("printf half; exit 1"), "max_restarts = 3\nrestart_delay = 0"))
+            .start()
+            .finish();
+    assert_eq!(end.of("a"), ["half"; 4], "{end:#?}");
+}
+
+#[test]
+fn a_reader_that_is_stuck_holds_up_nobody_but_the_writers() {
+    if !root() {
+        return;
+    }
+    let config = service("flood", &sh(FLOOD), "")
+        + &service("b", &sh("trap 'echo heard >&2' USR1; echo ready >&2; while :; do sleep 0.02; done"), "");
+    let container = Setup::services(&config).stdout(Out::Stuck).start();
+    container.wait_for("flood | ready");
+    container.wait_for("b | ready");
+    // Its reader is stuck for good when the writer does not get on.
+    let flood = container.process("while :; do echo").pid;
+    container.until("the writer waits", || {
+        proc::of(flood).is_some_and(|p| p.state == 'S') && proc::idle(flood, Duration::from_millis(50))
+    });
+    assert!(proc::idle(container.pid(), Duration::from_millis(200)), "we wait, too");
+    container.signal(libc::SIGUSR1);
+    container.wait_for("b | heard");
+    let memory = proc::number(container.pid(), "VmRSS");
+    assert!(memory < 20_000, "{memory} kB");
+    let end = container.stop();
+    end.code(0);
+    assert!(end.waited < QUICKLY, "{end:#?}");
+    let torn = end.of("flood").into_iter().filter(|line| line.len() != 40).count();
+    assert!(torn <= 1, "whole lines, but perhaps the last");
+}
+
+#[test]
+fn a_reader_that_comes_late_gets_everything() {
+    if !root() {
+        return;
+    }
+    let config = service("a", &witness("cry ready lines 20000"), "type = \"oneshot\"");
+    for nonblocking in [false, true] {
+        let mut setup = Setup::services(&config).stdout(Out::Stuck);
+        if nonblocking {
+            // As another process that shares it may have done.
+            setup = setup.before(|| launch::set_nonblocking(1));
+        }
+        let container = setup.start();
+        container.wait_for("a | ready");
+        let writer = container.process("lines 20000").pid;
+        container.until("the writer waits", || proc::idle(writer, Duration::from_millis(50)));
+        container.read_on();
+        let end = container.finish();
+        end.code(0);
+        let expected: Vec<String> = (1..=20_000).map(|number| format!("line {number}")).collect();
+        assert!(end.of("a") == expected, "lost, torn or in another order");
+    }
+}
+
+#[test]
+fn a_flood_drowns_neither_signals_nor_others() {
+    if !root() {
+        return;
+    }
+    let flood = "while :; do echo 0123456789012345678901234567890123456789; done";
+    let config = service("flood", &sh(flood), "stdout = \"raw\"")
+        + &service("b", &witness("wait"), "stdout = \"prefix\"");
+    let null = File::options().write(true).open("/dev/null").expect("/dev/null");
+    let folder_for = |setup: Setup| setup;
+    let setup =
+        folder_for(Setup::services(&config.replace("\"prefix\"", "\"null\""))).stdout(Out::To(null.into()));
+    let container = setup.start();
+    container.wait_for("all 2 services are up");
+    for _ in 0..3 {
+        container.signal(libc::SIGUSR1);
+    }
+    let end = container.stop();
+    end.code(0);
+    assert!(end.waited < QUICKLY, "{end:#?}");
+}
+
+#[test]
+fn nobody_reads_any_more() {
+    if !root() {
+        return;
+    }
+    let gone = || {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        drop(reader);
+        Out::To(writer.into())
+    };
+    let config = service("flood", &sh(FLOOD.replace("echo ready >&2", "touch $DIR/ready").as_str()), "")
+        + &service("quiet", &witness("wait"), "");
+    let container = Setup::services(&config).stdout(gone()).stderr(gone()).start();
+    let ready = container.folder().path().join("ready");
+    container.until("it floods", || ready.exists());
+    let end = container.stop();
+    end.code(0);
+    assert!(end.waited < QUICKLY, "{end:#?}");
+
+    // And without a flood it is idle: no spin over a closed pipe.
+    let container = Setup::services(&service("quiet", &witness("say one cry two wait"), ""))
+        .stdout(gone())
+        .stderr(gone())
+        .start();
+    container.until("it runs", || container.living().iter().any(|p| p.command.contains("witness")));
+    assert!(proc::idle(container.pid(), Duration::from_millis(300)));
+    container.stop().code(0);
+}
+
+#[test]
+fn no_room_on_the_device() {
+    if !root() {
+        return;
+    }
+    // A file system of 64 KiB, and a device that is always full.
+    for device in [false, true] {
+        let setup = Setup::services(&service(
+            "a",
+            &sh(
+                "i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678901234567890123456789 | tee /dev/stderr; i=$((i+1)); [ $i = 200 ] && touch $DIR/ready; done; touch $DIR/done; exec sleep 1000",
+            ),
+            "",
+        ));
+        let full = setup.folder().path().join("full");
+        fs::create_dir(&full).expect("the folder is ours");
+        let done = setup.folder().path().join("done");
+        let setup = setup.before(move || {
+            let (out, err) = if device {
+                (
+                    File::options().write(true).open("/dev/full")?,
+                    File::options().write(true).open("/dev/full")?,
+                )
+            } else {
+                launch::mount("none", &full.to_string_lossy(), "tmpfs", 0, "size=64k")?;
+                (File::create(full.join("out"))?, File::create(full.join("err"))?)
+            };
+            launch::duplicate(out.as_raw_fd(), 1)?;
+            launch::duplicate(err.as_raw_fd(), 2)
+        });
+        let container = setup.start();
+        container.until("the service has written all", || done.exists());
+        assert!(proc::idle(container.pid(), Duration::from_millis(200)), "no spin");
+        let end = container.stop();
+        end.code(0);
+    }
+}
+
+#[test]
+fn a_line_of_ten_megabytes() {
+    if !root() {
+        return;
+    }
+    const LENGTH: usize = 10_000_000;
+    let script = format!("head -c {LENGTH} /dev/zero | tr '\\0' x; echo; echo next");
+    for format in ["prefix", "raw"] {
+        let end = Setup::services(&service(
+            "a",
+            &sh(&script),
+            &format!("type = \"oneshot\"\nstdout = \"{format}\""),
+        ))
+        .start()
+        .finish();
+        end.code(0);
+        let lines: Vec<&str> = match format {
+            "raw" => end.stdout.iter().map(String::as_str).collect(),
+            _ => end.of("a"),
+        };
+        let (next, pieces) = lines.split_last().expect("lines");
+        assert_eq!(*next, "next");
+        assert!(
+            pieces.iter().all(|piece| piece.bytes().all(|byte| byte == b'x')),
+            "no other byte in between"
+        );
+        assert_eq!(pieces.iter().map(|piece| piece.len()).sum::<usize>(), LENGTH);
+        assert!(format == "prefix" || pieces.len() == 1);
+        assert!(pieces.iter().all(|piece| format == "raw" || piece.len() <= 2 * 64 * 1024));
+    }
+}
+
+#[test]
+fn every_byte_passes() {
+    if !root() {
+        return;
+    }
+    let bytes: Vec<u8> = (0..=255).chain([b'\n']).chain(*b"\x1b[31m\xff\xfe\0\r\n").collect();
+    let setup = Setup::services(&service("a", &sh("cat $DIR/bytes"), "type = \"oneshot\""));
+    setup.folder().file("bytes", &bytes);
+    let folder = Folder::new();
+    let path = folder.file("out", "");
+    let out = File::options().append(true).open(&path).expect("it is ours");
+    setup.stdout(Out::To(out.into())).start().finish().code(0);
+    let mut expected = Vec::new();
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        expected.extend_from_slice(b"a | ");
+        expected.extend_from_slice(line);
+    }
+    assert_eq!(fs::read(path).expect("a file"), expected);
+}
+
+#[test]
+fn sockets_terminals_and_one_pipe_for_both() {
+    if !root() {
+        return;
+    }
+    let config = service("a", &sh("echo out; echo err >&2; exit 3"), "max_restarts = 0");
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a socket");
+    let copy = theirs.try_clone().expect("a copy");
+    let end =
+        Setup::services(&config).stdout(Out::To(theirs.into())).stderr(Out::To(copy.into())).start().finish();
+    end.code(3);
+    let said = read_all(ours.into());
+    assert!(
+        said.contains("a | out\n") && said.contains("a | err\n") && said.contains("tinysup |   exit code  3"),
+        "{said}"
+    );
+
+    let (master, slave) = launch::terminal().expect("a terminal");
+    let copy = slave.try_clone().expect("a copy");
+    let container = Setup::services(&config).stdout(Out::To(slave)).stderr(Out::To(copy)).start();
+    container.finish().code(3);
+    let said = read_all(master);
+    assert!(
+        said.contains("a | out\r\n")
+            && said.contains("a | err\r\n")
+            && said.contains("tinysup |   exit code  3"),
+        "{said}"
+    );
+
+    let (reader, writer) = io::pipe().expect("a pipe");
+    let copy = writer.try_clone().expect("a copy");
+    let container =
+        Setup::services(&config).stdout(Out::To(writer.into())).stderr(Out::To(copy.into())).start();
+    container.finish().code(3);
+    let said = read_all(reader.into());
+    let at = |part: &str| said.find(part).unwrap_or_else(|| panic!("{part:?} in {said}"));
+    assert!(
+        at("a | out\n") < at("tinysup | a: code 3") && at("a | err\n") < at("tinysup | a: code 3"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_limit_of_file_sizes_hits_no_service() {
+    if !root() {
+        return;
+    }
+    let setup = Setup::services(&service(
+        "a",
+        &sh("head -c 100000 /dev/zero | tr '\\0' '\\n'; touch $DIR/done; exec sleep 1000"),
+        "",
+    ));
+    let path = setup.folder().file("out", "");
+    let out = File::options().append(true).open(path).expect("it is ours");
+    let done = setup.folder().path().join("done");
+    let container =
+        setup.stdout(Out::To(out.into())).before(|| launch::limit(libc::RLIMIT_FSIZE, 4096, 4096)).start();
+    container.until("it has written", || done.exists());
+    container.wait_for("the service is up");
+    assert!(proc::idle(container.pid(), Duration::from_millis(100)));
+    let end = container.stop();
+    end.code(0);
+    end.never_says("SIGXFSZ");
+}
+
+/// All that there is to read, until the end or until nothing comes any more.
+fn read_all(from: OwnedFd) -> String {
+    let mut from = File::from(from);
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    while launch::readable(&from, DEADLINE) {
+        match io::Read::read(&mut from, &mut buffer) {
+            Ok(count) if count > 0 => bytes.write_all(&buffer[..count]).expect("memory"),
+            Ok(_) | Err(_) => break, // a terminal without programs says EIO
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
