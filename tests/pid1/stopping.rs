@@ -63,7 +63,7 @@ fn the_deadline_of_the_whole_stop_cuts_every_other() {
     let end = container.stop();
     end.code(137);
     end.says("b: still there _ s after SIGTERM, SIGKILL (shutdown_timeout)");
-    end.says("a: still there _ s after SIGTERM, SIGKILL (shutdown_timeout)");
+    end.says("a: SIGKILL at once (shutdown_timeout)");
     assert!(end.waited < QUICKLY, "{end:#?}");
 }
 
