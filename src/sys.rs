@@ -207,9 +207,7 @@ impl Linux {
             deadline.map(|deadline| deadline.clamp(before, before + SLICE))
         };
         self.poll.wait(latest.map(|latest| latest.since(before)));
-        if let Some(latest) = latest {
-            self.clock.waited(before, latest);
-        }
+        self.clock.waited(before, latest);
 
         let mut pipes = Vec::new();
         let ready: Vec<Source> = self.poll.ready().collect();
