@@ -44,6 +44,8 @@ const MUST_HAPPEN: &[&str] = &[
     "another exit code",
     "budget spent",
     "burst of exits",
+    "command that cannot start",
+    "command that ended",
     "death before exec",
     "dependency that cannot be had",
     "double-forked helper",

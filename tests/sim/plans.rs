@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tinysup::event::{Attributes, Identity, InstanceId, Launch, Mark, Output, Secret, Stdin, Surroundings};
+use tinysup::event::{InstanceId, Launch, Mark, Output, Secret, Surroundings};
 use tinysup::plan::{
     Condition, Dependency, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Restart, RestartWhen,
     Stop,
