@@ -35,6 +35,8 @@ pub enum Word {
     Arrivals,
     /// Stamp: the last of them.
     Arrival,
+    /// How many bytes a flooding service got rid of.
+    Written,
     /// Stamp: the parent of the orphans is about to leave them.
     Orphaned,
     /// Stamp: no orphan is left, not even as a zombie.
@@ -53,6 +55,7 @@ impl Word {
             Self::Ready => 2,
             Self::Goodbyes => 3,
             Self::CrashesWanted => 4,
+            Self::Written => 7,
             Self::Orphaned => 5,
             Self::Collected => 6,
             // In a cache line of their own: the bench looks at them while they are written.
@@ -124,7 +127,12 @@ impl Board {
 
     /// Adds one to a word and returns what it was.
     pub fn count(&self, word: Word) -> u64 {
-        self.word(word).fetch_add(1, Ordering::AcqRel)
+        self.add(word, 1)
+    }
+
+    /// Adds to a word and returns what it was.
+    pub fn add(&self, word: Word, more: u64) -> u64 {
+        self.word(word).fetch_add(more, Ordering::AcqRel)
     }
 
     /// Adds one to a word, and wakes who sleeps until it changes.

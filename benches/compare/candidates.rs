@@ -115,6 +115,11 @@ impl Candidate {
         }
     }
 
+    /// Whether the output of services goes through it rather than past it.
+    pub fn relays_output(&self) -> bool {
+        self.kind == Kind::Services && matches!(self.program, Program::Tinysup | Program::Supervisord)
+    }
+
     /// Whether it is an interpreted program that takes long to start and to stop; it is asked less often.
     pub fn is_slow(&self) -> bool {
         self.program == Program::Supervisord

@@ -34,11 +34,12 @@ use report::{Bar, Figures, Unit};
 type Metric = fn(&mut Bench) -> Vec<Figures>;
 
 /// Each metric and what it is called on the command line.
-const METRICS: [(&str, Metric); 7] = [
+const METRICS: [(&str, Metric); 8] = [
     ("stop", metrics::stop),
     ("restart", metrics::restart),
     ("idle", metrics::idle),
     ("signal", metrics::signal),
+    ("relay", metrics::relay),
     ("start", metrics::start),
     ("orphans", metrics::orphans),
     ("size", metrics::size),
@@ -145,45 +146,26 @@ fn run(options: &Options) -> Result<(), String> {
 /// What the project promises.
 fn bars(all: &[Figures]) -> Vec<Bar> {
     use Kind::{OneCommand, Services};
-    use Unit::{Count, Kibibytes, Microseconds, Milliseconds};
-    let rows: [(_, _, _, _, _, _); 11] = [
+    use Unit::{Count, Kibibytes, Microseconds, Milliseconds, SecondsPerGibibyte};
+    let rows: [(_, _, _, _, _, _); 13] = [
         ("stop of three cooperative services", "stop", OURS, Services, 50_000_000, Milliseconds),
         ("crash to next exec, after a while", "restart_steady", OURS, Services, 5_000_000, Milliseconds),
         ("crash to next exec, at once", "restart_hot", OURS, Services, 5_000_000, Milliseconds),
-        ("wake-ups while idle, ten services", "idle_wakeups", OURS, Services, 0, Count),
-        ("signal in to signal out, one command", "signal", OURS, OneCommand, 100_000, Microseconds),
-        ("signal in to signal out, services", "signal", OURS, Services, 100_000, Microseconds),
-        (
-            "signal in to signal out, in a flood of lines",
-            "signal_flood",
-            OURS,
-            Services,
-            100_000,
-            Microseconds,
-        ),
         ("wake-ups while idle, one command", "idle_wakeups", OURS, OneCommand, 0, Count),
-        ("size of the static build", "size", OURS_STATIC, Services, 708_080, Kibibytes),
-        (
-            "anonymous memory of the static build, ten services",
-            "memory_anonymous",
-            OURS_STATIC,
-            Services,
-            300_000,
-            Kibibytes,
-        ),
-        (
-            "resident memory of the static build, ten services",
-            "memory_resident",
-            OURS_STATIC,
-            Services,
-            1_000_000,
-            Kibibytes,
-        ),
+        ("wake-ups while idle, ten services", "idle_wakeups", OURS, Services, 0, Count),
+        ("signal in to out, one command", "signal", OURS, OneCommand, 100_000, Microseconds),
+        ("signal in to out, services", "signal", OURS, Services, 100_000, Microseconds),
+        ("signal in to out, in a flood of lines", "signal_flood", OURS, Services, 100_000, Microseconds),
+        ("relay of lines, time", "relay_time", OURS, Services, 1_073_741_824, SecondsPerGibibyte),
+        ("relay of lines, CPU", "relay_cpu", OURS, Services, 300_000_000, SecondsPerGibibyte),
+        ("static build: size", "size", OURS_STATIC, Services, 708_080, Kibibytes),
+        ("static build: anonymous memory", "memory_anonymous", OURS_STATIC, Services, 300_000, Kibibytes),
+        ("static build: resident memory", "memory_resident", OURS_STATIC, Services, 1_000_000, Kibibytes),
     ];
     let bar = |(what, metric, name, kind, at_most, unit)| {
         let figures = all.iter().find(|figures| figures.metric == metric);
-        let figure = figures.and_then(|figures| figures.quantile(name, kind, 99));
-        Bar { what, figure, at_most, unit }
+        let of = |of_hundred| figures.and_then(|figures| figures.quantile(name, kind, of_hundred));
+        Bar { what, figure: of(99), median: of(50), at_most, unit }
     };
     rows.into_iter().map(bar).collect()
 }

@@ -44,12 +44,13 @@ impl Bench {
         if self.quick { quick } else { full }
     }
 
-    /// All candidates that `wanted` picks, in another order for each repetition. The slow ones only in every fourth.
+    /// All candidates that `wanted` picks, in another order for each repetition. The slow ones only now and then.
     fn turn(&self, repetition: usize, wanted: impl Fn(&Candidate) -> bool) -> Vec<Candidate> {
         let mut turn: Vec<Candidate> = self.candidates.iter().filter(|one| wanted(one)).cloned().collect();
         let places = turn.len().max(1);
         turn.rotate_left(repetition % places);
-        turn.retain(|candidate| !candidate.is_slow() || repetition.is_multiple_of(4));
+        let seldom = if self.quick { 8 } else { 4 };
+        turn.retain(|candidate| !candidate.is_slow() || repetition.is_multiple_of(seldom));
         turn
     }
 
@@ -112,7 +113,7 @@ pub fn start(bench: &mut Bench) -> Vec<Figures> {
         "Start: exec of PID 1 to the first line of its one service",
         Unit::Milliseconds,
     );
-    for repetition in 0..bench.repetitions(60, 12) {
+    for repetition in 0..bench.repetitions(40, 8) {
         for candidate in bench.turn(repetition, |_| true) {
             if let Some(container) = bench.start(&candidate, &[Role::Wait], |_| {}) {
                 let board = &container.board;
@@ -137,7 +138,7 @@ pub fn stop(bench: &mut Bench) -> Vec<Figures> {
         Unit::Milliseconds,
     );
     let mut asked = vec![(0, 0); bench.candidates.len()];
-    for repetition in 0..bench.repetitions(60, 12) {
+    for repetition in 0..bench.repetitions(40, 8) {
         for candidate in bench.turn(repetition, |_| true) {
             let Some(container) = bench.start(&candidate, &[Role::Wait; SERVICES], |_| {}) else { continue };
             let board = &container.board;
@@ -193,22 +194,20 @@ fn restart_steady(bench: &mut Bench) -> Figures {
             }
         }
     }
-    for run in 0..bench.repetitions(20, 6) {
+    for round in 0..bench.repetitions(16, 4) {
         thread::sleep(STEADY);
         let places = running.len().max(1);
         running.rotate_left(1 % places);
         for (candidate, container, trigger) in &mut running {
-            let board = &container.board;
-            if board.get(Word::Ready) <= run as u64 {
-                continue; // it did not come back
+            if candidate.is_slow() && !round.is_multiple_of(4) {
+                continue;
             }
-            let reacted =
-                trigger.write_all(b"!").is_ok() && board.reaches(Word::Ready, run as u64 + 2, REACT_AT_MOST);
-            if reacted {
-                figures.add(
-                    candidate,
-                    board.get(Word::Birth(run + 1)).saturating_sub(board.get(Word::Death(run))),
-                );
+            let board = &container.board;
+            let runs = board.get(Word::Ready);
+            let last = usize::try_from(runs).unwrap_or(0).saturating_sub(1);
+            if trigger.write_all(b"!").is_ok() && board.reaches(Word::Ready, runs + 1, REACT_AT_MOST) {
+                let (death, birth) = (board.get(Word::Death(last)), board.get(Word::Birth(last + 1)));
+                figures.add(candidate, birth.saturating_sub(death));
             } else {
                 figures.note(candidate, "did not restart in time");
             }
@@ -223,8 +222,8 @@ fn make_fifo(path: &Path) -> io::Result<()> {
 
 fn restart_hot(bench: &mut Bench) -> Figures {
     const CRASHES: usize = 100;
-    /// s6 and runit come to two in this time.
-    const AT_MOST: Duration = Duration::from_millis(2500);
+    // s6 and runit come to one or two crashes in this time.
+    let at_most = Duration::from_millis(if bench.quick { 1200 } else { 2500 });
     let mut figures = Figures::new(
         "restart_hot",
         "Restart, hot: crash of a service that ended at once, to the first line of its next run",
@@ -239,13 +238,13 @@ fn restart_hot(bench: &mut Bench) -> Figures {
                 made.map_or_else(|error| error.to_string(), |()| "posix_spawn and wait in a loop".into()),
             );
         }
-        for candidate in bench.turn(repetition * 4, |candidate| candidate.kind == Kind::Services) {
+        for candidate in bench.turn(repetition * 8, |candidate| candidate.kind == Kind::Services) {
             // Until it is given up, it is not ready; so it is not waited for at the start.
             let prepare = |board: &Board| board.set(Word::CrashesWanted, CRASHES as u64);
             let Some(container) = bench.launch(&candidate, Role::CrashAtOnce, prepare) else { continue };
             let board = &container.board;
             board.reaches(Word::Births, 2, UP_AT_MOST);
-            board.reaches(Word::Ready, 1, AT_MOST);
+            board.reaches(Word::Ready, 1, at_most);
             let births = usize::try_from(board.get(Word::Births)).unwrap_or(0).min(RUNS_MAX);
             for run in 1..births {
                 let (death, birth) = (board.get(Word::Death(run - 1)), board.get(Word::Birth(run)));
@@ -404,20 +403,51 @@ fn signals(
     figures
 }
 
+/// Lines of 100 bytes from one service through the supervisor to /dev/null: time and CPU time per GiB. tinysup marks each line
+/// with its origin, supervisord passes them on as they are; under s6 and runit they go past the supervisor.
+pub fn relay(bench: &mut Bench) -> Vec<Figures> {
+    let window = Duration::from_millis(if bench.quick { 500 } else { 1500 });
+    let of = |what: &str| format!("Relay of lines of 100 bytes, {what}");
+    let mut time = Figures::new("relay_time", of("time"), Unit::SecondsPerGibibyte);
+    let mut cpu = Figures::new("relay_cpu", of("CPU time of the supervisor"), Unit::SecondsPerGibibyte);
+    for repetition in 0..bench.repetitions(3, 2) {
+        for candidate in bench.turn(repetition * 8, Candidate::relays_output) {
+            let Some(container) = bench.start(&candidate, &[Role::Flood], |_| {}) else { continue };
+            thread::sleep(Duration::from_millis(100));
+            let look = || {
+                let used = procfs::usage(&[container.pid()])?.cpu;
+                Ok((now(), used, container.board.get(Word::Written)))
+            };
+            let before: io::Result<_> = look();
+            thread::sleep(window);
+            let both = before.and_then(|before| Ok((before, look()?)));
+            let Ok(((began, idle, nothing), (ended, used, written))) = both else { continue };
+            let per_gibibyte = |nanoseconds: u64| {
+                let bytes = u128::from(written.saturating_sub(nothing).max(1));
+                u64::try_from((u128::from(nanoseconds) << 30) / bytes).unwrap_or(u64::MAX)
+            };
+            time.add(&candidate, per_gibibyte(ended - began));
+            cpu.add(&candidate, per_gibibyte(used.saturating_sub(idle)));
+        }
+    }
+    vec![time.finish(), cpu.finish()]
+}
+
 /// So long everybody gets to go to sleep again before the next signal.
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// From the moment twenty thousand dead children become orphans until none is left.
 pub fn orphans(bench: &mut Bench) -> Vec<Figures> {
+    let at_most = Duration::from_secs(if bench.quick { 5 } else { 15 });
     let mut figures = Figures::new("orphans", "Reaping of 20,000 orphans at once", Unit::Milliseconds);
-    for repetition in 0..bench.repetitions(5, 1) {
-        for candidate in bench.turn(repetition * 4, |candidate| candidate.name != NO_INIT) {
+    for repetition in 0..bench.repetitions(3, 1) {
+        for candidate in bench.turn(repetition, |candidate| candidate.name != NO_INIT) {
             let Some(container) = bench.launch(&candidate, Role::Orphans, |_| {}) else { continue };
             let board = &container.board;
-            if board.reaches(Word::Ready, 1, UP_AT_MOST) {
+            if board.reaches(Word::Ready, 1, at_most) {
                 figures.add(&candidate, board.get(Word::Collected).saturating_sub(board.get(Word::Orphaned)));
             } else {
-                figures.note(&candidate, format!("not all gone after {} s", UP_AT_MOST.as_secs()));
+                figures.note(&candidate, format!("not all gone after {} s", at_most.as_secs()));
             }
         }
     }

@@ -11,6 +11,8 @@ pub enum Unit {
     Milliseconds,
     /// Nanoseconds, shown as microseconds.
     Microseconds,
+    /// Nanoseconds for so many bytes, shown as seconds per GiB.
+    SecondsPerGibibyte,
     /// A number of events.
     Count,
     /// Bytes, shown as KiB.
@@ -22,6 +24,7 @@ impl Unit {
         match self {
             Self::Milliseconds => "ms",
             Self::Microseconds => "µs",
+            Self::SecondsPerGibibyte => "s/GiB",
             Self::Count => "",
             Self::Kibibytes => "KiB",
         }
@@ -31,6 +34,7 @@ impl Unit {
     fn raw(self) -> &'static str {
         match self {
             Self::Milliseconds | Self::Microseconds => "ns",
+            Self::SecondsPerGibibyte => "ns/GiB",
             Self::Count => "count",
             Self::Kibibytes => "bytes",
         }
@@ -42,6 +46,7 @@ impl Unit {
         match self {
             Self::Milliseconds => format!("{:.3}", value / 1e6),
             Self::Microseconds => format!("{:.1}", value / 1e3),
+            Self::SecondsPerGibibyte => format!("{:.3}", value / 1e9),
             Self::Count => format!("{value:.0}"),
             Self::Kibibytes => format!("{:.0}", value / 1024.0),
         }
@@ -204,8 +209,10 @@ fn aligned(lines: &[Vec<String>]) -> String {
 pub struct Bar {
     /// What is promised.
     pub what: &'static str,
-    /// The figure, if it could be measured.
+    /// The p99 where there are many values, or the only one; if it could be measured.
     pub figure: Option<u64>,
+    /// The median.
+    pub median: Option<u64>,
     /// Up to this it is kept.
     pub at_most: u64,
     /// Of both.
@@ -221,7 +228,11 @@ impl Bar {
             None => format!("  not measured  {} (at most {limit})", self.what),
             Some(figure) => {
                 let verdict = if figure <= self.at_most { "met" } else { "NOT MET" };
-                format!("  {verdict:<12}  {}: {} (at most {limit})", self.what, show(figure))
+                let median = match self.median {
+                    Some(median) if median != figure => format!(", median {}", show(median)),
+                    _ => String::new(),
+                };
+                format!("  {verdict:<12}  {}: {}{median} (at most {limit})", self.what, show(figure))
             }
         }
     }
@@ -229,10 +240,11 @@ impl Bar {
     /// For machines.
     pub fn json(&self) -> String {
         format!(
-            "{{\"bar\":{:?},\"unit\":{:?},\"figure\":{},\"at_most\":{},\"met\":{}}}\n",
+            "{{\"bar\":{:?},\"unit\":{:?},\"figure\":{},\"median\":{},\"at_most\":{},\"met\":{}}}\n",
             self.what,
             self.unit.raw(),
             number(self.figure),
+            number(self.median),
             self.at_most,
             self.figure.map_or_else(|| "null".to_owned(), |figure| (figure <= self.at_most).to_string()),
         )
