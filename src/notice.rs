@@ -91,8 +91,8 @@ pub enum Notice {
     Killing {
         /// Which.
         name: Rc<str>,
-        /// What it was sent.
-        signal: Signal,
+        /// What it was sent; `None`: its `stop_command` was run instead, or there was no time for either.
+        signal: Option<Signal>,
         /// How long ago.
         after: Duration,
         /// Why not longer.
@@ -276,8 +276,12 @@ impl Display for Notice {
                     None => Ok(()),
                 }
             }
+            Self::Killing { name, signal: None, after: Duration::ZERO, why, .. } => {
+                write!(f, "{name}: SIGKILL at once ({why})")
+            }
             Self::Killing { name, signal, after, why, hint } => {
-                write!(f, "{name}: still there {} after {signal}, SIGKILL ({why})", show_duration(*after))?;
+                let asked = signal.map_or_else(|| "stop_command".to_owned(), |signal| signal.to_string());
+                write!(f, "{name}: still there {} after {asked}, SIGKILL ({why})", show_duration(*after))?;
                 match hint {
                     Some(hint) => write!(f, ". {hint}"),
                     None => Ok(()),

@@ -101,6 +101,8 @@ pub struct Live {
 #[derive(Debug)]
 pub struct Stopping {
     asked: Time,
+    /// The stop signal it was sent; none as long as its `stop_command` may do without.
+    signal: Option<Signal>,
     phase: Phase,
     command: Option<StopCommand>,
 }
@@ -430,9 +432,11 @@ impl Service {
     }
 
     fn stop_command_failed(&mut self, context: Context, cause: Cause, out: &mut Vec<Action>) {
-        if let State::Stopping { live, stop: Stopping { phase: Phase::Polite { .. }, .. } } = &self.state {
+        if let State::Stopping { live, stop } = &mut self.state
+            && let Phase::Polite { .. } = stop.phase
+        {
             out.push(Action::Tell(Notice::StopCommandFailed { name: name(context), cause }));
-            ask(context.instance, live.pid, out);
+            stop.signal = Some(ask(context.instance, live.pid, out));
         }
     }
 
@@ -507,13 +511,15 @@ impl Service {
     fn ask_to_stop(&mut self, context: Context, live: Live, executed: bool, out: &mut Vec<Action>) {
         let phase = Phase::Polite { kill_at: kill_at(context) };
         let late = context.limit.is_some_and(|limit| context.now >= limit);
-        match &context.instance.stop.command {
+        let signal = match &context.instance.stop.command {
             Some(launch) if executed && !late => {
                 out.push(self.spawn(Role::StopCommand, launch, vec![("MAINPID", live.pid.to_string())]));
+                None
             }
-            Some(_) | None => ask(context.instance, live.pid, out),
-        }
-        self.state = State::Stopping { live, stop: Stopping { asked: context.now, phase, command: None } };
+            Some(_) | None => Some(ask(context.instance, live.pid, out)),
+        };
+        let stop = Stopping { asked: context.now, signal, phase, command: None };
+        self.state = State::Stopping { live, stop };
     }
 
     /// A forwarded signal asks it to end: SIGKILL follows after `kill_timeout`.
@@ -521,8 +527,10 @@ impl Service {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Starting(live) | State::Up(live) => {
                 let phase = Phase::Polite { kill_at: kill_at(context) };
-                self.state =
-                    State::Stopping { live, stop: Stopping { asked: context.now, phase, command: None } };
+                self.state = State::Stopping {
+                    live,
+                    stop: Stopping { asked: context.now, signal: Some(Signal::TERM), phase, command: None },
+                };
             }
             other @ (State::Waiting
             | State::Launching { .. }
@@ -557,7 +565,7 @@ impl Service {
             State::Waiting | State::Backoff { .. } | State::Down => {}
             State::Starting(live) | State::Up(live) => {
                 let phase = Phase::Polite { kill_at: None };
-                let mut stop = Stopping { asked: context.now, phase, command: None };
+                let mut stop = Stopping { asked: context.now, signal: None, phase, command: None };
                 kill_leader(context, live.pid, &mut stop, why, out);
                 self.state = State::Stopping { live, stop };
             }
@@ -715,8 +723,8 @@ fn kill_at(context: Context) -> Option<Time> {
     earlier(context.instance.stop.kill_timeout.map(|timeout| context.now + timeout), context.limit)
 }
 
-/// The stop signal, and SIGCONT so that a stopped process acts on it.
-fn ask(instance: &Instance, leader: Pid, out: &mut Vec<Action>) {
+/// The stop signal, and SIGCONT so that a stopped process acts on it. Returns the signal.
+fn ask(instance: &Instance, leader: Pid, out: &mut Vec<Action>) -> Signal {
     let signal = instance.stop.signal;
     match instance.stop.mode {
         KillMode::Mixed | KillMode::Process => {
@@ -725,6 +733,7 @@ fn ask(instance: &Instance, leader: Pid, out: &mut Vec<Action>) {
         }
         KillMode::Group => signal_group(leader, signal, out),
     }
+    signal
 }
 
 fn signal_group(leader: Pid, signal: Signal, out: &mut Vec<Action>) {
@@ -735,7 +744,7 @@ fn signal_group(leader: Pid, signal: Signal, out: &mut Vec<Action>) {
 }
 
 fn kill_leader(context: Context, leader: Pid, stop: &mut Stopping, why: KillReason, out: &mut Vec<Action>) {
-    let signal = context.instance.stop.signal;
+    let signal = stop.signal;
     let hint = program(context.instance).and_then(hints::stop_signal);
     let after = context.now.since(stop.asked);
     out.push(Action::Tell(Notice::Killing { name: name(context), signal, after, why, hint }));

@@ -9,7 +9,7 @@ use crate::units::Signal;
 /// How often it is told who is still alive.
 pub const TELL_INTERVAL: Duration = Duration::from_secs(1);
 /// What is waited after the SIGKILL at the deadline, so that the dead can be collected.
-const KILL_GRACE: Duration = Duration::from_millis(500);
+const KILL_GRACE: Duration = Duration::from_millis(250);
 /// The grace that processes of no service get after SIGTERM.
 const STRAY_GRACE: Duration = Duration::from_secs(1);
 /// How often strays are looked for: `docker exec` processes are not our children, so nothing tells us of their end.

@@ -16,9 +16,6 @@ use crate::shutdown::{Look, Phase, Reason, Shutdown};
 use crate::signals::{self, Meaning};
 use crate::units::Signal;
 
-/// The bytes that Kubernetes reads of a termination log.
-const TERMINATION_LOG_MAX: usize = 4096;
-
 /// Everything that is known about the container.
 pub struct Supervisor {
     plan: Plan,
@@ -502,7 +499,6 @@ impl Supervisor {
                 if let Some(text) = self.obituary(id, since, code) {
                     let mut log = text.clone();
                     log.push('\n');
-                    log.truncate(log.floor_char_boundary(TERMINATION_LOG_MAX));
                     out.push(Action::TerminationLog { text: log });
                     out.push(Action::Tell(Notice::Obituary(text)));
                 }

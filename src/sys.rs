@@ -44,6 +44,7 @@ use self::sink::Sinks;
 use self::spawn::{Spawner, Stream};
 use crate::event::{Action, Child, Event, Launch, Pid, Sink, Time};
 use crate::kernel::Kernel;
+use crate::units::reason;
 
 /// Ended children that are reported one after another before output and timers get a turn; signals always come first.
 const ENDED_PER_TURN: u32 = 64;
@@ -52,7 +53,7 @@ const ENDED_PER_TURN: u32 = 64;
 const SLICE: Duration = Duration::from_secs(1);
 
 /// How long the last lines may take to be read.
-const FINISH_AT_MOST: Duration = Duration::from_secs(1);
+const FINISH_AT_MOST: Duration = Duration::from_millis(400);
 
 /// What this program inherited of signals, as sets in which bit n-1 stands for signal n.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -206,9 +207,7 @@ impl Linux {
             deadline.map(|deadline| deadline.clamp(before, before + SLICE))
         };
         self.poll.wait(latest.map(|latest| latest.since(before)));
-        if let Some(latest) = latest {
-            self.clock.waited(before, latest);
-        }
+        self.clock.waited(before, latest);
 
         let mut pipes = Vec::new();
         let ready: Vec<Source> = self.poll.ready().collect();
@@ -310,15 +309,6 @@ impl Kernel for Linux {
             Action::Exit(_) => {} // `finish` follows
         }
         self.pass_on_our_lines();
-    }
-}
-
-/// What the system said, without the number that Rust adds to it.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error ") {
-        Some((text, _)) => text.to_owned(),
-        None => text,
     }
 }
 

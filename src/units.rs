@@ -1,7 +1,8 @@
-//! Durations, sizes, signals, resource limits and capabilities: how they are written, read and shown. Pure; every parser is total and bounded.
+//! Durations, sizes, signals, resource limits, capabilities and the system's words: how they are written, read and shown.
+//! Pure; every parser is total and bounded.
 
-use std::fmt;
 use std::time::Duration;
+use std::{fmt, io};
 
 /// The longest duration a configuration may ask for: ten years, far from every overflow.
 pub const MAX_DURATION: Duration = Duration::from_hours(87600);
@@ -206,6 +207,15 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     let bytes = (number * factor).round();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 9e18 fits")]
     if (0.0..9e18).contains(&bytes) { Ok(bytes as u64) } else { Err(format!("\"{text}\" is too large")) }
+}
+
+/// What the system said, without the number that Rust adds to it.
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((text, _)) => text.to_owned(),
+        None => text,
+    }
 }
 
 /// Resource limits in the order of their numbers (setrlimit(2)), as all machines but MIPS, SPARC and Alpha have them.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::problems::{Problem, Problems};
 use super::source::{FileId, Span};
+use crate::units::reason;
 
 /// What the configuration sees of the world.
 pub trait World {
@@ -139,15 +140,6 @@ pub fn unreadable(path: &Path, error: &Unreadable, at: Option<Span>, origin: &st
         Unreadable::NotUtf8(line) => problem(format!("{path}:{line}: not valid UTF-8{origin}")),
         Unreadable::Empty => problem(format!("{path} is empty{origin}"))
             .help("`tinysup example` prints a configuration to begin with"),
-    }
-}
-
-/// What the system says, without Rust's "(os error 13)".
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(end) => text.get(..end).unwrap_or(&text).to_owned(),
-        None => text,
     }
 }
 

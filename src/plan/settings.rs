@@ -398,6 +398,12 @@ impl Evaluator<'_> {
                 self.problems.push(Problem::at(entry.span, message).maybe_help(help));
                 continue;
             };
+            if entry.key == "locks" {
+                let message = "\"locks\" cannot be set: tinysup marks the processes of a service with it";
+                self.problems
+                    .push(Problem::at(entry.span, message).help("Linux does not enforce it; leave it out"));
+                continue;
+            }
             let limit = match &entry.node.value {
                 Value::Table(inner) => self.soft_and_hard(scope, key, entry, inner),
                 _ => self.limit(scope, entry).map(|limit| (limit, limit)),

@@ -215,7 +215,7 @@ fn a_second_sigint_kills_at_once() {
     story.expect(&[]);
     story.signal(Signal::INT);
     story.expect(&[
-        "db: still there 0.0 s after SIGTERM, SIGKILL (second SIGINT)",
+        "db: SIGKILL at once (second SIGINT)",
         "SIGKILL to the group of db",
         "SIGKILL to db",
         "web: still there 0.0 s after SIGTERM, SIGKILL (second SIGINT)",

@@ -1,39 +1,63 @@
 //! The only clock: monotonic, without the time in which nobody of this container ran.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use crate::event::Time;
 
-/// Waking up this much too late means that we were frozen or stopped, and most likely the services too.
+/// Between two looks at the clock, or after a wait, this much too late means that we were frozen or stopped, and most likely the
+/// services too.
 const FROZEN: Duration = Duration::from_secs(1);
 
 /// The monotonic clock minus the time we were frozen.
 #[derive(Debug)]
 pub struct Clock {
     start: Instant,
-    frozen: Duration,
+    frozen: Cell<Duration>,
+    /// When we last looked, on the clock that never stands still.
+    looked: Cell<Duration>,
 }
 
 impl Clock {
-    /// A clock that starts.
+    /// A clock that starts now.
     pub fn new() -> Self {
-        Self { start: Instant::now(), frozen: Duration::ZERO }
+        Self { start: Instant::now(), frozen: Cell::new(Duration::ZERO), looked: Cell::new(Duration::ZERO) }
     }
 
     /// The present moment.
     pub fn now(&self) -> Time {
-        Time::ZERO + self.start.elapsed().saturating_sub(self.frozen)
+        let before = self.look();
+        // Outside of a wait nothing of ours takes so long.
+        let gap = self.looked.get().saturating_sub(before);
+        if gap > FROZEN {
+            self.stood_still(gap);
+        }
+        self.time()
     }
 
-    /// To be told after each wait that began at `before` and should have ended by `latest`: if it is much later now, time stood
-    /// still, and none of that wait counts.
-    pub fn waited(&mut self, before: Time, latest: Time) {
-        let now = self.now();
-        if now.since(latest) > FROZEN {
-            let frozen = now.since(before);
-            self.frozen = self.frozen.saturating_add(frozen);
-            log::debug!("frozen for {}", crate::units::show_duration(frozen));
+    /// To be asked after each wait, told when it began and should have ended at the latest. If it is much later, time stood
+    /// still, and nobody knows since when: then none of the wait counts. What was due at its end is as far away as before, for
+    /// a service may not have run since it was asked for something.
+    pub fn waited(&self, from: Time, latest: Option<Time>) {
+        self.look();
+        let now = self.time();
+        if latest.is_some_and(|latest| now.since(latest.max(from)) > FROZEN) {
+            self.stood_still(now.since(from));
         }
+    }
+
+    /// Looks, and says when that was done before.
+    fn look(&self) -> Duration {
+        self.looked.replace(self.start.elapsed())
+    }
+
+    fn time(&self) -> Time {
+        Time::ZERO + self.looked.get().saturating_sub(self.frozen.get())
+    }
+
+    fn stood_still(&self, duration: Duration) {
+        self.frozen.set(self.frozen.get().saturating_add(duration));
+        log::debug!("frozen for up to {}", crate::units::show_duration(duration));
     }
 }
 
@@ -41,24 +65,51 @@ impl Clock {
 mod tests {
     use super::*;
 
-    fn seconds(value: f64) -> Time {
-        Time::ZERO + Duration::from_secs_f64(value)
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn later(clock: &mut Clock, by: Duration) {
+        clock.start = clock.start.checked_sub(by).unwrap();
     }
 
-    #[test]
-    fn a_wait_in_which_nobody_ran_does_not_count() {
-        let mut clock = Clock::new();
-        clock.start = clock.start.checked_sub(Duration::from_secs(100)).unwrap();
-        clock.waited(seconds(40.0), seconds(41.0));
+    fn near(clock: &Clock, expected: Time) {
         let now = clock.now();
-        assert!(now >= seconds(40.0) && now < seconds(41.0), "{now:?}");
+        assert!(now >= expected && now < expected + SECOND / 2, "{now:?}, not {expected:?}");
     }
 
     #[test]
-    fn a_little_late_is_no_freeze() {
+    fn a_wait_that_ends_much_too_late_does_not_count() {
         let mut clock = Clock::new();
-        clock.start = clock.start.checked_sub(Duration::from_secs(100)).unwrap();
-        clock.waited(seconds(98.5), seconds(99.5));
-        assert!(clock.now() >= seconds(100.0));
+        let from = clock.now();
+        later(&mut clock, 60 * SECOND);
+        clock.waited(from, Some(from + 10 * SECOND));
+        near(&clock, from);
+    }
+
+    #[test]
+    fn a_wait_that_ends_a_little_late_counts() {
+        let mut clock = Clock::new();
+        let from = clock.now();
+        later(&mut clock, 60 * SECOND);
+        clock.waited(from, Some(from + 60 * SECOND - SECOND / 2));
+        near(&clock, from + 60 * SECOND);
+    }
+
+    #[test]
+    fn a_wait_without_end_is_as_long_as_it_is() {
+        let mut clock = Clock::new();
+        let from = clock.now();
+        later(&mut clock, 60 * SECOND);
+        clock.waited(from, None);
+        near(&clock, from + 60 * SECOND);
+    }
+
+    #[test]
+    fn a_stop_between_two_looks_does_not_count() {
+        let mut clock = Clock::new();
+        let from = clock.now();
+        later(&mut clock, SECOND / 2);
+        near(&clock, from + SECOND / 2);
+        later(&mut clock, 60 * SECOND);
+        near(&clock, from + SECOND / 2);
     }
 }

@@ -13,6 +13,7 @@ use std::path::Path;
 use super::descriptors;
 use super::users::Resolved;
 use crate::event::{Launch, Mark, StartError};
+use crate::units::reason;
 
 /// The most that a file of `env_from_file` may hold: the kernel's limit for one string of the environment.
 const FILE_MAX_BYTES: u64 = 128 << 10;
@@ -119,7 +120,7 @@ fn value_of<'a>(string: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 
 /// A secret's file, without its last newline. Never waits, whatever somebody put there.
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let told = |error: io::Error| super::reason(&error);
+    let told = |error: io::Error| reason(&error);
     let file = descriptors::open_file(path).map_err(told)?;
     let mut value = Vec::new();
     file.take(FILE_MAX_BYTES + 1).read_to_end(&mut value).map_err(told)?;

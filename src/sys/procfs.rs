@@ -162,12 +162,25 @@ pub fn all() -> impl Iterator<Item = Pid> {
 pub fn own_children() -> Vec<Pid> {
     let own = own_pid();
     match fs::read_to_string(format!("/proc/self/task/{own}/children")) {
-        Ok(list) => {
-            list.split_ascii_whitespace().filter_map(|number| Pid::new(number.parse().ok()?)).collect()
-        }
-        // The kernel can be built without this list.
+        Ok(list) => pids(&list),
         Err(_) => all().filter_map(Stat::of).filter(|stat| stat.parent == own).map(|stat| stat.pid).collect(),
     }
+}
+
+/// Whether the kernel was built with lists of children (CONFIG_PROC_CHILDREN).
+pub fn has_lists_of_children() -> bool {
+    fs::exists(format!("/proc/self/task/{}/children", own_pid())).unwrap_or(false)
+}
+
+/// The children of a process, of all its threads; some may be missing while it makes or loses any.
+pub fn children_of(pid: Pid) -> Vec<Pid> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists.flat_map(|list| pids(&list)).collect()
+}
+
+fn pids(list: &str) -> Vec<Pid> {
+    list.split_ascii_whitespace().filter_map(|number| Pid::new(number.parse().ok()?)).collect()
 }
 
 /// Does something with the file access of a process's user and group: what a process shows of itself is for its user alone, and

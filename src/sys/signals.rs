@@ -167,8 +167,6 @@ fn set_disposition(signal: Signal, disposition: libc::sighandler_t) -> io::Resul
 
 /// Lets the handler below note a signal from now on.
 fn handle(signal: Signal) -> io::Result<()> {
-    // Rust's own handler for stack overflow would put SIGSEGV back to its default as soon as somebody sends it to us.
-    set_disposition(signal, libc::SIG_DFL)?;
     let number = signal.number();
     let means_fault = matches!(
         number,
@@ -181,6 +179,12 @@ fn handle(signal: Signal) -> io::Result<()> {
             | libc::SIGABRT
     );
     let over_limit = matches!(number, libc::SIGXFSZ | libc::SIGXCPU);
+    if !means_fault && !over_limit {
+        // SAFETY: the handler touches atomics and write(2) only, which are async-signal-safe, and the crate keeps errno.
+        return unsafe { signal_hook::low_level::register(number, move || note(number)) }.map(drop);
+    }
+    // Rust's own handler for stack overflow would put SIGSEGV back to its default as soon as somebody sends it to us.
+    set_disposition(signal, libc::SIG_DFL)?;
     let action = move |info: &libc::siginfo_t| {
         if over_limit && (info.si_code > 0 || by_ourselves(info)) {
             // We met a limit of our own; the failed write says so, and it is nobody else's business.
@@ -193,7 +197,7 @@ fn handle(signal: Signal) -> io::Result<()> {
             note(number);
         }
     };
-    // SAFETY: the handler touches atomics, write(2) and signal(2) only, all async-signal-safe, and the crate keeps errno.
+    // SAFETY: as above; signal(2) is async-signal-safe too. Who sent it, only the crate below signal-hook tells.
     unsafe { signal_hook_registry::register_unchecked(number, action) }.map(drop)
 }
 

@@ -17,6 +17,7 @@ use super::environment::{DEFAULT_PATH, Environment};
 use super::signals::{self, SignalSet};
 use super::{Inherited, descriptors, tag, users};
 use crate::event::{InstanceId, Launch, Output, Pid, StartError, Stdin, Surroundings};
+use crate::units;
 
 /// RLIMIT_NOFILE, whose type is not the same in all C libraries.
 const FILES_LIMIT: u32 = 7;
@@ -345,7 +346,7 @@ fn raise_files_limit() -> Option<libc::rlimit> {
 
 /// fork(2) or a pipe was refused: with the limit that is in the way, where it can be told.
 fn no_process(error: &io::Error) -> StartError {
-    let reason = super::reason(error);
+    let reason = units::reason(error);
     let limit = || match (reached_pids_limit(), getrlimit(Resource::RLIMIT_NPROC)) {
         (Some(limit), _) => {
             Some(format!("the container may have {limit} processes and threads, its pids limit"))
@@ -355,7 +356,17 @@ fn no_process(error: &io::Error) -> StartError {
             Some(format!("the user may have {soft} processes and threads, RLIMIT_NPROC"))
         }
     };
-    let limit = if error.raw_os_error() == Some(libc::EAGAIN) { limit() } else { None };
+    let files = || {
+        Some(format!(
+            "PID 1 may have {} open files, RLIMIT_NOFILE",
+            getrlimit(Resource::RLIMIT_NOFILE).ok()?.0
+        ))
+    };
+    let limit = match error.raw_os_error() {
+        Some(libc::EAGAIN) => limit(),
+        Some(libc::EMFILE) => files(),
+        _ => None,
+    };
     StartError::NoProcess {
         reason: match limit {
             Some(limit) => format!("{reason} ({limit})"),

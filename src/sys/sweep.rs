@@ -3,7 +3,7 @@
 
 #![expect(unsafe_code, reason = "signals through pidfds")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -48,9 +48,8 @@ pub fn remains(
     if strangers.is_empty() {
         return Vec::new();
     }
-    let everybody = Processes::now();
     // As long as anybody is in the leader's group the kernel gives its number to no new process.
-    let reused = !reserved && everybody.0.get(&leader).is_some_and(|stat| !stat.ended());
+    let reused = !reserved && Stat::of(leader).is_some_and(|stat| !stat.ended());
     let belongs = |stat: &Stat| {
         let number = leader.number();
         (!reused && (stat.group == number || stat.session == number))
@@ -58,7 +57,7 @@ pub fn remains(
             || procfs::read_private(stat.pid, "environ")
                 .is_some_and(|environ| environment::carries(&environ, mark))
     };
-    let found = everybody.below(&strangers, belongs);
+    let found = below(strangers, belongs);
     signal_all(&found, signal);
     processes(&found)
 }
@@ -69,15 +68,11 @@ pub fn strays(signal: Option<Signal>) -> Vec<Process> {
     if !procfs::available() {
         return if everywhere { everybody_without_proc(signal) } else { Vec::new() };
     }
-    let everybody = Processes::now();
-    let found: Vec<&Stat> = if everywhere {
-        everybody
-            .0
-            .values()
-            .filter(|stat| stat.pid.number() != 1 && !stat.kernel_thread() && !stat.ended())
-            .collect()
+    let found: Vec<Stat> = if everywhere {
+        let others = procfs::all().filter(|pid| pid.number() != 1).filter_map(Stat::of);
+        others.filter(|stat| !stat.kernel_thread() && !stat.ended()).collect()
     } else {
-        everybody.below(&procfs::own_children(), |_| true)
+        below(procfs::own_children(), |_| true)
     };
     if everywhere {
         signal_everybody(signal);
@@ -88,49 +83,68 @@ pub fn strays(signal: Option<Signal>) -> Vec<Process> {
 }
 
 /// As they are told; nobody reads the names of thousands.
-fn processes(found: &[&Stat]) -> Vec<Process> {
+fn processes(found: &[Stat]) -> Vec<Process> {
     found.iter().enumerate().map(|(index, stat)| stat.process(index < NAMES_MAX)).collect()
 }
 
-/// All processes at one moment, or nearly so.
-struct Processes(BTreeMap<Pid, Stat>);
+/// Those of `roots` and their descendants that live and belong. Whose ancestor belongs, belongs. Costs by them, not by the number
+/// of processes in the container.
+fn below(roots: Vec<Pid>, belongs: impl Fn(&Stat) -> bool) -> Vec<Stat> {
+    let families = Families::new();
+    let mut found = Vec::new();
+    // Nobody twice: a pid that moved while we read cannot lead in a circle.
+    let mut seen: BTreeSet<Pid> = roots.iter().copied().collect();
+    let mut open: Vec<(Pid, bool)> = roots.into_iter().map(|pid| (pid, false)).collect();
+    while let Some((pid, inherited)) = open.pop() {
+        // The children of one that has ended are ours by now.
+        let Some(stat) = Stat::of(pid).filter(|stat| !stat.ended()) else { continue };
+        let member = inherited || belongs(&stat);
+        open.extend(
+            families
+                .children(pid)
+                .into_iter()
+                .filter(|child| seen.insert(*child))
+                .map(|child| (child, member)),
+        );
+        if member {
+            found.push(stat);
+        }
+    }
+    found
+}
 
-impl Processes {
-    fn now() -> Self {
-        Self(procfs::all().filter_map(Stat::of).map(|stat| (stat.pid, stat)).collect())
+/// Who is whose child.
+enum Families {
+    /// The kernel has lists.
+    Lists,
+    /// It has none; all processes were read.
+    Read(BTreeMap<i32, Vec<Pid>>),
+}
+
+impl Families {
+    fn new() -> Self {
+        if procfs::has_lists_of_children() {
+            return Self::Lists;
+        }
+        let mut families: BTreeMap<i32, Vec<Pid>> = BTreeMap::new();
+        for stat in procfs::all().filter_map(Stat::of) {
+            families.entry(stat.parent).or_default().push(stat.pid);
+        }
+        Self::Read(families)
     }
 
-    /// Those of `roots` and their descendants that live and belong. Whose ancestor belongs, belongs.
-    fn below(&self, roots: &[Pid], belongs: impl Fn(&Stat) -> bool) -> Vec<&Stat> {
-        let mut families: BTreeMap<i32, Vec<&Stat>> = BTreeMap::new();
-        for stat in self.0.values() {
-            families.entry(stat.parent).or_default().push(stat);
+    fn children(&self, pid: Pid) -> Vec<Pid> {
+        match self {
+            Self::Lists => procfs::children_of(pid),
+            Self::Read(families) => families.get(&pid.number()).cloned().unwrap_or_default(),
         }
-        let mut found = Vec::new();
-        let mut open: Vec<(&Stat, bool)> =
-            roots.iter().filter_map(|pid| Some((self.0.get(pid)?, false))).collect();
-        while let Some((stat, inherited)) = open.pop() {
-            if stat.ended() {
-                continue; // its children, if it had any, are ours by now
-            }
-            let member = inherited || belongs(stat);
-            if member {
-                found.push(stat);
-            }
-            // Taken out, so that a pid which moved while we read cannot lead in a circle.
-            let children = families.remove(&stat.pid.number()).unwrap_or_default();
-            open.extend(children.into_iter().map(|child| (child, member)));
-        }
-        found
     }
 }
 
-fn signal_all(found: &[&Stat], signal: Option<Signal>) {
+fn signal_all(found: &[Stat], signal: Option<Signal>) {
     for stat in found {
-        for signal in with_continue(signal) {
-            if let Err(errno) = signal_seen(stat, signal) {
-                log::debug!("{:?} cannot be sent {signal}: {}", stat.pid, super::word(errno));
-            }
+        if let Err(errno) = signal_seen(stat, signal) {
+            log::debug!("{:?} cannot be signalled: {}", stat.pid, super::word(errno));
         }
     }
 }
@@ -142,19 +156,27 @@ fn with_continue(signal: Option<Signal>) -> impl Iterator<Item = Signal> {
 }
 
 /// Signals a process only if it is still the one that was seen. It is not our child, perhaps, so its pid may be reused any time.
-fn signal_seen(seen: &Stat, signal: Signal) -> Result<(), Errno> {
+fn signal_seen(seen: &Stat, signal: Option<Signal>) -> Result<(), Errno> {
     let same = || Stat::of(seen.pid).is_some_and(|now| now.start == seen.start);
-    let through = match open_pidfd(seen.pid) {
-        Ok(pidfd) if same() => send_through(&pidfd, signal),
-        Ok(_) | Err(Errno::ESRCH) => return Ok(()),
-        Err(errno) => Err(errno),
-    };
-    match through {
-        Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        // An older kernel, or a filter that does not know the calls: then as quickly as can be.
-        Err(_) if same() => children::kill(seen.pid.number(), signal.number()),
-        Err(_) => Ok(()),
+    if signal.is_none() {
+        return Ok(());
     }
+    let pidfd = match open_pidfd(seen.pid) {
+        Err(Errno::ESRCH) => return Ok(()),
+        opened => opened.ok(),
+    };
+    if !same() {
+        return Ok(());
+    }
+    for signal in with_continue(signal) {
+        let through = pidfd.as_ref().map(|pidfd| send_through(pidfd, signal));
+        match through {
+            Some(Ok(()) | Err(Errno::ESRCH)) => {}
+            // An older kernel, or a filter that does not know the calls: then as quickly as can be.
+            Some(Err(_)) | None => children::kill(seen.pid.number(), signal.number())?,
+        }
+    }
+    Ok(())
 }
 
 fn open_pidfd(pid: Pid) -> Result<OwnedFd, Errno> {

@@ -60,12 +60,7 @@ fn read(path: &str) -> Option<Vec<u8>> {
 
 impl Files {
     fn resolve(&self, identity: &Identity) -> Result<Resolved, StartError> {
-        let (user, group_of_user) = match identity.user.as_deref().map(|user| (user, user.split_once(':'))) {
-            None => (None, None),
-            Some((user, None)) => (Some(user), None),
-            Some((_, Some((user, group)))) => (Some(user), Some(group).filter(|group| !group.is_empty())),
-        };
-        let group = identity.group.as_deref().or(group_of_user);
+        let (user, group) = (identity.user.as_deref(), identity.group.as_deref());
         let account = user.map(|user| self.account(user)).transpose()?;
         let group = group.map(|group| self.group(group)).transpose()?;
         let groups = match (&identity.groups, &account) {
@@ -245,14 +240,13 @@ mod tests {
             Option<&'static [&'static str]>,
             (u32, u32, &'static [u32], &'static str, &'static str),
         );
-        let rows: [Row; 9] = [
+        let rows: [Row; 8] = [
             ("app", "", None, (1000, 1001, &[33, 44], "app", "/srv/app")),
             ("1000", "", None, (1000, 1001, &[33, 44], "app", "/srv/app")),
-            ("app:www-data", "", None, (1000, 33, &[33, 44], "app", "/srv/app")),
-            ("app:www-data", "adm", None, (1000, 4, &[33, 44], "app", "/srv/app")),
+            ("app", "www-data", None, (1000, 33, &[33, 44], "app", "/srv/app")),
             ("app", "", Some(&["adm", "7"]), (1000, 1001, &[4, 7], "app", "/srv/app")),
             ("12345", "", None, (12345, 12345, &[], "12345", "/")),
-            ("12345:99", "", Some(&[]), (12345, 99, &[], "12345", "/")),
+            ("12345", "99", Some(&[]), (12345, 99, &[], "12345", "/")),
             ("4711", "", None, (4711, 4711, &[], "4711", "/")),
             ("homeless", "", None, (5, 5, &[], "homeless", "/")),
         ];

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tinysup::event::{
-    Action, Attributes, Child, Event, ExitStatus, Identity, InstanceId, Launch, Mark, Output, Pid, Process,
-    Role, Secret, Sink, StartError, Stdin, Surroundings,
+    Action, Child, Event, ExitStatus, Identity, InstanceId, Launch, Mark, Output, Pid, Process, Role, Secret,
+    Sink, StartError,
 };
 use tinysup::kernel::Kernel;
 use tinysup::sys::{Descriptors, Linux};

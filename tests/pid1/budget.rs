@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::container::{End, Setup};
-use crate::services::{service, sh, witness, words};
+use crate::container::{End, Folder, Setup, free_port};
+use crate::services::{service, sh, witness, witness_path, words};
 use crate::{launch, root};
 
 fn run(config: &str) -> End {
@@ -26,7 +26,8 @@ fn a_spent_budget_ends_the_container_with_the_code_and_the_reason() {
         service("a", &sh(script), "max_restarts = 4\nrestart_delay = \"20ms\"\ndepends_on = [\"b\"]")
             + &service("b", &witness("wait"), "");
     let setup = Setup::services(&config);
-    let log = setup.folder().file("log", "x".repeat(10_000));
+    let folder = Folder::new();
+    let log = folder.file("log", "x".repeat(10_000));
     let container = setup
         .before(|| launch::mount("none", "/dev", "tmpfs", 0, ""))
         .before(|| launch::device("/dev/null", 1, 3))
@@ -285,17 +286,11 @@ fn all_at_once_is_one_end() {
     }
     let config: String = ["a", "b", "c", "d"]
         .iter()
-        .map(|name| service(name, &sh("read go < $DIR/gate"), "restart = \"never\""))
+        .map(|name| service(name, &witness("wait"), "restart = \"never\""))
         .collect();
-    let setup = Setup::services(&config);
-    setup.folder().gate("gate");
-    let container = setup.start();
-    container.wait_for("all 4 services are up");
-    container.until("all wait at the gate", || {
-        container.living().iter().filter(|p| p.command.starts_with("sh")).count() == 4
-    });
-    let lines = fs::File::options().write(true).open(container.folder().path().join("gate"));
-    std::io::Write::write_all(&mut lines.expect("somebody reads"), &b"go\n".repeat(1000)).expect("room");
+    let container = Setup::services(&config).start();
+    container.wait_for_nth("| waiting", 4);
+    assert_eq!(container.end_all_unseen(libc::SIGTERM), 4);
     let end = container.finish();
     end.code(0);
     assert_eq!(end.own().iter().filter(|line| line.starts_with("stopped in ")).count(), 1, "{end:#?}");
@@ -327,25 +322,24 @@ fn who_holds_the_port_is_told() {
     if !root() {
         return;
     }
-    let config = service("first", &witness("listen 8080 0s wait"), "")
-        + &service(
-            "second",
-            &witness("listen 8080 0s wait"),
-            "max_restarts = 0\ndepends_on = [\"first\"]\nrestart_delay = 0",
-        );
-    // The second starts when the program of the first runs, which may be before it listens.
-    let config = config.replace("max_restarts = 0", "max_restarts = 3\nrestart_delay_max = 0");
-    let setup = Setup::services(&config).before(launch::new_network);
-    let end = setup.start().finish();
+    let port = free_port(20_000..30_000);
+    let listen = format!("listen {port} 0s wait");
+    let config = service("first", &witness(&listen), "")
+        + &service("second", &sh(&format!("read go < $DIR/gate; exec $W {listen}")), "max_restarts = 0");
+    let setup = Setup::services(&config).env("W", witness_path());
+    setup.folder().gate("gate");
+    let container = setup.start();
+    container.wait_for("first | listening");
+    container.folder().go("gate");
+    let end = container.finish();
     end.code(99);
-    end.says("  last words witness: cannot listen on port 8080: Address already in use (os error 98)");
-    let port =
-        end.own().into_iter().find(|line| line.starts_with("  port       ")).expect("a line about the port");
-    assert!(
-        port.starts_with("  port       8080 is held by \"")
-            && port.contains("(pid _), which listens on 0.0.0.0:8080"),
-        "{end:#?}"
-    );
+    end.says(&format!(
+        "  last words witness: cannot listen on port {port}: Address already in use (os error 98)"
+    ));
+    let lines = end.own();
+    let line = lines.iter().find(|line| line.starts_with("  port       ")).expect("a line about the port");
+    assert!(line.starts_with(&format!("  port       {port} is held by \"")), "{end:#?}");
+    assert!(line.ends_with(&format!("\" (pid _), which listens on 0.0.0.0:{port}")), "{end:#?}");
 }
 
 #[test]

@@ -4,6 +4,8 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -86,6 +88,11 @@ impl Drop for Folder {
 pub fn set_mode(path: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+}
+
+/// A TCP port on which nobody listens.
+pub fn free_port(mut among: Range<u16>) -> u16 {
+    among.find(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok()).expect("a free port")
 }
 
 /// Where an output of the program goes.
@@ -349,6 +356,22 @@ impl Container {
     pub fn freeze(&self) {
         self.signal(libc::SIGSTOP);
         self.until("it stops", || proc::of(self.pid).is_some_and(|process| process.state == 'T'));
+    }
+
+    /// Ends all other processes while it does not run, so that it finds them all dead at once; how many there were.
+    pub fn end_all_unseen(&self, signal: i32) -> usize {
+        self.freeze();
+        let living = self.living();
+        let watched: Vec<_> =
+            living.iter().map(|process| launch::pidfd(process.pid).expect("it lives")).collect();
+        for process in &watched {
+            launch::kill_by(process, signal);
+        }
+        for process in &watched {
+            assert!(launch::readable(process, DEADLINE), "it ends");
+        }
+        self.thaw();
+        watched.len()
     }
 
     /// Lets it run again.

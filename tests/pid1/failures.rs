@@ -39,7 +39,6 @@ fn fails(prepare: impl FnOnce(&Folder), command: &[&str], keys: &str, message: &
     assert_eq!(end.own()[..failed.len()], failed, "{end:#?}");
     end.says("  others     steady stopped by itself in _ s");
     end.says(&format!("  exit code  {code} (web cannot be run). To stay up without it: [services.web] on_failure = \"ignore\""));
-    assert_eq!(end.of("steady"), ["waiting", "got SIGTERM"], "{end:#?}");
     assert!(end.of("web").is_empty(), "nothing ran: {end:#?}");
     end
 }
@@ -203,20 +202,23 @@ fn a_program_that_is_being_written_is_tried_again() {
     end.says("web: code 0 after _ s; done");
 }
 
+/// The limit is one of a user and counts wherever it has processes, so this one has no others.
+const LIMITED_USER: u32 = 987_654;
+
 #[test]
 fn no_more_processes() {
     if !root() {
         return;
     }
-    // The limit is one of a user and counts wherever it has processes, but not for root.
-    const USER: u32 = 987_654;
     let keys = "depends_on = [\"first\"]\nmax_restarts = \"unlimited\"\nrestart_delay = \"5ms\"\nrestart_delay_max = \"5ms\"";
     let config = service("first", &sh("read go < $DIR/gate"), "restart = \"never\"\nstop_exit_codes = [0]")
         + &service("second", &witness("say second wait"), keys);
     let setup = Setup::services(&config);
     setup.folder().gate("gate");
-    let container =
-        setup.before(|| launch::limit(libc::RLIMIT_NPROC, 2, 2)).before(|| launch::become_user(USER)).start();
+    let container = setup
+        .before(|| launch::limit(libc::RLIMIT_NPROC, 2, 2))
+        .before(|| launch::become_user(LIMITED_USER))
+        .start();
     let line = container.wait_for("second: cannot start");
     assert!(line.contains("cannot make a process: Resource temporarily unavailable ("), "{line}");
     container.folder().go("gate");

@@ -47,7 +47,7 @@ pub fn launch(order: &Launch) -> i32 {
     let env: Vec<OsString> = order
         .env
         .iter()
-        .map(|(name, value)| [name, value].map(|s| s.as_os_str()).join(OsStr::new("=")))
+        .map(|(name, value)| [name, value].map(OsString::as_os_str).join(OsStr::new("=")))
         .collect();
     let env = strings(env.iter().map(OsString::as_os_str));
     let forking = FORKING.read().unwrap_or_else(PoisonError::into_inner);
@@ -116,10 +116,9 @@ fn become_program(order: &Launch, argv: &Strings, env: &Strings) -> io::Result<(
         }
     }
     for (number, source) in (0..).zip(&order.stdio) {
-        match source {
+        if let Some(source) = source {
             // SAFETY: all sources are above 2, so none is overwritten before its turn.
-            Some(source) => check(unsafe { libc::dup2(source.as_raw_fd(), number) })?,
-            None => {}
+            check(unsafe { libc::dup2(source.as_raw_fd(), number) })?;
         }
     }
     for step in &order.steps {
@@ -339,12 +338,6 @@ pub fn unmount(path: &str) -> io::Result<()> {
     let path = CString::new(path)?;
     // SAFETY: a string that lives here.
     check(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) })
-}
-
-/// Gives this process a network of its own.
-pub fn new_network() -> io::Result<()> {
-    // SAFETY: plain call.
-    check(unsafe { libc::unshare(libc::CLONE_NEWNET) })
 }
 
 /// Becomes this user and its group, without other groups and without rights.

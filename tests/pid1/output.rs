@@ -10,6 +10,8 @@ use crate::services::{service, sh, witness};
 use crate::{launch, proc, root};
 
 const QUICKLY: Duration = Duration::from_secs(6);
+/// One that says on its standard error that it got a signal.
+const HEARS: &str = "trap 'echo heard >&2' USR1; echo ready >&2; while :; do sleep 0.02; done";
 /// A service that never stops writing.
 const FLOOD: &str = "echo ready >&2; while :; do echo 0123456789012345678901234567890123456789; done";
 
@@ -65,8 +67,7 @@ fn a_reader_that_is_stuck_holds_up_nobody_but_the_writers() {
     if !root() {
         return;
     }
-    let config = service("flood", &sh(FLOOD), "")
-        + &service("b", &sh("trap 'echo heard >&2' USR1; echo ready >&2; while :; do sleep 0.02; done"), "");
+    let config = service("flood", &sh(FLOOD), "") + &service("b", &sh(HEARS), "");
     let container = Setup::services(&config).stdout(Out::Stuck).start();
     container.wait_for("flood | ready");
     container.wait_for("b | ready");
@@ -116,17 +117,14 @@ fn a_flood_drowns_neither_signals_nor_others() {
     if !root() {
         return;
     }
-    let flood = "while :; do echo 0123456789012345678901234567890123456789; done";
-    let config = service("flood", &sh(flood), "stdout = \"raw\"")
-        + &service("b", &witness("wait"), "stdout = \"prefix\"");
+    let config = service("flood", &sh(FLOOD), "") + &service("b", &sh(HEARS), "");
     let null = File::options().write(true).open("/dev/null").expect("/dev/null");
-    let folder_for = |setup: Setup| setup;
-    let setup =
-        folder_for(Setup::services(&config.replace("\"prefix\"", "\"null\""))).stdout(Out::To(null.into()));
-    let container = setup.start();
-    container.wait_for("all 2 services are up");
-    for _ in 0..3 {
+    let container = Setup::services(&config).stdout(Out::To(null.into())).start();
+    container.wait_for("flood | ready");
+    container.wait_for("b | ready");
+    for turn in 1..=20 {
         container.signal(libc::SIGUSR1);
+        container.wait_for_nth("b | heard", turn);
     }
     let end = container.stop();
     end.code(0);
@@ -169,13 +167,9 @@ fn no_room_on_the_device() {
     }
     // A file system of 64 KiB, and a device that is always full.
     for device in [false, true] {
-        let setup = Setup::services(&service(
-            "a",
-            &sh(
-                "i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678901234567890123456789 | tee /dev/stderr; i=$((i+1)); [ $i = 200 ] && touch $DIR/ready; done; touch $DIR/done; exec sleep 1000",
-            ),
-            "",
-        ));
+        let write =
+            "head -c 300000 /dev/zero | tr '\\0' '\\n' | tee /dev/stderr; touch $DIR/done; exec sleep 1000";
+        let setup = Setup::services(&service("a", &sh(write), ""));
         let full = setup.folder().path().join("full");
         fs::create_dir(&full).expect("the folder is ours");
         let done = setup.folder().path().join("done");
@@ -205,8 +199,8 @@ fn a_line_of_ten_megabytes() {
     if !root() {
         return;
     }
-    const LENGTH: usize = 10_000_000;
-    let script = format!("head -c {LENGTH} /dev/zero | tr '\\0' x; echo; echo next");
+    let length = 10_000_000;
+    let script = format!("head -c {length} /dev/zero | tr '\\0' x; echo; echo next");
     for format in ["prefix", "raw"] {
         let end = Setup::services(&service(
             "a",
@@ -226,7 +220,7 @@ fn a_line_of_ten_megabytes() {
             pieces.iter().all(|piece| piece.bytes().all(|byte| byte == b'x')),
             "no other byte in between"
         );
-        assert_eq!(pieces.iter().map(|piece| piece.len()).sum::<usize>(), LENGTH);
+        assert_eq!(pieces.iter().map(|piece| piece.len()).sum::<usize>(), length);
         assert!(format == "prefix" || pieces.len() == 1);
         assert!(pieces.iter().all(|piece| format == "raw" || piece.len() <= 2 * 64 * 1024));
     }

@@ -75,19 +75,13 @@ fn five_hundred_deaths_while_stopped_are_all_counted() {
     );
     let container = Setup::services(&service("w", &witness("wait"), &keys)).start();
     container.wait_for("the service is up");
-    container.freeze();
-    let living = container.living();
-    assert_eq!(living.len(), count);
-    let watched: Vec<_> =
-        living.iter().map(|process| launch::pidfd(process.pid).expect("it lives")).collect();
-    living.iter().for_each(|process| assert!(launch::kill(process.pid, libc::SIGKILL)));
-    watched.iter().for_each(|pidfd| assert!(launch::readable(pidfd, crate::container::DEADLINE)));
-    container.thaw();
+    assert_eq!(container.end_all_unseen(libc::SIGKILL), count);
     let end = container.finish();
     end.code(137);
+    let own = end.own();
     for number in 1..=count {
         let line = format!("w.{number}: code 137, SIGKILL after _ s; failed for good: restart = \"never\"");
-        assert_eq!(end.own().iter().filter(|own| **own == line).count(), 1, "{line}: {end:#?}");
+        assert_eq!(own.iter().filter(|own| **own == line).count(), 1, "{line}: {end:#?}");
     }
 }
 
@@ -126,7 +120,7 @@ fn standard_descriptors_may_be_closed_at_start() {
     }
     for closed in [&[0][..], &[1], &[2], &[0, 1, 2]] {
         let look =
-            "cd $DIR; ls -l /proc/self/fd > part; mv part seen; echo out; echo err >&2; exec sleep 1000";
+            "cd $DIR; echo out; echo err >&2; ls -l /proc/self/fd > part; mv part seen; exec sleep 1000";
         let mut setup = Setup::services(&service("a", &sh(look), ""));
         let seen = setup.folder().path().join("seen");
         if closed.contains(&0) {

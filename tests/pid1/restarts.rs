@@ -1,7 +1,7 @@
 //! What a crashed leader leaves behind is gone before the next run begins, is named, and adds up to nothing.
 
-use crate::container::{Container, End, Setup};
-use crate::services::{service, sh, witness_path};
+use crate::container::{Container, End, Folder, Setup};
+use crate::services::{service, sh, witness, witness_path, words};
 use crate::{proc, root};
 
 /// Two runs of one service `a`. The first leaves something behind, with the shell's `$W` for the witness, and crashes when it has;
@@ -54,7 +54,7 @@ fn a_daemon_in_a_session_of_its_own() {
     nothing_met(&end);
     end.code(0);
     end.says("a left \"");
-    end.says("tinysup-witness\" (pid _) behind; stopping it");
+    end.says("\" (pid _) behind; stopping it");
 }
 
 #[test]
@@ -165,20 +165,21 @@ fn a_thousand_crashes_leave_nothing() {
     }
     let restarts = 1000;
     // Each leaves a helper in a session of its own, and one in its group that holds its output.
-    let script = "echo x >> $DIR/runs; $W helper 1000s child 1000s exit 1";
+    let folder = Folder::new();
+    let runs = folder.file("runs", "");
+    let crash = format!("append {} run helper 1000s child 1000s exit 1", runs.display());
     let keys = format!("restart_delay = 0\nmax_restarts = {restarts}\non_failure = \"ignore\"");
-    let config = service("a", &sh(script), &keys) + &service("steady", &sh("exec $W wait"), "");
-    let container = Setup::services(&config).env("W", witness_path()).env("TINYSUP_LOG", "error").start();
+    let config = service("a", &witness(&crash), &keys) + &service("steady", &witness("wait"), "");
+    let container = Setup::services(&config).env("TINYSUP_LOG", "error").start();
     container.wait_for("steady | waiting");
-    container.wait_for("a: code 1 after");
+    container.wait_for("a: code 1 after"); // the last one: at this level no other end is told
     container.until("all is quiet", || container.living().len() == 1);
     assert_eq!(container.processes().len(), 2, "no zombies either");
-    let runs = std::fs::read_to_string(container.folder().path().join("runs")).expect("runs").lines().count();
-    assert_eq!(runs, restarts + 1);
+    assert_eq!(std::fs::read_to_string(runs).expect("runs").lines().count(), restarts + 1);
     // What a container has that never ran `a`.
     let config =
-        service("a", &sh("exit 0"), "type = \"oneshot\"") + &service("steady", &sh("exec $W wait"), "");
-    let other = Setup::services(&config).env("W", witness_path()).env("TINYSUP_LOG", "error").start();
+        service("a", &witness("exit 0"), "type = \"oneshot\"") + &service("steady", &witness("wait"), "");
+    let other = Setup::services(&config).env("TINYSUP_LOG", "error").start();
     other.wait_for("steady | waiting");
     other.until("a is done", || other.processes().len() == 2);
     container.until("no descriptor is left over", || {
@@ -196,10 +197,8 @@ fn a_service_that_daemonizes_is_told_how_not_to() {
     let program = setup.folder().program("nginx", "#!/bin/sh\n$W helper 1000s after 20ms\n");
     let name = program.to_string_lossy();
     let keys = "max_restarts = 0";
-    let end = Setup::services(&service("a", &crate::services::words(&[&name]), keys))
-        .env("W", witness_path())
-        .start()
-        .finish();
+    let end =
+        Setup::services(&service("a", &words(&[&name]), keys)).env("W", witness_path()).start().finish();
     end.code(1);
     end.says("a exited with code 0 but left \"");
     end.says("running: it put itself into the background. Run it in the foreground: nginx -g \"daemon off;\"; stopping it");

@@ -16,8 +16,12 @@ fn start(config: &str) -> Container {
 
 /// Stops a container of one service `a` that has said that it is ready.
 fn stopped(script: &str, keys: &str) -> End {
+    stopped_when("ready", script, keys)
+}
+
+fn stopped_when(said: &str, script: &str, keys: &str) -> End {
     let container = start(&service("a", &sh(script), keys));
-    container.wait_for("a | ready");
+    container.wait_for(&format!("a | {said}"));
     container.stop()
 }
 
@@ -35,7 +39,7 @@ fn a_service_that_ignores_the_signal_is_killed_in_time() {
     if !root() {
         return;
     }
-    let end = stopped(STUBBORN, "kill_timeout = \"200ms\"");
+    let end = stopped("exec $W ignore TERM say ready after 1000s", "kill_timeout = \"200ms\"");
     end.check(
         137,
         &[
@@ -63,7 +67,7 @@ fn the_deadline_of_the_whole_stop_cuts_every_other() {
     let end = container.stop();
     end.code(137);
     end.says("b: still there _ s after SIGTERM, SIGKILL (shutdown_timeout)");
-    end.says("a: still there _ s after SIGTERM, SIGKILL (shutdown_timeout)");
+    end.says("a: SIGKILL at once (shutdown_timeout)");
     assert!(end.waited < QUICKLY, "{end:#?}");
 }
 
@@ -108,19 +112,20 @@ fn a_shell_that_keeps_the_signal_to_itself() {
         return;
     }
     // It dies of it, and its child does not hear of it from the shell.
-    let end = stopped("$W say ready wait; echo never", "");
+    let end = stopped_when("waiting", "$W wait; echo never", "");
     end.code(0);
-    assert_eq!(end.of("a"), ["ready", "waiting", "got SIGTERM"], "{end:#?}");
+    assert_eq!(end.of("a"), ["waiting", "got SIGTERM"], "{end:#?}");
     assert!(end.waited < QUICKLY, "{end:#?}");
     // It waits for its child before it acts on it.
-    let end = stopped("trap 'echo trap' TERM; $W say ready wait; echo after", "kill_timeout = \"200ms\"");
+    let end =
+        stopped_when("waiting", "trap 'echo trap' TERM; $W wait; echo after", "kill_timeout = \"200ms\"");
     end.code(137);
     assert!(!end.of("a").contains(&"got SIGTERM"), "{end:#?}");
     assert!(end.waited < QUICKLY, "{end:#?}");
     // Unless both hear of it.
-    let end = stopped("trap 'echo trap' TERM; $W say ready wait; echo after", "kill_mode = \"group\"");
+    let end = stopped_when("waiting", "trap 'echo trap' TERM; $W wait; echo after", "kill_mode = \"group\"");
     end.code(0);
-    assert_eq!(end.of("a"), ["ready", "waiting", "got SIGTERM", "trap", "after"], "{end:#?}");
+    assert_eq!(end.of("a"), ["waiting", "got SIGTERM", "trap", "after"], "{end:#?}");
 }
 
 #[test]
@@ -221,7 +226,9 @@ fn stops_go_in_reverse_order_and_each_waits() {
         + &service("c", &sh(&slow("0.05")), "depends_on = [\"b\"]")
         + &service("d", &sh(&slow("0.05")), "depends_on = [\"b\"]");
     let container = start(&config);
-    ["a", "b", "c", "d"].map(|name| container.wait_for(&format!("{name} | ready")));
+    for name in ["a", "b", "c", "d"] {
+        container.wait_for(&format!("{name} | ready"));
+    }
     let end = container.stop();
     end.code(0);
     let lines = end.stdout.iter().filter(|line| !line.ends_with("ready"));
@@ -304,8 +311,9 @@ fn a_stop_may_come_at_any_moment_of_the_start() {
         if turn % 2 == 1 {
             container.until("it has begun", || {
                 let status = proc::status(container.pid()).expect("it runs");
-                let some =
-                    |field: &str| status.iter().any(|(name, v)| name == field && v.trim_matches('0') != "");
+                let some = |field: &str| {
+                    status.iter().any(|(name, v)| name == field && !v.trim_matches('0').is_empty())
+                };
                 some("SigBlk") || some("SigCgt")
             });
         }
