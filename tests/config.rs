@@ -924,7 +924,7 @@ fn check_reports_order_stop_chain_and_hints() {
         "ok: 5 services (6 instances), start order redis, migrate -> php (x2) -> nginx, not started by itself: later, stop takes at most 9 s (docker stop allows 10 s)
 slowest stop chain: nginx 12 s -> php 8 s -> redis 8 s = 28 s, cut to 9 s by shutdown_timeout
 hint: nginx: kill_timeout is 12 s, but the whole stop may take only 9 s; shutdown_timeout = \"13s\" would allow it
-hint: redis: redis-server puts itself into the background, as far as one can see. Run it in the foreground: redis-server --daemonize no
+hint: redis: redis-server puts itself into the background, as far as one can see. Run it in the foreground: add --daemonize no to the command
 hint: migrate: pg_ctl puts itself into the background, as far as one can see. Run it in the foreground: postgres -D DIRECTORY, without pg_ctl
 hint: migrate: On SIGTERM postgres waits until its clients have gone; stop_signal = \"SIGINT\" does not
 hint: nginx: nginx puts itself into the background, as far as one can see. Run it in the foreground: nginx -g \"daemon off;\"
