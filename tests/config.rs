@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tinysup::config::{World, keys};
-use tinysup::event::{InstanceId, Mark, Output, Rlimit, Stdin, Surroundings};
+use tinysup::event::{InstanceId, Launch, Mark, Output, Rlimit, StartError, Stdin, Surroundings};
 use tinysup::plan::{
     self, Condition, Dependency, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Request,
     RestartWhen,
@@ -65,8 +65,10 @@ impl World for Memory {
         self.variables.get(name).cloned()
     }
 
-    fn is_executable(&self, path: &Path) -> bool {
-        self.files.contains_key(path)
+    fn obstacle(&self, launch: &Launch) -> Option<StartError> {
+        let program = launch.argv[0].reveal().to_string_lossy().into_owned();
+        let there = self.files.keys().any(|file| file.ends_with(&program));
+        (!there).then_some(StartError::NotFound { program, path: Some("/usr/bin".to_owned()), similar: None })
     }
 }
 
@@ -929,7 +931,7 @@ hint: migrate: pg_ctl puts itself into the background, as far as one can see. Ru
 hint: migrate: On SIGTERM postgres waits until its clients have gone; stop_signal = \"SIGINT\" does not
 hint: nginx: nginx puts itself into the background, as far as one can see. Run it in the foreground: nginx -g \"daemon off;\"
 hint: nginx: On SIGTERM nginx drops the requests it is answering; stop_signal = \"SIGQUIT\" lets it finish them
-hint: later: there is no program for \"gunicron\" here; it may come with a volume
+hint: later: as things are here, it cannot start: \"gunicron\" is not in PATH (/usr/bin)
 "
     );
     let one = world_of_one(
