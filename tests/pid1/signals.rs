@@ -183,8 +183,8 @@ fn from_inside_the_container_too() {
     if !root() {
         return;
     }
-    // Not before the first service, process 2, handles signals.
-    let script = "until grep -Eq 'SigCgt:.*[1-9a-f]' /proc/2/status; do :; done; kill -KILL 1; kill -STOP 1; echo waiting; kill -USR1 1; kill -TERM 1; exec sleep 1000";
+    // Not before the first service, process 2, waits for signals, which it has blocked for that.
+    let script = "until grep -Eq 'SigBlk:.*[1-9a-f]' /proc/2/status; do :; done; kill -KILL 1; kill -STOP 1; echo waiting; kill -USR1 1; kill -TERM 1; exec sleep 1000";
     let config = service("a", &witness("wait"), "")
         + &service("b", &sh(script), "depends_on = [\"a\"]\nsignals = { SIGUSR1 = \"ignore\" }");
     let end = Setup::services(&config).start().finish();
