@@ -183,11 +183,16 @@ fn from_inside_the_container_too() {
     if !root() {
         return;
     }
-    // Not before the first service, process 2, waits for signals, which it has blocked for that.
-    let script = "until grep -Eq 'SigBlk:.*[1-9a-f]' /proc/2/status; do :; done; kill -KILL 1; kill -STOP 1; echo waiting; kill -USR1 1; kill -TERM 1; exec sleep 1000";
+    let script =
+        "read go < $DIR/gate; kill -KILL 1; kill -STOP 1; kill -USR1 1; kill -TERM 1; exec sleep 1000";
     let config = service("a", &witness("wait"), "")
         + &service("b", &sh(script), "depends_on = [\"a\"]\nsignals = { SIGUSR1 = \"ignore\" }");
-    let end = Setup::services(&config).start().finish();
+    let setup = Setup::services(&config);
+    setup.folder().gate("gate");
+    let container = setup.start();
+    container.wait_for("a | waiting");
+    container.folder().go("gate");
+    let end = container.finish();
     end.code(0);
-    assert!(end.of("a").contains(&"got SIGTERM"), "{end:#?}");
+    assert_eq!(end.of("a"), ["waiting", "got SIGUSR1", "got SIGTERM"], "{end:#?}");
 }
