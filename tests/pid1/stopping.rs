@@ -223,8 +223,8 @@ fn stops_go_in_reverse_order_and_each_waits() {
     }
     let config = service("a", &sh(&slow("0.05")), "")
         + &service("b", &sh(&slow("0.05")), "depends_on = [\"a\"]")
-        + &service("c", &sh(&slow("0.05")), "depends_on = [\"b\"]")
-        + &service("d", &sh(&slow("0.05")), "depends_on = [\"b\"]");
+        + &service("c", &sh(&slow("0.5")), "depends_on = [\"b\"]")
+        + &service("d", &sh(&slow("0.5")), "depends_on = [\"b\"]");
     let container = start(&config);
     for name in ["a", "b", "c", "d"] {
         container.wait_for(&format!("{name} | ready"));
