@@ -154,7 +154,7 @@ fn verb(options: Options, word: OsString, mut words: Words) -> Result<Command, U
         "version" => Ok(Command::Version),
         "help" => Ok(Command::Help),
         _ if LATER.contains(&name) => Err(UsageError(format!(
-            "\"{name}\" is a verb that this version does not support yet; if you mean the program {name}: tinysup -- {name}"
+            "\"{name}\" is a verb that this version does not support yet (docker logs, docker top and docker stop work); if you mean the program {name}: tinysup -- {name}"
         ))),
         _ => {
             let mut argv = vec![word];

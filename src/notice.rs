@@ -231,14 +231,18 @@ impl Notice {
 impl Display for Notice {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotPid1 => f.write_str("not PID 1 (docker --init, init: true, or a shared PID namespace): fine, orphans are adopted as a subreaper"),
+            Self::NotPid1 => f.write_str("not PID 1: fine, orphans are adopted all the same"),
             Self::Up { name, after, .. } => write!(f, "{name} is up after {}", show_duration(*after)),
             Self::AllUp { services: 1, after } => write!(f, "the service is up, {}", show_duration(*after)),
-            Self::AllUp { services, after } => write!(f, "all {services} services are up, {}", show_duration(*after)),
+            Self::AllUp { services, after } => {
+                write!(f, "all {services} services are up, {}", show_duration(*after))
+            }
             Self::Ended { name, cause: Cause::Start(error), next: Next::Ends, .. } => {
                 write!(f, "{name}: cannot start: {error}")
             }
-            Self::Ended { name, cause: Cause::Start(error), next, .. } => write!(f, "{name}: cannot start: {error}; {next}"),
+            Self::Ended { name, cause: Cause::Start(error), next, .. } => {
+                write!(f, "{name}: cannot start: {error}; {next}")
+            }
             Self::Ended { name, cause: Cause::Exit(status), uptime, next } => {
                 write!(f, "{name}: {} after {}; {next}", WithMeaning(*status), show_duration(*uptime))
             }
@@ -303,7 +307,10 @@ impl Display for Notice {
             }
             Self::Obituary(text) => f.write_str(text),
             Self::SignalNotSupported(signal) => {
-                write!(f, "{signal}: re-reading the configuration is not yet supported; restart the container instead")
+                write!(
+                    f,
+                    "{signal}: re-reading the configuration is not yet supported; restart the container instead"
+                )
             }
             Self::Forwarded { signal, receivers } => write!(f, "{signal} passed on to {receivers}"),
         }
@@ -414,6 +421,12 @@ impl Display for Processes<'_> {
     }
 }
 
+/// What people take for programs.
+const SHELL_WORDS: [&str; 14] = [
+    "cd", "exec", "export", "source", ".", "set", "ulimit", "umask", "trap", "if", "for", "while", "until",
+    "eval",
+];
+
 fn it(found: &[Process]) -> &'static str {
     if found.len() == 1 { "it" } else { "them" }
 }
@@ -422,6 +435,18 @@ impl Display for StartError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound { program, path: None, .. } => write!(f, "\"{program}\" does not exist"),
+            Self::NotFound { program, path: Some(_), .. } if SHELL_WORDS.contains(&program.as_str()) => {
+                write!(f, "\"{program}\" is a word of the shell and no program; set shell = true")
+            }
+            Self::NotFound { program, path: Some(_), .. } if program.contains(' ') => {
+                let words: Vec<String> =
+                    program.split_whitespace().map(|word| format!("\"{word}\"")).collect();
+                write!(
+                    f,
+                    "there is no program \"{program}\". In an array each word stands alone: [{}]",
+                    words.join(", ")
+                )
+            }
             Self::NotFound { program, path: Some(path), similar } => {
                 write!(f, "\"{program}\" is not in PATH ({path})")?;
                 match similar {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::event::{Listener, Time};
 use crate::notice::Cause;
-use crate::plan::Instance;
+use crate::plan::{Instance, Kind};
 use crate::services::Ended;
 use crate::units::show_duration;
 
@@ -67,11 +67,16 @@ pub fn text(obituary: &Obituary) -> String {
     if !obituary.others.is_empty() {
         lines.push(format!("  others     {}", clip(&others(&obituary.others), 300)));
     }
-    let service = &obituary.instance.service;
-    lines.push(format!(
-        "  exit code  {}. To stay up without it: [services.{service}] on_failure = \"ignore\"",
-        code(obituary)
-    ));
+    let advice = match obituary.instance.kind {
+        Kind::Daemon | Kind::Oneshot => {
+            format!(
+                ". To stay up without it: [services.{}] on_failure = \"ignore\"",
+                obituary.instance.service
+            )
+        }
+        Kind::Command => String::new(), // nobody wrote down a service that could be changed
+    };
+    lines.push(format!("  exit code  {}{advice}", code(obituary)));
     let mut text = lines.join("\n");
     let room = LENGTH_MAX - LINE_PREFIX * lines.len() - 1;
     if text.len() > room {

@@ -186,7 +186,10 @@ impl Supervisor {
     fn signal(&mut self, now: Time, signal: Signal, out: &mut Vec<Action>) {
         // A command gets what came before it was there; services are then not even started.
         if let (Mode::Command { .. }, Some(early)) = (self.plan.mode, &mut self.early) {
-            early.push(signal);
+            // Each once, as the kernel keeps pending ones; so there is a bound.
+            if !early.contains(&signal) {
+                early.push(signal);
+            }
             return;
         }
         match signals::meaning(&self.plan, signal) {

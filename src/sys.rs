@@ -16,6 +16,7 @@ mod panic;
 mod poll;
 mod print;
 mod procfs;
+mod rehearsal;
 mod relay;
 mod signals;
 mod sink;

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tinysup::config::{World, keys};
-use tinysup::event::{InstanceId, Mark, Output, Rlimit, Stdin, Surroundings};
+use tinysup::event::{InstanceId, Launch, Mark, Output, Rlimit, StartError, Stdin, Surroundings};
 use tinysup::plan::{
     self, Condition, Dependency, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Request,
     RestartWhen,
@@ -65,8 +65,10 @@ impl World for Memory {
         self.variables.get(name).cloned()
     }
 
-    fn is_executable(&self, path: &Path) -> bool {
-        self.files.contains_key(path)
+    fn obstacle(&self, launch: &Launch) -> Option<StartError> {
+        let program = launch.argv[0].reveal().to_string_lossy().into_owned();
+        let there = self.files.keys().any(|file| file.ends_with(&program));
+        (!there).then_some(StartError::NotFound { program, path: Some("/usr/bin".to_owned()), similar: None })
     }
 }
 
@@ -924,12 +926,12 @@ fn check_reports_order_stop_chain_and_hints() {
         "ok: 5 services (6 instances), start order redis, migrate -> php (x2) -> nginx, not started by itself: later, stop takes at most 9 s (docker stop allows 10 s)
 slowest stop chain: nginx 12 s -> php 8 s -> redis 8 s = 28 s, cut to 9 s by shutdown_timeout
 hint: nginx: kill_timeout is 12 s, but the whole stop may take only 9 s; shutdown_timeout = \"13s\" would allow it
-hint: redis: redis-server puts itself into the background, as far as one can see. Run it in the foreground: redis-server --daemonize no
+hint: redis: redis-server puts itself into the background, as far as one can see. Run it in the foreground: add --daemonize no to the command
 hint: migrate: pg_ctl puts itself into the background, as far as one can see. Run it in the foreground: postgres -D DIRECTORY, without pg_ctl
 hint: migrate: On SIGTERM postgres waits until its clients have gone; stop_signal = \"SIGINT\" does not
 hint: nginx: nginx puts itself into the background, as far as one can see. Run it in the foreground: nginx -g \"daemon off;\"
 hint: nginx: On SIGTERM nginx drops the requests it is answering; stop_signal = \"SIGQUIT\" lets it finish them
-hint: later: there is no program for \"gunicron\" here; it may come with a volume
+hint: later: as things are here, it cannot start: \"gunicron\" is not in PATH (/usr/bin)
 "
     );
     let one = world_of_one(

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::problems::{Problem, Problems};
 use super::source::{FileId, Span};
+use crate::event::{Launch, StartError};
 use crate::units::reason;
 
 /// What the configuration sees of the world.
@@ -26,8 +27,8 @@ pub trait World {
     /// A variable of the container's environment.
     fn variable(&self, name: &OsStr) -> Option<OsString>;
 
-    /// Whether there is a file that may be executed. Only hints depend on it.
-    fn is_executable(&self, path: &Path) -> bool;
+    /// What would stand in the way of this start, as things are here. Only hints depend on it.
+    fn obstacle(&self, launch: &Launch) -> Option<StartError>;
 }
 
 /// The largest file that is taken for a configuration, in bytes.

@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -244,14 +242,11 @@ fn service_hints(service: &Service<'_>, world: &dyn World, hints: &mut Vec<Strin
     {
         hint(why.to_owned());
     }
-    if let Some(why) = needless(program) {
+    let needless = needless(program);
+    if let Some(why) = needless {
         hint(why.to_owned());
-    }
-    if !is_there(&instance.launch, world) {
-        hint(format!(
-            "there is no program for \"{}\" here; it may come with a volume",
-            instance.launch.shown
-        ));
+    } else if let Some(obstacle) = world.obstacle(&instance.launch) {
+        hint(format!("as things are here, it cannot start: {obstacle}"));
     }
     restart_hints(instance, &mut hint);
 }
@@ -351,19 +346,4 @@ fn needless(program: &str) -> Option<&'static str> {
         ),
         _ => None,
     }
-}
-
-/// Whether the program can be found from here. What only the start can tell counts as found.
-fn is_there(launch: &Launch, world: &dyn World) -> bool {
-    let Some(program) = launch.argv.first().map(|program| program.reveal().as_os_str()) else { return true };
-    if program.as_bytes().contains(&b'/') {
-        let directory = launch.cwd.as_deref().unwrap_or(Path::new(""));
-        return world.is_executable(&directory.join(program));
-    }
-    let own = launch.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.reveal().clone());
-    let inherited = || if launch.inherit_env { world.variable("PATH".as_ref()) } else { None };
-    let Some(path) = own.or_else(inherited) else { return true };
-    path.as_bytes().split(|byte| *byte == b':').any(|directory| {
-        world.is_executable(&Path::new(std::ffi::OsStr::from_bytes(directory)).join(program))
-    })
 }

@@ -99,7 +99,10 @@ fn exec(failure: Failure, attempt: &Attempt) -> StartError {
     let tried = candidate(failure.index);
     match (failure.errno, tried) {
         (Errno::ENOENT | Errno::ENOTDIR, _) => match existing() {
-            Some(program) => program.lacks(INTERPRETERS_MAX),
+            // What it needs is not there, although it is itself.
+            Some(program) => program
+                .missing(INTERPRETERS_MAX)
+                .unwrap_or_else(|| program.cannot_execute(word(Errno::ENOENT))),
             None => not_found(attempt),
         },
         (Errno::E2BIG, _) => StartError::TooBig { bytes: attempt.size },
@@ -112,6 +115,23 @@ fn exec(failure: Failure, attempt: &Attempt) -> StartError {
         (errno, Some(program)) => program.cannot_execute(word(errno)),
         (_, None) => not_found(attempt), // PATH has no element
     }
+}
+
+/// What would stand in the way of the exec, as far as a look can tell.
+pub fn obstacle(attempt: &Attempt) -> Option<StartError> {
+    let programs = attempt.candidates.iter().map(|path| Program::new(path.as_bytes(), attempt));
+    let Some(program) = programs.into_iter().find(|program| program.metadata().is_some()) else {
+        return Some(not_found(attempt));
+    };
+    let noexec = statvfs(&program.path).is_ok_and(|system| system.flags().contains(FsFlags::ST_NOEXEC));
+    let executable = program.metadata().is_some_and(|file| file.is_file() && file.mode() & 0o111 != 0);
+    if noexec || !executable {
+        return Some(program.may_not(INTERPRETERS_MAX, attempt));
+    }
+    let foreign = program.elf().is_some_and(|elf| elf::OWN_MACHINE.is_some_and(|own| own != elf.machine));
+    // A file that may not be read tells nothing.
+    let unknown = program.open().is_some() && program.elf().is_none() && program.interpreter().is_none();
+    if foreign || unknown { Some(program.no_program()) } else { program.missing(INTERPRETERS_MAX) }
 }
 
 fn not_found(attempt: &Attempt) -> StartError {
@@ -145,26 +165,23 @@ impl Program {
         StartError::Other { what: format!("execute {}", self.shown), reason }
     }
 
-    /// What it needs is not there, although it is itself.
-    fn lacks(self, depth: u32) -> StartError {
+    /// What it needs and what is not there: its interpreter, that one's interpreter, or its loader.
+    fn missing(&self, depth: u32) -> Option<StartError> {
+        let shown = |bytes: &[u8]| OsStr::from_bytes(bytes).display().to_string();
+        let file = self.shown.clone();
         if let Some(interpreter) = self.interpreter() {
-            let shown = |bytes: &[u8]| OsStr::from_bytes(bytes).display().to_string();
             if let Some(interpreter) = interpreter.strip_suffix(b"\r") {
-                return StartError::WindowsLineEnds { file: self.shown, interpreter: shown(interpreter) };
+                return Some(StartError::WindowsLineEnds { file, interpreter: shown(interpreter) });
             }
-            let next = Self::named(interpreter.clone());
+            let next = Self::named(interpreter);
             return match next.metadata() {
-                Some(_) if depth > 0 => next.lacks(depth - 1),
-                Some(_) => self.cannot_execute("too many interpreters".to_owned()),
-                None => StartError::MissingInterpreter { file: self.shown, interpreter: next.shown },
+                Some(_) if depth > 0 => next.missing(depth - 1),
+                Some(_) => None,
+                None => Some(StartError::MissingInterpreter { file, interpreter: next.shown }),
             };
         }
-        match self.elf().and_then(|elf| elf.loader).map(Self::named) {
-            Some(loader) if loader.metadata().is_none() => {
-                StartError::MissingLoader { file: self.shown, loader: loader.shown }
-            }
-            _ => self.cannot_execute(word(Errno::ENOENT)),
-        }
+        let loader = self.elf()?.loader.map(Self::named)?;
+        loader.metadata().is_none().then_some(StartError::MissingLoader { file, loader: loader.shown })
     }
 
     /// It is there but may not be executed.

@@ -4,13 +4,14 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use super::poll::{Interest, Poll};
-use super::signals;
+use super::{rehearsal, signals};
 use crate::config::World;
+use crate::event::{Launch, StartError};
 
 /// How much is read at once.
 const PIECE_BYTES: usize = 64 << 10;
@@ -69,7 +70,7 @@ impl World for Files {
         std::env::var_os(name)
     }
 
-    fn is_executable(&self, path: &Path) -> bool {
-        fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    fn obstacle(&self, launch: &Launch) -> Option<StartError> {
+        rehearsal::obstacle(launch)
     }
 }

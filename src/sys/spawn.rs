@@ -386,6 +386,18 @@ fn reached_pids_limit() -> Option<u64> {
 }
 
 impl Attempt {
+    /// What would be tried.
+    pub fn rehearsed(
+        launch: Rc<Launch>,
+        environment: Environment,
+        uid: Option<u32>,
+    ) -> Result<Self, StartError> {
+        let argv = arguments(&launch)?;
+        let search = Search::new(&argv, &environment);
+        let size = bytes_of(&argv) + bytes_of(&environment.into_strings());
+        Ok(Self { launch, candidates: search.candidates, path: search.path, size, uid, rlimits: Vec::new() })
+    }
+
     /// Where a path of the child leads, seen from here.
     pub fn seen_from_here(&self, path: &OsStr) -> std::path::PathBuf {
         match &self.launch.cwd {

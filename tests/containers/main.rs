@@ -319,7 +319,8 @@ fn a_main_command_beside_the_services_ends_the_container_with_its_code() {
     let command = ["run", "--", "/witness", "say", "here", "exit", "5"];
     let end = docker.run(&["--volume", &config(ONE)], "scratch", &command);
     assert_eq!(end.code, 5, "{end:#?}");
-    assert!(end.stdout.contains("here") && end.stdout.contains("good-bye"), "{end:#?}");
+    assert!(end.stdout.contains("here\n") && end.stderr.contains("app is up"), "{end:#?}");
+    assert!(!end.stderr.contains("CONTAINER STOPPED"), "nothing has failed: {end:#?}");
 }
 
 // ---- the container's surroundings ----

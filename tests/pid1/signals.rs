@@ -183,11 +183,16 @@ fn from_inside_the_container_too() {
     if !root() {
         return;
     }
-    // Not before the first service, process 2, handles signals.
-    let script = "until grep -Eq 'SigCgt:.*[1-9a-f]' /proc/2/status; do :; done; kill -KILL 1; kill -STOP 1; echo waiting; kill -USR1 1; kill -TERM 1; exec sleep 1000";
+    // Not before the other service listens: then we say go.
+    let script = "trap 'go=1' USR2; echo armed; while [ -z \"$go\" ]; do sleep 0.01; done; \
+                  kill -KILL 1; kill -STOP 1; kill -USR1 1; kill -TERM 1; exec sleep 1000";
     let config = service("a", &witness("wait"), "")
         + &service("b", &sh(script), "depends_on = [\"a\"]\nsignals = { SIGUSR1 = \"ignore\" }");
-    let end = Setup::services(&config).start().finish();
+    let container = Setup::services(&config).start();
+    container.wait_for("a | waiting");
+    container.wait_for("b | armed");
+    container.signal(libc::SIGUSR2);
+    let end = container.finish();
     end.code(0);
     assert!(end.of("a").contains(&"got SIGTERM"), "{end:#?}");
 }

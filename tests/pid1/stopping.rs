@@ -16,8 +16,12 @@ fn start(config: &str) -> Container {
 
 /// Stops a container of one service `a` that has said that it is ready.
 fn stopped(script: &str, keys: &str) -> End {
+    stopped_when("ready", script, keys)
+}
+
+fn stopped_when(said: &str, script: &str, keys: &str) -> End {
     let container = start(&service("a", &sh(script), keys));
-    container.wait_for("a | ready");
+    container.wait_for(&format!("a | {said}"));
     container.stop()
 }
 
@@ -108,19 +112,20 @@ fn a_shell_that_keeps_the_signal_to_itself() {
         return;
     }
     // It dies of it, and its child does not hear of it from the shell.
-    let end = stopped("$W say ready wait; echo never", "");
+    let end = stopped_when("waiting", "$W wait; echo never", "");
     end.code(0);
-    assert_eq!(end.of("a"), ["ready", "waiting", "got SIGTERM"], "{end:#?}");
+    assert_eq!(end.of("a"), ["waiting", "got SIGTERM"], "{end:#?}");
     assert!(end.waited < QUICKLY, "{end:#?}");
     // It waits for its child before it acts on it.
-    let end = stopped("trap 'echo trap' TERM; $W say ready wait; echo after", "kill_timeout = \"200ms\"");
+    let end =
+        stopped_when("waiting", "trap 'echo trap' TERM; $W wait; echo after", "kill_timeout = \"200ms\"");
     end.code(137);
     assert!(!end.of("a").contains(&"got SIGTERM"), "{end:#?}");
     assert!(end.waited < QUICKLY, "{end:#?}");
     // Unless both hear of it.
-    let end = stopped("trap 'echo trap' TERM; $W say ready wait; echo after", "kill_mode = \"group\"");
+    let end = stopped_when("waiting", "trap 'echo trap' TERM; $W wait; echo after", "kill_mode = \"group\"");
     end.code(0);
-    assert_eq!(end.of("a"), ["ready", "waiting", "got SIGTERM", "trap", "after"], "{end:#?}");
+    assert_eq!(end.of("a"), ["waiting", "got SIGTERM", "trap", "after"], "{end:#?}");
 }
 
 #[test]

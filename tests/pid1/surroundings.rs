@@ -83,6 +83,18 @@ fn few_descriptors_are_enough() {
 }
 
 #[test]
+fn without_descriptors_there_is_nothing_to_be_done() {
+    if !root() {
+        return;
+    }
+    let config = service("a", &sh("echo run"), "");
+    let end = Setup::services(&config).before(|| launch::limit(libc::RLIMIT_NOFILE, 4, 4)).start().finish();
+    end.code(71);
+    assert_eq!(end.stderr, ["tinysup: cannot make the pipe for signals: Too many open files"], "{end:#?}");
+    assert!(end.stdout.is_empty(), "{end:#?}");
+}
+
+#[test]
 fn a_huge_limit_of_descriptors_costs_nothing() {
     if !root() {
         return;

@@ -60,8 +60,8 @@ struct Life {
     killed: Option<Time>,
     /// The first SIGKILL to its stop_command.
     command_killed: Option<Time>,
-    /// A look at what is left was ordered with SIGKILL; the answer says whether that met somebody.
-    sweeps_to_kill: bool,
+    /// When a look at what is left was ordered with SIGKILL; the answer says whether that met somebody.
+    sweeps_to_kill: Option<Time>,
     /// Processes that the core said it cannot end.
     unkillable: bool,
 }
@@ -99,6 +99,8 @@ struct Step {
     tick: bool,
     /// Signals sent in this step, in order: the receiver, whether to its group, the signal.
     sent: Vec<(Pid, bool, Signal)>,
+    /// How many of them were said to be passed on.
+    told: usize,
     released: u32,
     swept: bool,
     /// Who is said to get SIGKILL.
@@ -201,9 +203,9 @@ impl Judge {
             }
             Event::Swept { child, found } => {
                 let kills = std::mem::take(&mut self.life(child.instance).sweeps_to_kill);
-                if kills && !found.is_empty() {
+                if let Some(at) = kills.filter(|_| !found.is_empty()) {
                     world.count("leftovers killed");
-                    self.life(child.instance).killed.get_or_insert(now);
+                    self.life(child.instance).killed.get_or_insert(at);
                 }
             }
             Event::Exited { pid, .. } => {

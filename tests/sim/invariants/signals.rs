@@ -149,7 +149,8 @@ impl Judge {
         match signal {
             None | Some(Signal::TERM) => {}
             Some(Signal::KILL) => {
-                self.life(child.instance).sweeps_to_kill = true;
+                let now = self.now();
+                self.life(child.instance).sweeps_to_kill = Some(now);
                 // Where nothing is left it hurts nobody.
                 if world.living_of(child.instance).any(|proc| !proc.spawned) {
                     self.kill(world, child.instance);

@@ -84,9 +84,11 @@ impl Judge {
                 }
             }
             Notice::Forwarded { receivers, .. } => {
-                if *receivers != self.step.sent.len() {
-                    violation!("a signal is said to go to {receivers}, it went to {:?}", self.step.sent);
+                let sent = &self.step.sent[self.step.told..];
+                if *receivers != sent.len() {
+                    violation!("a signal is said to go to {receivers}, it went to {sent:?}");
                 }
+                self.step.told = self.step.sent.len();
                 if *receivers > 0 {
                     world.count("signal passed on");
                 }

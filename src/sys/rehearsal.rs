@@ -1,0 +1,33 @@
+//! A start that stops short of starting: what would stand in its way as things are here. For `check`, which runs while an image
+//! is built; what only the start can tell (a volume, a secret, privileges) is not looked at.
+
+use std::rc::Rc;
+
+use super::environment::Environment;
+use super::spawn::Attempt;
+use super::{diagnose, users};
+use crate::event::{Launch, StartError};
+
+/// The first thing that would make this start fail; `None` if none is seen.
+pub fn obstacle(launch: &Launch) -> Option<StartError> {
+    // Secrets are mounted when the container runs.
+    let launch = Launch { env_from_file: Vec::new(), ..launch.clone() };
+    let identity = match users::resolve(&launch.identity) {
+        Ok(identity) => identity,
+        Err(error) => return Some(error),
+    };
+    let environment = match Environment::inherited().of_child(&launch, &identity, &[]) {
+        Ok(environment) => environment,
+        Err(error) => return Some(error),
+    };
+    if let Some(cwd) = &launch.cwd
+        && let Err(error) = std::fs::read_dir(cwd)
+    {
+        let path = cwd.display().to_string();
+        return Some(StartError::WorkingDirectory { path, reason: crate::units::reason(&error) });
+    }
+    match Attempt::rehearsed(Rc::new(launch), environment, identity.uid) {
+        Ok(attempt) => diagnose::obstacle(&attempt),
+        Err(error) => Some(error),
+    }
+}
