@@ -7,11 +7,22 @@ use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::ptr;
 use std::time::Duration;
 
 use crate::board::{Board, Word, now};
+
+const LOG: &str = "log";
+
+/// Where the output of a container goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// To a file, so that a failure can be explained.
+    Log,
+    /// To /dev/null.
+    Nowhere,
+}
 
 /// A running init and everything below it.
 #[derive(Debug)]
@@ -25,13 +36,16 @@ pub struct Container {
 }
 
 impl Container {
-    /// Starts a command as PID 1. Its output goes to the file `log`, and `directory` is removed with the container.
-    pub fn start(command: &[String], board: Board, log: &Path, directory: &Path) -> io::Result<Self> {
+    /// Starts a command as PID 1. Its files are in `directory`, which is removed with the container.
+    pub fn start(command: &[String], board: Board, output: Output, directory: PathBuf) -> io::Result<Self> {
         let argv = strings(command)?;
         let environment =
             strings(&["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()])?;
         let (argv_pointers, environment_pointers) = (pointers(&argv), pointers(&environment));
-        let output = OpenOptions::new().append(true).create(true).open(log)?;
+        let output = match output {
+            Output::Log => OpenOptions::new().append(true).create(true).open(directory.join(LOG))?,
+            Output::Nowhere => OpenOptions::new().append(true).open("/dev/null")?,
+        };
         let input = File::open("/dev/null")?;
         let flags = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::SIGCHLD;
 
@@ -65,7 +79,12 @@ impl Container {
                 }
             }
         };
-        Ok(Self { pid, handle, board, directory: directory.to_owned() })
+        Ok(Self { pid, handle, board, directory })
+    }
+
+    /// What it and its services said.
+    pub fn log(&self) -> PathBuf {
+        self.directory.join(LOG)
     }
 
     /// The init's pid, as seen from here.

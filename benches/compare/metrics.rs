@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::board::{Board, RUNS_MAX, Word, now};
 use crate::candidates::{Candidate, Kind, NO_INIT, OURS, OURS_STATIC};
-use crate::container::{self, Container};
+use crate::container::{self, Container, Output};
 use crate::procfs;
 use crate::report::{Figures, Unit};
 use crate::service::{self, Role};
@@ -54,26 +54,42 @@ impl Bench {
         turn
     }
 
-    /// Starts a candidate with these services. `None`, and a line that says why, if that does not work.
+    /// Starts a candidate with these services and waits until they are there. `None`, and a line that says why, if that fails.
     fn start(
         &mut self,
         candidate: &Candidate,
         roles: &[Role],
         prepare: impl Fn(&Board),
     ) -> Option<Container> {
-        self.started += 1;
-        let directory = self.scratch.join(self.started.to_string());
-        let result = self.try_start(candidate, roles, prepare, &directory);
-        result.map_err(|error| println!("  {} left out here: {error}", candidate.name)).ok()
+        let container = self.launch(candidate, roles, prepare)?;
+        let all = container.board.reaches(Word::Ready, candidate.limit(roles.len()) as u64, UP_AT_MOST);
+        if !all {
+            let log = fs::read_to_string(container.log()).unwrap_or_default();
+            let last = log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+            println!("  {} left out here: its services did not come up ({last})", candidate.name);
+        }
+        all.then_some(container)
     }
 
-    fn try_start(
-        &self,
+    /// The same for services that never say that they are there.
+    fn launch(
+        &mut self,
         candidate: &Candidate,
         roles: &[Role],
         prepare: impl Fn(&Board),
-        directory: &Path,
+    ) -> Option<Container> {
+        let result = self.try_launch(candidate, roles, prepare);
+        result.map_err(|error| println!("  {} left out here: {error}", candidate.name)).ok()
+    }
+
+    fn try_launch(
+        &mut self,
+        candidate: &Candidate,
+        roles: &[Role],
+        prepare: impl Fn(&Board),
     ) -> io::Result<Container> {
+        self.started += 1;
+        let directory = self.scratch.join(self.started.to_string());
         let configuration = directory.join("configuration");
         fs::create_dir_all(&configuration)?;
         let board = Board::create(&directory.join("board"))?;
@@ -85,24 +101,15 @@ impl Bench {
             .collect();
         let command = candidate.prepare(&configuration, &services)?;
         // Nobody keeps a flood.
-        let log = directory.join("log");
-        let output = if roles.contains(&Role::Flood) { Path::new("/dev/null") } else { &log };
-        let container = Container::start(&command, board, output, directory)?;
-        if container.board.reaches(Word::Ready, services.len() as u64, UP_AT_MOST) {
-            return Ok(container);
-        }
-        let log = fs::read_to_string(log).unwrap_or_default();
-        let last = log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-        Err(io::Error::other(format!("its services did not come up ({last})")))
+        let output = if roles.contains(&Role::Flood) { Output::Nowhere } else { Output::Log };
+        Container::start(&command, board, output, directory)
     }
 
     /// Looks whether containers can be made here at all.
     pub fn try_container(&mut self) -> Result<(), String> {
-        let directory = self.scratch.join("try");
-        let candidate = self.candidates.iter().find(|one| one.name == NO_INIT).ok_or("nobody takes part")?;
-        self.try_start(candidate, &[Role::Wait], |_| {}, &directory)
-            .map(drop)
-            .map_err(|error| error.to_string())
+        let candidate = self.candidates.iter().find(|one| one.name == NO_INIT).cloned();
+        let candidate = candidate.ok_or("nobody takes part")?;
+        self.try_launch(&candidate, &[Role::Wait], |_| {}).map(drop).map_err(|error| error.to_string())
     }
 }
 
@@ -241,7 +248,7 @@ fn restart_hot(bench: &mut Bench) -> Figures {
         for candidate in bench.turn(repetition * 8, |candidate| candidate.kind == Kind::Services) {
             // Until it is given up, it is not ready; so it is not waited for at the start.
             let prepare = |board: &Board| board.set(Word::CrashesWanted, CRASHES as u64);
-            let Some(container) = bench.launch(&candidate, Role::CrashAtOnce, prepare) else { continue };
+            let Some(container) = bench.launch(&candidate, &[Role::CrashAtOnce], prepare) else { continue };
             let board = &container.board;
             board.reaches(Word::Births, 2, UP_AT_MOST);
             board.reaches(Word::Ready, 1, at_most);
@@ -255,24 +262,6 @@ fn restart_hot(bench: &mut Bench) -> Figures {
         }
     }
     figures
-}
-
-impl Bench {
-    /// As `start`, for a service that does not come up.
-    fn launch(&mut self, candidate: &Candidate, role: Role, prepare: impl Fn(&Board)) -> Option<Container> {
-        self.started += 1;
-        let directory = self.scratch.join(self.started.to_string());
-        let launch = || {
-            let configuration = directory.join("configuration");
-            fs::create_dir_all(&configuration)?;
-            let board = Board::create(&directory.join("board"))?;
-            prepare(&board);
-            let command = candidate.prepare(&configuration, &[role.command(&self.program, board.path())])?;
-            Container::start(&command, board, &directory.join("log"), &directory)
-        };
-        let result: io::Result<Container> = launch();
-        result.map_err(|error| println!("  {} left out here: {error}", candidate.name)).ok()
-    }
 }
 
 /// What the kernel alone takes for a new process.
@@ -442,7 +431,7 @@ pub fn orphans(bench: &mut Bench) -> Vec<Figures> {
     let mut figures = Figures::new("orphans", "Reaping of 20,000 orphans at once", Unit::Milliseconds);
     for repetition in 0..bench.repetitions(3, 1) {
         for candidate in bench.turn(repetition, |candidate| candidate.name != NO_INIT) {
-            let Some(container) = bench.launch(&candidate, Role::Orphans, |_| {}) else { continue };
+            let Some(container) = bench.launch(&candidate, &[Role::Orphans], |_| {}) else { continue };
             let board = &container.board;
             if board.reaches(Word::Ready, 1, at_most) {
                 figures.add(&candidate, board.get(Word::Collected).saturating_sub(board.get(Word::Orphaned)));
