@@ -84,7 +84,7 @@ pub enum Notice {
     StillStopping {
         /// Who is still alive.
         names: Vec<Rc<str>>,
-        /// Until SIGKILL to all; `None`: no deadline.
+        /// Until the next SIGKILL; `None`: there is none.
         remaining: Option<Duration>,
     },
     /// A service did not heed its stop signal.
@@ -118,6 +118,13 @@ pub enum Notice {
         after: Duration,
         /// How long each took.
         each: Vec<(Rc<str>, Duration)>,
+        /// The code we exit with.
+        code: u8,
+    },
+    /// Nothing runs any more and nothing will.
+    AllDone {
+        /// The first that has failed, if any; the code is its.
+        failed: Option<Rc<str>>,
         /// The code we exit with.
         code: u8,
     },
@@ -222,6 +229,7 @@ impl Notice {
             | Self::Stopping { .. }
             | Self::StillStopping { .. }
             | Self::Stopped { .. }
+            | Self::AllDone { .. }
             | Self::NotPid1 => Info,
             Self::Up { .. } | Self::Strays { .. } | Self::Forwarded { .. } => Debug,
         }
@@ -305,6 +313,10 @@ impl Display for Notice {
                 }
                 if *code == 0 { Ok(()) } else { write!(f, "; exit code {code}") }
             }
+            Self::AllDone { failed: None, code } => write!(f, "all is done; exit code {code}"),
+            Self::AllDone { failed: Some(name), code } => {
+                write!(f, "nothing runs any more; {name} has failed; exit code {code}")
+            }
             Self::Obituary(text) => f.write_str(text),
             Self::SignalNotSupported(signal) => {
                 write!(
@@ -332,6 +344,7 @@ impl Display for Next {
             }
             Self::Completed => f.write_str("done"),
             Self::Failed { budget: Some(0) } => f.write_str("failed for good: max_restarts = 0"),
+            Self::Failed { budget: Some(1) } => f.write_str("failed for good: its 1 restart is spent"),
             Self::Failed { budget: Some(max) } => write!(f, "failed for good: all {max} restarts are spent"),
             Self::Failed { budget: None } => f.write_str("failed for good: restart = \"never\""),
             Self::Down => f.write_str("stopped"),
@@ -434,6 +447,9 @@ fn it(found: &[Process]) -> &'static str {
 impl Display for StartError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotFound { program, path: None, .. } if program == "/bin/sh" => {
+                f.write_str("this image has no /bin/sh; give the command without shell = true, as an array")
+            }
             Self::NotFound { program, path: None, .. } => write!(f, "\"{program}\" does not exist"),
             Self::NotFound { program, path: Some(_), .. } if SHELL_WORDS.contains(&program.as_str()) => {
                 write!(f, "\"{program}\" is a word of the shell and no program; set shell = true")

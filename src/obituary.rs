@@ -31,7 +31,7 @@ pub struct Obituary<'a> {
     /// Its last output.
     pub last_words: Vec<String>,
     /// The port it could not have, and who has it.
-    pub port: Option<(u16, Option<&'a Listener>)>,
+    pub port: Option<(u16, &'a Listener)>,
     /// What became of the other services.
     pub others: Vec<Other<'a>>,
     /// What the container exits with.
@@ -54,6 +54,9 @@ pub fn text(obituary: &Obituary) -> String {
     if !obituary.exits.is_empty() {
         lines.push(format!("  exits      {}", clip(&exits(obituary), 500)));
     }
+    if let Some(remedy) = obituary.exits.last().and_then(|last| last.remedy) {
+        lines.push(format!("  cause      it put itself into the background. {remedy}"));
+    }
     for (index, line) in obituary.last_words.iter().enumerate() {
         lines.push(format!(
             "  {} {}",
@@ -62,7 +65,7 @@ pub fn text(obituary: &Obituary) -> String {
         ));
     }
     if let Some((port, holder)) = &obituary.port {
-        lines.push(format!("  port       {}", self::port(*port, *holder)));
+        lines.push(format!("  port       {}", self::port(*port, holder)));
     }
     if !obituary.others.is_empty() {
         lines.push(format!("  others     {}", clip(&others(&obituary.others), 300)));
@@ -154,19 +157,18 @@ fn exits(obituary: &Obituary) -> String {
     text
 }
 
-fn port(port: u16, holder: Option<&Listener>) -> String {
-    match holder {
-        Some(Listener { address, process: Some(process) }) => {
+fn port(port: u16, Listener { address, process }: &Listener) -> String {
+    match process {
+        Some(process) => {
             format!(
                 "{port} is held by \"{}\" (pid {}), which listens on {address}",
                 printable(&process.name),
                 process.pid
             )
         }
-        Some(Listener { address, process: None }) => {
+        None => {
             format!("{port} is held by a process that cannot be seen from here, which listens on {address}")
         }
-        None => format!("{port} was in use, but nobody listens on it now"),
     }
 }
 
@@ -196,9 +198,17 @@ fn code(obituary: &Obituary) -> String {
     }
 }
 
-/// The port that a line of output says is taken, as the usual runtimes word it.
-pub fn port_in_use(line: &str) -> Option<u16> {
-    let lower = line.to_ascii_lowercase();
+/// The port that the last lines of output say is taken, as the usual runtimes word it. Python and some others do not name it;
+/// then it is the last number of the command that could be one.
+pub fn port_in_use(last_lines: &[String], command: &str) -> Option<u16> {
+    let line =
+        last_lines.iter().rev().map(|line| line.to_ascii_lowercase()).find(|line| says_in_use(line))?;
+    let introduced = |before: &str| [":", "port ", "port=", "', "].iter().any(|end| before.ends_with(end));
+    let blank = |before: &str| before.ends_with([' ', ':', '=', '"', '\'']);
+    last_port(&line, introduced).or_else(|| last_port(command, blank))
+}
+
+fn says_in_use(line: &str) -> bool {
     let taken = [
         "address already in use",
         "eaddrinuse",
@@ -206,27 +216,22 @@ pub fn port_in_use(line: &str) -> Option<u16> {
         "connection in use",
         "port is already allocated",
     ];
-    let says_so = taken.iter().any(|words| lower.contains(words))
-        || (lower.contains("port") && lower.contains("in use"));
-    if !says_so {
-        return None;
-    }
-    // The number after the last colon, "port" or, for Python's pairs, comma: ":::3000", "*:6379:", "port 8080", "('0.0.0.0', 8000)".
+    taken.iter().any(|words| line.contains(words)) || (line.contains("port") && line.contains("in use"))
+}
+
+/// The last number that could be a port, stands alone, and comes after what `introduced` accepts:
+/// ":::3000", "*:6379:", "port 8080", "('0.0.0.0', 8000)".
+fn last_port(text: &str, introduced: impl Fn(&str) -> bool) -> Option<u16> {
     let mut found = None;
-    for (at, _) in lower.match_indices(|c: char| c.is_ascii_digit()) {
-        let (before, rest) = lower.split_at(at);
+    for (at, _) in text.match_indices(|c: char| c.is_ascii_digit()) {
+        let (before, rest) = text.split_at(at);
         if before.ends_with(|c: char| c.is_ascii_digit()) {
             continue; // within a number
         }
-        let introduced = before.ends_with(':')
-            || before.ends_with("port ")
-            || before.ends_with("port=")
-            || before.ends_with("', ");
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        let ends = !rest
-            .get(digits.len()..)
-            .is_some_and(|after| after.starts_with(|c: char| c == '.' || c.is_alphabetic()));
-        if let (true, true, Ok(port @ 1..)) = (introduced, ends, digits.parse::<u16>()) {
+        let after = rest.get(digits.len()..).unwrap_or_default();
+        let ends = !after.starts_with(|c: char| c == '.' || c.is_alphabetic());
+        if let (true, true, Ok(port @ 1..)) = (introduced(before), ends, digits.parse::<u16>()) {
             found = Some(port);
         }
     }
@@ -258,7 +263,7 @@ mod tests {
 
     fn ended(at: u64, cause: Cause) -> Ended {
         let at = Time(at * 1_000_000);
-        Ended { at, cause, uptime: Duration::from_millis(300), over: at, killed: false }
+        Ended { at, cause, uptime: Duration::from_millis(300), over: at, killed: false, remedy: None }
     }
 
     #[test]
@@ -277,7 +282,7 @@ mod tests {
             began: Time::ZERO,
             missing: None,
             last_words: vec!["FATAL\u{1b}[31m bad configuration".to_owned()],
-            port: Some((8080, Some(&holder))),
+            port: Some((8080, &holder)),
             others: vec![
                 Other { name: "redis", took: Some(Duration::from_millis(100)), killed: false },
                 Other { name: "web", took: Some(Duration::from_secs(8)), killed: true },
@@ -335,7 +340,10 @@ mod tests {
             ("address already in use :99999", None),
             ("", None),
         ] {
-            assert_eq!(port_in_use(line), port, "{line}");
+            assert_eq!(port_in_use(&[line.to_owned()], "serve"), port, "{line}");
         }
+        let python = ["OSError: [Errno 98] Address already in use".to_owned(), "bye".to_owned()];
+        assert_eq!(port_in_use(&python, "python3 -m http.server 18999 --bind 127.0.0.1"), Some(18999));
+        assert_eq!(port_in_use(&python, "python3 app.py"), None);
     }
 }

@@ -168,11 +168,13 @@ pub struct Ended {
     pub over: Time,
     /// Whether we sent SIGKILL to its leader or to what that left behind.
     pub killed: bool,
+    /// Set if it put itself into the background: what to do instead.
+    pub remedy: Option<&'static str>,
 }
 
 impl Ended {
     fn new(at: Time, since: Time, cause: Cause) -> Self {
-        Self { at, cause, uptime: at.since(since), over: at, killed: false }
+        Self { at, cause, uptime: at.since(since), over: at, killed: false, remedy: None }
     }
 }
 
@@ -231,6 +233,24 @@ impl Service {
             State::Waiting
             | State::Launching { .. }
             | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed => None,
+        }
+    }
+
+    /// When it gets SIGKILL if it does not end before.
+    pub fn kill_at(&self) -> Option<Time> {
+        match &self.state {
+            State::Stopping { stop: Stopping { phase: Phase::Polite { kill_at }, .. }, .. } => *kill_at,
+            State::Cleaning(Cleaning { kill: Kill::At(at), .. }) => *at,
+            State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Waiting
+            | State::Launching { .. }
+            | State::Starting(_)
+            | State::Up(_)
             | State::Backoff { .. }
             | State::Down
             | State::Completed
@@ -480,6 +500,7 @@ impl Service {
                 // A shell that dies of the stop signal before its children is everyday business, not news.
                 if cleaning.asked.is_none() {
                     let daemonized = remedy_if_daemonized(context.instance, &cleaning.ended);
+                    cleaning.ended.remedy = daemonized;
                     out.push(Action::Tell(Notice::Leftovers { name: name(context), found, daemonized }));
                 }
             }

@@ -37,8 +37,8 @@ pub struct Supervisor {
     early: Option<Vec<Signal>>,
     /// SIGINTs received.
     interrupts: u32,
-    /// The port the failed service could not have.
-    port: Option<(u16, Option<Listener>)>,
+    /// The port the failed service could not have, and who has it.
+    port: Option<(u16, Listener)>,
 }
 
 /// One service's part in the stop of the container.
@@ -126,7 +126,7 @@ impl Supervisor {
             Event::Output { child, sink, bytes } => return self.output(child, sink, Some(&bytes), out),
             Event::OutputEnded { child, sink } => return self.output(child, sink, None, out),
             Event::Listener { port, listener, .. } => {
-                self.port = Some((port, listener));
+                self.port = listener.map(|listener| (port, listener));
                 return;
             }
             Event::Drained => return self.leave(now, out),
@@ -170,7 +170,9 @@ impl Supervisor {
         }
         let Some(shutdown) = &mut self.shutdown else { return };
         if shutdown.tell(now) {
-            let remaining = shutdown.limit().map(|limit| limit.since(now));
+            let limit = shutdown.limit();
+            let next = self.services.iter().filter_map(Service::kill_at).chain(limit).min();
+            let remaining = next.map(|at| at.since(now));
             let names = self.alive();
             if !names.is_empty() {
                 out.push(Action::Tell(Notice::StillStopping { names, remaining }));
@@ -390,8 +392,8 @@ impl Supervisor {
 
     fn begin_shutdown(&mut self, now: Time, reason: Reason, out: &mut Vec<Action>) {
         if let Reason::Failed(id) = reason
-            && let Some(port) =
-                self.logs.last_lines(id, 20).iter().rev().find_map(|line| obituary::port_in_use(line))
+            && let Some(instance) = self.plan.instance(id)
+            && let Some(port) = obituary::port_in_use(&self.logs.last_lines(id, 20), &instance.launch.shown)
         {
             // Now, before those are gone that may hold it.
             out.push(Action::FindListener { instance: id, port });
@@ -421,7 +423,9 @@ impl Supervisor {
             Reason::Ended(id) => StopReason::Ended(self.name(id)),
             Reason::AllDone => return, // there is nothing to stop
         };
-        out.push(Action::Tell(Notice::Stopping { reason: told, names: self.alive() }));
+        let mut names = self.alive();
+        names.reverse(); // the order of the stop
+        out.push(Action::Tell(Notice::Stopping { reason: told, names }));
     }
 
     /// Stops what nobody needs any more, and goes on to the next part of the stop when this one is done.
@@ -511,7 +515,15 @@ impl Supervisor {
                     Some((self.name(id), record.down?.since(record.asked)))
                 };
                 let each = self.stopped().into_iter().filter_map(took).collect();
-                out.push(Action::Tell(Notice::Stopped { after: now.since(since), each, code }));
+                let after = now.since(since);
+                out.push(Action::Tell(match reason {
+                    Reason::AllDone => {
+                        Notice::AllDone { failed: self.first_failed().map(|id| self.name(id)), code }
+                    }
+                    Reason::Signal(_) | Reason::Ended(_) | Reason::Failed(_) => {
+                        Notice::Stopped { after, each, code }
+                    }
+                }));
             }
         }
         out.push(Action::Exit(ExitCode(code)));
@@ -533,12 +545,13 @@ impl Supervisor {
             Reason::Signal(_) => ExitCode::SUCCESS.0,
             Reason::Failed(id) => failure(last(id)),
             Reason::Ended(id) => last(id).unwrap_or(0),
-            Reason::AllDone => {
-                let failed =
-                    |id: &InstanceId| matches!(self.service(*id).map(Service::state), Some(State::Failed));
-                self.plan.ids().find(failed).map_or(0, |id| failure(last(id)))
-            }
+            Reason::AllDone => self.first_failed().map_or(0, |id| failure(last(id))),
         }
+    }
+
+    /// The first failed instance in start order.
+    fn first_failed(&self) -> Option<InstanceId> {
+        self.plan.ids().find(|id| matches!(self.service(*id).map(Service::state), Some(State::Failed)))
     }
 
     fn obituary(&self, id: InstanceId, since: Time, code: u8) -> Option<String> {
@@ -559,7 +572,7 @@ impl Supervisor {
             began: self.began,
             missing,
             last_words: self.logs.last_lines(id, obituary::LAST_WORDS),
-            port: self.port.as_ref().map(|(port, listener)| (*port, listener.as_ref())),
+            port: self.port.as_ref().map(|(port, listener)| (*port, listener)),
             others: self.stopped().into_iter().filter_map(other).collect(),
             code,
         }))

@@ -177,6 +177,7 @@ impl Linux {
             self.relay.child_ended(child, |sink| self.sinks.congested(sink), events);
         }
         events.push(Event::Exited { pid, status });
+        self.look = true; // it is still there, also if no signal told of it yet
         true
     }
 

@@ -164,7 +164,7 @@ fn db_and_web() -> Story {
 fn a_stop_goes_in_the_reverse_order_and_waits_for_each() {
     let mut story = db_and_web();
     story.signal(Signal::TERM);
-    story.expect(&["stopping (SIGTERM): db, web", "SIGTERM to web"]);
+    story.expect(&["stopping (SIGTERM): web, db", "SIGTERM to web"]);
     story.pass(300);
     story.signal(Signal::TERM);
     story.expect(&[]);
@@ -181,9 +181,9 @@ fn what_ignores_the_stop_signal_is_killed_in_time() {
     story.signal(Signal::TERM);
     story.pass(1_000);
     story.expect(&[
-        "stopping (SIGTERM): db, web",
+        "stopping (SIGTERM): web, db",
         "SIGTERM to web",
-        "still stopping: db, web; SIGKILL in 8 s",
+        "still stopping: db, web; SIGKILL in 7 s",
     ]);
     story.pass(6_999);
     story.record.clear();
@@ -210,7 +210,7 @@ fn what_ignores_the_stop_signal_is_killed_in_time() {
 fn a_second_sigint_kills_at_once() {
     let mut story = db_and_web();
     story.signal(Signal::INT);
-    story.expect(&["stopping (SIGINT): db, web", "SIGTERM to web"]);
+    story.expect(&["stopping (SIGINT): web, db", "SIGTERM to web"]);
     story.signal(Signal::TERM);
     story.expect(&[]);
     story.signal(Signal::INT);
@@ -242,7 +242,7 @@ fn a_spent_budget_ends_the_container_with_the_services_code() {
     story.pass(300);
     story.exit("worker", 17);
     story.expect(&[
-        "worker: code 17 after 0.3 s; failed for good: all 1 restarts are spent",
+        "worker: code 17 after 0.3 s; failed for good: its 1 restart is spent",
         "stopping (worker has failed for good): db",
         "SIGTERM to db",
     ]);
@@ -316,7 +316,7 @@ fn oneshots_come_before_what_waits_for_them_and_end_a_container_of_oneshots() {
     story.exit("migrate", 0);
     story.expect(&["migrate: code 0 after 0.0 s; done", "spawn seed"]);
     story.exit("seed", 0);
-    story.expect(&["seed: code 0 after 0.0 s; done", "stopped in 0.0 s", "exit 0"]);
+    story.expect(&["seed: code 0 after 0.0 s; done", "all is done; exit code 0", "exit 0"]);
 }
 
 #[test]
@@ -335,7 +335,7 @@ fn a_failed_dependency_fails_what_waits_for_it() {
 #[test]
 fn a_failed_start_is_a_run_that_failed() {
     let mut story = Story::new(Vec::new());
-    story.expect(&["stopped in 0.0 s", "exit 0"]);
+    story.expect(&["all is done; exit code 0", "exit 0"]);
     let mut web = instance("web");
     web.restart.when = RestartWhen::Never;
     let mut story = Story::new(vec![web]);
@@ -379,7 +379,7 @@ fn a_service_that_ends_during_the_stop_is_not_started_again() {
     let mut story = db_and_web();
     story.signal(Signal::TERM);
     story.exit("db", 1);
-    story.expect(&["stopping (SIGTERM): db, web", "SIGTERM to web", "db: code 1 after 0.0 s; stopped"]);
+    story.expect(&["stopping (SIGTERM): web, db", "SIGTERM to web", "db: code 1 after 0.0 s; stopped"]);
     story.pass(5_500);
     story.exit("web", 0);
     assert!(!story.record.iter().any(|line| line.starts_with("spawn")), "{:?}", story.record);

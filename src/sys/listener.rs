@@ -61,7 +61,8 @@ fn holder(inode: u64) -> Option<Process> {
                 left > 0 && fs::read_link(file.path()).is_ok_and(|target| target == Path::new(&wanted))
             }))
         };
-        look().or_else(|| procfs::as_owner_of(pid, look).flatten()).unwrap_or(false)
+        // Root may open the folder of another user's process, and then sees nothing in it.
+        look() == Some(true) || procfs::as_owner_of(pid, look).flatten() == Some(true)
     };
     let pid = procfs::all().find(|pid| holds(*pid))?;
     Stat::of(pid).map(|stat| stat.process(true))

@@ -61,8 +61,10 @@ fn a_user_by_name() {
     scene::mount(&group, "/etc/group", "", libc::MS_BIND);
     let mut world = World::new();
     let mut launch = service(STATUS);
-    for (user, gid) in [("app", 1001), ("app:web", 33), ("1000", 1001), ("app:7", 7)] {
-        launch.identity = identity(user);
+    for (user, group, gid) in
+        [("app", None, 1001), ("app", Some("web"), 33), ("1000", None, 1001), ("app", Some("7"), 7)]
+    {
+        launch.identity = Identity { group: group.map(str::to_owned), ..identity(user) };
         let status = world.run(launch.clone()).text();
         assert_eq!(ids(&status), (four(1000), four(gid), "33 44".to_owned()), "{user}");
     }
@@ -89,8 +91,8 @@ fn our_own_user_needs_no_privilege() {
     scene::as_stranger();
     let mut world = World::new();
     let mut launch = service(STATUS);
-    for user in ["12345", "12345:12345"] {
-        launch.identity = identity(user);
+    for group in [None, Some("12345".to_owned())] {
+        launch.identity = Identity { group, ..identity("12345") };
         assert_eq!(ids(&world.run(launch.clone()).text()), (four(STRANGER), four(STRANGER), String::new()));
     }
     launch.identity = Identity { groups: Some(vec![]), ..identity("12345") };
@@ -127,7 +129,7 @@ fn unknown_users_and_groups() {
         world.cannot(launch.clone()),
         StartError::UnknownUser { name: "nobody-has-this-name".into(), passwd: true }
     );
-    launch.identity = identity("0:nobody-has-this-name");
+    launch.identity = Identity { group: Some("nobody-has-this-name".into()), ..identity("0") };
     assert_eq!(
         world.cannot(launch),
         StartError::UnknownGroup { name: "nobody-has-this-name".into(), group: true }

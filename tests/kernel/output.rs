@@ -109,7 +109,7 @@ fn drain_reads_everything() {
         world.start(shell("head -c 60000 /dev/zero; head -c 3000 /dev/zero >&2; exec sleep 1000"));
     let began = Instant::now();
     while all < 63_000 {
-        assert!(began.elapsed() < Duration::from_secs(10));
+        assert!(began.elapsed() < Duration::from_secs(30));
         world.events.clear();
         world.perform(Action::Drain);
         assert!(matches!(world.events.last(), Some(Event::Drained)));
@@ -304,7 +304,7 @@ fn the_end_does_not_wait_long_for_a_stuck_reader() {
     world.perform(Action::Write { sink: Sink::Stdout, bytes: vec![b'x'; 200_000] });
     let began = Instant::now();
     world.linux.finish();
-    assert!(began.elapsed() >= Duration::from_secs(1) && began.elapsed() < Duration::from_secs(2));
+    assert!(began.elapsed() >= Duration::from_millis(400) && began.elapsed() < Duration::from_secs(2));
     // And not at all for one that reads.
     let mut buffer = vec![0; 65_536];
     reader.read_exact(&mut buffer).unwrap();

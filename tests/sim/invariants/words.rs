@@ -8,13 +8,23 @@ impl Judge {
         match notice {
             Notice::Ended { name, cause, uptime, next } => self.ended(world, name, cause, *uptime, next),
             Notice::Stopping { reason, names } => {
-                self.check_names(names, "running");
+                let order: Vec<_> = names.iter().rev().cloned().collect();
+                self.check_names(&order, "running"); // told in the order of the stop
                 self.stopping(world, reason);
             }
             Notice::StillStopping { names, remaining } => {
                 self.check_names(names, "still stopping");
                 let now = self.now();
-                if *remaining != self.limit().map(|limit| limit.since(now)) {
+                let own = self.plan.instances.iter().zip(&self.lives).filter_map(|(instance, life)| {
+                    let asked = life.asked.filter(|_| life.active() && life.killed.is_none())?;
+                    Some(asked + instance.stop.kill_timeout?)
+                });
+                let next = own.chain(self.limit()).min();
+                // What a leader left behind before the stop has a deadline of its own, and no longer than the last.
+                let remains = self.lives.iter().any(|life| life.active() && life.ended.is_some());
+                let most = self.limit().map(|limit| limit.since(now));
+                let sooner = most.is_none() || *remaining <= most;
+                if *remaining != next.map(|limit| limit.since(now)) && !(remains && sooner) {
                     violation!("{remaining:?} are said to remain");
                 }
                 if let Some(stop) = &mut self.stop {
@@ -93,7 +103,11 @@ impl Judge {
                     world.count("signal passed on");
                 }
             }
-            Notice::Stopped { .. } | Notice::Obituary(_) => {
+            Notice::Stopped { .. } | Notice::AllDone { .. } | Notice::Obituary(_) => {
+                let done = matches!(&self.stop, Some(Stop { reason: StopReason::AllDone, .. }));
+                if done != matches!(notice, Notice::AllDone { .. }) {
+                    violation!("the wrong last words: {notice:?}");
+                }
                 let failed = matches!(&self.stop, Some(Stop { reason: StopReason::Failed(_), .. }));
                 if failed != matches!(notice, Notice::Obituary(_)) {
                     violation!("the wrong last words: {notice:?}");
@@ -107,7 +121,7 @@ impl Judge {
                     }
                 }
                 self.code_told = match notice {
-                    Notice::Stopped { code, .. } => Some(*code),
+                    Notice::Stopped { code, .. } | Notice::AllDone { code, .. } => Some(*code),
                     Notice::Obituary(text) => text.split("exit code  ").nth(1).and_then(|rest| {
                         rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
                     }),
