@@ -27,7 +27,7 @@ fn two_writers_of_fifty_thousand_lines_each() {
     end.code(0);
     let expected: Vec<String> = (1..=count).map(|number| format!("line {number}")).collect();
     for name in ["a", "b"] {
-        assert!(end.of(name) == expected, "{name}: lost, torn or in another order");
+        same(&end.of(name), &expected);
     }
     assert_eq!(end.stdout.len(), 2 * count);
 }
@@ -108,7 +108,7 @@ fn a_reader_that_comes_late_gets_everything() {
         let end = container.finish();
         end.code(0);
         let expected: Vec<String> = (1..=20_000).map(|number| format!("line {number}")).collect();
-        assert!(end.of("a") == expected, "lost, torn or in another order");
+        same(&end.of("a"), &expected);
     }
 }
 
@@ -309,6 +309,17 @@ fn a_limit_of_file_sizes_hits_no_service() {
     let end = container.stop();
     end.code(0);
     end.never_says("SIGXFSZ");
+}
+
+/// Checks that nothing was lost, torn or put into another order; shows where.
+#[track_caller]
+fn same(found: &[&str], expected: &[String]) {
+    let differs = found.iter().zip(expected).position(|(found, expected)| found != expected);
+    if let Some(at) = differs {
+        let until = (at + 5).min(found.len()).min(expected.len());
+        panic!("line {at}: {:?} where {:?} were expected", &found[at..until], &expected[at..until]);
+    }
+    assert_eq!(found.len(), expected.len(), "the end is missing");
 }
 
 /// All that there is to read, until the end or until nothing comes any more.

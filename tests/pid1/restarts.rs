@@ -1,14 +1,17 @@
 //! What a crashed leader leaves behind is gone before the next run begins, is named, and adds up to nothing.
 
-use crate::container::{Container, End, Folder, Setup};
+use std::time::Duration;
+
+use crate::container::{Container, End, Folder, Setup, free_port};
 use crate::services::{service, sh, witness, witness_path, words};
 use crate::{proc, root};
 
 /// Two runs of one service `a`. The first leaves something behind, with the shell's `$W` for the witness, and crashes when it has;
 /// the second lists all processes that it meets and then waits for the stop.
 fn two_runs(leave: &str, keys: &str) -> End {
-    let script =
-        format!("if [ -e $DIR/crashed ]; then exec $W ps wait; fi\n{leave}\ntouch $DIR/crashed; kill -9 $$");
+    let script = format!(
+        "if [ -e $DIR/crashed ]; then exec $W ps $AGAIN wait; fi\n{leave}\ntouch $DIR/crashed; kill -9 $$"
+    );
     let keys = format!("restart_delay = 0\nmax_restarts = 1\n{keys}");
     let setup = Setup::services(&service("a", &sh(&script), &keys));
     crate::container::set_mode(setup.folder().path(), 0o777);
@@ -98,6 +101,37 @@ fn a_child_that_ignores_the_polite_request() {
     end.code(0);
     end.says("a left \"");
     end.says(" behind, which did not heed SIGTERM: SIGKILL");
+}
+
+#[test]
+fn a_child_that_holds_the_port() {
+    if !root() {
+        return;
+    }
+    let port = free_port(30_000..31_000);
+    let listen = format!("$W listen {port} 0s append $DIR/listening yes after 1000s");
+    let end = two_runs(
+        &format!("{listen} & while [ ! -e $DIR/listening ]; do sleep 0.01; done"),
+        &format!("env = {{ AGAIN = \"listen {port} 0s\" }}"),
+    );
+    nothing_met(&end);
+    end.code(0);
+    assert!(end.of("a").contains(&&*format!("listening on {port}")), "{end:#?}");
+}
+
+#[test]
+fn remains_that_leave_remains() {
+    if !root() {
+        return;
+    }
+    // Asked to end, it makes another, of which the first look could not know.
+    let remains = "trap '(setsid sleep 1000 &); exit' TERM; touch $DIR/ready; while :; do sleep 0.01; done";
+    let leave = format!("setsid sh -c \"{remains}\" & while [ ! -e $DIR/ready ]; do sleep 0.01; done");
+    let end = two_runs(&leave, "");
+    nothing_met(&end);
+    end.code(0);
+    end.never_says("SIGKILL:");
+    assert!(end.ran < Duration::from_secs(5), "{end:#?}");
 }
 
 #[test]

@@ -294,10 +294,9 @@ fn a_stop_may_come_at_any_moment_of_the_start() {
         + &service("b", &witness("exit 0"), "type = \"oneshot\"\ndepends_on = [\"a\"]")
         + &service("c", &witness("wait"), "depends_on = { b = \"completed\" }");
     witness_path();
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = Random::new();
     for turn in 0..100 {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let delay = Duration::from_micros((random >> 33) % 3000);
+        let delay = random.below(Duration::from_millis(3));
         let mut setup = Setup::services(&config);
         // A signal that comes for PID 1 before anybody has blocked or handled it is dropped by the kernel. So either it is
         // blocked from the beginning, or we wait until our program has done that.
@@ -317,12 +316,51 @@ fn a_stop_may_come_at_any_moment_of_the_start() {
                 some("SigBlk") || some("SigCgt")
             });
         }
-        let since = Instant::now();
-        while since.elapsed() < delay {}
+        pass(delay);
         let end = container.stop();
         assert_eq!(end.code, 0, "turn {turn}, after {delay:?}: {end:#?}");
         assert!(end.waited < QUICKLY, "turn {turn}, after {delay:?}: {end:#?}");
     }
+}
+
+#[test]
+fn a_stop_may_come_at_any_moment_of_a_crash_loop() {
+    if !root() {
+        return;
+    }
+    let crash = "helper 1000s child 1000s exit 1";
+    let keys = "restart_delay = 0\nmax_restarts = \"unlimited\"";
+    let config = service("a", &witness(crash), keys) + &service("b", &witness(crash), keys);
+    let mut random = Random::new();
+    for turn in 0..50 {
+        let delay = random.below(Duration::from_millis(30));
+        let container = Setup::services(&config).start();
+        container.wait_for("restart 1 now");
+        pass(delay);
+        let end = container.stop();
+        assert_eq!(end.code, 0, "turn {turn}, after {delay:?}: {end:#?}");
+        assert!(end.waited < QUICKLY, "turn {turn}, after {delay:?}: {end:#?}");
+    }
+}
+
+/// The same moments in each run of the tests.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Self {
+        Self(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn below(&mut self, limit: Duration) -> Duration {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        limit.mul_f64(f64::from(u32::try_from(self.0 >> 32).expect("32 bits")) / f64::from(u32::MAX))
+    }
+}
+
+/// Lets so much time pass, to the microsecond.
+fn pass(delay: Duration) {
+    let since = Instant::now();
+    while since.elapsed() < delay {}
 }
 
 #[test]
