@@ -31,7 +31,7 @@ fn fails(prepare: impl FnOnce(&Folder), command: &[&str], keys: &str, message: &
     let failed = [
         "steady is up after _ s".to_owned(),
         format!("web: cannot start: {message}; restart 1/1 now"),
-        format!("web: cannot start: {message}; failed for good: all 1 restarts are spent"),
+        format!("web: cannot start: {message}; failed for good: its 1 restart is spent"),
         "stopping (web has failed for good): steady".to_owned(),
         "CONTAINER STOPPED: web failed twice in _ s and may not be restarted again (max_restarts = 1)"
             .to_owned(),

@@ -23,7 +23,7 @@ fn twenty_thousand_orphans_leave_nothing() {
             "steady is up after _ s",
             "storm is up after _ s",
             "all 2 services are up, _ s",
-            "stopping (SIGTERM): steady, storm",
+            "stopping (SIGTERM): storm, steady",
             "stopped in _ s: storm _ s, steady _ s",
         ],
     );
