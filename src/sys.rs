@@ -38,7 +38,7 @@ pub use self::print::{print, print_error};
 
 use self::children::{Children, Start};
 use self::clock::Clock;
-use self::poll::{Interest, Poll};
+use self::poll::{Interest, Poll, Woken};
 use self::relay::Relay;
 use self::signals::Signals;
 use self::sink::Sinks;
@@ -213,8 +213,12 @@ impl Linux {
             // In slices, so that a freeze is noticed in the middle of a long wait.
             deadline.map(|deadline| deadline.clamp(before, before + SLICE))
         };
-        self.poll.wait(latest.map(|latest| latest.since(before)));
+        let woken = self.poll.wait(latest.map(|latest| latest.since(before)));
         self.clock.waited(before, latest);
+        if woken == Woken::BySignal {
+            self.look |= self.signals.read(events);
+            return;
+        }
 
         let mut pipes = Vec::new();
         let ready: Vec<Source> = self.poll.ready().collect();
@@ -280,7 +284,10 @@ impl Kernel for Linux {
             }
             self.reported = 0;
             self.poll(deadline, &mut found);
-            self.report_ended(&mut found);
+            // Also if no signal told of one. A signal for us goes first: what follows from it is not to wait for a look.
+            if found.is_empty() {
+                self.report_ended(&mut found);
+            }
             if !found.is_empty() || deadline.is_some_and(|deadline| deadline <= self.now()) {
                 break;
             }

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::panic;
 use std::time::Duration;
 
-use super::poll::{Interest, Poll};
+use super::poll::{Interest, Poll, Woken};
 use super::{children, procfs};
 
 /// The code of a container that ended by our own fault.
@@ -34,8 +34,7 @@ fn tell(text: &str) {
     let stderr = std::io::stderr();
     let mut poll = Poll::new();
     poll.watch((), stderr.as_fd(), Interest::Write);
-    poll.wait(Some(Duration::ZERO));
-    if poll.ready().next().is_some() {
+    if poll.wait(Some(Duration::ZERO)) == Woken::Ready && poll.ready().next().is_some() {
         super::print_error(text);
     }
 }

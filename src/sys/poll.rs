@@ -21,6 +21,17 @@ pub enum Interest {
     Write,
 }
 
+/// Why a wait is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// What is ready is known; perhaps nothing, and the time is over.
+    Ready,
+    /// A signal was handled; nothing was ready.
+    BySignal,
+    /// It cannot be told; all count as ready.
+    Unknown,
+}
+
 impl<Owner: Copy> Poll<Owner> {
     /// An empty list.
     pub fn new() -> Self {
@@ -43,23 +54,24 @@ impl<Owner: Copy> Poll<Owner> {
         self.owners.push(owner);
     }
 
-    /// Waits until one of them is ready, a signal was handled, or the time is over; `None` waits as long as it takes.
-    /// After a signal all count as ready, for nothing is known about them; whether something is, is the result.
-    pub fn wait(&mut self, timeout: Option<Duration>) -> bool {
+    /// Waits until one of them is ready, a signal was handled, or the time is over; `None` waits as long as it takes. Says what
+    /// it was. poll(2) looks at the descriptors before it looks for signals, so none was ready when a signal ended it.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Woken {
         let count = libc::nfds_t::try_from(self.entries.len()).unwrap_or(0);
         // SAFETY: the array is ours and as long as said; a number that is no open file is reported, not a fault.
         let result = unsafe { libc::poll(self.entries.as_mut_ptr(), count, milliseconds(timeout)) };
         if result >= 0 {
-            return true;
+            return Woken::Ready;
         }
-        if nix::errno::Errno::last() != nix::errno::Errno::EINTR {
-            // The kernel has no memory for the call, or forbids it. Asking each in turn works too, only not faster than this.
-            pause();
+        if nix::errno::Errno::last() == nix::errno::Errno::EINTR {
+            return Woken::BySignal;
         }
+        // The kernel has no memory for the call, or forbids it. Asking each in turn works too, only not faster than this.
+        pause();
         for entry in &mut self.entries {
             entry.revents = entry.events;
         }
-        false
+        Woken::Unknown
     }
 
     /// Who is ready.

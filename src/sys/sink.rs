@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::sys::stat::{FileStat, SFlag, fstat};
 use nix::unistd;
 
-use super::poll::{Interest, Poll};
+use super::poll::{Interest, Poll, Woken};
 use crate::event::Sink;
 
 /// How much of our own lines is kept for a reader that is stuck.
@@ -271,7 +271,7 @@ impl File {
 fn has_room(descriptor: BorrowedFd<'_>) -> bool {
     let mut poll = Poll::new();
     poll.watch((), descriptor, Interest::Write);
-    poll.wait(Some(Duration::ZERO)) && poll.ready().next().is_some()
+    poll.wait(Some(Duration::ZERO)) == Woken::Ready && poll.ready().next().is_some()
 }
 
 fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {

@@ -1,6 +1,6 @@
 //! What the cases start as children: this program again, in other parts.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -68,7 +68,21 @@ fn fault(kind: &str) {
             "abort" => libc::abort(),
             "trap" => std::arch::asm!("int3"),
             "illegal" => std::arch::asm!("ud2"),
+            "panic" => panic_with_a_child(),
             other => panic!("no fault {other}"),
         }
     }
+}
+
+#[expect(clippy::zombie_processes, reason = "we are gone before it, which is the point")]
+fn panic_with_a_child() {
+    let script = "trap 'echo the child was asked; exit' TERM; echo ready >&2; while :; do sleep 0.01; done";
+    let mut child = std::process::Command::new("/bin/sh")
+        .args(["-c", script])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let _ = child.stderr.as_mut().expect("a pipe").read(&mut [0; 6]);
+    tinysup::sys::end_by_panic();
+    panic!("planted");
 }

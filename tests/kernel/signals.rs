@@ -16,6 +16,7 @@ pub const CASES: &[Case] = &[
     ("a_storm_of_signals", a_storm_of_signals),
     ("no_kind_of_signal_is_lost_when_nobody_reads", no_kind_of_signal_is_lost_when_nobody_reads),
     ("a_fault_of_our_own_ends_us", a_fault_of_our_own_ends_us),
+    ("a_panic_is_told_and_ends_us_with_70", a_panic_is_told_and_ends_us_with_70),
     ("signal_and_group", signal_and_group),
     ("a_signal_right_after_the_fork_is_not_lost", a_signal_right_after_the_fork_is_not_lost),
     ("ended_children_stay_until_released", ended_children_stay_until_released),
@@ -151,6 +152,14 @@ fn no_kind_of_signal_is_lost_when_nobody_reads() {
     }
     // A child's end is seen although its signal had no room.
     assert!(world.run(service(["/bin/true"])).executed);
+}
+
+fn a_panic_is_told_and_ends_us_with_70() {
+    let mut world = World::new();
+    let outcome = world.run(helper(&["fault", "panic"]));
+    assert_eq!(outcome.status, Some(ExitStatus::Code(70)));
+    assert!(String::from_utf8_lossy(&outcome.stderr).contains("internal error ("), "{outcome:?}");
+    assert!(outcome.text().contains("the child was asked"), "{outcome:?}");
 }
 
 fn a_fault_of_our_own_ends_us() {
