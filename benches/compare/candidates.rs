@@ -86,7 +86,12 @@ pub fn find(program: &Path, static_program: Option<&Path>) -> (Vec<Candidate>, V
     ];
     for (name, kind, program, files) in others {
         match files.iter().map(|file| which(file)).collect::<Option<Vec<_>>>() {
-            Some(files) => found.push(Candidate::new(name, kind, program, files)),
+            Some(mut files) => {
+                if program == Program::Supervisord {
+                    files.extend(package_files(Path::new(PYTHON_PACKAGE)));
+                }
+                found.push(Candidate::new(name, kind, program, files));
+            }
             None => missing.push(name),
         }
     }
@@ -95,6 +100,25 @@ pub fn find(program: &Path, static_program: Option<&Path>) -> (Vec<Candidate>, V
         candidate.place = place;
     }
     (found, missing)
+}
+
+/// Where Debian has what the program supervisord consists of.
+const PYTHON_PACKAGE: &str = "/usr/lib/python3/dist-packages/supervisor";
+
+/// All files below a directory, without what Python derives from them; none where there is no such directory.
+fn package_files(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for path in fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        if path.ends_with("__pycache__") {
+            continue;
+        }
+        if path.is_dir() {
+            files.extend(package_files(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
 }
 
 fn which(name: &str) -> Option<PathBuf> {

@@ -188,7 +188,7 @@ fn surroundings(candidates: &[Candidate]) -> String {
         file("/proc/sys/kernel/osrelease"),
         load(),
         env!("CARGO_PKG_VERSION"),
-        known.trim_end_matches(", "),
+        known.trim_end_matches([',', ' ']),
     )
 }
 

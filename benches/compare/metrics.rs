@@ -459,7 +459,7 @@ pub fn size(bench: &mut Bench) -> Vec<Figures> {
 
 fn note_on_size(candidate: &Candidate) -> &'static str {
     match (candidate.name, candidate.is_slow()) {
-        (_, true) => "one script; plus its package and Python",
+        (_, true) => "plus Python",
         (OURS_STATIC, _) => "no libraries needed",
         (OURS, _) => "plus the C library",
         _ => "plus the C library and its own, where it has some",
