@@ -47,7 +47,10 @@ fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<
     match plan::load(&Request { file, main }, &Files) {
         Ok(loaded) => supervise(inherited, loaded.plan, verbosity),
         Err(_) if sys::asked_to_stop() => ExitCode::SUCCESS,
-        Err(problems) => refuse(&problems),
+        Err(problems) => {
+            sys::leave_last_word(&problems.to_string());
+            refuse(&problems)
+        }
     }
 }
 

@@ -75,6 +75,11 @@ pub fn asked_to_stop() -> bool {
     signals::asked_to_stop()
 }
 
+/// Leaves the reason of an end where Kubernetes looks for it, if it does.
+pub fn leave_last_word(text: &str) {
+    termination::leave(text);
+}
+
 /// For commands that supervise nothing: signals do what they did before us. PID 1 keeps them blocked; for it the kernel would
 /// only drop them.
 pub fn give_signals_back(inherited: Inherited) {

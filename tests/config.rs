@@ -204,7 +204,7 @@ tinysup: /etc/tinysup.toml:9:1: unknown key \"redy\" in [services.web]
 tinysup: /etc/tinysup.toml:10:39: ${URL} is not set
     9 | redy = \"tcp:8000\"
    10 | env = { TOKEN = *************, URL = \"${URL}\" }
-      |                                       ^^^^^^ docker run -e URL=…, or ${URL:-default}, or env_file
+      |                                       ^^^^^^ docker run -e URL=…, or ${URL:-default}, or env_file; in a build ARG URL=any
 tinysup: /etc/conf.d/10-worker.toml:3:15: there is no service \"wbe\"
     2 | command = \"./worker\"
     3 | depends_on = [\"wbe\"]

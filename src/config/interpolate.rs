@@ -204,7 +204,9 @@ fn unset(name: &str, at: Range<usize>, message: Option<&str>) -> Fault {
         Some(text) if !text.is_empty() => (format!("${{{name}}} is not set: {text}"), None),
         _ => (
             format!("${{{name}}} is not set"),
-            Some(format!("docker run -e {name}=…, or ${{{name}:-default}}, or env_file")),
+            Some(format!(
+                "docker run -e {name}=…, or ${{{name}:-default}}, or env_file; in a build ARG {name}=any"
+            )),
         ),
     };
     Fault::At { at, message, help, unset: true }

@@ -211,8 +211,11 @@ fn stop_hints(plan: &Plan, services: &[Service<'_>], stop_time: Duration, hints:
             continue;
         };
         if service.kill_timeout != KILL_TIMEOUT {
+            // 1600 is what PM2 has; nobody means 27 minutes.
+            let unit =
+                if service.kill_timeout.as_secs() < 600 { "" } else { " (a bare number is seconds here)" };
             hints.push(format!(
-                "{}: kill_timeout is {}, but the whole stop may take only {}; shutdown_timeout = \"{}s\" would allow it",
+                "{}: kill_timeout is {}{unit}, but the whole stop may take only {}; shutdown_timeout = \"{}s\" would allow it",
                 service.first.service,
                 show_duration(service.kill_timeout),
                 show_duration(limit),

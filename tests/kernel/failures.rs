@@ -168,6 +168,8 @@ fn busy_and_too_big() {
     let file = scratch.file("busy", 0o755, &std::fs::read("/bin/true").unwrap());
     let writer = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
     assert_eq!(world.cannot(launch(&file)), StartError::Busy { file: file.clone() });
+    // Until it has ended, the child that failed has the file open for writing, too.
+    world.until("its end", |event| matches!(event, tinysup::event::Event::Exited { .. }).then_some(()));
     drop(writer);
     assert!(world.run(launch(&file)).executed);
 

@@ -293,7 +293,8 @@ fn all_at_once_is_one_end() {
     assert_eq!(container.end_all_unseen(libc::SIGTERM), 4);
     let end = container.finish();
     end.code(0);
-    assert_eq!(end.own().iter().filter(|line| **line == "all is done; exit code 0").count(), 1, "{end:#?}");
+    let last = "all is done; exit code 0";
+    assert_eq!(end.own().iter().filter(|line| line.as_str() == last).count(), 1, "{end:#?}");
 }
 
 #[test]
