@@ -1,6 +1,6 @@
 //! Not as PID 1: an ordinary child that adopts the orphans among its descendants and touches nobody else.
 
-use crate::container::Setup;
+use crate::container::{Setup, tinysup};
 use crate::services::{service, sh, witness, witness_path, words};
 use crate::{launch, root};
 
@@ -75,7 +75,7 @@ fn one_within_the_other() {
     if !root() {
         return;
     }
-    let tinysup = env!("CARGO_BIN_EXE_tinysup");
+    let tinysup = &*tinysup().to_string_lossy().into_owned();
     let inner = service("x", &witness("wait"), "") + &service("y", &witness("helper 1000s wait"), "");
     let setup = Setup::services(&service(
         "inner",

@@ -19,7 +19,7 @@ use crate::launch::{self, Holder, Launch, Place, Step};
 use crate::proc::{self, Process};
 
 /// What any single wait may take; far more than it does, for a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 /// Between two looks at something of which no event tells.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
@@ -95,6 +95,11 @@ pub fn free_port(mut among: Range<u16>) -> u16 {
     among.find(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok()).expect("a free port")
 }
 
+/// The program: what cargo has built, or the file that `TINYSUP_TEST_BINARY` names, such as the static one of a release.
+pub fn tinysup() -> OsString {
+    std::env::var_os("TINYSUP_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_tinysup").into())
+}
+
 /// Where an output of the program goes.
 pub enum Out {
     /// To this test, which reads it.
@@ -140,14 +145,14 @@ impl Setup {
     fn program<S: AsRef<OsStr>>(words: &[S]) -> Self {
         let [stdin, ..] = launch::nowhere();
         let folder = Folder::new();
-        let program = [OsStr::new(env!("CARGO_BIN_EXE_tinysup"))];
+        let program = [tinysup()];
         Self {
             env: vec![
                 ("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
                 ("DIR".into(), folder.path().into()),
             ],
             folder,
-            argv: program.into_iter().chain(words.iter().map(AsRef::as_ref)).map(OsStr::to_owned).collect(),
+            argv: program.into_iter().chain(words.iter().map(|word| word.as_ref().to_owned())).collect(),
             place: Kind::Pid1,
             stdin,
             stdout: Out::Read,

@@ -1,5 +1,6 @@
 //! The real program as PID 1 of a PID namespace, and as an ordinary child, on the real kernel and without Docker. It takes a
-//! root who may make namespaces; where there is none, every case says loudly that it does not run.
+//! root who may make namespaces; where there is none, every case says loudly that it does not run. `TINYSUP_TEST_BINARY` may name
+//! another build of the program.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
