@@ -612,8 +612,10 @@ pub enum Action {
         leader: Pid,
         /// What its descendants carry.
         mark: Mark,
-        /// What to send; `None`: only look.
-        signal: Option<Signal>,
+        /// What to send.
+        signal: Signal,
+        /// Those that have had it and do not get it again.
+        spare: Vec<Pid>,
     },
     /// Look for all other processes: as PID 1 everybody, else our own descendants. Answered at once by `Strays`.
     SweepStrays {

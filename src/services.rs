@@ -132,6 +132,8 @@ pub struct Cleaning {
     asked: Option<Time>,
     /// Those seen at the last look that have not ended since.
     members: Vec<Process>,
+    /// Those of them that were sent SIGTERM.
+    asked_to_end: Vec<Pid>,
     /// A `stop_command` that outlives its service.
     command: Option<StopCommand>,
     told: Told,
@@ -396,6 +398,7 @@ impl Service {
             ended,
             asked: stop.as_ref().map(|stop| stop.asked),
             members: Vec::new(),
+            asked_to_end: Vec::new(),
             command,
             told: Told::Nothing,
             look_at: context.now + LOOK_INTERVAL,
@@ -413,7 +416,7 @@ impl Service {
             Kill::At(_) => Signal::TERM,
             Kill::Since(_) => Signal::KILL,
         };
-        match sweep(self.id, self.runs, context.instance, pid, Some(signal)) {
+        match sweep(self.main_child(), context.instance, pid, signal, Vec::new()) {
             Some(action) => {
                 out.push(action);
                 self.state = State::Cleaning(cleaning);
@@ -437,7 +440,7 @@ impl Service {
             State::Cleaning(cleaning) => {
                 cleaning.command = None;
                 if cleaning.members.is_empty() {
-                    self.look(context, None, out);
+                    self.look(context, out);
                 }
             }
             State::Waiting
@@ -466,8 +469,9 @@ impl Service {
             && let Some(at) = cleaning.members.iter().position(|member| member.pid == pid)
         {
             cleaning.members.swap_remove(at);
+            cleaning.asked_to_end.retain(|asked| *asked != pid); // its number may be another's soon
             if cleaning.members.is_empty() {
-                self.look(context, None, out);
+                self.look(context, out);
             } else {
                 // The others may be its children, collected by it, of whose end nobody tells us.
                 cleaning.look_at = cleaning.look_at.min(context.now + LOOK_SOON);
@@ -482,6 +486,8 @@ impl Service {
         }
         let State::Cleaning(mut cleaning) = std::mem::replace(&mut self.state, State::Down) else { return };
         cleaning.members.clone_from(&found);
+        // Every look asks those it finds, except those asked before.
+        cleaning.asked_to_end = found.iter().map(|process| process.pid).collect();
         if found.is_empty() && cleaning.command.is_none() {
             return self.finish(context, cleaning, out);
         }
@@ -627,7 +633,7 @@ impl Service {
             State::Cleaning(cleaning) => match cleaning.kill {
                 Kill::At(Some(at)) if now >= at => self.kill_remains(context, out),
                 Kill::Since(since) if now >= since + UNKILLABLE_AFTER => self.give_up(context, out),
-                Kill::At(_) | Kill::Since(_) if now >= cleaning.look_at => self.look(context, None, out),
+                Kill::At(_) | Kill::Since(_) if now >= cleaning.look_at => self.look(context, out),
                 Kill::At(_) | Kill::Since(_) => {}
             },
             State::Backoff { .. }
@@ -647,18 +653,20 @@ impl Service {
         if let Some(command) = cleaning.command {
             signal_group(command.pid, Signal::KILL, out);
         }
-        self.look(context, Some(Signal::KILL), out);
+        self.look(context, out);
     }
 
-    /// Orders a look at the remains; once they were sent SIGKILL, whoever is found gets it again.
-    fn look(&mut self, context: Context, signal: Option<Signal>, out: &mut Vec<Action>) {
+    /// Orders a look at the remains. Who was born since the last one is asked to end like the others before; once they were sent
+    /// SIGKILL, whoever is found gets it, again and again.
+    fn look(&mut self, context: Context, out: &mut Vec<Action>) {
+        let child = self.main_child();
         let State::Cleaning(cleaning) = &mut self.state else { return };
         cleaning.look_at = context.now + LOOK_INTERVAL;
-        let signal = match cleaning.kill {
-            Kill::At(_) => signal,
-            Kill::Since(_) => Some(Signal::KILL),
+        let (signal, spare) = match cleaning.kill {
+            Kill::At(_) => (Signal::TERM, cleaning.asked_to_end.clone()),
+            Kill::Since(_) => (Signal::KILL, Vec::new()),
         };
-        match sweep(self.id, self.runs, context.instance, cleaning.leader, signal) {
+        match sweep(child, context.instance, cleaning.leader, signal, spare) {
             Some(action) => out.push(action),
             None if cleaning.command.is_none() => {
                 if let State::Cleaning(cleaning) = std::mem::replace(&mut self.state, State::Down) {
@@ -718,13 +726,17 @@ impl Service {
         self.state = state;
     }
 
+    fn main_child(&self) -> Child {
+        Child { instance: self.id, run: self.runs, role: Role::Main }
+    }
+
     fn spawn(
         &self,
         role: Role,
         launch: &Rc<crate::event::Launch>,
         extra_env: Vec<(&'static str, String)>,
     ) -> Action {
-        let child = Child { instance: self.id, run: self.runs, role };
+        let child = Child { role, ..self.main_child() };
         Action::Spawn { child, launch: Rc::clone(launch), extra_env }
     }
 }
@@ -782,18 +794,11 @@ fn kill_leader(context: Context, leader: Pid, stop: &mut Stopping, why: KillReas
 }
 
 /// A look at what a run left behind; `None` where that is nobody's business.
-fn sweep(
-    id: InstanceId,
-    run: u32,
-    instance: &Instance,
-    leader: Pid,
-    signal: Option<Signal>,
-) -> Option<Action> {
+fn sweep(child: Child, instance: &Instance, leader: Pid, signal: Signal, spare: Vec<Pid>) -> Option<Action> {
     let mark: &Mark = instance.launch.mark.as_ref()?;
-    let child = Child { instance: id, run, role: Role::Main };
     match instance.stop.mode {
         KillMode::Mixed | KillMode::Group => {
-            Some(Action::Sweep { child, leader, mark: mark.clone(), signal })
+            Some(Action::Sweep { child, leader, mark: mark.clone(), signal, spare })
         }
         KillMode::Process => None,
     }

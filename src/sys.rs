@@ -305,8 +305,8 @@ impl Kernel for Linux {
                 self.children.release(pid);
                 self.look = true;
             }
-            Action::Sweep { child, leader, mark, signal } => {
-                let found = sweep::remains(&mut self.children, child, leader, &mark, signal);
+            Action::Sweep { child, leader, mark, signal, spare } => {
+                let found = sweep::remains(&mut self.children, child, leader, &mark, signal, &spare);
                 events.push(Event::Swept { child, found });
             }
             Action::SweepStrays { signal } => events.push(Event::Strays { found: sweep::strays(signal) }),

@@ -87,13 +87,13 @@ impl Story {
             Action::Release { .. } | Action::Write { .. } | Action::TerminationLog { .. } => {
                 return Vec::new();
             }
-            Action::Sweep { child, signal, .. } => {
+            Action::Sweep { child, signal, spare, .. } => {
                 let found = self.remains.remove(&who(child.instance)).unwrap_or_default();
-                let line = match signal {
-                    Some(signal) if !found.is_empty() => {
-                        format!("{signal} to the remains of {}", who(child.instance))
-                    }
-                    Some(_) | None => String::new(),
+                let anybody = found.iter().any(|process| !spare.contains(&process.pid));
+                let line = if anybody {
+                    format!("{signal} to the remains of {}", who(child.instance))
+                } else {
+                    String::new()
                 };
                 (line, vec![Event::Swept { child, found }])
             }
@@ -419,4 +419,19 @@ fn a_signal_before_the_exec_is_an_end_like_any_other() {
         "stopping (bash has ended)",
         "exit 143",
     ]);
+}
+
+#[test]
+fn remains_that_are_born_during_a_sweep_are_asked_too_and_nobody_twice() {
+    let mut story = Story::new(vec![instance("web")]);
+    story.record.clear();
+    let process = |pid| Process { pid: Pid::new(pid).unwrap(), name: "sleep".to_owned() };
+    story.exit_with_remains("web", &process(7), 1);
+    story.expect(&["SIGTERM to the remains of web", "web left \"sleep\" (pid 7) behind; stopping it"]);
+    story.remains.insert("web".to_owned(), vec![process(7), process(8)]);
+    story.pass(1_000);
+    story.expect(&["SIGTERM to the remains of web"]);
+    story.remains.insert("web".to_owned(), vec![process(7), process(8)]);
+    story.pass(1_000);
+    story.expect(&[]);
 }

@@ -28,7 +28,8 @@ pub fn remains(
     child: Child,
     leader: Pid,
     mark: &Mark,
-    signal: Option<Signal>,
+    signal: Signal,
+    spare: &[Pid],
 ) -> Vec<Process> {
     // Not yet released, the number is still the leader's.
     let reserved = children.get(leader) == Some(child);
@@ -39,6 +40,7 @@ pub fn remains(
             children.release(leader);
         }
         let reused = children.knows(leader);
+        let signal = spare.is_empty().then_some(signal);
         return if reused { Vec::new() } else { group_without_proc(leader, signal) };
     }
     let strangers: Vec<Pid> = procfs::own_children()
@@ -58,7 +60,7 @@ pub fn remains(
                 .is_some_and(|environ| environment::carries(&environ, mark))
     };
     let found = below(strangers, belongs);
-    signal_all(&found, signal);
+    signal_all(found.iter().filter(|stat| !spare.contains(&stat.pid)), Some(signal));
     processes(&found)
 }
 
@@ -77,7 +79,7 @@ pub fn strays(signal: Option<Signal>) -> Vec<Process> {
     if everywhere {
         signal_everybody(signal);
     } else {
-        signal_all(&found, signal);
+        signal_all(found.iter(), signal);
     }
     processes(&found)
 }
@@ -141,7 +143,7 @@ impl Families {
     }
 }
 
-fn signal_all(found: &[Stat], signal: Option<Signal>) {
+fn signal_all<'a>(found: impl Iterator<Item = &'a Stat>, signal: Option<Signal>) {
     for stat in found {
         if let Err(errno) = signal_seen(stat, signal) {
             log::debug!("{:?} cannot be signalled: {}", stat.pid, super::word(errno));

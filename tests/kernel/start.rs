@@ -371,7 +371,7 @@ fn killed_before_exec() {
     let mut world = World::new();
     let mut before = 0;
     for _ in 0..50 {
-        let (child, pid) = world.spawn(service([OsString::from("/bin/true")]));
+        let (child, pid) = world.spawn(service(["/bin/sleep", "1000"].map(OsString::from)));
         // SAFETY: our own child.
         unsafe { libc::kill(pid.number(), libc::SIGKILL) };
         let executed = world.until("how it started", |event| match event {

@@ -196,8 +196,16 @@ impl World {
         })
     }
 
+    /// Without a signal everybody is spared.
     pub fn sweep(&mut self, child: Child, leader: Pid, signal: Option<Signal>) -> Vec<Process> {
-        self.perform(Action::Sweep { child, leader, mark: mark(), signal });
+        let everybody = || {
+            let names =
+                std::fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.file_name());
+            names.filter_map(|name| Pid::new(name.to_str()?.parse().ok()?)).collect()
+        };
+        let spare = if signal.is_some() { Vec::new() } else { everybody() };
+        let signal = signal.unwrap_or(Signal::CONT);
+        self.perform(Action::Sweep { child, leader, mark: mark(), signal, spare });
         match self.events.pop() {
             Some(Event::Swept { child: of, found }) if of == child => found,
             other => panic!("not swept: {other:?}"),

@@ -19,7 +19,7 @@ use crate::launch::{self, Holder, Launch, Place, Step};
 use crate::proc::{self, Process};
 
 /// What any single wait may take; far more than it does, for a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 /// Between two looks at something of which no event tells.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 

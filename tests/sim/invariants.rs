@@ -178,7 +178,9 @@ impl Judge {
             Event::Signal(signal) => {
                 self.step.signal = Some(*signal);
                 let command = self.command_mode();
-                if let (true, Some(early)) = (command, &mut self.early) {
+                if let (true, Some(early)) = (command, &mut self.early)
+                    && !early.contains(signal)
+                {
                     early.push_back(*signal);
                 }
                 self.interrupts += u32::from(*signal == Signal::INT && self.ends_container(*signal));

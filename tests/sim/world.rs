@@ -420,7 +420,7 @@ impl Kernel for World {
                 self.hit(&members, Some(signal), false);
             }
             Action::Release { pid } => self.release(pid),
-            Action::Sweep { child, leader, mark, signal } => {
+            Action::Sweep { child, leader, mark, signal, spare } => {
                 let instance = &self.plan.instances[child.instance.0 as usize];
                 if (&instance.service, instance.number) != (&mark.service, mark.instance) {
                     violation!("sweep of {child:?} with the mark of another: {mark:?}");
@@ -431,7 +431,7 @@ impl Kernel for World {
                         violation!("sweep of {child:?} at {leader:?}, which is not its ended leader: {run:?}")
                     }
                 }
-                let found = self.sweep(child, leader, signal);
+                let found = self.sweep(child, leader, signal, &spare);
                 if !found.is_empty() {
                     self.count("sweep that found something");
                 }

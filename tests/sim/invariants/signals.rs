@@ -137,7 +137,7 @@ impl Judge {
         }
     }
 
-    pub(super) fn sweep(&mut self, world: &mut World, child: Child, signal: Option<Signal>) {
+    pub(super) fn sweep(&mut self, world: &mut World, child: Child, signal: Signal) {
         let life = &self.lives[child.instance.0 as usize];
         if life.ended.is_none() || life.run != child.run {
             violation!("a sweep of {child:?}, whose leader has not ended");
@@ -147,8 +147,8 @@ impl Judge {
         }
         self.step.swept = true;
         match signal {
-            None | Some(Signal::TERM) => {}
-            Some(Signal::KILL) => {
+            Signal::TERM => {}
+            Signal::KILL => {
                 let now = self.now();
                 self.life(child.instance).sweeps_to_kill = Some(now);
                 // Where nothing is left it hurts nobody.
@@ -156,7 +156,7 @@ impl Judge {
                     self.kill(world, child.instance);
                 }
             }
-            Some(signal) => violation!("a sweep of {child:?} with {signal}"),
+            signal => violation!("a sweep of {child:?} with {signal}"),
         }
         if self.stop.is_none() && world.living_of(child.instance).any(|proc| !proc.spawned) {
             world.count("leftovers of a crashed leader");

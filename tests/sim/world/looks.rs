@@ -4,7 +4,7 @@ use super::*;
 use crate::violation;
 
 impl World {
-    pub(super) fn sweep(&mut self, child: Child, leader: Pid, signal: Option<Signal>) -> Vec<Process> {
+    pub(super) fn sweep(&mut self, child: Child, leader: Pid, signal: Signal, spare: &[Pid]) -> Vec<Process> {
         let number = leader.number();
         let direct = |proc: &Proc| {
             // By the group's number alone a stranger could be hit once the leader is released and the number is
@@ -31,7 +31,11 @@ impl World {
             at += 1;
         }
         found.retain(|serial| self.procs[serial].lives());
-        self.hit(&found, signal, true)
+        let fresh: Vec<u64> =
+            found.iter().copied().filter(|serial| !spare.contains(&self.procs[serial].pid())).collect();
+        let all = self.hit(&found, None, false);
+        self.hit(&fresh, Some(signal), true);
+        all
     }
 
     pub(super) fn hit(&mut self, found: &[u64], signal: Option<Signal>, cont: bool) -> Vec<Process> {
