@@ -132,8 +132,6 @@ pub struct Cleaning {
     asked: Option<Time>,
     /// Those seen at the last look that have not ended since.
     members: Vec<Process>,
-    /// Those of them that were sent SIGTERM.
-    asked_to_end: Vec<Pid>,
     /// A `stop_command` that outlives its service.
     command: Option<StopCommand>,
     told: Told,
@@ -393,12 +391,11 @@ impl Service {
         let mut ended = Ended::new(context.now, live.since, cause);
         ended.killed = matches!(&stop, Some(Stopping { phase: Phase::Killed { .. }, .. }));
         let command = stop.as_ref().and_then(|stop| stop.command);
-        let mut cleaning = Cleaning {
+        let cleaning = Cleaning {
             leader: pid,
             ended,
             asked: stop.as_ref().map(|stop| stop.asked),
             members: Vec::new(),
-            asked_to_end: Vec::new(),
             command,
             told: Told::Nothing,
             look_at: context.now + LOOK_INTERVAL,
@@ -421,10 +418,7 @@ impl Service {
                 out.push(action);
                 self.state = State::Cleaning(cleaning);
             }
-            None if cleaning.command.is_some() => {
-                cleaning.members.clear();
-                self.state = State::Cleaning(cleaning);
-            }
+            None if cleaning.command.is_some() => self.state = State::Cleaning(cleaning),
             None => self.finish(context, cleaning, out),
         }
     }
@@ -469,7 +463,6 @@ impl Service {
             && let Some(at) = cleaning.members.iter().position(|member| member.pid == pid)
         {
             cleaning.members.swap_remove(at);
-            cleaning.asked_to_end.retain(|asked| *asked != pid); // its number may be another's soon
             if cleaning.members.is_empty() {
                 self.look(context, out);
             } else {
@@ -486,8 +479,6 @@ impl Service {
         }
         let State::Cleaning(mut cleaning) = std::mem::replace(&mut self.state, State::Down) else { return };
         cleaning.members.clone_from(&found);
-        // Every look asks those it finds, except those asked before.
-        cleaning.asked_to_end = found.iter().map(|process| process.pid).collect();
         if found.is_empty() && cleaning.command.is_none() {
             return self.finish(context, cleaning, out);
         }
@@ -663,7 +654,8 @@ impl Service {
         let State::Cleaning(cleaning) = &mut self.state else { return };
         cleaning.look_at = context.now + LOOK_INTERVAL;
         let (signal, spare) = match cleaning.kill {
-            Kill::At(_) => (Signal::TERM, cleaning.asked_to_end.clone()),
+            // Those that the last look found were asked by it.
+            Kill::At(_) => (Signal::TERM, cleaning.members.iter().map(|member| member.pid).collect()),
             Kill::Since(_) => (Signal::KILL, Vec::new()),
         };
         match sweep(child, context.instance, cleaning.leader, signal, spare) {
