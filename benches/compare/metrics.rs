@@ -201,7 +201,7 @@ fn restart_steady(bench: &mut Bench) -> Figures {
             }
         }
     }
-    for round in 0..bench.repetitions(16, 4) {
+    for round in 0..bench.repetitions(16, 3) {
         thread::sleep(STEADY);
         let places = running.len().max(1);
         running.rotate_left(1 % places);
@@ -230,7 +230,7 @@ fn make_fifo(path: &Path) -> io::Result<()> {
 fn restart_hot(bench: &mut Bench) -> Figures {
     const CRASHES: usize = 100;
     // s6 and runit come to one or two crashes in this time.
-    let at_most = Duration::from_millis(if bench.quick { 1200 } else { 2500 });
+    let at_most = Duration::from_millis(if bench.quick { 300 } else { 2500 });
     let mut figures = Figures::new(
         "restart_hot",
         "Restart, hot: crash of a service that ended at once, to the first line of its next run",
@@ -399,7 +399,7 @@ pub fn relay(bench: &mut Bench) -> Vec<Figures> {
     let of = |what: &str| format!("Relay of lines of 100 bytes, {what}");
     let mut time = Figures::new("relay_time", of("time"), Unit::SecondsPerGibibyte);
     let mut cpu = Figures::new("relay_cpu", of("CPU time of the supervisor"), Unit::SecondsPerGibibyte);
-    for repetition in 0..bench.repetitions(3, 2) {
+    for repetition in 0..bench.repetitions(3, 1) {
         for candidate in bench.turn(repetition * 8, Candidate::relays_output) {
             let Some(container) = bench.start(&candidate, &[Role::Flood], |_| {}) else { continue };
             thread::sleep(Duration::from_millis(100));
@@ -427,7 +427,7 @@ const PAUSE: Duration = Duration::from_micros(200);
 
 /// From the moment twenty thousand dead children become orphans until none is left.
 pub fn orphans(bench: &mut Bench) -> Vec<Figures> {
-    let at_most = Duration::from_secs(if bench.quick { 5 } else { 15 });
+    let at_most = Duration::from_secs(if bench.quick { 3 } else { 15 });
     let mut figures = Figures::new("orphans", "Reaping of 20,000 orphans at once", Unit::Milliseconds);
     for repetition in 0..bench.repetitions(3, 1) {
         for candidate in bench.turn(repetition, |candidate| candidate.name != NO_INIT) {
