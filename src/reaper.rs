@@ -22,9 +22,4 @@ impl Reaper {
     pub fn forget(&mut self, pid: Pid) -> Option<Child> {
         self.owners.remove(&pid)
     }
-
-    /// What this process is to us, if it is one of ours.
-    pub fn owner(&self, pid: Pid) -> Option<Child> {
-        self.owners.get(&pid).copied()
-    }
 }

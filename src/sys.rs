@@ -35,6 +35,8 @@ pub use self::files::Files;
 pub use self::log::init_logging;
 pub use self::panic::end_by_panic;
 pub use self::print::{print, print_error};
+pub use self::signals::asked_to_stop;
+pub use self::termination::leave as leave_last_word;
 
 use self::children::{Children, Start};
 use self::clock::Clock;
@@ -68,16 +70,6 @@ pub struct Inherited {
 /// Whether this is PID 1 of its PID namespace, and so the parent of every orphan.
 pub fn is_pid1() -> bool {
     std::process::id() == 1
-}
-
-/// Whether a signal that ends a container came before anything was started.
-pub fn asked_to_stop() -> bool {
-    signals::asked_to_stop()
-}
-
-/// Leaves the reason of an end where Kubernetes looks for it, if it does.
-pub fn leave_last_word(text: &str) {
-    termination::leave(text);
 }
 
 /// For commands that supervise nothing: signals do what they did before us. PID 1 keeps them blocked; for it the kernel would
