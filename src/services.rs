@@ -321,7 +321,7 @@ impl Service {
                 cleaning.command = Some(StopCommand { pid, failed: false });
             }
             // The answer to an order comes before any other event, so the state is the one that gave it.
-            (Role::Main | Role::StopCommand, _) => {}
+            (Role::Main | Role::StopCommand | Role::Probe(_), _) => {}
         }
     }
 
@@ -339,7 +339,7 @@ impl Service {
                 }
                 self.stop_command_failed(context, Cause::Start(error), out);
             }
-            (Role::Main | Role::StopCommand, _) => {}
+            (Role::Main | Role::StopCommand | Role::Probe(_), _) => {}
         }
     }
 
@@ -369,6 +369,7 @@ impl Service {
         match role {
             Role::Main => self.leader_exited(context, pid, status, out),
             Role::StopCommand => self.stop_command_exited(context, status, out),
+            Role::Probe(_) => {}
         }
     }
 

@@ -129,6 +129,10 @@ impl Supervisor {
                 self.port = listener.map(|listener| (port, listener));
                 return;
             }
+            Event::Probed { .. }
+            | Event::Notified { .. }
+            | Event::Announced { .. }
+            | Event::Listening { .. } => {}
             Event::Drained => return self.leave(now, out),
         }
         self.settle(now, out);

@@ -155,12 +155,15 @@ kill_timeout = "5s"
     assert_eq!(db.stop.signal, Signal::INT);
     assert_eq!(migrate.kind, Kind::Oneshot);
     assert_eq!(migrate.restart.when, RestartWhen::OnFailure);
-    assert_eq!(migrate.depends_on, [Dependency { on: InstanceId(0), condition: Condition::Ready }]);
+    assert_eq!(
+        migrate.depends_on,
+        [Dependency { on: InstanceId(0), condition: Condition::Ready, restart: false }]
+    );
     assert_eq!(
         api.depends_on,
         [
-            Dependency { on: InstanceId(0), condition: Condition::Ready },
-            Dependency { on: InstanceId(1), condition: Condition::Completed }
+            Dependency { on: InstanceId(0), condition: Condition::Ready, restart: false },
+            Dependency { on: InstanceId(1), condition: Condition::Completed, restart: false }
         ]
     );
     assert_eq!((env(api, "PORT"), env(&plan.instances[3], "PORT")), (Some("3001"), Some("3002")));
@@ -891,8 +894,8 @@ fn a_command_beside_services_waits_for_them() {
     assert_eq!(
         main_instance.depends_on,
         [
-            Dependency { on: InstanceId(0), condition: Condition::Completed },
-            Dependency { on: InstanceId(1), condition: Condition::Ready }
+            Dependency { on: InstanceId(0), condition: Condition::Completed, restart: false },
+            Dependency { on: InstanceId(1), condition: Condition::Ready, restart: false }
         ]
     );
     assert_eq!(main_instance.launch.mark, Some(Mark { service: "main".into(), instance: 1 }));

@@ -20,7 +20,7 @@ use crate::config::keys::Id;
 use crate::config::source::Span;
 use crate::config::tree::{Entry, Value};
 use crate::config::{self, Config, Problem, Problems, Service, Setting, World};
-use crate::event::{InstanceId, Launch, Mark, Output, Secret, Stdin, Surroundings};
+use crate::event::{InstanceId, Launch, Mark, Output, Secret, Speaks, Stdin, Surroundings};
 use crate::suggest::did_you_mean;
 use crate::units::Signal;
 
@@ -119,6 +119,9 @@ fn command(name: Rc<str>, argv: Vec<OsString>, program: &str) -> Instance {
             command: None,
         },
         signals: BTreeMap::new(),
+        ready: None,
+        healthcheck: None,
+        watchdog: None,
     }
 }
 
@@ -322,6 +325,7 @@ impl<'a> Builder<'a> {
             stderr: own.stderr,
             surroundings: Surroundings::Service,
             mark: Some(Mark { service: Rc::clone(&service.name), instance: number }),
+            speaks: Speaks::default(),
         };
         let stop_command = own.stop_command.map(|CommandLine { argv, shown }| {
             let argv = argv.into_iter().map(Secret::new).collect();
@@ -362,6 +366,9 @@ impl<'a> Builder<'a> {
                 command: stop_command,
             },
             signals: own.signals,
+            ready: None,
+            healthcheck: None,
+            watchdog: None,
         })
     }
 
@@ -427,7 +434,11 @@ impl<'a> Builder<'a> {
                         break;
                     }
                     let ids = (*from..*to).map(InstanceId);
-                    instance.depends_on.extend(ids.map(|on| Dependency { on, condition: *condition }));
+                    instance.depends_on.extend(ids.map(|on| Dependency {
+                        on,
+                        condition: *condition,
+                        restart: false,
+                    }));
                 }
                 instances.push(instance);
             }
@@ -533,7 +544,7 @@ impl<'a> Builder<'a> {
                     Kind::Oneshot => Condition::Completed,
                     Kind::Daemon | Kind::Command => Condition::Ready,
                 };
-                Dependency { on: InstanceId(id), condition }
+                Dependency { on: InstanceId(id), condition, restart: false }
             })
             .collect();
         let program = argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();

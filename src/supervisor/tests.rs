@@ -101,6 +101,10 @@ impl Story {
             Action::FindListener { instance, port } => {
                 (format!("find {port}"), vec![Event::Listener { instance, port, listener: None }])
             }
+            Action::Probe { .. } | Action::CancelProbe { .. } => return Vec::new(),
+            Action::FindListening { child, .. } => {
+                (String::new(), vec![Event::Listening { child, addresses: Vec::new() }])
+            }
             Action::Tell(notice) if notice.level() <= log::Level::Info => (notice.to_string(), Vec::new()),
             Action::Tell(_) => return Vec::new(),
             Action::Drain => (String::new(), vec![Event::Drained]),
@@ -144,7 +148,7 @@ impl Story {
 }
 
 fn after(mut instance: Instance, on: u32, condition: Condition) -> Instance {
-    instance.depends_on.push(Dependency { on: InstanceId(on), condition });
+    instance.depends_on.push(Dependency { on: InstanceId(on), condition, restart: false });
     instance
 }
 

@@ -74,6 +74,9 @@ fn main_command(launch: Rc<Launch>) -> Instance {
         on_success: OnSuccess::Exit,
         stop: Stop { signal: Signal::TERM, kill_timeout: None, mode: KillMode::Process, command: None },
         signals: BTreeMap::new(),
+        ready: None,
+        healthcheck: None,
+        watchdog: None,
     }
 }
 
@@ -126,7 +129,11 @@ fn services(rng: &mut Rng) -> Plan {
                 depends_on: depends_on
                     .iter()
                     .flat_map(|(on, condition)| {
-                        groups[*on].iter().map(|on| Dependency { on: *on, condition: *condition })
+                        groups[*on].iter().map(|on| Dependency {
+                            on: *on,
+                            condition: *condition,
+                            restart: false,
+                        })
                     })
                     .collect(),
                 restart: restart.clone(),
@@ -138,6 +145,9 @@ fn services(rng: &mut Rng) -> Plan {
                     ..stop.clone()
                 },
                 signals: signals.clone(),
+                ready: None,
+                healthcheck: None,
+                watchdog: None,
             });
         }
         groups.push(ids);
@@ -158,6 +168,7 @@ fn services(rng: &mut Rng) -> Plan {
                 } else {
                     Condition::Ready
                 },
+                restart: false,
             })
             .collect();
         instances.push(main);
