@@ -4,6 +4,7 @@
 
 // Words: what everything is made of.
 pub mod event;
+pub mod control;
 pub mod notify;
 pub mod probe;
 pub mod hints;

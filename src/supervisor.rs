@@ -154,6 +154,7 @@ impl Supervisor {
                     service.listening(context, child.run, addresses, waiting, out);
                 });
             }
+            Event::Asked { .. } | Event::Left { .. } | Event::Measured { .. } => return,
             Event::Drained => return self.leave(now, out),
         }
         self.settle(now, out);

@@ -45,7 +45,7 @@ use self::relay::Relay;
 use self::signals::Signals;
 use self::sink::Sinks;
 use self::spawn::{Spawner, Stream};
-use crate::event::{Action, Child, Event, Launch, Pid, Sink, Time};
+use crate::event::{Action, Child, Event, Launch, Pid, Sink, Time, Usage};
 use crate::kernel::Kernel;
 use crate::units::reason;
 
@@ -304,6 +304,10 @@ impl Kernel for Linux {
             Action::SweepStrays { signal } => events.push(Event::Strays { found: sweep::strays(signal) }),
             Action::FindListener { instance, port } => {
                 events.push(Event::Listener { instance, port, listener: listener::find(port) });
+            }
+            Action::Answer { .. } => {}
+            Action::Measure { client, runs } => {
+                events.push(Event::Measured { client, usage: vec![Usage::default(); runs.len()] });
             }
             Action::Probe { .. } | Action::CancelProbe { .. } => {}
             Action::FindListening { child, .. } => {

@@ -101,6 +101,7 @@ impl Story {
             Action::FindListener { instance, port } => {
                 (format!("find {port}"), vec![Event::Listener { instance, port, listener: None }])
             }
+            Action::Answer { .. } | Action::Measure { .. } => return Vec::new(),
             Action::Probe { .. } | Action::CancelProbe { .. } => return Vec::new(),
             Action::FindListening { child, .. } => {
                 (String::new(), vec![Event::Listening { child, addresses: Vec::new() }])

@@ -264,7 +264,9 @@ impl Judge {
             }
             Action::Tell(notice) => self.notice(world, notice),
             Action::Exit(code) => self.exit(world, *code),
-            Action::FindListener { .. }
+            Action::Answer { .. }
+            | Action::Measure { .. }
+            | Action::FindListener { .. }
             | Action::FindListening { .. }
             | Action::Probe { .. }
             | Action::CancelProbe { .. }
