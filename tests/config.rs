@@ -1224,6 +1224,8 @@ fn check_reports_order_stop_chain_and_hints() {
         plan::check::report(&plan, &world).to_string(),
         "ok: 5 services (6 instances), start order redis, migrate -> php (x2) -> nginx, not started by itself: later, stop takes at most 9 s (docker stop allows 10 s)
 slowest stop chain: nginx 12 s -> php 8 s -> redis 8 s = 28 s, cut to 9 s by shutdown_timeout
+waits: php   for redis (its program runs), migrate (started)
+waits: nginx for php (its program runs)
 hint: nginx: kill_timeout is 12 s, but the whole stop may take only 9 s; shutdown_timeout = \"13s\" would allow it
 hint: redis: redis-server puts itself into the background, as far as one can see. Run it in the foreground: add --daemonize no to the command
 hint: migrate: pg_ctl puts itself into the background, as far as one can see. Run it in the foreground: postgres -D DIRECTORY, without pg_ctl
@@ -1231,6 +1233,8 @@ hint: migrate: On SIGTERM postgres waits until its clients have gone; stop_signa
 hint: nginx: nginx puts itself into the background, as far as one can see. Run it in the foreground: nginx -g \"daemon off;\"
 hint: nginx: On SIGTERM nginx drops the requests it is answering; stop_signal = \"SIGQUIT\" lets it finish them
 hint: later: as things are here, it cannot start: \"gunicron\" is not in PATH (/usr/bin)
+hint: redis: what depends on it starts when its program runs; with ready = \"tcp:6379\" when it can do its work
+hint: php: what depends on it starts when its program runs; with ready = \"tcp:9000\" when it can do its work
 "
     );
     let one = world_of_one(
@@ -1244,6 +1248,101 @@ hint: a: the waits between 10 restarts are longer than restart_window = 10 s: th
 hint: a: signals has SIGHUP, which is reserved for re-reading the configuration and never gets here; [signals] SIGHUP = [\"a\"] sends it
 "
     );
+}
+
+/// What `check` says of a configuration whose only program is /bin/sh, but for its first line.
+fn remarks(text: &str) -> String {
+    let world = world_of_one(text);
+    let report = plan::check::report(&plan_of(&world), &world).to_string();
+    report.split_once('\n').unwrap().1.to_owned()
+}
+
+#[test]
+fn check_tells_what_waits_for_what() {
+    let text = "[services.db]\ncommand = \"/bin/sh\"\nready = \"tcp:127.0.0.1:${PORT:-5432}\"\n\
+                [services.migrate]\ntype = \"oneshot\"\ncommand = \"/bin/sh\"\ndepends_on = [\"db\"]\n\
+                [services.cache]\ncommand = \"/bin/sh\"\nready = { test = \"delay:2s\" }\n\
+                [services.api]\ncommand = \"/bin/sh\"\ninstances = 2\nhealthcheck = [\"/bin/sh\", \"-c\", \"up ${TINYSUP_INSTANCE}\"]\n\
+                depends_on = { db = { restart = true }, migrate = \"completed\", cache = \"ready\" }\n\
+                [services.nginx]\ncommand = \"/bin/sh\"\ndepends_on = { api = \"ready\", cache = \"ready\", db = \"started\" }\n\
+                [services.log]\ncommand = \"/bin/sh\"\ndepends_on = [\"nginx\"]\n";
+    assert_eq!(
+        remarks(text),
+        "slowest stop chain: log 8 s -> nginx 8 s -> api 8 s -> db 8 s = 32 s, cut to 9 s by shutdown_timeout
+waits: migrate for db (ready: tcp:127.0.0.1:${PORT:-5432}, at most 60 s)
+waits: api     for db (ready; restarted with it), migrate (completed), cache (ready: delay:2s)
+waits: nginx   for api (ready: /bin/sh -c 'up ${TINYSUP_INSTANCE}', at most 90 s), cache (ready), db (started)
+waits: log     for nginx (its program runs)
+hint: nginx: what depends on it starts when its program runs; with ready = \"tcp:8080\" or \"log:TEXT\" when it can do its work
+"
+    );
+    // Many services, and many that one waits for, are counted.
+    let long = format!("[\"/bin/sh\", \"{}\"]", "x".repeat(100));
+    let mut text = format!("[services.base]\ncommand = \"/bin/sh\"\nready = {long}\n");
+    for n in 0..30 {
+        let on = (0..n).map(|n| format!(", \"s{n}\"")).collect::<String>();
+        text += &format!("[services.s{n}]\ncommand = \"/bin/sh\"\ndepends_on = [\"base\"{on}]\n");
+    }
+    let remarks = remarks(&text);
+    let waits: Vec<&str> = remarks.lines().filter(|line| line.starts_with("waits: ")).collect();
+    assert_eq!(waits.len(), 21);
+    assert_eq!(waits[0], format!("waits: s0  for base (ready: /bin/sh {}…, at most 60 s)", "x".repeat(52)));
+    assert!(
+        waits[19].starts_with("waits: s19 for base (ready), s0 (its program runs), ")
+            && waits[19].ends_with("s6 (its program runs) and 12 more")
+    );
+    assert_eq!(waits[20], "waits: and 10 more services for others");
+    assert!(
+        remarks.ends_with(
+            "hint: s0, s1, s2, s3, s4, s5, s6, s7 and 21 more: what depends on them starts when their programs run; \
+             with ready = \"tcp:8080\" or \"log:TEXT\" when they can do their work\n"
+        ),
+        "{remarks}"
+    );
+}
+
+#[test]
+fn check_has_hints_for_tests() {
+    for (lines, expected) in [
+        ("ready = \"tcp:80\"", ""),
+        ("healthcheck = { test = \"tcp:80\", interval = 5, timeout = 5 }", ""),
+        (
+            "healthcheck = { test = \"tcp:80\", interval = 5, timeout = 6 }",
+            "a: healthcheck: timeout (6 s) is longer than interval (5 s): a check that hangs delays the next ones",
+        ),
+        (
+            "ready = { test = \"tcp:80\", interval = 5, timeout = 5 }",
+            "a: ready is asked once only: its interval of 5 s is not shorter than its timeout of 5 s",
+        ),
+        ("ready = \"log:up\"\nstderr = \"raw\"", ""),
+        (
+            "ready = \"log:up\"\nstdout = \"inherit\"",
+            "a: log:up is looked for in stderr alone: stdout does not pass through tinysup",
+        ),
+        (
+            "ready = [\"pg_isready\"]",
+            "a: ready: as things are here, it cannot be run: \"pg_isready\" is not in PATH (/usr/bin)",
+        ),
+        (
+            "ready = [\"/bin/sh\", \"-c\", \"curl -f http://localhost/\"]\nhealthcheck = \"tcp:80\"",
+            "a: ready: curl is not needed: \"http://…\" asks without starting a program",
+        ),
+        (
+            "instances = 3\nhealthcheck = \"http://127.0.0.1:8080/${NO:-up}\"",
+            "a: healthcheck: all instances are asked at http://127.0.0.1:8080/${NO:-up}, where one answers for the others; \
+             ${TINYSUP_INSTANCE} tells them apart",
+        ),
+        ("instances = 3\nhealthcheck = \"http://127.0.0.1:808${TINYSUP_INSTANCE}/\"", ""),
+        (
+            "restart_window = \"5m\"\nready = \"tcp:80\"",
+            "a: 10 restarts of a run that is not ready for 60 s take longer than restart_window = 5 m: were it never ready, it would \
+             be restarted for ever",
+        ),
+        ("restart_window = \"1h\"\nready = \"tcp:80\"", ""),
+    ] {
+        let expected = if expected.is_empty() { String::new() } else { format!("hint: {expected}\n") };
+        assert_eq!(remarks(&format!("[services.a]\ncommand = \"/bin/sh\"\n{lines}\n")), expected, "{lines}");
+    }
 }
 
 fn world_of_one(text: &str) -> Memory {
@@ -1554,13 +1653,17 @@ fn mutated_configurations_never_panic() {
                 .file("/etc/tinysup.toml", &bytes)
                 .file("/etc/more.toml", "[services.more]\ncommand = 'x'\n")
                 .file("/etc/.env", "C=${B:-1}\n");
-            load(&world)
+            load(&world).map(|plan| (plan::check::report(&plan, &world).to_string(), plan))
         }) else {
             panic!("seed {seed} round {round} panicked:\n{shown}")
         };
         match result {
-            Ok(plan) => {
+            Ok((report, plan)) => {
                 good += 1;
+                assert!(
+                    !report.contains(['\u{1b}', '\u{0}', '\r']),
+                    "seed {seed} round {round}\n{report}\n{shown}"
+                );
                 for (instance, id) in plan.instances.iter().zip(0_u32..) {
                     assert!(
                         instance.depends_on.iter().all(|dependency| dependency.on.0 < id),
