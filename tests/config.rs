@@ -1278,12 +1278,13 @@ hint: nginx: what depends on it starts when its program runs; with ready = \"tcp
     );
     // Many services, and many that one waits for, are counted.
     let long = format!("[\"/bin/sh\", \"{}\"]", "x".repeat(100));
-    let mut text = format!("[services.base]\ncommand = \"/bin/sh\"\nready = {long}\n");
-    for n in 0..30 {
-        let on = (0..n).map(|n| format!(", \"s{n}\"")).collect::<String>();
-        text += &format!("[services.s{n}]\ncommand = \"/bin/sh\"\ndepends_on = [\"base\"{on}]\n");
-    }
-    let remarks = remarks(&text);
+    let others: String = (0..30)
+        .map(|n| {
+            let on = (0..n).map(|n| format!(", \"s{n}\"")).collect::<String>();
+            format!("[services.s{n}]\ncommand = \"/bin/sh\"\ndepends_on = [\"base\"{on}]\n")
+        })
+        .collect();
+    let remarks = remarks(&format!("[services.base]\ncommand = \"/bin/sh\"\nready = {long}\n{others}"));
     let waits: Vec<&str> = remarks.lines().filter(|line| line.starts_with("waits: ")).collect();
     assert_eq!(waits.len(), 21);
     assert_eq!(waits[0], format!("waits: s0  for base (ready: /bin/sh {}…, at most 60 s)", "x".repeat(52)));
