@@ -1340,6 +1340,10 @@ fn check_has_hints_for_tests() {
              be restarted for ever",
         ),
         ("restart_window = \"1h\"\nready = \"tcp:80\"", ""),
+        (
+            "ready = [\"a\\u001b[31m\"]",
+            "a: ready: as things are here, it cannot be run: \"a\\u{1b}[31m\" is not in PATH (/usr/bin)",
+        ),
     ] {
         let expected = if expected.is_empty() { String::new() } else { format!("hint: {expected}\n") };
         assert_eq!(remarks(&format!("[services.a]\ncommand = \"/bin/sh\"\n{lines}\n")), expected, "{lines}");
