@@ -453,7 +453,7 @@ impl Supervisor {
     fn readiness(&self, id: InstanceId) -> Readiness {
         let mut readiness = Readiness::Ready;
         for dependency in self.plan.instance(id).into_iter().flat_map(|instance| &instance.depends_on) {
-            match self.dependency(id, dependency) {
+            match self.dependency(id, *dependency) {
                 Readiness::Ready => {}
                 wait @ Readiness::Wait { .. } => readiness = wait,
                 never @ Readiness::Never { .. } => return never,
@@ -463,7 +463,7 @@ impl Supervisor {
     }
 
     /// The same of one that it depends on.
-    fn dependency(&self, id: InstanceId, dependency: &Dependency) -> Readiness {
+    fn dependency(&self, id: InstanceId, dependency: Dependency) -> Readiness {
         let ran = self.service(id).is_some_and(|service| service.runs() > 0);
         let on = dependency.on;
         let Some(service) = self.service(on) else { return Readiness::Ready };

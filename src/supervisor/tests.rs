@@ -469,4 +469,5 @@ fn remains_that_are_born_during_a_sweep_are_asked_too_and_nobody_twice() {
 }
 
 mod clients;
+mod crowd;
 mod readiness;
