@@ -1260,7 +1260,7 @@ fn remarks(text: &str) -> String {
 #[test]
 fn check_tells_what_waits_for_what() {
     let text = "[services.db]\ncommand = \"/bin/sh\"\nready = \"tcp:127.0.0.1:${PORT:-5432}\"\n\
-                [services.migrate]\ntype = \"oneshot\"\ncommand = \"/bin/sh\"\ndepends_on = [\"db\"]\n\
+                [services.migrate]\ntype = \"oneshot\"\ncommand = \"/bin/sh\"\ndepends_on = { db = \"ready\", cache = \"started\" }\n\
                 [services.cache]\ncommand = \"/bin/sh\"\nready = { test = \"delay:2s\" }\n\
                 [services.api]\ncommand = \"/bin/sh\"\ninstances = 2\nhealthcheck = [\"/bin/sh\", \"-c\", \"up ${TINYSUP_INSTANCE}\"]\n\
                 depends_on = { db = { restart = true }, migrate = \"completed\", cache = \"ready\" }\n\
@@ -1269,7 +1269,7 @@ fn check_tells_what_waits_for_what() {
     assert_eq!(
         remarks(text),
         "slowest stop chain: log 8 s -> nginx 8 s -> api 8 s -> db 8 s = 32 s, cut to 9 s by shutdown_timeout
-waits: migrate for db (ready: tcp:127.0.0.1:${PORT:-5432}, at most 60 s)
+waits: migrate for db (ready: tcp:127.0.0.1:${PORT:-5432}, at most 60 s), cache (started)
 waits: api     for db (ready; restarted with it), migrate (completed), cache (ready: delay:2s)
 waits: nginx   for api (ready: /bin/sh -c 'up ${TINYSUP_INSTANCE}', at most 90 s), cache (ready), db (started)
 waits: log     for nginx (its program runs)
