@@ -25,6 +25,10 @@ pub fn meaning(plan: &Plan, signal: Signal) -> Meaning {
             (_, Some(receivers)) => forward(plan, signal, receivers.iter().copied()),
             (Signal::QUIT | Signal::RTMIN_3, None) => Meaning::Shutdown,
             (Signal::HUP, None) => Meaning::Update,
+            // Of the terminal and of broken pipes, never meant for services; 32 and 33 are of the C library.
+            (Signal::PIPE | Signal::TTIN | Signal::TTOU | Signal::LIBRARY_1 | Signal::LIBRARY_2, None) => {
+                Meaning::Forward(Vec::new())
+            }
             (_, None) => forward(plan, signal, plan.ids()),
         },
     }
@@ -73,6 +77,9 @@ mod tests {
             (Signal::USR2, to(&[(0, Signal::USR2)])),
             (Signal::WINCH, to(&[(0, Signal::WINCH)])),
             (Signal::CONT, to(&[(0, Signal::CONT), (1, Signal::CONT)])),
+            (Signal::PIPE, to(&[])),
+            (Signal::TTIN, to(&[])),
+            (Signal::LIBRARY_2, to(&[])),
         ] {
             assert_eq!(meaning(&plan, signal), expected, "{signal}");
         }
@@ -80,5 +87,6 @@ mod tests {
         plan.instances.truncate(1);
         assert_eq!(meaning(&plan, Signal::TERM), to(&[(0, Signal::TERM)]));
         assert_eq!(meaning(&plan, Signal::HUP), to(&[(0, Signal::HUP)]));
+        assert_eq!(meaning(&plan, Signal::PIPE), to(&[(0, Signal::PIPE)]));
     }
 }

@@ -63,7 +63,9 @@ const FINISH_AT_MOST: Duration = Duration::from_millis(400);
 pub struct Inherited {
     /// Those that were blocked.
     pub mask: u64,
-    /// Those that were ignored.
+    /// Those whose disposition was changed before it was ours to look.
+    pub touched: u64,
+    /// Those of them that were ignored.
     pub ignored: u64,
 }
 
@@ -138,7 +140,7 @@ impl Linux {
         if descriptors == Descriptors::Keep {
             descriptors::keep_inherited_from_children();
         }
-        let signals = Signals::install()?;
+        let signals = Signals::install(inherited)?;
         if !is_pid1()
             && let Err(errno) = caps::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0)
         {
@@ -146,8 +148,8 @@ impl Linux {
         }
         Ok(Self {
             clock: Clock::new(),
+            spawner: Spawner::new(inherited.mask, signals.dispositions()),
             signals,
-            spawner: Spawner::new(inherited),
             children: Children::default(),
             relay: Relay::default(),
             sinks: Sinks::new(),
@@ -191,9 +193,7 @@ impl Linux {
     /// Waits for something to happen, and reports what did.
     fn poll(&mut self, deadline: Option<Time>, events: &mut Vec<Event>) {
         self.poll.clear();
-        for descriptor in self.signals.descriptors() {
-            self.poll.watch(Source::Signals, descriptor, Interest::Read);
-        }
+        self.poll.watch(Source::Signals, self.signals.descriptor(), Interest::Read);
         self.sinks.watch(&mut self.poll, Source::Sink);
         self.children.watch(&mut self.poll, Source::Starting);
         self.relay.watch(&mut self.poll, |sink| self.sinks.congested(sink), Source::Pipe);

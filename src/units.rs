@@ -56,6 +56,10 @@ impl Signal {
     pub const TTOU: Self = Self(22);
     /// The terminal's size changed.
     pub const WINCH: Self = Self(28);
+    /// 32, which C libraries keep for their threads.
+    pub const LIBRARY_1: Self = Self(32);
+    /// 33, which C libraries keep for their threads.
+    pub const LIBRARY_2: Self = Self(33);
     /// `SIGRTMIN+3`: what podman and systemd images use for an ordered stop.
     pub const RTMIN_3: Self = Self(RTMIN + 3);
 

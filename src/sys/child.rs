@@ -44,8 +44,8 @@ pub struct Script {
     pub umask: Option<u32>,
     /// The signal mask of the program.
     pub mask: SignalSet,
-    /// The signals it ignores; all others are at their default.
-    pub ignored: SignalSet,
+    /// The signals whose disposition is set, and those of them that are ignored; the others are at their default.
+    pub dispositions: (SignalSet, SignalSet),
     /// The files to try, in turn.
     pub candidates: Vec<CString>,
     /// The arguments.
@@ -211,7 +211,7 @@ fn perform(script: &mut Script) -> Result<Never, Failure> {
         // SAFETY: cannot fail.
         unsafe { libc::umask(umask & 0o777) };
     }
-    dispositions(script.ignored);
+    dispositions(script.dispositions);
     signals::swap_mask(script.mask);
     execute(script)
 }
@@ -344,8 +344,8 @@ fn verify(switch: &Switch) -> Result<(), Failure> {
 }
 
 /// Through the kernel, because the C library does not let anybody touch 32 and 33.
-fn dispositions(ignored: SignalSet) {
-    for signal in 1..=64 {
+fn dispositions((set, ignored): (SignalSet, SignalSet)) {
+    for signal in (1..=64).filter(|signal| set & signals::bit(*signal) != 0) {
         let handler = if ignored & signals::bit(signal) == 0 { libc::SIG_DFL } else { libc::SIG_IGN };
         // The kernel's sigaction: the handler first, then flags, restorer and mask, less than eight words everywhere.
         let action: [usize; 8] = [handler, 0, 0, 0, 0, 0, 0, 0];

@@ -11,9 +11,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 static MASK: AtomicU64 = AtomicU64::new(0);
 static IGNORED: AtomicU64 = AtomicU64::new(0);
 
+/// The signals whose disposition Rust's runtime sets.
+const TOUCHED: [libc::c_int; 3] = [libc::SIGPIPE, libc::SIGSEGV, libc::SIGBUS];
+
 /// What this program inherited of signals, as it was before anything of it ran.
 pub fn inherited() -> tinysup::sys::Inherited {
-    tinysup::sys::Inherited { mask: MASK.load(Ordering::Relaxed), ignored: IGNORED.load(Ordering::Relaxed) }
+    tinysup::sys::Inherited {
+        mask: MASK.load(Ordering::Relaxed),
+        touched: TOUCHED.iter().fold(0, |set, signal| set | 1 << (signal - 1)),
+        ignored: IGNORED.load(Ordering::Relaxed),
+    }
 }
 
 // SAFETY: the C library calls what stands in this section once, in the only thread, before main; the function takes no
@@ -38,7 +45,7 @@ extern "C" fn before_main() {
     MASK.store(mask, Ordering::Relaxed);
 
     let mut ignored = 0_u64;
-    for signal in 1..=64_u32 {
+    for signal in TOUCHED {
         // The kernel's sigaction: the handler first, then flags, restorer and mask, less than eight words everywhere.
         let mut action = [0_usize; 8];
         // SAFETY: without a new action the call only writes the old one, which fits.

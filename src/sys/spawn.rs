@@ -15,7 +15,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::child::{self, Script, Strings};
 use super::environment::{DEFAULT_PATH, Environment};
 use super::signals::{self, SignalSet};
-use super::{Inherited, descriptors, tag, users};
+use super::{descriptors, tag, users};
 use crate::event::{InstanceId, Launch, Output, Pid, StartError, Stdin, Surroundings};
 use crate::units;
 
@@ -26,7 +26,10 @@ const FILES_LIMIT: u32 = 7;
 #[derive(Debug)]
 pub struct Spawner {
     environment: Environment,
-    inherited: Inherited,
+    /// The signal mask that we inherited.
+    mask: SignalSet,
+    /// The signals whose disposition is not as we inherited it, and those of them that were ignored.
+    dispositions: (SignalSet, SignalSet),
     null: Option<OwnedFd>,
     /// The open files limit that we were given; ours is higher.
     files_limit: Option<libc::rlimit>,
@@ -77,10 +80,11 @@ pub struct Attempt {
 
 impl Spawner {
     /// Keeps what children get, and raises our own limit of open files.
-    pub fn new(inherited: Inherited) -> Self {
+    pub fn new(mask: SignalSet, dispositions: (SignalSet, SignalSet)) -> Self {
         Self {
             environment: Environment::inherited(),
-            inherited,
+            mask,
+            dispositions,
             null: descriptors::null().ok().filter(|null| null.as_raw_fd() > 2),
             files_limit: raise_files_limit(),
             foreground: None,
@@ -131,11 +135,11 @@ impl Spawner {
             umask: launch.attributes.umask,
             mask: match launch.surroundings {
                 Surroundings::Service => 0,
-                Surroundings::Command => self.inherited.mask,
+                Surroundings::Command => self.mask,
             },
-            ignored: match launch.surroundings {
-                Surroundings::Service => 0,
-                Surroundings::Command => self.inherited.ignored,
+            dispositions: match launch.surroundings {
+                Surroundings::Service => (SignalSet::MAX, 0),
+                Surroundings::Command => self.dispositions,
             },
             shell: match launch.surroundings {
                 Surroundings::Service => None,
