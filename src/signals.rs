@@ -19,7 +19,11 @@ pub enum Meaning {
 /// meaning unless `[signals]` routes them elsewhere.
 pub fn meaning(plan: &Plan, signal: Signal) -> Meaning {
     match plan.mode {
-        Mode::Command { .. } => Meaning::Forward(plan.ids().map(|id| (id, signal)).collect()),
+        Mode::Command(_) => forward(plan, signal, plan.ids()),
+        Mode::Pause => match signal {
+            Signal::TERM | Signal::INT => Meaning::Shutdown,
+            _ => Meaning::Forward(Vec::new()),
+        },
         Mode::Services => match (signal, plan.routes.get(&signal)) {
             (Signal::TERM | Signal::INT, _) => Meaning::Shutdown,
             (_, Some(receivers)) => forward(plan, signal, receivers.iter().copied()),
@@ -49,6 +53,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::plan::Manner;
     use crate::plan::tests::instance;
 
     #[test]
@@ -83,8 +88,15 @@ mod tests {
         ] {
             assert_eq!(meaning(&plan, signal), expected, "{signal}");
         }
-        plan.mode = Mode::Command { group: false };
-        plan.instances.truncate(1);
+        plan.mode = Mode::Pause;
+        assert_eq!(meaning(&plan, Signal::INT), Meaning::Shutdown);
+        assert_eq!(meaning(&plan, Signal::QUIT), to(&[]));
+        plan.mode = Mode::Command(Manner::default());
+        assert_eq!(meaning(&plan, Signal::USR2), to(&[(0, Signal::USR2)]));
+        plan.instances.remove(0);
+        assert_eq!(meaning(&plan, Signal::USR1), to(&[(0, Signal::HUP)]));
+        assert_eq!(meaning(&plan, Signal::USR2), to(&[]));
+        plan.instances = vec![instance("nginx")];
         assert_eq!(meaning(&plan, Signal::TERM), to(&[(0, Signal::TERM)]));
         assert_eq!(meaning(&plan, Signal::HUP), to(&[(0, Signal::HUP)]));
         assert_eq!(meaning(&plan, Signal::PIPE), to(&[(0, Signal::PIPE)]));

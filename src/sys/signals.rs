@@ -96,7 +96,7 @@ impl Signals {
             Way::Handlers(handlers) => {
                 handlers.read(report);
                 if child {
-                    handlers.child_seen();
+                    Handlers::child_seen();
                 }
             }
         }
@@ -146,12 +146,49 @@ pub fn swap_mask(new: SignalSet) -> SignalSet {
 
 /// Whether a signal that ends a container has come while all are blocked, before [`Signals::install`].
 pub fn asked_to_stop() -> bool {
-    let mut pending: SignalSet = 0;
-    // SAFETY: writes one u64 that lives here.
-    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, 8_usize) };
+    let pending = pending();
     [Signal::TERM, Signal::INT, Signal::QUIT, Signal::RTMIN_3]
         .iter()
         .any(|signal| pending & bit(signal.number()) != 0)
+}
+
+/// The blocked signals that have come.
+fn pending() -> SignalSet {
+    let mut pending: SignalSet = 0;
+    // SAFETY: writes one u64 that lives here.
+    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, 8_usize) };
+    pending
+}
+
+/// Gives up the controlling terminal, so that a session of a child can have it. To the leader of its session, and the group in its
+/// foreground, the kernel sends SIGHUP and SIGCONT for that: nobody meant them, so they are taken out again.
+pub fn leave_terminal() {
+    let mask = swap_mask(SignalSet::MAX);
+    let before = pending();
+    // SAFETY: plain call.
+    if unsafe { libc::ioctl(0, libc::TIOCNOTTY) } == 0 {
+        for signal in [libc::SIGHUP, libc::SIGCONT] {
+            if before & bit(signal) == 0 {
+                take_our_own(signal);
+            }
+        }
+    }
+    swap_mask(mask);
+}
+
+/// Takes a pending, blocked signal out if its sender is this process, which is what the kernel names here.
+fn take_our_own(signal: libc::c_int) {
+    let set = bit(signal);
+    let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: reads a u64 and a timespec and writes a siginfo_t, all of which live here; all zeroes is a siginfo_t.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let got =
+            libc::syscall(libc::SYS_rt_sigtimedwait, &raw const set, &raw mut info, &raw const now, 8_usize);
+        if got > 0 && info.si_pid() != libc::getpid() {
+            libc::kill(libc::getpid(), signal); // somebody's, in that very moment
+        }
+    }
 }
 
 /// A descriptor from which these signals, which are blocked, are read.

@@ -86,6 +86,10 @@ fn a_command_inherits_descriptors() {
     numbers.sort_unstable();
     assert_eq!(numbers.len(), open.len() + 1, "{numbers:?}"); // and the directory that ls reads
     assert!(open.iter().all(|number| numbers.contains(number)), "{numbers:?}");
+    // And we let go of it.
+    let number = std::os::fd::IntoRawFd::into_raw_fd(stray);
+    // SAFETY: only asks.
+    assert_eq!(unsafe { libc::fcntl(number, libc::F_GETFD) }, -1);
 }
 
 fn services_start_with_clean_signals() {

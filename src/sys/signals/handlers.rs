@@ -91,7 +91,7 @@ impl Handlers {
     }
 
     /// To be called before anybody looks for ended children: one that ends after the look writes again.
-    pub fn child_seen(&self) {
+    pub fn child_seen() {
         CHILD_NOTED.store(false, Ordering::Relaxed);
     }
 }
