@@ -14,6 +14,7 @@ mod child;
 mod children;
 mod command;
 mod failures;
+mod manners;
 mod output;
 mod reaping;
 mod restarts;
