@@ -160,8 +160,8 @@ fn left_behind(options: &[&str], change: impl Fn(Setup) -> Setup) -> (bool, bool
     let folder = setup.folder().path().to_owned();
     let container = setup.stdout(nowhere()).stderr(nowhere()).start();
     container.until("its end", || proc::of(container.pid()).is_none_or(|process| process.state == 'Z'));
-    let noted = |name: &str| folder.join(name).exists();
-    let (group, session) = (noted("group"), noted("session"));
+    let was_noted = |name: &str| folder.join(name).exists();
+    let (group, session) = (was_noted("group"), was_noted("session"));
     (group, session, container.finish())
 }
 
