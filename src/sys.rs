@@ -239,8 +239,7 @@ impl Linux {
                 for (sink, stream) in [Sink::Stdout, Sink::Stderr].into_iter().zip(spawned.outputs) {
                     match stream {
                         Stream::Elsewhere => {}
-                        Stream::Relayed(pipe) => self.relay.add(child, sink, pipe, false),
-                        Stream::Discarded(pipe) => self.relay.add(child, sink, pipe, true),
+                        Stream::Read(pipe, purpose) => self.relay.add(child, sink, pipe, purpose),
                     }
                 }
                 events.push(Event::Spawned { child, pid: spawned.pid });

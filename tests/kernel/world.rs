@@ -139,7 +139,7 @@ impl World {
 
     /// Spawns and waits for the end.
     pub fn run(&mut self, launch: Launch) -> Outcome {
-        let relayed = |output| matches!(output, Output::Prefix | Output::Raw);
+        let relayed = |output| matches!(output, Output::Prefix | Output::Raw | Output::Captured);
         let mut open = usize::from(relayed(launch.stdout)) + usize::from(relayed(launch.stderr));
         let from = self.events.len();
         let (child, pid) = self.spawn(launch);
