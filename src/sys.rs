@@ -305,8 +305,9 @@ impl Kernel for Linux {
                 events.push(Event::Listener { instance, port, listener: listener::find(port) });
             }
             Action::Probe { .. } | Action::CancelProbe { .. } => {}
-            Action::FindListening { child, .. } => {
-                events.push(Event::Listening { child, addresses: Vec::new() });
+            Action::FindListening { child, leader } => {
+                let addresses = listener::of_run(&self.children, leader, child.instance);
+                events.push(Event::Listening { child, addresses });
             }
             Action::Write { sink, bytes } => self.sinks.write(sink, bytes),
             Action::Tell(notice) => ::log::log!(notice.level(), "{notice}"),
