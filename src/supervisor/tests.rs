@@ -19,6 +19,8 @@ struct Story {
     record: Vec<String>,
     /// No program comes so far as to run.
     slow_exec: bool,
+    /// Where everybody listens.
+    listens: Vec<String>,
 }
 
 impl Story {
@@ -44,6 +46,7 @@ impl Story {
             remains: BTreeMap::new(),
             record: Vec::new(),
             slow_exec: false,
+            listens: Vec::new(),
         }
     }
 
@@ -65,7 +68,11 @@ impl Story {
         let (line, answers) = match action {
             Action::Spawn { child, .. } => {
                 let name = who(child.instance)
-                    + if child.role == Role::StopCommand { "'s stop_command" } else { "" };
+                    + match child.role {
+                        Role::Main => "",
+                        Role::StopCommand => "'s stop_command",
+                        Role::Probe(_) => "'s test",
+                    };
                 self.next_pid += 1;
                 let pid = Pid::new(self.next_pid).unwrap();
                 self.pids.insert(name.clone(), pid);
@@ -101,9 +108,14 @@ impl Story {
             Action::FindListener { instance, port } => {
                 (format!("find {port}"), vec![Event::Listener { instance, port, listener: None }])
             }
-            Action::Probe { .. } | Action::CancelProbe { .. } => return Vec::new(),
+            Action::Probe { child, .. } => {
+                (format!("ask {} {:?}", who(child.instance), child.role), Vec::new())
+            }
+            Action::CancelProbe { child } => {
+                (format!("do not ask {} {:?}", who(child.instance), child.role), Vec::new())
+            }
             Action::FindListening { child, .. } => {
-                (String::new(), vec![Event::Listening { child, addresses: Vec::new() }])
+                (String::new(), vec![Event::Listening { child, addresses: self.listens.clone() }])
             }
             Action::Tell(notice) if notice.level() <= log::Level::Info => (notice.to_string(), Vec::new()),
             Action::Tell(_) => return Vec::new(),
@@ -439,3 +451,5 @@ fn remains_that_are_born_during_a_sweep_are_asked_too_and_nobody_twice() {
     story.pass(1_000);
     story.expect(&[]);
 }
+
+mod readiness;

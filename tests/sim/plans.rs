@@ -80,6 +80,7 @@ fn main_command(launch: Rc<Launch>) -> Instance {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one draw for each setting")]
 fn services(rng: &mut Rng) -> Plan {
     let count = rng.weighted(&[(2, 1), (3, 2), (4, 3), (3, 4), (2, 6)]);
     let mut instances: Vec<Instance> = Vec::new();
