@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::notice::Notice;
+use crate::probe::{Failure, Target};
 use crate::units::Signal;
 
 /// A moment on the monotonic clock, in nanoseconds since an unknown start. Time during which this process was frozen
@@ -91,6 +92,9 @@ pub enum Role {
     Main,
     /// Its `stop_command`.
     StopCommand,
+    /// An attempt of its readiness test or health check, counted over the instance's life. A process only where the test is a
+    /// command.
+    Probe(u32),
 }
 
 /// How a process ended (wait(2)).
@@ -237,6 +241,8 @@ pub struct Launch {
     pub surroundings: Surroundings,
     /// By what its descendants are recognised wherever they move; `None`: they are not looked for.
     pub mark: Option<Mark>,
+    /// How it can tell us how it is.
+    pub speaks: Speaks,
 }
 
 impl Launch {
@@ -256,8 +262,18 @@ impl Launch {
             stderr: Output::default(),
             surroundings: Surroundings::Service,
             mark: None,
+            speaks: Speaks::default(),
         }
     }
+}
+
+/// How a process can tell us how it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Speaks {
+    /// It has a socket of its own, whose address is in `NOTIFY_SOCKET` (sd_notify(3)).
+    pub notify: bool,
+    /// It has a pipe at this descriptor, from 3 on, into which it writes a newline when it is ready (as s6 has it).
+    pub descriptor: Option<i32>,
 }
 
 /// The user and groups of a process, by name or number. Names are looked up at each start in /etc/passwd and /etc/group.
@@ -321,6 +337,8 @@ pub enum Output {
     Inherit,
     /// /dev/null.
     Null,
+    /// To us alone, for what we may have to tell about it.
+    Captured,
 }
 
 /// What a process finds around it.
@@ -580,6 +598,32 @@ pub enum Event {
         /// Who holds it, if anybody.
         listener: Option<Listener>,
     },
+    /// The answer to `Action::Probe`, some time later.
+    Probed {
+        /// Which attempt.
+        child: Child,
+        /// What came of it.
+        result: Result<(), Failure>,
+    },
+    /// A run said something through its notification socket. What it said before its end is reported before its end.
+    Notified {
+        /// Which run, in its main role; surely one of its processes said it.
+        child: Child,
+        /// What, in the words of sd_notify(3); at most [`MESSAGE_MAX`](crate::notify::MESSAGE_MAX) bytes.
+        bytes: Vec<u8>,
+    },
+    /// A run wrote a newline to its readiness descriptor.
+    Announced {
+        /// Which run, in its main role.
+        child: Child,
+    },
+    /// The answer to `Action::FindListening`.
+    Listening {
+        /// Which run, in its main role.
+        child: Child,
+        /// Where its processes listen, as `0.0.0.0:8080` or `/run/x.sock`; at most a few.
+        addresses: Vec<String>,
+    },
     /// The answer to `Action::Drain`: all output there was has been reported.
     Drained,
 }
@@ -648,6 +692,25 @@ pub enum Action {
         instance: InstanceId,
         /// The port.
         port: u16,
+    },
+    /// Ask a service something. Answered later by `Probed`, unless it is called off before.
+    Probe {
+        /// Which attempt.
+        child: Child,
+        /// What to ask.
+        target: Rc<Target>,
+    },
+    /// An attempt is no longer of interest, or has taken too long; nothing of it stays open.
+    CancelProbe {
+        /// Which.
+        child: Child,
+    },
+    /// Find out where the processes of a run listen. Answered at once by `Listening`.
+    FindListening {
+        /// Which run, in its main role.
+        child: Child,
+        /// Its leader.
+        leader: Pid,
     },
     /// Write to the container's output; whole lines. Never blocks: kept until the reader takes it.
     Write {

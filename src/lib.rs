@@ -4,6 +4,8 @@
 
 // Words: what everything is made of.
 pub mod event;
+pub mod notify;
+pub mod probe;
 pub mod hints;
 pub mod suggest;
 pub mod notice;

@@ -40,7 +40,7 @@ impl Logs {
                 prefix_lines(&mut out, name, lines);
                 out
             }
-            Output::Raw | Output::Inherit | Output::Null => {
+            Output::Raw | Output::Inherit | Output::Null | Output::Captured => {
                 let mut out = begun;
                 out.extend_from_slice(lines);
                 out
@@ -101,7 +101,7 @@ impl Logs {
                 out.push(b'\n');
                 out
             }
-            Output::Raw | Output::Inherit | Output::Null => piece,
+            Output::Raw | Output::Inherit | Output::Null | Output::Captured => piece,
         }
     }
 

@@ -6,7 +6,8 @@ use std::fmt::{self, Display, Formatter};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::event::{ExitStatus, Pid, Process, StartError};
+use crate::event::{ExitCode, ExitStatus, Pid, Process, StartError};
+use crate::probe::Failure;
 use crate::units::{Signal, show_duration};
 
 /// A thing worth telling.
@@ -22,6 +23,68 @@ pub enum Notice {
         after: Duration,
         /// Which of its runs this is, from 1.
         run: u32,
+    },
+    /// An instance passed its readiness test.
+    Ready {
+        /// Which.
+        name: Rc<str>,
+        /// From the order to start it.
+        after: Duration,
+        /// Which of its runs this is, from 1.
+        run: u32,
+    },
+    /// A run has failed although its program runs; it is being stopped.
+    Failing {
+        /// Which.
+        name: Rc<str>,
+        /// How.
+        cause: Cause,
+        /// Who waits for it to be ready.
+        waiting: Vec<Rc<str>>,
+    },
+    /// A health check was missed; more of them would be a failed run.
+    Missed {
+        /// Which.
+        name: Rc<str>,
+        /// How many in a row by now.
+        misses: u32,
+        /// How many are too many.
+        of: u32,
+        /// Why the answer was no good.
+        failure: Failure,
+    },
+    /// A health check is good again.
+    Well {
+        /// Which.
+        name: Rc<str>,
+        /// How many were missed before.
+        misses: u32,
+    },
+    /// An instance is stopped because one that it depends on is started again.
+    RestartsWith {
+        /// Which.
+        name: Rc<str>,
+        /// With whom.
+        on: Rc<str>,
+    },
+    /// An instance could start again but for those it depends on, which are not there yet.
+    WaitsAgain {
+        /// Which.
+        name: Rc<str>,
+        /// For whom.
+        on: Rc<str>,
+    },
+    /// A service said that it reads its configuration again.
+    Reloading {
+        /// Which.
+        name: Rc<str>,
+    },
+    /// A service asked for what we do not do.
+    Refused {
+        /// Which.
+        name: Rc<str>,
+        /// For what.
+        what: Refused,
     },
     /// Everything that shall run does, and every oneshot is done.
     AllUp {
@@ -170,8 +233,44 @@ pub enum Notice {
 pub enum Cause {
     /// Its process ended.
     Exit(ExitStatus),
+    /// Its process ended before it was ready, with whatever code.
+    Unready(ExitStatus),
     /// It could not be started.
     Start(StartError),
+    /// It was not ready in time, and was stopped.
+    NotReady {
+        /// How long it was waited for.
+        waited: Duration,
+        /// The test as the configuration writes it.
+        test: Rc<str>,
+        /// Why the last attempt was no good, where it was asked.
+        failure: Option<Failure>,
+        /// Where its processes listened then.
+        listens: Vec<String>,
+        /// How it was, in its own words.
+        says: Option<String>,
+    },
+    /// Its health check was missed too often, and it was stopped.
+    Unhealthy {
+        /// How often in a row.
+        misses: u32,
+        /// The last time because of this.
+        failure: Failure,
+    },
+    /// Its watchdog fell silent, and it was stopped.
+    Watchdog {
+        /// For so long; `None`: it called for its end itself.
+        silence: Option<Duration>,
+    },
+}
+
+/// What a service may ask for through its notification socket in vain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// That another process be taken for its leader.
+    MainPid,
+    /// That its descriptors be kept for its next run.
+    Store,
 }
 
 /// What follows the end of a run.
@@ -197,6 +296,8 @@ pub enum Next {
     },
     /// Down, as it was asked to be.
     Down,
+    /// It starts again as soon as this one is there again, which it depends on; that costs nothing.
+    With(Rc<str>),
     /// The end of the one command whose init we are; its code is ours.
     Ends,
 }
@@ -236,12 +337,16 @@ impl Notice {
                 cause: Cause::Exit(ExitStatus::Code(0) | ExitStatus::Signal { .. }),
                 ..
             } => Debug,
+            Self::Ended { next: Next::With(_), .. } => Debug,
             Self::Ended { next: Next::Failed { .. }, .. }
             | Self::Ended { cause: Cause::Start(_), .. }
             | Self::DependencyFailed { .. }
             | Self::Unkillable { .. }
             | Self::Obituary(_) => Error,
             Self::Ended { next: Next::Restart { .. }, .. }
+            | Self::Failing { .. }
+            | Self::Missed { .. }
+            | Self::Refused { .. }
             | Self::Leftovers { .. }
             | Self::LeftoversKilled { .. }
             | Self::Killing { .. }
@@ -250,6 +355,11 @@ impl Notice {
             | Self::Reaped { wanted: true, .. }
             | Self::SignalNotSupported(_) => Warn,
             Self::Up { run: 1, .. }
+            | Self::Ready { .. }
+            | Self::Well { .. }
+            | Self::RestartsWith { .. }
+            | Self::WaitsAgain { .. }
+            | Self::Reloading { .. }
             | Self::AllUp { .. }
             | Self::Ended { next: Next::Completed | Next::Down | Next::Ends, .. }
             | Self::Stopping { .. }
@@ -268,6 +378,7 @@ impl Notice {
 }
 
 impl Display for Notice {
+    #[expect(clippy::too_many_lines, reason = "one entry for each notice")]
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotPid1 => f.write_str("not PID 1: fine, orphans are adopted all the same"),
@@ -276,14 +387,31 @@ impl Display for Notice {
             Self::AllUp { services, after } => {
                 write!(f, "all {services} services are up, {}", show_duration(*after))
             }
-            Self::Ended { name, cause: Cause::Start(error), next: Next::Ends, .. } => {
-                write!(f, "{name}: cannot start: {error}")
+            Self::Ended { name, cause, uptime, next } => ended(f, name, cause, *uptime, next),
+            Self::Ready { name, after, .. } => write!(f, "{name} is ready after {}", show_duration(*after)),
+            Self::Failing { name, cause, waiting } => {
+                write!(f, "{name}: {cause}; stopping it")?;
+                match waiting.as_slice() {
+                    [] => Ok(()),
+                    [one] => write!(f, ". {one} waits for it"),
+                    several => write!(f, ". {} wait for it", several.join(", ")),
+                }
             }
-            Self::Ended { name, cause: Cause::Start(error), next, .. } => {
-                write!(f, "{name}: cannot start: {error}; {next}")
+            Self::Missed { name, misses, of, failure } => {
+                write!(f, "{name}: health check missed, {misses}/{of}: {failure}")
             }
-            Self::Ended { name, cause: Cause::Exit(status), uptime, next } => {
-                write!(f, "{name}: {} after {}; {next}", WithMeaning(*status), show_duration(*uptime))
+            Self::Well { name, misses } => {
+                write!(f, "{name}: healthy again after {}", count(*misses, "missed health check"))
+            }
+            Self::RestartsWith { name, on } => write!(f, "{name} is restarted with {on}"),
+            Self::WaitsAgain { name, on } => write!(f, "{name} waits for {on}"),
+            Self::Reloading { name } => write!(f, "{name} reads its configuration again"),
+            Self::Refused { name, what: Refused::MainPid } => write!(
+                f,
+                "{name}: MAINPID is not followed: tinysup looks after the process that it started. Let that one stay in the foreground"
+            ),
+            Self::Refused { name, what: Refused::Store } => {
+                write!(f, "{name}: FDSTORE is not supported; its descriptors end with its run")
             }
             Self::Leftovers { name, found, daemonized: None } => {
                 write!(f, "{name} left {} behind; stopping {}", Processes(found), it(found))
@@ -330,11 +458,11 @@ impl Display for Notice {
                     None => Ok(()),
                 }
             }
-            Self::StopCommandFailed { name, cause: Cause::Exit(status) } => {
-                write!(f, "{name}: stop_command ended with {}; sending the stop signal", WithMeaning(*status))
-            }
             Self::StopCommandFailed { name, cause: Cause::Start(error) } => {
                 write!(f, "{name}: cannot run stop_command: {error}; sending the stop signal")
+            }
+            Self::StopCommandFailed { name, cause } => {
+                write!(f, "{name}: stop_command ended with {cause}; sending the stop signal")
             }
             Self::Strays { found } => write!(f, "asking {} to end", Processes(found)),
             Self::Stopped { after, each, code } => {
@@ -367,6 +495,23 @@ impl Display for Notice {
     }
 }
 
+fn ended(f: &mut Formatter<'_>, name: &str, cause: &Cause, uptime: Duration, next: &Next) -> fmt::Result {
+    let uptime = show_duration(uptime);
+    match (cause, next) {
+        (Cause::Start(error), Next::Ends) => write!(f, "{name}: cannot start: {error}"),
+        (Cause::Start(error), _) => write!(f, "{name}: cannot start: {error}; {next}"),
+        (Cause::Exit(_) | Cause::Unready(_), _) => write!(f, "{name}: {cause} after {uptime}; {next}"),
+        // Why has been told when it was stopped.
+        (Cause::NotReady { .. }, _) => {
+            write!(f, "{name}: stopped after {uptime}, as it was not ready; {next}")
+        }
+        (Cause::Unhealthy { .. }, _) => {
+            write!(f, "{name}: stopped after {uptime}, as it was unhealthy; {next}")
+        }
+        (Cause::Watchdog { .. }, _) => write!(f, "{name}: stopped after {uptime} by its watchdog; {next}"),
+    }
+}
+
 impl Display for Next {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
@@ -386,6 +531,7 @@ impl Display for Next {
             Self::Failed { budget: Some(max) } => write!(f, "failed for good: all {max} restarts are spent"),
             Self::Failed { budget: None } => f.write_str("failed for good: restart = \"never\""),
             Self::Down => f.write_str("stopped"),
+            Self::With(on) => write!(f, "starts again with {on}"),
             Self::Ends => f.write_str("its code is passed on"),
         }
     }
@@ -416,7 +562,48 @@ impl Display for Cause {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exit(status) => WithMeaning(*status).fmt(f),
+            Self::Unready(status) => write!(f, "{} before it was ready", WithMeaning(*status)),
             Self::Start(error) => write!(f, "cannot start: {error}"),
+            Self::NotReady { waited, test, failure, listens, says } => {
+                write!(f, "not ready after {} (ready = {test})", show_duration(*waited))?;
+                if let Some(failure) = failure {
+                    write!(f, ": {failure}")?;
+                }
+                if !listens.is_empty() {
+                    write!(f, ". It listens on {}", listens.join(", "))?;
+                }
+                match says {
+                    Some(text) => write!(f, ". It says: {text}"),
+                    None => Ok(()),
+                }
+            }
+            Self::Unhealthy { misses, failure } => {
+                write!(f, "unhealthy: {}, the last: {failure}", count(*misses, "missed health check"))
+            }
+            Self::Watchdog { silence: Some(longest) } => {
+                write!(f, "no WATCHDOG=1 for {}: SIGABRT", show_duration(*longest))
+            }
+            Self::Watchdog { silence: None } => {
+                f.write_str("it called for its end (WATCHDOG=trigger): SIGABRT")
+            }
+        }
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { address } => write!(f, "nobody listens on {address}"),
+            Self::NoSocket { reason } => write!(f, "no such socket is open: {reason}"),
+            Self::NoFile { reason } => write!(f, "the file is not there: {reason}"),
+            Self::CannotAsk { reason } => write!(f, "cannot ask: {reason}"),
+            Self::Late { timeout } => write!(f, "no answer within {}", show_duration(*timeout)),
+            Self::Closed => f.write_str("the connection was closed without an answer"),
+            Self::NotHttp => f.write_str("the answer is not HTTP"),
+            Self::Status(status) => write!(f, "HTTP status {status}"),
+            Self::Command { status, said } if said.is_empty() => write!(f, "{}", WithMeaning(*status)),
+            Self::Command { status, said } => write!(f, "{}: {said}", WithMeaning(*status)),
+            Self::CommandStart(error) => write!(f, "cannot run the test: {error}"),
         }
     }
 }
@@ -425,8 +612,10 @@ impl Cause {
     /// The code that stands for it when the container ends with it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Exit(status) => status.shell_code(),
+            Self::Exit(status) | Self::Unready(status) => status.shell_code(),
             Self::Start(error) => error.exit_code().0,
+            // How it ended after it was asked to is no message of its own.
+            Self::NotReady { .. } | Self::Unhealthy { .. } | Self::Watchdog { .. } => ExitCode::FAILURE.0,
         }
     }
 
@@ -477,6 +666,11 @@ const SHELL_WORDS: [&str; 14] = [
     "cd", "exec", "export", "source", ".", "set", "ulimit", "umask", "trap", "if", "for", "while", "until",
     "eval",
 ];
+
+/// `1 miss`, `2 misses`: with an s where it is not one.
+fn count(number: u32, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
 
 fn it(found: &[Process]) -> &'static str {
     if found.len() == 1 { "it" } else { "them" }

@@ -129,11 +129,13 @@ fn command(instance: &Instance) -> String {
 
 /// Ends that are alike are told together: `code 17 (5 times) after 0.3 s each, at 0.3 s, 0.7 s, 1.4 s`.
 fn exits(obituary: &Obituary) -> String {
-    let mut groups: Vec<(&Cause, Vec<&Ended>)> = Vec::new();
+    // As they are told: a tenth of a second more or less makes no difference.
+    let mut groups: Vec<(String, Vec<&Ended>)> = Vec::new();
     for ended in &obituary.exits {
+        let cause = ended.cause.to_string();
         match groups.last_mut() {
-            Some((cause, alike)) if **cause == ended.cause => alike.push(ended),
-            _ => groups.push((&ended.cause, vec![ended])),
+            Some((told, alike)) if *told == cause => alike.push(ended),
+            _ => groups.push((cause, vec![ended])),
         }
     }
     let mut text = String::new();
@@ -146,7 +148,8 @@ fn exits(obituary: &Obituary) -> String {
         if alike.len() > 1 {
             let _ = write!(text, " ({} times)", alike.len());
         }
-        if let (Cause::Exit(_), Some(first)) = (cause, uptimes.first()) {
+        let started = alike.iter().all(|ended| !matches!(ended.cause, Cause::Start(_)));
+        if let (true, Some(first)) = (started, uptimes.first()) {
             let same = uptimes.iter().all(|uptime| uptime == first);
             let each = if same && alike.len() > 1 { " each" } else { "" };
             let shown = if same { first.clone() } else { uptimes.join(", ") };
@@ -184,15 +187,21 @@ fn others(others: &[Other]) -> String {
 fn code(obituary: &Obituary) -> String {
     let name = &obituary.instance.name;
     match obituary.exits.last() {
-        Some(last) if last.cause.success() => {
+        Some(Ended { cause: Cause::Exit(status) | Cause::Unready(status), .. }) if status.success() => {
             format!("{}, because the last code of {name} was 0", obituary.code)
         }
-        Some(Ended { cause: Cause::Exit(status), .. }) => match status {
+        Some(Ended { cause: Cause::Exit(status) | Cause::Unready(status), .. }) => match status {
             crate::event::ExitStatus::Code(_) => format!("{} (that of {name})", obituary.code),
             crate::event::ExitStatus::Signal { signal, .. } => {
                 format!("{} (128 + {}, {name}'s {signal})", obituary.code, signal.number())
             }
         },
+        Some(Ended {
+            cause: Cause::NotReady { .. } | Cause::Unhealthy { .. } | Cause::Watchdog { .. },
+            ..
+        }) => {
+            format!("{} ({name} had to be stopped)", obituary.code)
+        }
         Some(Ended { cause: Cause::Start(_), .. }) => format!("{} ({name} cannot be run)", obituary.code),
         None => obituary.code.to_string(),
     }
@@ -263,7 +272,15 @@ mod tests {
 
     fn ended(at: u64, cause: Cause) -> Ended {
         let at = Time(at * 1_000_000);
-        Ended { at, cause, uptime: Duration::from_millis(300), over: at, killed: false, remedy: None }
+        Ended {
+            at,
+            cause,
+            uptime: Duration::from_millis(300),
+            well: Duration::from_millis(300),
+            over: at,
+            killed: false,
+            remedy: None,
+        }
     }
 
     #[test]

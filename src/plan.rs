@@ -1,11 +1,13 @@
 //! What shall run, fully resolved: every default filled in, every name an index, every instance in start order.
 //! Later code asks no questions.
 
+mod advice;
 mod build;
 pub mod check;
 mod eval;
 mod graph;
 mod names;
+mod readiness;
 mod settings;
 mod values;
 
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 pub use crate::cli::{Manner, Receivers, Rest};
 use crate::event::{InstanceId, Launch};
+use crate::probe::Target;
 use crate::units::Signal;
 
 pub use build::{Loaded, Request, load, pause, single};
@@ -70,6 +73,73 @@ pub struct Instance {
     pub stop: Stop,
     /// `signals`: what a forwarded signal becomes; `None` drops it.
     pub signals: BTreeMap<Signal, Option<Signal>>,
+    /// When it can do its work; `None`: as soon as its program runs. A oneshot has none: it is done, not ready.
+    pub ready: Option<Ready>,
+    /// Whether it still does its work; `None`: as long as it runs.
+    pub healthcheck: Option<Healthcheck>,
+    /// The longest silence between two `WATCHDOG=1` of a ready run.
+    pub watchdog: Option<Duration>,
+}
+
+/// What an instance is waited for with.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// How it is known.
+    pub test: ReadyTest,
+    /// The test as the configuration writes it.
+    pub shown: Rc<str>,
+    /// From the start of a run until it has failed.
+    pub timeout: Duration,
+    /// From one attempt to the next, where there are any.
+    pub interval: Duration,
+}
+
+/// How it is known that a run is ready.
+#[derive(Clone, Debug)]
+pub enum ReadyTest {
+    /// `READY=1` comes through its notification socket.
+    Notified,
+    /// A newline comes through its readiness descriptor.
+    Announced,
+    /// Its output has this text in a line. Not empty.
+    Said(Rc<str>),
+    /// It has run so long.
+    After(Duration),
+    /// It is asked until the answer is good.
+    Asked(Test),
+}
+
+/// Asking a service from outside.
+#[derive(Clone, Debug)]
+pub struct Test {
+    /// How.
+    pub asks: Asks,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+}
+
+/// How a service is asked.
+#[derive(Clone, Debug)]
+pub enum Asks {
+    /// By us.
+    Target(Rc<Target>),
+    /// By a command, which says so with code 0.
+    Command(Rc<Launch>),
+}
+
+/// Whether a ready instance still does its work.
+#[derive(Clone, Debug)]
+pub struct Healthcheck {
+    /// How it is asked.
+    pub test: Test,
+    /// The test as the configuration writes it.
+    pub shown: Rc<str>,
+    /// From one attempt to the next.
+    pub interval: Duration,
+    /// So many misses in a row are a failed run; at least 1.
+    pub retries: u32,
+    /// From the start of a run: misses do not count yet, until the first good answer.
+    pub start_period: Duration,
 }
 
 /// Whether a service runs on or is done once.
@@ -90,6 +160,8 @@ pub struct Dependency {
     pub on: InstanceId,
     /// In what state.
     pub condition: Condition,
+    /// Whether it is started again when that one is.
+    pub restart: bool,
 }
 
 /// The state a dependency must have reached.
@@ -227,6 +299,9 @@ pub(crate) mod tests {
                 command: None,
             },
             signals: BTreeMap::new(),
+            ready: None,
+            healthcheck: None,
+            watchdog: None,
         }
     }
 }

@@ -4,11 +4,12 @@
 use std::rc::Rc;
 
 use crate::event::{
-    Action, Child, Event, ExitCode, ExitStatus, InstanceId, Listener, Output, Pid, Process, Sink, Standing,
-    Surroundings, Time,
+    Action, Child, Event, ExitCode, ExitStatus, InstanceId, Listener, Output, Pid, Process, Role, Sink,
+    Standing, Surroundings, Time,
 };
 use crate::logs::Logs;
 use crate::notice::{Cause, KillReason, Notice, StopReason};
+use crate::notify;
 use crate::obituary::{self, Obituary, Other};
 use crate::plan::{Condition, Instance, Kind, Manner, Mode, OnFailure, OnSuccess, Plan, Receivers, Rest};
 use crate::reaper::Reaper;
@@ -136,11 +137,35 @@ impl Supervisor {
                 });
             }
             Event::Strays { found } => return self.strays(found, out),
-            Event::Output { child, sink, bytes } => return self.output(child, sink, Some(&bytes), out),
-            Event::OutputEnded { child, sink } => return self.output(child, sink, None, out),
+            Event::Output { child, sink, bytes } => {
+                if !self.output(now, child, sink, &bytes, out) {
+                    return;
+                }
+            }
+            Event::OutputEnded { child, sink } => return self.output_ended(child, sink, out),
             Event::Listener { port, listener, .. } => {
                 self.port = listener.map(|listener| (port, listener));
                 return;
+            }
+            Event::Probed { child: Child { instance, role, .. }, result } => {
+                if let Role::Probe(number) = role {
+                    self.with(now, instance, |service, context| service.probed(context, number, result, out));
+                }
+            }
+            Event::Notified { child, bytes } => {
+                let words = notify::parse(&bytes);
+                self.with(now, child.instance, |service, context| {
+                    service.notified(context, child.run, words, out);
+                });
+            }
+            Event::Announced { child } => {
+                self.with(now, child.instance, |service, context| service.announced(context, child.run, out));
+            }
+            Event::Listening { child, addresses } => {
+                let waiting = self.waiting_for(child.instance);
+                self.with(now, child.instance, |service, context| {
+                    service.listening(context, child.run, addresses, waiting, out);
+                });
             }
             Event::Drained => return self.leave(now, out),
         }
@@ -179,6 +204,7 @@ impl Supervisor {
         for id in self.plan.ids() {
             if self.service(id).and_then(Service::deadline).is_some_and(|at| now >= at) {
                 self.with(now, id, |service, context| service.tick(context, out));
+                self.tell_if_it_waits(id, out);
             }
         }
         let Some(shutdown) = &mut self.shutdown else { return };
@@ -195,6 +221,15 @@ impl Supervisor {
                 Look::At(signal) => out.push(Action::SweepStrays { signal }),
                 Look::GiveUp => out.push(Action::Drain),
             }
+        }
+    }
+
+    /// Its restart is due, and nothing would be heard of it.
+    fn tell_if_it_waits(&self, id: InstanceId, out: &mut Vec<Action>) {
+        if matches!(self.service(id).map(Service::state), Some(State::Waiting))
+            && let Readiness::Wait { on } = self.readiness(id)
+        {
+            out.push(Action::Tell(Notice::WaitsAgain { name: self.name(id), on: self.name(on) }));
         }
     }
 
@@ -245,9 +280,7 @@ impl Supervisor {
                 (Mode::Command(Manner { receivers: Receivers::Command, .. }), Some(pid)) => {
                     Action::Signal { pid, signal: send }
                 }
-                (Mode::Services, Some(pid)) if matches!(service.state(), State::Up(_)) => {
-                    Action::Signal { pid, signal: send }
-                }
+                (Mode::Services, Some(pid)) if service.running() => Action::Signal { pid, signal: send },
                 (Mode::Services, Some(_)) => continue,
             };
             out.push(action);
@@ -310,13 +343,34 @@ impl Supervisor {
         }
     }
 
-    fn output(&mut self, child: Child, sink: Sink, bytes: Option<&[u8]>, out: &mut Vec<Action>) {
-        let Some(instance) = self.plan.instance(child.instance) else { return };
+    /// Passes on what a child wrote. Returns whether its instance is ready by that.
+    fn output(&mut self, now: Time, child: Child, sink: Sink, bytes: &[u8], out: &mut Vec<Action>) -> bool {
+        let Some(instance) = self.plan.instance(child.instance) else { return false };
+        let mut ready = false;
+        match child.role {
+            Role::Probe(number) => {
+                self.with(now, child.instance, |service, _| service.probe_said(number, bytes));
+                return false;
+            }
+            Role::Main if instance.ready.is_some() => {
+                self.with(now, child.instance, |service, context| {
+                    ready = service.said(context, child.run, sink, bytes, out);
+                });
+            }
+            Role::Main | Role::StopCommand => {}
+        }
+        let Some(instance) = self.plan.instance(child.instance) else { return ready };
         let format = format(&instance.launch, sink);
-        let bytes = match bytes {
-            Some(bytes) => self.logs.take(&instance.name, format, child, sink, bytes),
-            None => self.logs.end(&instance.name, format, child, sink),
-        };
+        let bytes = self.logs.take(&instance.name, format, child, sink, bytes);
+        if !bytes.is_empty() {
+            out.push(Action::Write { sink, bytes });
+        }
+        ready
+    }
+
+    fn output_ended(&mut self, child: Child, sink: Sink, out: &mut Vec<Action>) {
+        let Some(instance) = self.plan.instance(child.instance) else { return };
+        let bytes = self.logs.end(&instance.name, format(&instance.launch, sink), child, sink);
         if !bytes.is_empty() {
             out.push(Action::Write { sink, bytes });
         }
@@ -344,10 +398,13 @@ impl Supervisor {
         for id in self.plan.ids() {
             let Some(instance) = self.plan.instance(id) else { continue };
             let (kind, on_failure, on_success) = (instance.kind, instance.on_failure, instance.on_success);
+            if let Some(on) = self.restarts_with(id) {
+                self.with(now, id, |service, context| service.restart_with(context, &on, out));
+            }
             if matches!(self.service(id).map(Service::state), Some(State::Waiting)) {
                 match self.readiness(id) {
                     Readiness::Ready => self.with(now, id, |service, context| service.start(context, out)),
-                    Readiness::Wait => {}
+                    Readiness::Wait { .. } => {}
                     Readiness::Never { on, completed } => {
                         let (name, on) = (self.name(id), self.name(on));
                         out.push(Action::Tell(Notice::DependencyFailed { name, on, completed }));
@@ -372,16 +429,21 @@ impl Supervisor {
         }
     }
 
+    /// Whether what an instance depends on allows it to start. One that ran before is not kept from running again by what was there
+    /// once and has ended for good since, only by what is on its way.
     fn readiness(&self, id: InstanceId) -> Readiness {
-        let Some(instance) = self.plan.instance(id) else { return Readiness::Wait };
+        let Some(instance) = self.plan.instance(id) else { return Readiness::Ready };
+        let ran = self.service(id).is_some_and(|service| service.runs() > 0);
         let mut readiness = Readiness::Ready;
         for dependency in &instance.depends_on {
             let Some(service) = self.service(dependency.on) else { continue };
             match (service.state(), dependency.condition) {
-                (State::Up(_), Condition::Started | Condition::Ready)
+                (State::Up(..) | State::Ready(..), Condition::Started)
+                | (State::Ready(..), Condition::Ready)
                 | (State::Completed, Condition::Completed) => {}
                 // It ran and is done: it has been started.
                 (State::Completed, Condition::Started) => {}
+                (State::Completed | State::Failed | State::Down, _) if ran && !dependency.restart => {}
                 (State::Failed, _) => return Readiness::Never { on: dependency.on, completed: false },
                 (State::Completed, Condition::Ready) => {
                     return Readiness::Never { on: dependency.on, completed: true };
@@ -396,10 +458,49 @@ impl Supervisor {
                     | State::Down,
                     _,
                 )
-                | (State::Up(_), Condition::Completed) => readiness = Readiness::Wait,
+                | (State::Up(..), Condition::Ready | Condition::Completed)
+                | (State::Ready(..), Condition::Completed) => {
+                    readiness = Readiness::Wait { on: dependency.on };
+                }
             }
         }
         readiness
+    }
+
+    /// One that this instance is to be restarted with and that is about to start again, if this one runs or is about to.
+    fn restarts_with(&self, id: InstanceId) -> Option<Rc<str>> {
+        let again = |on: InstanceId| {
+            self.service(on).is_some_and(|service| match service.state() {
+                State::Backoff { .. } => true,
+                State::Waiting => service.runs() > 0,
+                State::Launching { .. }
+                | State::Starting(_)
+                | State::Up(..)
+                | State::Ready(..)
+                | State::Stopping { .. }
+                | State::Cleaning(_)
+                | State::Down
+                | State::Completed
+                | State::Failed => false,
+            })
+        };
+        let dependencies = &self.plan.instance(id)?.depends_on;
+        dependencies
+            .iter()
+            .find(|dependency| dependency.restart && again(dependency.on))
+            .map(|d| self.name(d.on))
+    }
+
+    /// Who waits for this instance before it may start.
+    fn waiting_for(&self, on: InstanceId) -> Vec<Rc<str>> {
+        let waits = |id: &&InstanceId| matches!(self.service(**id).map(Service::state), Some(State::Waiting));
+        self.dependents
+            .get(on.0 as usize)
+            .into_iter()
+            .flatten()
+            .filter(waits)
+            .map(|id| self.name(*id))
+            .collect()
     }
 
     fn tell_when_up(&mut self, now: Time, out: &mut Vec<Action>) {
@@ -407,19 +508,19 @@ impl Supervisor {
         let counts = |instance: &Instance| instance.autostart && instance.kind != Kind::Command;
         let wanted =
             || self.plan.instances.iter().zip(&self.services).filter(|(instance, _)| counts(instance));
-        let arrived = |(instance, service): (&Instance, &Service)| match service.state() {
-            State::Up(_) => instance.kind != Kind::Oneshot,
-            State::Completed => true,
+        let arrived = |(_, service): (&Instance, &Service)| match service.state() {
+            State::Ready(..) | State::Completed => true,
             State::Waiting
             | State::Launching { .. }
             | State::Starting(_)
+            | State::Up(..)
             | State::Stopping { .. }
             | State::Cleaning(_)
             | State::Backoff { .. }
             | State::Down
             | State::Failed => false,
         };
-        let running = wanted().any(|(_, service)| matches!(service.state(), State::Up(_)));
+        let running = wanted().any(|(_, service)| matches!(service.state(), State::Ready(..)));
         if self.up || !running || self.plan.mode != Mode::Services || !wanted().all(arrived) {
             return;
         }
@@ -454,7 +555,8 @@ impl Supervisor {
                 Some(
                     State::Launching { .. }
                     | State::Starting(_)
-                    | State::Up(_)
+                    | State::Up(..)
+                    | State::Ready(..)
                     | State::Stopping { .. }
                     | State::Down
                     | State::Completed
@@ -552,7 +654,7 @@ impl Supervisor {
         let Some(shutdown) = &self.shutdown else { return };
         let (since, reason) = (shutdown.since(), shutdown.reason());
         for (child, sink) in self.logs.unfinished() {
-            self.output(child, sink, None, out);
+            self.output_ended(child, sink, out);
         }
         let killed = self.services.iter().any(|service| service.killed_since(since));
         let code = self.exit_code(reason, killed);
@@ -622,7 +724,7 @@ impl Supervisor {
         let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
         let missing = match self.readiness(id) {
             Readiness::Never { on, .. } if service.runs() == 0 => self.plan.instance(on).map(|on| &*on.name),
-            Readiness::Never { .. } | Readiness::Wait | Readiness::Ready => None,
+            Readiness::Never { .. } | Readiness::Wait { .. } | Readiness::Ready => None,
         };
         let other = |(id, record): (InstanceId, &StopRecord)| {
             let name = &self.plan.instance(id)?.name;
@@ -643,10 +745,17 @@ impl Supervisor {
     }
 }
 
+/// Whether an instance may start.
 enum Readiness {
     Ready,
-    Wait,
-    Never { on: InstanceId, completed: bool },
+    /// For this one, among others.
+    Wait {
+        on: InstanceId,
+    },
+    Never {
+        on: InstanceId,
+        completed: bool,
+    },
 }
 
 fn format(launch: &crate::event::Launch, sink: Sink) -> Output {

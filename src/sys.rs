@@ -363,6 +363,10 @@ impl Kernel for Linux {
             Action::FindListener { instance, port } => {
                 events.push(Event::Listener { instance, port, listener: listener::find(port) });
             }
+            Action::Probe { .. } | Action::CancelProbe { .. } => {}
+            Action::FindListening { child, .. } => {
+                events.push(Event::Listening { child, addresses: Vec::new() });
+            }
             Action::Write { sink, bytes } => self.sinks.write(sink, bytes),
             Action::Tell(notice) => {
                 let level = notice.level();

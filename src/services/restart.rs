@@ -20,7 +20,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Decides what follows a run that ended `now` with `cause` after `uptime`, and counts the restart if it is one.
+    /// Decides what follows a run that ended `now` with `cause` after having been well for `uptime`, and counts the restart if it
+    /// is one.
     pub fn judge(&mut self, instance: &Instance, now: Time, cause: &Cause, uptime: Duration) -> Next {
         let policy = &instance.restart;
         match outcome(instance, cause) {
@@ -76,8 +77,11 @@ enum Outcome {
 /// Success is the code 0 and each of `stop_exit_codes`; a death by signal never is.
 fn outcome(instance: &Instance, cause: &Cause) -> Outcome {
     let policy = &instance.restart;
-    let listed =
-        matches!(cause, Cause::Exit(ExitStatus::Code(code)) if policy.stop_exit_codes.contains(code));
+    let listed = matches!(
+        cause,
+        Cause::Exit(ExitStatus::Code(code)) | Cause::Unready(ExitStatus::Code(code))
+            if policy.stop_exit_codes.contains(code)
+    );
     // `on_success = "exit"` waits for a success, so a success is not restarted away.
     let ends_with_zero = instance.kind == Kind::Oneshot
         || instance.on_success == OnSuccess::Exit
@@ -107,6 +111,7 @@ mod tests {
     use super::*;
     use crate::event::StartError;
     use crate::plan::tests::instance;
+    use crate::probe::Failure;
     use crate::units::Signal;
 
     fn code(code: u8) -> Cause {
@@ -162,7 +167,7 @@ mod tests {
     #[test]
     fn what_counts_as_done() {
         type Change = fn(&mut Instance);
-        let rows: [(&str, Change, Cause, &str); 12] = [
+        let rows: [(&str, Change, Cause, &str); 15] = [
             ("always restarts a success", |_| {}, code(0), "restart"),
             ("on-failure: success is done", |i| i.restart.when = RestartWhen::OnFailure, code(0), "done"),
             ("on-failure: failure is not", |i| i.restart.when = RestartWhen::OnFailure, code(1), "restart"),
@@ -171,6 +176,24 @@ mod tests {
             ("a listed code is done", |i| i.restart.stop_exit_codes = vec![0, 3], code(3), "done"),
             ("a listed code is done, 0 too", |i| i.restart.stop_exit_codes = vec![0, 3], code(0), "done"),
             ("a signal is no code", |i| i.restart.stop_exit_codes = vec![0, 137], signal(), "restart"),
+            (
+                "gone before it was ready is no success",
+                |i| i.restart.when = RestartWhen::OnFailure,
+                Cause::Unready(ExitStatus::Code(0)),
+                "restart",
+            ),
+            (
+                "unless the code is listed",
+                |i| i.restart.stop_exit_codes = vec![0],
+                Cause::Unready(ExitStatus::Code(0)),
+                "done",
+            ),
+            (
+                "never: unhealthy is for good",
+                |i| i.restart.when = RestartWhen::Never,
+                Cause::Unhealthy { misses: 3, failure: Failure::Closed },
+                "failed",
+            ),
             ("a oneshot is done at 0", |i| i.kind = Kind::Oneshot, code(0), "done"),
             ("on_success = exit takes the success", |i| i.on_success = OnSuccess::Exit, code(0), "done"),
             ("on_success = exit: failure restarts", |i| i.on_success = OnSuccess::Exit, code(1), "restart"),
@@ -188,7 +211,7 @@ mod tests {
                 Next::Restart { .. } => "restart",
                 Next::Completed => "done",
                 Next::Failed { .. } => "failed",
-                Next::Down | Next::Ends => "?",
+                Next::Down | Next::With(_) | Next::Ends => "?",
             };
             assert_eq!(next, expected, "{what}");
         }

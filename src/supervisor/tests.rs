@@ -21,6 +21,8 @@ struct Story {
     record: Vec<String>,
     /// No program comes so far as to run.
     slow_exec: bool,
+    /// Where everybody listens.
+    listens: Vec<String>,
 }
 
 impl Story {
@@ -47,6 +49,7 @@ impl Story {
             strays: Vec::new(),
             record: Vec::new(),
             slow_exec: false,
+            listens: Vec::new(),
         }
     }
 
@@ -68,7 +71,11 @@ impl Story {
         let (line, answers) = match action {
             Action::Spawn { child, .. } => {
                 let name = who(child.instance)
-                    + if child.role == Role::StopCommand { "'s stop_command" } else { "" };
+                    + match child.role {
+                        Role::Main => "",
+                        Role::StopCommand => "'s stop_command",
+                        Role::Probe(_) => "'s test",
+                    };
                 self.next_pid += 1;
                 let pid = Pid::new(self.next_pid).unwrap();
                 self.pids.insert(name.clone(), pid);
@@ -108,6 +115,15 @@ impl Story {
             }
             Action::FindListener { instance, port } => {
                 (format!("find {port}"), vec![Event::Listener { instance, port, listener: None }])
+            }
+            Action::Probe { child, .. } => {
+                (format!("ask {} {:?}", who(child.instance), child.role), Vec::new())
+            }
+            Action::CancelProbe { child } => {
+                (format!("do not ask {} {:?}", who(child.instance), child.role), Vec::new())
+            }
+            Action::FindListening { child, .. } => {
+                (String::new(), vec![Event::Listening { child, addresses: self.listens.clone() }])
             }
             Action::Tell(notice) if notice.level() <= log::Level::Info => (notice.to_string(), Vec::new()),
             Action::Tell(_) => return Vec::new(),
@@ -155,7 +171,7 @@ impl Story {
 }
 
 fn after(mut instance: Instance, on: u32, condition: Condition) -> Instance {
-    instance.depends_on.push(Dependency { on: InstanceId(on), condition });
+    instance.depends_on.push(Dependency { on: InstanceId(on), condition, restart: false });
     instance
 }
 
@@ -560,3 +576,5 @@ fn an_init_of_nothing_ends_when_it_is_asked_to() {
         assert!(!story.record.iter().any(|line| line.contains("strays")), "{:?}", story.record);
     }
 }
+
+mod readiness;

@@ -268,7 +268,7 @@ impl Spawner {
             (Output::Inherit, _) => return past_us(Source::number(number)),
             (Output::Null, Some(null)) => return past_us(Source::number(null.as_raw_fd())),
             (Output::Null, None) => Stream::Discarded,
-            (Output::Prefix | Output::Raw, _) => Stream::Relayed,
+            (Output::Prefix | Output::Raw | Output::Captured, _) => Stream::Relayed,
         };
         let (read_end, write_end) = descriptors::pipe().map_err(|error| no_process(&error))?;
         descriptors::set_nonblocking(&read_end).map_err(|error| no_process(&error))?;

@@ -16,10 +16,17 @@ impl Budget {
     pub fn expect(&mut self, instance: &Instance, now: Time, cause: &Cause, uptime: Duration) -> Next {
         let policy = &instance.restart;
         let code = match cause {
-            Cause::Exit(ExitStatus::Code(code)) => Some(*code),
-            Cause::Exit(ExitStatus::Signal { .. }) | Cause::Start(_) => None,
+            Cause::Exit(ExitStatus::Code(code)) | Cause::Unready(ExitStatus::Code(code)) => Some(*code),
+            Cause::Exit(ExitStatus::Signal { .. })
+            | Cause::Unready(ExitStatus::Signal { .. })
+            | Cause::Start(_)
+            | Cause::NotReady { .. }
+            | Cause::Unhealthy { .. }
+            | Cause::Watchdog { .. } => None,
         };
         let listed = code.is_some_and(|code| policy.stop_exit_codes.contains(&code));
+        // Whoever was waited for to be ready has not had success by going away.
+        let code = code.filter(|_| !matches!(cause, Cause::Unready(_)));
         let restarts_success = policy.when == RestartWhen::Always
             && instance.kind == Kind::Daemon
             && instance.on_success == OnSuccess::Ignore;

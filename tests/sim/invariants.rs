@@ -194,6 +194,7 @@ impl Judge {
                     self.step.early = self.early.take().unwrap_or_default();
                 }
                 Role::StopCommand => self.life(child.instance).command = Some(*pid),
+                Role::Probe(_) => {}
             },
             Event::SpawnFailed { child, .. } if child.role == Role::Main => {
                 self.life(child.instance).ended = Some(now);
@@ -222,7 +223,7 @@ impl Judge {
                     Some(Child { instance, role: Role::StopCommand, .. }) => {
                         self.life(instance).command = None;
                     }
-                    None => {}
+                    Some(Child { role: Role::Probe(_), .. }) | None => {}
                 }
             }
             _ => {}
@@ -266,7 +267,12 @@ impl Judge {
             Action::SignalEverybody { .. } | Action::Suspend => {
                 violation!("{action:?}, which no plan here asks for");
             }
-            Action::FindListener { .. } | Action::Drain | Action::TerminationLog { .. } => {}
+            Action::FindListener { .. }
+            | Action::FindListening { .. }
+            | Action::Probe { .. }
+            | Action::CancelProbe { .. }
+            | Action::Drain
+            | Action::TerminationLog { .. } => {}
         }
     }
 

@@ -75,9 +75,13 @@ fn main_command(launch: Rc<Launch>) -> Instance {
         on_success: OnSuccess::Exit,
         stop: Stop { signal: Signal::TERM, kill_timeout: None, mode: KillMode::Process, command: None },
         signals: BTreeMap::new(),
+        ready: None,
+        healthcheck: None,
+        watchdog: None,
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one draw for each setting")]
 fn services(rng: &mut Rng) -> Plan {
     let count = rng.weighted(&[(2, 1), (3, 2), (4, 3), (3, 4), (2, 6)]);
     let mut instances: Vec<Instance> = Vec::new();
@@ -127,7 +131,11 @@ fn services(rng: &mut Rng) -> Plan {
                 depends_on: depends_on
                     .iter()
                     .flat_map(|(on, condition)| {
-                        groups[*on].iter().map(|on| Dependency { on: *on, condition: *condition })
+                        groups[*on].iter().map(|on| Dependency {
+                            on: *on,
+                            condition: *condition,
+                            restart: false,
+                        })
                     })
                     .collect(),
                 restart: restart.clone(),
@@ -139,6 +147,9 @@ fn services(rng: &mut Rng) -> Plan {
                     ..stop.clone()
                 },
                 signals: signals.clone(),
+                ready: None,
+                healthcheck: None,
+                watchdog: None,
             });
         }
         groups.push(ids);
@@ -159,6 +170,7 @@ fn services(rng: &mut Rng) -> Plan {
                 } else {
                     Condition::Ready
                 },
+                restart: false,
             })
             .collect();
         instances.push(main);

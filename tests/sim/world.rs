@@ -420,6 +420,12 @@ impl Kernel for World {
                 self.hit(&members, Some(signal), false);
             }
             Action::Release { pid } => self.release(pid),
+            Action::Probe { child, .. } | Action::CancelProbe { child } => {
+                violation!("{child:?}: no plan has tests yet")
+            }
+            Action::FindListening { child, .. } => {
+                events.push(Event::Listening { child, addresses: Vec::new() });
+            }
             Action::Sweep { child, leader, mark, signal, spare } => {
                 let instance = &self.plan.instances[child.instance.0 as usize];
                 if (&instance.service, instance.number) != (&mark.service, mark.instance) {

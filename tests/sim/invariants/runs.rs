@@ -132,7 +132,7 @@ impl Judge {
         }
         let done = command && !stopping && cause.success();
         match &expected {
-            Next::Restart { .. } => {}
+            Next::Restart { .. } | Next::With(_) => {}
             Next::Completed => life.completed = true,
             Next::Failed { budget } => {
                 life.failed = true;
@@ -148,7 +148,10 @@ impl Judge {
         }
         match cause {
             Cause::Start(_) => world.count("failed start"),
-            Cause::Exit(_) => world.count("run that ended"),
+            Cause::Exit(_) | Cause::Unready(_) => world.count("run that ended"),
+            Cause::NotReady { .. } | Cause::Unhealthy { .. } | Cause::Watchdog { .. } => {
+                violation!("{name} is said to have ended by {cause:?}, and no plan has tests yet")
+            }
         }
         if let Some((died, delayed)) = world.last_death.get(&Some(id)) {
             let delayed = world.delayed.saturating_sub(*delayed);

@@ -45,6 +45,7 @@ impl Judge {
                 let now = self.now();
                 self.life(child.instance).command_killed.get_or_insert(now);
             }
+            (Role::Probe(_), _) => violation!("{signal} for {pid:?}, a probe that nobody planned"),
             (Role::StopCommand, _) => violation!("{signal} for the stop_command {pid:?}"),
         }
     }

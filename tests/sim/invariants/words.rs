@@ -142,6 +142,14 @@ impl Judge {
             }
             Notice::StopCommandFailed { .. } => world.count("stop_command that failed"),
             Notice::Leftovers { .. } => world.count("leftovers told"),
+            Notice::Ready { .. }
+            | Notice::Failing { .. }
+            | Notice::Missed { .. }
+            | Notice::Well { .. }
+            | Notice::RestartsWith { .. }
+            | Notice::Reloading { .. }
+            | Notice::Refused { .. } => violation!("{notice:?}, and no plan has tests yet"),
+            Notice::WaitsAgain { .. } => world.count("restart that waits"),
             Notice::NotPid1
             | Notice::NotAdopting
             | Notice::Spawned { .. }

@@ -77,6 +77,7 @@ impl World {
                 let temper = self.tempers[child.instance.0 as usize];
                 Script::main(&mut self.rng, &self.weather, temper, instance)
             }
+            Role::Probe(_) => violation!("{child:?}: no plan has tests yet"),
             Role::StopCommand => {
                 self.count("stop_command");
                 Script::stop_command(&mut self.rng, &self.weather)

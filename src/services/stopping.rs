@@ -1,0 +1,604 @@
+//! How a run ends: it is asked, waited for, and killed; and what it left behind is stopped the same way before anything else
+//! may follow.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::event::{Action, Child, ExitStatus, Mark, Pid, Process, Role, Time};
+use crate::hints;
+use crate::notice::{Cause, KillReason, Notice};
+use crate::plan::{Instance, KillMode, Kind};
+use crate::units::Signal;
+
+use super::{Context, Ended, Live, Service, State, earlier, kill_at, name, signal_group};
+
+/// How long after SIGKILL a process counts as one that cannot be ended.
+const UNKILLABLE_AFTER: Duration = Duration::from_secs(5);
+/// How often remains are looked at again although nothing was heard of them.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How soon after one of several remains has ended they are looked at again; not at each, there may be thousands.
+const LOOK_SOON: Duration = Duration::from_millis(10);
+/// An exit with code 0 this soon, with processes left behind, means that the service put itself into the background.
+const DAEMONIZES_WITHIN: Duration = Duration::from_secs(5);
+
+/// What follows when nothing of a run is left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// The budget decides.
+    Judge,
+    /// It stays down.
+    Down,
+    /// It starts again when this one is there again, which it depends on.
+    With(Rc<str>),
+}
+
+/// A stop that the leader has not yet answered by ending.
+#[derive(Debug)]
+pub struct Stopping {
+    asked: Time,
+    goal: Goal,
+    /// The stop signal it was sent; none as long as its `stop_command` may do without.
+    signal: Option<Signal>,
+    phase: Phase,
+    command: Option<StopCommand>,
+}
+
+/// A running `stop_command`.
+#[derive(Clone, Copy, Debug)]
+struct StopCommand {
+    pid: Pid,
+    /// Its exec failed, which has been told; it is about to exit.
+    failed: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Asked politely; SIGKILL comes then, if ever.
+    Polite { kill_at: Option<Time> },
+    /// SIGKILL was sent; told after a while that even that did not help.
+    Killed { tell_at: Option<Time> },
+}
+
+/// The remains of a run.
+#[derive(Debug)]
+pub struct Cleaning {
+    leader: Pid,
+    pub(super) ended: Ended,
+    goal: Goal,
+    /// When its stop was asked for; what it leaves behind then is no news.
+    asked: Option<Time>,
+    /// Those seen at the last look that have not ended since.
+    members: Vec<Process>,
+    /// What we started for the run and that outlives it.
+    helpers: Vec<Helper>,
+    told: Told,
+    look_at: Time,
+    kill: Kill,
+}
+
+/// A process that we started beside the leader of a run. The run is not over before it has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Helper {
+    pub pid: Pid,
+    /// What it is called where it has to be told that it does not end.
+    pub name: &'static str,
+}
+
+/// What has been told of remains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    /// That there are some.
+    Found,
+    /// That they were sent SIGKILL.
+    Killed,
+}
+
+#[derive(Debug)]
+enum Kill {
+    At(Option<Time>),
+    Since(Time),
+}
+
+impl Stopping {
+    fn new(context: Context, goal: Goal, signal: Option<Signal>) -> Self {
+        let phase = Phase::Polite { kill_at: kill_at(context) };
+        Self { asked: context.now, goal, signal, phase, command: None }
+    }
+
+    /// When SIGKILL comes.
+    pub fn kill_at(&self) -> Option<Time> {
+        match self.phase {
+            Phase::Polite { kill_at } => kill_at,
+            Phase::Killed { .. } => None,
+        }
+    }
+
+    /// When there is something to do.
+    pub fn deadline(&self) -> Option<Time> {
+        match self.phase {
+            Phase::Polite { kill_at } => kill_at,
+            Phase::Killed { tell_at } => tell_at,
+        }
+    }
+
+    /// Whether SIGKILL was sent.
+    pub fn killed(&self) -> bool {
+        matches!(self.phase, Phase::Killed { .. })
+    }
+
+    /// It said that it needs until then.
+    pub fn extend(&mut self, context: Context, until: Time) {
+        if let Phase::Polite { kill_at: Some(at) } = &mut self.phase {
+            *at = earlier(Some((*at).max(until)), context.limit).unwrap_or(*at);
+        }
+    }
+}
+
+impl Cleaning {
+    /// When SIGKILL comes.
+    pub fn kill_at(&self) -> Option<Time> {
+        match self.kill {
+            Kill::At(at) => at,
+            Kill::Since(_) => None,
+        }
+    }
+
+    /// When there is something to do.
+    pub fn deadline(&self) -> Option<Time> {
+        earlier(self.kill_at(), Some(self.look_at))
+    }
+}
+
+impl Service {
+    /// Asks it to stop; it will be [`State::Down`] unless it was done or failed before.
+    pub fn stop(&mut self, context: Context, out: &mut Vec<Action>) {
+        match std::mem::replace(&mut self.state, State::Down) {
+            State::Waiting | State::Backoff { .. } | State::Down => {}
+            State::Starting(live) | State::Up(live, _) | State::Ready(live, _) => {
+                self.ask_to_stop(context, live, Goal::Down, out);
+            }
+            State::Stopping { live, mut stop } => {
+                stop.goal = Goal::Down;
+                if let Phase::Polite { kill_at } = &mut stop.phase {
+                    *kill_at = earlier(*kill_at, context.limit);
+                }
+                self.state = State::Stopping { live, stop };
+            }
+            State::Cleaning(mut cleaning) => {
+                cleaning.goal = Goal::Down;
+                cleaning.asked.get_or_insert(context.now);
+                if let Kill::At(at) = &mut cleaning.kill {
+                    *at = earlier(*at, context.limit);
+                }
+                self.state = State::Cleaning(cleaning);
+            }
+            // The answer to an order comes before any other event; a start cannot be half ordered here.
+            other @ (State::Launching { .. } | State::Completed | State::Failed) => self.state = other,
+        }
+    }
+
+    /// What it depends on is started again, and so shall it be: it is stopped and waits for it. Costs nothing of its budget.
+    pub fn restart_with(&mut self, context: Context, on: &Rc<str>, out: &mut Vec<Action>) {
+        match std::mem::replace(&mut self.state, State::Down) {
+            State::Backoff { .. } => self.state = State::Waiting,
+            State::Starting(live) | State::Up(live, _) | State::Ready(live, _) => {
+                out.push(Action::Tell(Notice::RestartsWith { name: name(context), on: Rc::clone(on) }));
+                self.ask_to_stop(context, live, Goal::With(Rc::clone(on)), out);
+            }
+            other @ (State::Waiting
+            | State::Launching { .. }
+            | State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Down
+            | State::Completed
+            | State::Failed) => self.state = other,
+        }
+    }
+
+    pub(super) fn ask_to_stop(
+        &mut self,
+        context: Context,
+        mut live: Live,
+        goal: Goal,
+        out: &mut Vec<Action>,
+    ) {
+        self.call_off(&mut live, out);
+        let late = context.limit.is_some_and(|limit| context.now >= limit);
+        let signal = match &context.instance.stop.command {
+            Some(launch) if live.executed && !late => {
+                out.push(self.spawn(Role::StopCommand, launch, vec![("MAINPID", live.pid.to_string())]));
+                None
+            }
+            Some(_) | None => Some(ask(context.instance, live.pid, out)),
+        };
+        self.state = State::Stopping { live, stop: Stopping::new(context, goal, signal) };
+    }
+
+    /// It has fallen silent: SIGABRT, so that it leaves a core dump where that is wanted.
+    pub(super) fn abort(&mut self, context: Context, mut live: Live, out: &mut Vec<Action>) {
+        self.call_off(&mut live, out);
+        out.push(Action::Signal { pid: live.pid, signal: Signal::ABRT });
+        out.push(Action::Signal { pid: live.pid, signal: Signal::CONT });
+        self.state = State::Stopping { live, stop: Stopping::new(context, Goal::Judge, Some(Signal::ABRT)) };
+    }
+
+    /// A forwarded signal asks it to end: SIGKILL follows after `kill_timeout`.
+    pub fn asked_by_signal(&mut self, context: Context) {
+        match std::mem::replace(&mut self.state, State::Down) {
+            State::Starting(live) | State::Up(live, _) | State::Ready(live, _) => {
+                // Its end is the container's, with its code, whoever asked for it.
+                let stop = Stopping::new(context, Goal::Judge, Some(Signal::TERM));
+                self.state = State::Stopping { live, stop };
+            }
+            other @ (State::Waiting
+            | State::Launching { .. }
+            | State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed) => self.state = other,
+        }
+    }
+
+    /// Whether we sent SIGKILL to something of the run that was not over before `since`.
+    pub fn killed_since(&self, since: Time) -> bool {
+        match &self.state {
+            State::Stopping { stop, .. } => stop.killed(),
+            State::Cleaning(cleaning) => cleaning.ended.killed,
+            State::Waiting
+            | State::Launching { .. }
+            | State::Starting(_)
+            | State::Up(..)
+            | State::Ready(..)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed => self.history.back().is_some_and(|last| last.killed && last.over >= since),
+        }
+    }
+
+    /// Ends it without further grace.
+    pub fn kill(&mut self, context: Context, why: KillReason, out: &mut Vec<Action>) {
+        match std::mem::replace(&mut self.state, State::Down) {
+            State::Waiting | State::Backoff { .. } | State::Down => {}
+            State::Starting(mut live) | State::Up(mut live, _) | State::Ready(mut live, _) => {
+                self.call_off(&mut live, out);
+                let mut stop = Stopping::new(context, Goal::Down, None);
+                kill_leader(context, live.pid, &mut stop, why, out);
+                self.state = State::Stopping { live, stop };
+            }
+            State::Stopping { live, mut stop } => {
+                stop.goal = Goal::Down;
+                if !stop.killed() {
+                    kill_leader(context, live.pid, &mut stop, why, out);
+                }
+                self.state = State::Stopping { live, stop };
+            }
+            State::Cleaning(mut cleaning) => {
+                cleaning.goal = Goal::Down;
+                cleaning.asked.get_or_insert(context.now);
+                let polite = matches!(cleaning.kill, Kill::At(_));
+                self.state = State::Cleaning(cleaning);
+                if polite {
+                    self.kill_remains(context, out);
+                }
+            }
+            other @ (State::Launching { .. } | State::Completed | State::Failed) => self.state = other,
+        }
+    }
+
+    /// Does what is due by now about a run that ends.
+    pub(super) fn tick_end(&mut self, context: Context, out: &mut Vec<Action>) {
+        let now = context.now;
+        match &mut self.state {
+            State::Stopping { live, stop } => match &mut stop.phase {
+                Phase::Polite { kill_at: Some(at) } if now >= *at => {
+                    kill_leader(context, live.pid, stop, KillReason::KillTimeout, out);
+                }
+                Phase::Killed { tell_at: Some(at) } if now >= *at => {
+                    stop.phase = Phase::Killed { tell_at: None };
+                    let found = vec![Process { pid: live.pid, name: context.instance.name.to_string() }];
+                    out.push(Action::Tell(Notice::Unkillable { name: name(context), found }));
+                }
+                Phase::Polite { .. } | Phase::Killed { .. } => {}
+            },
+            State::Cleaning(cleaning) => match cleaning.kill {
+                Kill::At(Some(at)) if now >= at => self.kill_remains(context, out),
+                Kill::Since(since) if now >= since + UNKILLABLE_AFTER => self.give_up(context, out),
+                Kill::At(_) | Kill::Since(_) if now >= cleaning.look_at => self.look(context, out),
+                Kill::At(_) | Kill::Since(_) => {}
+            },
+            State::Waiting
+            | State::Launching { .. }
+            | State::Starting(_)
+            | State::Up(..)
+            | State::Ready(..)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed => {}
+        }
+    }
+
+    pub(super) fn leader_exited(
+        &mut self,
+        context: Context,
+        pid: Pid,
+        status: ExitStatus,
+        out: &mut Vec<Action>,
+    ) {
+        let mut unready = false;
+        let (mut live, stop) = match std::mem::replace(&mut self.state, State::Down) {
+            State::Starting(live) | State::Ready(live, _) => (live, None),
+            State::Up(live, awaited) => {
+                unready = awaited.to_be_ready();
+                (live, None)
+            }
+            State::Stopping { live, stop } => (live, Some(stop)),
+            other @ (State::Waiting
+            | State::Launching { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed) => {
+                self.state = other; // these have no leader
+                return;
+            }
+        };
+        self.call_off(&mut live, out);
+        let uptime = context.now.since(live.since);
+        let (cause, well) = match (live.failed, live.error) {
+            (Some((cause, well)), _) => (cause, well),
+            (None, Some(error)) => (Cause::Start(error), uptime),
+            (None, None) if unready => (Cause::Unready(status), uptime),
+            (None, None) => (Cause::Exit(status), uptime),
+        };
+        let mut ended = Ended::new(context.now, live.since, cause);
+        ended.well = well;
+        ended.killed = stop.as_ref().is_some_and(Stopping::killed);
+        let mut helpers = live.helpers;
+        let (goal, asked, kill) = match stop {
+            // When SIGKILL comes is set when something is found.
+            None => (Goal::Judge, None, Kill::At(None)),
+            Some(stop) => {
+                let kill = match stop.phase {
+                    Phase::Polite { kill_at } => Kill::At(kill_at),
+                    Phase::Killed { .. } => Kill::Since(context.now),
+                };
+                if let Some(StopCommand { pid, .. }) = stop.command {
+                    let killed = matches!(kill, Kill::Since(_));
+                    signal_group(pid, if killed { Signal::KILL } else { Signal::TERM }, out);
+                    helpers.push(Helper { pid, name: "stop_command" });
+                }
+                (stop.goal, Some(stop.asked), kill)
+            }
+        };
+        let signal = match kill {
+            Kill::At(_) => Signal::TERM,
+            Kill::Since(_) => Signal::KILL,
+        };
+        let cleaning = Cleaning {
+            leader: pid,
+            ended,
+            goal,
+            asked,
+            members: Vec::new(),
+            helpers,
+            told: Told::Nothing,
+            look_at: context.now + LOOK_INTERVAL,
+            kill,
+        };
+        match sweep(self.main_child(), context.instance, pid, signal, Vec::new()) {
+            Some(action) => {
+                out.push(action);
+                self.state = State::Cleaning(cleaning);
+            }
+            None if cleaning.helpers.is_empty() => self.finish(context, cleaning, out),
+            None => self.state = State::Cleaning(cleaning),
+        }
+    }
+
+    pub(super) fn stop_command_spawned(&mut self, spawned: Pid) {
+        if let State::Stopping { stop, .. } = &mut self.state {
+            stop.command = Some(StopCommand { pid: spawned, failed: false });
+        }
+    }
+
+    pub(super) fn stop_command_exited(
+        &mut self,
+        context: Context,
+        pid: Pid,
+        status: ExitStatus,
+        out: &mut Vec<Action>,
+    ) {
+        if let State::Stopping { stop, .. } = &mut self.state {
+            let told = stop.command.take().is_none_or(|command| command.failed);
+            if !told && !status.success() {
+                self.stop_command_failed(context, Cause::Exit(status), out);
+            }
+        } else {
+            self.helper_exited(context, pid, out);
+        }
+    }
+
+    /// Something that we started beside the leader has ended.
+    pub(super) fn helper_exited(&mut self, context: Context, pid: Pid, out: &mut Vec<Action>) {
+        if let Some(live) = self.live() {
+            live.helpers.retain(|helper| helper.pid != pid);
+        } else if let State::Cleaning(cleaning) = &mut self.state {
+            cleaning.helpers.retain(|helper| helper.pid != pid);
+            if cleaning.helpers.is_empty() && cleaning.members.is_empty() {
+                self.look(context, out);
+            }
+        }
+    }
+
+    pub(super) fn stop_command_failed(&mut self, context: Context, cause: Cause, out: &mut Vec<Action>) {
+        if let State::Stopping { live, stop } = &mut self.state {
+            if let (Cause::Start(_), Some(command)) = (&cause, &mut stop.command) {
+                command.failed = true;
+            }
+            if let Phase::Polite { .. } = stop.phase {
+                out.push(Action::Tell(Notice::StopCommandFailed { name: name(context), cause }));
+                stop.signal = Some(ask(context.instance, live.pid, out));
+            }
+        }
+    }
+
+    /// A process that is nobody's has ended: perhaps one of the remains we wait for.
+    pub fn stranger_exited(&mut self, context: Context, pid: Pid, out: &mut Vec<Action>) {
+        if let State::Cleaning(cleaning) = &mut self.state
+            && let Some(at) = cleaning.members.iter().position(|member| member.pid == pid)
+        {
+            cleaning.members.swap_remove(at);
+            if cleaning.members.is_empty() {
+                self.look(context, out);
+            } else {
+                // The others may be its children, collected by it, of whose end nobody tells us.
+                cleaning.look_at = cleaning.look_at.min(context.now + LOOK_SOON);
+            }
+        }
+    }
+
+    /// What a look at the remains of a run has found.
+    pub fn swept(&mut self, context: Context, run: u32, found: Vec<Process>, out: &mut Vec<Action>) {
+        if run != self.runs || !matches!(self.state, State::Cleaning(_)) {
+            return;
+        }
+        let State::Cleaning(mut cleaning) = std::mem::replace(&mut self.state, State::Down) else { return };
+        cleaning.members.clone_from(&found);
+        if found.is_empty() && cleaning.helpers.is_empty() {
+            return self.finish(context, cleaning, out);
+        }
+        if let Kill::At(None) = cleaning.kill {
+            cleaning.kill = Kill::At(kill_at(context));
+        }
+        let killed = matches!(cleaning.kill, Kill::Since(_));
+        match cleaning.told {
+            Told::Nothing | Told::Found if killed && !found.is_empty() => {
+                cleaning.told = Told::Killed;
+                cleaning.ended.killed = true;
+                out.push(Action::Tell(Notice::LeftoversKilled { name: name(context), found }));
+            }
+            Told::Nothing if !found.is_empty() => {
+                cleaning.told = Told::Found;
+                // A shell that dies of the stop signal before its children is everyday business, not news.
+                if cleaning.asked.is_none() {
+                    let daemonized = remedy_if_daemonized(context.instance, &cleaning.ended);
+                    cleaning.ended.remedy = daemonized;
+                    out.push(Action::Tell(Notice::Leftovers { name: name(context), found, daemonized }));
+                }
+            }
+            Told::Nothing | Told::Found | Told::Killed => {}
+        }
+        self.state = State::Cleaning(cleaning);
+    }
+
+    fn kill_remains(&mut self, context: Context, out: &mut Vec<Action>) {
+        let State::Cleaning(cleaning) = &mut self.state else { return };
+        cleaning.kill = Kill::Since(context.now);
+        for helper in &cleaning.helpers {
+            signal_group(helper.pid, Signal::KILL, out);
+        }
+        self.look(context, out);
+    }
+
+    /// Orders a look at the remains. Who was born since the last one is asked to end like the others before; once they were sent
+    /// SIGKILL, whoever is found gets it, again and again.
+    fn look(&mut self, context: Context, out: &mut Vec<Action>) {
+        let child = self.main_child();
+        let State::Cleaning(cleaning) = &mut self.state else { return };
+        cleaning.look_at = context.now + LOOK_INTERVAL;
+        let (signal, spare) = match cleaning.kill {
+            // Those that the last look found were asked by it.
+            Kill::At(_) => (Signal::TERM, cleaning.members.iter().map(|member| member.pid).collect()),
+            Kill::Since(_) => (Signal::KILL, Vec::new()),
+        };
+        match sweep(child, context.instance, cleaning.leader, signal, spare) {
+            Some(action) => out.push(action),
+            None if cleaning.helpers.is_empty() => {
+                if let State::Cleaning(cleaning) = std::mem::replace(&mut self.state, State::Down) {
+                    self.finish(context, cleaning, out);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn give_up(&mut self, context: Context, out: &mut Vec<Action>) {
+        if let State::Cleaning(cleaning) = std::mem::replace(&mut self.state, State::Down) {
+            let helper = |helper: &Helper| Process { pid: helper.pid, name: helper.name.to_owned() };
+            let helpers = cleaning.helpers.iter().map(helper);
+            let found = cleaning.members.iter().cloned().chain(helpers).collect();
+            out.push(Action::Tell(Notice::Unkillable { name: name(context), found }));
+            self.finish(context, cleaning, out);
+        }
+    }
+
+    /// Nothing of the run is left.
+    fn finish(&mut self, context: Context, cleaning: Cleaning, out: &mut Vec<Action>) {
+        match cleaning.goal {
+            Goal::Judge => self.judge(context, cleaning.ended, out),
+            Goal::With(on) if !context.stopping => self.wait_again(context, cleaning.ended, on, out),
+            Goal::Down | Goal::With(_) => self.down(context, cleaning.ended, out),
+        }
+    }
+}
+
+/// The stop signal, and SIGCONT so that a stopped process acts on it. Returns the signal.
+fn ask(instance: &Instance, leader: Pid, out: &mut Vec<Action>) -> Signal {
+    let signal = instance.stop.signal;
+    match instance.stop.mode {
+        KillMode::Mixed | KillMode::Process => {
+            out.push(Action::Signal { pid: leader, signal });
+            out.push(Action::Signal { pid: leader, signal: Signal::CONT });
+        }
+        KillMode::Group => signal_group(leader, signal, out),
+    }
+    signal
+}
+
+fn kill_leader(context: Context, leader: Pid, stop: &mut Stopping, why: KillReason, out: &mut Vec<Action>) {
+    let signal = stop.signal;
+    let hint = program(context.instance).and_then(hints::stop_signal);
+    let after = context.now.since(stop.asked);
+    out.push(Action::Tell(Notice::Killing { name: name(context), signal, after, why, hint }));
+    match context.instance.stop.mode {
+        KillMode::Mixed | KillMode::Group => out.push(Action::SignalGroup { leader, signal: Signal::KILL }),
+        KillMode::Process => {}
+    }
+    // The leader may have moved to another group.
+    out.push(Action::Signal { pid: leader, signal: Signal::KILL });
+    if let Some(command) = stop.command {
+        signal_group(command.pid, Signal::KILL, out);
+    }
+    stop.phase = Phase::Killed { tell_at: Some(context.now + UNKILLABLE_AFTER) };
+}
+
+/// A look at what a run left behind; `None` where that is nobody's business.
+fn sweep(child: Child, instance: &Instance, leader: Pid, signal: Signal, spare: Vec<Pid>) -> Option<Action> {
+    let mark: &Mark = instance.launch.mark.as_ref()?;
+    match instance.stop.mode {
+        KillMode::Mixed | KillMode::Group => {
+            Some(Action::Sweep { child, leader, mark: mark.clone(), signal, spare })
+        }
+        KillMode::Process => None,
+    }
+}
+
+fn remedy_if_daemonized(instance: &Instance, ended: &Ended) -> Option<&'static str> {
+    let clean = matches!(ended.cause, Cause::Exit(status) | Cause::Unready(status) if status.success());
+    let daemonized = instance.kind == Kind::Daemon && clean && ended.uptime < DAEMONIZES_WITHIN;
+    let general = "Run it in the foreground; most programs have an option for that";
+    daemonized.then(|| program(instance).and_then(hints::foreground).unwrap_or(general))
+}
+
+/// The base name of the program, as the configuration shows it.
+fn program(instance: &Instance) -> Option<&str> {
+    let first = instance.launch.shown.split_ascii_whitespace().next()?;
+    Path::new(first.trim_matches(['"', '\''])).file_name()?.to_str()
+}
