@@ -30,7 +30,6 @@ mod termination;
 mod users;
 mod voices;
 
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -313,9 +312,8 @@ impl Linux {
             Ok(spawned) => {
                 if self.setup.descriptors == Descriptors::PassOn {
                     // The one command has them now.
-                    let signals = self.signals.descriptor().as_raw_fd();
                     let ours = self.spawner.held().chain(self.sinks.held()).chain(spawned.held());
-                    descriptors::close_others(ours.chain([signals]));
+                    descriptors::close_others(ours.chain(self.signals.held()));
                 }
                 let announcement = spawned.announcement.map(Announcement::new);
                 let voice = voices::Voice {
