@@ -539,11 +539,17 @@ impl Supervisor {
                 record.down = service.settled().then_some(now);
             }
         }
+        // For each instance, whether it or anything that depends on it is still there: a oneshot in between is long done.
+        let mut there = vec![false; self.services.len()];
         for id in self.plan.ids().rev() {
-            let settled = |id: &InstanceId| self.service(*id).is_none_or(Service::settled);
-            let needed = !self.dependents.get(id.0 as usize).is_none_or(|list| list.iter().all(settled));
-            if !settled(&id) && !needed && self.record_stop(now, id) {
+            let is_there = |on: &InstanceId| there.get(on.0 as usize).copied().unwrap_or_default();
+            let needed = self.dependents.get(id.0 as usize).is_some_and(|list| list.iter().any(is_there));
+            let settled = |supervisor: &Self| supervisor.service(id).is_none_or(Service::settled);
+            if !settled(self) && !needed && self.record_stop(now, id) {
                 self.with(now, id, |service, context| service.stop(context, out));
+            }
+            if let Some(there) = there.get_mut(id.0 as usize) {
+                *there = needed || !settled(self);
             }
         }
         let all_down = self.services.iter().all(Service::settled);
