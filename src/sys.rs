@@ -15,11 +15,13 @@ mod log;
 mod panic;
 mod poll;
 mod print;
+mod probes;
 mod procfs;
 mod rehearsal;
 mod relay;
 mod signals;
 mod sink;
+mod socket;
 mod spawn;
 mod sweep;
 mod tag;
@@ -41,11 +43,12 @@ pub use self::termination::leave as leave_last_word;
 use self::children::{Children, Start};
 use self::clock::Clock;
 use self::poll::{Interest, Poll, Woken};
+use self::probes::Probes;
 use self::relay::Relay;
 use self::signals::Signals;
 use self::sink::Sinks;
 use self::spawn::{Spawner, Stream};
-use crate::event::{Action, Child, Event, Launch, Pid, Sink, Time};
+use crate::event::{Action, Child, Event, Launch, Pid, Role, Sink, Time};
 use crate::kernel::Kernel;
 use crate::units::reason;
 
@@ -112,6 +115,7 @@ pub struct Linux {
     spawner: Spawner,
     children: Children,
     relay: Relay,
+    probes: Probes,
     sinks: Sinks,
     poll: Poll<Source>,
     /// Whether a child may have ended since we last looked.
@@ -127,6 +131,7 @@ enum Source {
     Sink(Sink),
     Starting(Pid),
     Pipe(relay::Index),
+    Probe(Child),
 }
 
 impl Linux {
@@ -150,6 +155,7 @@ impl Linux {
             spawner: Spawner::new(inherited),
             children: Children::default(),
             relay: Relay::default(),
+            probes: Probes::default(),
             sinks: Sinks::new(),
             poll: Poll::new(),
             look: true,
@@ -172,6 +178,9 @@ impl Linux {
         if let Some(child) = self.children.get(pid) {
             self.report_start(pid, true, events);
             self.relay.child_ended(child, |sink| self.sinks.congested(sink), events);
+            if child.role == Role::Main {
+                self.probes.forget_answered(child.instance);
+            }
         }
         events.push(Event::Exited { pid, status });
         self.look = true; // it is still there, also if no signal told of it yet
@@ -197,6 +206,7 @@ impl Linux {
         self.sinks.watch(&mut self.poll, Source::Sink);
         self.children.watch(&mut self.poll, Source::Starting);
         self.relay.watch(&mut self.poll, |sink| self.sinks.congested(sink), Source::Pipe);
+        self.probes.watch(&mut self.poll, Source::Probe);
 
         let before = self.clock.now();
         let latest = if self.look || !events.is_empty() {
@@ -221,6 +231,7 @@ impl Linux {
                 Source::Sink(sink) => self.sinks.flush(sink),
                 Source::Starting(pid) => self.report_start(pid, false, events),
                 Source::Pipe(index) => pipes.push(index),
+                Source::Probe(child) => self.probes.go_on(child, events),
             }
         }
         self.relay.read(&pipes, events);
@@ -239,8 +250,7 @@ impl Linux {
                 for (sink, stream) in [Sink::Stdout, Sink::Stderr].into_iter().zip(spawned.outputs) {
                     match stream {
                         Stream::Elsewhere => {}
-                        Stream::Relayed(pipe) => self.relay.add(child, sink, pipe, false),
-                        Stream::Discarded(pipe) => self.relay.add(child, sink, pipe, true),
+                        Stream::Read(pipe, purpose) => self.relay.add(child, sink, pipe, purpose),
                     }
                 }
                 events.push(Event::Spawned { child, pid: spawned.pid });
@@ -305,9 +315,11 @@ impl Kernel for Linux {
             Action::FindListener { instance, port } => {
                 events.push(Event::Listener { instance, port, listener: listener::find(port) });
             }
-            Action::Probe { .. } | Action::CancelProbe { .. } => {}
-            Action::FindListening { child, .. } => {
-                events.push(Event::Listening { child, addresses: Vec::new() });
+            Action::Probe { child, target } => self.probes.begin(child, &target, events),
+            Action::CancelProbe { child } => self.probes.cancel(child),
+            Action::FindListening { child, leader } => {
+                let addresses = listener::of_run(&self.children, leader, child.instance);
+                events.push(Event::Listening { child, addresses });
             }
             Action::Write { sink, bytes } => self.sinks.write(sink, bytes),
             Action::Tell(notice) => ::log::log!(notice.level(), "{notice}"),

@@ -14,6 +14,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::child::{self, Script, Strings};
 use super::environment::{DEFAULT_PATH, Environment};
+use super::relay::Purpose;
 use super::signals::{self, SignalSet};
 use super::{Inherited, descriptors, tag, users};
 use crate::event::{InstanceId, Launch, Output, Pid, StartError, Stdin, Surroundings};
@@ -52,10 +53,8 @@ pub struct Spawned {
 pub enum Stream {
     /// It goes past us.
     Elsewhere,
-    /// We relay it.
-    Relayed(OwnedFd),
-    /// We read it and throw it away, because there is no /dev/null.
-    Discarded(OwnedFd),
+    /// We read it.
+    Read(OwnedFd, Purpose),
 }
 
 /// What was tried, for the explanation of a failure.
@@ -195,11 +194,12 @@ impl Spawner {
 
     fn output(&self, number: RawFd, output: Output, uid: Option<u32>) -> Result<StdioOutput, StartError> {
         let past_us = |source| Ok(StdioOutput { source, stream: Stream::Elsewhere });
-        let wrap = match (output, &self.null) {
+        let purpose = match (output, &self.null) {
             (Output::Inherit, _) => return past_us(Source::number(number)),
             (Output::Null, Some(null)) => return past_us(Source::number(null.as_raw_fd())),
-            (Output::Null, None) => Stream::Discarded,
-            (Output::Prefix | Output::Raw | Output::Captured, _) => Stream::Relayed,
+            (Output::Null, None) => Purpose::Discarded,
+            (Output::Prefix | Output::Raw, _) => Purpose::Passed,
+            (Output::Captured, _) => Purpose::Captured,
         };
         let (read_end, write_end) = descriptors::pipe().map_err(|error| no_process(&error))?;
         descriptors::set_nonblocking(&read_end).map_err(|error| no_process(&error))?;
@@ -207,7 +207,7 @@ impl Spawner {
             // So that it can open /dev/stdout again. Where we may not, it cannot either, as without us.
             let _ = nix::unistd::fchown(&write_end, uid.map(nix::unistd::Uid::from_raw), None);
         }
-        Ok(StdioOutput { source: Source::owned(write_end), stream: wrap(read_end) })
+        Ok(StdioOutput { source: Source::owned(write_end), stream: Stream::Read(read_end, purpose) })
     }
 }
 

@@ -91,7 +91,7 @@ fn processes(found: &[Stat]) -> Vec<Process> {
 
 /// Those of `roots` and their descendants that live and belong. Whose ancestor belongs, belongs. Costs by them, not by the number
 /// of processes in the container.
-fn below(roots: Vec<Pid>, belongs: impl Fn(&Stat) -> bool) -> Vec<Stat> {
+pub fn below(roots: Vec<Pid>, belongs: impl Fn(&Stat) -> bool) -> Vec<Stat> {
     let families = Families::new();
     let mut found = Vec::new();
     // Nobody twice: a pid that moved while we read cannot lead in a circle.

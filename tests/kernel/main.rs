@@ -17,6 +17,7 @@ mod attributes;
 mod failures;
 mod helpers;
 mod output;
+mod probes;
 mod scene;
 mod signals;
 mod start;
@@ -36,7 +37,16 @@ pub const SKIPPED: i32 = 77;
 type Case = (&'static str, fn());
 
 fn cases() -> Vec<Case> {
-    [start::CASES, attributes::CASES, failures::CASES, output::CASES, signals::CASES, sweep::CASES].concat()
+    [
+        start::CASES,
+        attributes::CASES,
+        failures::CASES,
+        output::CASES,
+        probes::CASES,
+        signals::CASES,
+        sweep::CASES,
+    ]
+    .concat()
 }
 
 fn main() -> ExitCode {
