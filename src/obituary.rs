@@ -22,7 +22,7 @@ pub struct Obituary<'a> {
     pub instance: &'a Instance,
     /// Its last runs, oldest first.
     pub exits: Vec<&'a Ended>,
-    /// How many runs it had.
+    /// How many runs it had, without those that were no failure of its own.
     pub runs: u32,
     /// When the container began.
     pub began: Time,
@@ -278,6 +278,7 @@ mod tests {
             uptime: Duration::from_millis(300),
             well: Duration::from_millis(300),
             over: at,
+            with_other: false,
             killed: false,
             remedy: None,
         }

@@ -648,7 +648,10 @@ impl Supervisor {
     }
 
     fn exit_code(&self, reason: Reason, killed: bool) -> u8 {
-        let last = |id: InstanceId| self.service(id)?.history().back().map(|ended| ended.cause.exit_code());
+        let last = |id: InstanceId| {
+            let mut judged = self.service(id)?.history().iter().filter(|ended| !ended.with_other);
+            judged.next_back().map(|ended| ended.cause.exit_code())
+        };
         let failure = |code: Option<u8>| code.filter(|code| *code != 0).unwrap_or(ExitCode::FAILURE.0);
         match reason {
             Reason::Signal(_) if killed => ExitCode::KILLED.0,
@@ -666,8 +669,10 @@ impl Supervisor {
 
     fn obituary(&self, id: InstanceId, since: Time, code: u8) -> Option<String> {
         let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
+        // It never came so far as to fail by itself; or it did once, and now could not start again.
+        let had_to_wait = service.history().back().is_none_or(|last| last.with_other);
         let missing = match self.readiness(id) {
-            Readiness::Never { on, .. } if service.runs() == 0 => self.plan.instance(on).map(|on| &*on.name),
+            Readiness::Never { on, .. } if had_to_wait => self.plan.instance(on).map(|on| &*on.name),
             Readiness::Never { .. } | Readiness::Wait { .. } | Readiness::Ready => None,
         };
         let other = |(id, record): (InstanceId, &StopRecord)| {
@@ -677,8 +682,8 @@ impl Supervisor {
         };
         Some(obituary::text(&Obituary {
             instance,
-            exits: service.history().iter().collect(),
-            runs: service.runs(),
+            exits: service.history().iter().filter(|ended| !ended.with_other).collect(),
+            runs: service.judged(),
             began: self.began,
             missing,
             last_words: self.logs.last_lines(id, obituary::LAST_WORDS),

@@ -405,6 +405,38 @@ fn with_restart_it_goes_down_and_up_with_what_it_depends_on() {
 }
 
 #[test]
+fn a_restart_with_a_dependency_is_no_failure_in_the_obituary() {
+    let restarted = || {
+        let mut db = ready(instance("db"), ReadyTest::Notified);
+        db.restart.max_restarts = Some(1);
+        db.on_failure = OnFailure::Ignore;
+        let mut web = after(instance("web"), 0, Condition::Ready);
+        web.depends_on[0].restart = true;
+        web.restart.max_restarts = Some(0);
+        let mut story = Story::new(vec![db, web]);
+        story.says("db", "READY=1");
+        story.exit("db", 1);
+        story.exit("web", 143);
+        story.pass(100);
+        story
+    };
+    let told = |story: Story, wanted: &[&str]| {
+        let told = story.record.join("\n");
+        assert!(wanted.iter().all(|wanted| told.contains(wanted)) && !told.contains("143"), "{told}");
+    };
+
+    let mut story = restarted();
+    story.says("db", "READY=1");
+    story.exit("web", 17);
+    story.exit("db", 0);
+    told(story, &["STOPPED: web failed and may not be restarted again (max_restarts = 0)", "exit 17"]);
+
+    let mut story = restarted();
+    story.exit("db", 9);
+    told(story, &["STOPPED: web cannot start without db", "exit 1"]);
+}
+
+#[test]
 fn a_stop_does_not_wait_for_tests() {
     let db = ready(instance("db"), ReadyTest::Asked(command()));
     let mut story = Story::new(vec![db, after(instance("web"), 0, Condition::Ready)]);
