@@ -1260,7 +1260,7 @@ fn remarks(text: &str) -> String {
 #[test]
 fn check_tells_what_waits_for_what() {
     let text = "[services.db]\ncommand = \"/bin/sh\"\nready = \"tcp:127.0.0.1:${PORT:-5432}\"\n\
-                [services.migrate]\ntype = \"oneshot\"\ncommand = \"/bin/sh\"\ndepends_on = [\"db\"]\n\
+                [services.migrate]\ntype = \"oneshot\"\ncommand = \"/bin/sh\"\ndepends_on = { db = \"ready\", cache = \"started\" }\n\
                 [services.cache]\ncommand = \"/bin/sh\"\nready = { test = \"delay:2s\" }\n\
                 [services.api]\ncommand = \"/bin/sh\"\ninstances = 2\nhealthcheck = [\"/bin/sh\", \"-c\", \"up ${TINYSUP_INSTANCE}\"]\n\
                 depends_on = { db = { restart = true }, migrate = \"completed\", cache = \"ready\" }\n\
@@ -1269,7 +1269,7 @@ fn check_tells_what_waits_for_what() {
     assert_eq!(
         remarks(text),
         "slowest stop chain: log 8 s -> nginx 8 s -> api 8 s -> db 8 s = 32 s, cut to 9 s by shutdown_timeout
-waits: migrate for db (ready: tcp:127.0.0.1:${PORT:-5432}, at most 60 s)
+waits: migrate for db (ready: tcp:127.0.0.1:${PORT:-5432}, at most 60 s), cache (started)
 waits: api     for db (ready; restarted with it), migrate (completed), cache (ready: delay:2s)
 waits: nginx   for api (ready: /bin/sh -c 'up ${TINYSUP_INSTANCE}', at most 90 s), cache (ready), db (started)
 waits: log     for nginx (its program runs)
@@ -1278,12 +1278,13 @@ hint: nginx: what depends on it starts when its program runs; with ready = \"tcp
     );
     // Many services, and many that one waits for, are counted.
     let long = format!("[\"/bin/sh\", \"{}\"]", "x".repeat(100));
-    let mut text = format!("[services.base]\ncommand = \"/bin/sh\"\nready = {long}\n");
-    for n in 0..30 {
-        let on = (0..n).map(|n| format!(", \"s{n}\"")).collect::<String>();
-        text += &format!("[services.s{n}]\ncommand = \"/bin/sh\"\ndepends_on = [\"base\"{on}]\n");
-    }
-    let remarks = remarks(&text);
+    let others: String = (0..30)
+        .map(|n| {
+            let on = (0..n).map(|n| format!(", \"s{n}\"")).collect::<String>();
+            format!("[services.s{n}]\ncommand = \"/bin/sh\"\ndepends_on = [\"base\"{on}]\n")
+        })
+        .collect();
+    let remarks = remarks(&format!("[services.base]\ncommand = \"/bin/sh\"\nready = {long}\n{others}"));
     let waits: Vec<&str> = remarks.lines().filter(|line| line.starts_with("waits: ")).collect();
     assert_eq!(waits.len(), 21);
     assert_eq!(waits[0], format!("waits: s0  for base (ready: /bin/sh {}…, at most 60 s)", "x".repeat(52)));
@@ -1339,6 +1340,10 @@ fn check_has_hints_for_tests() {
              be restarted for ever",
         ),
         ("restart_window = \"1h\"\nready = \"tcp:80\"", ""),
+        (
+            "ready = [\"a\\u001b[31m\"]",
+            "a: ready: as things are here, it cannot be run: \"a\\u{1b}[31m\" is not in PATH (/usr/bin)",
+        ),
     ] {
         let expected = if expected.is_empty() { String::new() } else { format!("hint: {expected}\n") };
         assert_eq!(remarks(&format!("[services.a]\ncommand = \"/bin/sh\"\n{lines}\n")), expected, "{lines}");

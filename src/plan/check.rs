@@ -5,7 +5,7 @@ mod asking;
 mod waits;
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Display, Formatter};
+use std::fmt::{self, Display, Formatter, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -47,7 +47,15 @@ impl Display for Report {
             writeln!(f, "waits: {waits}")?;
         }
         for hint in self.hints.iter().take(MAX_HINTS) {
-            writeln!(f, "hint: {hint}")?;
+            f.write_str("hint: ")?;
+            // What stands in the way of a start may be named by anything that a file can hold.
+            for character in hint.chars() {
+                match character.is_control() {
+                    true => write!(f, "{}", character.escape_default())?,
+                    false => f.write_char(character)?,
+                }
+            }
+            f.write_char('\n')?;
         }
         match self.hints.len().saturating_sub(MAX_HINTS) {
             0 => Ok(()),
