@@ -112,7 +112,7 @@ fn not_ready_in_time_is_a_failed_run_that_says_what_is_there_instead() {
         "stopping (web has failed for good)",
         "CONTAINER STOPPED: web failed and may not be restarted again (max_restarts = 0)\n  \
            command    web\n  \
-           exits      not ready after 10 s (ready = tcp:5432): no answer within 2 s. It listens on 0.0.0.0:8080. It says: loading the model after 10 s, at 10 s\n  \
+           exits      not ready after 10 s (ready = tcp:5432): no answer within 2 s. It listens on 0.0.0.0:8080. It says: loading the model, at 10 s\n  \
            exit code  1 (web had to be stopped). To stay up without it: [services.web] on_failure = \"ignore\"",
         "exit 1",
     ]);
@@ -125,7 +125,7 @@ fn a_run_that_is_gone_before_it_was_ready_has_failed_whatever_its_code() {
     let mut story = Story::new(vec![db, after(instance("web"), 0, Condition::Ready)]);
     story.record.clear();
     story.exit("db", 0);
-    story.expect(&["db: code 0 before it was ready after 0.0 s; restart 1/10 in 0.1 s"]);
+    story.expect(&["db: code 0 after 0.0 s, before it was ready; restart 1/10 in 0.1 s"]);
 }
 
 #[test]
