@@ -12,6 +12,7 @@ mod environment;
 mod files;
 mod listener;
 mod log;
+mod mailbox;
 mod panic;
 mod poll;
 mod print;
@@ -27,6 +28,7 @@ mod sweep;
 mod tag;
 mod termination;
 mod users;
+mod voices;
 
 use std::time::Duration;
 use std::{fmt, io};
@@ -48,6 +50,7 @@ use self::relay::Relay;
 use self::signals::Signals;
 use self::sink::Sinks;
 use self::spawn::{Spawner, Stream};
+use self::voices::{Announcement, Voice, Voices};
 use crate::event::{Action, Child, Event, Launch, Pid, Role, Sink, Time};
 use crate::kernel::Kernel;
 use crate::units::reason;
@@ -112,6 +115,8 @@ impl std::error::Error for InitError {}
 pub struct Linux {
     clock: Clock,
     signals: Signals,
+    /// Gone before the spawner: its sockets lie in a directory of that one.
+    voices: Voices,
     spawner: Spawner,
     children: Children,
     relay: Relay,
@@ -132,6 +137,7 @@ enum Source {
     Starting(Pid),
     Pipe(relay::Index),
     Probe(Child),
+    Voice(Pid),
 }
 
 impl Linux {
@@ -156,6 +162,7 @@ impl Linux {
             children: Children::default(),
             relay: Relay::default(),
             probes: Probes::default(),
+            voices: Voices::default(),
             sinks: Sinks::new(),
             poll: Poll::new(),
             look: true,
@@ -178,6 +185,7 @@ impl Linux {
         if let Some(child) = self.children.get(pid) {
             self.report_start(pid, true, events);
             self.relay.child_ended(child, |sink| self.sinks.congested(sink), events);
+            self.voices.ended(pid, events);
             if child.role == Role::Main {
                 self.probes.forget_answered(child.instance);
             }
@@ -207,6 +215,7 @@ impl Linux {
         self.children.watch(&mut self.poll, Source::Starting);
         self.relay.watch(&mut self.poll, |sink| self.sinks.congested(sink), Source::Pipe);
         self.probes.watch(&mut self.poll, Source::Probe);
+        self.voices.watch(&mut self.poll, Source::Voice);
 
         let before = self.clock.now();
         let latest = if self.look || !events.is_empty() {
@@ -232,6 +241,11 @@ impl Linux {
                 Source::Starting(pid) => self.report_start(pid, false, events),
                 Source::Pipe(index) => pipes.push(index),
                 Source::Probe(child) => self.probes.go_on(child, events),
+                Source::Voice(pid) => {
+                    // Whoever speaks runs, also if that was not seen yet.
+                    self.report_start(pid, false, events);
+                    self.voices.hear(pid, events);
+                }
             }
         }
         self.relay.read(&pipes, events);
@@ -244,8 +258,12 @@ impl Linux {
         extra: &[(&'static str, String)],
         events: &mut Vec<Event>,
     ) {
-        match self.spawner.spawn(child.instance, launch, extra) {
+        match self.spawner.spawn(child, launch, extra) {
             Ok(spawned) => {
+                let announcement = spawned.announcement.map(Announcement::new);
+                let voice =
+                    Voice { child, mark: launch.mark.clone(), mailbox: spawned.mailbox, announcement };
+                self.voices.add(spawned.pid, voice);
                 self.children.add(spawned.pid, child, spawned.report, spawned.attempt);
                 for (sink, stream) in [Sink::Stdout, Sink::Stderr].into_iter().zip(spawned.outputs) {
                     match stream {

@@ -26,6 +26,8 @@ pub struct Script {
     pub terminal: Option<RawFd>,
     /// What becomes descriptors 0, 1 and 2: that number itself, or one above 2.
     pub stdio: [RawFd; 3],
+    /// A descriptor, and the number above 2 under which the program expects it: two different ones, and neither is `report`.
+    pub announcement: Option<(RawFd, RawFd)>,
     /// The working directory.
     pub cwd: Option<CString>,
     /// Resource limits.
@@ -94,7 +96,7 @@ impl Strings {
 pub enum Step {
     /// Making its session or group.
     Session = 1,
-    /// Putting descriptors 0, 1, 2 in place; the index is the number.
+    /// Putting descriptors 0, 1, 2 and the announcement in place; the index is the number.
     Stdio,
     /// Entering the working directory.
     Cwd,
@@ -192,7 +194,9 @@ enum Never {}
 
 fn perform(script: &mut Script) -> Result<Never, Failure> {
     group(script)?;
-    stdio(script.stdio)?;
+    for (source, target) in script.stdio.into_iter().zip(0..).chain(script.announcement) {
+        place(source, target)?;
+    }
     let entered = enter(script.cwd.as_ref());
     let again = match entered {
         // Perhaps only the user to be may enter it.
@@ -240,16 +244,15 @@ fn group(script: &Script) -> Result<(), Failure> {
     }
 }
 
-fn stdio(sources: [RawFd; 3]) -> Result<(), Failure> {
-    for (target, source) in (0..).zip(sources) {
-        if source == target {
-            continue;
-        }
-        // SAFETY: a source above 2 is never one of the targets, so none is overwritten before it is used.
-        Errno::result(unsafe { libc::dup2(source, target) })
-            .map_err(|errno| Failure::new(Step::Stdio, usize::try_from(target).unwrap_or(0), errno))?;
+fn place(source: RawFd, target: RawFd) -> Result<(), Failure> {
+    if source == target {
+        return Ok(());
     }
-    Ok(())
+    // SAFETY: the sources of 0, 1 and 2 are those numbers themselves or above 2, and used before any target above 2 is; so none is
+    // overwritten before it is used.
+    Errno::result(unsafe { libc::dup2(source, target) })
+        .map(drop)
+        .map_err(|errno| Failure::new(Step::Stdio, usize::try_from(target).unwrap_or(0), errno))
 }
 
 fn enter(directory: Option<&CString>) -> Result<(), Failure> {

@@ -92,13 +92,22 @@ impl Address {
 
 /// Lets the end of a connection be abrupt, without the goodbyes after which its port rests for a minute.
 pub fn reset_on_close(socket: &impl AsRawFd) {
-    let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
-    let length = libc::socklen_t::try_from(size_of_val(&at_once)).unwrap_or_default();
-    // SAFETY: the kernel reads as many bytes as said; what it refuses has no effect.
-    unsafe {
-        let linger = (&raw const at_once).cast();
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, linger, length);
-    }
+    // As struct linger (socket(7)): on, for no time.
+    let _ = set_option(socket, libc::SO_LINGER, &[1, 0]);
+}
+
+/// Has each message tell who sent it.
+pub fn pass_credentials(socket: &impl AsRawFd) -> nix::Result<()> {
+    set_option(socket, libc::SO_PASSCRED, &[1])
+}
+
+fn set_option(socket: &impl AsRawFd, option: libc::c_int, value: &[libc::c_int]) -> nix::Result<()> {
+    let length = libc::socklen_t::try_from(size_of_val(value)).unwrap_or_default();
+    // SAFETY: the kernel reads as many bytes as said.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, value.as_ptr().cast(), length)
+    };
+    Errno::result(result).map(drop)
 }
 
 #[cfg(test)]

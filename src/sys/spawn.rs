@@ -14,10 +14,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::child::{self, Script, Strings};
 use super::environment::{DEFAULT_PATH, Environment};
+use super::mailbox::{Mailbox, Post};
 use super::relay::Purpose;
 use super::signals::{self, SignalSet};
 use super::{Inherited, descriptors, tag, users};
-use crate::event::{InstanceId, Launch, Output, Pid, StartError, Stdin, Surroundings};
+use crate::event::{Child, InstanceId, Launch, Output, Pid, StartError, Stdin, Surroundings};
 use crate::units;
 
 /// RLIMIT_NOFILE, whose type is not the same in all C libraries.
@@ -29,6 +30,7 @@ pub struct Spawner {
     environment: Environment,
     inherited: Inherited,
     null: Option<OwnedFd>,
+    post: Post,
     /// The open files limit that we were given; ours is higher.
     files_limit: Option<libc::rlimit>,
     /// The group that we gave the terminal to.
@@ -44,6 +46,10 @@ pub struct Spawned {
     pub report: OwnedFd,
     /// What to read of its outputs: 1, then 2.
     pub outputs: [Stream; 2],
+    /// Its notification socket, if it has one.
+    pub mailbox: Option<Mailbox>,
+    /// Where to read its announcement, if it may make one.
+    pub announcement: Option<OwnedFd>,
     /// What to tell about it should it fail.
     pub attempt: Attempt,
 }
@@ -81,6 +87,7 @@ impl Spawner {
             environment: Environment::inherited(),
             inherited,
             null: descriptors::null().ok().filter(|null| null.as_raw_fd() > 2),
+            post: Post::default(),
             files_limit: raise_files_limit(),
             foreground: None,
         }
@@ -89,21 +96,33 @@ impl Spawner {
     /// Makes a process.
     pub fn spawn(
         &mut self,
-        instance: InstanceId,
+        child: Child,
         launch: &Rc<Launch>,
         extra: &[(&'static str, String)],
     ) -> Result<Spawned, StartError> {
         let identity = users::resolve(&launch.identity)?;
-        let environment = self.environment.of_child(launch, &identity, extra)?;
+        let mailbox = launch.speaks.notify.then(|| self.post.open(child, identity.uid)).transpose()?;
+        let address = mailbox.iter().map(|mailbox| ("NOTIFY_SOCKET", mailbox.path().display().to_string()));
+        let extra: Vec<_> = extra.iter().cloned().chain(address).collect();
+        let environment = self.environment.of_child(launch, &identity, &extra)?;
         let argv = arguments(launch)?;
         let search = Search::new(&argv, &environment);
         let envp = environment.into_strings();
         let size = bytes_of(&argv) + bytes_of(&envp);
-        let rlimits = self.rlimits(instance, launch);
+        let rlimits = self.rlimits(child.instance, launch);
 
-        let (report, report_end) = descriptors::pipe().map_err(|error| no_process(&error))?;
-        descriptors::set_nonblocking(&report).map_err(|error| no_process(&error))?;
+        let (report, mut report_end) = pipe(None)?;
         let stdio = self.stdio(launch, identity.uid)?;
+        let announcement = launch.speaks.descriptor.map(|_| pipe(identity.uid)).transpose()?;
+        let (announcement, mut announcement_end) = announcement.unzip();
+        if let Some(number) = launch.speaks.descriptor {
+            // That number is where the child expects its own end; nothing that it needs until exec may stand there.
+            for descriptor in std::iter::once(&mut report_end).chain(&mut announcement_end) {
+                if descriptor.as_raw_fd() == number {
+                    *descriptor = descriptor.try_clone().map_err(|error| no_process(&error))?;
+                }
+            }
+        }
         let terminal = match launch.surroundings {
             Surroundings::Service => None,
             Surroundings::Command => Terminal::ours(self.foreground),
@@ -114,6 +133,7 @@ impl Spawner {
             surroundings: launch.surroundings,
             terminal: terminal.as_ref().map(Terminal::descriptor),
             stdio: stdio.sources(),
+            announcement: announcement_end.as_ref().map(AsRawFd::as_raw_fd).zip(launch.speaks.descriptor),
             cwd: launch
                 .cwd
                 .as_deref()
@@ -157,6 +177,8 @@ impl Spawner {
             pid,
             report,
             outputs: [stdio.stdout.stream, stdio.stderr.stream],
+            mailbox,
+            announcement,
             attempt: Attempt {
                 launch: Rc::clone(launch),
                 candidates: script.candidates,
@@ -201,14 +223,20 @@ impl Spawner {
             (Output::Prefix | Output::Raw, _) => Purpose::Passed,
             (Output::Captured, _) => Purpose::Captured,
         };
-        let (read_end, write_end) = descriptors::pipe().map_err(|error| no_process(&error))?;
-        descriptors::set_nonblocking(&read_end).map_err(|error| no_process(&error))?;
-        if uid.is_some() {
-            // So that it can open /dev/stdout again. Where we may not, it cannot either, as without us.
-            let _ = nix::unistd::fchown(&write_end, uid.map(nix::unistd::Uid::from_raw), None);
-        }
+        let (read_end, write_end) = pipe(uid)?;
         Ok(StdioOutput { source: Source::owned(write_end), stream: Stream::Read(read_end, purpose) })
     }
+}
+
+/// A pipe from which we read without waiting, and into which a child of this user writes.
+fn pipe(uid: Option<u32>) -> Result<(OwnedFd, OwnedFd), StartError> {
+    let (read_end, write_end) = descriptors::pipe().map_err(|error| no_process(&error))?;
+    descriptors::set_nonblocking(&read_end).map_err(|error| no_process(&error))?;
+    if uid.is_some() {
+        // So that it can open /dev/stdout again. Where we may not, it cannot either, as without us.
+        let _ = nix::unistd::fchown(&write_end, uid.map(nix::unistd::Uid::from_raw), None);
+    }
+    Ok((read_end, write_end))
 }
 
 struct Stdio {
@@ -253,6 +281,29 @@ fn fork(script: &mut Script) -> io::Result<Pid> {
         number => Pid::new(number).ok_or_else(io::Error::last_os_error),
     };
     signals::swap_mask(mask);
+    result
+}
+
+/// Closes descriptors where it may take its time: in a process of its own, which is collected as any stranger is.
+pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> io::Result<()> {
+    let (read_end, write_end) = descriptors::pipe()?;
+    let mask: SignalSet = signals::swap_mask(SignalSet::MAX);
+    // SAFETY: the child makes plain calls on what was open before and never returns.
+    let result = unsafe {
+        match libc::fork() {
+            0 => {
+                // As soon as nobody holds the other end, we have closed ours, and its end closes the last.
+                libc::close(write_end.as_raw_fd());
+                libc::read(read_end.as_raw_fd(), [0_u8; 1].as_mut_ptr().cast(), 1);
+                libc::_exit(0)
+            }
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    };
+    signals::swap_mask(mask);
+    drop(descriptors);
+    drop(write_end);
     result
 }
 

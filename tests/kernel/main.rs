@@ -22,6 +22,7 @@ mod scene;
 mod signals;
 mod start;
 mod sweep;
+mod voices;
 mod world;
 
 use std::process::{Command, ExitCode, Stdio};
@@ -45,6 +46,7 @@ fn cases() -> Vec<Case> {
         probes::CASES,
         signals::CASES,
         sweep::CASES,
+        voices::CASES,
     ]
     .concat()
 }
