@@ -180,6 +180,12 @@ impl Setup {
         self
     }
 
+    /// No variable at all.
+    pub fn no_env(mut self) -> Self {
+        self.env.clear();
+        self
+    }
+
     /// Done in the new process before it becomes the program.
     pub fn before(mut self, step: impl Fn() -> io::Result<()> + 'static) -> Self {
         self.steps.push(Box::new(step));

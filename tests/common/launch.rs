@@ -294,6 +294,12 @@ pub fn resize(terminal: &File) -> io::Result<()> {
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) })
 }
 
+/// The foreground process group of a terminal, seen from the person's side.
+pub fn foreground(terminal: &File) -> i32 {
+    // SAFETY: plain call.
+    unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) }
+}
+
 /// Signals this process.
 pub fn raise(signal: i32) -> io::Result<()> {
     // SAFETY: plain calls.
@@ -348,6 +354,21 @@ pub fn become_user(number: u32) -> io::Result<()> {
         check(libc::setresgid(number, number, number))?;
         check(libc::setresuid(number, number, number))
     }
+}
+
+/// Sets what exec passes on and a program seldom has: the mask of new files, niceness, limits, groups.
+pub fn be_peculiar() -> io::Result<()> {
+    let groups = [7, 8];
+    // SAFETY: plain calls, one of them on an array that lives here.
+    unsafe {
+        libc::umask(0o027);
+        check(libc::setpriority(libc::PRIO_PROCESS, 0, 5))?;
+        check(libc::setgroups(groups.len(), groups.as_ptr()))?;
+        check(libc::prctl(libc::PR_SET_TIMERSLACK, 77_000, 0, 0, 0))?;
+    }
+    limit(libc::RLIMIT_NOFILE, 500, 600)?;
+    limit(libc::RLIMIT_CORE, 0, 0)?;
+    std::fs::write("/proc/self/oom_score_adj", "100")
 }
 
 /// Opens what `from` is once more, as that number.

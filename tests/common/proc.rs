@@ -49,6 +49,11 @@ pub fn of(pid: i32) -> Option<Process> {
     })
 }
 
+/// Whether a process has ended, collected or not.
+pub fn ended(pid: i32) -> bool {
+    of(pid).is_none_or(|process| process.state == 'Z')
+}
+
 /// The lines of /proc/PID/status.
 pub fn status(pid: i32) -> Option<Vec<(String, String)>> {
     let text = fs::read(format!("/proc/{pid}/status")).ok()?;
@@ -66,6 +71,15 @@ pub fn number(pid: i32, field: &str) -> u64 {
     let status = status(pid).expect("it runs");
     let (_, value) = status.iter().find(|(name, _)| name == field).expect("a known field");
     value.split_whitespace().next().expect("a value").parse().expect("a number")
+}
+
+/// Whether a process has nothing to do with its signals: it sleeps and none waits for it, or it is stopped, or gone.
+pub fn settled(pid: i32) -> bool {
+    let Some(status) = status(pid) else { return true };
+    let field = |name: &str| status.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value);
+    let none = |set: &str| set.bytes().all(|digit| digit == b'0');
+    let sleeps = field("State").starts_with('S') && none(field("ShdPnd")) && none(field("SigPnd"));
+    sleeps || field("State").starts_with(['T', 'Z'])
 }
 
 /// Whether a process comes to rest, and then is not even woken for so long.
