@@ -280,10 +280,15 @@ pub fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// Makes descriptor 0 the terminal of a new session.
 pub fn take_terminal() -> io::Result<()> {
+    take_that_terminal(0)
+}
+
+/// The same with any descriptor.
+pub fn take_that_terminal(descriptor: RawFd) -> io::Result<()> {
     // SAFETY: plain calls.
     unsafe {
         check(libc::setsid())?;
-        check(libc::ioctl(0, libc::TIOCSCTTY, 0))
+        check(libc::ioctl(descriptor, libc::TIOCSCTTY, 0))
     }
 }
 

@@ -104,6 +104,13 @@ pub fn ticks(pid: i32) -> u64 {
     fields.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum()
 }
 
+/// Its niceness.
+pub fn nice(pid: i32) -> i32 {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let (_, fields) = text.rsplit_once(") ").expect("a name");
+    fields.split(' ').nth(16).expect("a field").parse().expect("a number")
+}
+
 /// What its open descriptors lead to, sorted.
 pub fn descriptors(pid: i32) -> Vec<String> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").flatten();

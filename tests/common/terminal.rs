@@ -39,8 +39,12 @@ impl Terminal {
     }
 
     pub fn read_until(&mut self, wanted: &str) {
+        self.read_until_any(&[wanted]);
+    }
+
+    pub fn read_until_any(&mut self, wanted: &[&str]) {
         let start = Instant::now();
-        while !self.text.contains(wanted) {
+        while !wanted.iter().any(|wanted| self.text.contains(wanted)) {
             let left = DEADLINE.saturating_sub(start.elapsed());
             assert!(launch::readable(&self.master, left), "waited for {wanted:?} in {:?}", self.text);
             let mut bytes = [0; 4096];
