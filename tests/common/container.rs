@@ -1,6 +1,8 @@
 //! A container without Docker: the real program in a PID namespace, with what it says, what runs in it, and its end. Every
 //! wait has a deadline; whatever was started is gone when the test ends.
 
+#![allow(dead_code, reason = "each suite that shares this needs a part of it")]
+
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};

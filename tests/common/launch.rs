@@ -1,6 +1,7 @@
 //! Makes a process in a place of its own: a PID namespace whose PID 1 it is, or one that somebody else holds. Everything
 //! between fork and exec is here; what the process is and what it says is `container.rs`.
 
+#![allow(dead_code, reason = "each suite that shares this needs a part of it")]
 #![expect(unsafe_code, reason = "fork, exec, namespaces and raw descriptors")]
 
 use std::ffi::{CString, OsStr, OsString};

@@ -1,5 +1,7 @@
 //! What /proc says about processes, seen from outside of their namespace.
 
+#![allow(dead_code, reason = "each suite that shares this needs a part of it")]
+
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -47,6 +49,14 @@ pub fn of(pid: i32) -> Option<Process> {
         state: field("State")?.chars().next()?,
         command: if line.is_empty() { format!("({})", field("Name")?) } else { line },
     })
+}
+
+/// Whether a process blocks or catches that signal.
+pub fn blocks(pid: i32, signal: i32) -> bool {
+    let status = status(pid).unwrap_or_default();
+    let sets = status.iter().filter(|(name, _)| name == "SigBlk" || name == "SigCgt");
+    let mut masks = sets.map(|(_, value)| u64::from_str_radix(value, 16).expect("a mask"));
+    masks.any(|mask| mask & 1 << (signal - 1) != 0)
 }
 
 /// Whether a process has ended, collected or not.

@@ -1,5 +1,7 @@
 //! A program at a terminal, and the person at it.
 
+#![allow(dead_code, reason = "each suite that shares this needs a part of it")]
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::time::Instant;

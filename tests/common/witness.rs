@@ -1,5 +1,7 @@
 //! The witness, a small program that does what it is told: `tests/fixtures/witness.rs`.
 
+#![allow(dead_code, reason = "each suite that shares this needs a part of it")]
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;

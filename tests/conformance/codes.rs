@@ -4,12 +4,16 @@ use std::fs;
 
 use crate::Case;
 use crate::container::{Setup, set_mode};
-use crate::expected::{all, both_tinis, ours};
+use crate::expected::{Expected, all, both_tinis, ours};
 use crate::programs::Program;
+
+const CODE_127: Expected =
+    ours("127").tini("127").dumb_init("2").as_dumb_init("2").catatonit("1").as_catatonit("1");
+const CODE_126: Expected = CODE_127.tinysup("126").tini("126").as_tini("126");
 
 #[rustfmt::skip]
 pub fn cases() -> Vec<Case> {
-    let why_127 = "127 and 126 are what a shell says, and tini. Under the names of dumb-init and catatonit, too: nobody can depend on their 2 and 1, which also mean other things";
+    let why_127 = "As the program of the same name; tinysup's own codes are tini's, and the shell's";
     vec![
         Case {
             name: "codes::of_an_exit",
@@ -19,7 +23,7 @@ pub fn cases() -> Vec<Case> {
         },
         Case {
             name: "codes::of_an_exit_under_pid_1",
-            what: "some of them with the init as PID 1",
+            what: "some of these codes with the init as PID 1",
             expected: all("the same"), why: "",
             observe: exits_under_pid1,
         },
@@ -32,37 +36,37 @@ pub fn cases() -> Vec<Case> {
         Case {
             name: "codes::not_found",
             what: "a program that is not in PATH",
-            expected: all("127").dumb_init("2").catatonit("1"), why: why_127,
+            expected: CODE_127, why: why_127,
             observe: |program| code(program.run(&["no-such-program"])),
         },
         Case {
             name: "codes::no_such_file",
             what: "a path that does not exist",
-            expected: all("127").dumb_init("2").catatonit("1"), why: "As above",
+            expected: CODE_127, why: "As above",
             observe: |program| code(program.run(&["/no/such/program"])),
         },
         Case {
             name: "codes::no_interpreter",
             what: "a script whose interpreter does not exist",
-            expected: all("127").dumb_init("2").catatonit("1"), why: "As above",
+            expected: CODE_127, why: "As above",
             observe: |program| code(file(program, 0o755, "#!/no/such/interpreter\n")),
         },
         Case {
             name: "codes::not_executable",
             what: "a file without the right to execute it",
-            expected: all("126").dumb_init("2").catatonit("1"), why: "As above",
+            expected: CODE_126, why: "As above",
             observe: |program| code(file(program, 0o644, "#!/bin/sh\n")),
         },
         Case {
             name: "codes::a_directory",
             what: "a directory instead of a program",
-            expected: all("126").dumb_init("2").catatonit("1"), why: "As above",
+            expected: CODE_126, why: "As above",
             observe: |program| code(program.run(&["/usr"])),
         },
         Case {
             name: "codes::below_a_file",
             what: "a path through something that is no directory (ENOTDIR)",
-            expected: ours("127").tini("1").dumb_init("2").catatonit("1"),
+            expected: CODE_127.tini("1"),
             why: "As above; nothing is found there, as dash has it",
             observe: |program| code(program.run(&["/etc/passwd/program"])),
         },
@@ -75,12 +79,14 @@ pub fn cases() -> Vec<Case> {
         Case {
             name: "codes::the_message",
             what: "what is said of a program that is not found",
-            expected: ours("tinysup: cannot run \"no-such-program\": no such program in PATH")
+            expected: ours("tinysup | no-such-program: cannot start: \"no-such-program\" is not in PATH (/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin)")
+                .as_tini("[FATAL tini (_)] exec no-such-program failed: No such file or directory")
+                .as_catatonit("ERROR (catatonit:_): failed to exec pid1: no-such-program: No such file or directory")
                 .tini("[FATAL tini (_)] exec no-such-program failed: No such file or directory")
                 .dumb_init("[dumb-init] no-such-program: No such file or directory")
                 .as_dumb_init("[dumb-init] no-such-program: No such file or directory")
                 .catatonit("ERROR (catatonit:_): failed to exec pid1: No such file or directory"),
-            why: "A message that names the program and says what to do; under dumb-init's name its own, which scripts look for",
+            why: "As the program of the same name, for scripts that look for it, but never without the name of what was not found",
             observe: |program| program.run(&["no-such-program"]).start().finish().stderr.iter().map(|line| masked(line)).collect::<Vec<_>>().join("\\n"),
         },
         Case {
@@ -97,7 +103,7 @@ pub fn cases() -> Vec<Case> {
         },
         Case {
             name: "codes::not_remapped",
-            what: "the same, and a child that exits with 8",
+            what: "-e 143 -e 7, and a child that exits with 8",
             expected: both_tinis("8").tinysup("8"), why: "",
             observe: |program| code(program.with(&["-e143", "-e", "7"], &["sh", "-c", "exit 8"])),
         },

@@ -2,7 +2,7 @@
 
 use crate::programs::{Manner, Program};
 
-/// One value for each program; none: the case does not concern it. An incumbent's may name several that occur, with `OR`.
+/// One value for each program; none: the case does not concern it. An incumbent's may name several that occur, with `OR` between them.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected {
     pub tini: Option<&'static str>,
@@ -15,7 +15,7 @@ pub struct Expected {
 }
 
 /// Between the values of a race.
-const OR: &str = " or ";
+pub const OR: &str = "; or ";
 
 /// Nobody yet.
 pub const NOBODY: Expected = Expected {
@@ -97,11 +97,7 @@ impl Expected {
 
     /// The incumbents' values, each with ours by the same name.
     pub fn pairs(&self) -> [(Option<&'static str>, Option<&'static str>); 3] {
-        [
-            (self.tini, self.as_tini),
-            (self.dumb_init, self.as_dumb_init),
-            (self.catatonit, self.as_catatonit),
-        ]
+        [(self.tini, self.as_tini), (self.dumb_init, self.as_dumb_init), (self.catatonit, self.as_catatonit)]
     }
 
     /// Whether there is anything to explain: incumbents who disagree, or we with them.

@@ -14,13 +14,10 @@
 )]
 
 #[path = "../common/container.rs"]
-#[expect(dead_code, reason = "shared with suites that need more of it")]
 mod container;
 #[path = "../common/launch.rs"]
-#[expect(dead_code, reason = "shared with suites that need more of it")]
 mod launch;
 #[path = "../common/proc.rs"]
-#[expect(dead_code, reason = "shared with suites that need more of it")]
 mod proc;
 #[path = "../common/terminal.rs"]
 mod terminal;
@@ -58,6 +55,7 @@ pub struct Case {
     pub name: &'static str,
     /// What is done, for the document.
     pub what: &'static str,
+    /// What each program does.
     pub expected: Expected,
     /// Why we do what we do, where not all do the same; else empty.
     pub why: &'static str,
@@ -105,7 +103,7 @@ fn main() -> ExitCode {
 
     let mut tally = Tally::default();
     if chosen(document::CASE) {
-        tally.note(document::CASE, document::check(&cases).err().into_iter().collect(), "");
+        tally.note(document::CASE, document::check(&cases), "");
     }
     let required = env::var("TINYSUP_TEST_REQUIRE_ALL").is_ok_and(|value| value == "1");
     let mut missing = Vec::new();
@@ -115,7 +113,9 @@ fn main() -> ExitCode {
             missing.append(&mut found.missing);
             examine(&runs(&cases, &found, &chosen), flag("--show"), &mut tally);
         }
-        Err(why) => missing.push(format!("any case: no PID namespace can be made here, it takes root ({why})")),
+        Err(why) => {
+            missing.push(format!("any case: no PID namespace can be made here, it takes root ({why})"))
+        }
     }
     for why in &missing {
         println!("\n*** NOT EXAMINED: {why}");

@@ -51,20 +51,20 @@ pub fn cases() -> Vec<Case> {
         },
         Case {
             name: "reaping::not_as_pid_1_with_an_option",
-            what: "the same with -s",
+            what: "an orphan, when the init is an ordinary process with -s",
             expected: both_tinis(ADOPTS).tinysup(ADOPTS), why: "",
             observe: |program| adopts(program.with(&["-s"], &ORPHAN)),
         },
         Case {
             name: "reaping::not_as_pid_1_with_a_variable",
-            what: "the same with an empty TINI_SUBREAPER",
+            what: "an orphan, when the init is an ordinary process with an empty TINI_SUBREAPER",
             expected: NOBODY.tini(ADOPTS).as_tini(ADOPTS), why: "",
             observe: |program| adopts(program.run(&ORPHAN).env("TINI_SUBREAPER", "")),
         },
         Case {
             name: "reaping::told_of_orphans",
             what: "-w, and an orphan that ends",
-            expected: both_tinis("[WARN  tini (_)] Reaped zombie process with pid=_").tinysup("tinysup | collected an orphan (pid _)"),
+            expected: both_tinis("[WARN  tini (_)] Reaped zombie process with pid=_").tinysup("tinysup | reaped orphan pid _: code _"),
             why: "tinysup's own form of its own lines",
             observe: told,
         },
@@ -127,8 +127,7 @@ fn adopts(setup: Setup) -> String {
 }
 
 fn told(program: &Program) -> String {
-    let container =
-        program.with(&["-w"], &["WITNESS", "orphans", "1", "no-zombies", "50s", "wait"]).start();
+    let container = program.with(&["-w"], &["WITNESS", "orphans", "1", "no-zombies", "50s", "wait"]).start();
     container.wait_for("waiting");
     settle(&container);
     let end = container.stop();

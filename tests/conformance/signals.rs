@@ -17,7 +17,7 @@ const NOT_SENT: [i32; 6] = [libc::SIGKILL, libc::SIGSTOP, libc::SIGCHLD, 32, 33,
 
 const DELIVERED: &str = "delivered";
 const LOST: &str = "lost";
-const DELIVERED_OR_LOST: &str = "delivered or lost";
+const DELIVERED_OR_LOST: &str = "delivered; or lost";
 
 #[rustfmt::skip]
 pub fn cases() -> Vec<Case> {
@@ -35,7 +35,7 @@ pub fn cases() -> Vec<Case> {
         },
         Case {
             name: "signals::each_from_inside",
-            what: "the same from inside, as the child itself would",
+            what: "the same signals from inside, as the child itself would send them",
             expected: forwarded, why: why_forwarded,
             observe: |program| each(program, &from_inside),
         },
@@ -62,30 +62,30 @@ pub fn cases() -> Vec<Case> {
             what: "USR1, with a second process in the child's group",
             expected: all("child alone").dumb_init("whole group").as_dumb_init("whole group"),
             why: "As the program of the same name; tinysup's own default is that of tini and catatonit",
-            observe: |program| whom(program, &[]),
+            observe: |program| whom(program, &[], &[]),
         },
         Case {
             name: "signals::to_the_group_on_request",
-            what: "the same with -g, or without -c under dumb-init's name",
+            what: "USR1 with -g (dumb-init: without -c), and a second process in the child's group",
             expected: all("whole group"), why: "",
-            observe: |program| whom(program, program.group()),
+            observe: |program| whom(program, program.group(), &[]),
         },
         Case {
             name: "signals::to_one_child_of_dumb_init",
-            what: "the same with -c",
+            what: "USR1 with -c, and a second process in the child's group",
             expected: both_dumb_inits("child alone"), why: "",
-            observe: |program| whom(program, &["-c"]),
+            observe: |program| whom(program, &["-c"], &[]),
         },
         Case {
             name: "signals::between_fork_and_exec",
-            what: "TERM when the child is at any of its system calls before exec",
+            what: "TERM when the child is at any of its system calls between fork and exec",
             expected: all(DELIVERED).dumb_init(LOST),
             why: "All signals stay blocked in the child until its last call before exec, and from its birth there is a group to signal",
             observe: |program| between_fork_and_exec(program, &[]),
         },
         Case {
             name: "signals::between_fork_and_exec_to_the_group",
-            what: "the same with -g, or with -c under dumb-init's name",
+            what: "TERM at any of them with -g (dumb-init: with -c)",
             expected: ours(DELIVERED).tini(LOST).dumb_init(LOST).catatonit(LOST),
             why: "As above",
             observe: |program| between_fork_and_exec(program, other_mode(program)),
@@ -99,7 +99,7 @@ pub fn cases() -> Vec<Case> {
         },
         Case {
             name: "signals::right_after_the_start_to_the_group",
-            what: "the same with -g, or with -c under dumb-init's name",
+            what: "TERM as soon as there is a child, with -g (dumb-init: with -c)",
             expected: ours(DELIVERED).tini(DELIVERED_OR_LOST).dumb_init(DELIVERED_OR_LOST).catatonit(DELIVERED_OR_LOST),
             why: "As above",
             observe: |program| right_after_the_start(program, other_mode(program)),
@@ -114,7 +114,7 @@ pub fn cases() -> Vec<Case> {
         Case {
             name: "signals::to_a_child_of_another_user",
             what: "HUP when the init may not signal its child (EPERM)",
-            expected: all("nothing happens").tini("the init ends with 1").catatonit("nothing happens or the init ends with 1"),
+            expected: all("nothing happens").tini("the init ends with 1").catatonit("nothing happens; or the init ends with 1"),
             why: "A signal that cannot be passed on is no reason to end the container. (catatonit also signals its child once after the fork, and ends if that child was quick to change its user)",
             observe: another_user,
         },
@@ -127,7 +127,7 @@ pub fn cases() -> Vec<Case> {
         },
         Case {
             name: "signals::tstp_to_one_child_of_dumb_init",
-            what: "the same with -c",
+            what: "TSTP to the init, which is an ordinary process, with -c",
             expected: both_dumb_inits("child gets it, init stopped"), why: "",
             observe: |program| tstp(program, &["-c"]),
         },
@@ -316,9 +316,12 @@ fn storm(program: &Program) -> String {
     if container.count("got SIGUSR1") > 0 { "passes" } else { "is lost" }.to_owned()
 }
 
-fn whom(program: &Program, options: &[&str]) -> String {
+/// Who gets USR1: the child, a shell, or the witness in its group, too.
+pub fn whom(program: &Program, options: &[&str], variables: &[(&str, &str)]) -> String {
     let script = "trap 'echo shell' USR1; WITNESS count 100 & while :; do sleep 0.01; done";
-    let (container, other) = counting(program.with(options, &["sh", "-c", script]));
+    let setup = program.with(options, &["sh", "-c", script]);
+    let setup = variables.iter().fold(setup, |setup, (name, value)| setup.env(name, value));
+    let (container, other) = counting(setup);
     container.signal(libc::SIGUSR1);
     container.wait_for("shell");
     launch::kill(other, PROBE);
@@ -331,8 +334,7 @@ const SLEEP: [&str; 2] = ["/bin/sleep", "1000"];
 /// Waits for the exec of the child, or for the end of all.
 fn wait_for_exec(container: &Container, command: &str) {
     container.until("the child runs", || {
-        proc::ended(container.pid())
-            || container.living().iter().any(|process| process.command == command)
+        proc::ended(container.pid()) || container.living().iter().any(|process| process.command == command)
     });
 }
 
@@ -445,7 +447,7 @@ fn abrt(program: &Program) -> String {
     if ended() { "the init dies" } else { "child gets it" }.to_owned()
 }
 
-fn rewritten(program: &Program, options: &[&str]) -> String {
+pub fn rewritten(program: &Program, options: &[&str]) -> String {
     rewritten_signal(program, options, libc::SIGTERM)
 }
 
@@ -454,7 +456,8 @@ fn rewritten_signal(program: &Program, options: &[&str], signal: i32) -> String 
     container.signal(signal);
     settle(&container);
     probe(&container, child, 1);
-    let got = container.lines().into_iter().find(|line| line.starts_with("got SIG") && !line.ends_with("+30"));
+    let got =
+        container.lines().into_iter().find(|line| line.starts_with("got SIG") && !line.ends_with("+30"));
     got.map_or("nothing".to_owned(), |line| line.trim_start_matches("got SIG").to_owned())
 }
 

@@ -89,13 +89,13 @@ pub fn cases() -> Vec<Case> {
         },
         Case {
             name: "start::descriptors",
-            what: "open descriptors 205 and 209: what the child has",
+            what: "descriptors 205 and 209 are open at the start: what the child has",
             expected: all("0 1 2 205 209"), why: "",
             observe: |program| descriptors(program).0,
         },
         Case {
             name: "start::descriptors_kept",
-            what: "the same: what the init keeps of them",
+            what: "descriptors 205 and 209 are open at the start: what the init keeps of them",
             expected: ours("nothing").tini("205 209").dumb_init("205 209").catatonit("nothing"),
             why: "What an init keeps open can never be closed: a pipe's end, a file system that cannot be unmounted",
             observe: |program| descriptors(program).1,
@@ -108,9 +108,9 @@ pub fn cases() -> Vec<Case> {
         },
         Case {
             name: "start::directory_kept",
-            what: "that of the init",
+            what: "the working directory of the init",
             expected: ours("/").tini(SAME).dumb_init("/").catatonit(SAME),
-            why: "As above: the directory could not be unmounted",
+            why: "As above: a file system in use cannot be unmounted",
             observe: |program| directories(program, false).1,
         },
         Case {
@@ -183,22 +183,16 @@ fn names(set: u64) -> String {
 /// Compares one set of signals with what was there at the start.
 fn signal_sets(program: &Program, peculiar: bool, field: &str) -> String {
     const BLOCKED: u64 = 1 << (libc::SIGUSR1 - 1) | 1 << (libc::SIGPIPE - 1) | 1 << 34;
-    const IGNORED: [i32; 7] = [
-        libc::SIGHUP,
-        libc::SIGQUIT,
-        libc::SIGPIPE,
-        libc::SIGCHLD,
-        libc::SIGTTOU,
-        libc::SIGUSR2,
-        40,
-    ];
+    const IGNORED: [i32; 7] =
+        [libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE, libc::SIGCHLD, libc::SIGTTOU, libc::SIGUSR2, 40];
     // With SIGCHLD ignored, some never end; that is another case.
     let ignored: Vec<i32> =
         IGNORED.into_iter().filter(|signal| field == "SigIgn" || *signal != libc::SIGCHLD).collect();
     let mut setup = program.run(&["/bin/sleep", "1000"]);
     let mut expected = 0;
     if peculiar {
-        expected = if field == "SigBlk" { BLOCKED } else { ignored.iter().fold(0, |set, n| set | 1 << (n - 1)) };
+        expected =
+            if field == "SigBlk" { BLOCKED } else { ignored.iter().fold(0, |set, n| set | 1 << (n - 1)) };
         setup = setup.before(move || {
             ignored.iter().for_each(|signal| launch::ignore(*signal));
             launch::set_mask(BLOCKED);

@@ -34,7 +34,9 @@ pub fn hold(setup: Setup, call: usize) -> (Container, Option<Held>) {
     let pid = loop {
         request(libc::PTRACE_CONT, program, 0).expect("it goes on");
         match next_stop(program) {
-            Some(Stop::Event(libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE)) => {
+            Some(Stop::Event(
+                libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE,
+            )) => {
                 break message(program);
             }
             other => panic!("the program has no child yet, and {other:?}"),
@@ -115,5 +117,9 @@ fn message(pid: i32) -> i32 {
 fn request(what: libc::c_uint, pid: i32, data: i64) -> io::Result<()> {
     let none = ptr::null_mut::<libc::c_void>();
     // SAFETY: none of the requests made here touches memory of ours.
-    if unsafe { libc::ptrace(what, pid, none, data) } == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if unsafe { libc::ptrace(what, pid, none, data) } == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

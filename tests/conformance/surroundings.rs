@@ -28,7 +28,7 @@ pub fn cases() -> Vec<Case> {
         },
         Case {
             name: "surroundings::silence_as_a_subreaper",
-            what: "the same with -s",
+            what: "what is said when the init is an ordinary process with -s",
             expected: both_tinis(SILENT).tinysup(SILENT), why: "",
             observe: |program| said(&program.with(&["-s"], &["true"]).not_pid1().start().finish()),
         },

@@ -31,7 +31,7 @@ pub fn cases() -> Vec<Case> {
         },
         Case {
             name: "terminals::interrupt_of_one_child",
-            what: "the same under dumb-init's name with -c",
+            what: "how often it gets INT for one ctrl-C, with -c",
             expected: both_dumb_inits(ONCE).dumb_init(TWICE), why: why_once,
             observe: |program| key(program, &["-c"], "\x03", libc::SIGINT),
         },
@@ -55,8 +55,8 @@ pub fn cases() -> Vec<Case> {
         },
         Case {
             name: "terminals::window_size_of_one_child",
-            what: "the same under dumb-init's name with -c",
-            expected: both_dumb_inits(ONCE).dumb_init(TWICE), why: why_once,
+            what: "how often it gets WINCH for one change of the window's size, with -c",
+            expected: both_dumb_inits(ONCE).dumb_init(TWICE), why: "As above",
             observe: |program| key(program, &["-c"], "", libc::SIGWINCH),
         },
         Case {
@@ -212,9 +212,7 @@ fn shell(program: &Program) -> String {
 /// A shell as PID 1 at the terminal, which finds the program as `$INIT`.
 fn under_a_shell(program: &Program, options: &[&str], script: &str) -> Terminal {
     let setup = Setup::program("/bin/sh", &[options, &["-c", script]].concat());
-    Terminal::new(
-        setup.env("INIT", program.path()).env("W", witness_path()).env("TINI_SUBREAPER", ""),
-    )
+    Terminal::new(setup.env("INIT", program.path()).env("W", witness_path()).env("TINI_SUBREAPER", ""))
 }
 
 fn background(program: &Program) -> String {
