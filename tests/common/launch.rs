@@ -372,9 +372,9 @@ pub fn be_peculiar() -> io::Result<()> {
         check(libc::setgroups(groups.len(), groups.as_ptr()))?;
         check(libc::prctl(libc::PR_SET_TIMERSLACK, 77_000, 0, 0, 0))?;
     }
-    limit(libc::RLIMIT_NOFILE, 500, 600)?;
+    std::fs::write("/proc/self/oom_score_adj", "100")?;
     limit(libc::RLIMIT_CORE, 0, 0)?;
-    std::fs::write("/proc/self/oom_score_adj", "100")
+    limit(libc::RLIMIT_NOFILE, 500, 600)
 }
 
 /// Opens what `from` is once more, as that number.

@@ -12,6 +12,7 @@
     clippy::print_stdout,
     reason = "a test fails by panicking and tells what it does"
 )]
+#![expect(clippy::too_many_lines, reason = "tables are long")]
 
 #[path = "../common/container.rs"]
 mod container;
@@ -114,7 +115,7 @@ fn main() -> ExitCode {
             examine(&runs(&cases, &found, &chosen), flag("--show"), &mut tally);
         }
         Err(why) => {
-            missing.push(format!("any case: no PID namespace can be made here, it takes root ({why})"))
+            missing.push(format!("any case: no PID namespace can be made here, it takes root ({why})"));
         }
     }
     for why in &missing {

@@ -246,14 +246,9 @@ fn each(program: &Program, send: &dyn Fn(&Container, i32)) -> String {
             missing.push(short(signal));
         }
     }
-    let mut value = "all".to_owned();
-    if !missing.is_empty() {
-        value += &format!(" but {}", missing.join(" "));
-    }
-    if !stopping.is_empty() {
-        value += &format!("; {} as STOP", stopping.join(" "));
-    }
-    value
+    let but = if missing.is_empty() { String::new() } else { format!(" but {}", missing.join(" ")) };
+    let stops = if stopping.is_empty() { String::new() } else { format!("; {} as STOP", stopping.join(" ")) };
+    format!("all{but}{stops}")
 }
 
 fn from_inside(container: &Container, signal: i32) {

@@ -194,7 +194,9 @@ fn signal_sets(program: &Program, peculiar: bool, field: &str) -> String {
         expected =
             if field == "SigBlk" { BLOCKED } else { ignored.iter().fold(0, |set, n| set | 1 << (n - 1)) };
         setup = setup.before(move || {
-            ignored.iter().for_each(|signal| launch::ignore(*signal));
+            for signal in &ignored {
+                launch::ignore(*signal);
+            }
             launch::set_mask(BLOCKED);
             Ok(())
         });
@@ -246,7 +248,7 @@ fn compare(program: &Program, wanted: &[&str]) -> String {
     };
     let words: [&OsStr; 5] = [odd, "".as_ref(), "-v".as_ref(), "--".as_ref(), "-".as_ref()];
     let script = "while :; do sleep 1000; done";
-    let with_words = |setup: Setup| words.iter().fold(setup, |setup, word| setup.arg(word));
+    let with_words = |setup: Setup| words.iter().fold(setup, Setup::arg);
     let under = with_words(program.run(&["/bin/sh", "-c", script]));
     let alone = with_words(Setup::program("/bin/sh", &["-c", script]));
     let mut facts = Vec::new();

@@ -31,16 +31,12 @@ pub fn hold(setup: Setup, call: usize) -> (Container, Option<Held>) {
         | libc::PTRACE_O_TRACEEXEC
         | libc::PTRACE_O_TRACESYSGOOD;
     request(libc::PTRACE_SETOPTIONS, program, events.into()).expect("options");
-    let pid = loop {
-        request(libc::PTRACE_CONT, program, 0).expect("it goes on");
-        match next_stop(program) {
-            Some(Stop::Event(
-                libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE,
-            )) => {
-                break message(program);
-            }
-            other => panic!("the program has no child yet, and {other:?}"),
+    request(libc::PTRACE_CONT, program, 0).expect("it goes on");
+    let pid = match next_stop(program) {
+        Some(Stop::Event(libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE)) => {
+            message(program)
         }
+        other => panic!("the program has no child yet, and {other:?}"),
     };
     let held = Held { pid, pidfd: launch::pidfd(pid).expect("it waits for us") };
     assert_eq!(next_stop(pid), Some(Stop::Signal(libc::SIGSTOP)), "a new child is stopped");
