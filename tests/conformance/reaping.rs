@@ -129,6 +129,7 @@ fn adopts(setup: Setup) -> String {
 fn told(program: &Program) -> String {
     let container = program.with(&["-w"], &["WITNESS", "orphans", "1", "no-zombies", "50s", "wait"]).start();
     container.wait_for("waiting");
+    container.until("the orphan is gone", || container.processes().len() == 2);
     settle(&container);
     let end = container.stop();
     end.stderr.iter().map(|line| without_numbers(line)).collect::<Vec<_>>().join("\\n")

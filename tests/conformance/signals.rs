@@ -194,7 +194,7 @@ pub fn witness_in(container: &Container) -> i32 {
     found[0]
 }
 
-fn witnesses_in(container: &Container) -> Vec<i32> {
+pub fn witnesses_in(container: &Container) -> Vec<i32> {
     let path = witness_path().to_string_lossy();
     let living = container.living().into_iter();
     living.filter(|process| process.command.starts_with(&*path)).map(|process| process.pid).collect()

@@ -10,7 +10,7 @@ use std::{env, io};
 use crate::container::{Container, Out, Setup, set_mode};
 use crate::expected::{all, ours};
 use crate::programs::Program;
-use crate::signals::settle;
+use crate::signals::{settle, witnesses_in};
 use crate::{Case, launch, proc};
 
 const SAME: &str = "the same";
@@ -167,6 +167,17 @@ fn sleeping(setup: Setup) -> (Container, i32) {
     (container, child)
 }
 
+/// Waits for a witness that says nothing; none: all has ended. It is static, so no loader has files open by then.
+fn waiting(container: &Container) -> Option<i32> {
+    let mut child = None;
+    container.until("the child waits, or nothing runs", || {
+        let waits = |pid: &i32| proc::blocks(*pid, libc::SIGTERM);
+        child = witnesses_in(container).into_iter().find(waits);
+        child.is_some() || proc::ended(container.pid())
+    });
+    child
+}
+
 fn set(pid: i32, field: &str) -> u64 {
     let status = proc::status(pid).expect("it runs");
     let (_, value) = status.iter().find(|(name, _)| name == field).expect("a known field");
@@ -311,7 +322,7 @@ fn listen_pid(program: &Program, pid: &str) -> String {
 
 /// What the child has, and what the init keeps.
 fn descriptors(program: &Program) -> (String, String) {
-    let setup = program.run(&["/bin/sleep", "1000"]);
+    let setup = program.run(&["WITNESS", "wait"]);
     let mark = setup.folder().file("mark", "");
     let path = mark.to_string_lossy().into_owned();
     let setup = setup.before(move || {
@@ -322,7 +333,9 @@ fn descriptors(program: &Program) -> (String, String) {
         }
         Ok(())
     });
-    let (container, child) = sleeping(setup);
+    let container = setup.start();
+    let child = waiting(&container).expect("it runs");
+    settle(&container);
     let numbers = |pid, part: &str| {
         let open = proc::descriptors(pid);
         let wanted = open.iter().filter(|line| line.contains(part));
@@ -352,7 +365,7 @@ fn directories(program: &Program, closed: bool) -> (String, String) {
 }
 
 fn closed(program: &Program, which: [bool; 3]) -> String {
-    let mut setup = program.run(&["/bin/sleep", "1000"]);
+    let mut setup = program.run(&["WITNESS", "wait"]);
     if which[0] {
         setup = setup.stdin(None);
     }
@@ -363,14 +376,8 @@ fn closed(program: &Program, which: [bool; 3]) -> String {
         setup = setup.stderr(Out::Closed);
     }
     let container = setup.start();
-    let mut child = None;
-    container.until("the child runs, or nothing does", || {
-        let mut living = container.living().into_iter();
-        child = living.find(|process| process.command == SLEEP);
-        child.is_some() || proc::ended(container.pid())
-    });
-    let Some(child) = child else { return format!("ends with {}", container.finish().code) };
-    let open = proc::descriptors(child.pid);
+    let Some(child) = waiting(&container) else { return format!("ends with {}", container.finish().code) };
+    let open = proc::descriptors(child);
     let numbers: Vec<&str> = open.iter().filter_map(|line| line.split(' ').next()).collect();
     format!("child has {}", if numbers.is_empty() { "none".to_owned() } else { numbers.join(" ") })
 }
