@@ -7,6 +7,7 @@ pub mod event;
 pub mod hints;
 pub mod suggest;
 pub mod notice;
+pub mod voice;
 pub mod units;
 // Text: what the user wrote.
 pub mod cli;

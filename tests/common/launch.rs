@@ -377,6 +377,23 @@ pub fn be_peculiar() -> io::Result<()> {
     limit(libc::RLIMIT_NOFILE, 500, 600)
 }
 
+/// Lets the kernel refuse one system call from here on, as a sandbox does that does not know it.
+pub fn refuse(call: libc::c_long) -> io::Result<()> {
+    let error = libc::SECCOMP_RET_ERRNO | u32::try_from(libc::ENOSYS).expect("small");
+    let call = u32::try_from(call).expect("small");
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let program = [
+        // BPF_LD + BPF_W + BPF_ABS: the number of the call; BPF_JMP + BPF_JEQ; BPF_RET twice.
+        step(0x20, 0, 0, 0),
+        step(0x15, 0, 1, call),
+        step(0x06, 0, 0, error),
+        step(0x06, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog { len: 4, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the kernel copies the program, which lives here.
+    check(unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) })
+}
+
 /// Opens what `from` is once more, as that number.
 pub fn duplicate(from: RawFd, to: RawFd) -> io::Result<()> {
     // SAFETY: plain call; only for numbers that this copy of the test program uses no more.
