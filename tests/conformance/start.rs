@@ -171,8 +171,7 @@ fn sleeping(setup: Setup) -> (Container, i32) {
 fn waiting(container: &Container) -> Option<i32> {
     let mut child = None;
     container.until("the child waits, or nothing runs", || {
-        let waits = |pid: &i32| proc::blocks(*pid, libc::SIGTERM);
-        child = witnesses_in(container).into_iter().find(waits);
+        child = witnesses_in(container).into_iter().find(|pid| proc::settled(*pid));
         child.is_some() || proc::ended(container.pid())
     });
     child
