@@ -22,7 +22,7 @@ pub struct Script {
     pub report: RawFd,
     /// A session or only a group of its own.
     pub surroundings: Surroundings,
-    /// The terminal whose foreground the new group becomes.
+    /// The terminal whose foreground the new group becomes, or which the new session gets.
     pub terminal: Option<RawFd>,
     /// What becomes descriptors 0, 1 and 2: that number itself, or one above 2.
     pub stdio: [RawFd; 3],
@@ -262,7 +262,7 @@ fn group(script: &Script) -> Result<(), Failure> {
             // SAFETY: plain calls. A terminal that is somebody else's, or none, is no reason not to run.
             unsafe {
                 Errno::result(libc::setsid()).map_err(failed(Step::Session))?;
-                libc::ioctl(0, libc::TIOCSCTTY, 0);
+                libc::ioctl(script.terminal.unwrap_or(0), libc::TIOCSCTTY, 0);
             }
             Ok(())
         }

@@ -7,7 +7,7 @@
 mod handlers;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::unistd;
 
@@ -162,11 +162,11 @@ fn pending() -> SignalSet {
 
 /// Gives up the controlling terminal, so that a session of a child can have it. To the leader of its session, and the group in its
 /// foreground, the kernel sends SIGHUP and SIGCONT for that: nobody meant them, so they are taken out again.
-pub fn leave_terminal() {
+pub fn leave_terminal(terminal: RawFd) {
     let mask = swap_mask(SignalSet::MAX);
     let before = pending();
     // SAFETY: plain call.
-    if unsafe { libc::ioctl(0, libc::TIOCNOTTY) } == 0 {
+    if unsafe { libc::ioctl(terminal, libc::TIOCNOTTY) } == 0 {
         for signal in [libc::SIGHUP, libc::SIGCONT] {
             if before & bit(signal) == 0 {
                 take_our_own(signal);

@@ -161,11 +161,11 @@ impl Spawner {
         let terminal = match launch.surroundings {
             Surroundings::Service => None,
             Surroundings::Command => Terminal::ours(given),
-            Surroundings::Session => {
-                signals::leave_terminal();
-                None
-            }
+            Surroundings::Session => Terminal::controlling(),
         };
+        if let (Surroundings::Session, Some(terminal)) = (launch.surroundings, &terminal) {
+            signals::leave_terminal(terminal.descriptor());
+        }
         let home = match launch.surroundings {
             Surroundings::Service => Home::Stay,
             Surroundings::Command | Surroundings::Session => Home::leave(),
@@ -391,8 +391,13 @@ impl Terminal {
         if foreground(0) {
             return Some(Self::Stdin);
         }
-        let terminal: OwnedFd = fs::OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?.into();
-        foreground(terminal.as_raw_fd()).then_some(Self::Controlling(terminal))
+        Self::controlling().filter(|terminal| foreground(terminal.descriptor()))
+    }
+
+    /// That of our session, which need not be on a standard descriptor.
+    fn controlling() -> Option<Self> {
+        let terminal = fs::OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
+        Some(Self::Controlling(terminal.into()))
     }
 
     fn descriptor(&self) -> RawFd {

@@ -163,6 +163,14 @@ impl Setup {
         }
     }
 
+    /// Called by this name.
+    pub fn called(mut self, name: &str) -> Self {
+        let link = self.folder.path().join(name);
+        std::os::unix::fs::symlink(&self.argv[0], &link).expect("the folder is ours");
+        self.argv[0] = link.into();
+        self
+    }
+
     /// As an ordinary child in a PID namespace that somebody else holds.
     pub fn not_pid1(mut self) -> Self {
         self.place = Kind::Child;

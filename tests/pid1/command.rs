@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use crate::container::{End, Setup};
 use crate::services::witness_path;
-use crate::signals::{KEPT, name};
+use crate::signals::{KEPT, WAYS, name};
 use crate::terminal::Terminal;
 use crate::{launch, proc, root};
 
 /// tinysup with these words, where `WITNESS` is its path.
-fn command(words: &[&str]) -> Setup {
+pub fn command(words: &[&str]) -> Setup {
     let witness = witness_path().to_string_lossy();
     let words: Vec<String> = words.iter().map(|word| word.replace("WITNESS", &witness)).collect();
     Setup::command(&words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 #[track_caller]
-fn silent(end: &End, code: i32, stdout: &[&str]) {
+pub fn silent(end: &End, code: i32, stdout: &[&str]) {
     assert_eq!(end.stdout, stdout, "{end:#?}");
     assert_eq!((end.code, end.stderr.len()), (code, 0), "{end:#?}");
 }
@@ -57,18 +57,35 @@ fn it_gets_every_signal_once() {
     if !root() {
         return;
     }
-    let signals: Vec<i32> = (1..=64).filter(|number| !KEPT.contains(number)).collect();
-    let container = command(&["WITNESS", "count", &signals.len().to_string(), "exit", "5"]).start();
-    container.wait_for("waiting");
-    let mut expected = vec!["waiting".to_owned()];
-    for number in signals {
-        container.signal(number);
-        let got = format!("got {}", name(number));
-        container.until("it is there", || container.lines().contains(&got));
-        expected.push(got);
+    for way in WAYS {
+        let signals: Vec<i32> = (1..=64).filter(|number| !KEPT.contains(number)).collect();
+        let words = ["WITNESS", "count", &signals.len().to_string(), "exit", "5"];
+        let container = way(command(&words)).start();
+        container.wait_for("waiting");
+        let mut expected = vec!["waiting".to_owned()];
+        for number in signals {
+            container.signal(number);
+            let got = format!("got {}", name(number));
+            container.until("it is there", || container.lines().contains(&got));
+            expected.push(got);
+        }
+        let end = container.finish();
+        assert_eq!((end.code, end.stdout, end.stderr.len()), (5, expected, 0));
     }
-    let end = container.finish();
-    assert_eq!((end.code, end.stdout, end.stderr.len()), (5, expected, 0));
+    // With a signalfd also what handlers cannot tell from our own doing, and what the C library keeps for itself.
+    let container = command(&["WITNESS", "count", "3", "die", "33"]).start();
+    container.wait_for("waiting");
+    for number in [libc::SIGPIPE, libc::SIGTTIN, libc::SIGTTOU] {
+        container.signal(number);
+        container.wait_for(&format!("got {}", name(number)));
+    }
+    container.finish().code(128 + 33);
+    for number in [32, 33] {
+        let container = command(&["sh", "-c", "echo ready; read forever"]).stdin(Some(open_pipe())).start();
+        container.wait_for("ready");
+        container.signal(number);
+        container.finish().code(128 + number);
+    }
 }
 
 #[test]
@@ -210,6 +227,13 @@ fn a_lost_terminal_is_told_to_the_command() {
     let Terminal { container, master, .. } = terminal;
     drop(master);
     container.finish().code(5);
+}
+
+/// A pipe that nobody writes to and that never ends: its other end stays here.
+fn open_pipe() -> OwnedFd {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    std::mem::forget(writer);
+    reader.into()
 }
 
 /// A pipe with this in it, and nobody to write more.

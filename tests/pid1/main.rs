@@ -22,6 +22,7 @@ mod child;
 mod children;
 mod command;
 mod failures;
+mod manners;
 mod output;
 mod reaping;
 mod restarts;
