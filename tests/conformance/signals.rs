@@ -12,7 +12,7 @@ use crate::{Case, launch, proc, steps};
 /// The highest of all: whoever takes several pending signals takes it last.
 pub const PROBE: i32 = 64;
 
-/// Neither can be sent on (KILL, STOP), nor is sent by anybody but the kernel (CHLD), nor is let through by the C library.
+/// Cannot be passed on (KILL, STOP), or is sent by the kernel alone (CHLD), or cannot be seen by the witness; and the probe.
 const NOT_SENT: [i32; 6] = [libc::SIGKILL, libc::SIGSTOP, libc::SIGCHLD, 32, 33, PROBE];
 
 const DELIVERED: &str = "delivered";
@@ -38,6 +38,13 @@ pub fn cases() -> Vec<Case> {
             what: "the same signals from inside, as the child itself would send them",
             expected: forwarded, why: why_forwarded,
             observe: |program| each(program, &from_inside),
+        },
+        Case {
+            name: "signals::of_the_c_library",
+            what: "32 and 33, which C libraries use among their threads, to PID 1",
+            expected: ours("forwarded").tini("dropped").dumb_init("dropped").catatonit("dropped"),
+            why: "As above; the library hides them from its users, the kernel does not",
+            observe: of_the_c_library,
         },
         Case {
             name: "signals::real_time_are_queued",
@@ -249,6 +256,28 @@ fn each(program: &Program, send: &dyn Fn(&Container, i32)) -> String {
     let but = if missing.is_empty() { String::new() } else { format!(" but {}", missing.join(" ")) };
     let stops = if stopping.is_empty() { String::new() } else { format!("; {} as STOP", stopping.join(" ")) };
     format!("all{but}{stops}")
+}
+
+/// The library that the witness is built with hides them from it; a sleep dies of them.
+fn of_the_c_library(program: &Program) -> String {
+    let forwarded = [32, 33].map(|signal| {
+        let container = program.run(&SLEEP).start();
+        wait_for_exec(&container, &SLEEP.join(" "));
+        container.signal(signal);
+        settle(&container);
+        launch::kill(container.pid(), libc::SIGPROF);
+        match container.finish().code {
+            code if code == 128 + signal => true,
+            code if code == 128 + libc::SIGPROF => false,
+            other => panic!("a sleep that ends with {other}"),
+        }
+    });
+    match forwarded {
+        [true, true] => "forwarded",
+        [false, false] => "dropped",
+        _ => "one of them",
+    }
+    .to_owned()
 }
 
 fn from_inside(container: &Container, signal: i32) {
