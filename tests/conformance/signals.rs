@@ -36,7 +36,7 @@ pub fn cases() -> Vec<Case> {
         Case {
             name: "signals::each_from_inside",
             what: "the same signals from inside, as the child itself would send them",
-            expected: forwarded, why: why_forwarded,
+            expected: forwarded, why: "As above",
             observe: |program| each(program, &from_inside),
         },
         Case {
