@@ -14,9 +14,9 @@ use crate::supervisor::Supervisor;
 use crate::sys::{self, Descriptors, Files, Inherited, Linux, Setup};
 use crate::{config, plan, runtime};
 
-/// Runs the program with the arguments of this process.
-pub fn main(inherited: Inherited) -> ExitCode {
-    let command = match cli::parse(env::args_os(), &|name| env::var_os(name)) {
+/// Runs the program with these words of its command line, its name first.
+pub fn main(inherited: Inherited, words: impl Iterator<Item = OsString>) -> ExitCode {
+    let command = match cli::parse(words, &|name| env::var_os(name)) {
         Ok(command) => command,
         Err(error) => {
             sys::print_error(&format!("tinysup: {}\n`tinysup help` shows how it is used.\n", error.0));

@@ -26,7 +26,6 @@ mod tag;
 mod termination;
 mod users;
 
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -288,9 +287,8 @@ impl Linux {
             Ok(spawned) => {
                 if self.setup.descriptors == Descriptors::PassOn {
                     // The one command has them now.
-                    let signals = self.signals.descriptor().as_raw_fd();
                     let ours = self.spawner.held().chain(self.sinks.held()).chain(spawned.held());
-                    descriptors::close_others(ours.chain([signals]));
+                    descriptors::close_others(ours.chain(self.signals.held()));
                 }
                 self.children.add(spawned.pid, child, spawned.report, spawned.attempt);
                 for (sink, stream) in [Sink::Stdout, Sink::Stderr].into_iter().zip(spawned.outputs) {

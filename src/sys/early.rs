@@ -1,4 +1,4 @@
-//! What must happen before Rust's runtime starts: signals are blocked, so that the kernel keeps what comes for PID 1
+//! What must happen before anything else: signals are blocked, so that the kernel keeps what comes for PID 1
 //! instead of dropping it; what was inherited is remembered before anybody changes it; descriptors 0, 1 and 2 exist.
 //!
 //! Part of each program (`mod early` with a path), never of the library: nobody else's start shall be changed by it.
@@ -12,7 +12,7 @@ static MASK: AtomicU64 = AtomicU64::new(0);
 static IGNORED: AtomicU64 = AtomicU64::new(0);
 static CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 
-/// The signals whose disposition Rust's runtime sets.
+/// The signals whose disposition Rust's runtime sets, where the program has one.
 const TOUCHED: [libc::c_int; 3] = [libc::SIGPIPE, libc::SIGSEGV, libc::SIGBUS];
 
 /// What this program inherited, as it was before anything of it ran.

@@ -7,7 +7,7 @@
 mod handlers;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::unistd;
 
@@ -74,6 +74,18 @@ impl Signals {
             Way::Descriptor(descriptor) => descriptor.as_fd(),
             Way::Handlers(handlers) => handlers.descriptor(),
         }
+    }
+
+    /// All descriptors that are in use.
+    pub fn held(&self) -> impl Iterator<Item = RawFd> {
+        let (one, other) = match &self.way {
+            Way::Descriptor(descriptor) => (descriptor.as_raw_fd(), None),
+            Way::Handlers(handlers) => {
+                let [read_end, write_end] = handlers.held();
+                (read_end, Some(write_end))
+            }
+        };
+        [one].into_iter().chain(other)
     }
 
     /// The signals whose disposition a child must set, and those of them that it must ignore, to find what we found.

@@ -110,8 +110,18 @@ impl OwnDaemon {
         // dockerd asks it for its version by the name that it is given.
         must(&["cp", &format!("{}:/sbin/tinysup", from.name), &path("docker-init")]);
         let host = format!("unix://{}", path("socket"));
-        let spawned = Command::new("dockerd")
-            .args(["--host", &host, "--init-path", &path("docker-init"), "--data-root", &path("data")])
+        // In a network of its own: without a bridge it removes the one of the machine's docker.
+        let spawned = Command::new("unshare")
+            .args([
+                "--net",
+                "dockerd",
+                "--host",
+                &host,
+                "--init-path",
+                &path("docker-init"),
+                "--data-root",
+                &path("data"),
+            ])
             .args(["--exec-root", &path("exec"), "--pidfile", &path("pid")])
             .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
             .stdin(Stdio::null())

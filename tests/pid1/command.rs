@@ -57,8 +57,9 @@ fn it_gets_every_signal_once() {
     if !root() {
         return;
     }
-    for way in WAYS {
-        let signals: Vec<i32> = (1..=64).filter(|number| !KEPT.contains(number)).collect();
+    for (way, first) in WAYS {
+        let passed = |number: &i32| !KEPT.contains(number) && !(34..first).contains(number);
+        let signals: Vec<i32> = (1..=64).filter(passed).collect();
         let words = ["WITNESS", "count", &signals.len().to_string(), "exit", "5"];
         let container = way(command(&words)).start();
         container.wait_for("waiting");

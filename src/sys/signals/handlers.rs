@@ -4,7 +4,7 @@
 
 #![expect(unsafe_code, reason = "signal handlers")]
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::{io, ptr};
 
@@ -37,7 +37,7 @@ static CHILD_NOTED: AtomicBool = AtomicBool::new(false);
 #[derive(Debug)]
 pub struct Handlers {
     read_end: OwnedFd,
-    _write_end: OwnedFd,
+    write_end: OwnedFd,
 }
 
 impl Handlers {
@@ -68,12 +68,17 @@ impl Handlers {
         }
         // Blocked, they cannot end us.
         swap_mask(OF_THE_C_LIBRARY | refused);
-        Ok(Self { read_end, _write_end: write_end })
+        Ok(Self { read_end, write_end })
     }
 
     /// What to watch for reading.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.read_end.as_fd()
+    }
+
+    /// Both ends of the pipe.
+    pub fn held(&self) -> [RawFd; 2] {
+        [self.read_end.as_raw_fd(), self.write_end.as_raw_fd()]
     }
 
     /// Reports what has come, without waiting.
