@@ -500,7 +500,10 @@ fn ended(f: &mut Formatter<'_>, name: &str, cause: &Cause, uptime: Duration, nex
     match (cause, next) {
         (Cause::Start(error), Next::Ends) => write!(f, "{name}: cannot start: {error}"),
         (Cause::Start(error), _) => write!(f, "{name}: cannot start: {error}; {next}"),
-        (Cause::Exit(_) | Cause::Unready(_), _) => write!(f, "{name}: {cause} after {uptime}; {next}"),
+        (Cause::Exit(_), _) => write!(f, "{name}: {cause} after {uptime}; {next}"),
+        (Cause::Unready(status), _) => {
+            write!(f, "{name}: {} after {uptime}, before it was ready; {next}", WithMeaning(*status))
+        }
         // Why has been told when it was stopped.
         (Cause::NotReady { .. }, _) => {
             write!(f, "{name}: stopped after {uptime}, as it was not ready; {next}")

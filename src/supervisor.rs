@@ -583,11 +583,17 @@ impl Supervisor {
                 record.down = service.settled().then_some(now);
             }
         }
+        // For each instance, whether it or anything that depends on it is still there: a oneshot in between is long done.
+        let mut there = vec![false; self.services.len()];
         for id in self.plan.ids().rev() {
-            let settled = |id: &InstanceId| self.service(*id).is_none_or(Service::settled);
-            let needed = !self.dependents.get(id.0 as usize).is_none_or(|list| list.iter().all(settled));
-            if !settled(&id) && !needed && self.record_stop(now, id) {
+            let is_there = |on: &InstanceId| there.get(on.0 as usize).copied().unwrap_or_default();
+            let needed = self.dependents.get(id.0 as usize).is_some_and(|list| list.iter().any(is_there));
+            let settled = |supervisor: &Self| supervisor.service(id).is_none_or(Service::settled);
+            if !settled(self) && !needed && self.record_stop(now, id) {
                 self.with(now, id, |service, context| service.stop(context, out));
+            }
+            if let Some(there) = there.get_mut(id.0 as usize) {
+                *there = needed || !settled(self);
             }
         }
         let all_down = self.services.iter().all(Service::settled);
@@ -701,7 +707,8 @@ impl Supervisor {
             Mode::Services | Mode::Pause => None,
         };
         let last = |id: InstanceId| {
-            let cause = &self.service(id)?.history().back()?.cause;
+            let mut judged = self.service(id)?.history().iter().filter(|ended| !ended.with_other);
+            let cause = &judged.next_back()?.cause;
             let given = start_failure.filter(|_| matches!(cause, Cause::Start(_)));
             Some(given.unwrap_or_else(|| cause.exit_code()))
         };
@@ -722,8 +729,10 @@ impl Supervisor {
 
     fn obituary(&self, id: InstanceId, since: Time, code: u8) -> Option<String> {
         let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
+        // It never came so far as to fail by itself; or it did once, and now could not start again.
+        let had_to_wait = service.history().back().is_none_or(|last| last.with_other);
         let missing = match self.readiness(id) {
-            Readiness::Never { on, .. } if service.runs() == 0 => self.plan.instance(on).map(|on| &*on.name),
+            Readiness::Never { on, .. } if had_to_wait => self.plan.instance(on).map(|on| &*on.name),
             Readiness::Never { .. } | Readiness::Wait { .. } | Readiness::Ready => None,
         };
         let other = |(id, record): (InstanceId, &StopRecord)| {
@@ -733,8 +742,8 @@ impl Supervisor {
         };
         Some(obituary::text(&Obituary {
             instance,
-            exits: service.history().iter().collect(),
-            runs: service.runs(),
+            exits: service.history().iter().filter(|ended| !ended.with_other).collect(),
+            runs: service.judged(),
             began: self.began,
             missing,
             last_words: self.logs.last_lines(id, obituary::LAST_WORDS),

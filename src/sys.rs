@@ -12,19 +12,23 @@ mod environment;
 mod files;
 mod listener;
 mod log;
+mod mailbox;
 mod panic;
 mod poll;
 mod print;
+mod probes;
 mod procfs;
 mod rehearsal;
 mod relay;
 mod signals;
 mod sink;
+mod socket;
 mod spawn;
 mod sweep;
 mod tag;
 mod termination;
 mod users;
+mod voices;
 
 use std::time::Duration;
 use std::{fmt, io};
@@ -41,11 +45,13 @@ pub use self::termination::leave as leave_last_word;
 use self::children::{Children, Start};
 use self::clock::Clock;
 use self::poll::{Interest, Poll, Woken};
+use self::probes::Probes;
 use self::relay::Relay;
 use self::signals::Signals;
 use self::sink::Sinks;
 use self::spawn::{Spawner, Stream};
-use crate::event::{Action, Child, Event, Launch, Pid, Sink, Standing, Time};
+use self::voices::{Announcement, Voices};
+use crate::event::{Action, Child, Event, Launch, Pid, Role, Sink, Standing, Time};
 use crate::kernel::Kernel;
 use crate::units::{Signal, reason};
 use crate::voice::Voice;
@@ -139,9 +145,12 @@ pub struct Linux {
     setup: Setup,
     clock: Clock,
     signals: Signals,
+    /// Gone before the spawner: its sockets lie in a directory of that one.
+    voices: Voices,
     spawner: Spawner,
     children: Children,
     relay: Relay,
+    probes: Probes,
     sinks: Sinks,
     poll: Poll<Source>,
     /// Whether a child may have ended since we last looked.
@@ -157,6 +166,8 @@ enum Source {
     Sink(Sink),
     Starting(Pid),
     Pipe(relay::Index),
+    Probe(Child),
+    Voice(Pid),
 }
 
 impl Linux {
@@ -193,6 +204,8 @@ impl Linux {
             spawner,
             children: Children::default(),
             relay: Relay::default(),
+            probes: Probes::default(),
+            voices: Voices::default(),
             sinks,
             poll: Poll::new(),
             look: true,
@@ -224,6 +237,10 @@ impl Linux {
         if let Some(child) = self.children.get(pid) {
             self.report_start(pid, true, events);
             self.relay.child_ended(child, |sink| self.sinks.congested(sink), events);
+            self.voices.ended(pid, events);
+            if child.role == Role::Main {
+                self.probes.forget_answered(child.instance);
+            }
         }
         events.push(Event::Exited { pid, status });
         self.look = true; // it is still there, also if no signal told of it yet
@@ -247,6 +264,8 @@ impl Linux {
         self.sinks.watch(&mut self.poll, Source::Sink);
         self.children.watch(&mut self.poll, Source::Starting);
         self.relay.watch(&mut self.poll, |sink| self.sinks.congested(sink), Source::Pipe);
+        self.probes.watch(&mut self.poll, Source::Probe);
+        self.voices.watch(&mut self.poll, Source::Voice);
 
         let before = self.clock.now();
         let latest = if self.look || !events.is_empty() {
@@ -271,6 +290,12 @@ impl Linux {
                 Source::Sink(sink) => self.sinks.flush(sink),
                 Source::Starting(pid) => self.report_start(pid, false, events),
                 Source::Pipe(index) => pipes.push(index),
+                Source::Probe(child) => self.probes.go_on(child, events),
+                Source::Voice(pid) => {
+                    // Whoever speaks runs, also if that was not seen yet.
+                    self.report_start(pid, false, events);
+                    self.voices.hear(pid, events);
+                }
             }
         }
         self.relay.read(&pipes, events);
@@ -283,19 +308,26 @@ impl Linux {
         extra: &[(&'static str, String)],
         events: &mut Vec<Event>,
     ) {
-        match self.spawner.spawn(child.instance, launch, extra) {
+        match self.spawner.spawn(child, launch, extra) {
             Ok(spawned) => {
                 if self.setup.descriptors == Descriptors::PassOn {
                     // The one command has them now.
                     let ours = self.spawner.held().chain(self.sinks.held()).chain(spawned.held());
                     descriptors::close_others(ours.chain(self.signals.held()));
                 }
+                let announcement = spawned.announcement.map(Announcement::new);
+                let voice = voices::Voice {
+                    child,
+                    mark: launch.mark.clone(),
+                    mailbox: spawned.mailbox,
+                    announcement,
+                };
+                self.voices.add(spawned.pid, voice);
                 self.children.add(spawned.pid, child, spawned.report, spawned.attempt);
                 for (sink, stream) in [Sink::Stdout, Sink::Stderr].into_iter().zip(spawned.outputs) {
                     match stream {
                         Stream::Elsewhere => {}
-                        Stream::Relayed(pipe) => self.relay.add(child, sink, pipe, false),
-                        Stream::Discarded(pipe) => self.relay.add(child, sink, pipe, true),
+                        Stream::Read(pipe, purpose) => self.relay.add(child, sink, pipe, purpose),
                     }
                 }
                 events.push(Event::Spawned { child, pid: spawned.pid });
@@ -363,9 +395,11 @@ impl Kernel for Linux {
             Action::FindListener { instance, port } => {
                 events.push(Event::Listener { instance, port, listener: listener::find(port) });
             }
-            Action::Probe { .. } | Action::CancelProbe { .. } => {}
-            Action::FindListening { child, .. } => {
-                events.push(Event::Listening { child, addresses: Vec::new() });
+            Action::Probe { child, target } => self.probes.begin(child, &target, events),
+            Action::CancelProbe { child } => self.probes.cancel(child),
+            Action::FindListening { child, leader } => {
+                let addresses = listener::of_run(&self.children, leader, child.instance);
+                events.push(Event::Listening { child, addresses });
             }
             Action::Write { sink, bytes } => self.sinks.write(sink, bytes),
             Action::Tell(notice) => {

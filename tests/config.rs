@@ -333,7 +333,7 @@ fn every_bad_value_says_what_was_expected() {
         ("depends_on = [\"b\"]", "3:15: there is no service \"b\""),
         ("depends_on = [\"a.1\"]", "3:15: \"a\" cannot depend on one instance, \"a.1\""),
         ("depends_on = { b = \"redy\" }", "3:20: a condition must be \"started\", \"ready\" or \"completed\", not \"redy\""),
-        ("depends_on = { b = \"service_healthy\" }", "3:20: a condition must be \"started\", \"ready\" or \"completed\", not a string\n    2 | command = \"run\"\n    3 | depends_on = { b = \"service_healthy\" }\n      |                    ^^^^^^^^^^^^^^^^^ here it is called \"ready\""),
+        ("depends_on = { b = \"service_healthy\" }", "3:20: a condition must be \"started\", \"ready\" or \"completed\", not \"service_healthy\"\n    2 | command = \"run\"\n    3 | depends_on = { b = \"service_healthy\" }\n      |                    ^^^^^^^^^^^^^^^^^ here it is called \"ready\""),
         ("depends_on = { b = { when = \"ready\" } }", "3:22: unknown key \"when\" in depends_on"),
         // Keys.
         ("kill_timout = 1", "3:1: unknown key \"kill_timout\" in [services.a]\n    2 | command = \"run\"\n    3 | kill_timout = 1\n      | ^^^^^^^^^^^ did you mean \"kill_timeout\"?"),
@@ -1353,6 +1353,21 @@ fn check_has_hints_for_tests() {
     ] {
         let expected = if expected.is_empty() { String::new() } else { format!("hint: {expected}\n") };
         assert_eq!(remarks(&format!("[services.a]\ncommand = \"/bin/sh\"\n{lines}\n")), expected, "{lines}");
+    }
+}
+
+#[test]
+fn check_knows_which_servers_a_test_misleads_about() {
+    for (command, ready, told) in [
+        ("postgres -D /data", "tcp:5432", true),
+        ("postgres -D /data", "unix:/run/postgresql/.s.PGSQL.5432", true),
+        ("postgres -D /data", "notify", false),
+        ("redis-server", "notify", true),
+        ("redis-server --supervised systemd", "notify", false),
+    ] {
+        let text = format!("[services.a]\ncommand = \"{command}\"\nready = \"{ready}\"\n");
+        let remarks = remarks(&text);
+        assert_eq!(remarks.contains("speaks sd_notify"), told, "{command}, {ready}: {remarks}");
     }
 }
 

@@ -203,6 +203,22 @@ fn a_stop_goes_in_the_reverse_order_and_waits_for_each() {
 }
 
 #[test]
+fn a_stop_waits_also_for_those_that_depend_through_a_oneshot_that_is_done() {
+    let migrate = Instance { kind: Kind::Oneshot, ..instance("migrate") };
+    let mut story = Story::new(vec![
+        instance("db"),
+        after(migrate, 0, Condition::Ready),
+        after(instance("web"), 1, Condition::Completed),
+    ]);
+    story.exit("migrate", 0);
+    story.record.clear();
+    story.signal(Signal::TERM);
+    story.expect(&["stopping (SIGTERM): web, db", "SIGTERM to web"]);
+    story.exit("web", 0);
+    story.expect(&["SIGTERM to db"]);
+}
+
+#[test]
 fn what_ignores_the_stop_signal_is_killed_in_time() {
     let mut story = db_and_web();
     story.signal(Signal::TERM);

@@ -30,6 +30,8 @@ pub struct Script {
     pub closed: [bool; 3],
     /// Where to begin, if that is not where we are.
     pub home: Option<RawFd>,
+    /// A descriptor, and the number above 2 under which the program expects it: two different ones, and neither is `report`.
+    pub announcement: Option<(RawFd, RawFd)>,
     /// The working directory.
     pub cwd: Option<CString>,
     /// Resource limits.
@@ -106,7 +108,7 @@ const LISTEN_PID_BYTES: usize = 32;
 pub enum Step {
     /// Making its session or group.
     Session = 1,
-    /// Putting descriptors 0, 1, 2 in place; the index is the number.
+    /// Putting descriptors 0, 1, 2 and the announcement in place; the index is the number.
     Stdio,
     /// Entering the working directory.
     Cwd,
@@ -204,7 +206,17 @@ enum Never {}
 
 fn perform(script: &mut Script) -> Result<Never, Failure> {
     group(script)?;
-    stdio(script.stdio, script.closed)?;
+    for ((source, target), closed) in script.stdio.into_iter().zip(0..).zip(script.closed) {
+        if closed {
+            // SAFETY: what we put there for ourselves alone.
+            unsafe { libc::close(target) };
+        } else {
+            place(source, target)?;
+        }
+    }
+    if let Some((source, target)) = script.announcement {
+        place(source, target)?;
+    }
     if let Some(home) = script.home {
         // SAFETY: plain call.
         Errno::result(unsafe { libc::fchdir(home) }).map_err(failed(Step::Cwd))?;
@@ -269,21 +281,15 @@ fn group(script: &Script) -> Result<(), Failure> {
     }
 }
 
-fn stdio(sources: [RawFd; 3], closed: [bool; 3]) -> Result<(), Failure> {
-    for ((target, source), closed) in (0..).zip(sources).zip(closed) {
-        if closed {
-            // SAFETY: what we put there for ourselves alone.
-            unsafe { libc::close(target) };
-            continue;
-        }
-        if source == target {
-            continue;
-        }
-        // SAFETY: a source above 2 is never one of the targets, so none is overwritten before it is used.
-        Errno::result(unsafe { libc::dup2(source, target) })
-            .map_err(|errno| Failure::new(Step::Stdio, usize::try_from(target).unwrap_or(0), errno))?;
+fn place(source: RawFd, target: RawFd) -> Result<(), Failure> {
+    if source == target {
+        return Ok(());
     }
-    Ok(())
+    // SAFETY: the sources of 0, 1 and 2 are those numbers themselves or above 2, and used before any target above 2 is; so none is
+    // overwritten before it is used.
+    Errno::result(unsafe { libc::dup2(source, target) })
+        .map(drop)
+        .map_err(|errno| Failure::new(Step::Stdio, usize::try_from(target).unwrap_or(0), errno))
 }
 
 fn enter(directory: Option<&CString>) -> Result<(), Failure> {

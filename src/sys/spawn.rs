@@ -15,9 +15,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::child::{self, Script, Strings};
 use super::environment::{DEFAULT_PATH, Environment};
+use super::mailbox::{Mailbox, Post};
+use super::relay::Purpose;
 use super::signals::{self, SignalSet};
 use super::{Inherited, descriptors, tag, users};
-use crate::event::{InstanceId, Launch, Output, Pid, StartError, Stdin, Surroundings};
+use crate::event::{Child, InstanceId, Launch, Output, Pid, StartError, Stdin, Surroundings};
 use crate::units;
 
 /// RLIMIT_NOFILE, whose type is not the same in all C libraries.
@@ -34,6 +36,7 @@ pub struct Spawner {
     /// Which of descriptors 0, 1 and 2 a child that inherits them finds closed, as we did.
     closed: [bool; 3],
     null: Option<OwnedFd>,
+    post: Post,
     /// The open files limit that we were given; ours is higher.
     files_limit: Option<libc::rlimit>,
     /// The terminal that we gave away, and to which group.
@@ -49,6 +52,10 @@ pub struct Spawned {
     pub report: OwnedFd,
     /// What to read of its outputs: 1, then 2.
     pub outputs: [Stream; 2],
+    /// Its notification socket, if it has one.
+    pub mailbox: Option<Mailbox>,
+    /// Where to read its announcement, if it may make one.
+    pub announcement: Option<OwnedFd>,
     /// What to tell about it should it fail.
     pub attempt: Attempt,
 }
@@ -58,7 +65,7 @@ impl Spawned {
     pub fn held(&self) -> impl Iterator<Item = RawFd> {
         let outputs = self.outputs.iter().filter_map(|stream| match stream {
             Stream::Elsewhere => None,
-            Stream::Relayed(pipe) | Stream::Discarded(pipe) => Some(pipe),
+            Stream::Read(pipe, _) => Some(pipe),
         });
         [&self.report].into_iter().chain(&self.attempt.home).chain(outputs).map(AsRawFd::as_raw_fd)
     }
@@ -69,10 +76,8 @@ impl Spawned {
 pub enum Stream {
     /// It goes past us.
     Elsewhere,
-    /// We relay it.
-    Relayed(OwnedFd),
-    /// We read it and throw it away, because there is no /dev/null.
-    Discarded(OwnedFd),
+    /// We read it.
+    Read(OwnedFd, Purpose),
 }
 
 /// What was tried, for the explanation of a failure.
@@ -103,6 +108,7 @@ impl Spawner {
             dispositions,
             closed: [false; 3],
             null: descriptors::null().ok().filter(|null| null.as_raw_fd() > 2),
+            post: Post::default(),
             files_limit: raise_files_limit(),
             given: None,
         }
@@ -116,6 +122,7 @@ impl Spawner {
             dispositions,
             closed: inherited.closed,
             null: None,
+            post: Post::default(),
             files_limit: None,
             given: None,
         }
@@ -142,22 +149,34 @@ impl Spawner {
     /// Makes a process.
     pub fn spawn(
         &mut self,
-        instance: InstanceId,
+        child: Child,
         launch: &Rc<Launch>,
         extra: &[(&'static str, String)],
     ) -> Result<Spawned, StartError> {
         let identity = users::resolve(&launch.identity)?;
-        let environment = self.environment.of_child(launch, &identity, extra)?;
+        let mailbox = launch.speaks.notify.then(|| self.post.open(child, identity.uid)).transpose()?;
+        let address = mailbox.iter().map(|mailbox| ("NOTIFY_SOCKET", mailbox.path().display().to_string()));
+        let extra: Vec<_> = extra.iter().cloned().chain(address).collect();
+        let environment = self.environment.of_child(launch, &identity, &extra)?;
         let argv = arguments(launch)?;
         let search = Search::new(&argv, &environment);
         let envp = environment.into_strings();
         let size = bytes_of(&argv) + bytes_of(&envp);
-        let rlimits = self.rlimits(instance, launch);
+        let rlimits = self.rlimits(child.instance, launch);
 
-        let (report, report_end) = descriptors::pipe().map_err(|error| no_process(&error))?;
-        descriptors::set_nonblocking(&report).map_err(|error| no_process(&error))?;
+        let (report, mut report_end) = pipe(None)?;
         let stdio = self.stdio(launch, identity.uid)?;
         let given = self.given.as_ref().map(|(_, group)| *group);
+        let announcement = launch.speaks.descriptor.map(|_| pipe(identity.uid)).transpose()?;
+        let (announcement, mut announcement_end) = announcement.unzip();
+        if let Some(number) = launch.speaks.descriptor {
+            // That number is where the child expects its own end; nothing that it needs until exec may stand there.
+            for descriptor in std::iter::once(&mut report_end).chain(&mut announcement_end) {
+                if descriptor.as_raw_fd() == number {
+                    *descriptor = descriptor.try_clone().map_err(|error| no_process(&error))?;
+                }
+            }
+        }
         let terminal = match launch.surroundings {
             Surroundings::Service => None,
             Surroundings::Command => Terminal::ours(given),
@@ -178,6 +197,7 @@ impl Spawner {
             stdio: stdio.sources(),
             closed: self.closed,
             home: home.descriptor(),
+            announcement: announcement_end.as_ref().map(AsRawFd::as_raw_fd).zip(launch.speaks.descriptor),
             cwd: launch
                 .cwd
                 .as_deref()
@@ -226,6 +246,8 @@ impl Spawner {
             pid,
             report,
             outputs: [stdio.stdout.stream, stdio.stderr.stream],
+            mailbox,
+            announcement,
             attempt: Attempt {
                 launch: Rc::clone(launch),
                 candidates: script.candidates,
@@ -264,20 +286,27 @@ impl Spawner {
 
     fn output(&self, number: RawFd, output: Output, uid: Option<u32>) -> Result<StdioOutput, StartError> {
         let past_us = |source| Ok(StdioOutput { source, stream: Stream::Elsewhere });
-        let wrap = match (output, &self.null) {
+        let purpose = match (output, &self.null) {
             (Output::Inherit, _) => return past_us(Source::number(number)),
             (Output::Null, Some(null)) => return past_us(Source::number(null.as_raw_fd())),
-            (Output::Null, None) => Stream::Discarded,
-            (Output::Prefix | Output::Raw | Output::Captured, _) => Stream::Relayed,
+            (Output::Null, None) => Purpose::Discarded,
+            (Output::Prefix | Output::Raw, _) => Purpose::Passed,
+            (Output::Captured, _) => Purpose::Captured,
         };
-        let (read_end, write_end) = descriptors::pipe().map_err(|error| no_process(&error))?;
-        descriptors::set_nonblocking(&read_end).map_err(|error| no_process(&error))?;
-        if uid.is_some() {
-            // So that it can open /dev/stdout again. Where we may not, it cannot either, as without us.
-            let _ = nix::unistd::fchown(&write_end, uid.map(nix::unistd::Uid::from_raw), None);
-        }
-        Ok(StdioOutput { source: Source::owned(write_end), stream: wrap(read_end) })
+        let (read_end, write_end) = pipe(uid)?;
+        Ok(StdioOutput { source: Source::owned(write_end), stream: Stream::Read(read_end, purpose) })
     }
+}
+
+/// A pipe from which we read without waiting, and into which a child of this user writes.
+fn pipe(uid: Option<u32>) -> Result<(OwnedFd, OwnedFd), StartError> {
+    let (read_end, write_end) = descriptors::pipe().map_err(|error| no_process(&error))?;
+    descriptors::set_nonblocking(&read_end).map_err(|error| no_process(&error))?;
+    if uid.is_some() {
+        // So that it can open /dev/stdout again. Where we may not, it cannot either, as without us.
+        let _ = nix::unistd::fchown(&write_end, uid.map(nix::unistd::Uid::from_raw), None);
+    }
+    Ok((read_end, write_end))
 }
 
 struct Stdio {
@@ -322,6 +351,29 @@ fn fork(script: &mut Script) -> io::Result<Pid> {
         number => Pid::new(number).ok_or_else(io::Error::last_os_error),
     };
     signals::swap_mask(mask);
+    result
+}
+
+/// Closes descriptors where it may take its time: in a process of its own, which is collected as any stranger is.
+pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> io::Result<()> {
+    let (read_end, write_end) = descriptors::pipe()?;
+    let mask: SignalSet = signals::swap_mask(SignalSet::MAX);
+    // SAFETY: the child makes plain calls on what was open before and never returns.
+    let result = unsafe {
+        match libc::fork() {
+            0 => {
+                // As soon as nobody holds the other end, we have closed ours, and its end closes the last.
+                libc::close(write_end.as_raw_fd());
+                libc::read(read_end.as_raw_fd(), [0_u8; 1].as_mut_ptr().cast(), 1);
+                libc::_exit(0)
+            }
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    };
+    signals::swap_mask(mask);
+    drop(descriptors);
+    drop(write_end);
     result
 }
 

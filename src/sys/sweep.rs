@@ -9,7 +9,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use nix::errno::Errno;
 
 use super::children::{self, Children};
-use super::environment;
 use super::procfs::{self, Stat};
 use super::tag;
 use crate::event::{Child, Mark, Pid, Process};
@@ -55,9 +54,7 @@ pub fn remains(
     let belongs = |stat: &Stat| {
         let number = leader.number();
         (!reused && (stat.group == number || stat.session == number))
-            || tag::carries(stat.pid, child.instance)
-            || procfs::read_private(stat.pid, "environ")
-                .is_some_and(|environ| environment::carries(&environ, mark))
+            || tag::either(stat.pid, child.instance, mark)
     };
     let found = below(strangers, belongs);
     signal_all(found.iter().filter(|stat| !spare.contains(&stat.pid)), Some(signal));
@@ -104,7 +101,7 @@ fn processes(found: &[Stat]) -> Vec<Process> {
 
 /// Those of `roots` and their descendants that live and belong. Whose ancestor belongs, belongs. Costs by them, not by the number
 /// of processes in the container.
-fn below(roots: Vec<Pid>, belongs: impl Fn(&Stat) -> bool) -> Vec<Stat> {
+pub fn below(roots: Vec<Pid>, belongs: impl Fn(&Stat) -> bool) -> Vec<Stat> {
     let families = Families::new();
     let mut found = Vec::new();
     // Nobody twice: a pid that moved while we read cannot lead in a circle.

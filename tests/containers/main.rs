@@ -5,6 +5,7 @@
 #![cfg(test)]
 
 mod docker;
+mod readiness;
 
 use std::process::Output;
 use std::thread;

@@ -17,10 +17,12 @@ mod attributes;
 mod failures;
 mod helpers;
 mod output;
+mod probes;
 mod scene;
 mod signals;
 mod start;
 mod sweep;
+mod voices;
 mod world;
 
 use std::process::{Command, ExitCode, Stdio};
@@ -46,8 +48,10 @@ fn cases() -> Vec<(String, fn())> {
         attributes::CASES,
         failures::CASES,
         output::CASES,
+        probes::CASES,
         signals::CASES,
         sweep::CASES,
+        voices::CASES,
     ]
     .concat();
     let again = [signals::CASES, start::ABOUT_SIGNALS].concat();

@@ -30,6 +30,7 @@ pub const CASES: &[Case] = &[
     ("a_stuck_reader_without_proc", a_stuck_reader_without_proc),
     ("the_end_does_not_wait_long_for_a_stuck_reader", the_end_does_not_wait_long_for_a_stuck_reader),
     ("a_stuck_stderr_leaves_stdout_alone", a_stuck_stderr_leaves_stdout_alone),
+    ("captured_output_waits_for_no_reader", captured_output_waits_for_no_reader),
     ("a_reader_that_went_away", a_reader_that_went_away),
     ("a_full_disk", a_full_disk),
     ("a_file_keeps_its_place", a_file_keeps_its_place),
@@ -329,6 +330,21 @@ fn a_stuck_stderr_leaves_stdout_alone() {
     out.read_exact(&mut line).unwrap();
     assert_eq!(&line, b"out\n");
     drop(err);
+}
+
+/// The test of a service is answered although nobody reads what the services write.
+fn captured_output_waits_for_no_reader() {
+    let (out, err) = (stdout_into_pipe(), stderr_into_pipe());
+    let mut world = World::new();
+    for sink in [Sink::Stdout, Sink::Stderr] {
+        world.perform(Action::Write { sink, bytes: vec![b'x'; 200_000] });
+    }
+    let mut launch = shell("head -c 300000 /dev/zero; echo sick >&2; exit 1");
+    (launch.stdout, launch.stderr) = (Output::Captured, Output::Captured);
+    let outcome = world.run(launch);
+    assert_eq!(outcome.status, Some(ExitStatus::Code(1)));
+    assert_eq!((outcome.stdout.len(), outcome.stderr.as_slice()), (300_000, &b"sick\n"[..]));
+    drop((out, err));
 }
 
 fn a_reader_that_went_away() {

@@ -6,7 +6,10 @@ use tinysup::event::{Action, Event, ExitStatus, Pid};
 use tinysup::kernel::Kernel;
 use tinysup::units::Signal;
 
-use crate::world::{World, field, helper, service, shell};
+use crate::world::{
+    World, field, helper, nothing_more_happens, resident_kilobytes, service, shell, status_of_ourselves,
+    stays_idle,
+};
 use crate::{Case, scene};
 
 pub const CASES: &[Case] = &[
@@ -39,14 +42,6 @@ fn send(signal: i32) {
 
 fn next_signal(world: &mut World) -> Signal {
     world.until("a signal", |event| if let Event::Signal(signal) = event { Some(*signal) } else { None })
-}
-
-fn status_of_ourselves() -> String {
-    std::fs::read_to_string("/proc/self/status").unwrap()
-}
-
-fn resident_kilobytes() -> u64 {
-    field(&status_of_ourselves(), "VmRSS").split(' ').next().unwrap().parse().unwrap()
 }
 
 fn every_signal_arrives() {
@@ -132,18 +127,6 @@ fn a_storm_of_signals() {
     assert_eq!(real_time, 50);
     assert!(resident_kilobytes() < before + 1024, "{before} kB, then {}", resident_kilobytes());
     nothing_more_happens(&mut world);
-}
-
-fn nothing_more_happens(world: &mut World) {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    loop {
-        let from = world.events.len();
-        world.wait(Duration::from_millis(50));
-        if world.events.len() == from {
-            return;
-        }
-        assert!(Instant::now() < deadline, "it goes on: {:?}", &world.events[from..]);
-    }
 }
 
 fn no_kind_of_signal_is_lost_when_nobody_reads() {
@@ -350,24 +333,12 @@ fn signals_come_through_a_storm_of_orphans() {
     assert!(ends <= 2, "{ends} orphans came first");
 }
 
-fn context_switches() -> i64 {
-    // SAFETY: all zeroes is an rusage; the call fills it.
-    unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
-        usage.ru_nvcsw
-    }
-}
-
 fn nothing_happens_when_nothing_is_due() {
     let mut world = World::new();
     for _ in 0..10 {
         world.start(service(["/bin/sleep", "1000"]));
     }
-    nothing_more_happens(&mut world);
-    let before = context_switches();
-    world.wait(Duration::from_secs(1));
-    assert!(context_switches() - before <= 1, "woke up {} times", context_switches() - before);
+    stays_idle(&mut world);
 }
 
 fn deadlines_are_kept() {

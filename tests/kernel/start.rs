@@ -21,6 +21,7 @@ pub const CASES: &[Case] = &[
     ("a_command_gets_the_terminal", a_command_gets_the_terminal),
     ("a_background_command_takes_no_terminal", a_background_command_takes_no_terminal),
     ("environment", environment),
+    ("what_our_parent_tells_us_is_not_for_services", what_our_parent_tells_us_is_not_for_services),
     ("variables_from_files", variables_from_files),
     ("program_is_searched_in_its_own_path", program_is_searched_in_its_own_path),
     ("an_empty_path_element_is_not_here", an_empty_path_element_is_not_here),
@@ -238,6 +239,27 @@ fn environment() {
     launch.inherit_env = false;
     let text = world.run(launch).text();
     assert_eq!(text.lines().count(), 4, "{text}");
+}
+
+/// Sockets and descriptors that a service does not get are not named to it; a command, which is all there is, finds all.
+fn what_our_parent_tells_us_is_not_for_services() {
+    const NAMES: [&str; 6] =
+        ["LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
+    scene::again(|| {
+        for name in NAMES {
+            // SAFETY: one thread.
+            unsafe { std::env::set_var(name, "our parent's") };
+        }
+    });
+    let mut world = World::new();
+    let mut launch = shell("env | grep -E '^(LISTEN|NOTIFY|WATCHDOG)' | cut -d= -f1 | sort");
+    assert_eq!(world.run(launch.clone()).text(), "");
+    // What the configuration says is the service's own.
+    launch.env = vec![("LISTEN_FDS".into(), Secret::new("0"))];
+    assert_eq!(world.run(launch.clone()).text(), "LISTEN_FDS\n");
+    launch.env.clear();
+    launch.surroundings = Surroundings::Command;
+    assert_eq!(world.run(launch).text().lines().collect::<Vec<_>>(), NAMES);
 }
 
 fn variables_from_files() {

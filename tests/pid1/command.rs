@@ -1,13 +1,13 @@
 //! One command, with tinysup as its init: nothing of it changes, and nothing is said.
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::container::{Container, DEADLINE, End, Out, Setup};
+use crate::container::{End, Setup};
 use crate::services::witness_path;
 use crate::signals::{KEPT, WAYS, name};
+use crate::terminal::Terminal;
 use crate::{launch, proc, root};
 
 /// tinysup with these words, where `WITNESS` is its path.
@@ -166,7 +166,7 @@ fn a_terminal_is_its_own() {
     if !root() {
         return;
     }
-    let mut terminal = Terminal::new(&["WITNESS", "status", "count", "2", "exit", "6"]);
+    let mut terminal = Terminal::new(command(&["WITNESS", "status", "count", "2", "exit", "6"]));
     terminal.read_until("waiting");
     assert!(terminal.text.contains("terminal [0 1 2] foreground true"), "{}", terminal.text);
     terminal.type_in("\x03");
@@ -184,7 +184,7 @@ fn a_shell_at_a_terminal_is_a_shell() {
     if !root() {
         return;
     }
-    let mut terminal = Terminal::new(&["sh", "-i"]);
+    let mut terminal = Terminal::new(command(&["sh", "-i"]));
     terminal.type_in("echo o''k\n");
     terminal.read_until("ok\r\n");
     // Job control: a stopped job, the shell again, the job again.
@@ -204,7 +204,8 @@ fn suspended_and_continued() {
     if !root() {
         return;
     }
-    let mut terminal = Terminal::new(&["sh", "-c", "echo ready; read line; echo \"read $line\"; exit 9"]);
+    let mut terminal =
+        Terminal::new(command(&["sh", "-c", "echo ready; read line; echo \"read $line\"; exit 9"]));
     terminal.read_until("ready");
     let shell = terminal.container.process("sh -c").pid;
     terminal.type_in("\x1a");
@@ -222,57 +223,11 @@ fn a_lost_terminal_is_told_to_the_command() {
         return;
     }
     let script = "trap 'exit 5' HUP; echo ready; while :; do sleep 0.02; done";
-    let mut terminal = Terminal::new(&["sh", "-c", script]);
+    let mut terminal = Terminal::new(command(&["sh", "-c", script]));
     terminal.read_until("ready");
     let Terminal { container, master, .. } = terminal;
     drop(master);
     container.finish().code(5);
-}
-
-/// A container at a terminal, and the person at it.
-pub struct Terminal {
-    pub container: Container,
-    pub master: File,
-    pub text: String,
-}
-
-impl Terminal {
-    pub fn new(words: &[&str]) -> Self {
-        Self::of(command(words))
-    }
-
-    pub fn of(setup: Setup) -> Self {
-        let (master, slave) = launch::terminal().expect("a terminal");
-        let copy = || slave.try_clone().expect("a copy");
-        let container = setup
-            .stdin(Some(copy()))
-            .stdout(Out::To(copy()))
-            .stderr(Out::To(copy()))
-            .env("TERM", "dumb")
-            .env("PS1", "$ ")
-            .before(launch::take_terminal)
-            .start();
-        Self { container, master: master.into(), text: String::new() }
-    }
-
-    pub fn type_in(&mut self, keys: &str) {
-        self.master.write_all(keys.as_bytes()).expect("the terminal is there");
-    }
-
-    fn resize(&self) {
-        launch::resize(&self.master).expect("the terminal is there");
-    }
-
-    pub fn read_until(&mut self, wanted: &str) {
-        let start = Instant::now();
-        while !self.text.contains(wanted) {
-            let left = DEADLINE.saturating_sub(start.elapsed());
-            assert!(launch::readable(&self.master, left), "waited for {wanted:?} in {:?}", self.text);
-            let mut bytes = [0; 4096];
-            let count = self.master.read(&mut bytes).expect("the terminal is there");
-            self.text.push_str(&String::from_utf8_lossy(&bytes[..count]));
-        }
-    }
 }
 
 /// A pipe that nobody writes to and that never ends: its other end stays here.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::command::{Terminal, command, silent};
+use crate::command::{command, silent};
 use crate::container::{Container, End, Out, Setup};
 use crate::services::witness_path;
+use crate::terminal::Terminal;
 use crate::{launch, proc, root};
 
 const WARNING: &str = "zombie reaping won't work";
@@ -338,7 +339,7 @@ fn a_session_has_the_terminal() {
         return;
     }
     let words = ["WITNESS", "status", "count", "1", "exit", "6"];
-    let mut terminal = Terminal::of(command(&words).called("dumb-init"));
+    let mut terminal = Terminal::new(command(&words).called("dumb-init"));
     terminal.read_until("waiting");
     assert!(terminal.text.contains("session-leader true"), "{}", terminal.text);
     assert!(terminal.text.contains("foreground true"), "{}", terminal.text);
@@ -358,7 +359,7 @@ fn a_key_is_one_signal_under_every_name() {
         [("dumb-init", &["-c"][..]), ("tini", &["-g"]), ("catatonit", &[]), ("tinysup", &["-g"])]
     {
         let words = [options, &["WITNESS", "count", "2", "exit", "6"]].concat();
-        let mut terminal = Terminal::of(command(&words).called(name));
+        let mut terminal = Terminal::new(command(&words).called(name));
         terminal.read_until("waiting");
         terminal.type_in("\x03");
         terminal.read_until("got SIGINT");
@@ -375,7 +376,7 @@ fn job_control_works_under_every_name() {
         return;
     }
     for name in ["dumb-init", "tini", "catatonit", "tinysup"] {
-        let mut terminal = Terminal::of(command(&["sh", "-i"]).called(name));
+        let mut terminal = Terminal::new(command(&["sh", "-i"]).called(name));
         terminal.type_in("cat\n");
         terminal.container.until("cat runs", || cat(&terminal.container).is_some());
         terminal.type_in("\x1a");

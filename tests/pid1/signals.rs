@@ -4,20 +4,8 @@ use std::time::Duration;
 
 use crate::container::{Container, Setup};
 use crate::services::{service, sh, witness};
+pub use crate::witness::name;
 use crate::{launch, proc, root};
-
-/// A name as the witness says it.
-pub fn name(number: i32) -> String {
-    const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
-        "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
-        "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-    ];
-    match NAMES.get(usize::try_from(number).expect("a signal") - 1) {
-        Some(name) => format!("SIG{name}"),
-        None => format!("SIGRTMIN+{}", number - 34),
-    }
-}
 
 /// Never passed on: what nobody can handle, what we use ourselves, and what the C library keeps.
 pub const KEPT: [i32; 8] =

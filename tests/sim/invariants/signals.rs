@@ -108,13 +108,10 @@ impl Judge {
         if in_a_hurry {
             return;
         }
-        for (other, instance) in self.plan.ids().zip(&self.plan.instances) {
-            let depends = instance.depends_on.iter().any(|dependency| dependency.on == id);
-            if depends && !self.down(world, other) {
-                violation!(
-                    "{name} is asked to stop although {}, which depends on it, is not down",
-                    instance.name
-                );
+        for other in self.dependents(id) {
+            if !self.down(world, other) {
+                let other = &self.plan_of(other).name;
+                violation!("{name} is asked to stop although {other}, which depends on it, is not down");
             }
         }
     }
