@@ -19,11 +19,12 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tinysup::cli::One;
 use tinysup::config::{World, keys};
 use tinysup::event::{InstanceId, Launch, Mark, Output, Rlimit, Speaks, StartError, Stdin, Surroundings};
 use tinysup::plan::{
-    self, Asks, Condition, Dependency, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, ReadyTest,
-    Request, RestartWhen, Test,
+    self, Asks, Condition, Dependency, Instance, KillMode, Kind, Manner, Mode, OnFailure, OnSuccess, Plan,
+    ReadyTest, Receivers, Request, RestartWhen, Test,
 };
 use tinysup::probe::Target;
 use tinysup::units::Signal;
@@ -1156,12 +1157,17 @@ fn signals_are_routed_to_instances() {
     );
 }
 
+fn group() -> One {
+    let manner = Manner { receivers: Receivers::Group, ..Manner::default() };
+    One { manner, ..One::default() }
+}
+
 #[test]
 fn one_command_is_a_plan_too() {
-    let plan = plan::single(vec!["/usr/bin/env".into(), "--token=hunter2".into()], true, None);
+    let plan = plan::single(&One { argv: vec!["/usr/bin/env".into(), "--token=hunter2".into()], ..group() });
     let [only] = plan.instances.as_slice() else { panic!() };
     assert_eq!((&*only.name, only.launch.shown.as_str()), ("env", "/usr/bin/env"));
-    assert_eq!(plan.mode, Mode::Command { group: true });
+    assert_eq!(plan.mode, Mode::Command(group().manner));
     assert_eq!(
         (plan.shutdown_timeout, only.stop.kill_timeout, only.stop.mode),
         (None, None, KillMode::Process)
@@ -1175,8 +1181,8 @@ fn one_command_is_a_plan_too() {
         (Surroundings::Command, Stdin::Inherit, Output::Inherit)
     );
     assert_eq!((only.launch.mark.clone(), only.launch.env.len()), (None, 0));
-    let limited = plan::single(vec!["x".into()], false, Some(Duration::from_secs(3)));
-    assert_eq!(limited.shutdown_timeout, Some(Duration::from_secs(3)));
+    let limited = plan::single(&One { kill_timeout: Some(Duration::from_secs(3)), ..group() });
+    assert_eq!(limited.shutdown_timeout, None, "its stop begins when it has ended");
     assert_eq!(limited.instances[0].stop.kill_timeout, Some(Duration::from_secs(3)));
 }
 

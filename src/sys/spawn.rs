@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
+use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::child::{self, Script, Strings};
@@ -28,13 +29,18 @@ const FILES_LIMIT: u32 = 7;
 #[derive(Debug)]
 pub struct Spawner {
     environment: Environment,
-    inherited: Inherited,
+    /// The signal mask that we inherited.
+    mask: SignalSet,
+    /// The signals whose disposition is not as we inherited it, and those of them that were ignored.
+    dispositions: (SignalSet, SignalSet),
+    /// Which of descriptors 0, 1 and 2 a child that inherits them finds closed, as we did.
+    closed: [bool; 3],
     null: Option<OwnedFd>,
     post: Post,
     /// The open files limit that we were given; ours is higher.
     files_limit: Option<libc::rlimit>,
-    /// The group that we gave the terminal to.
-    foreground: Option<Pid>,
+    /// The terminal that we gave away, and to which group.
+    given: Option<(Terminal, Pid)>,
 }
 
 /// A child that was made.
@@ -52,6 +58,17 @@ pub struct Spawned {
     pub announcement: Option<OwnedFd>,
     /// What to tell about it should it fail.
     pub attempt: Attempt,
+}
+
+impl Spawned {
+    /// The descriptors that belong to it.
+    pub fn held(&self) -> impl Iterator<Item = RawFd> {
+        let outputs = self.outputs.iter().filter_map(|stream| match stream {
+            Stream::Elsewhere => None,
+            Stream::Read(pipe, _) => Some(pipe),
+        });
+        [&self.report].into_iter().chain(&self.attempt.home).chain(outputs).map(AsRawFd::as_raw_fd)
+    }
 }
 
 /// What happens to one output stream of a child.
@@ -78,18 +95,54 @@ pub struct Attempt {
     pub uid: Option<u32>,
     /// The resource limits, in the order they are set.
     pub rlimits: Vec<(u32, libc::rlimit)>,
+    /// The working directory that we have left.
+    pub home: Option<OwnedFd>,
 }
 
 impl Spawner {
     /// Keeps what children get, and raises our own limit of open files.
-    pub fn new(inherited: Inherited) -> Self {
+    pub fn new(mask: SignalSet, dispositions: (SignalSet, SignalSet)) -> Self {
         Self {
             environment: Environment::inherited(),
-            inherited,
+            mask,
+            dispositions,
+            closed: [false; 3],
             null: descriptors::null().ok().filter(|null| null.as_raw_fd() > 2),
             post: Post::default(),
             files_limit: raise_files_limit(),
-            foreground: None,
+            given: None,
+        }
+    }
+
+    /// The same for one command, which gets what we have.
+    pub fn of_one(inherited: Inherited, dispositions: (SignalSet, SignalSet)) -> Self {
+        Self {
+            environment: Environment::inherited(),
+            mask: inherited.mask,
+            dispositions,
+            closed: inherited.closed,
+            null: None,
+            post: Post::default(),
+            files_limit: None,
+            given: None,
+        }
+    }
+
+    /// The descriptors that are in use.
+    pub fn held(&self) -> impl Iterator<Item = RawFd> {
+        let terminal = self.given.as_ref().map(|(terminal, _)| terminal.descriptor());
+        self.null.as_ref().map(AsRawFd::as_raw_fd).into_iter().chain(terminal)
+    }
+
+    /// A child has ended: if the terminal is still its group's, it is ours again.
+    pub fn take_terminal_back(&mut self, pid: Pid) {
+        if let Some((terminal, _)) = self.given.take_if(|(_, group)| *group == pid) {
+            // SAFETY: plain calls; SIGTTOU is blocked or ignored, so the second is not refused to the background.
+            unsafe {
+                if libc::tcgetpgrp(terminal.descriptor()) == pid.number() {
+                    libc::tcsetpgrp(terminal.descriptor(), libc::getpgrp());
+                }
+            }
         }
     }
 
@@ -113,6 +166,7 @@ impl Spawner {
 
         let (report, mut report_end) = pipe(None)?;
         let stdio = self.stdio(launch, identity.uid)?;
+        let given = self.given.as_ref().map(|(_, group)| *group);
         let announcement = launch.speaks.descriptor.map(|_| pipe(identity.uid)).transpose()?;
         let (announcement, mut announcement_end) = announcement.unzip();
         if let Some(number) = launch.speaks.descriptor {
@@ -125,7 +179,15 @@ impl Spawner {
         }
         let terminal = match launch.surroundings {
             Surroundings::Service => None,
-            Surroundings::Command => Terminal::ours(self.foreground),
+            Surroundings::Command => Terminal::ours(given),
+            Surroundings::Session => Terminal::controlling(),
+        };
+        if let (Surroundings::Session, Some(terminal)) = (launch.surroundings, &terminal) {
+            signals::leave_terminal(terminal.descriptor());
+        }
+        let home = match launch.surroundings {
+            Surroundings::Service => Home::Stay,
+            Surroundings::Command | Surroundings::Session => Home::leave(),
         };
 
         let mut script = Script {
@@ -133,6 +195,8 @@ impl Spawner {
             surroundings: launch.surroundings,
             terminal: terminal.as_ref().map(Terminal::descriptor),
             stdio: stdio.sources(),
+            closed: self.closed,
+            home: home.descriptor(),
             announcement: announcement_end.as_ref().map(AsRawFd::as_raw_fd).zip(launch.speaks.descriptor),
             cwd: launch
                 .cwd
@@ -150,15 +214,19 @@ impl Spawner {
             umask: launch.attributes.umask,
             mask: match launch.surroundings {
                 Surroundings::Service => 0,
-                Surroundings::Command => self.inherited.mask,
+                Surroundings::Command | Surroundings::Session => self.mask,
             },
-            ignored: match launch.surroundings {
-                Surroundings::Service => 0,
-                Surroundings::Command => self.inherited.ignored,
+            dispositions: match launch.surroundings {
+                Surroundings::Service => (SignalSet::MAX, 0),
+                Surroundings::Command | Surroundings::Session => self.dispositions,
             },
             shell: match launch.surroundings {
                 Surroundings::Service => None,
-                Surroundings::Command => Some(shell(&argv)),
+                Surroundings::Command | Surroundings::Session => Some(shell(&argv)),
+            },
+            listen_pid: match launch.surroundings {
+                Surroundings::Service => None,
+                Surroundings::Command | Surroundings::Session => own_listen_pid(&envp),
             },
             candidates: search.candidates,
             argv: Strings::new(argv),
@@ -169,10 +237,11 @@ impl Spawner {
             // The child does the same; whoever is first, the group is there before anybody signals it.
             // SAFETY: plain call; an error means that the child was quicker.
             unsafe { libc::setpgid(pid.number(), pid.number()) };
-            if terminal.is_some() {
-                self.foreground = Some(pid);
+            if let Some(terminal) = terminal {
+                self.given = Some((terminal, pid));
             }
         }
+        let home = home.left();
         Ok(Spawned {
             pid,
             report,
@@ -186,6 +255,7 @@ impl Spawner {
                 size,
                 uid: script.switch.uid,
                 rlimits,
+                home,
             },
         })
     }
@@ -307,7 +377,57 @@ pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> io::Result<()> {
     result
 }
 
+/// Our working directory, which must not keep a file system busy that the command does not use any more.
+enum Home {
+    /// We keep it.
+    Stay,
+    /// We have left it; the child goes back through the descriptor.
+    Left(OwnedFd),
+    /// We may not come back to it, so we leave only when the child is there.
+    LeaveLate,
+}
+
+impl Home {
+    /// Goes to the root before there is a child, who could otherwise see us elsewhere.
+    fn leave() -> Self {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        match nix::fcntl::open(".", flags, nix::sys::stat::Mode::empty()) {
+            Ok(descriptor) if nix::unistd::chdir("/").is_ok() => Self::Left(descriptor),
+            Ok(_) => Self::Stay,
+            Err(_) => Self::LeaveLate,
+        }
+    }
+
+    fn descriptor(&self) -> Option<RawFd> {
+        match self {
+            Self::Left(descriptor) => Some(descriptor.as_raw_fd()),
+            Self::Stay | Self::LeaveLate => None,
+        }
+    }
+
+    /// The child has it now. What is left of it is for looking at what could not be executed.
+    fn left(self) -> Option<OwnedFd> {
+        match self {
+            Self::Stay => None,
+            Self::Left(descriptor) => Some(descriptor),
+            Self::LeaveLate => {
+                let _ = nix::unistd::chdir("/"); // then we stay
+                None
+            }
+        }
+    }
+}
+
+/// The place of `LISTEN_PID` in an environment where it means us: whoever gave us sockets means the command.
+fn own_listen_pid(envp: &[CString]) -> Option<usize> {
+    let at = envp.iter().position(|string| string.as_bytes().starts_with(child::LISTEN_PID))?;
+    let own = std::process::id().to_string();
+    let value = envp.get(at)?.as_bytes().strip_prefix(child::LISTEN_PID)?;
+    (value == own.as_bytes()).then_some(at)
+}
+
 /// A terminal whose foreground is ours to give away.
+#[derive(Debug)]
 enum Terminal {
     Stdin,
     Controlling(OwnedFd),
@@ -323,8 +443,13 @@ impl Terminal {
         if foreground(0) {
             return Some(Self::Stdin);
         }
-        let terminal: OwnedFd = fs::OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?.into();
-        foreground(terminal.as_raw_fd()).then_some(Self::Controlling(terminal))
+        Self::controlling().filter(|terminal| foreground(terminal.descriptor()))
+    }
+
+    /// That of our session, which need not be on a standard descriptor.
+    fn controlling() -> Option<Self> {
+        let terminal = fs::OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
+        Some(Self::Controlling(terminal.into()))
     }
 
     fn descriptor(&self) -> RawFd {
@@ -446,14 +571,25 @@ impl Attempt {
         let argv = arguments(&launch)?;
         let search = Search::new(&argv, &environment);
         let size = bytes_of(&argv) + bytes_of(&environment.into_strings());
-        Ok(Self { launch, candidates: search.candidates, path: search.path, size, uid, rlimits: Vec::new() })
+        Ok(Self {
+            launch,
+            candidates: search.candidates,
+            path: search.path,
+            size,
+            uid,
+            rlimits: Vec::new(),
+            home: None,
+        })
     }
 
     /// Where a path of the child leads, seen from here.
     pub fn seen_from_here(&self, path: &OsStr) -> std::path::PathBuf {
-        match &self.launch.cwd {
-            Some(cwd) => cwd.join(path),
-            None => path.into(),
+        match (&self.launch.cwd, &self.home) {
+            (Some(cwd), _) => cwd.join(path),
+            (None, Some(home)) => {
+                std::path::Path::new(&format!("/proc/self/fd/{}", home.as_raw_fd())).join(path)
+            }
+            (None, None) => path.into(),
         }
     }
 }

@@ -9,7 +9,7 @@ use tinysup::event::{
     Sink, StartError,
 };
 use tinysup::kernel::Kernel;
-use tinysup::sys::{Descriptors, Linux};
+use tinysup::sys::{Descriptors, Linux, Setup};
 use tinysup::units::Signal;
 
 use crate::early;
@@ -49,7 +49,8 @@ impl World {
     }
 
     pub fn with(descriptors: Descriptors) -> Self {
-        let linux = Linux::new(early::inherited(), descriptors).expect("a kernel");
+        let setup = Setup { descriptors, ..Setup::default() };
+        let linux = Linux::new(early::inherited(), setup).expect("a kernel");
         Self { linux, events: Vec::new(), seen: 0, runs: 0 }
     }
 

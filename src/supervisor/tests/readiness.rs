@@ -275,14 +275,14 @@ fn a_command_that_takes_too_long_is_killed_with_all_it_forked_and_never_doubled(
         "api: health check missed, 1/2: no answer within 2 s",
     ]);
     story.end("api's test", ExitStatus::Signal { signal: Signal::KILL, core: false });
-    story.expect(&["SIGKILL to the group of ?"]);
+    story.expect(&["SIGKILL to the group of api's test"]);
     story.pass(8_000);
     story.expect(&["spawn api's test"]);
     let child = story.of("api", Role::Probe(2));
     story.event(Event::Output { child, sink: Sink::Stderr, bytes: b"a\nno \x1bdatabase\n\n".to_vec() });
     story.exit("api's test", 1);
     story.expect(&[
-        "SIGKILL to the group of ?",
+        "SIGKILL to the group of api's test",
         "api: unhealthy: 2 missed health checks, the last: code 1: no  database; stopping it",
         "SIGTERM to api",
     ]);
@@ -296,7 +296,7 @@ fn a_run_is_not_over_before_its_test_is() {
     story.exit("api", 1);
     story.expect(&["SIGKILL to the group of api's test"]);
     story.exit("api's test", 0);
-    story.expect(&["SIGKILL to the group of ?", "api: code 1 after 0.0 s; restart 1/10 in 0.1 s"]);
+    story.expect(&["SIGKILL to the group of api's test", "api: code 1 after 0.0 s; restart 1/10 in 0.1 s"]);
 }
 
 #[test]

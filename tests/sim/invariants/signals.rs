@@ -55,7 +55,8 @@ impl Judge {
         let got = self.step.signal.unwrap();
         let instance = self.plan_of(child.instance);
         let expected = match self.plan.mode {
-            Mode::Command { group: whole } => (group == whole).then_some(got),
+            Mode::Command(manner) => (group == (manner.receivers == Receivers::Group)).then_some(got),
+            Mode::Pause => None,
             Mode::Services => {
                 let routed = self.plan.routes.get(&got).is_none_or(|to| to.contains(&child.instance));
                 let becomes = instance.signals.get(&got).copied().unwrap_or(Some(got));

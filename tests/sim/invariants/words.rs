@@ -150,7 +150,13 @@ impl Judge {
             | Notice::Reloading { .. }
             | Notice::Refused { .. } => violation!("{notice:?}, and no plan has tests yet"),
             Notice::WaitsAgain { .. } => world.count("restart that waits"),
-            Notice::NotPid1 | Notice::Strays { .. } | Notice::SignalNotSupported(_) => {}
+            Notice::NotPid1
+            | Notice::NotAdopting
+            | Notice::Spawned { .. }
+            | Notice::Reaped { .. }
+            | Notice::AskedGroup(_)
+            | Notice::Strays { .. }
+            | Notice::SignalNotSupported(_) => {}
         }
     }
 
