@@ -1,5 +1,5 @@
 //! What is started when it can be, and restarted when it must be, with real servers: postgres, redis, nginx, an application in
-//! Python and a shell script. The configurations are those of `docker/web` and `docker/shop`, changed where a test says so.
+//! Python and a shell script. The configurations are those of `docker/web`, `docker/shop` and `docker/notify`, changed where a test says so.
 
 use std::thread;
 use std::time::Instant;
@@ -8,6 +8,7 @@ use crate::docker::{Container, DEADLINE, Docker, Request, Volume, config, docker
 use crate::{DOCKER_STOP_TIMEOUT, PROMPT, last_block, lines};
 
 const WEB: &str = include_str!("../../docker/web/tinysup.toml");
+const NOTIFY: &str = include_str!("../../docker/notify/tinysup.toml");
 const SHOP: &str = include_str!("../../docker/shop/tinysup.toml");
 
 /// What postgres says as its last word after an orderly stop, and at its start after any other.
@@ -44,12 +45,19 @@ fn an_application_starts_in_order_and_finds_its_data_again() {
         ],
     );
 
+    // The next container is killed, and started again with all that lies about of its first life.
     let web = self::web(docker, &data, &[]);
     assert_eq!(visit(&web), (OK.into(), "visits: 2\n".into()));
+    web.signal("KILL");
+    assert_eq!(web.wait(), 137);
+    let end = web.finish();
+    assert!(!end.stdout.contains("initdb | ") && !end.stderr.contains(NOT_SHUT_DOWN), "{end:#?}");
+    web.start_again();
+    assert_eq!(visit(&web), (OK.into(), "visits: 3\n".into()));
     web.stop();
     let end = web.finish();
-    assert_eq!(end.code, 0, "{end:#?}");
-    assert!(!end.stdout.contains("initdb | ") && !end.stderr.contains(NOT_SHUT_DOWN), "{end:#?}");
+    assert!(end.code == 0 && !end.stdout.contains("initdb | "), "{end:#?}");
+    in_order(&end.stderr, &[NOT_SHUT_DOWN, "tinysup | db is ready", SHUT_DOWN]);
 }
 
 #[test]
@@ -197,7 +205,7 @@ fn who_is_never_ready_is_told_where_it_listens() {
         let plan = changed(&plan, r#"ready = "notify""#, &format!("max_restarts = 0\n{ready}"));
         let end = docker.start(&["--volume", &config(&plan)], "shop", &[]).finish();
         assert_eq!(end.code, 1, "{end:#?}");
-        let failing = end.stderr.lines().find(|line| line.contains("redis: not ready after 3 s"));
+        let failing = end.stderr.lines().find(|line| line.contains("redis: not ready after"));
         let failing = failing.unwrap_or_else(|| panic!("not told: {end:#?}"));
         for wanted in [told, "listens on 127.0.0.1:6380", "nginx waits for it"] {
             assert!(failing.contains(wanted), "no {wanted:?}: {failing}");
@@ -276,6 +284,49 @@ fn a_shell_script_says_itself_when_it_is_ready() {
     assert_eq!(end.code, 0, "{end:#?}");
     in_order(&end.stdout, &["worker | preparing", "after | the worker is ready"]);
     in_order(&end.stderr, &["tinysup | worker is ready", "tinysup | after: code 0"]);
+}
+
+#[test]
+fn who_is_heard_does_not_depend_on_what_the_container_may_do() {
+    let Some(docker) = docker() else { return };
+    let mount = config(&changed(NOTIFY, "user = \"nobody\"\n", ""));
+    let locked_down = [
+        "--read-only",
+        "--user=12345",
+        "--cap-drop=ALL",
+        "--security-opt=no-new-privileges",
+        "--network=none",
+        "--memory=64m",
+        "--ulimit=nofile=24",
+    ];
+    for kind in [&["--init"][..], &["--read-only", "--tmpfs=/run", "--tmpfs=/tmp:noexec"], &locked_down] {
+        let container = docker.start(&[&["--volume", mount.as_str()], kind].concat(), "notify", &[]);
+        container.wait_for("worker | announced");
+        container.wait_for("all 2 services are up");
+        container.stop();
+        assert_eq!(container.wait(), 0, "{kind:?}");
+    }
+}
+
+#[test]
+fn a_stranger_does_not_make_a_service_ready() {
+    let Some(docker) = docker() else { return };
+    let plan = r#"
+        [services.worker]
+        command = "echo at $NOTIFY_SOCKET; exec sleep infinity"
+        shell = true
+        ready = "notify"
+    "#;
+    let container = docker.start(&["--volume", &config(plan)], "notify", &[]);
+    let seen = container.wait_for("worker | at ");
+    let address = seen.last().and_then(|line| line.split(" at ").nth(1)).expect("an address");
+    // Not of the service, though of its container and of its user. It returns when it has been taken in.
+    let socket = format!("NOTIFY_SOCKET={address}");
+    let said = container.exec(&["env", &socket, "systemd-notify", "--ready"]);
+    assert_eq!(said.code, 0, "{said:#?}");
+    container.stop();
+    let end = container.finish();
+    assert!(end.code == 0 && !end.stderr.contains("ready"), "{end:#?}");
 }
 
 #[test]
