@@ -223,7 +223,7 @@ impl Crowd {
             }
             for start in ["starting, as a client asks: ", "restarting, as a client asks: "] {
                 if let Some(names) = line.strip_prefix(start) {
-                    names.split(", ").for_each(|name| drop(self.held.remove(name)));
+                    self.held.retain(|held| !names.split(", ").any(|name| name == held));
                 }
             }
             if let Some(name) = line.strip_prefix("spawn ") {
