@@ -9,6 +9,13 @@ use crate::event::ExitCode;
 pub const VERSION: u32 = 1;
 /// The longest request, line end included.
 pub const REQUEST_MAX: usize = 64 << 10;
+/// Where the socket is if this variable names it: a path, or an abstract name after `@`. Then it is nowhere else.
+pub const SOCKET_VARIABLE: &str = "TINYSUP_SOCKET";
+/// Else it is the first of these that can be made.
+pub const SOCKET_PATHS: [&str; 3] = ["/run/tinysup.sock", "/dev/shm/tinysup.sock", "/tmp/tinysup.sock"];
+/// Else it is abstract, this and the number of the mount namespace: containers that share a network share abstract names, and
+/// must not meet.
+pub const SOCKET_ABSTRACT: &str = "tinysup-";
 
 /// What a client asks. Fields that a verb has no use for are not looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +168,8 @@ pub struct ServiceStatus {
     pub missed: Option<u32>,
     /// How it is, in its own words (`STATUS=` of sd_notify).
     pub says: Option<String>,
+    /// Its last line of output, at most 200 characters, without control characters.
+    pub last_line: Option<String>,
     /// For whom it waits.
     pub waits_for: Vec<String>,
     /// How its last run ended.
