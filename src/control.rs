@@ -20,6 +20,7 @@ pub const SOCKET_ABSTRACT: &str = "tinysup-";
 /// What a client asks. Fields that a verb has no use for are not looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, as on the command line")]
 pub struct Request {
     /// [`VERSION`].
     pub v: u32,
