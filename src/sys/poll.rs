@@ -19,6 +19,8 @@ pub enum Interest {
     Read,
     /// Room to write, or nobody left to read.
     Write,
+    /// Nothing but that nobody is left at the other end.
+    Hangup,
 }
 
 /// Why a wait is over.
@@ -49,6 +51,7 @@ impl<Owner: Copy> Poll<Owner> {
         let events = match interest {
             Interest::Read => libc::POLLIN,
             Interest::Write => libc::POLLOUT,
+            Interest::Hangup => 0,
         };
         self.entries.push(libc::pollfd { fd: descriptor.as_raw_fd(), events, revents: 0 });
         self.owners.push(owner);
