@@ -1,5 +1,11 @@
 //! The command line: from words to what is wanted. Pure; reads no file and no environment.
 
+mod ask;
+pub mod completions;
+pub mod verbs;
+
+pub use ask::Ask;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -28,6 +34,14 @@ pub enum Command {
     },
     /// Print a commented configuration.
     Example,
+    /// Ask the tinysup that runs, and show the answer.
+    Ask(Ask),
+    /// Show its status on the whole screen.
+    Top(Ask),
+    /// Print the completions for a shell.
+    Completions(&'static str),
+    /// Print how a verb is used.
+    HelpOf(&'static verbs::Spec),
     /// Print the version.
     Version,
     /// Print how it is used.
@@ -54,10 +68,7 @@ pub struct One {
 pub struct UsageError(pub String);
 
 /// Verbs of the contract that this version does not have.
-const LATER: [&str; 18] = [
-    "status", "ls", "ps", "start", "stop", "restart", "reload", "signal", "scale", "logs", "top", "describe",
-    "events", "wait", "health", "update", "shutdown", "convert",
-];
+const LATER: [&str; 3] = ["reload", "scale", "convert"];
 
 /// The text of `tinysup help`.
 pub const HELP: &str = "\
@@ -152,11 +163,18 @@ fn verb(options: Options, word: OsString, mut words: Words) -> Result<Command, U
         }
         "example" => Ok(Command::Example),
         "version" => Ok(Command::Version),
-        "help" => Ok(Command::Help),
+        "help" => match words.all().first().and_then(|word| verbs::find(word.to_str()?)) {
+            Some(verb) => Ok(Command::HelpOf(verb)),
+            None => Ok(Command::Help),
+        },
         _ if LATER.contains(&name) => Err(UsageError(format!(
-            "\"{name}\" is a verb that this version does not support yet (docker logs, docker top and docker stop work); if you mean the program {name}: tinysup -- {name}"
+            "\"{name}\" is a verb that this version does not support yet; if you mean the program {name}: tinysup -- {name}"
         ))),
         _ => {
+            if let Some(verb) = verbs::find(name) {
+                options.nothing_before_a_verb()?;
+                return ask::parse(verb, name, words);
+            }
             let mut argv = vec![word];
             argv.extend(words.all());
             options.one(argv)
@@ -236,6 +254,16 @@ impl Options {
             return Ok(Some(Command::Help));
         }
         self.reject_one("running the services").map(|()| None)
+    }
+
+    fn nothing_before_a_verb(&self) -> Result<(), UsageError> {
+        if self.for_one.is_some() || self.config.is_some() || self.verbosity > 0 || self.version || self.help
+        {
+            return Err(UsageError(
+                "options of a verb go after it, and it has no others; a command goes after \"--\"".to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     fn reject_one(&self, what: &str) -> Result<(), UsageError> {
@@ -376,7 +404,7 @@ mod tests {
             (&["-g", "run"], "option -g is for one command"),
             (&["-e", "256", "a"], "0 to 255"),
             (&["--kill-timeout", "soon", "a"], "not a duration"),
-            (&["status"], "tinysup -- status"),
+            (&["reload"], "tinysup -- reload"),
             (&["-p", "SIGTERM", "a"], "not yet supported"),
             (&["check", "a", "b"], "one file"),
             (&["--verbose=3"], "unexpected value"),

@@ -12,7 +12,7 @@ use crate::kernel::Kernel;
 use crate::plan::{Mode, Plan, Request};
 use crate::supervisor::Supervisor;
 use crate::sys::{self, Descriptors, Files, Inherited, Linux};
-use crate::{config, plan, runtime};
+use crate::{client, config, plan, runtime};
 
 /// Runs the program with the arguments of this process.
 pub fn main(inherited: Inherited) -> ExitCode {
@@ -31,8 +31,12 @@ pub fn main(inherited: Inherited) -> ExitCode {
         Command::One(one) => one_command(inherited, one),
         Command::Check { config } => check(config.as_deref()),
         Command::Example => print(&config::example()),
+        Command::Ask(ask) => client::ask(&ask),
+        Command::Top(ask) => client::top(&ask),
+        Command::Completions(shell) => print(&cli::completions::completions(shell)),
+        Command::HelpOf(verb) => print(&cli::verbs::help_of(verb)),
         Command::Version => print(concat!("tinysup ", env!("CARGO_PKG_VERSION"), "\n")),
-        Command::Help => print(cli::HELP),
+        Command::Help => print(&[cli::HELP, &cli::verbs::help()].concat()),
     }
 }
 
