@@ -7,6 +7,7 @@ use std::path::Path;
 use log::LevelFilter;
 
 use crate::cli::{self, Command, One};
+use crate::control::Place;
 use crate::event::ExitCode;
 use crate::kernel::Kernel;
 use crate::plan::{Mode, Plan, Request};
@@ -42,14 +43,14 @@ pub fn main(inherited: Inherited) -> ExitCode {
 
 fn one_command(inherited: Inherited, one: One) -> ExitCode {
     let plan = plan::single(one.argv, one.group, one.kill_timeout);
-    let code = supervise(inherited, plan, one.verbosity);
+    let code = supervise(inherited, plan, Place::Off, one.verbosity);
     if one.success_codes.contains(&code.0) { ExitCode::SUCCESS } else { code }
 }
 
 fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<OsString>) -> ExitCode {
     let main = Some(main).filter(|main| !main.is_empty());
     match plan::load(&Request { file, main }, &Files) {
-        Ok(loaded) => supervise(inherited, loaded.plan, verbosity),
+        Ok(loaded) => supervise(inherited, loaded.plan, loaded.control, verbosity),
         Err(_) if sys::asked_to_stop() => ExitCode::SUCCESS,
         Err(problems) => {
             sys::leave_last_word(&problems.to_string());
@@ -76,7 +77,7 @@ fn print(text: &str) -> ExitCode {
 }
 
 /// Runs a plan to its end.
-fn supervise(inherited: Inherited, plan: Plan, verbosity: u8) -> ExitCode {
+fn supervise(inherited: Inherited, plan: Plan, control: Place, verbosity: u8) -> ExitCode {
     // One command is silent unless something fails; services tell what happens to them.
     let (quiet, descriptors) = match plan.mode {
         Mode::Command { .. } => (LevelFilter::Error, Descriptors::PassOn),
@@ -88,6 +89,7 @@ fn supervise(inherited: Inherited, plan: Plan, verbosity: u8) -> ExitCode {
     sys::end_by_panic();
     match Linux::new(inherited, descriptors) {
         Ok(mut kernel) => {
+            kernel.listen(control);
             let mut supervisor = Supervisor::new(plan, sys::is_pid1(), kernel.now());
             let code = runtime::run(&mut kernel, &mut supervisor);
             kernel.finish();

@@ -1,6 +1,8 @@
 //! The protocol between `tinysup VERB` and the tinysup that runs: one JSON object a line, both ways. The same types write and read
 //! it. Documented in `docs/control.md`; a field is added, never renamed, as long as [`VERSION`] stays.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event::ExitCode;
@@ -16,6 +18,18 @@ pub const SOCKET_PATHS: [&str; 3] = ["/run/tinysup.sock", "/dev/shm/tinysup.sock
 /// Else it is abstract, this and the number of the mount namespace: containers that share a network share abstract names, and
 /// must not meet.
 pub const SOCKET_ABSTRACT: &str = "tinysup-";
+
+/// Where a server listens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// Where clients look for it.
+    #[default]
+    Usual,
+    /// There, unless [`SOCKET_VARIABLE`] names another place.
+    At(PathBuf),
+    /// Nowhere.
+    Off,
+}
 
 /// What a client asks. Fields that a verb has no use for are not looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -294,6 +308,31 @@ pub enum Refused {
     Configuration,
     /// Too much is going on at once.
     Busy,
+}
+
+impl Request {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// A sentence that says why it is no request.
+    pub fn parse(line: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(line).map_err(|error| format!("this is no request: {error}"))
+    }
+}
+
+impl Answer {
+    /// The line, with its end.
+    pub fn line(&self) -> Vec<u8> {
+        // Text, numbers and lists of them: there is nothing that JSON could not hold.
+        let mut line = serde_json::to_vec(self).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }
+
+    /// A refusal.
+    pub fn refused(why: Refused, text: impl Into<String>) -> Self {
+        Self::Refused(Refusal { why, text: text.into() })
+    }
 }
 
 impl Refused {

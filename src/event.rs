@@ -635,14 +635,24 @@ pub enum Event {
         /// Where its processes listen, as `0.0.0.0:8080` or `/run/x.sock`; at most a few.
         addresses: Vec<String>,
     },
-    /// A client asks something.
+    /// A client is there. It has not asked anything yet.
+    Connected {
+        /// Who.
+        client: Client,
+    },
+    /// A client asks something; it does so once.
     Asked {
         /// Who.
         client: Client,
         /// What; `None`: the line is no request, as the text says.
         request: Result<Request, String>,
     },
-    /// A client is gone. Nothing is sent to it any more.
+    /// All that was sent to a client so far is on its way; the last answer is followed by `Left` instead.
+    Taken {
+        /// Who.
+        client: Client,
+    },
+    /// A client is gone, by itself or because it has its last answer. Nothing is sent to it any more.
     Left {
         /// Who.
         client: Client,
@@ -743,6 +753,11 @@ pub enum Action {
         answer: Box<Answer>,
         /// It is the last: the connection is closed once it is sent.
         last: bool,
+    },
+    /// Close the connection of a client without another word. It is not reported as `Left`.
+    Disconnect {
+        /// Whose.
+        client: Client,
     },
     /// Find out what the processes of some runs use. Answered at once by `Measured`.
     Measure {

@@ -23,6 +23,8 @@ pub mod reaper;
 pub mod signals;
 pub mod shutdown;
 pub mod logs;
+pub mod journal;
+pub mod requests;
 // Core: the machines together.
 pub mod obituary;
 pub mod supervisor;

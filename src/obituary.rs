@@ -279,6 +279,7 @@ mod tests {
             well: Duration::from_millis(300),
             over: at,
             killed: false,
+            asked: false,
             remedy: None,
         }
     }

@@ -1,17 +1,25 @@
 //! The core: holds the machines, routes events to them, and looks after what lies between them: the order of starts and
 //! stops, and when and how the container ends. Pure: no clock, no I/O; what it wants done it orders.
 
+mod desk;
+mod report;
+
+use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::event::{
     Action, Child, Event, ExitCode, ExitStatus, InstanceId, Listener, Output, Pid, Process, Role, Sink, Time,
+    Usage,
 };
+use crate::journal::Journal;
 use crate::logs::Logs;
 use crate::notice::{KillReason, Notice, StopReason};
 use crate::notify;
 use crate::obituary::{self, Obituary, Other};
-use crate::plan::{Condition, Instance, Kind, Mode, OnFailure, OnSuccess, Plan};
+use crate::plan::{Condition, Dependency, Instance, Kind, Mode, OnFailure, OnSuccess, Plan};
 use crate::reaper::Reaper;
+use crate::requests::Requests;
 use crate::services::{Context, Service, State};
 use crate::shutdown::{Look, Phase, Reason, Shutdown};
 use crate::signals::{self, Meaning};
@@ -25,6 +33,12 @@ pub struct Supervisor {
     services: Vec<Service>,
     reaper: Reaper,
     logs: Logs,
+    journal: Journal,
+    requests: Requests,
+    /// For each instance, what a person wants of it that is not as the plan has it.
+    wishes: Vec<Wish>,
+    /// What was measured of each instance the last time.
+    usage: BTreeMap<InstanceId, Measured>,
     pid1: bool,
     began: Time,
     /// Whether `Event::Begin` has come; nothing starts before.
@@ -48,6 +62,34 @@ struct StopRecord {
     down: Option<Time>,
 }
 
+/// What a person wants of an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Wish {
+    /// What the plan says.
+    #[default]
+    Nothing,
+    /// It is down, or is to be stopped when those are that depend on it, and stays so until a person starts it.
+    Down,
+    /// It is to be stopped when those are that depend on it and go too, and to start again.
+    Again,
+}
+
+/// What an instance used.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    at: Time,
+    run: u32,
+    used: Usage,
+}
+
+impl Measured {
+    /// Whether it is young enough to be told again: looking it up costs some hundred microseconds, and many may ask.
+    fn fresh(&self, now: Time, run: u32) -> bool {
+        const FRESH: Duration = Duration::from_millis(500);
+        self.run == run && now.since(self.at) < FRESH
+    }
+}
+
 impl Supervisor {
     /// A supervisor that has not begun. `pid1`: whether we are PID 1 and so everybody's parent in the end.
     pub fn new(plan: Plan, pid1: bool, now: Time) -> Self {
@@ -61,12 +103,17 @@ impl Supervisor {
         }
         let services = plan.ids().zip(&plan.instances).map(|(id, i)| Service::new(id, i.autostart)).collect();
         let stops = plan.instances.iter().map(|_| None).collect();
+        let wishes = plan.instances.iter().map(|_| Wish::Nothing).collect();
         Self {
             plan,
             dependents,
             services,
             reaper: Reaper::default(),
             logs: Logs::default(),
+            journal: Journal::default(),
+            requests: Requests::default(),
+            wishes,
+            usage: BTreeMap::new(),
             pid1,
             began: now,
             begun: false,
@@ -83,14 +130,17 @@ impl Supervisor {
     pub fn deadline(&self) -> Option<Time> {
         let services = self.services.iter().filter_map(Service::deadline).min();
         let shutdown = self.shutdown.as_ref().and_then(Shutdown::deadline);
-        match (services, shutdown) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (one, other) => one.or(other),
-        }
+        services.into_iter().chain(shutdown).chain(self.requests.deadline()).min()
     }
 
     /// Takes in one event and orders what follows from it, in the order in which it must be done.
     pub fn step(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
+        let from = out.len();
+        self.take_in(now, event, out);
+        self.pass_on(now, from, out);
+    }
+
+    fn take_in(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::Begin => {
                 self.begun = true;
@@ -129,7 +179,7 @@ impl Supervisor {
                     return;
                 }
             }
-            Event::OutputEnded { child, sink } => return self.output_ended(child, sink, out),
+            Event::OutputEnded { child, sink } => return self.output_ended(now, child, sink, out),
             Event::Listener { port, listener, .. } => {
                 self.port = listener.map(|listener| (port, listener));
                 return;
@@ -149,12 +199,21 @@ impl Supervisor {
                 self.with(now, child.instance, |service, context| service.announced(context, child.run, out));
             }
             Event::Listening { child, addresses } => {
+                self.listening(now, child, &addresses, out);
                 let waiting = self.waiting_for(child.instance);
                 self.with(now, child.instance, |service, context| {
                     service.listening(context, child.run, addresses, waiting, out);
                 });
             }
-            Event::Asked { .. } | Event::Left { .. } | Event::Measured { .. } => return,
+            Event::Connected { client } => return self.requests.connected(now, client),
+            Event::Asked { client, request } => {
+                if !self.asked(now, client, request, out) {
+                    return;
+                }
+            }
+            Event::Taken { client } => return self.requests.taken(client),
+            Event::Left { client } => return self.left(client),
+            Event::Measured { client, usage } => return self.measured(now, client, &usage, out),
             Event::Drained => return self.leave(now, out),
         }
         self.settle(now, out);
@@ -185,6 +244,7 @@ impl Supervisor {
     }
 
     fn tick(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.tick_requests(now, out);
         // Before the services' own timers, which the deadline has cut: it is the reason to be told.
         if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.over(now)) {
             self.kill_all(now, KillReason::ShutdownTimeout, out);
@@ -318,16 +378,16 @@ impl Supervisor {
         }
         let Some(instance) = self.plan.instance(child.instance) else { return ready };
         let format = format(&instance.launch, sink);
-        let bytes = self.logs.take(&instance.name, format, child, sink, bytes);
+        let bytes = self.logs.take(now, &instance.name, format, child, sink, bytes);
         if !bytes.is_empty() {
             out.push(Action::Write { sink, bytes });
         }
         ready
     }
 
-    fn output_ended(&mut self, child: Child, sink: Sink, out: &mut Vec<Action>) {
+    fn output_ended(&mut self, now: Time, child: Child, sink: Sink, out: &mut Vec<Action>) {
         let Some(instance) = self.plan.instance(child.instance) else { return };
-        let bytes = self.logs.end(&instance.name, format(&instance.launch, sink), child, sink);
+        let bytes = self.logs.end(now, &instance.name, format(&instance.launch, sink), child, sink);
         if !bytes.is_empty() {
             out.push(Action::Write { sink, bytes });
         }
@@ -336,11 +396,13 @@ impl Supervisor {
     /// Brings everything that depends on several machines to where it belongs after an event.
     fn settle(&mut self, now: Time, out: &mut Vec<Action>) {
         if self.begun && self.shutdown.is_none() {
+            self.advance_wishes(now, out);
             self.advance_starts(now, out);
         }
         if self.begun && self.shutdown.is_none() {
             self.tell_when_up(now, out);
-            if self.services.iter().all(Service::settled) {
+            // What was stopped by hand may be started again.
+            if self.services.iter().all(Service::settled) && !self.wishes.contains(&Wish::Down) {
                 self.begin_shutdown(now, Reason::AllDone, out);
             }
         }
@@ -389,39 +451,50 @@ impl Supervisor {
     /// Whether what an instance depends on allows it to start. One that ran before is not kept from running again by what was there
     /// once and has ended for good since, only by what is on its way.
     fn readiness(&self, id: InstanceId) -> Readiness {
-        let Some(instance) = self.plan.instance(id) else { return Readiness::Ready };
-        let ran = self.service(id).is_some_and(|service| service.runs() > 0);
         let mut readiness = Readiness::Ready;
-        for dependency in &instance.depends_on {
-            let Some(service) = self.service(dependency.on) else { continue };
-            match (service.state(), dependency.condition) {
-                (State::Up(..) | State::Ready(..), Condition::Started)
-                | (State::Ready(..), Condition::Ready)
-                | (State::Completed, Condition::Completed) => {}
-                // It ran and is done: it has been started.
-                (State::Completed, Condition::Started) => {}
-                (State::Completed | State::Failed | State::Down, _) if ran && !dependency.restart => {}
-                (State::Failed, _) => return Readiness::Never { on: dependency.on, completed: false },
-                (State::Completed, Condition::Ready) => {
-                    return Readiness::Never { on: dependency.on, completed: true };
-                }
-                (
-                    State::Waiting
-                    | State::Launching { .. }
-                    | State::Starting(_)
-                    | State::Stopping { .. }
-                    | State::Cleaning(_)
-                    | State::Backoff { .. }
-                    | State::Down,
-                    _,
-                )
-                | (State::Up(..), Condition::Ready | Condition::Completed)
-                | (State::Ready(..), Condition::Completed) => {
-                    readiness = Readiness::Wait { on: dependency.on };
-                }
+        for dependency in self.plan.instance(id).into_iter().flat_map(|instance| &instance.depends_on) {
+            match self.dependency(id, dependency) {
+                Readiness::Ready => {}
+                wait @ Readiness::Wait { .. } => readiness = wait,
+                never @ Readiness::Never { .. } => return never,
             }
         }
         readiness
+    }
+
+    /// The same of one that it depends on.
+    fn dependency(&self, id: InstanceId, dependency: &Dependency) -> Readiness {
+        let ran = self.service(id).is_some_and(|service| service.runs() > 0);
+        let on = dependency.on;
+        let Some(service) = self.service(on) else { return Readiness::Ready };
+        // It is about to be stopped and started anew.
+        if self.wish_for(on) == Wish::Again {
+            return Readiness::Wait { on };
+        }
+        match (service.state(), dependency.condition) {
+            (State::Up(..) | State::Ready(..), Condition::Started)
+            | (State::Ready(..), Condition::Ready)
+            | (State::Completed, Condition::Completed) => Readiness::Ready,
+            // It ran and is done: it has been started.
+            (State::Completed, Condition::Started) => Readiness::Ready,
+            (State::Completed | State::Failed | State::Down, _) if ran && !dependency.restart => {
+                Readiness::Ready
+            }
+            (State::Failed, _) => Readiness::Never { on, completed: false },
+            (State::Completed, Condition::Ready) => Readiness::Never { on, completed: true },
+            (
+                State::Waiting
+                | State::Launching { .. }
+                | State::Starting(_)
+                | State::Stopping { .. }
+                | State::Cleaning(_)
+                | State::Backoff { .. }
+                | State::Down,
+                _,
+            )
+            | (State::Up(..), Condition::Ready | Condition::Completed)
+            | (State::Ready(..), Condition::Completed) => Readiness::Wait { on },
+        }
     }
 
     /// One that this instance is to be restarted with and that is about to start again, if this one runs or is about to.
@@ -524,6 +597,7 @@ impl Supervisor {
         }
         let told = match reason {
             Reason::Signal(signal) => StopReason::Signal(signal),
+            Reason::Asked => StopReason::Asked,
             Reason::Failed(id) => StopReason::Failed(self.name(id)),
             Reason::Ended(id) => StopReason::Ended(self.name(id)),
             Reason::AllDone => return, // there is nothing to stop
@@ -601,7 +675,7 @@ impl Supervisor {
         let Some(shutdown) = &self.shutdown else { return };
         let (since, reason) = (shutdown.since(), shutdown.reason());
         for (child, sink) in self.logs.unfinished() {
-            self.output_ended(child, sink, out);
+            self.output_ended(now, child, sink, out);
         }
         let killed = self.services.iter().any(|service| service.killed_since(since));
         let code = self.exit_code(reason, killed);
@@ -615,7 +689,7 @@ impl Supervisor {
                     out.push(Action::Tell(Notice::Obituary(text)));
                 }
             }
-            Reason::Signal(_) | Reason::Ended(_) | Reason::AllDone => {
+            Reason::Signal(_) | Reason::Asked | Reason::Ended(_) | Reason::AllDone => {
                 let took = |(id, record): (InstanceId, &StopRecord)| {
                     Some((self.name(id), record.down?.since(record.asked)))
                 };
@@ -625,7 +699,7 @@ impl Supervisor {
                     Reason::AllDone => {
                         Notice::AllDone { failed: self.first_failed().map(|id| self.name(id)), code }
                     }
-                    Reason::Signal(_) | Reason::Ended(_) | Reason::Failed(_) => {
+                    Reason::Signal(_) | Reason::Asked | Reason::Ended(_) | Reason::Failed(_) => {
                         Notice::Stopped { after, each, code }
                     }
                 }));
@@ -646,8 +720,8 @@ impl Supervisor {
         let last = |id: InstanceId| self.service(id)?.history().back().map(|ended| ended.cause.exit_code());
         let failure = |code: Option<u8>| code.filter(|code| *code != 0).unwrap_or(ExitCode::FAILURE.0);
         match reason {
-            Reason::Signal(_) if killed => ExitCode::KILLED.0,
-            Reason::Signal(_) => ExitCode::SUCCESS.0,
+            Reason::Signal(_) | Reason::Asked if killed => ExitCode::KILLED.0,
+            Reason::Signal(_) | Reason::Asked => ExitCode::SUCCESS.0,
             Reason::Failed(id) => failure(last(id)),
             Reason::Ended(id) => last(id).unwrap_or(0),
             Reason::AllDone => self.first_failed().map_or(0, |id| failure(last(id))),

@@ -6,6 +6,7 @@ mod child;
 mod children;
 mod client;
 mod clock;
+mod control;
 mod descriptors;
 mod diagnose;
 mod elf;
@@ -26,6 +27,7 @@ mod sweep;
 mod tag;
 mod terminal;
 mod termination;
+mod usage;
 mod users;
 
 use std::time::Duration;
@@ -44,12 +46,14 @@ pub use self::termination::leave as leave_last_word;
 
 use self::children::{Children, Start};
 use self::clock::Clock;
+use self::control::Control;
 use self::poll::{Interest, Poll, Woken};
 use self::relay::Relay;
 use self::signals::Signals;
 use self::sink::Sinks;
 use self::spawn::{Spawner, Stream};
-use crate::event::{Action, Child, Event, Launch, Pid, Sink, Time, Usage};
+use crate::control::Place;
+use crate::event::{Action, Child, Event, Launch, Pid, Sink, Time};
 use crate::kernel::Kernel;
 use crate::units::reason;
 
@@ -117,6 +121,7 @@ pub struct Linux {
     children: Children,
     relay: Relay,
     sinks: Sinks,
+    control: Control,
     poll: Poll<Source>,
     /// Whether a child may have ended since we last looked.
     look: bool,
@@ -131,6 +136,7 @@ enum Source {
     Sink(Sink),
     Starting(Pid),
     Pipe(relay::Index),
+    Control(control::Source),
 }
 
 impl Linux {
@@ -155,14 +161,22 @@ impl Linux {
             children: Children::default(),
             relay: Relay::default(),
             sinks: Sinks::new(),
+            control: Control::new(),
             poll: Poll::new(),
             look: true,
             reported: 0,
         })
     }
 
+    /// Listens to clients.
+    pub fn listen(&mut self, place: Place) {
+        self.control.open(place);
+        self.pass_on_our_lines();
+    }
+
     /// Ends the work: writes what still waits for a reader, for at most one second.
     pub fn finish(mut self) {
+        self.control.flush(&mut Vec::new());
         self.pass_on_our_lines();
         self.sinks.finish(FINISH_AT_MOST);
     }
@@ -201,13 +215,17 @@ impl Linux {
         self.sinks.watch(&mut self.poll, Source::Sink);
         self.children.watch(&mut self.poll, Source::Starting);
         self.relay.watch(&mut self.poll, |sink| self.sinks.congested(sink), Source::Pipe);
+        let muted = self.control.muted();
+        self.control.watch(&mut self.poll, Source::Control);
 
         let before = self.clock.now();
         let latest = if self.look || !events.is_empty() {
             Some(before)
         } else {
             // In slices, so that a freeze is noticed in the middle of a long wait.
-            deadline.map(|deadline| deadline.clamp(before, before + SLICE))
+            let deadline = deadline.map(|deadline| deadline.clamp(before, before + SLICE));
+            // Who could not be let in is not waited for, but not forgotten either.
+            deadline.or(muted.then(|| before + SLICE))
         };
         let woken = self.poll.wait(latest.map(|latest| latest.since(before)));
         self.clock.waited(before, latest);
@@ -216,7 +234,7 @@ impl Linux {
             return;
         }
 
-        let mut pipes = Vec::new();
+        let (mut pipes, mut clients) = (Vec::new(), Vec::new());
         let ready: Vec<Source> = self.poll.ready().collect();
         for source in ready {
             match source {
@@ -225,9 +243,13 @@ impl Linux {
                 Source::Sink(sink) => self.sinks.flush(sink),
                 Source::Starting(pid) => self.report_start(pid, false, events),
                 Source::Pipe(index) => pipes.push(index),
+                Source::Control(source) => clients.push(source),
             }
         }
         self.relay.read(&pipes, events);
+        for source in clients {
+            self.control.ready(source, events);
+        }
     }
 
     fn spawn(
@@ -268,6 +290,7 @@ impl Kernel for Linux {
 
     fn wait(&mut self, deadline: Option<Time>, events: &mut Vec<Event>) {
         let mut found = Vec::new();
+        self.control.flush(&mut found);
         loop {
             if self.look && self.reported < ENDED_PER_TURN {
                 self.look |= self.signals.read(&mut found);
@@ -309,9 +332,10 @@ impl Kernel for Linux {
             Action::FindListener { instance, port } => {
                 events.push(Event::Listener { instance, port, listener: listener::find(port) });
             }
-            Action::Answer { .. } => {}
+            Action::Answer { client, answer, last } => self.control.answer(client, &answer, last, events),
+            Action::Disconnect { client } => self.control.disconnect(client),
             Action::Measure { client, runs } => {
-                events.push(Event::Measured { client, usage: vec![Usage::default(); runs.len()] });
+                events.push(Event::Measured { client, usage: usage::measure(&self.children, &runs) });
             }
             Action::Probe { .. } | Action::CancelProbe { .. } => {}
             Action::FindListening { child, .. } => {

@@ -269,6 +269,7 @@ impl Evaluator<'_> {
             | Id::Env
             | Id::EnvFile
             | Id::ShutdownTimeout
+            | Id::Control
             | Id::Include => {}
         }
         Ok(())

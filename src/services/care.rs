@@ -140,6 +140,11 @@ impl Watched {
         }
     }
 
+    /// Misses in a row that count.
+    pub fn misses(&self) -> u32 {
+        self.misses
+    }
+
     /// What is due next by itself.
     pub fn deadline(&self, attempt: Option<&Attempt>) -> Option<Time> {
         let asked = attempt.map_or(self.next, |attempt| Some(attempt.late_at));

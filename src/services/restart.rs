@@ -31,6 +31,21 @@ impl Budget {
         }
     }
 
+    /// How many restarts count now, for a run that has lasted so long, and after how much more of it they no longer do.
+    pub fn used(&self, policy: &Restart, now: Time, uptime: Option<Duration>) -> (u32, Option<Duration>) {
+        if let Some(window) = policy.window {
+            let recent = self.recent.iter().filter(|at| now.since(**at) < window);
+            let count = u32::try_from(recent.clone().count()).unwrap_or(u32::MAX);
+            let last = recent.last().map(|at| window.saturating_sub(now.since(*at)));
+            return (count, last);
+        }
+        match uptime {
+            Some(uptime) if uptime >= policy.min_uptime => (0, None),
+            Some(uptime) if self.row > 0 => (self.row, Some(policy.min_uptime - uptime)),
+            Some(_) | None => (self.row, None),
+        }
+    }
+
     fn spend(&mut self, policy: &Restart, now: Time, uptime: Duration) -> Next {
         if uptime >= policy.min_uptime {
             self.row = 0;
@@ -211,7 +226,7 @@ mod tests {
                 Next::Restart { .. } => "restart",
                 Next::Completed => "done",
                 Next::Failed { .. } => "failed",
-                Next::Down | Next::With(_) | Next::Ends => "?",
+                Next::Down | Next::With(_) | Next::Again | Next::Ends => "?",
             };
             assert_eq!(next, expected, "{what}");
         }

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+mod clients;
+
 use super::*;
-use crate::event::{Role, StartError};
+use crate::control::Answer;
+use crate::event::{Client, Role, StartError};
 use crate::plan::tests::instance;
 use crate::plan::{Condition, Dependency, Instance, Kind, RestartWhen};
 
@@ -19,6 +22,8 @@ struct Story {
     record: Vec<String>,
     /// No program comes so far as to run.
     slow_exec: bool,
+    /// What clients were sent.
+    answers: Vec<(Client, Answer, bool)>,
 }
 
 impl Story {
@@ -44,6 +49,7 @@ impl Story {
             remains: BTreeMap::new(),
             record: Vec::new(),
             slow_exec: false,
+            answers: Vec::new(),
         }
     }
 
@@ -101,7 +107,18 @@ impl Story {
             Action::FindListener { instance, port } => {
                 (format!("find {port}"), vec![Event::Listener { instance, port, listener: None }])
             }
-            Action::Answer { .. } | Action::Measure { .. } => return Vec::new(),
+            Action::Answer { client, answer, last } => {
+                self.answers.push((client, *answer, last));
+                return if last { vec![Event::Left { client }] } else { Vec::new() };
+            }
+            Action::Disconnect { client } => (format!("disconnect {}", client.0), Vec::new()),
+            Action::Measure { client, runs } => {
+                let used = |index| Usage { cpu: Duration::from_millis(10), memory: 4096, processes: index };
+                (
+                    format!("measure {}", runs.len()),
+                    vec![Event::Measured { client, usage: (1..).map(used).take(runs.len()).collect() }],
+                )
+            }
             Action::Probe { .. } | Action::CancelProbe { .. } => return Vec::new(),
             Action::FindListening { child, .. } => {
                 (String::new(), vec![Event::Listening { child, addresses: Vec::new() }])

@@ -182,7 +182,7 @@ impl Connection {
         self.poll.clear();
         self.poll.watch(true, self.socket.as_fd(), interest);
         if self.heard {
-            self.poll.watch(false, stdout.as_fd(), Interest::Hangup);
+            self.poll.watch(false, stdout.as_fd(), Interest::End);
         }
         self.poll.wait(limit.left());
         if self.poll.ready().any(|socket| !socket) { Err(Lost::Unheard) } else { Ok(()) }

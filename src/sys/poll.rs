@@ -19,8 +19,8 @@ pub enum Interest {
     Read,
     /// Room to write, or nobody left to read.
     Write,
-    /// Nothing but that nobody is left at the other end.
-    Hangup,
+    /// Nobody left at the other end.
+    End,
 }
 
 /// Why a wait is over.
@@ -51,7 +51,7 @@ impl<Owner: Copy> Poll<Owner> {
         let events = match interest {
             Interest::Read => libc::POLLIN,
             Interest::Write => libc::POLLOUT,
-            Interest::Hangup => 0,
+            Interest::End => 0, // which is always reported
         };
         self.entries.push(libc::pollfd { fd: descriptor.as_raw_fd(), events, revents: 0 });
         self.owners.push(owner);

@@ -157,7 +157,7 @@ impl Screen {
         self.poll.clear();
         self.poll.watch(Source::Signals, self.signals.as_fd(), Interest::Read);
         self.poll.watch(Source::Keys, stdin.as_fd(), Interest::Read);
-        let interest = if self.pending.is_empty() { Interest::Hangup } else { Interest::Write };
+        let interest = if self.pending.is_empty() { Interest::End } else { Interest::Write };
         self.poll.watch(Source::Output, self.output.as_fd(), interest);
         if self.poll.wait(Some(at_most)) != Woken::Ready {
             return Happened::Nothing;
