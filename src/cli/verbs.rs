@@ -176,7 +176,7 @@ pub const VERBS: [Spec; 14] = [
         options: &[Opt::Live, Opt::Ready], about: "exit code 0 or 1, and why in a line: for HEALTHCHECK and exec probes" },
     Spec { name: "wait", aliases: &[], does: Does::Ask(control::Verb::Wait), takes: Takes::Names, options: &[Opt::For],
         about: "wait until it is ready, completed, stopped or live; 30 s if not told otherwise" },
-    Spec { name: "events", aliases: &[], does: Does::Ask(control::Verb::Events), takes: Takes::Names,
+    Spec { name: "events", aliases: &[], does: Does::Ask(control::Verb::Events), takes: Takes::Nothing,
         options: &[Opt::Follow, Opt::Lines], about: "what has happened, numbered" },
     Spec { name: "update", aliases: &[], does: Does::Ask(control::Verb::Update), takes: Takes::Nothing, options: &[],
         about: "read the configuration again and change only what is different" },

@@ -4,9 +4,9 @@
 #![cfg(test)]
 
 mod answers;
-//mod docs;
+mod docs;
 mod fake;
-//mod shells;
+mod shells;
 mod terminal;
 mod top;
 
