@@ -1,5 +1,5 @@
-//! What experience says about well-known servers, by the name of their program: how they stay in the foreground, and which
-//! signal stops them well. Pure tables. `check` reads them before a start; the core reads them to explain what went wrong.
+//! What experience says about well-known servers, by the name of their program: how they stay in the foreground, which signal
+//! stops them well, and how it is known that they are ready. Pure tables. `check` reads them before a start; the core reads them to explain what went wrong.
 
 /// How this program is kept in the foreground, as a sentence without a full stop; `None` for programs not known to leave it.
 /// Only the last part of a path counts: `/usr/sbin/nginx` is `nginx`.
@@ -111,6 +111,38 @@ pub fn better_signal(program: &str) -> Option<(&'static str, &'static str)> {
         )),
         _ => None,
     }
+}
+
+/// By what it is known that this program can do its work, as a value of `ready`: a command of its own, or the port that it has when
+/// nothing else is said. `None` for programs that nobody connects to, or that have no port of their own.
+pub fn readiness(program: &str) -> Option<&'static str> {
+    Some(match known(program)? {
+        Known::Nginx | Known::Apache => "\"tcp:80\"",
+        Known::PhpFpm => "\"tcp:9000\"",
+        Known::Redis if base_name(program) == "redis-sentinel" => "\"tcp:26379\"",
+        Known::Redis => "\"tcp:6379\"",
+        // It takes connections, and refuses them, while it recovers.
+        Known::Postgres => "[\"pg_isready\", \"-q\"]",
+        Known::Mysql => "\"tcp:3306\"",
+        Known::Mongo => "\"tcp:27017\"",
+        Known::Sshd => "\"tcp:22\"",
+        Known::Memcached => "\"tcp:11211\"",
+        Known::Dnsmasq | Known::Named => "\"tcp:53\"",
+        Known::Squid => "\"tcp:3128\"",
+        Known::Vsftpd | Known::Proftpd => "\"tcp:21\"",
+        Known::Postfix | Known::Exim => "\"tcp:25\"",
+        Known::Dovecot => "\"tcp:143\"",
+        Known::Cron
+        | Known::Rsyslog
+        | Known::SyslogNg
+        | Known::Haproxy
+        | Known::Stunnel
+        | Known::Supervisord
+        | Known::Pm2
+        | Known::Varnish
+        | Known::Celery
+        | Known::ServiceManager => return None,
+    })
 }
 
 /// The last part of a path.
@@ -251,5 +283,19 @@ mod tests {
             );
         }
         assert_eq!(stop_signal("redis-server"), None);
+    }
+
+    #[test]
+    fn readiness_is_known_where_there_is_one_port() {
+        for (program, test) in [
+            ("/usr/lib/postgresql/16/bin/postgres", Some("[\"pg_isready\", \"-q\"]")),
+            ("redis-server", Some("\"tcp:6379\"")),
+            ("redis-sentinel", Some("\"tcp:26379\"")),
+            ("php-fpm8.2", Some("\"tcp:9000\"")),
+            ("haproxy", None),
+            ("node", None),
+        ] {
+            assert_eq!(readiness(program), test, "{program}");
+        }
     }
 }

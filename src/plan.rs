@@ -1,11 +1,13 @@
 //! What shall run, fully resolved: every default filled in, every name an index, every instance in start order.
 //! Later code asks no questions.
 
+mod advice;
 mod build;
 pub mod check;
 mod eval;
 mod graph;
 mod names;
+mod readiness;
 mod settings;
 mod values;
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::eval::{Environment, Evaluator, INSTANCE, Read, SERVICE, Scope, check_variable};
 use super::graph::{self, Edge};
 use super::names;
+use super::readiness;
 use super::settings::{Common, KILL_TIMEOUT, Own, Wanted};
 use super::values::{CommandLine, show};
 use super::{
@@ -17,7 +18,6 @@ use super::{
 };
 use crate::config::interpolate::Reported;
 use crate::config::keys::Id;
-use crate::config::source::Span;
 use crate::config::tree::{Entry, Value};
 use crate::config::{self, Config, Problem, Problems, Service, Setting, World};
 use crate::control::Place;
@@ -145,8 +145,8 @@ struct Builder<'a> {
     instances: usize,
 }
 
-/// A service whose instances are ready to be put in order.
-struct Ready {
+/// A service whose instances can be put in order.
+struct Built {
     name: Rc<str>,
     instances: Vec<Instance>,
     depends_on: Vec<Wanted>,
@@ -156,7 +156,7 @@ impl<'a> Builder<'a> {
     fn build(mut self, main: Option<&[OsString]>) -> (Plan, Place) {
         let config = self.config;
         self.check_defaults();
-        let mut ready: Vec<Ready> = Vec::new();
+        let mut ready: Vec<Built> = Vec::new();
         let mut disabled: BTreeSet<&str> = BTreeSet::new();
         for service in &config.services {
             match self.service(service) {
@@ -223,8 +223,8 @@ impl<'a> Builder<'a> {
     }
 
     /// A service with its instances; `None` if it is disabled.
-    fn service(&mut self, service: &'a Service) -> Option<Ready> {
-        let settings = merged(self.config, service);
+    fn service(&mut self, service: &'a Service) -> Option<Built> {
+        let mut settings = merged(self.config, service);
         let mut environment = self.environment(&service.name, &service.settings);
         let mut common = Common::default();
         let mut scope = Scope::new(&environment, None);
@@ -237,6 +237,10 @@ impl<'a> Builder<'a> {
             return None;
         }
         self.check_shell(service);
+        if common.kind == Kind::Oneshot {
+            self.check_oneshot(service);
+            settings.retain(|setting| !setting.key.id.is_of_daemons());
+        }
         self.instances += common.instances as usize;
         let mut instances = Vec::new();
         if self.instances > MAX_INSTANCES {
@@ -251,7 +255,7 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        Some(Ready { name: Rc::clone(&service.name), instances, depends_on: common.depends_on })
+        Some(Built { name: Rc::clone(&service.name), instances, depends_on: common.depends_on })
     }
 
     /// `env` and `env_file` of a service over those of `[defaults]`.
@@ -299,6 +303,17 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// What only a daemon can have is a mistake in a oneshot. From `[defaults]` it is meant for the others.
+    fn check_oneshot(&mut self, service: &Service) {
+        for setting in service.settings.iter().filter(|setting| setting.key.id.is_of_daemons()) {
+            let message = format!("a oneshot has no {}: it is done when it exits with 0", setting.key.name);
+            self.evaluator.problems.push(Problem::at(setting.span, message).help(format!(
+                "leave it out; depends_on = {{ {} = \"completed\" }} waits for it",
+                service.name
+            )));
+        }
+    }
+
     fn instance(
         &mut self,
         service: &'a Service,
@@ -313,6 +328,8 @@ impl<'a> Builder<'a> {
             self.evaluator.own(&mut scope, setting, &mut own);
         }
         let delay_max = self.delay_max(&own);
+        self.evaluator.check_heard(&own);
+        let speaks = readiness::speaks(&own);
         let mut env: Vec<(OsString, Secret)> = self
             .evaluator
             .environment(&mut scope)
@@ -339,11 +356,16 @@ impl<'a> Builder<'a> {
             stderr: own.stderr,
             surroundings: Surroundings::Service,
             mark: Some(Mark { service: Rc::clone(&service.name), instance: number }),
-            speaks: Speaks::default(),
+            speaks,
+        };
+        let healthcheck = own.healthcheck.map(|wanted| wanted.resolve(&launch));
+        let ready = match own.ready {
+            Some(wanted) => Some(wanted.resolve(&launch)),
+            None => healthcheck.as_ref().map(readiness::ready_when_healthy),
         };
         let stop_command = own.stop_command.map(|CommandLine { argv, shown }| {
             let argv = argv.into_iter().map(Secret::new).collect();
-            Rc::new(Launch { argv, shown, stdin: Stdin::Null, ..launch.clone() })
+            Rc::new(Launch { argv, shown, stdin: Stdin::Null, speaks: Speaks::default(), ..launch.clone() })
         });
         let name = match common.instances {
             1 => Rc::clone(&service.name),
@@ -380,9 +402,9 @@ impl<'a> Builder<'a> {
                 command: stop_command,
             },
             signals: own.signals,
-            ready: None,
-            healthcheck: None,
-            watchdog: None,
+            ready,
+            healthcheck,
+            watchdog: own.watchdog,
         })
     }
 
@@ -403,7 +425,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Puts the instances in start order and ties them together. The second value says where the instances of each service are.
-    fn in_order(&mut self, ready: Vec<Ready>, disabled: &BTreeSet<&str>) -> (Vec<Instance>, Places) {
+    fn in_order(&mut self, ready: Vec<Built>, disabled: &BTreeSet<&str>) -> (Vec<Instance>, Places) {
         let index: BTreeMap<Rc<str>, usize> =
             ready.iter().enumerate().map(|(at, service)| (Rc::clone(&service.name), at)).collect();
         let mut edges: Vec<Vec<Edge>> = Vec::with_capacity(ready.len());
@@ -427,31 +449,31 @@ impl<'a> Builder<'a> {
             self.evaluator.problems.push(Problem::at(circle.span, message));
         }
         let mut places = vec![(0_u32, 0_u32); ready.len()];
-        let mut ready: Vec<Option<Ready>> = ready.into_iter().map(Some).collect();
+        let mut ready: Vec<Option<Built>> = ready.into_iter().map(Some).collect();
         let mut instances: Vec<Instance> = Vec::new();
         let mut pairs = 0_usize;
         for at in order {
             let Some(service) = ready.get_mut(at).and_then(Option::take) else { continue };
-            let on: Vec<(Condition, (u32, u32), Span)> = edges
+            let on: Vec<(&Edge, (u32, u32))> = edges
                 .get(at)
                 .into_iter()
                 .flatten()
-                .filter_map(|edge| Some((edge.condition, *places.get(edge.on)?, edge.span)))
+                .filter_map(|edge| Some((edge, *places.get(edge.on)?)))
                 .collect();
             let start = u32::try_from(instances.len()).unwrap_or(u32::MAX);
             for mut instance in service.instances {
-                for (condition, (from, to), span) in &on {
+                for (edge, (from, to)) in &on {
                     pairs += (to - from) as usize;
                     if pairs > MAX_DEPENDENCIES {
                         let message = "more than 1,000,000 pairs of instances that wait for each other";
-                        self.evaluator.problems.push(Problem::at(*span, message));
+                        self.evaluator.problems.push(Problem::at(edge.span, message));
                         break;
                     }
                     let ids = (*from..*to).map(InstanceId);
                     instance.depends_on.extend(ids.map(|on| Dependency {
                         on,
-                        condition: *condition,
-                        restart: false,
+                        condition: edge.condition,
+                        restart: edge.restart,
                     }));
                 }
                 instances.push(instance);
@@ -468,8 +490,8 @@ impl<'a> Builder<'a> {
     /// What a service depends on, as far as it is there and can ever come true.
     fn edges(
         &mut self,
-        service: &Ready,
-        ready: &[Ready],
+        service: &Built,
+        ready: &[Built],
         index: &BTreeMap<Rc<str>, usize>,
         disabled: &BTreeSet<&str>,
     ) -> Vec<Edge> {
@@ -505,9 +527,14 @@ impl<'a> Builder<'a> {
                     self.evaluator.problems.push(Problem::at(wanted.span, message).help(help));
                 }
             }
+            if let (Condition::Completed, Some(span)) = (condition, wanted.restart) {
+                let message = "restart has no use here: what is completed is not started again";
+                self.evaluator.problems.push(Problem::at(span, message).help("leave it out"));
+            }
+            let edge = Edge { on, condition, restart: wanted.restart.is_some(), span: wanted.span };
             match edges.iter_mut().find(|edge| edge.on == on) {
-                Some(edge) => edge.condition = condition,
-                None => edges.push(Edge { on, condition, span: wanted.span }),
+                Some(earlier) => *earlier = edge,
+                None => edges.push(edge),
             }
         }
         edges

@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-mod clients;
-
 use super::*;
 use crate::control::Answer;
 use crate::event::{Client, Role, StartError};
@@ -24,6 +22,8 @@ struct Story {
     slow_exec: bool,
     /// What clients were sent.
     answers: Vec<(Client, Answer, bool)>,
+    /// Where everybody listens.
+    listens: Vec<String>,
 }
 
 impl Story {
@@ -50,6 +50,7 @@ impl Story {
             record: Vec::new(),
             slow_exec: false,
             answers: Vec::new(),
+            listens: Vec::new(),
         }
     }
 
@@ -71,7 +72,11 @@ impl Story {
         let (line, answers) = match action {
             Action::Spawn { child, .. } => {
                 let name = who(child.instance)
-                    + if child.role == Role::StopCommand { "'s stop_command" } else { "" };
+                    + match child.role {
+                        Role::Main => "",
+                        Role::StopCommand => "'s stop_command",
+                        Role::Probe(_) => "'s test",
+                    };
                 self.next_pid += 1;
                 let pid = Pid::new(self.next_pid).unwrap();
                 self.pids.insert(name.clone(), pid);
@@ -119,9 +124,14 @@ impl Story {
                     vec![Event::Measured { client, usage: (1..).map(used).take(runs.len()).collect() }],
                 )
             }
-            Action::Probe { .. } | Action::CancelProbe { .. } => return Vec::new(),
+            Action::Probe { child, .. } => {
+                (format!("ask {} {:?}", who(child.instance), child.role), Vec::new())
+            }
+            Action::CancelProbe { child } => {
+                (format!("do not ask {} {:?}", who(child.instance), child.role), Vec::new())
+            }
             Action::FindListening { child, .. } => {
-                (String::new(), vec![Event::Listening { child, addresses: Vec::new() }])
+                (String::new(), vec![Event::Listening { child, addresses: self.listens.clone() }])
             }
             Action::Tell(notice) if notice.level() <= log::Level::Info => (notice.to_string(), Vec::new()),
             Action::Tell(_) => return Vec::new(),
@@ -457,3 +467,6 @@ fn remains_that_are_born_during_a_sweep_are_asked_too_and_nobody_twice() {
     story.pass(1_000);
     story.expect(&[]);
 }
+
+mod clients;
+mod readiness;

@@ -265,6 +265,7 @@ impl Judge {
             Action::Tell(notice) => self.notice(world, notice),
             Action::Exit(code) => self.exit(world, *code),
             Action::Answer { .. }
+            | Action::Disconnect { .. }
             | Action::Measure { .. }
             | Action::FindListener { .. }
             | Action::FindListening { .. }

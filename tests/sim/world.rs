@@ -423,7 +423,9 @@ impl Kernel for World {
             Action::Probe { child, .. } | Action::CancelProbe { child } => {
                 violation!("{child:?}: no plan has tests yet")
             }
-            Action::Answer { client, .. } | Action::Measure { client, .. } => {
+            Action::Answer { client, .. }
+            | Action::Disconnect { client }
+            | Action::Measure { client, .. } => {
                 violation!("{client:?} asked for nothing")
             }
             Action::FindListening { child, .. } => {

@@ -150,6 +150,7 @@ impl Judge {
             | Notice::Reloading { .. }
             | Notice::Refused { .. } => violation!("{notice:?}, and no plan has tests yet"),
             Notice::WaitsAgain { .. } => world.count("restart that waits"),
+            Notice::ByHand { .. } => violation!("nobody asks for anything by hand yet"),
             Notice::NotPid1 | Notice::Strays { .. } | Notice::SignalNotSupported(_) => {}
         }
     }

@@ -1,0 +1,417 @@
+//! Stories of services that are waited for, watched and restarted together.
+
+use super::*;
+use crate::event::Launch;
+use crate::plan::{Asks, Healthcheck, Ready, ReadyTest, Test};
+use crate::probe::{Failure, Target};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn target() -> Test {
+    Test { asks: Asks::Target(Rc::new(Target::File { path: "/x".into() })), timeout: SECOND * 2 }
+}
+
+fn command() -> Test {
+    Test { asks: Asks::Command(Rc::new(Launch::new(Vec::new(), "test".to_owned()))), timeout: SECOND * 2 }
+}
+
+fn ready(mut instance: Instance, test: ReadyTest) -> Instance {
+    instance.ready =
+        Some(Ready { test, shown: "tcp:5432".into(), timeout: SECOND * 10, interval: SECOND / 5 });
+    instance
+}
+
+fn checked(mut instance: Instance, test: Test, retries: u32) -> Instance {
+    instance.healthcheck = Some(Healthcheck {
+        test,
+        shown: "http://127.0.0.1/".into(),
+        interval: SECOND * 10,
+        retries,
+        start_period: Duration::ZERO,
+    });
+    instance
+}
+
+impl Story {
+    fn of(&self, name: &str, role: Role) -> Child {
+        let id = self.supervisor.plan.ids().find(|id| &*self.supervisor.name(*id) == name).unwrap();
+        Child { instance: id, run: self.supervisor.service(id).unwrap().runs(), role }
+    }
+
+    fn answer(&mut self, name: &str, number: u32, result: Result<(), Failure>) {
+        let child = self.of(name, Role::Probe(number));
+        self.event(Event::Probed { child, result });
+    }
+
+    fn says(&mut self, name: &str, message: &str) {
+        let child = self.of(name, Role::Main);
+        self.event(Event::Notified { child, bytes: message.as_bytes().to_vec() });
+    }
+
+    fn writes(&mut self, name: &str, sink: Sink, text: &str) {
+        let child = self.of(name, Role::Main);
+        self.event(Event::Output { child, sink, bytes: text.as_bytes().to_vec() });
+    }
+}
+
+#[test]
+fn who_waits_for_a_service_starts_when_it_is_ready() {
+    let db = ready(instance("db"), ReadyTest::Asked(target()));
+    let mut story = Story::new(vec![db, after(instance("web"), 0, Condition::Ready)]);
+    story.expect(&["spawn db", "ask db Probe(1)"]);
+    story.pass(50);
+    story.answer("db", 1, Err(Failure::Closed));
+    story.expect(&[]);
+    story.pass(149);
+    story.expect(&[]);
+    story.pass(1);
+    story.expect(&["ask db Probe(2)"]);
+    story.answer("db", 2, Ok(()));
+    story.expect(&[
+        "db is ready after 0.2 s",
+        "spawn web",
+        "web is up after 0.0 s",
+        "all 2 services are up, 0.2 s",
+    ]);
+    assert_eq!(story.supervisor.deadline(), None, "nothing is due any more");
+}
+
+#[test]
+fn who_waits_for_a_start_only_does_not_wait_for_ready() {
+    let db = ready(instance("db"), ReadyTest::Notified);
+    let mut story = Story::new(vec![db, after(instance("web"), 0, Condition::Started)]);
+    story.expect(&["spawn db", "spawn web", "web is up after 0.0 s"]);
+    story.says("db", "READY=1");
+    story.expect(&["db is ready after 0.0 s", "all 2 services are up, 0.0 s"]);
+    story.says("db", "READY=1");
+    story.expect(&[]);
+}
+
+#[test]
+fn not_ready_in_time_is_a_failed_run_that_says_what_is_there_instead() {
+    let mut web = ready(instance("web"), ReadyTest::Asked(target()));
+    web.restart.max_restarts = Some(0);
+    let mut story = Story::new(vec![web, after(instance("nginx"), 0, Condition::Ready)]);
+    story.listens = vec!["0.0.0.0:8080".to_owned()];
+    story.says("web", "STATUS=loading the model");
+    story.answer("web", 1, Err(Failure::Status(503)));
+    story.pass(9_000);
+    story.record.clear();
+    // The attempt that runs then is called off.
+    story.pass(1_000);
+    let asked: Vec<_> = story.record.iter().filter(|line| line.contains("ask")).cloned().collect();
+    story.record.retain(|line| !line.contains("ask"));
+    assert_eq!(asked.last().map(|line| line.starts_with("do not ask")), Some(true), "{asked:?}");
+    story.expect(&[
+        "web: not ready after 10 s (ready = tcp:5432): no answer within 2 s. It listens on 0.0.0.0:8080. It says: loading the model; stopping it. nginx waits for it",
+        "SIGTERM to web",
+    ]);
+    story.exit("web", 0);
+    story.expect(&[
+        "web: stopped after 10 s, as it was not ready; failed for good: max_restarts = 0",
+        "stopping (web has failed for good)",
+        "CONTAINER STOPPED: web failed and may not be restarted again (max_restarts = 0)\n  \
+           command    web\n  \
+           exits      not ready after 10 s (ready = tcp:5432): no answer within 2 s. It listens on 0.0.0.0:8080. It says: loading the model after 10 s, at 10 s\n  \
+           exit code  1 (web had to be stopped). To stay up without it: [services.web] on_failure = \"ignore\"",
+        "exit 1",
+    ]);
+}
+
+#[test]
+fn a_run_that_is_gone_before_it_was_ready_has_failed_whatever_its_code() {
+    let mut db = ready(instance("db"), ReadyTest::Notified);
+    db.restart.when = RestartWhen::OnFailure;
+    let mut story = Story::new(vec![db, after(instance("web"), 0, Condition::Ready)]);
+    story.record.clear();
+    story.exit("db", 0);
+    story.expect(&["db: code 0 before it was ready after 0.0 s; restart 1/10 in 0.1 s"]);
+}
+
+#[test]
+fn never_ready_spends_the_budget_however_long_each_run_was() {
+    let mut web = ready(instance("web"), ReadyTest::Notified);
+    web.restart.max_restarts = Some(1);
+    web.restart.min_uptime = SECOND;
+    let mut story = Story::new(vec![web]);
+    story.pass(10_000);
+    story.exit("web", 0);
+    story.pass(10_100);
+    story.exit("web", 0);
+    assert_eq!(story.record.last().map(String::as_str), Some("exit 1"), "{:?}", story.record);
+}
+
+#[test]
+fn all_ways_to_be_ready() {
+    let begin = |test| {
+        let mut story = Story::new(vec![ready(instance("x"), test)]);
+        story.expect(&["spawn x"]);
+        story
+    };
+    let done = ["x is ready after 0.0 s", "the service is up, 0.0 s"];
+
+    let mut story = begin(ReadyTest::Announced);
+    story.says("x", "READY=1");
+    story.expect(&[]);
+    let child = story.of("x", Role::Main);
+    story.event(Event::Announced { child });
+    story.expect(&done);
+
+    let mut story = begin(ReadyTest::Notified);
+    story.event(Event::Announced { child });
+    story.expect(&[]);
+    story.event(Event::Notified { child: Child { run: 0, ..child }, bytes: b"READY=1".to_vec() });
+    story.expect(&[]);
+    story.says("x", "READY=1");
+    story.expect(&done);
+
+    let mut story = begin(ReadyTest::After(SECOND));
+    story.pass(999);
+    story.expect(&[]);
+    story.pass(1);
+    story.expect(&["x is ready after 1 s", "the service is up, 1 s"]);
+
+    // Cut anywhere, and each stream for itself.
+    for cut in 1..="listening on".len() {
+        let mut story = begin(ReadyTest::Said("listening on".into()));
+        let (before, rest) = "listening on".split_at(cut);
+        story.writes("x", Sink::Stdout, &format!("now {before}"));
+        if cut < "listening on".len() {
+            story.writes("x", Sink::Stderr, rest);
+            story.expect(&[]);
+            story.writes("x", Sink::Stdout, &format!("{rest} 80\n"));
+        }
+        story.expect(&done);
+    }
+    let mut story = begin(ReadyTest::Said("up".into()));
+    for byte in ["u", "q", "p", "u", "u", "p"] {
+        story.expect(&[]);
+        story.writes("x", Sink::Stdout, byte);
+    }
+    story.expect(&done);
+}
+
+#[test]
+fn misses_in_a_row_are_a_failed_run() {
+    let api = checked(instance("api"), target(), 3);
+    let mut story = Story::new(vec![api]);
+    story.pass(0);
+    story.expect(&["spawn api", "api is up after 0.0 s", "the service is up, 0.0 s", "ask api Probe(1)"]);
+    story.answer("api", 1, Err(Failure::Status(500)));
+    story.pass(10_000);
+    story.answer("api", 2, Ok(()));
+    story.pass(10_000);
+    story.expect(&[
+        "api: health check missed, 1/3: HTTP status 500",
+        "ask api Probe(2)",
+        "api: healthy again after 1 missed health check",
+        "ask api Probe(3)",
+    ]);
+    story.answer("api", 3, Err(Failure::Closed));
+    story.pass(10_000);
+    story.answer("api", 4, Err(Failure::NotHttp));
+    story.pass(10_000);
+    story.record.clear();
+    story.pass(2_000);
+    story.expect(&[
+        "do not ask api Probe(5)",
+        "api: unhealthy: 3 missed health checks, the last: no answer within 2 s; stopping it",
+        "SIGTERM to api",
+    ]);
+    // What was asked of this run says nothing of the next.
+    story.exit("api", 0);
+    story.pass(100);
+    story.record.clear();
+    story.answer("api", 5, Err(Failure::Closed));
+    story.expect(&[]);
+}
+
+#[test]
+fn an_unhealthy_run_counts_as_long_as_it_was_known_to_be_well() {
+    for (good, expected) in [(0, "restart 2/10"), (2, "restart 1/10")] {
+        let mut story = Story::new(vec![checked(instance("api"), target(), 1)]);
+        story.pass(0);
+        story.answer("api", 1, Ok(()));
+        story.exit("api", 1);
+        story.pass(100);
+        story.pass(0);
+        for number in 2..2 + good {
+            story.answer("api", number, Ok(()));
+            story.pass(10_000);
+        }
+        story.answer("api", 2 + good, Err(Failure::Closed));
+        story.record.clear();
+        story.exit("api", 0);
+        assert!(story.record[0].contains(expected), "{good} good answers: {:?}", story.record);
+    }
+}
+
+#[test]
+fn in_the_start_period_misses_do_not_count() {
+    let mut api = checked(instance("api"), target(), 1);
+    api.healthcheck.as_mut().unwrap().start_period = SECOND * 15;
+    let mut story = Story::new(vec![api]);
+    story.pass(0);
+    story.answer("api", 1, Err(Failure::Closed));
+    story.pass(10_000);
+    story.answer("api", 2, Err(Failure::Closed));
+    story.pass(10_000);
+    story.record.clear();
+    story.answer("api", 3, Err(Failure::Closed));
+    story.expect(&[
+        "api: unhealthy: 1 missed health check, the last: the connection was closed without an answer; stopping it",
+        "SIGTERM to api",
+    ]);
+}
+
+#[test]
+fn a_command_that_takes_too_long_is_killed_with_all_it_forked_and_never_doubled() {
+    let mut story = Story::new(vec![checked(instance("api"), command(), 2)]);
+    story.pass(0);
+    story.record.clear();
+    story.pass(2_000);
+    story.expect(&[
+        "SIGKILL to the group of api's test",
+        "api: health check missed, 1/2: no answer within 2 s",
+    ]);
+    story.end("api's test", ExitStatus::Signal { signal: Signal::KILL, core: false });
+    story.expect(&["SIGKILL to the group of ?"]);
+    story.pass(8_000);
+    story.expect(&["spawn api's test"]);
+    let child = story.of("api", Role::Probe(2));
+    story.event(Event::Output { child, sink: Sink::Stderr, bytes: b"a\nno \x1bdatabase\n\n".to_vec() });
+    story.exit("api's test", 1);
+    story.expect(&[
+        "SIGKILL to the group of ?",
+        "api: unhealthy: 2 missed health checks, the last: code 1: no  database; stopping it",
+        "SIGTERM to api",
+    ]);
+}
+
+#[test]
+fn a_run_is_not_over_before_its_test_is() {
+    let mut story = Story::new(vec![checked(instance("api"), command(), 2)]);
+    story.pass(0);
+    story.record.clear();
+    story.exit("api", 1);
+    story.expect(&["SIGKILL to the group of api's test"]);
+    story.exit("api's test", 0);
+    story.expect(&["SIGKILL to the group of ?", "api: code 1 after 0.0 s; restart 1/10 in 0.1 s"]);
+}
+
+#[test]
+fn a_watchdog_that_falls_silent_aborts_the_run() {
+    let mut story = Story::new(vec![Instance { watchdog: Some(SECOND * 3), ..instance("api") }]);
+    story.record.clear();
+    for _ in 0..5 {
+        story.pass(2_900);
+        story.says("api", "WATCHDOG=1");
+    }
+    story.expect(&[]);
+    story.pass(3_000);
+    story.expect(&["api: no WATCHDOG=1 for 3 s: SIGABRT; stopping it", "SIGABRT to api"]);
+    story.end("api", ExitStatus::Signal { signal: Signal::ABRT, core: true });
+    story.expect(&["api: stopped after 18 s by its watchdog; restart 1/10 in 0.1 s"]);
+    story.pass(100);
+    story.record.clear();
+    story.says("api", "WATCHDOG=trigger");
+    story.expect(&["api: it called for its end (WATCHDOG=trigger): SIGABRT; stopping it", "SIGABRT to api"]);
+}
+
+#[test]
+fn what_is_said_through_the_socket() {
+    let mut api = ready(instance("api"), ReadyTest::Notified);
+    api.watchdog = Some(SECOND * 3);
+    let mut story = Story::new(vec![checked(api, target(), 1)]);
+    story.record.clear();
+    story.pass(9_000);
+    story.says("api", "EXTEND_TIMEOUT_USEC=20000000");
+    story.pass(19_000);
+    story.expect(&[]);
+    story.says("api", "READY=1\nMAINPID=1\nFDSTORE=1");
+    story.pass(0);
+    story.says("api", "MAINPID=1\nRELOADING=1");
+    story.expect(&[
+        "api is ready after 28 s",
+        "api: MAINPID is not followed: tinysup looks after the process that it started. Let that one stay in the foreground",
+        "api: FDSTORE is not supported; its descriptors end with its run",
+        "the service is up, 28 s",
+        "ask api Probe(1)",
+        "api reads its configuration again",
+    ]);
+    // It is about to go by itself, and is left alone for as long as a stop may take.
+    story.says("api", "STOPPING=1");
+    story.expect(&["do not ask api Probe(1)"]);
+    story.pass(7_999);
+    story.expect(&[]);
+    story.pass(1);
+    story.expect(&["api: no WATCHDOG=1 for 3 s: SIGABRT; stopping it", "SIGABRT to api"]);
+}
+
+#[test]
+fn a_restart_waits_for_what_is_on_its_way() {
+    let db = ready(instance("db"), ReadyTest::Notified);
+    let mut story = Story::new(vec![db, after(instance("web"), 0, Condition::Ready)]);
+    story.says("db", "READY=1");
+    story.exit("db", 1);
+    story.exit("web", 1);
+    story.record.clear();
+    story.pass(100);
+    story.expect(&["web waits for db", "spawn db"]);
+    story.pass(500);
+    story.says("db", "READY=1");
+    story.expect(&["db is ready after 0.5 s", "spawn web"]);
+    // A dependency that has failed for good does not keep down who has run with it.
+    let mut db = instance("db");
+    (db.on_failure, db.restart.max_restarts) = (OnFailure::Ignore, Some(0));
+    let mut story = Story::new(vec![db, after(instance("web"), 0, Condition::Ready)]);
+    story.exit("db", 1);
+    story.exit("web", 1);
+    story.record.clear();
+    story.pass(100);
+    story.expect(&["spawn web"]);
+}
+
+#[test]
+fn with_restart_it_goes_down_and_up_with_what_it_depends_on() {
+    let db = ready(instance("db"), ReadyTest::Notified);
+    let with = |mut instance: Instance, on| {
+        instance.depends_on.push(Dependency {
+            on: InstanceId(on),
+            condition: Condition::Ready,
+            restart: true,
+        });
+        instance
+    };
+    let mut story = Story::new(vec![db, with(instance("api"), 0), with(instance("web"), 1)]);
+    story.says("db", "READY=1");
+    story.record.clear();
+    story.exit("db", 1);
+    story.expect(&[
+        "db: code 1 after 0.0 s; restart 1/10 in 0.1 s",
+        "api is restarted with db",
+        "SIGTERM to api",
+    ]);
+    story.exit("api", 143);
+    story.expect(&["web is restarted with api", "SIGTERM to web"]);
+    story.pass(100);
+    story.expect(&["spawn db"]);
+    story.exit("web", 0);
+    story.says("db", "READY=1");
+    story.expect(&["db is ready after 0.0 s", "spawn api", "spawn web"]);
+    // It cost nothing.
+    story.exit("api", 1);
+    assert!(story.record[0].contains("restart 1/10"), "{:?}", story.record);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_tests() {
+    let db = ready(instance("db"), ReadyTest::Asked(command()));
+    let mut story = Story::new(vec![db, after(instance("web"), 0, Condition::Ready)]);
+    story.record.clear();
+    story.signal(Signal::TERM);
+    story.expect(&["stopping (SIGTERM): db", "SIGKILL to the group of db's test", "SIGTERM to db"]);
+    story.exit("db's test", 0);
+    story.exit("db", 0);
+    assert_eq!(story.record.last().map(String::as_str), Some("exit 0"), "{:?}", story.record);
+}
