@@ -13,6 +13,7 @@ mod budget;
 mod child;
 mod children;
 mod command;
+mod control;
 mod failures;
 mod output;
 mod reaping;
