@@ -31,8 +31,10 @@ pub fn ask(ask: &Ask) -> ExitCode {
         Ok(code) => Ok(code),
         // Nobody reads any more; that is how `logs --follow | head` ends.
         Err(Failure::Lost(Lost::Unheard)) => Ok(ExitCode::SUCCESS),
-        // It may be gone before it could say so.
-        Err(Failure::Lost(Lost::Closed)) if ask.request.verb == Verb::Shutdown => Ok(ExitCode::SUCCESS),
+        // It may be gone before it could say so, and it may end us with everybody else.
+        Err(Failure::Lost(Lost::Closed | Lost::Dismissed)) if ask.request.verb == Verb::Shutdown => {
+            Ok(ExitCode::SUCCESS)
+        }
         Err(failure) => Err(failure),
     };
     told.unwrap_or_else(|failure| {
@@ -141,6 +143,9 @@ fn converse(
     if streams {
         connection.only_while_heard();
     }
+    if request.verb == Verb::Shutdown {
+        connection.until_dismissed();
+    }
     let mut line = serde_json::to_vec(request).map_err(|_| Failure::Garbled)?;
     line.push(b'\n');
     let late = |lost: Lost| if lost == Lost::Late { Failure::Late(patience) } else { Failure::Lost(lost) };
@@ -223,7 +228,7 @@ impl fmt::Display for Failure {
             Self::Lost(Lost::TooLong) | Self::Garbled => {
                 f.write_str("the answer cannot be understood: another version runs. tinysup version tells that of this program")
             }
-            Self::Lost(Lost::Closed | Lost::Unheard | Lost::Late) => {
+            Self::Lost(Lost::Closed | Lost::Unheard | Lost::Late | Lost::Dismissed) => {
                 f.write_str("tinysup hung up before the answer was complete: it has ended, or this reader was too slow")
             }
             Self::Refused(refusal) => f.write_str(&view::line(&refusal.text)),

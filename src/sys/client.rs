@@ -15,8 +15,9 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, send, socket, sockopt,
 };
 
-use super::descriptors;
 use super::poll::{Interest, Poll};
+use super::signals::bit;
+use super::{descriptors, signals};
 use crate::control::{SOCKET_ABSTRACT, SOCKET_PATHS, SOCKET_VARIABLE};
 use crate::units::reason;
 
@@ -51,6 +52,8 @@ pub enum Lost {
     TooLong,
     /// Nobody reads our own output any more.
     Unheard,
+    /// A SIGTERM came, which the end of the container sends to everybody.
+    Dismissed,
 }
 
 /// A point in time until which something may take.
@@ -73,6 +76,14 @@ impl Limit {
     }
 }
 
+/// Whom a descriptor in the poll list belongs to, in that order.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Socket,
+    Output,
+    Signal,
+}
+
 /// A conversation with the tinysup that runs.
 #[derive(Debug)]
 pub struct Connection {
@@ -84,7 +95,9 @@ pub struct Connection {
     searched: usize,
     /// Whether it matters that somebody reads our output.
     heard: bool,
-    poll: Poll<bool>,
+    /// Tells of a SIGTERM, where that is an end like another.
+    dismissal: Option<OwnedFd>,
+    poll: Poll<Source>,
 }
 
 impl Connection {
@@ -98,8 +111,15 @@ impl Connection {
         for place in &places {
             match try_connect(place, limit) {
                 Ok(socket) => {
-                    let (received, poll) = (Vec::new(), Poll::new());
-                    return Ok(Self { socket, received, next: 0, searched: 0, heard: false, poll });
+                    return Ok(Self {
+                        socket,
+                        received: Vec::new(),
+                        next: 0,
+                        searched: 0,
+                        heard: false,
+                        dismissal: None,
+                        poll: Poll::new(),
+                    });
                 }
                 // What is not there, was left by somebody who is gone, or belongs to another container.
                 Err(Errno::ENOENT | Errno::ECONNREFUSED | Errno::ENOTDIR | Errno::ESRCH) => {
@@ -118,6 +138,15 @@ impl Connection {
     /// From now on, the end of whoever reads our standard output ends the wait for a line.
     pub fn only_while_heard(&mut self) {
         self.heard = true;
+    }
+
+    /// From now on, SIGTERM ends the wait for a line, but not before what has come is read.
+    pub fn until_dismissed(&mut self) {
+        let wanted = bit(libc::SIGTERM);
+        if let Ok(descriptor) = signals::signalfd(wanted) {
+            signals::swap_mask(wanted);
+            self.dismissal = Some(descriptor);
+        }
     }
 
     /// Sends a line, whose end is part of it. One that is not taken any more is no error: there may be an answer all the same.
@@ -180,12 +209,19 @@ impl Connection {
         }
         let stdout = io::stdout();
         self.poll.clear();
-        self.poll.watch(true, self.socket.as_fd(), interest);
+        self.poll.watch(Source::Socket, self.socket.as_fd(), interest);
         if self.heard {
-            self.poll.watch(false, stdout.as_fd(), Interest::End);
+            self.poll.watch(Source::Output, stdout.as_fd(), Interest::End);
+        }
+        if let Some(descriptor) = &self.dismissal {
+            self.poll.watch(Source::Signal, descriptor.as_fd(), Interest::Read);
         }
         self.poll.wait(limit.left());
-        if self.poll.ready().any(|socket| !socket) { Err(Lost::Unheard) } else { Ok(()) }
+        match self.poll.ready().next() {
+            Some(Source::Socket) | None => Ok(()),
+            Some(Source::Output) => Err(Lost::Unheard),
+            Some(Source::Signal) => Err(Lost::Dismissed),
+        }
     }
 }
 

@@ -14,6 +14,7 @@
 #[path = "../../src/sys/early.rs"]
 mod early;
 mod attributes;
+mod control;
 mod failures;
 mod helpers;
 mod output;
@@ -36,7 +37,16 @@ pub const SKIPPED: i32 = 77;
 type Case = (&'static str, fn());
 
 fn cases() -> Vec<Case> {
-    [start::CASES, attributes::CASES, failures::CASES, output::CASES, signals::CASES, sweep::CASES].concat()
+    [
+        start::CASES,
+        attributes::CASES,
+        control::CASES,
+        failures::CASES,
+        output::CASES,
+        signals::CASES,
+        sweep::CASES,
+    ]
+    .concat()
 }
 
 fn main() -> ExitCode {

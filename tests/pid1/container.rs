@@ -7,13 +7,17 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use tinysup::control::Answer;
 
 use crate::launch::{self, Holder, Launch, Place, Step};
 use crate::proc::{self, Process};
@@ -22,9 +26,6 @@ use crate::proc::{self, Process};
 pub const DEADLINE: Duration = Duration::from_mins(1);
 /// Between two looks at something of which no event tells.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
-
-/// The control socket in the folder of a container.
-const SOCKET: &str = "control.sock";
 
 static SERIAL: AtomicUsize = AtomicUsize::new(0);
 
@@ -103,6 +104,17 @@ pub fn tinysup() -> OsString {
     std::env::var_os("TINYSUP_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_tinysup").into())
 }
 
+/// The lines of an answer, up to the end of the connection.
+pub fn answers(stream: UnixStream) -> impl Iterator<Item = Answer> {
+    let lines = BufReader::new(stream).lines().map(|line| line.expect("an answer in time"));
+    lines.map(|line| serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}")))
+}
+
+/// The abstract name of the control socket.
+fn address(folder: &Folder) -> String {
+    folder.path().file_name().expect("a name").to_string_lossy().into_owned()
+}
+
 /// Where an output of the program goes.
 pub enum Out {
     /// To this test, which reads it.
@@ -133,12 +145,11 @@ enum Kind {
 }
 
 impl Setup {
-    /// The services of this configuration. Its control socket is its own: all that run on this machine share its /run and /tmp.
+    /// The services of this configuration.
     pub fn services(config: &str) -> Self {
         let setup = Self::program::<&str>(&[]);
         let file = setup.folder.file("tinysup.toml", config);
-        let socket = setup.folder.path().join(SOCKET);
-        setup.arg("-c").arg(file).env("TINYSUP_SOCKET", socket)
+        setup.arg("-c").arg(file)
     }
 
     /// One command, with the options of tinysup before it.
@@ -154,6 +165,8 @@ impl Setup {
             env: vec![
                 ("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
                 ("DIR".into(), folder.path().into()),
+                // They all share one /run; in a container it would be its own.
+                ("TINYSUP_SOCKET".into(), format!("@{}", address(&folder)).into()),
             ],
             folder,
             argv: program.into_iter().chain(words.iter().map(|word| word.as_ref().to_owned())).collect(),
@@ -168,6 +181,12 @@ impl Setup {
     /// As an ordinary child in a PID namespace that somebody else holds.
     pub fn not_pid1(mut self) -> Self {
         self.place = Kind::Child;
+        self
+    }
+
+    /// Without a variable of its environment.
+    pub fn without(mut self, name: &str) -> Self {
+        self.env.retain(|(known, _)| known != name);
         self
     }
 
@@ -269,6 +288,40 @@ impl Container {
         &self.folder
     }
 
+    /// A connection to its control socket.
+    pub fn connect(&self) -> UnixStream {
+        let address = SocketAddr::from_abstract_name(address(&self.folder)).expect("a short name");
+        let mut stream = None;
+        self.until("its control socket", || {
+            stream = UnixStream::connect_addr(&address).ok();
+            stream.is_some()
+        });
+        let stream = stream.expect("connected");
+        stream.set_read_timeout(Some(DEADLINE)).expect("not zero");
+        stream
+    }
+
+    /// Asks something: the fields of a request but its version. All lines of the answer, of which the last is the last.
+    #[track_caller]
+    pub fn ask(&self, fields: &str) -> Vec<Answer> {
+        answers(self.begin(fields)).collect()
+    }
+
+    /// The same where the answer is one line.
+    #[track_caller]
+    pub fn ask_one(&self, fields: &str) -> Answer {
+        let mut answers = self.ask(fields);
+        assert_eq!(answers.len(), 1, "{answers:?}");
+        answers.remove(0)
+    }
+
+    /// Asks, and leaves the answer to others.
+    pub fn begin(&self, fields: &str) -> UnixStream {
+        let mut stream = self.connect();
+        stream.write_all(format!("{{\"v\":1,{fields}}}\n").as_bytes()).expect("room for a line");
+        stream
+    }
+
     /// Sends it a signal from outside.
     pub fn signal(&self, signal: i32) {
         assert!(launch::kill(self.pid, signal), "it is still there");
@@ -368,7 +421,7 @@ impl Container {
     /// Starts a verb with these descriptors.
     pub fn run_verb(&self, words: &[&str], stdio: [Option<OwnedFd>; 3], steps: Vec<Step>) -> Inside {
         let argv = [tinysup()].into_iter().chain(words.iter().map(OsString::from)).collect();
-        let socket = self.folder.path().join(SOCKET);
+        let socket = format!("@{}", address(&self.folder));
         let env = vec![("TINYSUP_SOCKET".into(), socket.into()), ("TERM".into(), "xterm".into())];
         Inside::new(launch::launch(&Launch { argv, env, place: Place::Inside(self.pid), stdio, steps }))
     }

@@ -1,313 +1,298 @@
-//! The verbs, asked inside the container as `docker exec` would.
+//! The running program as its clients see it: line by line over its socket.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::AsFd;
-use std::time::Instant;
+use std::fs;
+use std::io::Write;
+use std::os::linux::fs::MetadataExt;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 
-use serde_json::Value;
+use tinysup::control::{Answer, Change, LogLine, Refused, ServiceStatus, Status, Stream};
 
-use crate::container::{Asked, Container, DEADLINE, Setup};
-use crate::launch::{self, Step};
-use crate::root;
+use crate::container::{Container, Setup, answers};
 use crate::services::{service, sh, witness};
+use crate::{launch, proc, root};
 
-const STAYS: &str = "echo here; trap 'echo bye; exit 0' TERM; while :; do sleep 0.02; done";
+/// Stays until it is asked to stop, and says what it got of its environment.
+const STAYS: &str = "trap 'echo bye; exit 0' TERM; echo started; while :; do sleep 0.02; done";
 
-/// A database, two that need it, a job that is done, and one that has failed for good.
-fn shop() -> Container {
-    let config = service("db", &sh(STAYS), "")
-        + &service("web", &sh(STAYS), "instances = 2\ndepends_on = [\"db\"]")
-        + &service("job", &sh("echo worked"), "type = \"oneshot\"")
-        + &service(
-            "bad",
-            &sh("echo no queue >&2; exit 17"),
-            "max_restarts = 1\nrestart_delay = 0\non_failure = \"ignore\"",
-        );
-    let container = Setup::services(&config).start();
-    for wanted in
-        ["db | here", "web.1 | here", "web.2 | here", "bad: code 17 after 0.0 s; failed for good", "job"]
-    {
-        container.wait_for(wanted);
+fn status(container: &Container) -> Status {
+    match container.ask_one("\"verb\":\"status\"") {
+        Answer::Status(status) => status,
+        other => panic!("{other:?}"),
     }
-    assert_eq!(container.ask(&["wait", "job", "--for", "completed"]).code, 0);
-    container
 }
 
-fn objects(asked: &Asked) -> Vec<Value> {
-    asked.stdout.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect()
+fn service_status(container: &Container, name: &str) -> ServiceStatus {
+    status(container).services.into_iter().find(|service| service.name == name).expect("it is there")
 }
 
-/// The state of an instance.
-fn state(container: &Container, name: &str) -> String {
-    let status = container.ask(&["status", "--json", name]);
-    objects(&status)[0]["services"][0]["state"].as_str().expect("a state").to_owned()
+fn changes(answer: Answer) -> Vec<Change> {
+    match answer {
+        Answer::Changed(changes) => changes,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn refused(answer: Answer, why: Refused, part: &str) {
+    let Answer::Refused(refusal) = answer else { panic!("{answer:?}") };
+    assert!(refusal.why == why && refusal.text.contains(part), "{refusal:?}");
+}
+
+fn lines(answers: &[Answer]) -> Vec<LogLine> {
+    let line = |answer: &Answer| if let Answer::Log(line) = answer { Some(line.clone()) } else { None };
+    answers.iter().filter_map(line).collect()
 }
 
 #[test]
-fn status_tells_of_each_and_its_code_of_all() {
+fn services_are_shown_stopped_started_and_restarted() {
     if !root() {
         return;
     }
-    let container = shop();
-    let asked = container.ask(&["status"]);
-    assert_eq!((asked.code, asked.stderr.as_str()), (3, ""), "{asked:#?}");
-    let cell = |name: &str, column: usize| {
-        let row = asked.stdout.lines().find(|line| line.starts_with(name)).expect("a row");
-        row.split_whitespace().nth(column).expect("a cell").to_owned()
-    };
-    for (name, state, restarts) in [
-        ("db", "ready", "0/10"),
-        ("web.1", "ready", "0/10"),
-        ("web.2", "ready", "0/10"),
-        ("job", "completed", "0/10"),
-        ("bad", "failed", "1/1"),
-    ] {
-        assert_eq!((cell(name, 1).as_str(), cell(name, 4).as_str()), (state, restarts), "{asked:#?}");
-    }
-    assert!(
-        asked.stdout.contains("code 17 (2 times)") && asked.stdout.contains("tinysup logs bad"),
-        "{asked:#?}"
-    );
-    // Pids are those of the container.
-    let pid: i32 = cell("db", 2).parse().expect("a pid");
-    assert!(container.living().iter().any(|process| process.inner == pid), "{pid}");
+    for pid1 in [true, false] {
+        let config = service("db", &sh(STAYS), "")
+            + &service("web", &sh(STAYS), "depends_on = [\"db\"]\nenv = { PASSWORD = \"hunter2\" }");
+        let setup = Setup::services(&config);
+        let container = if pid1 { setup.start() } else { setup.not_pid1().start() };
+        container.wait_for("all 2 services are up");
+        let first = status(&container);
+        assert!(first.ok && !first.stopping, "{first:?}");
+        let db = first.services.iter().find(|service| service.name == "db").expect("it is there");
+        assert_eq!((&*db.state, db.runs, db.kind.as_str()), ("ready", 1, "daemon"));
+        assert!(db.memory_bytes > Some(100_000) && db.processes >= Some(1), "{db:?}");
 
-    assert_eq!(container.ask(&["status", "db", "web"]).code, 0, "those are well");
-    let one = &objects(&container.ask(&["ls", "--json", "web.2"]))[0];
+        refused(
+            container.ask_one("\"verb\":\"stop\",\"names\":[\"db\"],\"wait\":true"),
+            Refused::Dependencies,
+            "web depends on db",
+        );
+        refused(
+            container.ask_one("\"verb\":\"stop\",\"names\":[\"wep\"]"),
+            Refused::NoSuchService,
+            "did you mean \"web\"?",
+        );
+        let stopped = changes(container.ask_one("\"verb\":\"stop\",\"names\":[\"web\"],\"wait\":true"));
+        assert!(stopped[0].ok && stopped[0].text.starts_with("stopped after "), "{stopped:?}");
+        let web = service_status(&container, "web");
+        assert_eq!((&*web.state, web.ok, web.pid), ("down", true, None));
+        let exit = web.last_exit.expect("it has ended");
+        assert_eq!((exit.code, exit.asked, &*exit.text), (0, true, "code 0"));
+
+        let started = changes(container.ask_one("\"verb\":\"start\",\"names\":[\"web\"],\"wait\":true"));
+        assert!(started[0].ok && started[0].text.starts_with("started: pid "), "{started:?}");
+        let before = service_status(&container, "db").pid.expect("it runs");
+        let all = changes(
+            container.ask_one("\"verb\":\"restart\",\"names\":[\"db\"],\"dependents\":true,\"wait\":true"),
+        );
+        assert_eq!(
+            all.iter().map(|change| (&*change.name, change.ok)).collect::<Vec<_>>(),
+            [("db", true), ("web", true)]
+        );
+        assert!(all[0].text.starts_with(&format!("restarted: pid {before} -> ")), "{all:?}");
+        let after = service_status(&container, "db");
+        assert!(after.pid != Some(before) && after.runs == 2 && after.restarts == 0, "{after:?}");
+
+        let described = container.ask_one("\"verb\":\"describe\",\"names\":[\"web\"]");
+        let text = serde_json::to_string(&described).expect("JSON");
+        assert!(text.contains("PASSWORD") && !text.contains("hunter2"), "{text}");
+        let Answer::Describe(described) = described else { panic!("{described:?}") };
+        assert_eq!(described[0].depends_on, [("db (ready)".to_owned(), true)]);
+
+        assert_eq!(
+            container.ask_one("\"verb\":\"shutdown\",\"wait\":true"),
+            Answer::Changed(vec![Change {
+                name: String::new(),
+                text: "stopped; exit code 0".to_owned(),
+                ok: true
+            }])
+        );
+        let end = container.finish();
+        end.code(0);
+        assert!(!end.stderr.iter().any(|line| line.contains("hunter2")), "{end:#?}");
+        end.says("stopping (a client asks): web, db");
+    }
+}
+
+#[test]
+fn what_was_stopped_by_hand_keeps_the_container_up() {
+    if !root() {
+        return;
+    }
+    let container = Setup::services(&service("web", &sh(STAYS), "")).start();
+    container.wait_for("the service is up");
+    assert!(changes(container.ask_one("\"verb\":\"stop\",\"wait\":true"))[0].ok);
+    container.until("nothing runs", || container.living().is_empty());
+    assert!(proc::idle(container.pid(), std::time::Duration::from_millis(300)), "nothing is due");
+    let verdict = container.ask_one("\"verb\":\"health\",\"state\":\"ready\"");
     assert_eq!(
-        (one["services"].as_array().map(Vec::len), one["services"][0]["instance"].as_u64()),
-        (Some(1), Some(2))
+        verdict,
+        Answer::Verdict(tinysup::control::Verdict {
+            ok: false,
+            text: "web is not ready: stopped by hand".to_owned()
+        })
     );
-    container.ask(&["status", "webb"]).refused(64, "did you mean \"web\"?");
+    let waiting = container.begin("\"verb\":\"wait\",\"names\":[\"web\"],\"state\":\"ready\"");
+    assert!(changes(container.ask_one("\"verb\":\"start\""))[0].ok);
+    let Some(Answer::Verdict(verdict)) = answers(waiting).last() else { panic!("no verdict") };
+    assert!(verdict.ok, "{verdict:?}");
     container.stop().code(0);
 }
 
 #[test]
-fn what_is_stopped_stays_down_and_dependents_are_named() {
+fn logs_are_followed_over_restarts_to_the_end_of_the_container() {
     if !root() {
         return;
     }
-    let container = shop();
-    container.ask(&["stop", "db"]).refused(1, "web.1, web.2 depend on db");
-    assert_eq!(state(&container, "db"), "ready");
-    container.ask(&["stop"]).refused(64, "tinysup stop all");
-    let asked = container.ask(&["stop", "db", "--with-dependents"]);
-    asked.check(0, &["db stopped after _ s", "web.1 stopped after _ s", "web.2 stopped after _ s"]);
-    assert_eq!(state(&container, "web.1"), "down");
-    container.ask(&["start", "web.1"]).refused(1, "db");
-    container.ask(&["wait", "db", "web", "--for", "stopped"]).check(0, &["db, web.1 and web.2 are stopped"]);
-    let asked = container.ask(&["start", "db", "web.1"]);
-    asked.check(0, &["db started: pid _, up after _ s", "web.1 started: pid _, up after _ s"]);
-    assert_eq!(state(&container, "web.2"), "down", "nobody asked for it");
+    let script = "echo run; read line < $DIR/gate; echo \"last $line\" >&2; exit 7";
+    let setup = Setup::services(&service("web", &sh(script), "restart_delay = 0"));
+    setup.folder().gate("gate");
+    let container = setup.start();
+    container.wait_for("web | run");
+    let follower = answers(container.begin("\"verb\":\"logs\",\"follow\":true"));
+    let mut follower = follower.filter_map(|answer| match answer {
+        Answer::Log(line) => Some((line.stream, line.text, line.dropped)),
+        Answer::End => None,
+        other => panic!("{other:?}"),
+    });
+    let out = |text: &str| Some((Some(Stream::Stdout), text.to_owned(), 0));
+    assert_eq!(follower.next(), out("run"));
+    for _ in 0..2 {
+        container.folder().go("gate");
+        assert_eq!(follower.next(), Some((Some(Stream::Stderr), "last go".to_owned(), 0)));
+        let (stream, text, _) = follower.next().expect("its end");
+        assert!(stream.is_none() && text.starts_with("code 7 after "), "{text}");
+        assert_eq!(follower.next(), out("run"));
+    }
+    let kept = lines(&container.ask("\"verb\":\"logs\",\"lines\":2"));
+    assert!(kept[0].text.starts_with("code 7 after ") && kept[1].text == "run", "{kept:?}");
+    container.signal(libc::SIGTERM);
+    let rest: Vec<_> = follower.collect();
+    assert_eq!(rest.len(), 1, "only its end: {rest:?}");
+    container.finish().code(0);
+}
+
+#[test]
+fn who_follows_a_flood_and_does_not_read_disturbs_nobody() {
+    if !root() {
+        return;
+    }
+    let config = service(
+        "flood",
+        &sh("while :; do echo 0123456789012345678901234567890123456789; done"),
+        "stdout = \"raw\"",
+    ) + &service("web", &sh(STAYS), "");
+    let [_, nowhere, _] = launch::nowhere();
+    let container =
+        Setup::services(&config).stdout(crate::container::Out::To(nowhere.expect("open"))).start();
+    container.wait_for("all 2 services are up");
+    let stuck: Vec<UnixStream> =
+        (0..24).map(|_| container.begin("\"verb\":\"logs\",\"follow\":true")).collect();
+    container.until("it floods", || lines(&container.ask("\"verb\":\"health\"")).is_empty());
+    for _ in 0..50 {
+        assert!(!status(&container).services.is_empty());
+    }
+    refused(container.ask_one("\"verb\":\"logs\",\"follow\":true"), Refused::Busy, "too many");
+    // 24 buffers of the kernel are not ours; what we hold for each is small.
+    let resident = proc::number(container.pid(), "VmRSS") / 1024;
+    assert!(resident < 40, "{resident} MiB");
+    drop(stuck);
+    container.until("there is room again", || {
+        !matches!(answers(container.begin("\"verb\":\"logs\",\"lines\":1")).next(), Some(Answer::Refused(_)))
+    });
+    // Who comes back to reading is told what he has missed.
+    let slow = container.begin("\"verb\":\"logs\",\"follow\":true,\"names\":[\"flood\"]");
+    let mut slow = answers(slow);
+    container.until("lines were lost", || matches!(slow.next(), Some(Answer::Log(line)) if line.dropped > 0));
+    container.stop().code(0);
+}
+
+#[test]
+fn many_and_rude_clients_leave_nothing_behind() {
+    if !root() {
+        return;
+    }
+    let container = Setup::services(&service("web", &sh(STAYS), "")).start();
+    container.wait_for("the service is up");
+    status(&container);
+    let before = proc::descriptors(container.pid()).len();
+    for index in 0..10_000_u32 {
+        let mut stream = container.connect();
+        let line: &[u8] = match index % 5 {
+            0 => b"",
+            1 => b"{\"v\":1,\"verb\"",
+            2 => b"nonsense\n",
+            3 => b"{\"v\":1,\"verb\":\"status\"}\n",
+            _ => b"{\"v\":1,\"verb\":\"logs\",\"follow\":true}\n",
+        };
+        let _ = stream.write_all(line); // it may have been refused already
+    }
+    container.until("all are gone", || proc::descriptors(container.pid()).len() == before);
+    assert!(status(&container).ok);
+    container.stop().code(0);
+}
+
+#[test]
+fn one_command_has_no_socket() {
+    if !root() {
+        return;
+    }
+    let container = Setup::command(&["--", "sh", "-c", "echo up; exec sleep 1000"]).start();
+    container.wait_for("up");
+    let sockets = proc::descriptors(container.pid()).into_iter().filter(|target| target.contains("socket"));
+    assert_eq!(sockets.count(), 0);
+    container.signal(libc::SIGTERM);
+    container.finish().code(143);
+}
+
+#[test]
+fn the_socket_is_where_it_can_be() {
+    if !root() {
+        return;
+    }
+    let writable = |path: &'static str| move || launch::mount("tmpfs", path, "tmpfs", 0, "");
+    let read_only = |path: &'static str| move || launch::mount("tmpfs", path, "tmpfs", libc::MS_RDONLY, "");
+    let setup = || Setup::services(&service("web", &witness("wait"), "")).without("TINYSUP_SOCKET");
+    let inside = |container: &Container, path: &str| format!("/proc/{}/root{path}", container.pid());
+    for (setup, path) in [
+        (setup().before(writable("/run")), "/run/tinysup.sock"),
+        (setup().before(read_only("/run")).before(writable("/dev/shm")), "/dev/shm/tinysup.sock"),
+    ] {
+        let container = setup.start();
+        container.wait_for("the service is up");
+        assert!(UnixStream::connect(inside(&container, path)).is_ok(), "{path}");
+        container.stop().code(0);
+    }
+    // The program and its configuration are in /tmp, so that is made read-only as it is.
+    let tmp_read_only = || {
+        launch::mount("/tmp", "/tmp", "", libc::MS_BIND, "")?;
+        launch::mount("none", "/tmp", "", libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY, "")
+    };
+    let nowhere = setup().before(read_only("/run")).before(read_only("/dev/shm")).before(tmp_read_only);
+    let container = nowhere.start();
+    container.wait_for("the service is up");
+    let namespace = fs::metadata(format!("/proc/{}/ns/mnt", container.pid())).expect("it lives").st_ino();
+    let address = SocketAddr::from_abstract_name(format!("tinysup-{namespace}")).expect("a short name");
+    assert!(UnixStream::connect_addr(&address).is_ok());
     let end = container.stop();
     end.code(0);
-    assert_eq!(end.of("web.2"), ["here", "bye"]);
+    assert!(!end.stderr.iter().any(|line| line.contains("socket")), "{end:#?}");
 }
 
 #[test]
-fn restart_tells_both_pids() {
+fn without_a_socket_the_services_run_all_the_same() {
     if !root() {
         return;
     }
-    let container = shop();
-    let before = objects(&container.ask(&["status", "--json", "web.1"]))[0]["services"][0]["pid"].as_i64();
-    let asked = container.ask(&["restart", "web.1"]);
-    assert_eq!(asked.code, 0, "{asked:#?}");
-    assert!(
-        asked.stdout.contains(&format!("web.1 restarted: pid {} -> ", before.expect("a pid"))),
-        "{asked:#?}"
-    );
-    let asked = container.ask(&["restart", "web", "--no-wait"]);
-    asked.check(0, &["web.1 restarting", "web.2 restarting"]);
-    container.ask(&["wait", "web"]).check(0, &["web.1 and web.2 are ready"]);
-    container.stop().code(0);
-}
-
-#[test]
-fn logs_are_kept_also_of_what_has_ended() {
-    if !root() {
-        return;
-    }
-    let container = shop();
-    let lines = |asked: &Asked| -> Vec<String> {
-        assert_eq!(asked.code, 0, "{asked:#?}");
-        // Without the time.
-        asked.plain().iter().map(|line| line.split_once(' ').expect("a time").1.to_owned()).collect()
-    };
-    assert_eq!(
-        lines(&container.ask(&["logs", "bad"])),
-        [
-            "err no queue",
-            "-- code 17 after _ s; restart 1/1 in _ s",
-            "err no queue",
-            "-- code 17 after _ s; failed for good: the one restart is spent",
-        ]
-    );
-    assert_eq!(lines(&container.ask(&["logs", "-n", "1", "--stderr", "bad"])), ["err no queue"]);
-    assert_eq!(lines(&container.ask(&["logs", "--stdout", "bad"])), [""; 0]);
-    assert_eq!(lines(&container.ask(&["logs", "--since", "0s", "db"])), [""; 0]);
-    let mut both = lines(&container.ask(&["logs", "web"]));
-    both.sort();
-    assert_eq!(both, ["out web.1 | here", "out web.2 | here"]);
-    container.stop().code(0);
-}
-
-#[test]
-fn what_is_followed_comes_at_once_and_ends_with_the_container() {
-    if !root() {
-        return;
-    }
-    let lines = "read line < $DIR/gate; for i in 1 2 3; do echo line $i; done; exec sleep 1000";
-    let setup = Setup::services(&service("a", &sh(lines), ""));
-    setup.folder().gate("gate");
-    let container = setup.start();
-    container.wait_for("a is up");
-    let mut logs = container.asking(&["logs", "-f", "a"], Vec::new());
-    let mut events = container.asking(&["events", "-f", "--json"], Vec::new());
-    let first: Value = serde_json::from_str(&events.line()).expect("an event");
-    assert_eq!(first["seq"], 1, "a snapshot first");
-    container.folder().go("gate");
-    for number in 1..=3 {
-        let line = logs.line();
-        assert!(line.ends_with(&format!(" out line {number}\n")), "{line}");
-    }
-    container.ask(&["stop", "a"]).check(0, &["a stopped after _ s"]);
-    assert!(logs.line().contains("  --  SIGTERM"), "its end");
-    assert_eq!(container.ask(&["shutdown", "--no-wait"]).code, 0);
-    let mut seen = 1;
-    let mut last = String::new();
-    loop {
-        let line = events.line();
-        if line.is_empty() {
-            break;
-        }
-        let event: Value = serde_json::from_str(&line).expect("an event");
-        seen += 1;
-        assert_eq!(event["seq"], seen, "no gap");
-        last = event["text"].as_str().expect("text").to_owned();
-    }
-    assert!(last.contains("stop"), "{last}");
-    assert_eq!(events.answer().code, 0);
-    container.finish().code(0);
-}
-
-#[test]
-fn waiting_ends_when_it_is_so_or_when_the_time_is_over() {
-    if !root() {
-        return;
-    }
-    let script = "read line < $DIR/gate; touch $DIR/up; exec sleep 1000";
-    let keys = "ready = { test = \"file:${DIR}/up\", interval = \"20ms\" }";
-    let setup = Setup::services(&service("slow", &sh(script), keys));
-    setup.folder().gate("gate");
-    let container = setup.start();
-    container
-        .until("it runs", || container.living().iter().any(|process| process.command.contains("read line")));
-    let asked = container.ask(&["health", "slow"]);
-    assert_eq!(asked.code, 1, "{asked:#?}");
-    assert!(asked.stdout.contains("slow"), "{asked:#?}");
-    assert_eq!(container.ask(&["health", "--live"]).code, 0);
-    let asked = container.ask(&["wait", "slow", "--timeout", "50ms"]);
-    assert_eq!(asked.code, 1, "{asked:#?}");
-    let waiting = container.asking(&["wait", "--for", "ready"], Vec::new());
-    container.folder().go("gate");
-    assert_eq!(waiting.answer().code, 0);
-    container.ask(&["health"]).check(0, &["slow is ready"]);
-    container.stop().code(0);
-}
-
-#[test]
-fn signals_reach_the_service_that_was_named() {
-    if !root() {
-        return;
-    }
-    let config = service("a", &witness("wait"), "") + &service("b", &witness("wait"), "");
+    let config = "control = false\n".to_owned() + &service("web", &sh(STAYS), "");
     let container = Setup::services(&config).start();
-    container.wait_for("a | waiting");
-    container.wait_for("b | waiting");
-    assert_eq!(container.ask(&["signal", "usr1", "b"]).code, 0);
-    container.wait_for("b | got SIGUSR1");
-    container.ask(&["signal", "nosuch", "b"]).refused(64, "is not a signal");
-    let end = container.stop();
-    assert!(!end.of("a").contains(&"got SIGUSR1"), "{end:#?}");
-}
-
-#[test]
-fn shutdown_ends_the_container_with_success() {
-    if !root() {
-        return;
-    }
-    let container = shop();
-    container.ask(&["shutdown"]).check(0, &["stopped; exit code 0"]);
-    container.finish().code(0);
-}
-
-#[test]
-fn another_user_is_refused() {
-    if !root() {
-        return;
-    }
-    let container = shop();
-    let other: Step = Box::new(|| Ok(nix::unistd::setresuid(2.into(), 2.into(), 2.into())?));
-    let asked = container.asking(&["status"], vec![other]).answer();
-    asked.refused(77, "only for root");
+    container.wait_for("the service is up");
+    let sockets = proc::descriptors(container.pid()).into_iter().filter(|target| target.contains("socket"));
+    assert!(sockets.count() <= 1, "at most that of the signals");
     container.stop().code(0);
-}
 
-#[test]
-fn one_that_is_not_pid_1_answers_too() {
-    if !root() {
-        return;
-    }
-    let container = Setup::services(&service("a", &sh(STAYS), "")).not_pid1().start();
-    container.wait_for("a | here");
-    let asked = container.ask(&["status"]);
-    assert_eq!(asked.code, 0, "{asked:#?}");
-    container.ask(&["shutdown"]).check(0, &["stopped; exit code 0"]);
-    container.finish().code(0);
-}
-
-#[test]
-fn the_init_of_one_command_has_nobody_to_ask() {
-    if !root() {
-        return;
-    }
-    let container = Setup::command(&["sh", "-c", "echo here; exec sleep 1000"]).start();
-    container.wait_for("here");
-    container.ask(&["status"]).refused(69, "The init of a single command has no services and no socket");
-    assert_eq!(container.ask(&["health"]).code, 1);
-}
-
-#[test]
-fn top_shows_what_runs_and_restarts_it() {
-    if !root() {
-        return;
-    }
-    let container = shop();
-    let (master, slave) = launch::terminal().expect("a terminal");
-    let mut master = File::from(master);
-    let end = || Some(slave.try_clone().expect("a descriptor"));
-    let steps: Vec<Step> = vec![Box::new(launch::take_terminal)];
-    let top = container.run_verb(&["top"], [end(), end(), end()], steps);
-    let mut seen = String::new();
-    let mut shows = |master: &mut File, text: &str| {
-        let since = Instant::now();
-        while !seen.contains(text) {
-            let left = DEADLINE.saturating_sub(since.elapsed());
-            assert!(launch::readable(master.as_fd(), left), "{text:?} not in {seen}");
-            let mut bytes = [0; 4096];
-            let count = master.read(&mut bytes).expect("its output");
-            seen.push_str(&String::from_utf8_lossy(&bytes[..count]));
-        }
-        seen.clear();
-    };
-    shows(&mut master, "web.2");
-    master.write_all(b"\x1b[Br").expect("keys");
-    shows(&mut master, "restart web.1?  y yes  n no");
-    master.write_all(b"y").expect("keys");
-    container.wait_for_nth("web.1 | here", 2);
-    master.write_all(b"\x03").expect("keys");
-    assert_eq!(top.wait(), 0);
+    let setup = Setup::services(&service("web", &sh(STAYS), "")).env("TINYSUP_SOCKET", "/no/such/place");
+    let container = setup.start();
+    container.wait_for("the service is up");
+    assert_eq!(container.count("no control socket"), 1);
     container.stop().code(0);
 }

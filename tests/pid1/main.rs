@@ -21,6 +21,7 @@ mod restarts;
 mod signals;
 mod stopping;
 mod surroundings;
+mod verbs;
 
 use std::env;
 use std::io::{self, Write};
