@@ -29,12 +29,10 @@ const MARGIN: Duration = Duration::from_secs(5);
 pub fn ask(ask: &Ask) -> ExitCode {
     let told = match talk(ask) {
         Ok(code) => Ok(code),
-        // Nobody reads any more; that is how `logs --follow | head` ends.
-        Err(Failure::Lost(Lost::Unheard)) => Ok(ExitCode::SUCCESS),
-        // It may be gone before it could say so, and it may end us with everybody else.
-        Err(Failure::Lost(Lost::Closed | Lost::Dismissed)) if ask.request.verb == Verb::Shutdown => {
-            Ok(ExitCode::SUCCESS)
-        }
+        // Nobody reads any more, as in `logs --follow | head`; or the container ends, and with it everybody in it.
+        Err(Failure::Lost(Lost::Unheard | Lost::Dismissed)) => Ok(ExitCode::SUCCESS),
+        // It may be gone before it could say so.
+        Err(Failure::Lost(Lost::Closed)) if ask.request.verb == Verb::Shutdown => Ok(ExitCode::SUCCESS),
         Err(failure) => Err(failure),
     };
     told.unwrap_or_else(|failure| {
@@ -143,7 +141,7 @@ fn converse(
     if streams {
         connection.only_while_heard();
     }
-    if request.verb == Verb::Shutdown {
+    if request.verb == Verb::Shutdown || request.follow {
         connection.until_dismissed();
     }
     let mut line = serde_json::to_vec(request).map_err(|_| Failure::Garbled)?;

@@ -140,7 +140,7 @@ impl Connection {
         self.heard = true;
     }
 
-    /// From now on, SIGTERM ends the wait for a line, but not before what has come is read.
+    /// For those who stay until the end of the container: from now on, SIGTERM ends the wait for a line, but not before what has come is read.
     pub fn until_dismissed(&mut self) {
         let wanted = bit(libc::SIGTERM);
         if let Ok(descriptor) = signals::signalfd(wanted) {

@@ -405,13 +405,13 @@ impl Container {
         Inside::new(launch::launch(&order))
     }
 
-    /// Asks it, as `docker exec CONTAINER tinysup …` does.
-    pub fn ask(&self, words: &[&str]) -> Asked {
-        self.asking(words, Vec::new()).answer()
+    /// Runs a verb inside, as `docker exec CONTAINER tinysup …` does.
+    pub fn verb(&self, words: &[&str]) -> Asked {
+        self.begin_verb(words, Vec::new()).answer()
     }
 
-    /// Begins to ask it, after some steps.
-    pub fn asking(&self, words: &[&str], steps: Vec<Step>) -> Asking {
+    /// Begins that, after some steps.
+    pub fn begin_verb(&self, words: &[&str], steps: Vec<Step>) -> Asking {
         let [stdin, ..] = launch::nowhere();
         let [(stdout, out), (stderr, err)] = [(); 2].map(|()| io::pipe().expect("a pipe"));
         let inside = self.run_verb(words, [stdin, Some(out.into()), Some(err.into())], steps);
