@@ -22,6 +22,7 @@ mod scene;
 mod signals;
 mod start;
 mod sweep;
+mod terminal;
 mod world;
 
 use std::process::{Command, ExitCode, Stdio};
@@ -45,6 +46,7 @@ fn cases() -> Vec<Case> {
         output::CASES,
         signals::CASES,
         sweep::CASES,
+        terminal::CASES,
     ]
     .concat()
 }
