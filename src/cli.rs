@@ -7,6 +7,12 @@ pub mod one;
 mod tini;
 mod words;
 
+mod ask;
+pub mod completions;
+pub mod verbs;
+
+pub use ask::Ask;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
@@ -45,6 +51,14 @@ pub enum Command {
     },
     /// Print a commented configuration.
     Example,
+    /// Ask the tinysup that runs, and show the answer.
+    Ask(Ask),
+    /// Show its status on the whole screen.
+    Top(Ask),
+    /// Print the completions for a shell.
+    Completions(&'static str),
+    /// Print how a verb is used.
+    HelpOf(&'static verbs::Spec),
     /// Print the version.
     Version,
     /// Print how it is used.
@@ -91,10 +105,7 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 pub struct UsageError(pub String);
 
 /// Verbs of the contract that this version does not have.
-const LATER: [&str; 18] = [
-    "status", "ls", "ps", "start", "stop", "restart", "reload", "signal", "scale", "logs", "top", "describe",
-    "events", "wait", "health", "update", "shutdown", "convert",
-];
+const LATER: [&str; 3] = ["reload", "scale", "convert"];
 
 /// The text of `tinysup help`.
 pub const HELP: &str = "\
@@ -325,11 +336,18 @@ fn verb(
             Ok(Command::Pause { voice: Voice::Tinysup, verbosity: options.verbosity })
         }
         "version" => Ok(Command::Version),
-        "help" => Ok(Command::Help),
+        "help" => match words.all().first().and_then(|word| verbs::find(word.to_str()?)) {
+            Some(verb) => Ok(Command::HelpOf(verb)),
+            None => Ok(Command::Help),
+        },
         _ if LATER.contains(&name) => Err(UsageError(format!(
-            "\"{name}\" is a verb that this version does not support yet (docker logs, docker top and docker stop work); if you mean the program {name}: tinysup -- {name}"
+            "\"{name}\" is a verb that this version does not support yet; if you mean the program {name}: tinysup -- {name}"
         ))),
         _ => {
+            if let Some(verb) = verbs::find(name) {
+                options.nothing_before_a_verb()?;
+                return ask::parse(verb, name, words);
+            }
             let mut argv = vec![word];
             argv.extend(words.all());
             options.one(argv, environment)
@@ -438,6 +456,16 @@ impl Options {
         self.reject_one("running the services").map(|()| None)
     }
 
+    fn nothing_before_a_verb(&self) -> Result<(), UsageError> {
+        if self.for_one.is_some() || self.config.is_some() || self.verbosity > 0 || self.version || self.help
+        {
+            return Err(UsageError(
+                "options of a verb go after it, and it has no others; a command goes after \"--\"".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
     fn reject_one(&self, what: &str) -> Result<(), UsageError> {
         match self.for_one {
             Some(option) => {
@@ -544,13 +572,13 @@ mod tests {
             (&["-g", "run"], "option -g is for one command"),
             (&["-e", "256", "a"], "0 to 255"),
             (&["--kill-timeout", "soon", "a"], "not a duration"),
-            (&["status"], "tinysup -- status"),
             (&["-p", "SIGFOO", "a"], "-p: \"SIGFOO\" is not a signal"),
             (&["-r", "15", "a"], "does not rewrite a signal"),
             (&["-r", "0:1", "a"], "does not rewrite a signal"),
             (&["-r", "15:65", "a"], "does not rewrite a signal"),
             (&["--all"], "option --all is for one command"),
             (&["-g", "pause"], "option -g is for one command"),
+            (&["reload"], "tinysup -- reload"),
             (&["check", "a", "b"], "one file"),
             (&["--verbose=3"], "unexpected value"),
             (&["-v=3"], "unexpected value"),

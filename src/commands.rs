@@ -13,7 +13,7 @@ use crate::kernel::Kernel;
 use crate::plan::{Mode, Plan, Request};
 use crate::supervisor::Supervisor;
 use crate::sys::{self, Descriptors, Files, Inherited, Linux, Setup};
-use crate::{config, plan, runtime};
+use crate::{client, config, plan, runtime};
 
 /// Runs the program with these words of its command line, its name first.
 pub fn main(inherited: Inherited, words: impl Iterator<Item = OsString>) -> ExitCode {
@@ -36,8 +36,12 @@ pub fn main(inherited: Inherited, words: impl Iterator<Item = OsString>) -> Exit
         }
         Command::Check { config } => check(config.as_deref()),
         Command::Example => print(&config::example()),
+        Command::Ask(ask) => client::ask(&ask),
+        Command::Top(ask) => client::top(&ask),
+        Command::Completions(shell) => print(&cli::completions::completions(shell)),
+        Command::HelpOf(verb) => print(&cli::verbs::help_of(verb)),
         Command::Version => print(concat!("tinysup ", env!("CARGO_PKG_VERSION"), "\n")),
-        Command::Help => print(cli::HELP),
+        Command::Help => print(&[cli::HELP, &cli::verbs::help()].concat()),
         Command::Say(said) => say(said),
     }
 }
@@ -59,7 +63,8 @@ fn say(said: Said) -> ExitCode {
         None => said.text,
     };
     match said.sink {
-        Sink::Stdout => sys::print(&text),
+        // Who asked and does not read has nothing to be told.
+        Sink::Stdout => drop(sys::print(&text)),
         Sink::Stderr => sys::print_error(&text),
     }
     said.code

@@ -15,6 +15,7 @@ pub mod units;
 // Text: what the user wrote.
 pub mod cli;
 pub mod config;
+pub mod view;
 // Plan: what it means.
 pub mod plan;
 // Machines: one concern each; siblings do not know each other.
@@ -34,4 +35,5 @@ pub mod runtime;
 // World: the seam on Linux.
 pub mod sys;
 // Shell: what each command does.
+pub mod client;
 pub mod commands;

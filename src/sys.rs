@@ -4,6 +4,7 @@
 mod caps;
 mod child;
 mod children;
+mod client;
 mod clock;
 mod control;
 mod descriptors;
@@ -27,6 +28,7 @@ mod socket;
 mod spawn;
 mod sweep;
 mod tag;
+mod terminal;
 mod termination;
 mod usage;
 mod users;
@@ -37,11 +39,13 @@ use std::{fmt, io};
 
 use nix::errno::Errno;
 
+pub use self::client::{Connection, Limit, Lost, NoConnection, in_path, unix_time_ms};
 pub use self::files::Files;
 pub use self::log::init_logging;
 pub use self::panic::end_by_panic;
 pub use self::print::{print, print_error};
 pub use self::signals::asked_to_stop;
+pub use self::terminal::{Happened, Screen, Size, can_draw, look};
 pub use self::termination::leave as leave_last_word;
 
 use self::children::{Children, Start};

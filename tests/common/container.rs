@@ -421,6 +421,27 @@ impl Container {
         Inside::new(launch::launch(&order))
     }
 
+    /// Runs a verb inside, as `docker exec CONTAINER tinysup …` does.
+    pub fn verb(&self, words: &[&str]) -> Asked {
+        self.begin_verb(words, Vec::new()).answer()
+    }
+
+    /// Begins that, after some steps.
+    pub fn begin_verb(&self, words: &[&str], steps: Vec<Step>) -> Asking {
+        let [stdin, ..] = launch::nowhere();
+        let [(stdout, out), (stderr, err)] = [(); 2].map(|()| io::pipe().expect("a pipe"));
+        let inside = self.run_verb(words, [stdin, Some(out.into()), Some(err.into())], steps);
+        Asking { inside, stdout: BufReader::new(stdout), stderr }
+    }
+
+    /// Starts a verb with these descriptors.
+    pub fn run_verb(&self, words: &[&str], stdio: [Option<OwnedFd>; 3], steps: Vec<Step>) -> Inside {
+        let argv = [tinysup()].into_iter().chain(words.iter().map(OsString::from)).collect();
+        let socket = format!("@{}", address(&self.folder));
+        let env = vec![("TINYSUP_SOCKET".into(), socket.into()), ("TERM".into(), "xterm".into())];
+        Inside::new(launch::launch(&Launch { argv, env, place: Place::Inside(self.pid), stdio, steps }))
+    }
+
     /// Starts a program that is not its descendant, in the same PID namespace, where it is not PID 1.
     pub fn beside(&self, argv: &[&str], env: &[(&str, &str)]) -> Inside {
         let holder = self.holder.as_ref().expect("not PID 1").pid();
@@ -527,6 +548,70 @@ impl Inside {
 impl Drop for Inside {
     fn drop(&mut self) {
         launch::kill_by(&self.pidfd, libc::SIGKILL);
+    }
+}
+
+/// A verb that was not answered yet.
+pub struct Asking {
+    inside: Inside,
+    stdout: BufReader<io::PipeReader>,
+    stderr: io::PipeReader,
+}
+
+impl Asking {
+    /// Waits for the next line of what it prints.
+    pub fn line(&mut self) -> String {
+        assert!(
+            !self.stdout.buffer().is_empty() || launch::readable(self.stdout.get_ref(), DEADLINE),
+            "a line in time"
+        );
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("text");
+        line
+    }
+
+    /// Waits for its end.
+    pub fn answer(mut self) -> Asked {
+        let code = self.inside.wait();
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        self.stdout.read_to_string(&mut stdout).expect("text");
+        self.stderr.read_to_string(&mut stderr).expect("text");
+        Asked { code, stdout, stderr }
+    }
+}
+
+/// What a verb printed.
+#[derive(Debug)]
+pub struct Asked {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Asked {
+    /// What it printed, with `_` for durations and pids, and blanks as one.
+    pub fn plain(&self) -> Vec<String> {
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        self.stdout.lines().map(|line| plain(&words(line))).collect()
+    }
+
+    /// Checks the code and what was printed, with `_` for durations and pids.
+    #[track_caller]
+    pub fn check(&self, code: i32, lines: &[&str]) {
+        assert_eq!(
+            (self.code, self.plain()),
+            (code, lines.iter().map(|line| (*line).to_owned()).collect()),
+            "{self:#?}"
+        );
+    }
+
+    /// Checks the code, and that only an error was printed, which contains this.
+    #[track_caller]
+    pub fn refused(&self, code: i32, part: &str) {
+        assert!(
+            self.code == code && self.stdout.is_empty() && self.stderr.contains(part),
+            "{code}, {part:?}: {self:#?}"
+        );
     }
 }
 

@@ -23,6 +23,7 @@ mod scene;
 mod signals;
 mod start;
 mod sweep;
+mod terminal;
 mod voices;
 mod world;
 
@@ -53,6 +54,7 @@ fn cases() -> Vec<(String, fn())> {
         probes::CASES,
         signals::CASES,
         sweep::CASES,
+        terminal::CASES,
         voices::CASES,
     ]
     .concat();

@@ -30,6 +30,7 @@ mod restarts;
 mod signals;
 mod stopping;
 mod surroundings;
+mod verbs;
 
 use std::env;
 use std::io::{self, Write};
