@@ -162,9 +162,9 @@ fn exits(obituary: &Obituary) -> String {
             let _ = write!(text, " ({} times)", alike.len());
         }
         // One that was not ready in time has said how long that was.
-        let timed =
+        let has_said =
             matches!(alike.first(), Some(Ended { cause: Cause::Start(_) | Cause::NotReady { .. }, .. }));
-        if let (false, Some(first)) = (timed, uptimes.first()) {
+        if let (false, Some(first)) = (has_said, uptimes.first()) {
             let same = uptimes.iter().all(|uptime| uptime == first);
             let each = if same && alike.len() > 1 { " each" } else { "" };
             let shown = if same { first.clone() } else { uptimes.join(", ") };
