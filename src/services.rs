@@ -82,7 +82,10 @@ pub enum State {
     /// Done with success.
     Completed,
     /// Failed for good.
-    Failed,
+    Failed {
+        /// For want of this one, which it depends on; `None`: it may not be restarted again.
+        without: Option<InstanceId>,
+    },
 }
 
 /// A run whose leader lives.
@@ -171,7 +174,7 @@ impl Service {
     /// Whether nothing of it runs and nothing is due.
     pub fn settled(&self) -> bool {
         match self.state {
-            State::Waiting | State::Down | State::Completed | State::Failed => true,
+            State::Waiting | State::Down | State::Completed | State::Failed { .. } => true,
             State::Launching { .. }
             | State::Starting(_)
             | State::Up(..)
@@ -200,7 +203,7 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => None,
+            | State::Failed { .. } => None,
         }
     }
 
@@ -216,7 +219,7 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => None,
+            | State::Failed { .. } => None,
         }
     }
 
@@ -233,7 +236,7 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => None,
+            | State::Failed { .. } => None,
         }
     }
 
@@ -250,7 +253,7 @@ impl Service {
             | State::Starting(_)
             | State::Down
             | State::Completed
-            | State::Failed => None,
+            | State::Failed { .. } => None,
         }
     }
 
@@ -272,15 +275,20 @@ impl Service {
             | State::Stopping { .. }
             | State::Cleaning(_)
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
     /// It cannot start any more: what it waits for cannot be had.
-    pub fn fail_waiting(&mut self) {
+    pub fn fail_waiting(&mut self, without: InstanceId) {
         if matches!(self.state, State::Waiting) {
-            self.state = State::Failed;
+            self.state = State::Failed { without: Some(without) };
         }
+    }
+
+    /// For want of whom it has failed.
+    pub fn failed_without(&self) -> Option<InstanceId> {
+        if let State::Failed { without } = self.state { without } else { None }
     }
 
     /// The process that was ordered is there.
@@ -363,7 +371,7 @@ impl Service {
             | State::Starting(_)
             | State::Down
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
@@ -381,9 +389,9 @@ impl Service {
         let state = match next {
             Next::Restart { delay, .. } => State::Backoff { until: context.now + delay },
             Next::Completed => State::Completed,
-            Next::Failed { .. } => State::Failed,
+            Next::Failed { .. } => State::Failed { without: None },
             Next::Ends if ended.cause.success() => State::Completed,
-            Next::Ends => State::Failed,
+            Next::Ends => State::Failed { without: None },
             Next::Down | Next::With(_) => State::Down, // never judged so
         };
         self.conclude(context, ended, next, state, out);

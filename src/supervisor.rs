@@ -362,19 +362,19 @@ impl Supervisor {
                     Readiness::Ready => self.with(now, id, |service, context| service.start(context, out)),
                     Readiness::Wait { .. } => {}
                     Readiness::Never { on, completed } => {
-                        let (name, on) = (self.name(id), self.name(on));
+                        let (name, without, on) = (self.name(id), on, self.name(on));
                         out.push(Action::Tell(Notice::DependencyFailed { name, on, completed }));
-                        self.with(now, id, |service, _| service.fail_waiting());
+                        self.with(now, id, |service, _| service.fail_waiting(without));
                     }
                 }
             }
             let ran = self.service(id).is_some_and(|service| service.runs() > 0);
             match self.service(id).map(Service::state) {
                 // One that never ran, for want of what it depends on, has no code to pass on.
-                Some(State::Failed | State::Completed) if kind == Kind::Command && ran => {
+                Some(State::Failed { .. } | State::Completed) if kind == Kind::Command && ran => {
                     return self.begin_shutdown(now, Reason::Ended(id), out);
                 }
-                Some(State::Failed) if on_failure == OnFailure::Exit => {
+                Some(State::Failed { .. }) if on_failure == OnFailure::Exit => {
                     return self.begin_shutdown(now, Reason::Failed(id), out);
                 }
                 Some(State::Completed) if on_success == OnSuccess::Exit => {
@@ -399,8 +399,8 @@ impl Supervisor {
                 | (State::Completed, Condition::Completed) => {}
                 // It ran and is done: it has been started.
                 (State::Completed, Condition::Started) => {}
-                (State::Completed | State::Failed | State::Down, _) if ran && !dependency.restart => {}
-                (State::Failed, _) => return Readiness::Never { on: dependency.on, completed: false },
+                (State::Completed | State::Failed { .. } | State::Down, _) if ran && !dependency.restart => {}
+                (State::Failed { .. }, _) => return Readiness::Never { on: dependency.on, completed: false },
                 (State::Completed, Condition::Ready) => {
                     return Readiness::Never { on: dependency.on, completed: true };
                 }
@@ -437,7 +437,7 @@ impl Supervisor {
                 | State::Cleaning(_)
                 | State::Down
                 | State::Completed
-                | State::Failed => false,
+                | State::Failed { .. } => false,
             })
         };
         let dependencies = &self.plan.instance(id)?.depends_on;
@@ -474,7 +474,7 @@ impl Supervisor {
             | State::Cleaning(_)
             | State::Backoff { .. }
             | State::Down
-            | State::Failed => false,
+            | State::Failed { .. } => false,
         };
         let running = wanted().any(|(_, service)| matches!(service.state(), State::Ready(..)));
         if self.up || !running || self.plan.mode != Mode::Services || !wanted().all(arrived) {
@@ -516,7 +516,7 @@ impl Supervisor {
                     | State::Stopping { .. }
                     | State::Down
                     | State::Completed
-                    | State::Failed,
+                    | State::Failed { .. },
                 )
                 | None => {}
             }
@@ -642,7 +642,11 @@ impl Supervisor {
     }
 
     fn exit_code(&self, reason: Reason, killed: bool) -> u8 {
-        let last = |id: InstanceId| self.service(id)?.history().back().map(|ended| ended.cause.exit_code());
+        let last = |id: InstanceId| {
+            // How its last run ended is not why one failed that could not start again.
+            let service = self.service(id).filter(|service| service.failed_without().is_none())?;
+            service.history().back().map(|ended| ended.cause.exit_code())
+        };
         let failure = |code: Option<u8>| code.filter(|code| *code != 0).unwrap_or(ExitCode::FAILURE.0);
         match reason {
             Reason::Signal(_) if killed => ExitCode::KILLED.0,
@@ -655,15 +659,12 @@ impl Supervisor {
 
     /// The first failed instance in start order.
     fn first_failed(&self) -> Option<InstanceId> {
-        self.plan.ids().find(|id| matches!(self.service(*id).map(Service::state), Some(State::Failed)))
+        self.plan.ids().find(|id| matches!(self.service(*id).map(Service::state), Some(State::Failed { .. })))
     }
 
     fn obituary(&self, id: InstanceId, since: Time, code: u8) -> Option<String> {
         let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
-        let missing = match self.readiness(id) {
-            Readiness::Never { on, .. } if service.runs() == 0 => self.plan.instance(on).map(|on| &*on.name),
-            Readiness::Never { .. } | Readiness::Wait { .. } | Readiness::Ready => None,
-        };
+        let missing = service.failed_without().and_then(|on| self.plan.instance(on)).map(|on| &*on.name);
         let other = |(id, record): (InstanceId, &StopRecord)| {
             let name = &self.plan.instance(id)?.name;
             let killed = self.service(id)?.killed_since(since);

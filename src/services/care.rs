@@ -236,7 +236,7 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
@@ -392,7 +392,7 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
@@ -422,7 +422,7 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
@@ -439,7 +439,7 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
@@ -627,7 +627,7 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
@@ -668,7 +668,7 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => None,
+            | State::Failed { .. } => None,
         }
     }
 }

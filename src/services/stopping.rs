@@ -175,7 +175,7 @@ impl Service {
                 self.state = State::Cleaning(cleaning);
             }
             // The answer to an order comes before any other event; a start cannot be half ordered here.
-            other @ (State::Launching { .. } | State::Completed | State::Failed) => self.state = other,
+            other @ (State::Launching { .. } | State::Completed | State::Failed { .. }) => self.state = other,
         }
     }
 
@@ -193,7 +193,7 @@ impl Service {
             | State::Cleaning(_)
             | State::Down
             | State::Completed
-            | State::Failed) => self.state = other,
+            | State::Failed { .. }) => self.state = other,
         }
     }
 
@@ -239,7 +239,7 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed) => self.state = other,
+            | State::Failed { .. }) => self.state = other,
         }
     }
 
@@ -256,7 +256,9 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => self.history.back().is_some_and(|last| last.killed && last.over >= since),
+            | State::Failed { .. } => {
+                self.history.back().is_some_and(|last| last.killed && last.over >= since)
+            }
         }
     }
 
@@ -286,7 +288,7 @@ impl Service {
                     self.kill_remains(context, out);
                 }
             }
-            other @ (State::Launching { .. } | State::Completed | State::Failed) => self.state = other,
+            other @ (State::Launching { .. } | State::Completed | State::Failed { .. }) => self.state = other,
         }
     }
 
@@ -319,7 +321,7 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
@@ -344,7 +346,7 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed) => {
+            | State::Failed { .. }) => {
                 self.state = other; // these have no leader
                 return;
             }

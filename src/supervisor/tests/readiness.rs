@@ -32,6 +32,11 @@ fn checked(mut instance: Instance, test: Test, retries: u32) -> Instance {
     instance
 }
 
+fn with_restart(mut instance: Instance, on: u32) -> Instance {
+    instance.depends_on.push(Dependency { on: InstanceId(on), condition: Condition::Ready, restart: true });
+    instance
+}
+
 impl Story {
     fn of(&self, name: &str, role: Role) -> Child {
         let id = self.supervisor.plan.ids().find(|id| &*self.supervisor.name(*id) == name).unwrap();
@@ -375,15 +380,7 @@ fn a_restart_waits_for_what_is_on_its_way() {
 #[test]
 fn with_restart_it_goes_down_and_up_with_what_it_depends_on() {
     let db = ready(instance("db"), ReadyTest::Notified);
-    let with = |mut instance: Instance, on| {
-        instance.depends_on.push(Dependency {
-            on: InstanceId(on),
-            condition: Condition::Ready,
-            restart: true,
-        });
-        instance
-    };
-    let mut story = Story::new(vec![db, with(instance("api"), 0), with(instance("web"), 1)]);
+    let mut story = Story::new(vec![db, with_restart(instance("api"), 0), with_restart(instance("web"), 1)]);
     story.says("db", "READY=1");
     story.record.clear();
     story.exit("db", 1);
@@ -414,4 +411,27 @@ fn a_stop_does_not_wait_for_tests() {
     story.exit("db's test", 0);
     story.exit("db", 0);
     assert_eq!(story.record.last().map(String::as_str), Some("exit 0"), "{:?}", story.record);
+}
+
+#[test]
+fn who_cannot_start_again_for_want_of_another_says_so() {
+    let mut db = instance("db");
+    (db.on_failure, db.restart.max_restarts) = (OnFailure::Ignore, Some(0));
+    let mut story = Story::new(vec![db, with_restart(instance("web"), 0), instance("other")]);
+    story.exit("db", 1);
+    story.exit("web", 17);
+    story.record.clear();
+    story.pass(100);
+    story.exit("other", 0);
+    story.expect(&[
+        "web: cannot start: it depends on db, which has failed",
+        "stopping (web has failed for good): other",
+        "SIGTERM to other",
+        "CONTAINER STOPPED: web cannot start without db\n  \
+           command    web\n  \
+           exits      code 17 after 0.0 s, at 0.0 s\n  \
+           others     other stopped by itself in 0.0 s\n  \
+           exit code  1. To stay up without it: [services.web] on_failure = \"ignore\"",
+        "exit 1",
+    ]);
 }
