@@ -57,8 +57,8 @@ pub enum State {
         /// When.
         since: Time,
     },
-    /// The process is there, its program not yet.
-    Starting(Live),
+    /// The process is there, its program not yet; at that time it will have taken too long.
+    Starting(Live, Option<Time>),
     /// The program runs, but is not ready. A oneshot never is: it is done one day.
     Up(Live, Awaited),
     /// The program can do its work.
@@ -176,7 +176,7 @@ impl Service {
         match self.state {
             State::Waiting | State::Down | State::Completed | State::Failed { .. } => true,
             State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Up(..)
             | State::Ready(..)
             | State::Stopping { .. }
@@ -193,7 +193,7 @@ impl Service {
     /// The leader, while it is ours to signal.
     pub fn leader(&self) -> Option<Pid> {
         match &self.state {
-            State::Starting(live)
+            State::Starting(live, _)
             | State::Up(live, _)
             | State::Ready(live, _)
             | State::Stopping { live, .. } => Some(live.pid),
@@ -209,7 +209,7 @@ impl Service {
 
     fn live(&mut self) -> Option<&mut Live> {
         match &mut self.state {
-            State::Starting(live)
+            State::Starting(live, _)
             | State::Up(live, _)
             | State::Ready(live, _)
             | State::Stopping { live, .. } => Some(live),
@@ -230,7 +230,7 @@ impl Service {
             State::Cleaning(cleaning) => cleaning.kill_at(),
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Up(..)
             | State::Ready(..)
             | State::Backoff { .. }
@@ -244,13 +244,13 @@ impl Service {
     pub fn deadline(&self) -> Option<Time> {
         match &self.state {
             State::Backoff { until } => Some(*until),
+            State::Starting(_, until) => *until,
             State::Up(live, awaited) => awaited.deadline(live.attempt.as_ref()),
             State::Ready(live, watched) => watched.deadline(live.attempt.as_ref()),
             State::Stopping { stop, .. } => stop.deadline(),
             State::Cleaning(cleaning) => cleaning.deadline(),
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
             | State::Down
             | State::Completed
             | State::Failed { .. } => None,
@@ -269,7 +269,7 @@ impl Service {
                 out.push(self.spawn(Role::Main, &context.instance.launch, extra_env));
             }
             State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Up(..)
             | State::Ready(..)
             | State::Stopping { .. }
@@ -295,7 +295,7 @@ impl Service {
     pub fn spawned(&mut self, context: Context, role: Role, pid: Pid, out: &mut Vec<Action>) {
         match (role, &mut self.state) {
             (Role::Main, State::Launching { since }) => {
-                self.state = State::Starting(Live {
+                let live = Live {
                     pid,
                     since: *since,
                     executed: false,
@@ -305,7 +305,8 @@ impl Service {
                     helpers: Vec::new(),
                     says: None,
                     refused: Vec::new(),
-                });
+                };
+                self.state = State::Starting(live, care::ready_by(context.instance, *since));
                 // The stop began in the very step that ordered this start.
                 if context.stopping {
                     self.stop(context, out);
@@ -325,7 +326,11 @@ impl Service {
                 let ended = Ended::new(context.now, *since, Cause::Start(error));
                 self.judge(context, ended, out);
             }
-            (Role::Main, State::Starting(live) | State::Stopping { live, .. }) => live.error = Some(error),
+            (Role::Main, State::Starting(live, until)) => {
+                live.error = Some(error);
+                *until = None;
+            }
+            (Role::Main, State::Stopping { live, .. }) => live.error = Some(error),
             (Role::Main, _) => {}
             (Role::StopCommand, _) => self.stop_command_failed(context, Cause::Start(error), out),
             (Role::Probe(number), _) => self.probe_failed(context, number, error, out),
@@ -334,10 +339,10 @@ impl Service {
 
     /// Its program runs.
     pub fn executed(&mut self, context: Context, role: Role, out: &mut Vec<Action>) {
-        if role != Role::Main || !matches!(self.state, State::Starting(_)) {
+        if role != Role::Main || !matches!(self.state, State::Starting(..)) {
             return; // a stop that came in between goes on
         }
-        if let State::Starting(live) = std::mem::replace(&mut self.state, State::Down) {
+        if let State::Starting(live, ..) = std::mem::replace(&mut self.state, State::Down) {
             self.begin_to_run(context, Live { executed: true, ..live }, out);
         }
     }
@@ -363,12 +368,11 @@ impl Service {
         match &self.state {
             // It starts as soon as what it depends on allows it, which usually is at once.
             State::Backoff { until } if context.now >= *until => self.state = State::Waiting,
-            State::Up(..) | State::Ready(..) => self.care(context, out),
+            State::Starting(..) | State::Up(..) | State::Ready(..) => self.care(context, out),
             State::Stopping { .. } | State::Cleaning(_) => self.tick_end(context, out),
             State::Backoff { .. }
             | State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
             | State::Down
             | State::Completed
             | State::Failed { .. } => {}

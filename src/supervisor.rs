@@ -407,7 +407,7 @@ impl Supervisor {
                 (
                     State::Waiting
                     | State::Launching { .. }
-                    | State::Starting(_)
+                    | State::Starting(..)
                     | State::Stopping { .. }
                     | State::Cleaning(_)
                     | State::Backoff { .. }
@@ -430,7 +430,7 @@ impl Supervisor {
                 State::Backoff { .. } => true,
                 State::Waiting => service.runs() > 0,
                 State::Launching { .. }
-                | State::Starting(_)
+                | State::Starting(..)
                 | State::Up(..)
                 | State::Ready(..)
                 | State::Stopping { .. }
@@ -468,7 +468,7 @@ impl Supervisor {
             State::Ready(..) | State::Completed => true,
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Up(..)
             | State::Stopping { .. }
             | State::Cleaning(_)
@@ -510,7 +510,7 @@ impl Supervisor {
                 }
                 Some(
                     State::Launching { .. }
-                    | State::Starting(_)
+                    | State::Starting(..)
                     | State::Up(..)
                     | State::Ready(..)
                     | State::Stopping { .. }

@@ -156,7 +156,7 @@ impl Service {
     pub fn stop(&mut self, context: Context, out: &mut Vec<Action>) {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Waiting | State::Backoff { .. } | State::Down => {}
-            State::Starting(live) | State::Up(live, _) | State::Ready(live, _) => {
+            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
                 self.ask_to_stop(context, live, Goal::Down, out);
             }
             State::Stopping { live, mut stop } => {
@@ -183,7 +183,7 @@ impl Service {
     pub fn restart_with(&mut self, context: Context, on: &Rc<str>, out: &mut Vec<Action>) {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Backoff { .. } => self.state = State::Waiting,
-            State::Starting(live) | State::Up(live, _) | State::Ready(live, _) => {
+            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
                 out.push(Action::Tell(Notice::RestartsWith { name: name(context), on: Rc::clone(on) }));
                 self.ask_to_stop(context, live, Goal::With(Rc::clone(on)), out);
             }
@@ -227,7 +227,7 @@ impl Service {
     /// A forwarded signal asks it to end: SIGKILL follows after `kill_timeout`.
     pub fn asked_by_signal(&mut self, context: Context) {
         match std::mem::replace(&mut self.state, State::Down) {
-            State::Starting(live) | State::Up(live, _) | State::Ready(live, _) => {
+            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
                 // Its end is the container's, with its code, whoever asked for it.
                 let stop = Stopping::new(context, Goal::Judge, Some(Signal::TERM));
                 self.state = State::Stopping { live, stop };
@@ -250,7 +250,7 @@ impl Service {
             State::Cleaning(cleaning) => cleaning.ended.killed,
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Up(..)
             | State::Ready(..)
             | State::Backoff { .. }
@@ -266,7 +266,7 @@ impl Service {
     pub fn kill(&mut self, context: Context, why: KillReason, out: &mut Vec<Action>) {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Waiting | State::Backoff { .. } | State::Down => {}
-            State::Starting(mut live) | State::Up(mut live, _) | State::Ready(mut live, _) => {
+            State::Starting(mut live, _) | State::Up(mut live, _) | State::Ready(mut live, _) => {
                 self.call_off(&mut live, out);
                 let mut stop = Stopping::new(context, Goal::Down, None);
                 kill_leader(context, live.pid, &mut stop, why, out);
@@ -315,7 +315,7 @@ impl Service {
             },
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Up(..)
             | State::Ready(..)
             | State::Backoff { .. }
@@ -334,7 +334,7 @@ impl Service {
     ) {
         let mut unready = false;
         let (mut live, stop) = match std::mem::replace(&mut self.state, State::Down) {
-            State::Starting(live) | State::Ready(live, _) => (live, None),
+            State::Starting(live, _) | State::Ready(live, _) => (live, None),
             State::Up(live, awaited) => {
                 unready = awaited.to_be_ready();
                 (live, None)

@@ -414,6 +414,23 @@ fn a_stop_does_not_wait_for_tests() {
 }
 
 #[test]
+fn a_start_that_hangs_is_not_ready_in_time_either() {
+    let db = ready(instance("db"), ReadyTest::Notified);
+    let mut story = Story::not_begun(Mode::Services, vec![db, after(instance("web"), 0, Condition::Ready)]);
+    story.slow_exec = true;
+    story.event(Event::Begin);
+    story.pass(9_999);
+    story.expect(&["spawn db"]);
+    story.pass(1);
+    story.expect(&[
+        "db: not ready after 10 s (ready = tcp:5432); stopping it. web waits for it",
+        "SIGTERM to db",
+    ]);
+    story.end("db", ExitStatus::Signal { signal: Signal::TERM, core: false });
+    story.expect(&["db: stopped after 10 s, as it was not ready; restart 1/10 in 0.1 s"]);
+}
+
+#[test]
 fn who_cannot_start_again_for_want_of_another_says_so() {
     let mut db = instance("db");
     (db.on_failure, db.restart.max_restarts) = (OnFailure::Ignore, Some(0));
