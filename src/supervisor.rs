@@ -299,10 +299,10 @@ impl Supervisor {
         }
     }
 
-    /// Passes on what a child wrote. Returns whether its instance is ready by that.
+    /// Passes on what a child wrote. Returns whether that changes more than what is written.
     fn output(&mut self, now: Time, child: Child, sink: Sink, bytes: &[u8], out: &mut Vec<Action>) -> bool {
         let Some(instance) = self.plan.instance(child.instance) else { return false };
-        let mut ready = false;
+        let mut news = false;
         match child.role {
             Role::Probe(number) => {
                 self.with(now, child.instance, |service, _| service.probe_said(number, bytes));
@@ -310,18 +310,18 @@ impl Supervisor {
             }
             Role::Main if instance.ready.is_some() => {
                 self.with(now, child.instance, |service, context| {
-                    ready = service.said(context, child.run, sink, bytes, out);
+                    news = service.said(context, child.run, sink, bytes, out);
                 });
             }
             Role::Main | Role::StopCommand => {}
         }
-        let Some(instance) = self.plan.instance(child.instance) else { return ready };
+        let Some(instance) = self.plan.instance(child.instance) else { return news };
         let format = format(&instance.launch, sink);
         let bytes = self.logs.take(&instance.name, format, child, sink, bytes);
         if !bytes.is_empty() {
             out.push(Action::Write { sink, bytes });
         }
-        ready
+        news
     }
 
     fn output_ended(&mut self, child: Child, sink: Sink, out: &mut Vec<Action>) {

@@ -521,11 +521,12 @@ impl Service {
     /// A newline came through its readiness descriptor.
     pub fn announced(&mut self, context: Context, run: u32, out: &mut Vec<Action>) {
         if run == self.runs && matches!(ready_test(context.instance), Some(ReadyTest::Announced)) {
+            self.executed(context, Role::Main, out); // what speaks runs, even if that is reported later
             self.is_ready(context, out);
         }
     }
 
-    /// It wrote this to a stream. Says whether it is ready now.
+    /// It wrote this to a stream. Says whether it is ready by that, or known to run.
     pub fn said(
         &mut self,
         context: Context,
@@ -534,14 +535,13 @@ impl Service {
         bytes: &[u8],
         out: &mut Vec<Action>,
     ) -> bool {
-        let (State::Up(_, awaited), Some(ReadyTest::Said(text))) =
-            (&mut self.state, ready_test(context.instance))
-        else {
-            return false;
-        };
+        let Some(ReadyTest::Said(text)) = ready_test(context.instance) else { return false };
         if run != self.runs {
             return false;
         }
+        let news = matches!(self.state, State::Starting(..));
+        self.executed(context, Role::Main, out);
+        let State::Up(_, awaited) = &mut self.state else { return news };
         let [stdout, stderr] = &mut awaited.tails;
         let tail = match sink {
             Sink::Stdout => stdout,
@@ -563,7 +563,7 @@ impl Service {
         tail.extend_from_slice(bytes.get(bytes.len().saturating_sub(keep)..).unwrap_or_default());
         let over = tail.len().saturating_sub(keep);
         tail.drain(..over);
-        false
+        news
     }
 
     /// It told us how it is.
@@ -571,6 +571,7 @@ impl Service {
         if run != self.runs {
             return; // an earlier run said it
         }
+        self.executed(context, Role::Main, out);
         for word in words {
             self.word(context, word, out);
         }

@@ -431,6 +431,25 @@ fn a_start_that_hangs_is_not_ready_in_time_either() {
 }
 
 #[test]
+fn what_speaks_runs_also_if_that_is_reported_later() {
+    for test in [ReadyTest::Notified, ReadyTest::Said("listening".into()), ReadyTest::Announced] {
+        let mut story = Story::not_begun(Mode::Services, vec![ready(instance("x"), test.clone())]);
+        story.slow_exec = true;
+        story.event(Event::Begin);
+        story.record.clear();
+        let child = story.of("x", Role::Main);
+        match test {
+            ReadyTest::Notified => story.says("x", "READY=1"),
+            ReadyTest::Said(_) => story.writes("x", Sink::Stdout, "listening\n"),
+            _ => story.event(Event::Announced { child }),
+        }
+        story.expect(&["x is ready after 0.0 s", "the service is up, 0.0 s"]);
+        story.event(Event::Executed { child });
+        story.expect(&[]);
+    }
+}
+
+#[test]
 fn who_cannot_start_again_for_want_of_another_says_so() {
     let mut db = instance("db");
     (db.on_failure, db.restart.max_restarts) = (OnFailure::Ignore, Some(0));
