@@ -10,7 +10,7 @@ use crate::logs::Logs;
 use crate::notice::{KillReason, Notice, StopReason};
 use crate::notify;
 use crate::obituary::{self, Obituary, Other};
-use crate::plan::{Condition, Instance, Kind, Mode, OnFailure, OnSuccess, Plan};
+use crate::plan::{Condition, Dependency, Instance, Kind, Mode, OnFailure, OnSuccess, Plan};
 use crate::reaper::Reaper;
 use crate::services::{Context, Service, State};
 use crate::shutdown::{Look, Phase, Reason, Shutdown};
@@ -190,8 +190,11 @@ impl Supervisor {
         }
         for id in self.plan.ids() {
             if self.service(id).and_then(Service::deadline).is_some_and(|at| now >= at) {
+                let restarts = self.is_in_backoff(id);
                 self.with(now, id, |service, context| service.tick(context, out));
-                self.tell_if_it_waits(id, out);
+                if restarts {
+                    self.tell_if_it_waits(id, out);
+                }
             }
         }
         let Some(shutdown) = &mut self.shutdown else { return };
@@ -211,11 +214,13 @@ impl Supervisor {
         }
     }
 
-    /// Its restart is due, and nothing would be heard of it.
+    fn is_in_backoff(&self, id: InstanceId) -> bool {
+        matches!(self.service(id).map(Service::state), Some(State::Backoff { .. }))
+    }
+
+    /// Its restart is not a matter of time any more, and nothing would be heard of it.
     fn tell_if_it_waits(&self, id: InstanceId, out: &mut Vec<Action>) {
-        if matches!(self.service(id).map(Service::state), Some(State::Waiting))
-            && let Readiness::Wait { on } = self.readiness(id)
-        {
+        if let Readiness::Wait { on } = self.readiness(id) {
             out.push(Action::Tell(Notice::WaitsAgain { name: self.name(id), on: self.name(on) }));
         }
     }
@@ -350,13 +355,20 @@ impl Supervisor {
 
     /// Starts what may start, fails what cannot start any more, and ends the container if one of these ends decides that.
     fn advance_starts(&mut self, now: Time, out: &mut Vec<Action>) {
+        // Before anything starts: what is restarted with another must not see that one come back.
+        for id in self.plan.ids() {
+            if let Some(on) = self.restarts_with(id) {
+                let restarts = self.is_in_backoff(id);
+                self.with(now, id, |service, context| service.restart_with(context, &on, out));
+                if restarts {
+                    self.tell_if_it_waits(id, out);
+                }
+            }
+        }
         // In start order, so that one pass reaches everything that follows from a failure.
         for id in self.plan.ids() {
             let Some(instance) = self.plan.instance(id) else { continue };
             let (kind, on_failure, on_success) = (instance.kind, instance.on_failure, instance.on_success);
-            if let Some(on) = self.restarts_with(id) {
-                self.with(now, id, |service, context| service.restart_with(context, &on, out));
-            }
             if matches!(self.service(id).map(Service::state), Some(State::Waiting)) {
                 match self.readiness(id) {
                     Readiness::Ready => self.with(now, id, |service, context| service.start(context, out)),
@@ -385,42 +397,49 @@ impl Supervisor {
         }
     }
 
-    /// Whether what an instance depends on allows it to start. One that ran before is not kept from running again by what was there
-    /// once and has ended for good since, only by what is on its way.
+    /// Whether what an instance depends on allows it to start.
     fn readiness(&self, id: InstanceId) -> Readiness {
-        let Some(instance) = self.plan.instance(id) else { return Readiness::Ready };
-        let ran = self.service(id).is_some_and(|service| service.runs() > 0);
         let mut readiness = Readiness::Ready;
-        for dependency in &instance.depends_on {
-            let Some(service) = self.service(dependency.on) else { continue };
-            match (service.state(), dependency.condition) {
-                (State::Up(..) | State::Ready(..), Condition::Started)
-                | (State::Ready(..), Condition::Ready)
-                | (State::Completed, Condition::Completed) => {}
-                // It ran and is done: it has been started.
-                (State::Completed, Condition::Started) => {}
-                (State::Completed | State::Failed { .. } | State::Down, _) if ran && !dependency.restart => {}
-                (State::Failed { .. }, _) => return Readiness::Never { on: dependency.on, completed: false },
-                (State::Completed, Condition::Ready) => {
-                    return Readiness::Never { on: dependency.on, completed: true };
-                }
-                (
-                    State::Waiting
-                    | State::Launching { .. }
-                    | State::Starting(..)
-                    | State::Stopping { .. }
-                    | State::Cleaning(_)
-                    | State::Backoff { .. }
-                    | State::Down,
-                    _,
-                )
-                | (State::Up(..), Condition::Ready | Condition::Completed)
-                | (State::Ready(..), Condition::Completed) => {
-                    readiness = Readiness::Wait { on: dependency.on };
-                }
+        for dependency in self.plan.instance(id).map_or(&[][..], |instance| &instance.depends_on) {
+            match self.allows(id, *dependency) {
+                Readiness::Ready => {}
+                wait @ Readiness::Wait { .. } => readiness = wait,
+                never @ Readiness::Never { .. } => return never,
             }
         }
         readiness
+    }
+
+    /// Whether this dependency of an instance allows it to start. One that ran before is not kept from running again by what was
+    /// there once and has ended for good since, only by what is on its way.
+    fn allows(&self, id: InstanceId, dependency: Dependency) -> Readiness {
+        let ran = self.service(id).is_some_and(|service| service.runs() > 0);
+        let on = dependency.on;
+        let Some(service) = self.service(on) else { return Readiness::Ready };
+        match (service.state(), dependency.condition) {
+            (State::Up(..) | State::Ready(..), Condition::Started)
+            | (State::Ready(..), Condition::Ready)
+            | (State::Completed, Condition::Completed) => Readiness::Ready,
+            // It ran and is done: it has been started.
+            (State::Completed, Condition::Started) => Readiness::Ready,
+            (State::Completed | State::Failed { .. } | State::Down, _) if ran && !dependency.restart => {
+                Readiness::Ready
+            }
+            (State::Failed { .. }, _) => Readiness::Never { on, completed: false },
+            (State::Completed, Condition::Ready) => Readiness::Never { on, completed: true },
+            (
+                State::Waiting
+                | State::Launching { .. }
+                | State::Starting(..)
+                | State::Stopping { .. }
+                | State::Cleaning(_)
+                | State::Backoff { .. }
+                | State::Down,
+                _,
+            )
+            | (State::Up(..), Condition::Ready | Condition::Completed)
+            | (State::Ready(..), Condition::Completed) => Readiness::Wait { on },
+        }
     }
 
     /// One that this instance is to be restarted with and that is about to start again, if this one runs or is about to.
@@ -449,7 +468,12 @@ impl Supervisor {
 
     /// Who waits for this instance before it may start.
     fn waiting_for(&self, on: InstanceId) -> Vec<Rc<str>> {
-        let waits = |id: &&InstanceId| matches!(self.service(**id).map(Service::state), Some(State::Waiting));
+        let waits = |id: &&InstanceId| {
+            let waiting = matches!(self.service(**id).map(Service::state), Some(State::Waiting));
+            let mut dependencies = self.plan.instance(**id).into_iter().flat_map(|i| &i.depends_on);
+            waiting
+                && dependencies.any(|d| d.on == on && matches!(self.allows(**id, *d), Readiness::Wait { .. }))
+        };
         self.dependents
             .get(on.0 as usize)
             .into_iter()

@@ -450,6 +450,36 @@ fn what_speaks_runs_also_if_that_is_reported_later() {
 }
 
 #[test]
+fn who_is_restarted_with_another_is_stopped_before_that_one_comes_back() {
+    let db = ready(instance("db"), ReadyTest::Notified);
+    let plan = vec![db, with_restart(instance("api"), 0), with_restart(instance("web"), 1)];
+    let mut story = Story::new(plan);
+    story.says("db", "READY=1");
+    story.exit("db", 1);
+    story.pass(100);
+    story.says("db", "READY=1");
+    story.record.clear();
+    // All that the api waits for is there already.
+    story.exit("api", 0);
+    story.expect(&["web is restarted with api", "SIGTERM to web", "spawn api"]);
+    story.exit("web", 0);
+    story.expect(&["spawn web"]);
+}
+
+#[test]
+fn who_is_in_backoff_waits_for_the_one_it_is_restarted_with() {
+    let mut web = with_restart(instance("web"), 0);
+    web.restart.delay = SECOND * 3;
+    let mut story = Story::new(vec![instance("db"), web]);
+    story.exit("web", 1);
+    story.record.clear();
+    story.exit("db", 1);
+    story.expect(&["db: code 1 after 0.0 s; restart 1/10 in 0.1 s", "web waits for db"]);
+    story.pass(100);
+    story.expect(&["spawn db", "spawn web"]);
+}
+
+#[test]
 fn who_cannot_start_again_for_want_of_another_says_so() {
     let mut db = instance("db");
     (db.on_failure, db.restart.max_restarts) = (OnFailure::Ignore, Some(0));
@@ -470,4 +500,17 @@ fn who_cannot_start_again_for_want_of_another_says_so() {
            exit code  1. To stay up without it: [services.web] on_failure = \"ignore\"",
         "exit 1",
     ]);
+}
+
+#[test]
+fn only_who_needs_it_ready_is_said_to_wait() {
+    let db = ready(instance("db"), ReadyTest::Notified);
+    let cache = ready(instance("cache"), ReadyTest::Notified);
+    let web = after(after(instance("web"), 0, Condition::Started), 1, Condition::Ready);
+    let mut story = Story::new(vec![db, cache, web]);
+    story.pass(9_000);
+    story.says("cache", "EXTEND_TIMEOUT_USEC=9000000");
+    story.record.clear();
+    story.pass(1_000);
+    story.expect(&["db: not ready after 10 s (ready = tcp:5432); stopping it", "SIGTERM to db"]);
 }
