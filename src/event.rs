@@ -565,7 +565,7 @@ pub enum Event {
         /// Why.
         error: StartError,
     },
-    /// The program runs: execve(2) succeeded.
+    /// The program runs: execve(2) succeeded. What it says may be reported sooner.
     Executed {
         /// What was spawned.
         child: Child,

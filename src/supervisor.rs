@@ -265,8 +265,11 @@ impl Supervisor {
         }
         for id in self.plan.ids() {
             if self.service(id).and_then(Service::deadline).is_some_and(|at| now >= at) {
+                let restarts = self.is_in_backoff(id);
                 self.with(now, id, |service, context| service.tick(context, out));
-                self.tell_if_it_waits(id, out);
+                if restarts {
+                    self.tell_if_it_waits(id, out);
+                }
             }
         }
         let Some(shutdown) = &mut self.shutdown else { return };
@@ -286,11 +289,13 @@ impl Supervisor {
         }
     }
 
-    /// Its restart is due, and nothing would be heard of it.
+    fn is_in_backoff(&self, id: InstanceId) -> bool {
+        matches!(self.service(id).map(Service::state), Some(State::Backoff { .. }))
+    }
+
+    /// Its restart is not a matter of time any more, and nothing would be heard of it.
     fn tell_if_it_waits(&self, id: InstanceId, out: &mut Vec<Action>) {
-        if matches!(self.service(id).map(Service::state), Some(State::Waiting))
-            && let Readiness::Wait { on } = self.readiness(id)
-        {
+        if let Readiness::Wait { on } = self.readiness(id) {
             out.push(Action::Tell(Notice::WaitsAgain { name: self.name(id), on: self.name(on) }));
         }
     }
@@ -405,7 +410,7 @@ impl Supervisor {
         }
     }
 
-    /// Passes on what a child wrote. Returns whether its instance is ready by that.
+    /// Passes on what a child wrote. Returns whether that changes more than what is written.
     fn output(&mut self, now: Time, child: Child, sink: Sink, bytes: &[u8], out: &mut Vec<Action>) -> bool {
         let Some(instance) = self.plan.instance(child.instance) else { return false };
         if let Role::Probe(number) = child.role {
@@ -419,13 +424,13 @@ impl Supervisor {
             out.push(Action::Write { sink, bytes: lines });
         }
         // After the line, so that the news comes after its reason.
-        let mut ready = false;
+        let mut news = false;
         if waited_for {
             self.with(now, child.instance, |service, context| {
-                ready = service.said(context, child.run, sink, bytes, out);
+                news = service.said(context, child.run, sink, bytes, out);
             });
         }
-        ready
+        news
     }
 
     fn output_ended(&mut self, now: Time, child: Child, sink: Sink, out: &mut Vec<Action>) {
@@ -457,31 +462,38 @@ impl Supervisor {
 
     /// Starts what may start, fails what cannot start any more, and ends the container if one of these ends decides that.
     fn advance_starts(&mut self, now: Time, out: &mut Vec<Action>) {
+        // Before anything starts: what is restarted with another must not see that one come back.
+        for id in self.plan.ids() {
+            if let Some(on) = self.restarts_with(id) {
+                let restarts = self.is_in_backoff(id);
+                self.with(now, id, |service, context| service.restart_with(context, &on, out));
+                if restarts {
+                    self.tell_if_it_waits(id, out);
+                }
+            }
+        }
         // In start order, so that one pass reaches everything that follows from a failure.
         for id in self.plan.ids() {
             let Some(instance) = self.plan.instance(id) else { continue };
             let (kind, on_failure, on_success) = (instance.kind, instance.on_failure, instance.on_success);
-            if let Some(on) = self.restarts_with(id) {
-                self.with(now, id, |service, context| service.restart_with(context, &on, out));
-            }
             if matches!(self.service(id).map(Service::state), Some(State::Waiting)) {
                 match self.readiness(id) {
                     Readiness::Ready => self.with(now, id, |service, context| service.start(context, out)),
                     Readiness::Wait { .. } => {}
                     Readiness::Never { on, completed } => {
-                        let (name, on) = (self.name(id), self.name(on));
+                        let (name, without, on) = (self.name(id), on, self.name(on));
                         out.push(Action::Tell(Notice::DependencyFailed { name, on, completed }));
-                        self.with(now, id, |service, _| service.fail_waiting());
+                        self.with(now, id, |service, _| service.fail_waiting(without));
                     }
                 }
             }
             let ran = self.service(id).is_some_and(|service| service.runs() > 0);
             match self.service(id).map(Service::state) {
                 // One that never ran, for want of what it depends on, has no code to pass on.
-                Some(State::Failed | State::Completed) if kind == Kind::Command && ran => {
+                Some(State::Failed { .. } | State::Completed) if kind == Kind::Command && ran => {
                     return self.begin_shutdown(now, Reason::Ended(id), out);
                 }
-                Some(State::Failed) if on_failure == OnFailure::Exit => {
+                Some(State::Failed { .. }) if on_failure == OnFailure::Exit => {
                     return self.begin_shutdown(now, Reason::Failed(id), out);
                 }
                 Some(State::Completed) if on_success == OnSuccess::Exit => {
@@ -492,8 +504,7 @@ impl Supervisor {
         }
     }
 
-    /// Whether what an instance depends on allows it to start. One that ran before is not kept from running again by what was there
-    /// once and has ended for good since, only by what is on its way.
+    /// Whether what an instance depends on allows it to start.
     fn readiness(&self, id: InstanceId) -> Readiness {
         let mut readiness = Readiness::Ready;
         for dependency in self.plan.instance(id).into_iter().flat_map(|instance| &instance.depends_on) {
@@ -506,7 +517,8 @@ impl Supervisor {
         readiness
     }
 
-    /// The same of one that it depends on.
+    /// Whether this dependency of an instance allows it to start. One that ran before is not kept from running again by what was
+    /// there once and has ended for good since, only by what is on its way.
     fn dependency(&self, id: InstanceId, dependency: Dependency) -> Readiness {
         let ran = self.service(id).is_some_and(|service| service.runs() > 0);
         let on = dependency.on;
@@ -521,15 +533,15 @@ impl Supervisor {
             | (State::Completed, Condition::Completed) => Readiness::Ready,
             // It ran and is done: it has been started.
             (State::Completed, Condition::Started) => Readiness::Ready,
-            (State::Completed | State::Failed | State::Down, _) if ran && !dependency.restart => {
+            (State::Completed | State::Failed { .. } | State::Down, _) if ran && !dependency.restart => {
                 Readiness::Ready
             }
-            (State::Failed, _) => Readiness::Never { on, completed: false },
+            (State::Failed { .. }, _) => Readiness::Never { on, completed: false },
             (State::Completed, Condition::Ready) => Readiness::Never { on, completed: true },
             (
                 State::Waiting
                 | State::Launching { .. }
-                | State::Starting(_)
+                | State::Starting(..)
                 | State::Stopping { .. }
                 | State::Cleaning(_)
                 | State::Backoff { .. }
@@ -548,14 +560,14 @@ impl Supervisor {
                 State::Backoff { .. } => true,
                 State::Waiting => service.runs() > 0,
                 State::Launching { .. }
-                | State::Starting(_)
+                | State::Starting(..)
                 | State::Up(..)
                 | State::Ready(..)
                 | State::Stopping { .. }
                 | State::Cleaning(_)
                 | State::Down
                 | State::Completed
-                | State::Failed => false,
+                | State::Failed { .. } => false,
             })
         };
         let dependencies = &self.plan.instance(id)?.depends_on;
@@ -567,7 +579,13 @@ impl Supervisor {
 
     /// Who waits for this instance before it may start.
     fn waiting_for(&self, on: InstanceId) -> Vec<Rc<str>> {
-        let waits = |id: &&InstanceId| matches!(self.service(**id).map(Service::state), Some(State::Waiting));
+        let waits = |id: &&InstanceId| {
+            let waiting = matches!(self.service(**id).map(Service::state), Some(State::Waiting));
+            let mut dependencies = self.plan.instance(**id).into_iter().flat_map(|i| &i.depends_on);
+            waiting
+                && dependencies
+                    .any(|d| d.on == on && matches!(self.dependency(**id, *d), Readiness::Wait { .. }))
+        };
         self.dependents
             .get(on.0 as usize)
             .into_iter()
@@ -586,13 +604,13 @@ impl Supervisor {
             State::Ready(..) | State::Completed => true,
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Up(..)
             | State::Stopping { .. }
             | State::Cleaning(_)
             | State::Backoff { .. }
             | State::Down
-            | State::Failed => false,
+            | State::Failed { .. } => false,
         };
         let running = wanted().any(|(_, service)| matches!(service.state(), State::Ready(..)));
         if self.up || !running || self.plan.mode != Mode::Services || !wanted().all(arrived) {
@@ -628,13 +646,13 @@ impl Supervisor {
                 }
                 Some(
                     State::Launching { .. }
-                    | State::Starting(_)
+                    | State::Starting(..)
                     | State::Up(..)
                     | State::Ready(..)
                     | State::Stopping { .. }
                     | State::Down
                     | State::Completed
-                    | State::Failed,
+                    | State::Failed { .. },
                 )
                 | None => {}
             }
@@ -782,8 +800,9 @@ impl Supervisor {
             Mode::Services | Mode::Pause => None,
         };
         let last = |id: InstanceId| {
-            let mut judged = self.service(id)?.history().iter().filter(|ended| !ended.asked);
-            let cause = &judged.next_back()?.cause;
+            // How its last run ended is not why one failed that could not start again.
+            let service = self.service(id).filter(|service| service.failed_without().is_none())?;
+            let cause = &service.history().back()?.cause;
             let given = start_failure.filter(|_| matches!(cause, Cause::Start(_)));
             Some(given.unwrap_or_else(|| cause.exit_code()))
         };
@@ -799,17 +818,12 @@ impl Supervisor {
 
     /// The first failed instance in start order.
     fn first_failed(&self) -> Option<InstanceId> {
-        self.plan.ids().find(|id| matches!(self.service(*id).map(Service::state), Some(State::Failed)))
+        self.plan.ids().find(|id| matches!(self.service(*id).map(Service::state), Some(State::Failed { .. })))
     }
 
     fn obituary(&self, id: InstanceId, since: Time, code: u8) -> Option<String> {
         let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
-        // It never came so far as to fail by itself; or it did once, and now could not start again.
-        let had_to_wait = service.history().back().is_none_or(|last| last.asked);
-        let missing = match self.readiness(id) {
-            Readiness::Never { on, .. } if had_to_wait => self.plan.instance(on).map(|on| &*on.name),
-            Readiness::Never { .. } | Readiness::Wait { .. } | Readiness::Ready => None,
-        };
+        let missing = service.failed_without().and_then(|on| self.plan.instance(on)).map(|on| &*on.name);
         let other = |(id, record): (InstanceId, &StopRecord)| {
             let name = &self.plan.instance(id)?.name;
             let killed = self.service(id)?.killed_since(since);

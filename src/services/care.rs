@@ -100,10 +100,10 @@ impl Awaited {
     /// What a program that just began to run is waited for with; `None`: it is ready.
     pub fn new(context: Context, since: Time) -> Option<Self> {
         let instance = context.instance;
-        let patience = match (&instance.ready, instance.kind) {
+        let patience = match (ready_by(instance, since), instance.kind) {
             (_, Kind::Oneshot) => Patience::Endless,
             (None, Kind::Daemon | Kind::Command) => return None,
-            (Some(ready), Kind::Daemon | Kind::Command) => Patience::Until(since + ready.timeout),
+            (Some(at), Kind::Daemon | Kind::Command) => Patience::Until(at),
         };
         let next = match instance.ready.as_ref().map(|ready| &ready.test) {
             Some(ReadyTest::Asked(_)) => Some(context.now),
@@ -149,6 +149,14 @@ impl Watched {
     pub fn deadline(&self, attempt: Option<&Attempt>) -> Option<Time> {
         let asked = attempt.map_or(self.next, |attempt| Some(attempt.late_at));
         earlier(asked, self.silence.map(|(at, _)| at))
+    }
+}
+
+/// When a run that began `since` has to be ready; `None`: it is not waited for with a test.
+pub(super) fn ready_by(instance: &Instance, since: Time) -> Option<Time> {
+    match instance.kind {
+        Kind::Oneshot => None,
+        Kind::Daemon | Kind::Command => instance.ready.as_ref().map(|ready| since + ready.timeout),
     }
 }
 
@@ -200,6 +208,12 @@ impl Service {
         }
         let run = self.main_child();
         match &mut self.state {
+            State::Starting(live, until) => {
+                if until.is_some_and(|at| now >= at) {
+                    *until = None;
+                    out.push(Action::FindListening { child: run, leader: live.pid });
+                }
+            }
             State::Up(live, awaited) => match (&context.instance.ready, awaited.patience) {
                 (Some(Ready { test: ReadyTest::After(_), .. }), _)
                     if awaited.next.is_some_and(|at| now >= at) =>
@@ -237,13 +251,12 @@ impl Service {
             }
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
             | State::Stopping { .. }
             | State::Cleaning(_)
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
@@ -393,13 +406,13 @@ impl Service {
             }
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Stopping { .. }
             | State::Cleaning(_)
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
@@ -423,13 +436,13 @@ impl Service {
             }
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Stopping { .. }
             | State::Cleaning(_)
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
@@ -440,13 +453,13 @@ impl Service {
             State::Up(_, Awaited { next, .. }) | State::Ready(_, Watched { next, .. }) => *next = Some(at),
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Stopping { .. }
             | State::Cleaning(_)
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
@@ -462,7 +475,7 @@ impl Service {
         let abort = matches!(cause, Cause::Watchdog { .. });
         out.push(Action::Tell(Notice::Failing { name: name(context), cause: cause.clone(), waiting }));
         match std::mem::replace(&mut self.state, State::Down) {
-            State::Up(live, _) | State::Ready(live, _) => {
+            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
                 let live = Live { failed: Some((cause, well)), ..live };
                 if abort {
                     self.abort(context, live, out);
@@ -486,28 +499,41 @@ impl Service {
         if run != self.runs {
             return;
         }
-        if let (State::Up(live, Awaited { patience: Patience::Over, failure, .. }), Some(ready)) =
-            (&mut self.state, &context.instance.ready)
-        {
-            let cause = Cause::NotReady {
-                waited: context.now.since(live.since),
-                test: Rc::clone(&ready.shown),
-                failure: failure.take(),
-                listens: addresses,
-                says: live.says.clone(),
-            };
-            self.fail(context, cause, Duration::ZERO, waiting, out);
-        }
+        let Some(ready) = &context.instance.ready else { return };
+        let (live, failure) = match &mut self.state {
+            State::Up(live, Awaited { patience: Patience::Over, failure, .. }) => (live, failure.take()),
+            State::Starting(live, None) => (live, None),
+            State::Starting(..)
+            | State::Up(..)
+            | State::Waiting
+            | State::Launching { .. }
+            | State::Ready(..)
+            | State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. } => return,
+        };
+        let cause = Cause::NotReady {
+            waited: context.now.since(live.since),
+            test: Rc::clone(&ready.shown),
+            failure,
+            listens: addresses,
+            says: live.says.clone(),
+        };
+        self.fail(context, cause, Duration::ZERO, waiting, out);
     }
 
     /// A newline came through its readiness descriptor.
     pub fn announced(&mut self, context: Context, run: u32, out: &mut Vec<Action>) {
         if run == self.runs && matches!(ready_test(context.instance), Some(ReadyTest::Announced)) {
+            self.executed(context, Role::Main, out); // what speaks runs, even if that is reported later
             self.is_ready(context, out);
         }
     }
 
-    /// It wrote this to a stream. Says whether it is ready now.
+    /// It wrote this to a stream. Says whether it is ready by that, or known to run.
     pub fn said(
         &mut self,
         context: Context,
@@ -516,14 +542,13 @@ impl Service {
         bytes: &[u8],
         out: &mut Vec<Action>,
     ) -> bool {
-        let (State::Up(_, awaited), Some(ReadyTest::Said(text))) =
-            (&mut self.state, ready_test(context.instance))
-        else {
-            return false;
-        };
+        let Some(ReadyTest::Said(text)) = ready_test(context.instance) else { return false };
         if run != self.runs {
             return false;
         }
+        let news = matches!(self.state, State::Starting(..));
+        self.executed(context, Role::Main, out);
+        let State::Up(_, awaited) = &mut self.state else { return news };
         let [stdout, stderr] = &mut awaited.tails;
         let tail = match sink {
             Sink::Stdout => stdout,
@@ -545,7 +570,7 @@ impl Service {
         tail.extend_from_slice(bytes.get(bytes.len().saturating_sub(keep)..).unwrap_or_default());
         let over = tail.len().saturating_sub(keep);
         tail.drain(..over);
-        false
+        news
     }
 
     /// It told us how it is.
@@ -553,6 +578,7 @@ impl Service {
         if run != self.runs {
             return; // an earlier run said it
         }
+        self.executed(context, Role::Main, out);
         for word in words {
             self.word(context, word, out);
         }
@@ -629,12 +655,12 @@ impl Service {
             | State::Ready(..)
             | State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Cleaning(_)
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
@@ -669,13 +695,13 @@ impl Service {
             State::Up(live, _) | State::Ready(live, _) => Some(live),
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Stopping { .. }
             | State::Cleaning(_)
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => None,
+            | State::Failed { .. } => None,
         }
     }
 }

@@ -159,7 +159,7 @@ impl Service {
     pub fn stop(&mut self, context: Context, out: &mut Vec<Action>) {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Waiting | State::Backoff { .. } | State::Down => {}
-            State::Starting(live) | State::Up(live, _) | State::Ready(live, _) => {
+            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
                 self.ask_to_stop(context, live, Goal::Down, out);
             }
             State::Stopping { live, mut stop } => {
@@ -178,7 +178,7 @@ impl Service {
                 self.state = State::Cleaning(cleaning);
             }
             // The answer to an order comes before any other event; a start cannot be half ordered here.
-            other @ (State::Launching { .. } | State::Completed | State::Failed) => self.state = other,
+            other @ (State::Launching { .. } | State::Completed | State::Failed { .. }) => self.state = other,
         }
     }
 
@@ -186,7 +186,7 @@ impl Service {
     pub fn restart_with(&mut self, context: Context, on: &Rc<str>, out: &mut Vec<Action>) {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Backoff { .. } => self.state = State::Waiting,
-            State::Starting(live) | State::Up(live, _) | State::Ready(live, _) => {
+            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
                 out.push(Action::Tell(Notice::RestartsWith { name: name(context), on: Rc::clone(on) }));
                 self.ask_to_stop(context, live, Goal::With(Rc::clone(on)), out);
             }
@@ -196,7 +196,7 @@ impl Service {
             | State::Cleaning(_)
             | State::Down
             | State::Completed
-            | State::Failed) => self.state = other,
+            | State::Failed { .. }) => self.state = other,
         }
     }
 
@@ -204,14 +204,14 @@ impl Service {
     pub fn start_by_hand(&mut self) {
         self.budget = Budget::default();
         match &mut self.state {
-            State::Backoff { .. } | State::Down | State::Completed | State::Failed => {
+            State::Backoff { .. } | State::Down | State::Completed | State::Failed { .. } => {
                 self.state = State::Waiting;
             }
             State::Stopping { stop, .. } => stop.goal = Goal::Again,
             State::Cleaning(cleaning) => cleaning.goal = Goal::Again,
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Up(..)
             | State::Ready(..) => {}
         }
@@ -221,7 +221,7 @@ impl Service {
     pub fn restart_by_hand(&mut self, context: Context, out: &mut Vec<Action>) {
         self.start_by_hand();
         match std::mem::replace(&mut self.state, State::Down) {
-            State::Starting(live) | State::Up(live, _) | State::Ready(live, _) => {
+            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
                 self.ask_to_stop(context, live, Goal::Again, out);
             }
             other @ (State::Waiting
@@ -231,7 +231,7 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed) => self.state = other,
+            | State::Failed { .. }) => self.state = other,
         }
     }
 
@@ -265,7 +265,7 @@ impl Service {
     /// A forwarded signal asks it to end: SIGKILL follows after `kill_timeout`.
     pub fn asked_by_signal(&mut self, context: Context) {
         match std::mem::replace(&mut self.state, State::Down) {
-            State::Starting(live) | State::Up(live, _) | State::Ready(live, _) => {
+            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
                 // Its end is the container's, with its code, whoever asked for it.
                 let stop = Stopping::new(context, Goal::Judge, Some(Signal::TERM));
                 self.state = State::Stopping { live, stop };
@@ -277,7 +277,7 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed) => self.state = other,
+            | State::Failed { .. }) => self.state = other,
         }
     }
 
@@ -288,13 +288,15 @@ impl Service {
             State::Cleaning(cleaning) => cleaning.ended.killed,
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Up(..)
             | State::Ready(..)
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => self.history.back().is_some_and(|last| last.killed && last.over >= since),
+            | State::Failed { .. } => {
+                self.history.back().is_some_and(|last| last.killed && last.over >= since)
+            }
         }
     }
 
@@ -302,7 +304,7 @@ impl Service {
     pub fn kill(&mut self, context: Context, why: KillReason, out: &mut Vec<Action>) {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Waiting | State::Backoff { .. } | State::Down => {}
-            State::Starting(mut live) | State::Up(mut live, _) | State::Ready(mut live, _) => {
+            State::Starting(mut live, _) | State::Up(mut live, _) | State::Ready(mut live, _) => {
                 self.call_off(&mut live, out);
                 let mut stop = Stopping::new(context, Goal::Down, None);
                 kill_leader(context, live.pid, &mut stop, why, out);
@@ -324,7 +326,7 @@ impl Service {
                     self.kill_remains(context, out);
                 }
             }
-            other @ (State::Launching { .. } | State::Completed | State::Failed) => self.state = other,
+            other @ (State::Launching { .. } | State::Completed | State::Failed { .. }) => self.state = other,
         }
     }
 
@@ -351,13 +353,13 @@ impl Service {
             },
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Up(..)
             | State::Ready(..)
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
@@ -370,7 +372,7 @@ impl Service {
     ) {
         let mut unready = false;
         let (mut live, stop) = match std::mem::replace(&mut self.state, State::Down) {
-            State::Starting(live) | State::Ready(live, _) => (live, None),
+            State::Starting(live, _) | State::Ready(live, _) => (live, None),
             State::Up(live, awaited) => {
                 unready = awaited.to_be_ready();
                 (live, None)
@@ -382,7 +384,7 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed) => {
+            | State::Failed { .. }) => {
                 self.state = other; // these have no leader
                 return;
             }

@@ -281,7 +281,7 @@ impl Supervisor {
                 let leaving = self.wish_for(dependency.on) == Wish::Down;
                 let missing = match (on.state(), dependency.condition) {
                     (State::Down, _) => "down",
-                    (State::Failed, _) => "failed",
+                    (State::Failed { .. }, _) => "failed",
                     (State::Completed, Condition::Ready) => "done",
                     _ if leaving => "being stopped",
                     _ => continue,
@@ -331,7 +331,9 @@ impl Supervisor {
                 target.result = Some(change(&name, true, format!("runs already{pid}")));
             }
             // The run that has begun is the one that is waited for.
-            (Deed::Start, Some(State::Starting(_) | State::Up(..))) if self.wish_for(id) == Wish::Nothing => {
+            (Deed::Start, Some(State::Starting(..) | State::Up(..)))
+                if self.wish_for(id) == Wish::Nothing =>
+            {
                 target.runs = runs.saturating_sub(1);
             }
             (Deed::Stop, Some(state)) if ended(state) => {
@@ -370,20 +372,20 @@ impl Supervisor {
                     State::Stopping { .. } | State::Cleaning(_) => true,
                     State::Waiting
                     | State::Launching { .. }
-                    | State::Starting(_)
+                    | State::Starting(..)
                     | State::Up(..)
                     | State::Ready(..)
                     | State::Backoff { .. }
                     | State::Down
                     | State::Completed
-                    | State::Failed => false,
+                    | State::Failed { .. } => false,
                 });
                 leaving || (self.wish_for(*id) != Wish::Nothing && !self.at_rest(*id))
             };
             let first = self.dependents.get(id.0 as usize).is_some_and(|list| list.iter().any(goes));
             let in_use = self.service(id).is_some_and(|service| match service.state() {
                 State::Launching { .. }
-                | State::Starting(_)
+                | State::Starting(..)
                 | State::Up(..)
                 | State::Ready(..)
                 | State::Stopping { .. } => true,
@@ -393,7 +395,7 @@ impl Supervisor {
                 | State::Backoff { .. }
                 | State::Down
                 | State::Completed
-                | State::Failed => false,
+                | State::Failed { .. } => false,
             });
             match wish {
                 Wish::Nothing => {}
@@ -461,7 +463,7 @@ impl Supervisor {
         if stops {
             let last = service.history().back().filter(|last| last.over >= target.since);
             return match service.state() {
-                State::Down | State::Completed | State::Failed => {
+                State::Down | State::Completed | State::Failed { .. } => {
                     let killed = last.is_some_and(|last| last.killed);
                     result(true, format!("stopped after {took}{}", if killed { ", by SIGKILL" } else { "" }))
                 }
@@ -477,7 +479,7 @@ impl Supervisor {
         if service.runs() <= target.runs {
             let waiting = service.state();
             return match waiting {
-                State::Failed if self.wish_for(target.id) == Wish::Nothing => {
+                State::Failed { .. } if self.wish_for(target.id) == Wish::Nothing => {
                     result(false, "cannot start: what it depends on cannot be had".to_owned())
                 }
                 _ => None,
@@ -496,12 +498,12 @@ impl Supervisor {
                 result(true, format!("{verb}{word} after {after}"))
             }
             State::Completed => result(true, format!("{verb}done after {took}")),
-            State::Backoff { .. } | State::Failed | State::Down => {
+            State::Backoff { .. } | State::Failed { .. } | State::Down => {
                 result(false, format!("failed: {}", self.condition(now, target.id)))
             }
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Up(..)
             | State::Stopping { .. }
             | State::Cleaning(_) => None,
@@ -525,7 +527,7 @@ impl Supervisor {
             }
             count += 1;
             let (ok, hopeless) = match (wanted, service.state()) {
-                (Wanted::Live, State::Failed) => (false, false),
+                (Wanted::Live, State::Failed { .. }) => (false, false),
                 (Wanted::Live, _) => (service.failing().is_none(), false),
                 (Wanted::Ready, State::Ready(..)) => (true, false),
                 (Wanted::Ready, State::Completed) => {
@@ -533,8 +535,8 @@ impl Supervisor {
                     (done, !done)
                 }
                 (Wanted::Completed, State::Completed) => (true, false),
-                (Wanted::Ready | Wanted::Completed, State::Failed) => (false, true),
-                (Wanted::Stopped, State::Down | State::Completed | State::Failed) => (true, false),
+                (Wanted::Ready | Wanted::Completed, State::Failed { .. }) => (false, true),
+                (Wanted::Stopped, State::Down | State::Completed | State::Failed { .. }) => (true, false),
                 (Wanted::Ready | Wanted::Completed | Wanted::Stopped, _) => (false, false),
             };
             if !ok {
@@ -849,10 +851,10 @@ impl Supervisor {
 /// Whether nothing of it runs and nothing is on its way.
 fn ended(state: &State) -> bool {
     match state {
-        State::Down | State::Completed | State::Failed => true,
+        State::Down | State::Completed | State::Failed { .. } => true,
         State::Waiting
         | State::Launching { .. }
-        | State::Starting(_)
+        | State::Starting(..)
         | State::Up(..)
         | State::Ready(..)
         | State::Stopping { .. }

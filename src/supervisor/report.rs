@@ -48,11 +48,11 @@ impl Supervisor {
                 State::Up(..) => instance.kind == Kind::Oneshot,
                 State::Waiting
                 | State::Launching { .. }
-                | State::Starting(_)
+                | State::Starting(..)
                 | State::Stopping { .. }
                 | State::Cleaning(_)
                 | State::Backoff { .. }
-                | State::Failed => false,
+                | State::Failed { .. } => false,
             },
             pid: service.leader().map(Pid::number),
             up_ms: service.since().map(|since| millis(now.since(since))),
@@ -63,14 +63,14 @@ impl Supervisor {
                 State::Backoff { until } => Some(millis(until.since(now))),
                 State::Waiting
                 | State::Launching { .. }
-                | State::Starting(_)
+                | State::Starting(..)
                 | State::Up(..)
                 | State::Ready(..)
                 | State::Stopping { .. }
                 | State::Cleaning(_)
                 | State::Down
                 | State::Completed
-                | State::Failed => None,
+                | State::Failed { .. } => None,
             },
             runs: service.runs(),
             cpu_ms: usage.map(|usage| millis(usage.cpu)),
@@ -89,7 +89,7 @@ impl Supervisor {
         let Some(service) = self.service(id) else { return "unknown" };
         match service.state() {
             State::Waiting => "waiting",
-            State::Launching { .. } | State::Starting(_) => "starting",
+            State::Launching { .. } | State::Starting(..) => "starting",
             State::Up(..) => "up",
             State::Ready(..) => "ready",
             State::Stopping { .. } => match service.failing() {
@@ -101,7 +101,7 @@ impl Supervisor {
             State::Backoff { .. } => "backoff",
             State::Down => "down",
             State::Completed => "completed",
-            State::Failed => "failed",
+            State::Failed { .. } => "failed",
         }
     }
 
@@ -115,7 +115,7 @@ impl Supervisor {
                 [] => "about to start".to_owned(),
                 names => format!("waits for {}", names.join(", ")),
             },
-            State::Launching { .. } | State::Starting(_) => "starting".to_owned(),
+            State::Launching { .. } | State::Starting(..) => "starting".to_owned(),
             State::Up(..) => {
                 let since = service.since().map(|since| now.since(since)).unwrap_or_default();
                 format!("runs for {}, not ready yet", show_duration(since))
@@ -132,8 +132,8 @@ impl Supervisor {
             State::Down if self.wish_for(id) == Wish::Down => "stopped by hand".to_owned(),
             State::Down => "not started".to_owned(),
             State::Completed => "done".to_owned(),
-            State::Failed if last.is_none() => "what it depends on cannot be had".to_owned(),
-            State::Failed => format!("failed for good: {}", why()),
+            State::Failed { .. } if last.is_none() => "what it depends on cannot be had".to_owned(),
+            State::Failed { .. } => format!("failed for good: {}", why()),
         }
     }
 
