@@ -145,6 +145,38 @@ pub fn readiness(program: &str) -> Option<&'static str> {
     })
 }
 
+/// How it is found out that a program is ready, as far as that can be wrong for one that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finds {
+    /// It says so itself, by sd_notify(3).
+    Notified,
+    /// It takes connections.
+    Connects,
+}
+
+/// Why this is no good way to learn that this known program is ready, as a sentence without a full stop; `None` where it is good or
+/// the program is unknown.
+pub fn misleads(argv: &[&str], finds: Finds) -> Option<&'static str> {
+    let (program, rest) = argv.split_first()?;
+    match (known(program)?, finds) {
+        (Known::Postgres, Finds::Connects) => Some(
+            "postgres takes connections, and refuses them, while it recovers; ready = \"notify\" (Debian's speaks sd_notify) or \
+             [\"pg_isready\", \"-q\"] waits until it serves",
+        ),
+        (Known::Redis, Finds::Notified) if !rest.contains(&"--supervised") => {
+            Some("redis-server speaks sd_notify only if it is told to: --supervised systemd")
+        }
+        (Known::Haproxy, Finds::Notified) if !rest.contains(&"-Ws") => {
+            Some("haproxy speaks sd_notify only if it is told to: -Ws")
+        }
+        (Known::Nginx, Finds::Notified) => Some("nginx does not speak sd_notify; ready = \"tcp:80\""),
+        (Known::Memcached, Finds::Notified) => {
+            Some("memcached does not speak sd_notify; ready = \"tcp:11211\"")
+        }
+        _ => None,
+    }
+}
+
 /// The last part of a path.
 pub fn base_name(program: &str) -> &str {
     program.rsplit('/').next().unwrap_or(program)
@@ -283,6 +315,32 @@ mod tests {
             );
         }
         assert_eq!(stop_signal("redis-server"), None);
+    }
+
+    #[test]
+    fn what_misleads_about_readiness_is_known() {
+        for (command, finds, part) in [
+            ("/usr/lib/postgresql/15/bin/postgres -D /data", Finds::Connects, Some("while it recovers")),
+            ("postgres -D /data", Finds::Notified, None),
+            ("redis-server", Finds::Notified, Some("--supervised systemd")),
+            ("redis-server /etc/redis.conf --supervised systemd", Finds::Notified, None),
+            ("redis-server", Finds::Connects, None),
+            ("haproxy -db -f x", Finds::Notified, Some("-Ws")),
+            ("haproxy -Ws -f x", Finds::Notified, None),
+            ("nginx", Finds::Notified, Some("does not speak")),
+            ("nginx", Finds::Connects, None),
+            ("php-fpm8.2 -F", Finds::Notified, None),
+            ("node server.js", Finds::Notified, None),
+            ("", Finds::Notified, None),
+        ] {
+            let argv: Vec<&str> = command.split_whitespace().collect();
+            let told = misleads(&argv, finds);
+            assert_eq!(told.is_some(), part.is_some(), "{command}: {told:?}");
+            assert!(
+                part.is_none_or(|part| told.is_some_and(|told| told.contains(part))),
+                "{command}: {told:?}"
+            );
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Formatter};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::event::{ExitCode, ExitStatus, Process, StartError};
+use crate::event::{ExitCode, ExitStatus, Pid, Process, StartError};
 use crate::probe::Failure;
 use crate::units::{Signal, show_duration};
 
@@ -202,6 +202,30 @@ pub enum Notice {
     },
     /// A signal that we heed only in a later version.
     SignalNotSupported(Signal),
+    /// The one command has a process; its program does not run yet.
+    Spawned {
+        /// Which.
+        name: Rc<str>,
+        /// Its process.
+        pid: Pid,
+        /// Whether it leads a session of its own.
+        session: bool,
+    },
+    /// A child of the init of one command has ended.
+    Reaped {
+        /// Its pid.
+        pid: Pid,
+        /// How.
+        status: ExitStatus,
+        /// It was an orphan, not the command.
+        adopted: bool,
+        /// Somebody wants to be told of each.
+        wanted: bool,
+    },
+    /// Orphans of the one command go elsewhere: we are not PID 1, and no subreaper.
+    NotAdopting,
+    /// The group of the ended command gets this signal.
+    AskedGroup(Signal),
     /// A signal was passed on.
     Forwarded {
         /// Which.
@@ -347,6 +371,8 @@ impl Notice {
             | Self::LeftoversKilled { .. }
             | Self::Killing { .. }
             | Self::StopCommandFailed { .. }
+            | Self::NotAdopting
+            | Self::Reaped { wanted: true, .. }
             | Self::SignalNotSupported(_) => Warn,
             Self::Up { run: 1, .. }
             | Self::Ready { .. }
@@ -362,7 +388,12 @@ impl Notice {
             | Self::AllDone { .. }
             | Self::ByHand { .. }
             | Self::NotPid1 => Info,
-            Self::Up { .. } | Self::Strays { .. } | Self::Forwarded { .. } => Debug,
+            Self::Up { .. }
+            | Self::Spawned { .. }
+            | Self::Strays { .. }
+            | Self::Reaped { wanted: false, .. }
+            | Self::AskedGroup(_)
+            | Self::Forwarded { .. } => Debug,
         }
     }
 
@@ -370,6 +401,10 @@ impl Notice {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::NotPid1 => "not-pid1",
+            Self::NotAdopting => "not-adopting",
+            Self::Spawned { .. } => "spawned",
+            Self::Reaped { .. } => "reaped",
+            Self::AskedGroup(_) => "asked-group",
             Self::Up { .. } => "up",
             Self::Ready { .. } => "ready",
             Self::Failing { .. } => "failing",
@@ -421,8 +456,12 @@ impl Notice {
             | Self::Unkillable { name, .. }
             | Self::DependencyFailed { name, .. }
             | Self::Killing { name, .. }
+            | Self::Spawned { name, .. }
             | Self::StopCommandFailed { name, .. } => Some(name),
             Self::NotPid1
+            | Self::NotAdopting
+            | Self::Reaped { .. }
+            | Self::AskedGroup(_)
             | Self::AllUp { .. }
             | Self::Stopping { .. }
             | Self::StillStopping { .. }
@@ -551,6 +590,13 @@ impl Display for Notice {
                 };
                 write!(f, "{what}, as a client asks: {}", names.join(", "))
             }
+            Self::Spawned { name, pid, .. } => write!(f, "{name} is pid {pid}"),
+            Self::Reaped { pid, status, adopted: true, .. } => write!(f, "reaped orphan pid {pid}: {status}"),
+            Self::Reaped { pid, status, adopted: false, .. } => write!(f, "reaped pid {pid}: {status}"),
+            Self::NotAdopting => {
+                f.write_str("not PID 1 and no child subreaper: orphans go to another process; -s adopts them")
+            }
+            Self::AskedGroup(signal) => write!(f, "{signal} to what is left of the command's group"),
             Self::Forwarded { signal, receivers } => write!(f, "{signal} passed on to {receivers}"),
         }
     }
@@ -561,7 +607,10 @@ fn ended(f: &mut Formatter<'_>, name: &str, cause: &Cause, uptime: Duration, nex
     match (cause, next) {
         (Cause::Start(error), Next::Ends) => write!(f, "{name}: cannot start: {error}"),
         (Cause::Start(error), _) => write!(f, "{name}: cannot start: {error}; {next}"),
-        (Cause::Exit(_) | Cause::Unready(_), _) => write!(f, "{name}: {cause} after {uptime}; {next}"),
+        (Cause::Exit(_), _) => write!(f, "{name}: {cause} after {uptime}; {next}"),
+        (Cause::Unready(status), _) => {
+            write!(f, "{name}: {} after {uptime}, before it was ready; {next}", WithMeaning(*status))
+        }
         // Why has been told when it was stopped.
         (Cause::NotReady { .. }, _) => {
             write!(f, "{name}: stopped after {uptime}, as it was not ready; {next}")

@@ -15,7 +15,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// A client that does not take its last answer within this time is dropped,
 const LEAVE_MAX: Duration = Duration::from_secs(10);
 /// and one that follows and has not taken what was sent to it.
-const STALL_MAX: Duration = Duration::from_secs(60);
+const STALL_MAX: Duration = Duration::from_mins(1);
 
 /// All clients.
 #[derive(Debug, Default)]

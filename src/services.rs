@@ -44,6 +44,8 @@ pub struct Service {
     /// Attempts of its tests begun so far; the number of the present one.
     probes: u32,
     budget: Budget,
+    /// Runs that were judged; not those that ended because somebody wanted it.
+    judged: u32,
     history: VecDeque<Ended>,
 }
 
@@ -122,7 +124,7 @@ pub struct Ended {
     pub over: Time,
     /// Whether we sent SIGKILL to its leader or to what that left behind.
     pub killed: bool,
-    /// Whether its end was asked for: by a person, with the container, or with one that it depends on.
+    /// Whether its end was asked for, by a person, with the container, or with one that it depends on: no failure of its own.
     pub asked: bool,
     /// Set if it put itself into the background: what to do instead.
     pub remedy: Option<&'static str>,
@@ -152,7 +154,8 @@ impl Service {
     /// An instance that has never run.
     pub fn new(id: InstanceId, autostart: bool) -> Self {
         let state = if autostart { State::Waiting } else { State::Down };
-        Self { id, state, runs: 0, probes: 0, budget: Budget::default(), history: VecDeque::new() }
+        let (budget, history) = (Budget::default(), VecDeque::new());
+        Self { id, state, runs: 0, probes: 0, budget, judged: 0, history }
     }
 
     /// Where it is.
@@ -168,6 +171,11 @@ impl Service {
     /// How many runs it has begun.
     pub fn runs(&self) -> u32 {
         self.runs
+    }
+
+    /// How many of its runs were judged.
+    pub fn judged(&self) -> u32 {
+        self.judged
     }
 
     /// Whether nothing of it runs and nothing is due.
@@ -414,6 +422,7 @@ impl Service {
         if context.stopping {
             return self.down(context, ended, out);
         }
+        self.judged = self.judged.saturating_add(1);
         // A command's end is the container's; there is nothing to judge.
         let next = match context.instance.kind {
             Kind::Command => Next::Ends,

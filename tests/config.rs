@@ -19,11 +19,12 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tinysup::cli::One;
 use tinysup::config::{World, keys};
 use tinysup::event::{InstanceId, Launch, Mark, Output, Rlimit, Speaks, StartError, Stdin, Surroundings};
 use tinysup::plan::{
-    self, Asks, Condition, Dependency, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, ReadyTest,
-    Request, RestartWhen, Test,
+    self, Asks, Condition, Dependency, Instance, KillMode, Kind, Manner, Mode, OnFailure, OnSuccess, Plan,
+    ReadyTest, Receivers, Request, RestartWhen, Test,
 };
 use tinysup::probe::Target;
 use tinysup::units::Signal;
@@ -332,7 +333,7 @@ fn every_bad_value_says_what_was_expected() {
         ("depends_on = [\"b\"]", "3:15: there is no service \"b\""),
         ("depends_on = [\"a.1\"]", "3:15: \"a\" cannot depend on one instance, \"a.1\""),
         ("depends_on = { b = \"redy\" }", "3:20: a condition must be \"started\", \"ready\" or \"completed\", not \"redy\""),
-        ("depends_on = { b = \"service_healthy\" }", "3:20: a condition must be \"started\", \"ready\" or \"completed\", not a string\n    2 | command = \"run\"\n    3 | depends_on = { b = \"service_healthy\" }\n      |                    ^^^^^^^^^^^^^^^^^ here it is called \"ready\""),
+        ("depends_on = { b = \"service_healthy\" }", "3:20: a condition must be \"started\", \"ready\" or \"completed\", not \"service_healthy\"\n    2 | command = \"run\"\n    3 | depends_on = { b = \"service_healthy\" }\n      |                    ^^^^^^^^^^^^^^^^^ here it is called \"ready\""),
         ("depends_on = { b = { when = \"ready\" } }", "3:22: unknown key \"when\" in depends_on"),
         // Keys.
         ("kill_timout = 1", "3:1: unknown key \"kill_timout\" in [services.a]\n    2 | command = \"run\"\n    3 | kill_timout = 1\n      | ^^^^^^^^^^^ did you mean \"kill_timeout\"?"),
@@ -1156,12 +1157,17 @@ fn signals_are_routed_to_instances() {
     );
 }
 
+fn group() -> One {
+    let manner = Manner { receivers: Receivers::Group, ..Manner::default() };
+    One { manner, ..One::default() }
+}
+
 #[test]
 fn one_command_is_a_plan_too() {
-    let plan = plan::single(vec!["/usr/bin/env".into(), "--token=hunter2".into()], true, None);
+    let plan = plan::single(&One { argv: vec!["/usr/bin/env".into(), "--token=hunter2".into()], ..group() });
     let [only] = plan.instances.as_slice() else { panic!() };
     assert_eq!((&*only.name, only.launch.shown.as_str()), ("env", "/usr/bin/env"));
-    assert_eq!(plan.mode, Mode::Command { group: true });
+    assert_eq!(plan.mode, Mode::Command(group().manner));
     assert_eq!(
         (plan.shutdown_timeout, only.stop.kill_timeout, only.stop.mode),
         (None, None, KillMode::Process)
@@ -1175,8 +1181,8 @@ fn one_command_is_a_plan_too() {
         (Surroundings::Command, Stdin::Inherit, Output::Inherit)
     );
     assert_eq!((only.launch.mark.clone(), only.launch.env.len()), (None, 0));
-    let limited = plan::single(vec!["x".into()], false, Some(Duration::from_secs(3)));
-    assert_eq!(limited.shutdown_timeout, Some(Duration::from_secs(3)));
+    let limited = plan::single(&One { kill_timeout: Some(Duration::from_secs(3)), ..group() });
+    assert_eq!(limited.shutdown_timeout, None, "its stop begins when it has ended");
     assert_eq!(limited.instances[0].stop.kill_timeout, Some(Duration::from_secs(3)));
 }
 
@@ -1260,7 +1266,7 @@ fn remarks(text: &str) -> String {
 #[test]
 fn check_tells_what_waits_for_what() {
     let text = "[services.db]\ncommand = \"/bin/sh\"\nready = \"tcp:127.0.0.1:${PORT:-5432}\"\n\
-                [services.migrate]\ntype = \"oneshot\"\ncommand = \"/bin/sh\"\ndepends_on = [\"db\"]\n\
+                [services.migrate]\ntype = \"oneshot\"\ncommand = \"/bin/sh\"\ndepends_on = { db = \"ready\", cache = \"started\" }\n\
                 [services.cache]\ncommand = \"/bin/sh\"\nready = { test = \"delay:2s\" }\n\
                 [services.api]\ncommand = \"/bin/sh\"\ninstances = 2\nhealthcheck = [\"/bin/sh\", \"-c\", \"up ${TINYSUP_INSTANCE}\"]\n\
                 depends_on = { db = { restart = true }, migrate = \"completed\", cache = \"ready\" }\n\
@@ -1269,7 +1275,7 @@ fn check_tells_what_waits_for_what() {
     assert_eq!(
         remarks(text),
         "slowest stop chain: log 8 s -> nginx 8 s -> api 8 s -> db 8 s = 32 s, cut to 9 s by shutdown_timeout
-waits: migrate for db (ready: tcp:127.0.0.1:${PORT:-5432}, at most 60 s)
+waits: migrate for db (ready: tcp:127.0.0.1:${PORT:-5432}, at most 60 s), cache (started)
 waits: api     for db (ready; restarted with it), migrate (completed), cache (ready: delay:2s)
 waits: nginx   for api (ready: /bin/sh -c 'up ${TINYSUP_INSTANCE}', at most 90 s), cache (ready), db (started)
 waits: log     for nginx (its program runs)
@@ -1347,6 +1353,21 @@ fn check_has_hints_for_tests() {
     ] {
         let expected = if expected.is_empty() { String::new() } else { format!("hint: {expected}\n") };
         assert_eq!(remarks(&format!("[services.a]\ncommand = \"/bin/sh\"\n{lines}\n")), expected, "{lines}");
+    }
+}
+
+#[test]
+fn check_knows_which_servers_a_test_misleads_about() {
+    for (command, ready, told) in [
+        ("postgres -D /data", "tcp:5432", true),
+        ("postgres -D /data", "unix:/run/postgresql/.s.PGSQL.5432", true),
+        ("postgres -D /data", "notify", false),
+        ("redis-server", "notify", true),
+        ("redis-server --supervised systemd", "notify", false),
+    ] {
+        let text = format!("[services.a]\ncommand = \"{command}\"\nready = \"{ready}\"\n");
+        let remarks = remarks(&text);
+        assert_eq!(remarks.contains("speaks sd_notify"), told, "{command}, {ready}: {remarks}");
     }
 }
 

@@ -165,10 +165,10 @@ mod tests {
     fn only_whole_lines_go_and_the_rest_is_as_it_was() {
         for length in [1, 2, 7, 60, 1000, 30_000] {
             let (mut kept, mut model) = (Kept::default(), Vec::<u8>::new());
-            for index in 0..20_000_u64.min(3_000_000 / length) {
-                let mut line = vec![b'a' + u8::try_from(index % 26).unwrap(); length as usize];
-                line[length as usize - 1] = b'\n';
-                push(&mut kept, index, &line);
+            for index in 0..20_000.min(3_000_000 / length) {
+                let mut line = vec![b'a' + u8::try_from(index % 26).unwrap(); length];
+                line[length - 1] = b'\n';
+                push(&mut kept, index as u64, &line);
                 model.extend_from_slice(&line);
                 let used = kept.bytes.len() + kept.chunks.len() * CHUNK_BYTES;
                 assert!(used <= KEPT_MAX_BYTES, "{used} bytes");
@@ -176,11 +176,11 @@ mod tests {
             }
             assert!(
                 kept.bytes.len() + kept.chunks.len() * CHUNK_BYTES
-                    > KEPT_MAX_BYTES - 2 * length as usize - 2 * CHUNK_BYTES
+                    > KEPT_MAX_BYTES - 2 * length - 2 * CHUNK_BYTES
             );
             assert_eq!(kept.copy(0, u64::MAX), model[model.len() - kept.bytes.len()..]);
             assert!(kept.begin() == 0 || model[usize::try_from(kept.begin()).unwrap() - 1] == b'\n');
-            assert_eq!(kept.count(0, u64::MAX), kept.bytes.len() as u64 / length);
+            assert_eq!(kept.count(0, u64::MAX), (kept.bytes.len() / length) as u64);
         }
     }
 

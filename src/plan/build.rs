@@ -16,6 +16,7 @@ use super::{
     Condition, Dependency, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Restart, RestartWhen,
     Stop,
 };
+use crate::cli::One;
 use crate::config::interpolate::Reported;
 use crate::config::keys::Id;
 use crate::config::tree::{Entry, Value};
@@ -71,27 +72,34 @@ pub fn load(request: &Request<'_>, world: &dyn World) -> Result<Loaded, Problems
 }
 
 /// The plan of one command: the init that stands in front of it adds nothing.
-pub fn single(argv: Vec<OsString>, group: bool, kill_timeout: Option<Duration>) -> Plan {
-    let program = argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
+pub fn single(one: &One) -> Plan {
+    let program = one.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
     let name: Rc<str> = Rc::from(show(crate::hints::base_name(&program)));
-    let mut instance = command(name, argv, &program);
-    instance.stop.kill_timeout = kill_timeout;
+    let surroundings = if one.session { Surroundings::Session } else { Surroundings::Command };
+    let mut instance = command(name, one.argv.clone(), &program, surroundings);
+    instance.stop.kill_timeout = one.kill_timeout;
     instance.stop.mode = KillMode::Process;
+    instance.signals = one.rewrite.iter().copied().collect();
     Plan {
-        mode: Mode::Command { group },
+        mode: Mode::Command(one.manner),
         instances: vec![instance],
-        shutdown_timeout: kill_timeout,
+        shutdown_timeout: None,
         routes: BTreeMap::new(),
     }
 }
 
+/// The plan of nothing at all.
+pub fn pause() -> Plan {
+    Plan { mode: Mode::Pause, instances: Vec::new(), shutdown_timeout: None, routes: BTreeMap::new() }
+}
+
 /// A command given on the command line: never restarted, its end is the end, and the terminal is its own.
-fn command(name: Rc<str>, argv: Vec<OsString>, program: &str) -> Instance {
+fn command(name: Rc<str>, argv: Vec<OsString>, program: &str, surroundings: Surroundings) -> Instance {
     let launch = Launch {
         stdin: Stdin::Inherit,
         stdout: Output::Inherit,
         stderr: Output::Inherit,
-        surroundings: Surroundings::Command,
+        surroundings,
         // Arguments on a command line may be secrets; nobody wrote them down to be shown.
         ..Launch::new(argv.into_iter().map(Secret::new).collect(), show(program))
     };
@@ -590,7 +598,7 @@ impl<'a> Builder<'a> {
             .collect();
         let program = argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
         let name: Rc<str> = Rc::from(MAIN);
-        let mut instance = command(Rc::clone(&name), argv.to_vec(), &program);
+        let mut instance = command(Rc::clone(&name), argv.to_vec(), &program, Surroundings::Command);
         instance.depends_on = depends_on;
         if let Some(launch) = Rc::get_mut(&mut instance.launch) {
             launch.env = vec![(SERVICE.into(), Secret::new(MAIN)), (INSTANCE.into(), Secret::new("1"))];

@@ -365,15 +365,22 @@ impl Evaluator<'_> {
             ("ready", Condition::Ready),
             ("completed", Condition::Completed),
         ];
-        if let Value::Text(text) = &node.value
-            && let Some(ours) = match text.text.as_str() {
-                "service_started" => Some("started"),
+        if let Value::Text(written) = &node.value
+            && let Some(ours) = match written.text.as_str() {
+                "service_started" | "up" | "running" => Some("started"),
                 "service_healthy" | "healthy" => Some("ready"),
-                "service_completed_successfully" => Some("completed"),
+                "service_completed_successfully"
+                | "complete"
+                | "done"
+                | "finished"
+                | "exited"
+                | "success" => Some("completed"),
                 _ => None,
             }
         {
-            return self.mismatch(&CONDITION, node, None, Some(format!("here it is called \"{ours}\"")));
+            let (_, text) = self.string(scope, &CONDITION, node)?;
+            let help = format!("here it is called \"{ours}\"");
+            return self.mismatch(&CONDITION, node, Some(&text), Some(help));
         }
         self.choice(scope, &CONDITION, node, &choices)
     }

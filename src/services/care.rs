@@ -166,8 +166,10 @@ impl Service {
             self.state = State::Up(live, awaited);
             self.care(context, out);
         } else {
-            let (after, run) = (context.now.since(live.since), self.runs);
-            out.push(Action::Tell(Notice::Up { name: name(context), after, run }));
+            if context.instance.kind == Kind::Daemon {
+                let (after, run) = (context.now.since(live.since), self.runs);
+                out.push(Action::Tell(Notice::Up { name: name(context), after, run }));
+            }
             let watched = Watched::new(context, self.id, live.since);
             self.state = State::Ready(live, watched);
         }

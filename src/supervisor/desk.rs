@@ -213,11 +213,11 @@ impl Supervisor {
             Deed::Stop => {
                 let dependents = self.running_dependents(&ids);
                 if let (false, Some(first)) = (request.dependents, dependents.first()) {
-                    let names: Vec<_> = dependents.iter().map(|(id, _)| self.name(*id)).collect();
-                    let (verb, them) = if names.len() == 1 { ("depends", "it") } else { ("depend", "them") };
+                    let who: Vec<_> = dependents.iter().map(|(id, _)| self.name(*id)).collect();
+                    let (verb, them) = if who.len() == 1 { ("depends", "it") } else { ("depend", "them") };
                     let text = format!(
                         "{} {verb} on {}: stop {them} first, or all together with --with-dependents",
-                        names.join(", "),
+                        who.join(", "),
                         self.name(first.1)
                     );
                     return Err((Refused::Dependencies, text));
@@ -234,18 +234,18 @@ impl Supervisor {
             }
         }
         let mut targets: Vec<Target> = ids.iter().map(|id| self.target(now, *id, deed)).collect();
-        let mut names = Vec::new();
+        let mut affected = Vec::new();
         for target in targets.iter().filter(|target| target.result.is_none()) {
-            names.push(self.name(target.id));
+            affected.push(self.name(target.id));
             self.wish(target.id, deed);
         }
-        if !names.is_empty() {
+        if !affected.is_empty() {
             let what = match deed {
                 Deed::Start => ByHand::Start,
                 Deed::Stop => ByHand::Stop,
                 Deed::Restart => ByHand::Restart,
             };
-            out.push(Action::Tell(Notice::ByHand { what, names }));
+            out.push(Action::Tell(Notice::ByHand { what, names: affected }));
         }
         if request.wait {
             self.requests.enter(client, Stage::Doing(targets), requests::until(now, request));
@@ -381,9 +381,23 @@ impl Supervisor {
                 leaving || (self.wish_for(*id) != Wish::Nothing && !self.at_rest(*id))
             };
             let first = self.dependents.get(id.0 as usize).is_some_and(|list| list.iter().any(goes));
+            let in_use = self.service(id).is_some_and(|service| match service.state() {
+                State::Launching { .. }
+                | State::Starting(_)
+                | State::Up(..)
+                | State::Ready(..)
+                | State::Stopping { .. } => true,
+                // Nothing of these runs that others could need.
+                State::Waiting
+                | State::Cleaning(_)
+                | State::Backoff { .. }
+                | State::Down
+                | State::Completed
+                | State::Failed => false,
+            });
             match wish {
                 Wish::Nothing => {}
-                Wish::Down | Wish::Again if first => {}
+                Wish::Down | Wish::Again if first && in_use => {}
                 Wish::Down => {
                     if !self.at_rest(id) {
                         self.with(now, id, |service, context| service.stop(context, out));
@@ -547,7 +561,7 @@ impl Supervisor {
         };
         let mut text = format!("{} is not {word}: {}", self.name(first), self.condition(now, first));
         if bad.len() > 1 {
-            text += &format!("; and {} more", bad.len() - 1);
+            text = format!("{text}; and {} more", bad.len() - 1);
         }
         if never.is_some() { Judgement::Never(text) } else { Judgement::NotYet(text) }
     }

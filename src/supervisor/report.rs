@@ -1,7 +1,7 @@
 //! How everything is, for those who ask: at a glance, and one instance in full. Environment values are in none of it.
 
 use crate::control::{Description, Exit, ServiceStatus, Status, VERSION};
-use crate::event::{InstanceId, Launch, Output, Stdin, Time};
+use crate::event::{Attributes, InstanceId, Launch, Output, Pid, Stdin, Time};
 use crate::notice::Cause;
 use crate::plan::{Asks, Condition, Instance, KillMode, Kind, OnFailure, OnSuccess, ReadyTest, RestartWhen};
 use crate::requests::Report;
@@ -54,7 +54,7 @@ impl Supervisor {
                 | State::Backoff { .. }
                 | State::Failed => false,
             },
-            pid: service.leader().map(|pid| pid.number()),
+            pid: service.leader().map(Pid::number),
             up_ms: service.since().map(|since| millis(now.since(since))),
             restarts,
             max_restarts: instance.restart.max_restarts,
@@ -144,7 +144,7 @@ impl Supervisor {
         else {
             return Vec::new();
         };
-        let waits = |on: &&crate::plan::Dependency| !matches!(self.dependency(id, on), Readiness::Ready);
+        let waits = |on: &&crate::plan::Dependency| !matches!(self.dependency(id, **on), Readiness::Ready);
         instance.depends_on.iter().filter(waits).map(|on| self.name(on.on).to_string()).collect()
     }
 
@@ -156,7 +156,7 @@ impl Supervisor {
                 Condition::Ready => "ready",
                 Condition::Completed => "completed",
             };
-            let there = matches!(self.dependency(id, on), Readiness::Ready);
+            let there = matches!(self.dependency(id, *on), Readiness::Ready);
             (format!("{} ({condition})", self.name(on.on)), there)
         });
         let dependents = self.dependents.get(id.0 as usize).into_iter().flatten();
@@ -236,37 +236,7 @@ fn settings(instance: &Instance) -> Vec<(String, String)> {
     if let Some(groups) = &identity.groups {
         row("groups", groups.join(", "));
     }
-    let attributes = &launch.attributes;
-    if let Some(umask) = attributes.umask {
-        row("umask", format!("{umask:03o}"));
-    }
-    if let Some(nice) = attributes.nice {
-        row("nice", nice.to_string());
-    }
-    if let Some(adjustment) = attributes.oom_score_adj {
-        row("oom_score_adj", adjustment.to_string());
-    }
-    if !attributes.rlimits.is_empty() {
-        let limit = |value: u64| if value == u64::MAX { "unlimited".to_owned() } else { value.to_string() };
-        let shown: Vec<String> = attributes
-            .rlimits
-            .iter()
-            .map(|one| match (limit(one.soft), limit(one.hard)) {
-                (soft, hard) if soft == hard => {
-                    format!("{} {soft}", known(&RESOURCES, one.resource as usize))
-                }
-                (soft, hard) => format!("{} {soft}:{hard}", known(&RESOURCES, one.resource as usize)),
-            })
-            .collect();
-        row("rlimits", shown.join(", "));
-    }
-    if attributes.no_new_privileges {
-        row("no_new_privileges", "true".to_owned());
-    }
-    if let Some(kept) = &attributes.capabilities {
-        let names: Vec<String> = kept.iter().map(|one| known(&CAPABILITIES, usize::from(*one))).collect();
-        row("capabilities", if names.is_empty() { "none".to_owned() } else { names.join(", ") });
-    }
+    attribute_settings(&launch.attributes, &mut row);
     if let Some(ready) = &instance.ready {
         let asked = matches!(ready.test, ReadyTest::Asked(_));
         let interval =
@@ -323,6 +293,39 @@ fn settings(instance: &Instance) -> Vec<(String, String)> {
         row(key, word.to_owned());
     }
     rows
+}
+
+fn attribute_settings(attributes: &Attributes, row: &mut impl FnMut(&str, String)) {
+    if let Some(umask) = attributes.umask {
+        row("umask", format!("{umask:03o}"));
+    }
+    if let Some(nice) = attributes.nice {
+        row("nice", nice.to_string());
+    }
+    if let Some(adjustment) = attributes.oom_score_adj {
+        row("oom_score_adj", adjustment.to_string());
+    }
+    if !attributes.rlimits.is_empty() {
+        let limit = |value: u64| if value == u64::MAX { "unlimited".to_owned() } else { value.to_string() };
+        let shown: Vec<String> = attributes
+            .rlimits
+            .iter()
+            .map(|one| match (limit(one.soft), limit(one.hard)) {
+                (soft, hard) if soft == hard => {
+                    format!("{} {soft}", known(&RESOURCES, one.resource as usize))
+                }
+                (soft, hard) => format!("{} {soft}:{hard}", known(&RESOURCES, one.resource as usize)),
+            })
+            .collect();
+        row("rlimits", shown.join(", "));
+    }
+    if attributes.no_new_privileges {
+        row("no_new_privileges", "true".to_owned());
+    }
+    if let Some(kept) = &attributes.capabilities {
+        let names: Vec<String> = kept.iter().map(|one| known(&CAPABILITIES, usize::from(*one))).collect();
+        row("capabilities", if names.is_empty() { "none".to_owned() } else { names.join(", ") });
+    }
 }
 
 fn restart_settings(instance: &Instance, row: &mut impl FnMut(&str, String)) {

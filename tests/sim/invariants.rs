@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tinysup::event::{Action, Child, Event, ExitCode, InstanceId, Pid, Role, Time};
 use tinysup::notice::{Cause, KillReason, Next, Notice, StopReason};
-use tinysup::plan::{Condition, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan};
+use tinysup::plan::{Condition, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Receivers};
 use tinysup::units::Signal;
 
 use crate::budget::{self, Budget};
@@ -264,6 +264,9 @@ impl Judge {
             }
             Action::Tell(notice) => self.notice(world, notice),
             Action::Exit(code) => self.exit(world, *code),
+            Action::SignalEverybody { .. } | Action::Suspend => {
+                violation!("{action:?}, which no plan here asks for");
+            }
             Action::Answer { .. }
             | Action::Disconnect { .. }
             | Action::Measure { .. }

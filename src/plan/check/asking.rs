@@ -3,7 +3,7 @@
 use super::{Service, effective_argv, list};
 use crate::config::World;
 use crate::event::{Launch, Output};
-use crate::hints;
+use crate::hints::{self, Finds};
 use crate::plan::{Asks, Condition, Instance, Kind, Plan, ReadyTest, Test};
 use crate::probe::{self, Target};
 use crate::units::show_duration;
@@ -33,6 +33,11 @@ pub fn hints(plan: &Plan, service: &Service<'_>, world: &dyn World, hints: &mut 
             }
             ReadyTest::Asked(_) | ReadyTest::Notified | ReadyTest::Announced | ReadyTest::After(_) => {}
         }
+        let argv = effective_argv(&instance.launch);
+        let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+        if let Some(why) = finds(&ready.test).and_then(|finds| hints::misleads(&words, finds)) {
+            hint(why.to_owned());
+        }
     }
     if let Some(health) = &instance.healthcheck
         && health.test.timeout > health.interval
@@ -52,6 +57,20 @@ pub fn hints(plan: &Plan, service: &Service<'_>, world: &dyn World, hints: &mut 
             )),
             Asks::Target(_) => {}
         }
+    }
+}
+
+fn finds(test: &ReadyTest) -> Option<Finds> {
+    match test {
+        ReadyTest::Notified => Some(Finds::Notified),
+        ReadyTest::Asked(Test { asks: Asks::Target(target), .. }) => match **target {
+            Target::Tcp { .. } | Target::Unix { .. } => Some(Finds::Connects),
+            Target::Http { .. } | Target::File { .. } => None,
+        },
+        ReadyTest::Asked(Test { asks: Asks::Command(_), .. })
+        | ReadyTest::Announced
+        | ReadyTest::Said(_)
+        | ReadyTest::After(_) => None,
     }
 }
 

@@ -74,7 +74,7 @@ fn slow(mut instance: Instance) -> Instance {
     instance.ready = Some(Ready {
         test: ReadyTest::Notified,
         shown: "\"notify\"".into(),
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
         interval: Duration::from_millis(200),
     });
     instance

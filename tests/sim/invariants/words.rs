@@ -151,7 +151,13 @@ impl Judge {
             | Notice::Refused { .. } => violation!("{notice:?}, and no plan has tests yet"),
             Notice::WaitsAgain { .. } => world.count("restart that waits"),
             Notice::ByHand { .. } => violation!("nobody asks for anything by hand yet"),
-            Notice::NotPid1 | Notice::Strays { .. } | Notice::SignalNotSupported(_) => {}
+            Notice::NotPid1
+            | Notice::NotAdopting
+            | Notice::Spawned { .. }
+            | Notice::Reaped { .. }
+            | Notice::AskedGroup(_)
+            | Notice::Strays { .. }
+            | Notice::SignalNotSupported(_) => {}
         }
     }
 
