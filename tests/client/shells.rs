@@ -85,7 +85,7 @@ fn bash_offers_verbs_options_and_services() {
         ("tinysup shutdown d", &[]),
     ] {
         // An empty word at the end is one, too.
-        let array: String = words.split(' ').map(|word| format!("'{word}' ")).collect();
+        let array = words.split(' ').map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
         let script = format!(
             "{}\ncompgen() {{ [ \"$1\" = -c ] || builtin compgen \"$@\"; }}\nCOMP_WORDS=({array})\nCOMP_CWORD={}\n_tinysup\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n",
             completions("bash"),
