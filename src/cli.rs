@@ -1,21 +1,19 @@
 //! The command line: from words to what is wanted, by the name that the program was called by. Pure; reads no file, and of the
 //! environment only what it is asked for by name.
 
+mod ask;
 mod catatonit;
+pub mod completions;
 mod dumb_init;
 pub mod one;
 mod tini;
-mod words;
-
-mod ask;
-pub mod completions;
 pub mod verbs;
-
-pub use ask::Ask;
+mod words;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+pub use self::ask::Ask;
 pub use self::one::{Manner, One, Receivers, Rest};
 use self::words::{Word, Words};
 use crate::event::{ExitCode, Sink};
@@ -572,13 +570,13 @@ mod tests {
             (&["-g", "run"], "option -g is for one command"),
             (&["-e", "256", "a"], "0 to 255"),
             (&["--kill-timeout", "soon", "a"], "not a duration"),
+            (&["reload"], "tinysup -- reload"),
             (&["-p", "SIGFOO", "a"], "-p: \"SIGFOO\" is not a signal"),
             (&["-r", "15", "a"], "does not rewrite a signal"),
             (&["-r", "0:1", "a"], "does not rewrite a signal"),
             (&["-r", "15:65", "a"], "does not rewrite a signal"),
             (&["--all"], "option --all is for one command"),
             (&["-g", "pause"], "option -g is for one command"),
-            (&["reload"], "tinysup -- reload"),
             (&["check", "a", "b"], "one file"),
             (&["--verbose=3"], "unexpected value"),
             (&["-v=3"], "unexpected value"),

@@ -63,8 +63,7 @@ fn say(said: Said) -> ExitCode {
         None => said.text,
     };
     match said.sink {
-        // Who asked and does not read has nothing to be told.
-        Sink::Stdout => drop(sys::print(&text)),
+        Sink::Stdout => _ = sys::print(&text),
         Sink::Stderr => sys::print_error(&text),
     }
     said.code

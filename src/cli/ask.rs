@@ -178,14 +178,18 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
 
     use super::*;
-    use crate::cli::parse;
-    use crate::cli::tests::parse_as;
     use crate::control::Verb;
 
+    fn parse(words: &[&str]) -> Result<Command, UsageError> {
+        let words = ["tinysup"].iter().chain(words).map(OsString::from);
+        crate::cli::parse(words, &|_| None)
+    }
+
     fn ask(words: &[&str]) -> Result<Ask, String> {
-        match parse_as("tinysup", words, &[])? {
-            Command::Ask(ask) => Ok(ask),
-            other => panic!("{words:?}: {other:?}"),
+        match parse(words) {
+            Ok(Command::Ask(ask)) => Ok(ask),
+            Ok(other) => panic!("{words:?}: {other:?}"),
+            Err(error) => Err(error.0),
         }
     }
 
@@ -279,7 +283,7 @@ mod tests {
 
     #[test]
     fn verbs_that_ask_nobody_or_often() {
-        let parse = |words: &[&str]| parse_as("tinysup", words, &[]).unwrap();
+        let parse = |words: &[&str]| parse(words).unwrap();
         assert_eq!(parse(&["completions", "fish"]), Command::Completions("fish"));
         assert!(
             matches!(parse(&["monit"]), Command::Top(ask) if ask.request == request(Verb::Status, |_| {}))
@@ -319,6 +323,6 @@ mod tests {
             assert!(error.contains(part), "{words:?}: {error}");
         }
         let odd = OsStr::from_bytes(b"\xff").to_owned();
-        assert!(parse(["tinysup".into(), "status".into(), odd], &|_| None).is_err());
+        assert!(crate::cli::parse(["tinysup".into(), "status".into(), odd], &|_| None).is_err());
     }
 }

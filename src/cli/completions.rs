@@ -6,9 +6,10 @@ use std::fmt::Write as _;
 use super::verbs::{OptSpec, SHELLS, STATES, Spec, Takes, VERBS, Value, options_of};
 
 /// The verbs that ask nobody and so are in no table of options.
-const OFFLINE: [(&str, &str); 5] = [
+const OFFLINE: [(&str, &str); 6] = [
     ("run", "run the services, and perhaps a command beside them"),
     ("check", "check a configuration"),
+    ("pause", "be an init of nothing"),
     ("example", "print a commented configuration"),
     ("version", "print the version"),
     ("help", "print how it is used"),
