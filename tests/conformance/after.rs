@@ -29,19 +29,19 @@ pub fn cases() -> Vec<Case> {
         },
         Case {
             name: "after::one_that_takes_its_time",
-            what: "the child ends, and has left a process that takes 200 ms to end after TERM",
+            what: "the child ends, and has left a process that takes 100 ms to end after TERM",
             expected: all("cut short").tinysup("waited for"), why: "As above",
             observe: |program| slow(program, &[]),
         },
         Case {
             name: "after::one_that_takes_its_time_on_request",
-            what: "a process that is left and takes 200 ms, with TINYSUP_GRACE=5s",
+            what: "a process that is left and takes 100 ms, with TINYSUP_GRACE=30s",
             expected: ours("waited for"), why: "",
-            observe: |program| slow(program, &[("TINYSUP_GRACE", "5s")]),
+            observe: |program| slow(program, &[("TINYSUP_GRACE", "30s")]),
         },
         Case {
             name: "after::one_that_takes_its_time_and_gets_none",
-            what: "a process that is left and takes 200 ms, with TINYSUP_GRACE=0",
+            what: "a process that is left and takes 100 ms, with TINYSUP_GRACE=0",
             expected: ours("cut short"), why: "",
             observe: |program| slow(program, &[("TINYSUP_GRACE", "0")]),
         },
@@ -102,7 +102,7 @@ fn left_to_pid1(program: &Program, what: &str) -> String {
 }
 
 fn slow(program: &Program, variables: &[(&str, &str)]) -> String {
-    let container = leave(program, "\"$W\" wait after 200ms say done", false, variables);
+    let container = leave(program, "\"$W\" wait after 100ms say done", false, variables);
     container.wait_for("waiting");
     container.folder().go("gate");
     let end = container.finish();
