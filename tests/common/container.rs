@@ -13,6 +13,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -127,6 +128,16 @@ pub enum Out {
     To(OwnedFd),
     /// Nowhere: the descriptor is closed.
     Closed,
+}
+
+/// Whether containers of this kind can be made here; else why not.
+pub fn possible() -> Result<(), String> {
+    let output = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).output();
+    match output {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// What shall be started, and how.
