@@ -167,12 +167,16 @@ impl Service {
     pub(super) fn begin_to_run(&mut self, context: Context, live: Live, out: &mut Vec<Action>) {
         if let Some(awaited) = Awaited::new(context, live.since) {
             self.state = State::Up(live, awaited);
-            self.care(context, out);
         } else {
             let (after, run) = (context.now.since(live.since), self.runs);
             out.push(Action::Tell(Notice::Up { name: name(context), after, run }));
             let watched = Watched::new(context, self.id, live.since);
             self.state = State::Ready(live, watched);
+        }
+        if context.stopping {
+            self.rest(out);
+        } else if matches!(self.state, State::Up(..)) {
+            self.care(context, out);
         }
     }
 
@@ -186,6 +190,29 @@ impl Service {
                 self.state = State::Ready(live, watched);
             }
             other => self.state = other,
+        }
+    }
+
+    /// The container stops: from now on nobody asks how it is. Whatever came of it, it would be stopped before its turn.
+    pub fn rest(&mut self, out: &mut Vec<Action>) {
+        match std::mem::replace(&mut self.state, State::Down) {
+            State::Starting(live, _) => self.state = State::Starting(live, None),
+            State::Up(mut live, awaited) => {
+                self.call_off(&mut live, out);
+                self.state = State::Up(live, Awaited { patience: Patience::Endless, next: None, ..awaited });
+            }
+            State::Ready(mut live, watched) => {
+                self.call_off(&mut live, out);
+                self.state = State::Ready(live, Watched { next: None, silence: None, ..watched });
+            }
+            other @ (State::Waiting
+            | State::Launching { .. }
+            | State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. }) => self.state = other,
         }
     }
 

@@ -514,3 +514,20 @@ fn only_who_needs_it_ready_is_said_to_wait() {
     story.pass(1_000);
     story.expect(&["db: not ready after 10 s (ready = tcp:5432); stopping it", "SIGTERM to db"]);
 }
+
+#[test]
+fn nobody_is_asked_while_the_container_stops() {
+    let mut db = checked(instance("db"), target(), 1);
+    db.watchdog = Some(SECOND);
+    let mut story = Story::new(vec![db, after(instance("web"), 0, Condition::Ready)]);
+    story.pass(0);
+    story.record.clear();
+    story.signal(Signal::TERM);
+    story.expect(&["stopping (SIGTERM): web, db", "do not ask db Probe(1)", "SIGTERM to web"]);
+    story.pass(900);
+    // It would be stopped before web, which needs it to the end.
+    story.says("db", "WATCHDOG=trigger");
+    story.expect(&[]);
+    story.exit("web", 0);
+    story.expect(&["SIGTERM to db"]);
+}
