@@ -29,6 +29,8 @@ pub struct Awaited {
     failure: Option<Failure>,
     /// The end of what each stream said, as long as the text that is waited for may have begun in it.
     tails: [Vec<u8>; 2],
+    /// The longest silence from ready on.
+    longest: Option<Duration>,
 }
 
 /// How long it is waited for.
@@ -110,7 +112,8 @@ impl Awaited {
             Some(ReadyTest::After(delay)) => Some(since + *delay),
             Some(ReadyTest::Notified | ReadyTest::Announced | ReadyTest::Said(_)) | None => None,
         };
-        Some(Self { patience, next, failure: None, tails: [Vec::new(), Vec::new()] })
+        let tails = [Vec::new(), Vec::new()];
+        Some(Self { patience, next, failure: None, tails, longest: instance.watchdog })
     }
 
     /// Whether it is waited for to be ready, and not to be done.
@@ -129,14 +132,14 @@ impl Awaited {
 }
 
 impl Watched {
-    fn new(context: Context, id: InstanceId, since: Time) -> Self {
+    fn new(context: Context, id: InstanceId, since: Time, longest: Option<Duration>) -> Self {
         let check = context.instance.healthcheck.as_ref();
         Self {
             next: check.map(|check| context.now + spread(check.interval, id)),
             misses: 0,
             lenient_until: check.map(|check| since + check.start_period),
             well_at: context.now,
-            silence: context.instance.watchdog.map(|longest| (context.now + longest, longest)),
+            silence: longest.map(|longest| (context.now + longest, longest)),
         }
     }
 
@@ -170,7 +173,7 @@ impl Service {
         } else {
             let (after, run) = (context.now.since(live.since), self.runs);
             out.push(Action::Tell(Notice::Up { name: name(context), after, run }));
-            let watched = Watched::new(context, self.id, live.since);
+            let watched = Watched::new(context, self.id, live.since, context.instance.watchdog);
             self.state = State::Ready(live, watched);
         }
         if context.stopping {
@@ -186,7 +189,7 @@ impl Service {
                 self.call_off(&mut live, out);
                 let (after, run) = (context.now.since(live.since), self.runs);
                 out.push(Action::Tell(Notice::Ready { name: name(context), after, run }));
-                let watched = Watched::new(context, self.id, live.since);
+                let watched = Watched::new(context, self.id, live.since, awaited.longest);
                 self.state = State::Ready(live, watched);
             }
             other => self.state = other,
@@ -626,7 +629,8 @@ impl Service {
                 if let State::Ready(_, watched) = &mut self.state
                     && let Some((at, longest)) = &mut watched.silence
                 {
-                    *at = now + *longest;
+                    // Never sooner than before: it may have said that it is stopping.
+                    *at = (*at).max(now + *longest);
                     watched.well_at = now;
                 }
             }
@@ -640,20 +644,22 @@ impl Service {
             }
             Word::Watchdog(longest) => {
                 // Only what the plan watches, so that nobody can be surprised by a restart.
-                if let (State::Ready(_, watched), Some(_)) = (&mut self.state, context.instance.watchdog) {
-                    watched.silence = (!longest.is_zero()).then(|| (now + longest, longest));
+                if context.instance.watchdog.is_some() && !context.stopping {
+                    self.watch(now, Some(longest).filter(|longest| !longest.is_zero()));
                 }
             }
             Word::Stopping => {
                 // It goes by itself. Should it still be there after the time a stop may take, it is looked after again.
-                match (std::mem::replace(&mut self.state, State::Down), kill_at(context)) {
-                    (State::Ready(mut live, mut watched), Some(until)) => {
+                match std::mem::replace(&mut self.state, State::Down) {
+                    State::Ready(mut live, mut watched) => {
                         self.call_off(&mut live, out);
-                        watched.next = watched.next.map(|at| at.max(until));
-                        watched.silence = watched.silence.map(|(at, longest)| (at.max(until), longest));
+                        let until = kill_at(context);
+                        watched.next = watched.next.zip(until).map(|(at, until)| at.max(until));
+                        watched.silence =
+                            watched.silence.zip(until).map(|((at, longest), until)| (at.max(until), longest));
                         self.state = State::Ready(live, watched);
                     }
-                    (other, _) => self.state = other,
+                    other => self.state = other,
                 }
             }
             Word::Extend(more) => self.extend(context, now + more),
@@ -663,6 +669,23 @@ impl Service {
                 }
             }
             Word::Store => self.refuse(context, Refused::Store, out),
+        }
+    }
+
+    /// So long it may be silent from now on, or from ready on.
+    fn watch(&mut self, now: Time, longest: Option<Duration>) {
+        match &mut self.state {
+            State::Up(_, awaited) => awaited.longest = longest,
+            State::Ready(_, watched) => watched.silence = longest.map(|longest| (now + longest, longest)),
+            State::Waiting
+            | State::Launching { .. }
+            | State::Starting(..)
+            | State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. } => {}
         }
     }
 

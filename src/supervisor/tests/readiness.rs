@@ -524,10 +524,31 @@ fn nobody_is_asked_while_the_container_stops() {
     story.record.clear();
     story.signal(Signal::TERM);
     story.expect(&["stopping (SIGTERM): web, db", "do not ask db Probe(1)", "SIGTERM to web"]);
+    story.says("db", "WATCHDOG_USEC=100");
     story.pass(900);
     // It would be stopped before web, which needs it to the end.
     story.says("db", "WATCHDOG=trigger");
     story.expect(&[]);
     story.exit("web", 0);
     story.expect(&["SIGTERM to db"]);
+}
+
+#[test]
+fn the_longest_silence_may_be_told_before_it_counts() {
+    for (message, silence) in [("WATCHDOG_USEC=5000000", 5_000), ("STATUS=x", 1_000)] {
+        let api = ready(instance("api"), ReadyTest::Notified);
+        let mut story = Story::new(vec![Instance { watchdog: Some(SECOND), ..api }]);
+        story.says("api", message);
+        story.pass(2_000);
+        story.says("api", "READY=1");
+        story.record.clear();
+        story.pass(silence - 1);
+        story.expect(&[]);
+        story.pass(1);
+        assert!(story.record[0].contains("no WATCHDOG=1"), "{:?}", story.record);
+    }
+    let api = ready(instance("api"), ReadyTest::Notified);
+    let mut story = Story::new(vec![Instance { watchdog: Some(SECOND), ..api }]);
+    story.says("api", "WATCHDOG_USEC=0\nREADY=1");
+    assert_eq!(story.supervisor.deadline(), None, "none is too long");
 }
