@@ -245,8 +245,8 @@ impl Service {
         match &self.state {
             State::Backoff { until } => Some(*until),
             State::Starting(_, until) => *until,
-            State::Up(live, awaited) => awaited.deadline(live.attempt.as_ref()),
-            State::Ready(live, watched) => watched.deadline(live.attempt.as_ref()),
+            State::Up(live, awaited) => awaited.deadline(live),
+            State::Ready(live, watched) => watched.deadline(live),
             State::Stopping { stop, .. } => stop.deadline(),
             State::Cleaning(cleaning) => cleaning.deadline(),
             State::Waiting
@@ -315,7 +315,7 @@ impl Service {
             // The answer to an order comes before any other event, so the state is the one that gave it.
             (Role::Main, _) => {}
             (Role::StopCommand, _) => self.stop_command_spawned(pid),
-            (Role::Probe(number), _) => self.probe_spawned(number, pid),
+            (Role::Probe(number), _) => self.probe_spawned(number, pid, out),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::plan::{Asks, Instance, Kind, Ready, ReadyTest, Test};
 use crate::probe::Failure;
 use crate::units::Signal;
 
-use super::stopping::Goal;
+use super::stopping::{Goal, Helper};
 use super::{Context, Live, Service, State, earlier, kill_at, name, signal_group};
 
 /// So much of what a command prints is kept for the message.
@@ -85,14 +85,6 @@ enum By {
 }
 
 impl Attempt {
-    /// The process of a command.
-    pub fn pid(&self) -> Option<Pid> {
-        match &self.by {
-            By::Us => None,
-            By::Command { pid, .. } => *pid,
-        }
-    }
-
     fn child(&self, run: Child) -> Child {
         Child { role: Role::Probe(self.number), ..run }
     }
@@ -122,12 +114,12 @@ impl Awaited {
     }
 
     /// What is due next by itself.
-    pub fn deadline(&self, attempt: Option<&Attempt>) -> Option<Time> {
+    pub fn deadline(&self, live: &Live) -> Option<Time> {
         let until = match self.patience {
             Patience::Until(at) => Some(at),
             Patience::Endless | Patience::Over => None,
         };
-        earlier(until, attempt.map_or(self.next, |attempt| Some(attempt.late_at)))
+        earlier(until, asking(live, self.next))
     }
 }
 
@@ -144,9 +136,16 @@ impl Watched {
     }
 
     /// What is due next by itself.
-    pub fn deadline(&self, attempt: Option<&Attempt>) -> Option<Time> {
-        let asked = attempt.map_or(self.next, |attempt| Some(attempt.late_at));
-        earlier(asked, self.silence.map(|(at, _)| at))
+    pub fn deadline(&self, live: &Live) -> Option<Time> {
+        earlier(asking(live, self.next), self.silence.map(|(at, _)| at))
+    }
+}
+
+/// When the present attempt has taken too long, or the `next` one is due. None begins while one that was called off has not ended.
+fn asking(live: &Live, next: Option<Time>) -> Option<Time> {
+    match &live.attempt {
+        Some(attempt) => Some(attempt.late_at),
+        None => next.filter(|_| live.helpers.is_empty()),
     }
 }
 
@@ -248,7 +247,7 @@ impl Service {
                     out.push(Action::FindListening { child: run, leader: live.pid });
                 }
                 (Some(Ready { test: ReadyTest::Asked(test), .. }), _)
-                    if live.attempt.is_none() && awaited.next.is_some_and(|at| now >= at) =>
+                    if live.attempt.is_none() && asking(live, awaited.next).is_some_and(|at| now >= at) =>
                 {
                     self.ask(context, test, out);
                 }
@@ -267,7 +266,7 @@ impl Service {
                 }
                 if let Some(check) = &context.instance.healthcheck
                     && live.attempt.is_none()
-                    && watched.next.is_some_and(|at| now >= at)
+                    && asking(live, watched.next).is_some_and(|at| now >= at)
                 {
                     self.ask(context, &check.test, out);
                 }
@@ -349,9 +348,13 @@ impl Service {
     }
 
     /// The process of a command is there.
-    pub(super) fn probe_spawned(&mut self, number: u32, spawned: Pid) {
+    pub(super) fn probe_spawned(&mut self, number: u32, spawned: Pid, out: &mut Vec<Action>) {
         if let Some(By::Command { pid, .. }) = self.command(number) {
             *pid = Some(spawned);
+        } else if let Some(live) = self.live() {
+            // The very step that ordered it called it off again.
+            signal_group(spawned, Signal::KILL, out);
+            live.helpers.push(Helper::Test(spawned));
         }
     }
 
@@ -726,9 +729,9 @@ impl Service {
             }
             Some(Attempt { by: By::Command { pid: Some(pid), .. }, .. }) => {
                 signal_group(pid, Signal::KILL, out);
-                live.helpers.push(super::Helper { pid, name: "test" });
+                live.helpers.push(Helper::Test(pid));
             }
-            // The answer to an order comes before any other event, so there is a process or none is to come.
+            // It was ordered in this very step, and its process is killed when it is there.
             Some(Attempt { by: By::Command { pid: None, .. }, .. }) | None => {}
         }
     }
