@@ -406,6 +406,7 @@ impl Service {
     }
 
     fn wait_again(&mut self, context: Context, ended: Ended, on: Rc<str>, out: &mut Vec<Action>) {
+        self.budget.free(&context.instance.restart, ended.well);
         self.conclude(context, ended, Next::With(on), State::Waiting, out);
     }
 

@@ -644,3 +644,18 @@ fn the_longest_silence_may_be_told_before_it_counts() {
     story.says("api", "WATCHDOG_USEC=0\nREADY=1");
     assert_eq!(story.supervisor.deadline(), None, "none is too long");
 }
+
+#[test]
+fn a_stable_run_counts_as_one_though_its_restart_is_free() {
+    let mut story = Story::new(vec![instance("db"), with_restart(instance("web"), 0)]);
+    story.exit("web", 1);
+    story.pass(100);
+    story.exit("web", 1);
+    story.pass(200 + 10_000);
+    story.exit("db", 1);
+    story.exit("web", 0);
+    story.pass(100);
+    story.record.clear();
+    story.exit("web", 1);
+    assert!(story.record[0].contains("restart 1/10"), "{:?}", story.record);
+}
