@@ -296,8 +296,8 @@ impl Service {
         match &self.state {
             State::Backoff { until } => Some(*until),
             State::Starting(_, until) => *until,
-            State::Up(live, awaited) => awaited.deadline(live.attempt.as_ref()),
-            State::Ready(live, watched) => watched.deadline(live.attempt.as_ref()),
+            State::Up(live, awaited) => awaited.deadline(live),
+            State::Ready(live, watched) => watched.deadline(live),
             State::Stopping { stop, .. } => stop.deadline(),
             State::Cleaning(cleaning) => cleaning.deadline(),
             State::Waiting
@@ -366,7 +366,7 @@ impl Service {
             // The answer to an order comes before any other event, so the state is the one that gave it.
             (Role::Main, _) => {}
             (Role::StopCommand, _) => self.stop_command_spawned(pid),
-            (Role::Probe(number), _) => self.probe_spawned(number, pid),
+            (Role::Probe(number), _) => self.probe_spawned(number, pid, out),
         }
     }
 
@@ -458,6 +458,7 @@ impl Service {
     }
 
     fn wait_again(&mut self, context: Context, ended: Ended, on: Rc<str>, out: &mut Vec<Action>) {
+        self.budget.free(&context.instance.restart, ended.well);
         self.conclude(context, ended, Next::With(on), State::Waiting, out);
     }
 

@@ -667,6 +667,9 @@ impl Supervisor {
         let mut names = self.alive();
         names.reverse(); // the order of the stop
         out.push(Action::Tell(Notice::Stopping { reason: told, names }));
+        for service in &mut self.services {
+            service.rest(out);
+        }
     }
 
     /// Stops what nobody needs any more, and goes on to the next part of the stop when this one is done.

@@ -45,10 +45,15 @@ impl Budget {
         }
     }
 
-    fn spend(&mut self, policy: &Restart, now: Time, uptime: Duration) -> Next {
+    /// A run of that length is followed by a restart that costs nothing.
+    pub fn free(&mut self, policy: &Restart, uptime: Duration) {
         if uptime >= policy.min_uptime {
             self.row = 0;
         }
+    }
+
+    fn spend(&mut self, policy: &Restart, now: Time, uptime: Duration) -> Next {
+        self.free(policy, uptime);
         let used = match policy.window {
             Some(window) => {
                 while self.recent.front().is_some_and(|at| now.since(*at) >= window) {

@@ -82,10 +82,35 @@ pub struct Cleaning {
 
 /// A process that we started beside the leader of a run. The run is not over before it has ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Helper {
-    pub pid: Pid,
-    /// What it is called where it has to be told that it does not end.
-    pub name: &'static str,
+pub enum Helper {
+    StopCommand(Pid),
+    /// A test that nobody wants the answer of; it was sent SIGKILL.
+    Test(Pid),
+}
+
+impl Helper {
+    pub fn pid(self) -> Pid {
+        match self {
+            Self::StopCommand(pid) | Self::Test(pid) => pid,
+        }
+    }
+
+    /// Whether the run is not over before it has ended. What only asked does not hold up the stop of the container.
+    fn is_waited_for(self, context: Context) -> bool {
+        match self {
+            Self::StopCommand(_) => true,
+            Self::Test(_) => !context.stopping,
+        }
+    }
+
+    /// As it is told when it cannot be ended.
+    fn shown(self) -> Process {
+        let name = match self {
+            Self::StopCommand(_) => "stop_command",
+            Self::Test(_) => "test",
+        };
+        Process { pid: self.pid(), name: name.to_owned() }
+    }
 }
 
 /// What has been told of remains.
@@ -152,6 +177,11 @@ impl Cleaning {
     pub fn deadline(&self) -> Option<Time> {
         earlier(self.kill_at(), Some(self.look_at))
     }
+
+    /// Whether something that we started has not ended yet.
+    fn helped(&self, context: Context) -> bool {
+        self.helpers.iter().any(|helper| helper.is_waited_for(context))
+    }
 }
 
 impl Service {
@@ -174,6 +204,9 @@ impl Service {
                 cleaning.asked.get_or_insert(context.now);
                 if let Kill::At(at) = &mut cleaning.kill {
                     *at = earlier(*at, context.limit);
+                }
+                if cleaning.members.is_empty() && !cleaning.helped(context) {
+                    cleaning.look_at = context.now; // what is left was only waited for before a restart
                 }
                 self.state = State::Cleaning(cleaning);
             }
@@ -413,7 +446,7 @@ impl Service {
                 if let Some(StopCommand { pid, .. }) = stop.command {
                     let killed = matches!(kill, Kill::Since(_));
                     signal_group(pid, if killed { Signal::KILL } else { Signal::TERM }, out);
-                    helpers.push(Helper { pid, name: "stop_command" });
+                    helpers.push(Helper::StopCommand(pid));
                 }
                 (stop.goal, Some(stop.asked), kill)
             }
@@ -438,7 +471,7 @@ impl Service {
                 out.push(action);
                 self.state = State::Cleaning(cleaning);
             }
-            None if cleaning.helpers.is_empty() => self.finish(context, cleaning, out),
+            None if !cleaning.helped(context) => self.finish(context, cleaning, out),
             None => self.state = State::Cleaning(cleaning),
         }
     }
@@ -469,10 +502,10 @@ impl Service {
     /// Something that we started beside the leader has ended.
     pub(super) fn helper_exited(&mut self, context: Context, pid: Pid, out: &mut Vec<Action>) {
         if let Some(live) = self.live() {
-            live.helpers.retain(|helper| helper.pid != pid);
+            live.helpers.retain(|helper| helper.pid() != pid);
         } else if let State::Cleaning(cleaning) = &mut self.state {
-            cleaning.helpers.retain(|helper| helper.pid != pid);
-            if cleaning.helpers.is_empty() && cleaning.members.is_empty() {
+            cleaning.helpers.retain(|helper| helper.pid() != pid);
+            if cleaning.members.is_empty() && !cleaning.helped(context) {
                 self.look(context, out);
             }
         }
@@ -512,7 +545,7 @@ impl Service {
         }
         let State::Cleaning(mut cleaning) = std::mem::replace(&mut self.state, State::Down) else { return };
         cleaning.members.clone_from(&found);
-        if found.is_empty() && cleaning.helpers.is_empty() {
+        if found.is_empty() && !cleaning.helped(context) {
             return self.finish(context, cleaning, out);
         }
         if let Kill::At(None) = cleaning.kill {
@@ -543,7 +576,7 @@ impl Service {
         let State::Cleaning(cleaning) = &mut self.state else { return };
         cleaning.kill = Kill::Since(context.now);
         for helper in &cleaning.helpers {
-            signal_group(helper.pid, Signal::KILL, out);
+            signal_group(helper.pid(), Signal::KILL, out);
         }
         self.look(context, out);
     }
@@ -561,7 +594,7 @@ impl Service {
         };
         match sweep(child, context.instance, cleaning.leader, signal, spare) {
             Some(action) => out.push(action),
-            None if cleaning.helpers.is_empty() => {
+            None if !cleaning.helped(context) => {
                 if let State::Cleaning(cleaning) = std::mem::replace(&mut self.state, State::Down) {
                     self.finish(context, cleaning, out);
                 }
@@ -572,8 +605,7 @@ impl Service {
 
     fn give_up(&mut self, context: Context, out: &mut Vec<Action>) {
         if let State::Cleaning(cleaning) = std::mem::replace(&mut self.state, State::Down) {
-            let helper = |helper: &Helper| Process { pid: helper.pid, name: helper.name.to_owned() };
-            let helpers = cleaning.helpers.iter().map(helper);
+            let helpers = cleaning.helpers.iter().map(|helper| helper.shown());
             let found = cleaning.members.iter().cloned().chain(helpers).collect();
             out.push(Action::Tell(Notice::Unkillable { name: name(context), found }));
             self.finish(context, cleaning, out);

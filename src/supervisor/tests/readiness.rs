@@ -252,6 +252,20 @@ fn an_unhealthy_run_counts_as_long_as_it_was_known_to_be_well() {
 }
 
 #[test]
+fn an_answer_to_an_earlier_attempt_says_nothing_of_the_present_one() {
+    let mut api = checked(instance("api"), target(), 1);
+    api.healthcheck.as_mut().unwrap().interval = SECOND;
+    api.healthcheck.as_mut().unwrap().start_period = SECOND * 60;
+    let mut story = Story::new(vec![api]);
+    story.pass(2_000);
+    story.record.clear();
+    story.answer("api", 1, Ok(()));
+    // The second attempt still runs, and the first good answer would have ended the start period.
+    story.pass(2_000);
+    story.expect(&["do not ask api Probe(2)", "ask api Probe(3)"]);
+}
+
+#[test]
 fn in_the_start_period_misses_do_not_count() {
     let mut api = checked(instance("api"), target(), 1);
     api.healthcheck.as_mut().unwrap().start_period = SECOND * 15;
@@ -545,4 +559,135 @@ fn only_who_needs_it_ready_is_said_to_wait() {
     story.record.clear();
     story.pass(1_000);
     story.expect(&["db: not ready after 10 s (ready = tcp:5432); stopping it", "SIGTERM to db"]);
+}
+
+#[test]
+fn nobody_is_asked_while_the_container_stops() {
+    let mut db = checked(instance("db"), target(), 1);
+    db.watchdog = Some(SECOND);
+    let mut story = Story::new(vec![db, after(instance("web"), 0, Condition::Ready)]);
+    story.pass(0);
+    story.record.clear();
+    story.signal(Signal::TERM);
+    story.expect(&["stopping (SIGTERM): web, db", "do not ask db Probe(1)", "SIGTERM to web"]);
+    story.says("db", "WATCHDOG_USEC=100");
+    story.pass(900);
+    // It would be stopped before web, which needs it to the end.
+    story.says("db", "WATCHDOG=trigger");
+    story.expect(&[]);
+    story.exit("web", 0);
+    story.expect(&["SIGTERM to db"]);
+}
+
+#[test]
+fn a_test_that_is_ordered_in_the_step_in_which_the_stop_begins_is_killed() {
+    let mut db = instance("db");
+    (db.on_failure, db.restart.max_restarts) = (OnFailure::Ignore, Some(0));
+    let api = checked(instance("api"), command(), 3);
+    let mut story = Story::new(vec![api, db, with_restart(instance("web"), 1)]);
+    story.pass(0);
+    story.exit("api's test", 0);
+    story.exit("db", 1);
+    story.pass(9_900);
+    story.exit("web", 1);
+    story.record.clear();
+    story.pass(100);
+    story.expect(&[
+        "spawn api's test",
+        "web: cannot start: it depends on db, which has failed",
+        "stopping (web has failed for good): api",
+        "SIGTERM to api",
+        "SIGKILL to the group of api's test",
+    ]);
+}
+
+#[test]
+fn a_test_that_cannot_die_holds_up_a_restart_but_not_the_stop() {
+    let mut story = Story::new(vec![checked(instance("api"), command(), 2)]);
+    story.pass(0);
+    story.exit("api", 1);
+    story.record.clear();
+    story.pass(5_000);
+    story.expect(&[]);
+    story.signal(Signal::TERM);
+    story.pass(0);
+    story.expect(&[
+        "stopping (SIGTERM): api",
+        "api: code 1 after 0.0 s; stopped",
+        "stopped in 0.0 s: api 0.0 s",
+        "exit 0",
+    ]);
+    let mut story = Story::new(vec![checked(instance("api"), command(), 2)]);
+    story.pass(0);
+    story.record.clear();
+    story.signal(Signal::TERM);
+    story.exit("api", 0);
+    story.expect(&[
+        "stopping (SIGTERM): api",
+        "SIGKILL to the group of api's test",
+        "SIGTERM to api",
+        "stopped in 0.0 s: api 0.0 s",
+        "exit 0",
+    ]);
+}
+
+#[test]
+fn a_service_that_stops_by_itself_is_left_alone_whatever_it_still_says() {
+    let api = Instance { watchdog: Some(SECOND), ..instance("api") };
+    let mut story = Story::new(vec![checked(api, command(), 1)]);
+    story.pass(0);
+    story.record.clear();
+    story.says("api", "STOPPING=1");
+    story.expect(&["SIGKILL to the group of api's test"]);
+    story.says("api", "WATCHDOG=1");
+    story.pass(7_999);
+    story.expect(&[]);
+    story.says("api", "WATCHDOG=1");
+    // The command of the last attempt has not ended; there are never two.
+    story.pass(900);
+    story.expect(&[]);
+    story.exit("api's test", 0);
+    story.pass(0);
+    story.expect(&["SIGKILL to the group of api's test", "spawn api's test"]);
+    // A service that may take as long as it likes to stop is never asked again.
+    let mut api = Instance { watchdog: Some(SECOND), ..instance("api") };
+    api.stop.kill_timeout = None;
+    let mut story = Story::new(vec![checked(api, target(), 1)]);
+    story.says("api", "STOPPING=1");
+    assert_eq!(story.supervisor.deadline(), None);
+}
+
+#[test]
+fn the_longest_silence_may_be_told_before_it_counts() {
+    for (message, silence) in [("WATCHDOG_USEC=5000000", 5_000), ("STATUS=x", 1_000)] {
+        let api = ready(instance("api"), ReadyTest::Notified);
+        let mut story = Story::new(vec![Instance { watchdog: Some(SECOND), ..api }]);
+        story.says("api", message);
+        story.pass(2_000);
+        story.says("api", "READY=1");
+        story.record.clear();
+        story.pass(silence - 1);
+        story.expect(&[]);
+        story.pass(1);
+        assert!(story.record[0].contains("no WATCHDOG=1"), "{:?}", story.record);
+    }
+    let api = ready(instance("api"), ReadyTest::Notified);
+    let mut story = Story::new(vec![Instance { watchdog: Some(SECOND), ..api }]);
+    story.says("api", "WATCHDOG_USEC=0\nREADY=1");
+    assert_eq!(story.supervisor.deadline(), None, "none is too long");
+}
+
+#[test]
+fn a_stable_run_counts_as_one_though_its_restart_is_free() {
+    let mut story = Story::new(vec![instance("db"), with_restart(instance("web"), 0)]);
+    story.exit("web", 1);
+    story.pass(100);
+    story.exit("web", 1);
+    story.pass(200 + 10_000);
+    story.exit("db", 1);
+    story.exit("web", 0);
+    story.pass(100);
+    story.record.clear();
+    story.exit("web", 1);
+    assert!(story.record[0].contains("restart 1/10"), "{:?}", story.record);
 }
