@@ -253,7 +253,7 @@ impl Judge {
                 self.step.signal = Some(*signal);
                 let command = self.command_mode();
                 if let (true, Some(early)) = (command, &mut self.early)
-                    && !early.contains(signal)
+                    && (signal.is_real_time() || !early.contains(signal))
                 {
                     early.push_back(*signal);
                 }
