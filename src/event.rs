@@ -598,7 +598,7 @@ pub enum Event {
         /// Who holds it, if anybody.
         listener: Option<Listener>,
     },
-    /// The answer to `Action::Probe`, some time later.
+    /// The answer to `Action::Probe`.
     Probed {
         /// Which attempt.
         child: Child,
@@ -693,7 +693,7 @@ pub enum Action {
         /// The port.
         port: u16,
     },
-    /// Ask a service something. Answered later by `Probed`, unless it is called off before.
+    /// Ask a service something. Answered by `Probed`, at once or later, unless it is called off before.
     Probe {
         /// Which attempt.
         child: Child,

@@ -346,24 +346,22 @@ impl Supervisor {
     /// Passes on what a child wrote. Returns whether its instance is ready by that.
     fn output(&mut self, now: Time, child: Child, sink: Sink, bytes: &[u8], out: &mut Vec<Action>) -> bool {
         let Some(instance) = self.plan.instance(child.instance) else { return false };
-        let mut ready = false;
-        match child.role {
-            Role::Probe(number) => {
-                self.with(now, child.instance, |service, _| service.probe_said(number, bytes));
-                return false;
-            }
-            Role::Main if instance.ready.is_some() => {
-                self.with(now, child.instance, |service, context| {
-                    ready = service.said(context, child.run, sink, bytes, out);
-                });
-            }
-            Role::Main | Role::StopCommand => {}
+        if let Role::Probe(number) = child.role {
+            self.with(now, child.instance, |service, _| service.probe_said(number, bytes));
+            return false;
         }
-        let Some(instance) = self.plan.instance(child.instance) else { return ready };
+        let waited_for = child.role == Role::Main && instance.ready.is_some();
         let format = format(&instance.launch, sink);
-        let bytes = self.logs.take(&instance.name, format, child, sink, bytes);
-        if !bytes.is_empty() {
-            out.push(Action::Write { sink, bytes });
+        let lines = self.logs.take(&instance.name, format, child, sink, bytes);
+        if !lines.is_empty() {
+            out.push(Action::Write { sink, bytes: lines });
+        }
+        // After the line, so that the news comes after its reason.
+        let mut ready = false;
+        if waited_for {
+            self.with(now, child.instance, |service, context| {
+                ready = service.said(context, child.run, sink, bytes, out);
+            });
         }
         ready
     }

@@ -169,10 +169,8 @@ fn connect(target: &Rc<Target>, mut refusals: Refusals) -> Step {
     };
     while let Some(address) = addresses.get(refusals.count) {
         match Address::internet(*address).connect(Kind::Stream) {
-            Ok(socket) => {
-                let target = Rc::clone(target);
-                return Step::Wait(State::Connecting { target, socket: socket.into(), refusals });
-            }
+            // Inside of one machine it is mostly there at once.
+            Ok(socket) => return connected(Rc::clone(target), socket.into(), refusals),
             Err(errno) => refusals.add(errno),
         }
     }

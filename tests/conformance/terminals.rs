@@ -216,7 +216,7 @@ fn under_a_shell(program: &Program, options: &[&str], script: &str) -> Terminal 
 }
 
 fn background(program: &Program) -> String {
-    let script = "\"$INIT\" -- \"$W\" count 1000 & exec sleep 1000";
+    let script = "\"$INIT\" -- \"$W\" count 1000 & wait";
     let mut terminal = under_a_shell(program, &["-m"], script);
     terminal.read_until("waiting");
     let child = witness_in(&terminal.container);
