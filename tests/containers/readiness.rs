@@ -310,6 +310,21 @@ fn who_is_heard_does_not_depend_on_what_the_container_may_do() {
 }
 
 #[test]
+fn who_gives_up_root_before_it_is_ready_is_heard() {
+    let Some(docker) = docker() else { return };
+    // As mosquitto and unbound do it by themselves.
+    let plan = r#"
+        [services.worker]
+        command = "setpriv --reuid=nobody --regid=nogroup --clear-groups /worker.sh"
+        ready = "notify"
+    "#;
+    let container = docker.start(&["--volume", &config(plan)], "notify", &[]);
+    container.wait_for("worker is ready");
+    container.stop();
+    assert_eq!(container.wait(), 0);
+}
+
+#[test]
 fn a_stranger_does_not_make_a_service_ready() {
     let Some(docker) = docker() else { return };
     let plan = r#"
