@@ -1,6 +1,6 @@
-//! The socket of one run for what it says (sd_notify(3)), where only its own user can reach it, and what comes in there. A file in a
-//! directory of ours: names without a file are open to everybody who shares the network. Whether a sender may be believed is
-//! decided by `voices`.
+//! The socket of one run for what it says (sd_notify(3)), where only its own user can reach it as far as that is possible, and what
+//! comes in there. A file in a directory of ours: names without a file are open to everybody who shares the network. Whether a
+//! sender may be believed is decided by `voices`.
 
 #![expect(
     unsafe_code,
@@ -39,8 +39,9 @@ const DESCRIPTORS_MAX: usize = 253;
 /// Everybody may pass through it, nobody but us may list or change it.
 const DIRECTORY_MODE: u32 = 0o711;
 
-/// The mode of the socket: for its owner alone.
+/// The mode of the socket: for its owner alone, or for whoever is there.
 const NOT_FOR_OTHERS: Mode = Mode::from_bits_truncate(0o177);
+const FOR_ALL: u32 = 0o666;
 
 /// Makes the sockets, all in one place.
 #[derive(Debug, Default)]
@@ -49,15 +50,22 @@ pub struct Post {
 }
 
 impl Post {
-    /// A socket for a run that only this user can reach, besides those whom no file mode stops; `None`: our own.
+    /// A socket for a run of this user; `None`: our own. Nobody else can reach it, besides those whom no file mode stops. But where the
+    /// run begins as root it is open to all, since many servers become somebody else before they say that they are ready; and where
+    /// we may not give files away.
     pub fn open(&mut self, child: Child, uid: Option<u32>) -> Result<Mailbox, StartError> {
         let mailbox = self.bind(&format!("{}.{}", child.instance.0, child.run))?;
-        if let Some(uid) = uid.filter(|uid| *uid != geteuid().as_raw()) {
-            lchown(&mailbox.path, Some(uid), None).map_err(|error| StartError::Other {
-                what: format!("give its notification socket to user {uid}"),
-                reason: format!("{} (it takes CAP_CHOWN)", reason(&error)),
-            })?;
-        }
+        let own = geteuid().as_raw();
+        let uid = uid.unwrap_or(own);
+        let reached = if uid == 0 || (uid != own && lchown(&mailbox.path, Some(uid), None).is_err()) {
+            fs::set_permissions(&mailbox.path, Permissions::from_mode(FOR_ALL))
+        } else {
+            Ok(())
+        };
+        reached.map_err(|error| StartError::Other {
+            what: format!("open its notification socket for user {uid}"),
+            reason: reason(&error),
+        })?;
         Ok(mailbox)
     }
 
