@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn verbs_become_requests() {
-        let rows: [(&[&str], Request); 21] = [
+        let rows: [(&[&str], Request); 20] = [
             (&["status"], request(Verb::Status, |_| {})),
             (&["ps", "db", "api.2"], request(Verb::Status, |r| r.names = names(&["db", "api.2"]))),
             (&["show", "--", "-db"], request(Verb::Describe, |r| r.names = names(&["-db"]))),
@@ -258,7 +258,6 @@ mod tests {
                 &["health", "--ready", "db"],
                 request(Verb::Health, |r| (r.state, r.names) = (Some(Wanted::Ready), names(&["db"]))),
             ),
-            (&["update"], request(Verb::Update, |_| {})),
             (&["shutdown", "--no-wait"], request(Verb::Shutdown, |_| {})),
         ];
         for (words, expected) in rows {
