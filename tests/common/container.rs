@@ -162,7 +162,9 @@ impl Setup {
     pub fn services(config: &str) -> Self {
         let setup = Self::command(&[]);
         let file = setup.folder.file("tinysup.toml", config);
-        setup.arg("-c").arg(file)
+        // They all share one /run; in a container it would be its own.
+        let socket = format!("@{}", address(&setup.folder));
+        setup.arg("-c").arg(file).env("TINYSUP_SOCKET", socket)
     }
 
     /// One command, with the options of tinysup before it.
@@ -178,8 +180,6 @@ impl Setup {
             env: vec![
                 ("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
                 ("DIR".into(), folder.path().into()),
-                // They all share one /run; in a container it would be its own.
-                ("TINYSUP_SOCKET".into(), format!("@{}", address(&folder)).into()),
             ],
             folder,
             argv: [program.into()].into_iter().chain(words.iter().map(OsString::from)).collect(),
