@@ -12,7 +12,7 @@ use crate::launch::{self, Step};
 use crate::root;
 use crate::services::{service, sh, witness};
 
-const STAYS: &str = "echo here; trap 'echo bye; exit 0' TERM; while :; do sleep 0.02; done";
+const STAYS: &str = "trap 'echo bye; exit 0' TERM; echo here; while :; do sleep 0.02; done";
 
 /// A database, two that need it, a job that is done, and one that has failed for good.
 fn shop() -> Container {
