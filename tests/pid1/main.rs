@@ -24,6 +24,7 @@ mod command;
 mod failures;
 mod manners;
 mod output;
+mod readiness;
 mod reaping;
 mod restarts;
 mod signals;
