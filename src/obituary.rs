@@ -202,6 +202,8 @@ fn others(others: &[Other]) -> String {
 fn code(obituary: &Obituary) -> String {
     let name = &obituary.instance.name;
     match obituary.exits.last() {
+        // How its last run ended says nothing of why it could not start again.
+        _ if obituary.missing.is_some() => obituary.code.to_string(),
         Some(Ended { cause: Cause::Exit(status) | Cause::Unready(status), .. }) if status.success() => {
             format!("{}, because the last code of {name} was 0", obituary.code)
         }
@@ -293,8 +295,8 @@ mod tests {
             uptime: Duration::from_millis(300),
             well: Duration::from_millis(300),
             over: at,
-            with_other: false,
             killed: false,
+            asked: false,
             remedy: None,
         }
     }

@@ -59,8 +59,8 @@ pub enum State {
         /// When.
         since: Time,
     },
-    /// The process is there, its program not yet.
-    Starting(Live),
+    /// The process is there, its program not yet; at that time it will have taken too long.
+    Starting(Live, Option<Time>),
     /// The program runs, but is not ready. A oneshot never is: it is done one day.
     Up(Live, Awaited),
     /// The program can do its work.
@@ -84,7 +84,10 @@ pub enum State {
     /// Done with success.
     Completed,
     /// Failed for good.
-    Failed,
+    Failed {
+        /// For want of this one, which it depends on; `None`: it may not be restarted again.
+        without: Option<InstanceId>,
+    },
 }
 
 /// A run whose leader lives.
@@ -122,10 +125,10 @@ pub struct Ended {
     pub well: Duration,
     /// When nothing of it was left.
     pub over: Time,
-    /// Whether it was stopped together with what it depends on, which is no failure of its own.
-    pub with_other: bool,
     /// Whether we sent SIGKILL to its leader or to what that left behind.
     pub killed: bool,
+    /// Whether its end was asked for, by a person, with the container, or with one that it depends on: no failure of its own.
+    pub asked: bool,
     /// Set if it put itself into the background: what to do instead.
     pub remedy: Option<&'static str>,
 }
@@ -133,7 +136,7 @@ pub struct Ended {
 impl Ended {
     fn new(at: Time, since: Time, cause: Cause) -> Self {
         let uptime = at.since(since);
-        Self { at, cause, uptime, well: uptime, over: at, with_other: false, killed: false, remedy: None }
+        Self { at, cause, uptime, well: uptime, over: at, killed: false, asked: false, remedy: None }
     }
 }
 
@@ -181,9 +184,9 @@ impl Service {
     /// Whether nothing of it runs and nothing is due.
     pub fn settled(&self) -> bool {
         match self.state {
-            State::Waiting | State::Down | State::Completed | State::Failed => true,
+            State::Waiting | State::Down | State::Completed | State::Failed { .. } => true,
             State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Up(..)
             | State::Ready(..)
             | State::Stopping { .. }
@@ -199,24 +202,12 @@ impl Service {
 
     /// The leader, while it is ours to signal.
     pub fn leader(&self) -> Option<Pid> {
-        match &self.state {
-            State::Starting(live)
-            | State::Up(live, _)
-            | State::Ready(live, _)
-            | State::Stopping { live, .. } => Some(live.pid),
-            State::Waiting
-            | State::Launching { .. }
-            | State::Cleaning(_)
-            | State::Backoff { .. }
-            | State::Down
-            | State::Completed
-            | State::Failed => None,
-        }
+        self.run().map(|live| live.pid)
     }
 
     fn live(&mut self) -> Option<&mut Live> {
         match &mut self.state {
-            State::Starting(live)
+            State::Starting(live, _)
             | State::Up(live, _)
             | State::Ready(live, _)
             | State::Stopping { live, .. } => Some(live),
@@ -226,8 +217,61 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => None,
+            | State::Failed { .. } => None,
         }
+    }
+
+    fn run(&self) -> Option<&Live> {
+        match &self.state {
+            State::Starting(live, _)
+            | State::Up(live, _)
+            | State::Ready(live, _)
+            | State::Stopping { live, .. } => Some(live),
+            State::Waiting
+            | State::Launching { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. } => None,
+        }
+    }
+
+    /// When its present run began.
+    pub fn since(&self) -> Option<Time> {
+        self.run().map(|live| live.since)
+    }
+
+    /// How it is, in its own words.
+    pub fn says(&self) -> Option<&str> {
+        self.run()?.says.as_deref()
+    }
+
+    /// Why its present run has failed although it has not ended yet.
+    pub fn failing(&self) -> Option<&Cause> {
+        self.run()?.failed.as_ref().map(|(cause, _)| cause)
+    }
+
+    /// Health checks missed in a row, of a ready run.
+    pub fn misses(&self) -> Option<u32> {
+        match &self.state {
+            State::Ready(_, watched) => Some(watched.misses()),
+            State::Waiting
+            | State::Launching { .. }
+            | State::Starting(..)
+            | State::Up(..)
+            | State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. } => None,
+        }
+    }
+
+    /// Restarts that count against its budget now, and how long until they no longer do, if it runs on.
+    pub fn restarts(&self, now: Time, instance: &Instance) -> (u32, Option<Duration>) {
+        self.budget.used(&instance.restart, now, self.since().map(|since| now.since(since)))
     }
 
     /// When it gets SIGKILL if it does not end before.
@@ -237,13 +281,13 @@ impl Service {
             State::Cleaning(cleaning) => cleaning.kill_at(),
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Up(..)
             | State::Ready(..)
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => None,
+            | State::Failed { .. } => None,
         }
     }
 
@@ -251,16 +295,16 @@ impl Service {
     pub fn deadline(&self) -> Option<Time> {
         match &self.state {
             State::Backoff { until } => Some(*until),
-            State::Up(live, awaited) => awaited.deadline(live.attempt.as_ref()),
-            State::Ready(live, watched) => watched.deadline(live.attempt.as_ref()),
+            State::Starting(_, until) => *until,
+            State::Up(live, awaited) => awaited.deadline(live),
+            State::Ready(live, watched) => watched.deadline(live),
             State::Stopping { stop, .. } => stop.deadline(),
             State::Cleaning(cleaning) => cleaning.deadline(),
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
             | State::Down
             | State::Completed
-            | State::Failed => None,
+            | State::Failed { .. } => None,
         }
     }
 
@@ -276,28 +320,33 @@ impl Service {
                 out.push(self.spawn(Role::Main, &context.instance.launch, extra_env));
             }
             State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Up(..)
             | State::Ready(..)
             | State::Stopping { .. }
             | State::Cleaning(_)
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
     /// It cannot start any more: what it waits for cannot be had.
-    pub fn fail_waiting(&mut self) {
+    pub fn fail_waiting(&mut self, without: InstanceId) {
         if matches!(self.state, State::Waiting) {
-            self.state = State::Failed;
+            self.state = State::Failed { without: Some(without) };
         }
+    }
+
+    /// For want of whom it has failed.
+    pub fn failed_without(&self) -> Option<InstanceId> {
+        if let State::Failed { without } = self.state { without } else { None }
     }
 
     /// The process that was ordered is there.
     pub fn spawned(&mut self, context: Context, role: Role, pid: Pid, out: &mut Vec<Action>) {
         match (role, &mut self.state) {
             (Role::Main, State::Launching { since }) => {
-                self.state = State::Starting(Live {
+                let live = Live {
                     pid,
                     since: *since,
                     executed: false,
@@ -307,7 +356,8 @@ impl Service {
                     helpers: Vec::new(),
                     says: None,
                     refused: Vec::new(),
-                });
+                };
+                self.state = State::Starting(live, care::ready_by(context.instance, *since));
                 // The stop began in the very step that ordered this start.
                 if context.stopping {
                     self.stop(context, out);
@@ -316,7 +366,7 @@ impl Service {
             // The answer to an order comes before any other event, so the state is the one that gave it.
             (Role::Main, _) => {}
             (Role::StopCommand, _) => self.stop_command_spawned(pid),
-            (Role::Probe(number), _) => self.probe_spawned(number, pid),
+            (Role::Probe(number), _) => self.probe_spawned(number, pid, out),
         }
     }
 
@@ -327,7 +377,11 @@ impl Service {
                 let ended = Ended::new(context.now, *since, Cause::Start(error));
                 self.judge(context, ended, out);
             }
-            (Role::Main, State::Starting(live) | State::Stopping { live, .. }) => live.error = Some(error),
+            (Role::Main, State::Starting(live, until)) => {
+                live.error = Some(error);
+                *until = None;
+            }
+            (Role::Main, State::Stopping { live, .. }) => live.error = Some(error),
             (Role::Main, _) => {}
             (Role::StopCommand, _) => self.stop_command_failed(context, Cause::Start(error), out),
             (Role::Probe(number), _) => self.probe_failed(context, number, error, out),
@@ -336,10 +390,10 @@ impl Service {
 
     /// Its program runs.
     pub fn executed(&mut self, context: Context, role: Role, out: &mut Vec<Action>) {
-        if role != Role::Main || !matches!(self.state, State::Starting(_)) {
+        if role != Role::Main || !matches!(self.state, State::Starting(..)) {
             return; // a stop that came in between goes on
         }
-        if let State::Starting(live) = std::mem::replace(&mut self.state, State::Down) {
+        if let State::Starting(live, ..) = std::mem::replace(&mut self.state, State::Down) {
             self.begin_to_run(context, Live { executed: true, ..live }, out);
         }
     }
@@ -365,15 +419,14 @@ impl Service {
         match &self.state {
             // It starts as soon as what it depends on allows it, which usually is at once.
             State::Backoff { until } if context.now >= *until => self.state = State::Waiting,
-            State::Up(..) | State::Ready(..) => self.care(context, out),
+            State::Starting(..) | State::Up(..) | State::Ready(..) => self.care(context, out),
             State::Stopping { .. } | State::Cleaning(_) => self.tick_end(context, out),
             State::Backoff { .. }
             | State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
             | State::Down
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
@@ -392,10 +445,10 @@ impl Service {
         let state = match next {
             Next::Restart { delay, .. } => State::Backoff { until: context.now + delay },
             Next::Completed => State::Completed,
-            Next::Failed { .. } => State::Failed,
+            Next::Failed { .. } => State::Failed { without: None },
             Next::Ends if ended.cause.success() => State::Completed,
-            Next::Ends => State::Failed,
-            Next::Down | Next::With(_) => State::Down, // never judged so
+            Next::Ends => State::Failed { without: None },
+            Next::Down | Next::With(_) | Next::Again => State::Down, // never judged so
         };
         self.conclude(context, ended, next, state, out);
     }
@@ -405,7 +458,7 @@ impl Service {
     }
 
     fn wait_again(&mut self, context: Context, ended: Ended, on: Rc<str>, out: &mut Vec<Action>) {
-        let ended = Ended { with_other: true, ..ended };
+        self.budget.free(&context.instance.restart, ended.well);
         self.conclude(context, ended, Next::With(on), State::Waiting, out);
     }
 

@@ -1,18 +1,27 @@
 //! The core: holds the machines, routes events to them, and looks after what lies between them: the order of starts and
 //! stops, and when and how the container ends. Pure: no clock, no I/O; what it wants done it orders.
 
+mod desk;
+mod report;
+
+use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::event::{
     Action, Child, Event, ExitCode, ExitStatus, InstanceId, Listener, Output, Pid, Process, Role, Sink,
-    Standing, Surroundings, Time,
+    Standing, Surroundings, Time, Usage,
 };
+use crate::journal::Journal;
 use crate::logs::Logs;
 use crate::notice::{Cause, KillReason, Notice, StopReason};
 use crate::notify;
 use crate::obituary::{self, Obituary, Other};
-use crate::plan::{Condition, Instance, Kind, Manner, Mode, OnFailure, OnSuccess, Plan, Receivers, Rest};
+use crate::plan::{
+    Condition, Dependency, Instance, Kind, Manner, Mode, OnFailure, OnSuccess, Plan, Receivers, Rest,
+};
 use crate::reaper::Reaper;
+use crate::requests::Requests;
 use crate::services::{Context, Service, State};
 use crate::shutdown::{Look, Phase, Reason, STRAY_GRACE, Shutdown};
 use crate::signals::{self, Meaning};
@@ -29,6 +38,12 @@ pub struct Supervisor {
     services: Vec<Service>,
     reaper: Reaper,
     logs: Logs,
+    journal: Journal,
+    requests: Requests,
+    /// For each instance, what a person wants of it that is not as the plan has it.
+    wishes: Vec<Wish>,
+    /// What was measured of each instance the last time.
+    usage: BTreeMap<InstanceId, Measured>,
     standing: Standing,
     began: Time,
     /// Whether `Event::Begin` has come; nothing starts before.
@@ -52,6 +67,34 @@ struct StopRecord {
     down: Option<Time>,
 }
 
+/// What a person wants of an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Wish {
+    /// What the plan says.
+    #[default]
+    Nothing,
+    /// It is down, or is to be stopped when those are that depend on it, and stays so until a person starts it.
+    Down,
+    /// It is to be stopped when those are that depend on it and go too, and to start again.
+    Again,
+}
+
+/// What an instance used.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    at: Time,
+    run: u32,
+    used: Usage,
+}
+
+impl Measured {
+    /// Whether it is young enough to be told again: looking it up costs some hundred microseconds, and many may ask.
+    fn fresh(&self, now: Time, run: u32) -> bool {
+        const FRESH: Duration = Duration::from_millis(500);
+        self.run == run && now.since(self.at) < FRESH
+    }
+}
+
 impl Supervisor {
     /// A supervisor that has not begun.
     pub fn new(plan: Plan, standing: Standing, now: Time) -> Self {
@@ -65,12 +108,17 @@ impl Supervisor {
         }
         let services = plan.ids().zip(&plan.instances).map(|(id, i)| Service::new(id, i.autostart)).collect();
         let stops = plan.instances.iter().map(|_| None).collect();
+        let wishes = plan.instances.iter().map(|_| Wish::Nothing).collect();
         Self {
             plan,
             dependents,
             services,
             reaper: Reaper::default(),
             logs: Logs::default(),
+            journal: Journal::default(),
+            requests: Requests::default(),
+            wishes,
+            usage: BTreeMap::new(),
             standing,
             began: now,
             begun: false,
@@ -87,14 +135,17 @@ impl Supervisor {
     pub fn deadline(&self) -> Option<Time> {
         let services = self.services.iter().filter_map(Service::deadline).min();
         let shutdown = self.shutdown.as_ref().and_then(Shutdown::deadline);
-        match (services, shutdown) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (one, other) => one.or(other),
-        }
+        services.into_iter().chain(shutdown).chain(self.requests.deadline()).min()
     }
 
     /// Takes in one event and orders what follows from it, in the order in which it must be done.
     pub fn step(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
+        let from = out.len();
+        self.take_in(now, event, out);
+        self.pass_on(now, from, out);
+    }
+
+    fn take_in(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::Begin => {
                 self.begun = true;
@@ -142,7 +193,7 @@ impl Supervisor {
                     return;
                 }
             }
-            Event::OutputEnded { child, sink } => return self.output_ended(child, sink, out),
+            Event::OutputEnded { child, sink } => return self.output_ended(now, child, sink, out),
             Event::Listener { port, listener, .. } => {
                 self.port = listener.map(|listener| (port, listener));
                 return;
@@ -162,11 +213,21 @@ impl Supervisor {
                 self.with(now, child.instance, |service, context| service.announced(context, child.run, out));
             }
             Event::Listening { child, addresses } => {
+                self.listening(now, child, &addresses, out);
                 let waiting = self.waiting_for(child.instance);
                 self.with(now, child.instance, |service, context| {
                     service.listening(context, child.run, addresses, waiting, out);
                 });
             }
+            Event::Connected { client } => return self.requests.connected(now, client),
+            Event::Asked { client, request } => {
+                if !self.asked(now, client, request, out) {
+                    return;
+                }
+            }
+            Event::Taken { client } => return self.requests.taken(client),
+            Event::Left { client } => return self.left(client),
+            Event::Measured { client, usage } => return self.measured(now, client, &usage, out),
             Event::Drained => return self.leave(now, out),
         }
         self.settle(now, out);
@@ -197,14 +258,18 @@ impl Supervisor {
     }
 
     fn tick(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.tick_requests(now, out);
         // Before the services' own timers, which the deadline has cut: it is the reason to be told.
         if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.over(now)) {
             self.kill_all(now, KillReason::ShutdownTimeout, out);
         }
         for id in self.plan.ids() {
             if self.service(id).and_then(Service::deadline).is_some_and(|at| now >= at) {
+                let restarts = self.is_in_backoff(id);
                 self.with(now, id, |service, context| service.tick(context, out));
-                self.tell_if_it_waits(id, out);
+                if restarts {
+                    self.tell_if_it_waits(id, out);
+                }
             }
         }
         let Some(shutdown) = &mut self.shutdown else { return };
@@ -224,11 +289,13 @@ impl Supervisor {
         }
     }
 
-    /// Its restart is due, and nothing would be heard of it.
+    fn is_in_backoff(&self, id: InstanceId) -> bool {
+        matches!(self.service(id).map(Service::state), Some(State::Backoff { .. }))
+    }
+
+    /// Its restart is not a matter of time any more, and nothing would be heard of it.
     fn tell_if_it_waits(&self, id: InstanceId, out: &mut Vec<Action>) {
-        if matches!(self.service(id).map(Service::state), Some(State::Waiting))
-            && let Readiness::Wait { on } = self.readiness(id)
-        {
+        if let Readiness::Wait { on } = self.readiness(id) {
             out.push(Action::Tell(Notice::WaitsAgain { name: self.name(id), on: self.name(on) }));
         }
     }
@@ -343,7 +410,7 @@ impl Supervisor {
         }
     }
 
-    /// Passes on what a child wrote. Returns whether its instance is ready by that.
+    /// Passes on what a child wrote. Returns whether that changes more than what is written.
     fn output(&mut self, now: Time, child: Child, sink: Sink, bytes: &[u8], out: &mut Vec<Action>) -> bool {
         let Some(instance) = self.plan.instance(child.instance) else { return false };
         if let Role::Probe(number) = child.role {
@@ -352,23 +419,23 @@ impl Supervisor {
         }
         let waited_for = child.role == Role::Main && instance.ready.is_some();
         let format = format(&instance.launch, sink);
-        let lines = self.logs.take(&instance.name, format, child, sink, bytes);
+        let lines = self.logs.take(now, &instance.name, format, child, sink, bytes);
         if !lines.is_empty() {
             out.push(Action::Write { sink, bytes: lines });
         }
         // After the line, so that the news comes after its reason.
-        let mut ready = false;
+        let mut news = false;
         if waited_for {
             self.with(now, child.instance, |service, context| {
-                ready = service.said(context, child.run, sink, bytes, out);
+                news = service.said(context, child.run, sink, bytes, out);
             });
         }
-        ready
+        news
     }
 
-    fn output_ended(&mut self, child: Child, sink: Sink, out: &mut Vec<Action>) {
+    fn output_ended(&mut self, now: Time, child: Child, sink: Sink, out: &mut Vec<Action>) {
         let Some(instance) = self.plan.instance(child.instance) else { return };
-        let bytes = self.logs.end(&instance.name, format(&instance.launch, sink), child, sink);
+        let bytes = self.logs.end(now, &instance.name, format(&instance.launch, sink), child, sink);
         if !bytes.is_empty() {
             out.push(Action::Write { sink, bytes });
         }
@@ -377,11 +444,14 @@ impl Supervisor {
     /// Brings everything that depends on several machines to where it belongs after an event.
     fn settle(&mut self, now: Time, out: &mut Vec<Action>) {
         if self.begun && self.shutdown.is_none() {
+            self.advance_wishes(now, out);
             self.advance_starts(now, out);
         }
         if self.begun && self.shutdown.is_none() {
             self.tell_when_up(now, out);
-            if self.plan.mode != Mode::Pause && self.services.iter().all(Service::settled) {
+            // What was stopped by hand may be started again.
+            let settled = self.services.iter().all(Service::settled);
+            if self.plan.mode != Mode::Pause && settled && !self.wishes.contains(&Wish::Down) {
                 self.begin_shutdown(now, Reason::AllDone, out);
             }
         }
@@ -392,31 +462,38 @@ impl Supervisor {
 
     /// Starts what may start, fails what cannot start any more, and ends the container if one of these ends decides that.
     fn advance_starts(&mut self, now: Time, out: &mut Vec<Action>) {
+        // Before anything starts: what is restarted with another must not see that one come back.
+        for id in self.plan.ids() {
+            if let Some(on) = self.restarts_with(id) {
+                let restarts = self.is_in_backoff(id);
+                self.with(now, id, |service, context| service.restart_with(context, &on, out));
+                if restarts {
+                    self.tell_if_it_waits(id, out);
+                }
+            }
+        }
         // In start order, so that one pass reaches everything that follows from a failure.
         for id in self.plan.ids() {
             let Some(instance) = self.plan.instance(id) else { continue };
             let (kind, on_failure, on_success) = (instance.kind, instance.on_failure, instance.on_success);
-            if let Some(on) = self.restarts_with(id) {
-                self.with(now, id, |service, context| service.restart_with(context, &on, out));
-            }
             if matches!(self.service(id).map(Service::state), Some(State::Waiting)) {
                 match self.readiness(id) {
                     Readiness::Ready => self.with(now, id, |service, context| service.start(context, out)),
                     Readiness::Wait { .. } => {}
                     Readiness::Never { on, completed } => {
-                        let (name, on) = (self.name(id), self.name(on));
+                        let (name, without, on) = (self.name(id), on, self.name(on));
                         out.push(Action::Tell(Notice::DependencyFailed { name, on, completed }));
-                        self.with(now, id, |service, _| service.fail_waiting());
+                        self.with(now, id, |service, _| service.fail_waiting(without));
                     }
                 }
             }
             let ran = self.service(id).is_some_and(|service| service.runs() > 0);
             match self.service(id).map(Service::state) {
                 // One that never ran, for want of what it depends on, has no code to pass on.
-                Some(State::Failed | State::Completed) if kind == Kind::Command && ran => {
+                Some(State::Failed { .. } | State::Completed) if kind == Kind::Command && ran => {
                     return self.begin_shutdown(now, Reason::Ended(id), out);
                 }
-                Some(State::Failed) if on_failure == OnFailure::Exit => {
+                Some(State::Failed { .. }) if on_failure == OnFailure::Exit => {
                     return self.begin_shutdown(now, Reason::Failed(id), out);
                 }
                 Some(State::Completed) if on_success == OnSuccess::Exit => {
@@ -427,42 +504,53 @@ impl Supervisor {
         }
     }
 
-    /// Whether what an instance depends on allows it to start. One that ran before is not kept from running again by what was there
-    /// once and has ended for good since, only by what is on its way.
+    /// Whether what an instance depends on allows it to start.
     fn readiness(&self, id: InstanceId) -> Readiness {
-        let Some(instance) = self.plan.instance(id) else { return Readiness::Ready };
-        let ran = self.service(id).is_some_and(|service| service.runs() > 0);
         let mut readiness = Readiness::Ready;
-        for dependency in &instance.depends_on {
-            let Some(service) = self.service(dependency.on) else { continue };
-            match (service.state(), dependency.condition) {
-                (State::Up(..) | State::Ready(..), Condition::Started)
-                | (State::Ready(..), Condition::Ready)
-                | (State::Completed, Condition::Completed) => {}
-                // It ran and is done: it has been started.
-                (State::Completed, Condition::Started) => {}
-                (State::Completed | State::Failed | State::Down, _) if ran && !dependency.restart => {}
-                (State::Failed, _) => return Readiness::Never { on: dependency.on, completed: false },
-                (State::Completed, Condition::Ready) => {
-                    return Readiness::Never { on: dependency.on, completed: true };
-                }
-                (
-                    State::Waiting
-                    | State::Launching { .. }
-                    | State::Starting(_)
-                    | State::Stopping { .. }
-                    | State::Cleaning(_)
-                    | State::Backoff { .. }
-                    | State::Down,
-                    _,
-                )
-                | (State::Up(..), Condition::Ready | Condition::Completed)
-                | (State::Ready(..), Condition::Completed) => {
-                    readiness = Readiness::Wait { on: dependency.on };
-                }
+        for dependency in self.plan.instance(id).into_iter().flat_map(|instance| &instance.depends_on) {
+            match self.dependency(id, *dependency) {
+                Readiness::Ready => {}
+                wait @ Readiness::Wait { .. } => readiness = wait,
+                never @ Readiness::Never { .. } => return never,
             }
         }
         readiness
+    }
+
+    /// Whether this dependency of an instance allows it to start. One that ran before is not kept from running again by what was
+    /// there once and has ended for good since, only by what is on its way.
+    fn dependency(&self, id: InstanceId, dependency: Dependency) -> Readiness {
+        let ran = self.service(id).is_some_and(|service| service.runs() > 0);
+        let on = dependency.on;
+        let Some(service) = self.service(on) else { return Readiness::Ready };
+        // It is about to be stopped and started anew.
+        if self.wish_for(on) == Wish::Again {
+            return Readiness::Wait { on };
+        }
+        match (service.state(), dependency.condition) {
+            (State::Up(..) | State::Ready(..), Condition::Started)
+            | (State::Ready(..), Condition::Ready)
+            | (State::Completed, Condition::Completed) => Readiness::Ready,
+            // It ran and is done: it has been started.
+            (State::Completed, Condition::Started) => Readiness::Ready,
+            (State::Completed | State::Failed { .. } | State::Down, _) if ran && !dependency.restart => {
+                Readiness::Ready
+            }
+            (State::Failed { .. }, _) => Readiness::Never { on, completed: false },
+            (State::Completed, Condition::Ready) => Readiness::Never { on, completed: true },
+            (
+                State::Waiting
+                | State::Launching { .. }
+                | State::Starting(..)
+                | State::Stopping { .. }
+                | State::Cleaning(_)
+                | State::Backoff { .. }
+                | State::Down,
+                _,
+            )
+            | (State::Up(..), Condition::Ready | Condition::Completed)
+            | (State::Ready(..), Condition::Completed) => Readiness::Wait { on },
+        }
     }
 
     /// One that this instance is to be restarted with and that is about to start again, if this one runs or is about to.
@@ -472,14 +560,14 @@ impl Supervisor {
                 State::Backoff { .. } => true,
                 State::Waiting => service.runs() > 0,
                 State::Launching { .. }
-                | State::Starting(_)
+                | State::Starting(..)
                 | State::Up(..)
                 | State::Ready(..)
                 | State::Stopping { .. }
                 | State::Cleaning(_)
                 | State::Down
                 | State::Completed
-                | State::Failed => false,
+                | State::Failed { .. } => false,
             })
         };
         let dependencies = &self.plan.instance(id)?.depends_on;
@@ -491,7 +579,13 @@ impl Supervisor {
 
     /// Who waits for this instance before it may start.
     fn waiting_for(&self, on: InstanceId) -> Vec<Rc<str>> {
-        let waits = |id: &&InstanceId| matches!(self.service(**id).map(Service::state), Some(State::Waiting));
+        let waits = |id: &&InstanceId| {
+            let waiting = matches!(self.service(**id).map(Service::state), Some(State::Waiting));
+            let mut dependencies = self.plan.instance(**id).into_iter().flat_map(|i| &i.depends_on);
+            waiting
+                && dependencies
+                    .any(|d| d.on == on && matches!(self.dependency(**id, *d), Readiness::Wait { .. }))
+        };
         self.dependents
             .get(on.0 as usize)
             .into_iter()
@@ -510,13 +604,13 @@ impl Supervisor {
             State::Ready(..) | State::Completed => true,
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Up(..)
             | State::Stopping { .. }
             | State::Cleaning(_)
             | State::Backoff { .. }
             | State::Down
-            | State::Failed => false,
+            | State::Failed { .. } => false,
         };
         let running = wanted().any(|(_, service)| matches!(service.state(), State::Ready(..)));
         if self.up || !running || self.plan.mode != Mode::Services || !wanted().all(arrived) {
@@ -552,19 +646,20 @@ impl Supervisor {
                 }
                 Some(
                     State::Launching { .. }
-                    | State::Starting(_)
+                    | State::Starting(..)
                     | State::Up(..)
                     | State::Ready(..)
                     | State::Stopping { .. }
                     | State::Down
                     | State::Completed
-                    | State::Failed,
+                    | State::Failed { .. },
                 )
                 | None => {}
             }
         }
         let told = match reason {
             Reason::Signal(signal) => StopReason::Signal(signal),
+            Reason::Asked => StopReason::Asked,
             Reason::Failed(id) => StopReason::Failed(self.name(id)),
             Reason::Ended(id) => StopReason::Ended(self.name(id)),
             Reason::AllDone => return, // there is nothing to stop
@@ -572,6 +667,9 @@ impl Supervisor {
         let mut names = self.alive();
         names.reverse(); // the order of the stop
         out.push(Action::Tell(Notice::Stopping { reason: told, names }));
+        for service in &mut self.services {
+            service.rest(out);
+        }
     }
 
     /// Stops what nobody needs any more, and goes on to the next part of the stop when this one is done.
@@ -658,7 +756,7 @@ impl Supervisor {
         let Some(shutdown) = &self.shutdown else { return };
         let (since, reason) = (shutdown.since(), shutdown.reason());
         for (child, sink) in self.logs.unfinished() {
-            self.output_ended(child, sink, out);
+            self.output_ended(now, child, sink, out);
         }
         let killed = self.services.iter().any(|service| service.killed_since(since));
         let code = self.exit_code(reason, killed);
@@ -672,7 +770,7 @@ impl Supervisor {
                     out.push(Action::Tell(Notice::Obituary(text)));
                 }
             }
-            Reason::Signal(_) | Reason::Ended(_) | Reason::AllDone => {
+            Reason::Signal(_) | Reason::Asked | Reason::Ended(_) | Reason::AllDone => {
                 let took = |(id, record): (InstanceId, &StopRecord)| {
                     Some((self.name(id), record.down?.since(record.asked)))
                 };
@@ -682,7 +780,7 @@ impl Supervisor {
                     Reason::AllDone => {
                         Notice::AllDone { failed: self.first_failed().map(|id| self.name(id)), code }
                     }
-                    Reason::Signal(_) | Reason::Ended(_) | Reason::Failed(_) => {
+                    Reason::Signal(_) | Reason::Asked | Reason::Ended(_) | Reason::Failed(_) => {
                         Notice::Stopped { after, each, code }
                     }
                 }));
@@ -705,15 +803,16 @@ impl Supervisor {
             Mode::Services | Mode::Pause => None,
         };
         let last = |id: InstanceId| {
-            let mut judged = self.service(id)?.history().iter().filter(|ended| !ended.with_other);
-            let cause = &judged.next_back()?.cause;
+            // How its last run ended is not why one failed that could not start again.
+            let service = self.service(id).filter(|service| service.failed_without().is_none())?;
+            let cause = &service.history().back()?.cause;
             let given = start_failure.filter(|_| matches!(cause, Cause::Start(_)));
             Some(given.unwrap_or_else(|| cause.exit_code()))
         };
         let failure = |code: Option<u8>| code.filter(|code| *code != 0).unwrap_or(ExitCode::FAILURE.0);
         match reason {
-            Reason::Signal(_) if killed => ExitCode::KILLED.0,
-            Reason::Signal(_) => ExitCode::SUCCESS.0,
+            Reason::Signal(_) | Reason::Asked if killed => ExitCode::KILLED.0,
+            Reason::Signal(_) | Reason::Asked => ExitCode::SUCCESS.0,
             Reason::Failed(id) => failure(last(id)),
             Reason::Ended(id) => last(id).unwrap_or(0),
             Reason::AllDone => self.first_failed().map_or(0, |id| failure(last(id))),
@@ -722,17 +821,12 @@ impl Supervisor {
 
     /// The first failed instance in start order.
     fn first_failed(&self) -> Option<InstanceId> {
-        self.plan.ids().find(|id| matches!(self.service(*id).map(Service::state), Some(State::Failed)))
+        self.plan.ids().find(|id| matches!(self.service(*id).map(Service::state), Some(State::Failed { .. })))
     }
 
     fn obituary(&self, id: InstanceId, since: Time, code: u8) -> Option<String> {
         let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
-        // It never came so far as to fail by itself; or it did once, and now could not start again.
-        let had_to_wait = service.history().back().is_none_or(|last| last.with_other);
-        let missing = match self.readiness(id) {
-            Readiness::Never { on, .. } if had_to_wait => self.plan.instance(on).map(|on| &*on.name),
-            Readiness::Never { .. } | Readiness::Wait { .. } | Readiness::Ready => None,
-        };
+        let missing = service.failed_without().and_then(|on| self.plan.instance(on)).map(|on| &*on.name);
         let other = |(id, record): (InstanceId, &StopRecord)| {
             let name = &self.plan.instance(id)?.name;
             let killed = self.service(id)?.killed_since(since);
@@ -740,7 +834,7 @@ impl Supervisor {
         };
         Some(obituary::text(&Obituary {
             instance,
-            exits: service.history().iter().filter(|ended| !ended.with_other).collect(),
+            exits: service.history().iter().filter(|ended| !ended.asked).collect(),
             runs: service.judged(),
             began: self.began,
             missing,

@@ -11,7 +11,7 @@ use crate::plan::{Asks, Instance, Kind, Ready, ReadyTest, Test};
 use crate::probe::Failure;
 use crate::units::Signal;
 
-use super::stopping::Goal;
+use super::stopping::{Goal, Helper};
 use super::{Context, Live, Service, State, earlier, kill_at, name, signal_group};
 
 /// So much of what a command prints is kept for the message.
@@ -29,6 +29,8 @@ pub struct Awaited {
     failure: Option<Failure>,
     /// The end of what each stream said, as long as the text that is waited for may have begun in it.
     tails: [Vec<u8>; 2],
+    /// The longest silence from ready on.
+    longest: Option<Duration>,
 }
 
 /// How long it is waited for.
@@ -83,14 +85,6 @@ enum By {
 }
 
 impl Attempt {
-    /// The process of a command.
-    pub fn pid(&self) -> Option<Pid> {
-        match &self.by {
-            By::Us => None,
-            By::Command { pid, .. } => *pid,
-        }
-    }
-
     fn child(&self, run: Child) -> Child {
         Child { role: Role::Probe(self.number), ..run }
     }
@@ -100,17 +94,18 @@ impl Awaited {
     /// What a program that just began to run is waited for with; `None`: it is ready.
     pub fn new(context: Context, since: Time) -> Option<Self> {
         let instance = context.instance;
-        let patience = match (&instance.ready, instance.kind) {
+        let patience = match (ready_by(instance, since), instance.kind) {
             (_, Kind::Oneshot) => Patience::Endless,
             (None, Kind::Daemon | Kind::Command) => return None,
-            (Some(ready), Kind::Daemon | Kind::Command) => Patience::Until(since + ready.timeout),
+            (Some(at), Kind::Daemon | Kind::Command) => Patience::Until(at),
         };
         let next = match instance.ready.as_ref().map(|ready| &ready.test) {
             Some(ReadyTest::Asked(_)) => Some(context.now),
             Some(ReadyTest::After(delay)) => Some(since + *delay),
             Some(ReadyTest::Notified | ReadyTest::Announced | ReadyTest::Said(_)) | None => None,
         };
-        Some(Self { patience, next, failure: None, tails: [Vec::new(), Vec::new()] })
+        let tails = [Vec::new(), Vec::new()];
+        Some(Self { patience, next, failure: None, tails, longest: instance.watchdog })
     }
 
     /// Whether it is waited for to be ready, and not to be done.
@@ -119,31 +114,51 @@ impl Awaited {
     }
 
     /// What is due next by itself.
-    pub fn deadline(&self, attempt: Option<&Attempt>) -> Option<Time> {
+    pub fn deadline(&self, live: &Live) -> Option<Time> {
         let until = match self.patience {
             Patience::Until(at) => Some(at),
             Patience::Endless | Patience::Over => None,
         };
-        earlier(until, attempt.map_or(self.next, |attempt| Some(attempt.late_at)))
+        earlier(until, asking(live, self.next))
     }
 }
 
 impl Watched {
-    fn new(context: Context, id: InstanceId, since: Time) -> Self {
+    fn new(context: Context, id: InstanceId, since: Time, longest: Option<Duration>) -> Self {
         let check = context.instance.healthcheck.as_ref();
         Self {
             next: check.map(|check| context.now + spread(check.interval, id)),
             misses: 0,
             lenient_until: check.map(|check| since + check.start_period),
             well_at: context.now,
-            silence: context.instance.watchdog.map(|longest| (context.now + longest, longest)),
+            silence: longest.map(|longest| (context.now + longest, longest)),
         }
     }
 
+    /// Misses in a row that count.
+    pub fn misses(&self) -> u32 {
+        self.misses
+    }
+
     /// What is due next by itself.
-    pub fn deadline(&self, attempt: Option<&Attempt>) -> Option<Time> {
-        let asked = attempt.map_or(self.next, |attempt| Some(attempt.late_at));
-        earlier(asked, self.silence.map(|(at, _)| at))
+    pub fn deadline(&self, live: &Live) -> Option<Time> {
+        earlier(asking(live, self.next), self.silence.map(|(at, _)| at))
+    }
+}
+
+/// When the present attempt has taken too long, or the `next` one is due. None begins while one that was called off has not ended.
+fn asking(live: &Live, next: Option<Time>) -> Option<Time> {
+    match &live.attempt {
+        Some(attempt) => Some(attempt.late_at),
+        None => next.filter(|_| live.helpers.is_empty()),
+    }
+}
+
+/// When a run that began `since` has to be ready; `None`: it is not waited for with a test.
+pub(super) fn ready_by(instance: &Instance, since: Time) -> Option<Time> {
+    match instance.kind {
+        Kind::Oneshot => None,
+        Kind::Daemon | Kind::Command => instance.ready.as_ref().map(|ready| since + ready.timeout),
     }
 }
 
@@ -159,14 +174,18 @@ impl Service {
     pub(super) fn begin_to_run(&mut self, context: Context, live: Live, out: &mut Vec<Action>) {
         if let Some(awaited) = Awaited::new(context, live.since) {
             self.state = State::Up(live, awaited);
-            self.care(context, out);
         } else {
             if context.instance.kind == Kind::Daemon {
                 let (after, run) = (context.now.since(live.since), self.runs);
                 out.push(Action::Tell(Notice::Up { name: name(context), after, run }));
             }
-            let watched = Watched::new(context, self.id, live.since);
+            let watched = Watched::new(context, self.id, live.since, context.instance.watchdog);
             self.state = State::Ready(live, watched);
+        }
+        if context.stopping {
+            self.rest(out);
+        } else if matches!(self.state, State::Up(..)) {
+            self.care(context, out);
         }
     }
 
@@ -176,10 +195,33 @@ impl Service {
                 self.call_off(&mut live, out);
                 let (after, run) = (context.now.since(live.since), self.runs);
                 out.push(Action::Tell(Notice::Ready { name: name(context), after, run }));
-                let watched = Watched::new(context, self.id, live.since);
+                let watched = Watched::new(context, self.id, live.since, awaited.longest);
                 self.state = State::Ready(live, watched);
             }
             other => self.state = other,
+        }
+    }
+
+    /// The container stops: from now on nobody asks how it is. Whatever came of it, it would be stopped before its turn.
+    pub fn rest(&mut self, out: &mut Vec<Action>) {
+        match std::mem::replace(&mut self.state, State::Down) {
+            State::Starting(live, _) => self.state = State::Starting(live, None),
+            State::Up(mut live, awaited) => {
+                self.call_off(&mut live, out);
+                self.state = State::Up(live, Awaited { patience: Patience::Endless, next: None, ..awaited });
+            }
+            State::Ready(mut live, watched) => {
+                self.call_off(&mut live, out);
+                self.state = State::Ready(live, Watched { next: None, silence: None, ..watched });
+            }
+            other @ (State::Waiting
+            | State::Launching { .. }
+            | State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. }) => self.state = other,
         }
     }
 
@@ -195,6 +237,12 @@ impl Service {
         }
         let run = self.main_child();
         match &mut self.state {
+            State::Starting(live, until) => {
+                if until.is_some_and(|at| now >= at) {
+                    *until = None;
+                    out.push(Action::FindListening { child: run, leader: live.pid });
+                }
+            }
             State::Up(live, awaited) => match (&context.instance.ready, awaited.patience) {
                 (Some(Ready { test: ReadyTest::After(_), .. }), _)
                     if awaited.next.is_some_and(|at| now >= at) =>
@@ -206,7 +254,7 @@ impl Service {
                     out.push(Action::FindListening { child: run, leader: live.pid });
                 }
                 (Some(Ready { test: ReadyTest::Asked(test), .. }), _)
-                    if live.attempt.is_none() && awaited.next.is_some_and(|at| now >= at) =>
+                    if live.attempt.is_none() && asking(live, awaited.next).is_some_and(|at| now >= at) =>
                 {
                     self.ask(context, test, out);
                 }
@@ -225,20 +273,19 @@ impl Service {
                 }
                 if let Some(check) = &context.instance.healthcheck
                     && live.attempt.is_none()
-                    && watched.next.is_some_and(|at| now >= at)
+                    && asking(live, watched.next).is_some_and(|at| now >= at)
                 {
                     self.ask(context, &check.test, out);
                 }
             }
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
             | State::Stopping { .. }
             | State::Cleaning(_)
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
@@ -308,9 +355,13 @@ impl Service {
     }
 
     /// The process of a command is there.
-    pub(super) fn probe_spawned(&mut self, number: u32, spawned: Pid) {
+    pub(super) fn probe_spawned(&mut self, number: u32, spawned: Pid, out: &mut Vec<Action>) {
         if let Some(By::Command { pid, .. }) = self.command(number) {
             *pid = Some(spawned);
+        } else if let Some(live) = self.live() {
+            // The very step that ordered it called it off again.
+            signal_group(spawned, Signal::KILL, out);
+            live.helpers.push(Helper::Test(spawned));
         }
     }
 
@@ -388,13 +439,13 @@ impl Service {
             }
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Stopping { .. }
             | State::Cleaning(_)
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
@@ -418,13 +469,13 @@ impl Service {
             }
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Stopping { .. }
             | State::Cleaning(_)
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
@@ -435,13 +486,13 @@ impl Service {
             State::Up(_, Awaited { next, .. }) | State::Ready(_, Watched { next, .. }) => *next = Some(at),
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Stopping { .. }
             | State::Cleaning(_)
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
@@ -457,7 +508,7 @@ impl Service {
         let abort = matches!(cause, Cause::Watchdog { .. });
         out.push(Action::Tell(Notice::Failing { name: name(context), cause: cause.clone(), waiting }));
         match std::mem::replace(&mut self.state, State::Down) {
-            State::Up(live, _) | State::Ready(live, _) => {
+            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
                 let live = Live { failed: Some((cause, well)), ..live };
                 if abort {
                     self.abort(context, live, out);
@@ -481,28 +532,41 @@ impl Service {
         if run != self.runs {
             return;
         }
-        if let (State::Up(live, Awaited { patience: Patience::Over, failure, .. }), Some(ready)) =
-            (&mut self.state, &context.instance.ready)
-        {
-            let cause = Cause::NotReady {
-                waited: context.now.since(live.since),
-                test: Rc::clone(&ready.shown),
-                failure: failure.take(),
-                listens: addresses,
-                says: live.says.clone(),
-            };
-            self.fail(context, cause, Duration::ZERO, waiting, out);
-        }
+        let Some(ready) = &context.instance.ready else { return };
+        let (live, failure) = match &mut self.state {
+            State::Up(live, Awaited { patience: Patience::Over, failure, .. }) => (live, failure.take()),
+            State::Starting(live, None) => (live, None),
+            State::Starting(..)
+            | State::Up(..)
+            | State::Waiting
+            | State::Launching { .. }
+            | State::Ready(..)
+            | State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. } => return,
+        };
+        let cause = Cause::NotReady {
+            waited: context.now.since(live.since),
+            test: Rc::clone(&ready.shown),
+            failure,
+            listens: addresses,
+            says: live.says.clone(),
+        };
+        self.fail(context, cause, Duration::ZERO, waiting, out);
     }
 
     /// A newline came through its readiness descriptor.
     pub fn announced(&mut self, context: Context, run: u32, out: &mut Vec<Action>) {
         if run == self.runs && matches!(ready_test(context.instance), Some(ReadyTest::Announced)) {
+            self.executed(context, Role::Main, out); // what speaks runs, even if that is reported later
             self.is_ready(context, out);
         }
     }
 
-    /// It wrote this to a stream. Says whether it is ready now.
+    /// It wrote this to a stream. Says whether it is ready by that, or known to run.
     pub fn said(
         &mut self,
         context: Context,
@@ -511,14 +575,13 @@ impl Service {
         bytes: &[u8],
         out: &mut Vec<Action>,
     ) -> bool {
-        let (State::Up(_, awaited), Some(ReadyTest::Said(text))) =
-            (&mut self.state, ready_test(context.instance))
-        else {
-            return false;
-        };
+        let Some(ReadyTest::Said(text)) = ready_test(context.instance) else { return false };
         if run != self.runs {
             return false;
         }
+        let news = matches!(self.state, State::Starting(..));
+        self.executed(context, Role::Main, out);
+        let State::Up(_, awaited) = &mut self.state else { return news };
         let [stdout, stderr] = &mut awaited.tails;
         let tail = match sink {
             Sink::Stdout => stdout,
@@ -540,7 +603,7 @@ impl Service {
         tail.extend_from_slice(bytes.get(bytes.len().saturating_sub(keep)..).unwrap_or_default());
         let over = tail.len().saturating_sub(keep);
         tail.drain(..over);
-        false
+        news
     }
 
     /// It told us how it is.
@@ -548,6 +611,7 @@ impl Service {
         if run != self.runs {
             return; // an earlier run said it
         }
+        self.executed(context, Role::Main, out);
         for word in words {
             self.word(context, word, out);
         }
@@ -575,7 +639,8 @@ impl Service {
                 if let State::Ready(_, watched) = &mut self.state
                     && let Some((at, longest)) = &mut watched.silence
                 {
-                    *at = now + *longest;
+                    // Never sooner than before: it may have said that it is stopping.
+                    *at = (*at).max(now + *longest);
                     watched.well_at = now;
                 }
             }
@@ -589,20 +654,22 @@ impl Service {
             }
             Word::Watchdog(longest) => {
                 // Only what the plan watches, so that nobody can be surprised by a restart.
-                if let (State::Ready(_, watched), Some(_)) = (&mut self.state, context.instance.watchdog) {
-                    watched.silence = (!longest.is_zero()).then(|| (now + longest, longest));
+                if context.instance.watchdog.is_some() && !context.stopping {
+                    self.watch(now, Some(longest).filter(|longest| !longest.is_zero()));
                 }
             }
             Word::Stopping => {
                 // It goes by itself. Should it still be there after the time a stop may take, it is looked after again.
-                match (std::mem::replace(&mut self.state, State::Down), kill_at(context)) {
-                    (State::Ready(mut live, mut watched), Some(until)) => {
+                match std::mem::replace(&mut self.state, State::Down) {
+                    State::Ready(mut live, mut watched) => {
                         self.call_off(&mut live, out);
-                        watched.next = watched.next.map(|at| at.max(until));
-                        watched.silence = watched.silence.map(|(at, longest)| (at.max(until), longest));
+                        let until = kill_at(context);
+                        watched.next = watched.next.zip(until).map(|(at, until)| at.max(until));
+                        watched.silence =
+                            watched.silence.zip(until).map(|((at, longest), until)| (at.max(until), longest));
                         self.state = State::Ready(live, watched);
                     }
-                    (other, _) => self.state = other,
+                    other => self.state = other,
                 }
             }
             Word::Extend(more) => self.extend(context, now + more),
@@ -615,6 +682,23 @@ impl Service {
         }
     }
 
+    /// So long it may be silent from now on, or from ready on.
+    fn watch(&mut self, now: Time, longest: Option<Duration>) {
+        match &mut self.state {
+            State::Up(_, awaited) => awaited.longest = longest,
+            State::Ready(_, watched) => watched.silence = longest.map(|longest| (now + longest, longest)),
+            State::Waiting
+            | State::Launching { .. }
+            | State::Starting(..)
+            | State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. } => {}
+        }
+    }
+
     /// What it is at may take until then.
     fn extend(&mut self, context: Context, until: Time) {
         match &mut self.state {
@@ -624,12 +708,12 @@ impl Service {
             | State::Ready(..)
             | State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Cleaning(_)
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
@@ -652,9 +736,9 @@ impl Service {
             }
             Some(Attempt { by: By::Command { pid: Some(pid), .. }, .. }) => {
                 signal_group(pid, Signal::KILL, out);
-                live.helpers.push(super::Helper { pid, name: "test" });
+                live.helpers.push(Helper::Test(pid));
             }
-            // The answer to an order comes before any other event, so there is a process or none is to come.
+            // It was ordered in this very step, and its process is killed when it is there.
             Some(Attempt { by: By::Command { pid: None, .. }, .. }) | None => {}
         }
     }
@@ -664,13 +748,13 @@ impl Service {
             State::Up(live, _) | State::Ready(live, _) => Some(live),
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Stopping { .. }
             | State::Cleaning(_)
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => None,
+            | State::Failed { .. } => None,
         }
     }
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use crate::event::{Action, Child, ExitStatus, Mark, Pid, Process, Role, Time};
 use crate::hints;
-use crate::notice::{Cause, KillReason, Notice};
+use crate::notice::{Cause, KillReason, Next, Notice};
 use crate::plan::{Instance, KillMode, Kind};
 use crate::units::Signal;
 
+use super::restart::Budget;
 use super::{Context, Ended, Live, Service, State, earlier, kill_at, name, signal_group};
 
 /// How long after SIGKILL a process counts as one that cannot be ended.
@@ -31,6 +32,8 @@ pub enum Goal {
     Down,
     /// It starts again when this one is there again, which it depends on.
     With(Rc<str>),
+    /// It starts again, as a person has asked.
+    Again,
 }
 
 /// A stop that the leader has not yet answered by ending.
@@ -79,10 +82,35 @@ pub struct Cleaning {
 
 /// A process that we started beside the leader of a run. The run is not over before it has ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Helper {
-    pub pid: Pid,
-    /// What it is called where it has to be told that it does not end.
-    pub name: &'static str,
+pub enum Helper {
+    StopCommand(Pid),
+    /// A test that nobody wants the answer of; it was sent SIGKILL.
+    Test(Pid),
+}
+
+impl Helper {
+    pub fn pid(self) -> Pid {
+        match self {
+            Self::StopCommand(pid) | Self::Test(pid) => pid,
+        }
+    }
+
+    /// Whether the run is not over before it has ended. What only asked does not hold up the stop of the container.
+    fn is_waited_for(self, context: Context) -> bool {
+        match self {
+            Self::StopCommand(_) => true,
+            Self::Test(_) => !context.stopping,
+        }
+    }
+
+    /// As it is told when it cannot be ended.
+    fn shown(self) -> Process {
+        let name = match self {
+            Self::StopCommand(_) => "stop_command",
+            Self::Test(_) => "test",
+        };
+        Process { pid: self.pid(), name: name.to_owned() }
+    }
 }
 
 /// What has been told of remains.
@@ -149,6 +177,11 @@ impl Cleaning {
     pub fn deadline(&self) -> Option<Time> {
         earlier(self.kill_at(), Some(self.look_at))
     }
+
+    /// Whether something that we started has not ended yet.
+    fn helped(&self, context: Context) -> bool {
+        self.helpers.iter().any(|helper| helper.is_waited_for(context))
+    }
 }
 
 impl Service {
@@ -156,7 +189,7 @@ impl Service {
     pub fn stop(&mut self, context: Context, out: &mut Vec<Action>) {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Waiting | State::Backoff { .. } | State::Down => {}
-            State::Starting(live) | State::Up(live, _) | State::Ready(live, _) => {
+            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
                 self.ask_to_stop(context, live, Goal::Down, out);
             }
             State::Stopping { live, mut stop } => {
@@ -172,10 +205,13 @@ impl Service {
                 if let Kill::At(at) = &mut cleaning.kill {
                     *at = earlier(*at, context.limit);
                 }
+                if cleaning.members.is_empty() && !cleaning.helped(context) {
+                    cleaning.look_at = context.now; // what is left was only waited for before a restart
+                }
                 self.state = State::Cleaning(cleaning);
             }
             // The answer to an order comes before any other event; a start cannot be half ordered here.
-            other @ (State::Launching { .. } | State::Completed | State::Failed) => self.state = other,
+            other @ (State::Launching { .. } | State::Completed | State::Failed { .. }) => self.state = other,
         }
     }
 
@@ -183,7 +219,7 @@ impl Service {
     pub fn restart_with(&mut self, context: Context, on: &Rc<str>, out: &mut Vec<Action>) {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Backoff { .. } => self.state = State::Waiting,
-            State::Starting(live) | State::Up(live, _) | State::Ready(live, _) => {
+            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
                 out.push(Action::Tell(Notice::RestartsWith { name: name(context), on: Rc::clone(on) }));
                 self.ask_to_stop(context, live, Goal::With(Rc::clone(on)), out);
             }
@@ -193,7 +229,42 @@ impl Service {
             | State::Cleaning(_)
             | State::Down
             | State::Completed
-            | State::Failed) => self.state = other,
+            | State::Failed { .. }) => self.state = other,
+        }
+    }
+
+    /// A person wants it to run, with a fresh budget. One that is being stopped starts again after that.
+    pub fn start_by_hand(&mut self) {
+        self.budget = Budget::default();
+        match &mut self.state {
+            State::Backoff { .. } | State::Down | State::Completed | State::Failed { .. } => {
+                self.state = State::Waiting;
+            }
+            State::Stopping { stop, .. } => stop.goal = Goal::Again,
+            State::Cleaning(cleaning) => cleaning.goal = Goal::Again,
+            State::Waiting
+            | State::Launching { .. }
+            | State::Starting(..)
+            | State::Up(..)
+            | State::Ready(..) => {}
+        }
+    }
+
+    /// A person wants it to run anew, with a fresh budget.
+    pub fn restart_by_hand(&mut self, context: Context, out: &mut Vec<Action>) {
+        self.start_by_hand();
+        match std::mem::replace(&mut self.state, State::Down) {
+            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
+                self.ask_to_stop(context, live, Goal::Again, out);
+            }
+            other @ (State::Waiting
+            | State::Launching { .. }
+            | State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. }) => self.state = other,
         }
     }
 
@@ -227,7 +298,7 @@ impl Service {
     /// A forwarded signal asks it to end: SIGKILL follows after `kill_timeout`.
     pub fn asked_by_signal(&mut self, context: Context) {
         match std::mem::replace(&mut self.state, State::Down) {
-            State::Starting(live) | State::Up(live, _) | State::Ready(live, _) => {
+            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
                 // Its end is the container's, with its code, whoever asked for it.
                 let stop = Stopping::new(context, Goal::Judge, Some(Signal::TERM));
                 self.state = State::Stopping { live, stop };
@@ -239,7 +310,7 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed) => self.state = other,
+            | State::Failed { .. }) => self.state = other,
         }
     }
 
@@ -250,13 +321,15 @@ impl Service {
             State::Cleaning(cleaning) => cleaning.ended.killed,
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Up(..)
             | State::Ready(..)
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => self.history.back().is_some_and(|last| last.killed && last.over >= since),
+            | State::Failed { .. } => {
+                self.history.back().is_some_and(|last| last.killed && last.over >= since)
+            }
         }
     }
 
@@ -264,7 +337,7 @@ impl Service {
     pub fn kill(&mut self, context: Context, why: KillReason, out: &mut Vec<Action>) {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Waiting | State::Backoff { .. } | State::Down => {}
-            State::Starting(mut live) | State::Up(mut live, _) | State::Ready(mut live, _) => {
+            State::Starting(mut live, _) | State::Up(mut live, _) | State::Ready(mut live, _) => {
                 self.call_off(&mut live, out);
                 let mut stop = Stopping::new(context, Goal::Down, None);
                 kill_leader(context, live.pid, &mut stop, why, out);
@@ -286,7 +359,7 @@ impl Service {
                     self.kill_remains(context, out);
                 }
             }
-            other @ (State::Launching { .. } | State::Completed | State::Failed) => self.state = other,
+            other @ (State::Launching { .. } | State::Completed | State::Failed { .. }) => self.state = other,
         }
     }
 
@@ -313,13 +386,13 @@ impl Service {
             },
             State::Waiting
             | State::Launching { .. }
-            | State::Starting(_)
+            | State::Starting(..)
             | State::Up(..)
             | State::Ready(..)
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed => {}
+            | State::Failed { .. } => {}
         }
     }
 
@@ -332,7 +405,7 @@ impl Service {
     ) {
         let mut unready = false;
         let (mut live, stop) = match std::mem::replace(&mut self.state, State::Down) {
-            State::Starting(live) | State::Ready(live, _) => (live, None),
+            State::Starting(live, _) | State::Ready(live, _) => (live, None),
             State::Up(live, awaited) => {
                 unready = awaited.to_be_ready();
                 (live, None)
@@ -344,7 +417,7 @@ impl Service {
             | State::Backoff { .. }
             | State::Down
             | State::Completed
-            | State::Failed) => {
+            | State::Failed { .. }) => {
                 self.state = other; // these have no leader
                 return;
             }
@@ -360,6 +433,7 @@ impl Service {
         let mut ended = Ended::new(context.now, live.since, cause);
         ended.well = well;
         ended.killed = stop.as_ref().is_some_and(Stopping::killed);
+        ended.asked = stop.as_ref().is_some_and(|stop| stop.goal != Goal::Judge);
         let mut helpers = live.helpers;
         let (goal, asked, kill) = match stop {
             // When SIGKILL comes is set when something is found.
@@ -372,7 +446,7 @@ impl Service {
                 if let Some(StopCommand { pid, .. }) = stop.command {
                     let killed = matches!(kill, Kill::Since(_));
                     signal_group(pid, if killed { Signal::KILL } else { Signal::TERM }, out);
-                    helpers.push(Helper { pid, name: "stop_command" });
+                    helpers.push(Helper::StopCommand(pid));
                 }
                 (stop.goal, Some(stop.asked), kill)
             }
@@ -397,7 +471,7 @@ impl Service {
                 out.push(action);
                 self.state = State::Cleaning(cleaning);
             }
-            None if cleaning.helpers.is_empty() => self.finish(context, cleaning, out),
+            None if !cleaning.helped(context) => self.finish(context, cleaning, out),
             None => self.state = State::Cleaning(cleaning),
         }
     }
@@ -428,10 +502,10 @@ impl Service {
     /// Something that we started beside the leader has ended.
     pub(super) fn helper_exited(&mut self, context: Context, pid: Pid, out: &mut Vec<Action>) {
         if let Some(live) = self.live() {
-            live.helpers.retain(|helper| helper.pid != pid);
+            live.helpers.retain(|helper| helper.pid() != pid);
         } else if let State::Cleaning(cleaning) = &mut self.state {
-            cleaning.helpers.retain(|helper| helper.pid != pid);
-            if cleaning.helpers.is_empty() && cleaning.members.is_empty() {
+            cleaning.helpers.retain(|helper| helper.pid() != pid);
+            if cleaning.members.is_empty() && !cleaning.helped(context) {
                 self.look(context, out);
             }
         }
@@ -471,7 +545,7 @@ impl Service {
         }
         let State::Cleaning(mut cleaning) = std::mem::replace(&mut self.state, State::Down) else { return };
         cleaning.members.clone_from(&found);
-        if found.is_empty() && cleaning.helpers.is_empty() {
+        if found.is_empty() && !cleaning.helped(context) {
             return self.finish(context, cleaning, out);
         }
         if let Kill::At(None) = cleaning.kill {
@@ -502,7 +576,7 @@ impl Service {
         let State::Cleaning(cleaning) = &mut self.state else { return };
         cleaning.kill = Kill::Since(context.now);
         for helper in &cleaning.helpers {
-            signal_group(helper.pid, Signal::KILL, out);
+            signal_group(helper.pid(), Signal::KILL, out);
         }
         self.look(context, out);
     }
@@ -520,7 +594,7 @@ impl Service {
         };
         match sweep(child, context.instance, cleaning.leader, signal, spare) {
             Some(action) => out.push(action),
-            None if cleaning.helpers.is_empty() => {
+            None if !cleaning.helped(context) => {
                 if let State::Cleaning(cleaning) = std::mem::replace(&mut self.state, State::Down) {
                     self.finish(context, cleaning, out);
                 }
@@ -531,8 +605,7 @@ impl Service {
 
     fn give_up(&mut self, context: Context, out: &mut Vec<Action>) {
         if let State::Cleaning(cleaning) = std::mem::replace(&mut self.state, State::Down) {
-            let helper = |helper: &Helper| Process { pid: helper.pid, name: helper.name.to_owned() };
-            let helpers = cleaning.helpers.iter().map(helper);
+            let helpers = cleaning.helpers.iter().map(|helper| helper.shown());
             let found = cleaning.members.iter().cloned().chain(helpers).collect();
             out.push(Action::Tell(Notice::Unkillable { name: name(context), found }));
             self.finish(context, cleaning, out);
@@ -544,7 +617,12 @@ impl Service {
         match cleaning.goal {
             Goal::Judge => self.judge(context, cleaning.ended, out),
             Goal::With(on) if !context.stopping => self.wait_again(context, cleaning.ended, on, out),
-            Goal::Down | Goal::With(_) => self.down(context, cleaning.ended, out),
+            Goal::Again if !context.stopping => {
+                // By way of a restart that is due now, so that those see it who are restarted with it.
+                let state = State::Backoff { until: context.now };
+                self.conclude(context, cleaning.ended, Next::Again, state, out);
+            }
+            Goal::Down | Goal::With(_) | Goal::Again => self.down(context, cleaning.ended, out),
         }
     }
 }

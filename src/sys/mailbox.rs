@@ -1,7 +1,6 @@
-//! The socket of one run for what it says (sd_notify(3)), where only its own user can reach it, and what comes in there. A file in a
-//! directory of ours: names without a file are open to everybody who shares the network. A run that begins as root may become
-//! anybody by itself before it says something, as Mosquitto and Unbound do; so anybody can reach its socket. Whether a sender may be
-//! believed is decided by `voices`.
+//! The socket of one run for what it says (sd_notify(3)), where only its own user can reach it as far as that is possible, and what
+//! comes in there. A file in a directory of ours: names without a file are open to everybody who shares the network. Whether a
+//! sender may be believed is decided by `voices`.
 
 #![expect(
     unsafe_code,
@@ -40,9 +39,9 @@ const DESCRIPTORS_MAX: usize = 253;
 /// Everybody may pass through it, nobody but us may list or change it.
 const DIRECTORY_MODE: u32 = 0o711;
 
-/// What the mode of a socket lacks: it is for its owner alone, or for all.
+/// The mode of the socket: for its owner alone, or for whoever is there.
 const NOT_FOR_OTHERS: Mode = Mode::from_bits_truncate(0o177);
-const FOR_ALL: Mode = Mode::from_bits_truncate(0o111);
+const FOR_ALL: u32 = 0o666;
 
 /// Makes the sockets, all in one place.
 #[derive(Debug, Default)]
@@ -51,18 +50,22 @@ pub struct Post {
 }
 
 impl Post {
-    /// A socket for a run of this user; `None`: our own.
+    /// A socket for a run of this user; `None`: our own. Nobody else can reach it, besides those whom no file mode stops. But where the
+    /// run begins as root it is open to all, since many servers become somebody else before they say that they are ready; and where
+    /// we may not give files away.
     pub fn open(&mut self, child: Child, uid: Option<u32>) -> Result<Mailbox, StartError> {
+        let mailbox = self.bind(&format!("{}.{}", child.instance.0, child.run))?;
         let own = geteuid().as_raw();
         let uid = uid.unwrap_or(own);
-        let lacks = if uid == 0 { FOR_ALL } else { NOT_FOR_OTHERS };
-        let mailbox = self.bind(&format!("{}.{}", child.instance.0, child.run), lacks)?;
-        if uid != own {
-            lchown(&mailbox.path, Some(uid), None).map_err(|error| StartError::Other {
-                what: format!("give its notification socket to user {uid}"),
-                reason: format!("{} (it takes CAP_CHOWN)", reason(&error)),
-            })?;
-        }
+        let reached = if uid == 0 || (uid != own && lchown(&mailbox.path, Some(uid), None).is_err()) {
+            fs::set_permissions(&mailbox.path, Permissions::from_mode(FOR_ALL))
+        } else {
+            Ok(())
+        };
+        reached.map_err(|error| StartError::Other {
+            what: format!("open its notification socket for user {uid}"),
+            reason: reason(&error),
+        })?;
         Ok(mailbox)
     }
 
@@ -71,14 +74,14 @@ impl Post {
         self.place.as_ref().map(|place| place.lock.as_raw_fd())
     }
 
-    fn bind(&mut self, name: &str, lacks: Mode) -> Result<Mailbox, StartError> {
+    fn bind(&mut self, name: &str) -> Result<Mailbox, StartError> {
         // Somebody may have cleared the place away, or filled it.
-        if let Some(mailbox) = self.place.as_ref().and_then(|place| place.bind(name, lacks).ok()) {
+        if let Some(mailbox) = self.place.as_ref().and_then(|place| place.bind(name).ok()) {
             return Ok(mailbox);
         }
         let mut reasons = Vec::new();
         for base in BASES {
-            match Place::take(Path::new(base)).and_then(|place| Ok((place.bind(name, lacks)?, place))) {
+            match Place::take(Path::new(base)).and_then(|place| Ok((place.bind(name)?, place))) {
                 Ok((mailbox, place)) => {
                     self.place = Some(place);
                     return Ok(mailbox);
@@ -122,10 +125,10 @@ impl Place {
         Err(io::Error::other(format!("{NAMES_MAX} others are there already")))
     }
 
-    fn bind(&self, name: &str, lacks: Mode) -> io::Result<Mailbox> {
+    fn bind(&self, name: &str) -> io::Result<Mailbox> {
         let path = self.path.join(name);
         // Its mode from the first moment on.
-        let before = umask(lacks);
+        let before = umask(NOT_FOR_OTHERS);
         let bound = UnixDatagram::bind(&path);
         umask(before);
         let mailbox = Mailbox { socket: bound?, path };

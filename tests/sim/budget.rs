@@ -13,7 +13,14 @@ pub struct Budget {
 }
 
 impl Budget {
-    pub fn expect(&mut self, instance: &Instance, now: Time, cause: &Cause, uptime: Duration) -> Next {
+    /// A restart that costs nothing; a stable run starts the row anew all the same.
+    pub fn free(&mut self, instance: &Instance, well: Duration) {
+        if well >= instance.restart.min_uptime {
+            self.row = 0;
+        }
+    }
+
+    pub fn expect(&mut self, instance: &Instance, now: Time, cause: &Cause, well: Duration) -> Next {
         let policy = &instance.restart;
         let code = match cause {
             Cause::Exit(ExitStatus::Code(code)) | Cause::Unready(ExitStatus::Code(code)) => Some(*code),
@@ -36,9 +43,7 @@ impl Budget {
         if policy.when == RestartWhen::Never {
             return Next::Failed { budget: None };
         }
-        if uptime >= policy.min_uptime {
-            self.row = 0;
-        }
+        self.free(instance, well);
         let used = match policy.window {
             Some(window) => {
                 self.decided.retain(|at| now.since(*at) < window);

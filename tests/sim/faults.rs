@@ -8,6 +8,7 @@ use tinysup::event::{ExitStatus, Sink, Standing, StartError};
 use tinysup::plan::{Instance, Kind, Mode, Plan, RestartWhen};
 use tinysup::units::Signal;
 
+use crate::manners::{Manner, message};
 use crate::rng::Rng;
 
 /// How often what goes wrong in one seed; chances in a thousand.
@@ -38,6 +39,14 @@ pub struct Weather {
     pub chatty: u64,
     pub flood: bool,
     pub external_kill: u64,
+    /// A run is ready late or never.
+    pub unready: u64,
+    /// A ready run answers badly for a while, or forgets to say that it lives.
+    pub sick: u64,
+    /// A process speaks through the notification socket, whatever comes to its mind.
+    pub talk: u64,
+    /// The machine cannot ask a service at this moment.
+    pub cannot_ask: u64,
     /// Signals to us and orphans, at what moments.
     pub visitors: Vec<(Duration, Visitor)>,
 }
@@ -91,6 +100,8 @@ pub struct Script {
     pub polite: Reaction,
     /// To all others that a program may catch.
     pub other: Reaction,
+    /// How it answers, each from that time on, counted from its exec.
+    pub manners: Vec<(Duration, Manner)>,
 }
 
 #[derive(Clone, Debug)]
@@ -102,6 +113,20 @@ pub enum Act {
         unfinished: bool,
     },
     CloseOutput(Sink),
+    /// Says a text in the middle of a line.
+    SayText {
+        sink: Sink,
+        text: String,
+    },
+    /// Speaks through its notification socket.
+    Notify(Vec<u8>),
+    /// Says `WATCHDOG=1`, and then again so many times.
+    Pulse {
+        every: Duration,
+        left: u64,
+    },
+    /// Writes a newline to its readiness descriptor.
+    Announce,
     Fork(Box<Script>, Style),
     /// Stops itself, as under a debugger or by SIGSTOP from outside.
     Freeze,
@@ -225,6 +250,10 @@ impl Weather {
             chatty: sometimes(rng, 400, 1000),
             flood: rng.per_mille(20),
             external_kill: sometimes(rng, 100, 200),
+            unready: sometimes(rng, 500, 700),
+            sick: sometimes(rng, 500, 900),
+            talk: sometimes(rng, 400, 900),
+            cannot_ask: sometimes(rng, 100, 300),
             visitors,
         }
     }
@@ -254,6 +283,7 @@ impl Script {
     /// What one run of an instance does.
     pub fn main(rng: &mut Rng, weather: &Weather, temper: Temper, instance: &Instance) -> Self {
         let mut script = Self::plain(rng, weather);
+        script.draw_manners(rng, weather, instance);
         let signals = [9, 9, 11, 6, 15, 1, 2, 37];
         let died = |rng: &mut Rng, code: u8| match rng.below(5) {
             0 => ExitStatus::Signal {
@@ -316,7 +346,18 @@ impl Script {
     }
 
     fn plain(rng: &mut Rng, weather: &Weather) -> Self {
-        let mut script = Self {
+        let mut script = Self::bare(rng, weather);
+        script.draw_acts(rng, weather, 0);
+        if rng.per_mille(weather.external_kill) {
+            let status = ExitStatus::Signal { signal: Signal::KILL, core: false };
+            script.end = Some((rng.spread(0, 20_000), status));
+        }
+        script
+    }
+
+    /// One that does nothing but start and be asked to end.
+    pub fn bare(rng: &mut Rng, weather: &Weather) -> Self {
+        Self {
             exec_after: match rng.per_mille(weather.slow_exec) {
                 true => rng.spread(0, 3000),
                 false => rng.micros(0, 800),
@@ -326,16 +367,11 @@ impl Script {
             end: None,
             polite: polite(rng, weather),
             other: if rng.per_mille(700) { Reaction::Ignores } else { Reaction::Default },
-        };
-        script.draw_acts(rng, weather, 0);
-        if rng.per_mille(weather.external_kill) {
-            let status = ExitStatus::Signal { signal: Signal::KILL, core: false };
-            script.end = Some((rng.spread(0, 20_000), status));
+            manners: Vec::new(),
         }
-        script
     }
 
-    fn helper(rng: &mut Rng, weather: &Weather, depth: u32) -> Self {
+    pub fn helper(rng: &mut Rng, weather: &Weather, depth: u32) -> Self {
         let mut script = Self {
             exec_after: Duration::ZERO,
             exec_error: None,
@@ -346,6 +382,7 @@ impl Script {
             }),
             polite: polite(rng, weather),
             other: Reaction::Ignores,
+            manners: Vec::new(),
         };
         script.draw_acts(rng, weather, depth);
         script
@@ -369,6 +406,11 @@ impl Script {
             for at in 0..2000 {
                 let say = Act::Say { sink: Sink::Stdout, lines: 1, longest: 10, unfinished: false };
                 self.acts.push((Duration::from_millis(1) * at, say));
+            }
+        }
+        if rng.per_mille(weather.talk) {
+            for _ in 0..rng.between(1, 4) {
+                self.acts.push((rng.spread(0, 20_000), Act::Notify(message(rng))));
             }
         }
         if rng.per_mille(30) {

@@ -1,16 +1,20 @@
 //! The judge: sees every event and every action, knows the truth of the world and the plan, and holds the core to what
 //! it promises. Decides nothing by the core's code; where the core may choose, the judge accepts each choice.
 
+mod attempts;
+mod care;
 mod runs;
+mod said;
 mod signals;
 mod stops;
+mod waits;
 mod words;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tinysup::event::{Action, Child, Event, ExitCode, InstanceId, Pid, Role, Time};
+use tinysup::event::{Action, Child, Event, ExitCode, InstanceId, Pid, Role, StartError, Time};
 use tinysup::notice::{Cause, KillReason, Next, Notice, StopReason};
 use tinysup::plan::{Condition, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Receivers};
 use tinysup::units::Signal;
@@ -19,6 +23,7 @@ use crate::budget::{self, Budget};
 use crate::output::Outputs;
 use crate::violation;
 use crate::world::World;
+use care::Care;
 
 /// What a stop may take beyond `shutdown_timeout`: collecting the killed, twice (services, then strays).
 const STOP_SLACK: Duration = Duration::from_millis(1200);
@@ -45,6 +50,17 @@ struct Life {
     pid: Option<Pid>,
     up: bool,
     ever_up: bool,
+    /// A step before its program runs has failed.
+    exec_failed: bool,
+    care: Care,
+    /// The number of the last attempt to ask it.
+    asked_by: u32,
+    /// Why it was said to be stopped, other than with the container.
+    leaving: Option<Leaving>,
+    /// It ended before it was ready, and nobody had asked it to.
+    unready: bool,
+    /// It was said that its restart waits for others.
+    waits: bool,
     /// When the core was told that the leader of the present run is gone.
     ended: Option<Time>,
     /// The stop_command that runs.
@@ -56,9 +72,11 @@ struct Life {
     failed: bool,
     cannot_start: bool,
     asked: Option<Time>,
+    /// It said that its stop takes until then.
+    extended: Option<Time>,
     /// The first SIGKILL to the present run.
     killed: Option<Time>,
-    /// The first SIGKILL to its stop_command.
+    /// The first SIGKILL to its stop_command, or in due time to a test that outlived its leader.
     command_killed: Option<Time>,
     /// When a look at what is left was ordered with SIGKILL; the answer says whether that met somebody.
     sweeps_to_kill: Option<Time>,
@@ -72,12 +90,63 @@ impl Life {
         self.run > self.told
     }
 
+    /// Its program runs, and nobody has asked it to end.
+    fn running(&self) -> bool {
+        self.active() && self.up && self.ended.is_none() && !self.is_leaving()
+    }
+
+    /// It is asked to end, or about to be in this step.
+    fn is_leaving(&self) -> bool {
+        self.leaving.is_some() || self.asked.is_some() || self.care.doomed
+    }
+
+    /// It can do its work.
+    fn ready(&self) -> bool {
+        self.running() && self.care.ready.is_some()
+    }
+
+    /// When its delay is over; none where it does not wait for time, or no longer.
     fn restart_due(&self) -> Option<Time> {
         match &self.decided {
-            Some((at, Next::Restart { delay, .. })) if !self.active() => Some(*at + *delay),
+            Some((at, Next::Restart { delay, .. }))
+                if !self.active() && !self.waits && !self.cannot_start =>
+            {
+                Some(*at + *delay)
+            }
             _ => None,
         }
     }
+
+    /// Its run is over and there will be another one.
+    fn again(&self) -> bool {
+        let decided = matches!(&self.decided, Some((_, Next::Restart { .. } | Next::With(_))));
+        !self.active() && decided && !self.cannot_start
+    }
+
+    /// Its watchdog ends it.
+    fn falls_silent(&self) -> bool {
+        matches!(self.leaving, Some(Leaving::Failed(Cause::Watchdog { .. }, _)))
+    }
+
+    /// The first SIGKILL to the run, or to what was started beside it.
+    fn killed_any(&self) -> Option<Time> {
+        self.killed.or(self.command_killed)
+    }
+
+    /// When SIGKILL is due.
+    fn kill_due(&self, instance: &Instance) -> Option<Time> {
+        let due = self.asked? + instance.stop.kill_timeout?;
+        Some(self.extended.map_or(due, |extended| due.max(extended)))
+    }
+}
+
+/// Why a run is stopped while the container runs on.
+#[derive(Clone, Debug)]
+enum Leaving {
+    /// It has failed, and was well for so long.
+    Failed(Cause, Duration),
+    /// This one, which it depends on, starts again.
+    With(Rc<str>),
 }
 
 struct Stop {
@@ -108,6 +177,8 @@ struct Step {
     leftovers_killed: Option<InstanceId>,
     /// The leader whose end this step was told.
     leader: Option<InstanceId>,
+    /// The command of a test whose end this step was told, as long as what it forked was not killed.
+    probe_ended: Option<Pid>,
 }
 
 pub struct Judge {
@@ -124,6 +195,8 @@ pub struct Judge {
     stopped_told: bool,
     code_told: Option<u8>,
     outputs: Outputs,
+    /// At what part of their interval instances were asked for the first time.
+    parts: BTreeMap<InstanceId, f64>,
 }
 
 impl Judge {
@@ -141,6 +214,7 @@ impl Judge {
             left: false,
             stopped_told: false,
             code_told: None,
+            parts: BTreeMap::new(),
         }
     }
 
@@ -179,7 +253,7 @@ impl Judge {
                 self.step.signal = Some(*signal);
                 let command = self.command_mode();
                 if let (true, Some(early)) = (command, &mut self.early)
-                    && !early.contains(signal)
+                    && (signal.is_real_time() || !early.contains(signal))
                 {
                     early.push_back(*signal);
                 }
@@ -199,10 +273,8 @@ impl Judge {
             Event::SpawnFailed { child, .. } if child.role == Role::Main => {
                 self.life(child.instance).ended = Some(now);
             }
-            Event::Executed { child } if child.role == Role::Main => {
-                let life = self.life(child.instance);
-                life.up = true;
-                life.ever_up = true;
+            Event::ExecFailed { child, .. } if child.role == Role::Main => {
+                self.life(child.instance).exec_failed = true;
             }
             Event::Swept { child, found } => {
                 let kills = std::mem::take(&mut self.life(child.instance).sweeps_to_kill);
@@ -216,7 +288,10 @@ impl Judge {
                 match world.leader(*pid).and_then(|proc| proc.owner) {
                     Some(Child { instance, role: Role::Main, .. }) => {
                         self.step.leader = Some(instance);
+                        let tested = self.plan_of(instance).ready.is_some();
+                        let cared_for = self.cared_for(instance);
                         let life = self.life(instance);
+                        life.unready = tested && cared_for && life.care.ready.is_none();
                         life.up = false;
                         life.ended = Some(now);
                     }
@@ -228,6 +303,7 @@ impl Judge {
             }
             _ => {}
         }
+        self.care_event(world, event);
     }
 
     pub fn action(&mut self, world: &mut World, action: &Action) {
@@ -238,7 +314,16 @@ impl Judge {
             violation!("the last words are not the last: {action:?}");
         }
         match action {
-            Action::Spawn { child, .. } => self.spawn(world, *child),
+            Action::Spawn { child, launch, extra_env } => {
+                match child.role {
+                    Role::Main | Role::StopCommand => self.spawn(world, *child),
+                    Role::Probe(_) => self.asks(world, *child, Err(launch)),
+                }
+                self.check_environment(*child, extra_env);
+            }
+            Action::Probe { child, target } => self.asks(world, *child, Ok(target)),
+            Action::CancelProbe { child } => self.cancel(*child),
+            Action::FindListening { child, leader } => self.finds_listening(*child, *leader),
             Action::Signal { pid, signal } => self.signal(world, *pid, false, *signal),
             Action::SignalGroup { leader, signal } => self.signal(world, *leader, true, *signal),
             Action::Release { pid } => {
@@ -267,10 +352,10 @@ impl Judge {
             Action::SignalEverybody { .. } | Action::Suspend => {
                 violation!("{action:?}, which no plan here asks for");
             }
-            Action::FindListener { .. }
-            | Action::FindListening { .. }
-            | Action::Probe { .. }
-            | Action::CancelProbe { .. }
+            Action::Answer { .. }
+            | Action::Disconnect { .. }
+            | Action::Measure { .. }
+            | Action::FindListener { .. }
             | Action::Drain
             | Action::TerminationLog { .. } => {}
         }
@@ -284,6 +369,7 @@ impl Judge {
         let now = self.now();
         self.outputs.check();
         self.check_continued();
+        self.check_care(quiet);
         if let Some(pid) = self.step.exited
             && self.step.released != 1
         {
@@ -319,7 +405,15 @@ impl Judge {
         }
         // Orders whose answers are pending are half carried out; the rest is judged when nothing is.
         if quiet {
-            if self.stop.is_some() { self.check_stop(world, now) } else { self.check_starts(now, deadline) }
+            if self.stop.is_some() {
+                self.check_stop(world, now);
+            } else {
+                self.check_starts(now);
+                self.check_deadline(now, deadline);
+                if self.step.tick {
+                    self.check_nothing_is_late(now);
+                }
+            }
         }
     }
 }
@@ -334,7 +428,7 @@ fn counts(instance: &Instance) -> bool {
     instance.autostart && instance.kind != Kind::Command
 }
 
-/// A daemon runs, a oneshot is done.
+/// A daemon is ready, a oneshot is done.
 fn arrived(life: &Life, instance: &Instance) -> bool {
-    life.completed || life.up && instance.kind == Kind::Daemon
+    life.completed || life.ready() && instance.kind == Kind::Daemon
 }

@@ -14,6 +14,7 @@
 mod budget;
 mod faults;
 mod invariants;
+mod manners;
 mod output;
 mod plans;
 mod rng;
@@ -42,12 +43,23 @@ const MUST_HAPPEN: &[&str] = &[
     "all done",
     "all up",
     "another exit code",
+    "answer to an attempt that was called off",
+    "attempt called off",
+    "attempt called off in the batch of its answer",
+    "attempt that the machine cannot make",
+    "attempt without an answer",
+    "awaited text in two pieces",
     "budget spent",
     "burst of exits",
+    "command of a test killed",
+    "command of a test that cannot be executed",
+    "command of a test that cannot be made",
+    "command of a test that does not die",
     "command that cannot start",
     "command that ended",
     "death before exec",
     "dependency that cannot be had",
+    "dependency that cannot be had again",
     "double-forked helper",
     "early wake-up",
     "exec failure",
@@ -57,17 +69,48 @@ const MUST_HAPPEN: &[&str] = &[
     "failed start",
     "failed, never restarted",
     "frozen process",
+    "gone before it was ready",
+    "health check",
+    "health check by a command",
     "helper",
+    "helper of a test killed with its group",
     "late wake-up",
     "leftovers killed",
     "leftovers of a crashed leader",
     "leftovers told",
+    "longer until ready",
+    "longer until SIGKILL",
+    "message",
+    "message after the end",
+    "message of an earlier run",
+    "miss in the start period",
+    "missed health check",
+    "not executed in time",
+    "not ready in time",
     "orphan from outside",
     "output",
     "process in uninterruptible sleep",
     "process of a neighbour",
+    "readiness attempt",
+    "readiness attempt by a command",
+    "ready",
+    "ready after a delay",
+    "ready again",
+    "ready by a command",
+    "ready by a newline",
+    "ready by a text",
+    "ready by an answer",
+    "ready by READY=1",
+    "ready once more",
+    "refused wish",
+    "reloading",
     "restart",
+    "restart that waits",
+    "restart that waits before its time",
+    "restart with a dependency",
     "second SIGINT",
+    "service that calls for its end",
+    "service that stops by itself",
     "shutdown with a process that cannot die",
     "SIGKILL after kill_timeout",
     "SIGKILL at the deadline",
@@ -83,10 +126,14 @@ const MUST_HAPPEN: &[&str] = &[
     "stop without kill_timeout",
     "stop_command",
     "stop_command that failed",
+    "stopped run that ended",
     "strays at the end",
     "sweep of a number that is somebody else's by now",
+    "unhealthy",
     "unkillable process",
     "very late wake-up",
+    "watchdog",
+    "well again",
     "zombie of a careless parent",
 ];
 
@@ -142,15 +189,17 @@ fn describe(world: &mut World, plan: &Plan) {
     for (id, instance) in plan.ids().zip(&plan.instances) {
         world.say(|world| {
             let tinysup::plan::Instance { name, kind, autostart, depends_on, restart, stop, signals, .. } = instance;
+            let tinysup::plan::Instance { ready, healthcheck, watchdog, launch, .. } = instance;
             let stop_command = stop.command.is_some();
             let (signal, kill_timeout, mode) = (stop.signal, stop.kill_timeout, stop.mode);
             format!(
-                "{name}: {kind:?} autostart {autostart} {:?} depends on {depends_on:?}\n    {restart:?}\n    stop: {signal:?} {kill_timeout:?} {mode:?} stop_command {stop_command}, on_failure {:?}, on_success {:?}, signals {signals:?}, out {:?} {:?}",
+                "{name}: {kind:?} autostart {autostart} {:?} depends on {depends_on:?}\n    {restart:?}\n    stop: {signal:?} {kill_timeout:?} {mode:?} stop_command {stop_command}, on_failure {:?}, on_success {:?}, signals {signals:?}, out {:?} {:?}\n    ready {ready:?}\n    healthcheck {healthcheck:?}\n    watchdog {watchdog:?}, {:?}",
                 world.temper(id),
                 instance.on_failure,
                 instance.on_success,
-                instance.launch.stdout,
-                instance.launch.stderr,
+                launch.stdout,
+                launch.stderr,
+                launch.speaks,
             )
         });
     }

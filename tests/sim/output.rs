@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use tinysup::event::{Child, Event, Output, Sink};
+use tinysup::event::{Child, Event, Output, Role, Sink};
 use tinysup::plan::Plan;
 
 use crate::violation;
@@ -34,6 +34,9 @@ impl Outputs {
 
     pub fn event(&mut self, event: &Event) {
         match event {
+            // What a test prints is nobody's output.
+            Event::Output { child: Child { role: Role::Probe(_), .. }, .. }
+            | Event::OutputEnded { child: Child { role: Role::Probe(_), .. }, .. } => {}
             Event::Output { child, sink, bytes } => {
                 let stream = self.streams.entry((*child, *sink)).or_default();
                 stream.owed.extend_from_slice(bytes);

@@ -14,6 +14,11 @@ use tinysup::units::Signal;
 
 use crate::rng::Rng;
 
+mod asking;
+
+use asking::Care;
+pub use asking::READY_TEXT;
+
 pub fn draw(rng: &mut Rng) -> Plan {
     if rng.per_mille(60) { command(rng) } else { services(rng) }
 }
@@ -87,11 +92,13 @@ fn services(rng: &mut Rng) -> Plan {
     let mut instances: Vec<Instance> = Vec::new();
     // The instances of each service so far: all instances of a service depend on the same services.
     let mut groups: Vec<Vec<InstanceId>> = Vec::new();
+    // Some plans have no tests at all.
+    let (tests, restarts) = (*rng.pick(&[0, 500, 1000, 1000]), *rng.pick(&[0, 200, 800]));
     for index in 0..count {
         let service: Rc<str> = format!("s{index}").into();
         let copies = rng.weighted(&[(6, 1), (1, 2), (1, 3)]);
         let kind = if rng.per_mille(200) { Kind::Oneshot } else { Kind::Daemon };
-        let mut depends_on: Vec<(usize, Condition)> = Vec::new();
+        let mut depends_on: Vec<(usize, Condition, bool)> = Vec::new();
         for earlier in 0..groups.len() {
             if rng.per_mille(350) {
                 let oneshot = instances[groups[earlier][0].0 as usize].kind == Kind::Oneshot;
@@ -107,7 +114,8 @@ fn services(rng: &mut Rng) -> Plan {
                         (1, Condition::Completed),
                     ]),
                 };
-                depends_on.push((earlier, condition));
+                let restart = condition != Condition::Completed && rng.per_mille(restarts);
+                depends_on.push((earlier, condition, restart));
             }
         }
         let autostart = !rng.per_mille(40);
@@ -117,10 +125,20 @@ fn services(rng: &mut Rng) -> Plan {
         let on_failure = if rng.per_mille(600) { OnFailure::Exit } else { OnFailure::Ignore };
         let on_success = if rng.per_mille(100) { OnSuccess::Exit } else { OnSuccess::Ignore };
         let signals = signal_table(rng);
+        let tested = kind == Kind::Daemon && rng.per_mille(tests);
+        let care = rng.fork();
         let mut ids = Vec::new();
         for number in 1..=copies {
             ids.push(InstanceId(u32::try_from(instances.len()).unwrap()));
             let main = launch(rng, &service, number, Surroundings::Service);
+            let heard =
+                [main.stdout, main.stderr].iter().any(|out| matches!(out, Output::Prefix | Output::Raw));
+            let care = match main.mark.as_ref().filter(|_| tested) {
+                // Drawn alike for all instances, but that each has its mark.
+                Some(mark) => asking::draw(&mut care.clone(), mark, heard),
+                None => Care::default(),
+            };
+            let main = Rc::new(Launch { speaks: care.speaks, ..(*main).clone() });
             instances.push(Instance {
                 name: if copies == 1 { service.clone() } else { format!("{service}.{number}").into() },
                 service: service.clone(),
@@ -130,11 +148,11 @@ fn services(rng: &mut Rng) -> Plan {
                 launch: main.clone(),
                 depends_on: depends_on
                     .iter()
-                    .flat_map(|(on, condition)| {
+                    .flat_map(|(on, condition, restart)| {
                         groups[*on].iter().map(|on| Dependency {
                             on: *on,
                             condition: *condition,
-                            restart: false,
+                            restart: *restart,
                         })
                     })
                     .collect(),
@@ -147,9 +165,9 @@ fn services(rng: &mut Rng) -> Plan {
                     ..stop.clone()
                 },
                 signals: signals.clone(),
-                ready: None,
-                healthcheck: None,
-                watchdog: None,
+                ready: care.ready,
+                healthcheck: care.healthcheck,
+                watchdog: care.watchdog,
             });
         }
         groups.push(ids);

@@ -1,12 +1,13 @@
 //! A machine in memory: processes, groups, pipes and a clock that moves only when somebody waits or acts. It is a
 //! `Kernel` to the core, keeps the truth for the judge, and itself holds the core to the contract of the seam.
 
-mod processes;
-mod pipes;
-mod reports;
+mod asking;
 mod looks;
+mod pipes;
+mod processes;
+mod reports;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tinysup::event::{
 };
 use tinysup::kernel::Kernel;
 use tinysup::plan::{Mode, Plan};
+use tinysup::probe::Failure;
 use tinysup::units::Signal;
 
 use crate::faults::{Act, Reaction, Script, Style, Temper, Visitor, Weather, asks_to_end, start_error};
@@ -96,14 +98,17 @@ impl Proc {
 enum Doing {
     Exec,
     Act(usize),
+    /// A pulse, and how many follow it.
+    Pulse(usize, u64),
     End(ExitStatus),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Happening {
     Do(u64, Doing),
     Unstick(u64),
     Visit(Visitor),
+    Answer(Child, Result<(), Failure>),
 }
 
 /// The whole truth of one child the core ordered.
@@ -112,6 +117,8 @@ pub struct Run {
     pub pid: Option<Pid>,
     pub ordered: Time,
     pub spawn_error: Option<StartError>,
+    /// When its program began to run.
+    began: Option<Time>,
     /// What was reported of its exec.
     pub executed: Option<Time>,
     pub exec_error: Option<StartError>,
@@ -143,6 +150,14 @@ pub struct World {
     tickets: u64,
     signals: VecDeque<Signal>,
     news: BTreeMap<Child, VecDeque<Event>>,
+    /// What each run said through its socket or its readiness descriptor.
+    spoken: BTreeMap<Child, VecDeque<Event>>,
+    /// Attempts by the machine that were ordered, and neither answered nor called off.
+    pub open: BTreeSet<Child>,
+    /// Answers that wait to be reported.
+    answers: VecDeque<(Child, Result<(), Failure>)>,
+    /// Attempts whose answers were reported since the last wait.
+    handed: BTreeSet<Child>,
     pipes: BTreeMap<(Child, Sink), Pipe>,
     /// The ended child that was reported and has to be released before anything else.
     reported: Option<Pid>,
@@ -178,6 +193,10 @@ impl World {
             tickets: 0,
             signals: VecDeque::new(),
             news: BTreeMap::new(),
+            spoken: BTreeMap::new(),
+            open: BTreeSet::new(),
+            answers: VecDeque::new(),
+            handed: BTreeSet::new(),
             pipes: BTreeMap::new(),
             reported: None,
             runs: BTreeMap::new(),
@@ -226,6 +245,12 @@ impl World {
             .filter(move |p| p.lives() && p.owner.is_some_and(|child| child.instance == instance))
     }
 
+    /// Whether it is the command of a test that cannot die at this moment, or below one.
+    pub fn asks_undying(&self, proc: &Proc) -> bool {
+        let asks = proc.owner.filter(|child| matches!(child.role, Role::Probe(_)));
+        asks.is_some() && self.procs.values().any(|one| one.spawned && one.stuck() && one.owner == asks)
+    }
+
     fn plan_for(&mut self, after: Duration, happening: Happening) {
         self.tickets += 1;
         self.agenda.insert((self.now + after, self.tickets), happening);
@@ -246,6 +271,12 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Visit(visitor) => self.visit(visitor),
+            Happening::Answer(child, result) => {
+                if self.open.contains(&child) {
+                    self.say(|_| format!("        an answer for {child:?}: {result:?}"));
+                    self.answers.push_back((child, result));
+                }
+            }
             Happening::Unstick(serial) => {
                 if let Some(proc) = self.procs.get_mut(&serial)
                     && proc.stuck_until.is_some_and(|until| until <= self.now)
@@ -269,6 +300,7 @@ impl World {
         match doing {
             Doing::Exec => self.exec(serial),
             Doing::End(status) => self.die(serial, status),
+            Doing::Pulse(index, left) => self.pulse(serial, index, left),
             Doing::Act(index) => {
                 let Some(proc) = self.procs.get_mut(&serial) else { return };
                 let script = Rc::clone(&proc.script);
@@ -278,6 +310,10 @@ impl World {
                         self.speak(serial, *sink, *lines, *longest, *unfinished);
                     }
                     Act::CloseOutput(sink) => self.let_go(serial, *sink),
+                    Act::SayText { sink, text } => self.say_text(serial, *sink, text),
+                    Act::Notify(bytes) => self.notify(serial, bytes.clone()),
+                    Act::Pulse { left, .. } => self.pulse(serial, index, *left),
+                    Act::Announce => self.announce(serial),
                     Act::Fork(script, style) => self.fork(serial, script, *style),
                     Act::Freeze => {
                         proc.frozen = true;
@@ -363,6 +399,7 @@ impl Kernel for World {
             violation!("waits although {pid:?}, whose end was reported, is not released");
         }
         self.waits += 1;
+        self.handed.clear();
         if self.waits >= WAITS_BEFORE_STOP && self.waits.is_multiple_of(WAITS_BEFORE_STOP) {
             self.lose_patience();
         }
@@ -414,17 +451,27 @@ impl Kernel for World {
                 self.send(serial, signal);
             }
             Action::SignalGroup { leader, signal } => {
-                self.spawned_serial(leader, "a signal to the group");
+                let serial = self.spawned_serial(leader, "a signal to the group");
+                let asks = matches!(self.procs[&serial].owner, Some(Child { role: Role::Probe(_), .. }));
                 let group = self.procs.values().filter(|p| p.group == leader.number() && p.lives());
                 let members: Vec<u64> = group.map(|proc| proc.serial).collect();
+                if asks && members.iter().any(|member| *member != serial) {
+                    self.count("helper of a test killed with its group");
+                }
                 self.hit(&members, Some(signal), false);
             }
             Action::Release { pid } => self.release(pid),
-            Action::Probe { child, .. } | Action::CancelProbe { child } => {
-                violation!("{child:?}: no plan has tests yet")
+            Action::Probe { child, target } => self.ask(child, &target),
+            Action::CancelProbe { child } => self.call_off(child),
+            Action::Answer { client, .. }
+            | Action::Disconnect { client }
+            | Action::Measure { client, .. } => {
+                violation!("{client:?} asked for nothing")
             }
             Action::FindListening { child, .. } => {
-                events.push(Event::Listening { child, addresses: Vec::new() });
+                let addresses =
+                    (0..self.rng.below(3)).map(|_| format!("0.0.0.0:{}", self.rng.below(9999))).collect();
+                events.push(Event::Listening { child, addresses });
             }
             Action::Sweep { child, leader, mark, signal, spare } => {
                 let instance = &self.plan.instances[child.instance.0 as usize];

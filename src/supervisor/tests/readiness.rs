@@ -32,6 +32,11 @@ fn checked(mut instance: Instance, test: Test, retries: u32) -> Instance {
     instance
 }
 
+fn with_restart(mut instance: Instance, on: u32) -> Instance {
+    instance.depends_on.push(Dependency { on: InstanceId(on), condition: Condition::Ready, restart: true });
+    instance
+}
+
 impl Story {
     fn of(&self, name: &str, role: Role) -> Child {
         let id = self.supervisor.plan.ids().find(|id| &*self.supervisor.name(*id) == name).unwrap();
@@ -247,6 +252,20 @@ fn an_unhealthy_run_counts_as_long_as_it_was_known_to_be_well() {
 }
 
 #[test]
+fn an_answer_to_an_earlier_attempt_says_nothing_of_the_present_one() {
+    let mut api = checked(instance("api"), target(), 1);
+    api.healthcheck.as_mut().unwrap().interval = SECOND;
+    api.healthcheck.as_mut().unwrap().start_period = SECOND * 60;
+    let mut story = Story::new(vec![api]);
+    story.pass(2_000);
+    story.record.clear();
+    story.answer("api", 1, Ok(()));
+    // The second attempt still runs, and the first good answer would have ended the start period.
+    story.pass(2_000);
+    story.expect(&["do not ask api Probe(2)", "ask api Probe(3)"]);
+}
+
+#[test]
 fn in_the_start_period_misses_do_not_count() {
     let mut api = checked(instance("api"), target(), 1);
     api.healthcheck.as_mut().unwrap().start_period = SECOND * 15;
@@ -375,15 +394,7 @@ fn a_restart_waits_for_what_is_on_its_way() {
 #[test]
 fn with_restart_it_goes_down_and_up_with_what_it_depends_on() {
     let db = ready(instance("db"), ReadyTest::Notified);
-    let with = |mut instance: Instance, on| {
-        instance.depends_on.push(Dependency {
-            on: InstanceId(on),
-            condition: Condition::Ready,
-            restart: true,
-        });
-        instance
-    };
-    let mut story = Story::new(vec![db, with(instance("api"), 0), with(instance("web"), 1)]);
+    let mut story = Story::new(vec![db, with_restart(instance("api"), 0), with_restart(instance("web"), 1)]);
     story.says("db", "READY=1");
     story.record.clear();
     story.exit("db", 1);
@@ -446,4 +457,237 @@ fn a_stop_does_not_wait_for_tests() {
     story.exit("db's test", 0);
     story.exit("db", 0);
     assert_eq!(story.record.last().map(String::as_str), Some("exit 0"), "{:?}", story.record);
+}
+
+#[test]
+fn a_start_that_hangs_is_not_ready_in_time_either() {
+    let db = ready(instance("db"), ReadyTest::Notified);
+    let mut story = Story::not_begun(Mode::Services, vec![db, after(instance("web"), 0, Condition::Ready)]);
+    story.slow_exec = true;
+    story.event(Event::Begin);
+    story.pass(9_999);
+    story.expect(&["spawn db"]);
+    story.pass(1);
+    story.expect(&[
+        "db: not ready after 10 s (ready = tcp:5432); stopping it. web waits for it",
+        "SIGTERM to db",
+    ]);
+    story.end("db", ExitStatus::Signal { signal: Signal::TERM, core: false });
+    story.expect(&["db: stopped after 10 s, as it was not ready; restart 1/10 in 0.1 s"]);
+}
+
+#[test]
+fn what_speaks_runs_also_if_that_is_reported_later() {
+    for test in [ReadyTest::Notified, ReadyTest::Said("listening".into()), ReadyTest::Announced] {
+        let mut story = Story::not_begun(Mode::Services, vec![ready(instance("x"), test.clone())]);
+        story.slow_exec = true;
+        story.event(Event::Begin);
+        story.record.clear();
+        let child = story.of("x", Role::Main);
+        match test {
+            ReadyTest::Notified => story.says("x", "READY=1"),
+            ReadyTest::Said(_) => story.writes("x", Sink::Stdout, "listening\n"),
+            _ => story.event(Event::Announced { child }),
+        }
+        story.expect(&["x is ready after 0.0 s", "the service is up, 0.0 s"]);
+        story.event(Event::Executed { child });
+        story.expect(&[]);
+    }
+}
+
+#[test]
+fn who_is_restarted_with_another_is_stopped_before_that_one_comes_back() {
+    let db = ready(instance("db"), ReadyTest::Notified);
+    let plan = vec![db, with_restart(instance("api"), 0), with_restart(instance("web"), 1)];
+    let mut story = Story::new(plan);
+    story.says("db", "READY=1");
+    story.exit("db", 1);
+    story.pass(100);
+    story.says("db", "READY=1");
+    story.record.clear();
+    // All that the api waits for is there already.
+    story.exit("api", 0);
+    story.expect(&["web is restarted with api", "SIGTERM to web", "spawn api"]);
+    story.exit("web", 0);
+    story.expect(&["spawn web"]);
+}
+
+#[test]
+fn who_is_in_backoff_waits_for_the_one_it_is_restarted_with() {
+    let mut web = with_restart(instance("web"), 0);
+    web.restart.delay = SECOND * 3;
+    let mut story = Story::new(vec![instance("db"), web]);
+    story.exit("web", 1);
+    story.record.clear();
+    story.exit("db", 1);
+    story.expect(&["db: code 1 after 0.0 s; restart 1/10 in 0.1 s", "web waits for db"]);
+    story.pass(100);
+    story.expect(&["spawn db", "spawn web"]);
+}
+
+#[test]
+fn who_cannot_start_again_for_want_of_another_says_so() {
+    let mut db = instance("db");
+    (db.on_failure, db.restart.max_restarts) = (OnFailure::Ignore, Some(0));
+    let mut story = Story::new(vec![db, with_restart(instance("web"), 0), instance("other")]);
+    story.exit("db", 1);
+    story.exit("web", 17);
+    story.record.clear();
+    story.pass(100);
+    story.exit("other", 0);
+    story.expect(&[
+        "web: cannot start: it depends on db, which has failed",
+        "stopping (web has failed for good): other",
+        "SIGTERM to other",
+        "CONTAINER STOPPED: web cannot start without db\n  \
+           command    web\n  \
+           exits      code 17 after 0.0 s, at 0.0 s\n  \
+           others     other stopped by itself in 0.0 s\n  \
+           exit code  1. To stay up without it: [services.web] on_failure = \"ignore\"",
+        "exit 1",
+    ]);
+}
+
+#[test]
+fn only_who_needs_it_ready_is_said_to_wait() {
+    let db = ready(instance("db"), ReadyTest::Notified);
+    let cache = ready(instance("cache"), ReadyTest::Notified);
+    let web = after(after(instance("web"), 0, Condition::Started), 1, Condition::Ready);
+    let mut story = Story::new(vec![db, cache, web]);
+    story.pass(9_000);
+    story.says("cache", "EXTEND_TIMEOUT_USEC=9000000");
+    story.record.clear();
+    story.pass(1_000);
+    story.expect(&["db: not ready after 10 s (ready = tcp:5432); stopping it", "SIGTERM to db"]);
+}
+
+#[test]
+fn nobody_is_asked_while_the_container_stops() {
+    let mut db = checked(instance("db"), target(), 1);
+    db.watchdog = Some(SECOND);
+    let mut story = Story::new(vec![db, after(instance("web"), 0, Condition::Ready)]);
+    story.pass(0);
+    story.record.clear();
+    story.signal(Signal::TERM);
+    story.expect(&["stopping (SIGTERM): web, db", "do not ask db Probe(1)", "SIGTERM to web"]);
+    story.says("db", "WATCHDOG_USEC=100");
+    story.pass(900);
+    // It would be stopped before web, which needs it to the end.
+    story.says("db", "WATCHDOG=trigger");
+    story.expect(&[]);
+    story.exit("web", 0);
+    story.expect(&["SIGTERM to db"]);
+}
+
+#[test]
+fn a_test_that_is_ordered_in_the_step_in_which_the_stop_begins_is_killed() {
+    let mut db = instance("db");
+    (db.on_failure, db.restart.max_restarts) = (OnFailure::Ignore, Some(0));
+    let api = checked(instance("api"), command(), 3);
+    let mut story = Story::new(vec![api, db, with_restart(instance("web"), 1)]);
+    story.pass(0);
+    story.exit("api's test", 0);
+    story.exit("db", 1);
+    story.pass(9_900);
+    story.exit("web", 1);
+    story.record.clear();
+    story.pass(100);
+    story.expect(&[
+        "spawn api's test",
+        "web: cannot start: it depends on db, which has failed",
+        "stopping (web has failed for good): api",
+        "SIGTERM to api",
+        "SIGKILL to the group of api's test",
+    ]);
+}
+
+#[test]
+fn a_test_that_cannot_die_holds_up_a_restart_but_not_the_stop() {
+    let mut story = Story::new(vec![checked(instance("api"), command(), 2)]);
+    story.pass(0);
+    story.exit("api", 1);
+    story.record.clear();
+    story.pass(5_000);
+    story.expect(&[]);
+    story.signal(Signal::TERM);
+    story.pass(0);
+    story.expect(&[
+        "stopping (SIGTERM): api",
+        "api: code 1 after 0.0 s; stopped",
+        "stopped in 0.0 s: api 0.0 s",
+        "exit 0",
+    ]);
+    let mut story = Story::new(vec![checked(instance("api"), command(), 2)]);
+    story.pass(0);
+    story.record.clear();
+    story.signal(Signal::TERM);
+    story.exit("api", 0);
+    story.expect(&[
+        "stopping (SIGTERM): api",
+        "SIGKILL to the group of api's test",
+        "SIGTERM to api",
+        "stopped in 0.0 s: api 0.0 s",
+        "exit 0",
+    ]);
+}
+
+#[test]
+fn a_service_that_stops_by_itself_is_left_alone_whatever_it_still_says() {
+    let api = Instance { watchdog: Some(SECOND), ..instance("api") };
+    let mut story = Story::new(vec![checked(api, command(), 1)]);
+    story.pass(0);
+    story.record.clear();
+    story.says("api", "STOPPING=1");
+    story.expect(&["SIGKILL to the group of api's test"]);
+    story.says("api", "WATCHDOG=1");
+    story.pass(7_999);
+    story.expect(&[]);
+    story.says("api", "WATCHDOG=1");
+    // The command of the last attempt has not ended; there are never two.
+    story.pass(900);
+    story.expect(&[]);
+    story.exit("api's test", 0);
+    story.pass(0);
+    story.expect(&["SIGKILL to the group of api's test", "spawn api's test"]);
+    // A service that may take as long as it likes to stop is never asked again.
+    let mut api = Instance { watchdog: Some(SECOND), ..instance("api") };
+    api.stop.kill_timeout = None;
+    let mut story = Story::new(vec![checked(api, target(), 1)]);
+    story.says("api", "STOPPING=1");
+    assert_eq!(story.supervisor.deadline(), None);
+}
+
+#[test]
+fn the_longest_silence_may_be_told_before_it_counts() {
+    for (message, silence) in [("WATCHDOG_USEC=5000000", 5_000), ("STATUS=x", 1_000)] {
+        let api = ready(instance("api"), ReadyTest::Notified);
+        let mut story = Story::new(vec![Instance { watchdog: Some(SECOND), ..api }]);
+        story.says("api", message);
+        story.pass(2_000);
+        story.says("api", "READY=1");
+        story.record.clear();
+        story.pass(silence - 1);
+        story.expect(&[]);
+        story.pass(1);
+        assert!(story.record[0].contains("no WATCHDOG=1"), "{:?}", story.record);
+    }
+    let api = ready(instance("api"), ReadyTest::Notified);
+    let mut story = Story::new(vec![Instance { watchdog: Some(SECOND), ..api }]);
+    story.says("api", "WATCHDOG_USEC=0\nREADY=1");
+    assert_eq!(story.supervisor.deadline(), None, "none is too long");
+}
+
+#[test]
+fn a_stable_run_counts_as_one_though_its_restart_is_free() {
+    let mut story = Story::new(vec![instance("db"), with_restart(instance("web"), 0)]);
+    story.exit("web", 1);
+    story.pass(100);
+    story.exit("web", 1);
+    story.pass(200 + 10_000);
+    story.exit("db", 1);
+    story.exit("web", 0);
+    story.pass(100);
+    story.record.clear();
+    story.exit("web", 1);
+    assert!(story.record[0].contains("restart 1/10"), "{:?}", story.record);
 }

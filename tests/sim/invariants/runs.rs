@@ -1,6 +1,15 @@
 //! Starts, ends and restarts: nothing before its dependencies, nothing after the stop began, the budget to the unit.
 
 use super::*;
+use crate::world::Proc;
+
+/// Whether what an instance depends on allows it to start.
+#[derive(Debug)]
+pub(super) enum Chance {
+    Now,
+    Wait(Vec<InstanceId>),
+    Never(InstanceId),
+}
 
 impl Judge {
     pub(super) fn spawn(&mut self, world: &mut World, child: Child) {
@@ -9,7 +18,7 @@ impl Judge {
         let instance = self.plan_of(id);
         let name = instance.name.clone();
         if child.role == Role::StopCommand {
-            if self.stop.is_none() {
+            if self.stop.is_none() && self.lives[id.0 as usize].leaving.is_none() {
                 violation!("the stop_command of {name} runs although nothing stops");
             }
             // A deadline of zero is no hurry but the rule.
@@ -39,31 +48,22 @@ impl Judge {
         if life.completed || life.failed || life.cannot_start {
             violation!("{name} starts although it is done or failed");
         }
-        if child.run == 1 {
-            for dependency in &instance.depends_on {
-                let on = &self.lives[dependency.on.0 as usize];
-                let satisfied = match dependency.condition {
-                    Condition::Started => on.up || on.completed && on.ever_up,
-                    Condition::Ready => on.up,
-                    Condition::Completed => on.completed,
-                };
-                if !satisfied {
-                    violation!("{name} starts before its dependency {dependency:?} allows it: {on:?}");
-                }
-            }
-        } else {
-            let Some((_, Next::Restart { delay, .. })) = &life.decided else {
-                violation!("{name} starts again without having been told to: {:?}", life.decided);
-            };
-            let previous = &world.runs[&Child { run: life.run, ..child }];
-            let ended = previous.died.map_or(previous.ordered, |(at, _)| at);
-            // The last digit of a product of floats is nobody's business.
-            if now + Duration::from_micros(1) < ended + *delay {
+        match self.chance(id) {
+            Chance::Now => {}
+            chance => violation!("{name} starts before what it depends on allows it: {chance:?}"),
+        }
+        for (other, dependent) in self.plan.ids().zip(&self.plan.instances) {
+            let with = dependent.depends_on.iter().any(|d| d.on == id && d.restart);
+            let life = &self.lives[other.0 as usize];
+            if with && child.run > 1 && life.active() && life.ended.is_none() && !life.is_leaving() {
                 violation!(
-                    "{name} starts {:?} after its end, before its delay of {delay:?}",
-                    now.since(ended)
+                    "{name} starts again, and {}, which is restarted with it, runs on",
+                    dependent.name
                 );
             }
+        }
+        if child.run > 1 {
+            self.starts_again(world, child);
         }
         let waits = !only_leader(instance) && !life.unkillable;
         if let Some(left) = world.living_of(id).find(|_| waits) {
@@ -80,9 +80,48 @@ impl Judge {
             ordered: Some(now),
             ever_up: life.ever_up,
             unkillable: life.unkillable,
+            asked_by: life.asked_by,
             budget,
             ..Life::default()
         };
+    }
+
+    /// What is started for a service knows whom it is for; a service that is watched knows how often to speak.
+    pub(super) fn check_environment(&self, child: Child, extra: &[(&'static str, String)]) {
+        let (id, life) = (child.instance, &self.lives[child.instance.0 as usize]);
+        let right = match child.role {
+            Role::Main => {
+                let watchdog = self.plan_of(id).watchdog;
+                watchdog.map(|longest| ("WATCHDOG_USEC", longest.as_micros().to_string()))
+            }
+            Role::StopCommand | Role::Probe(_) => life.pid.map(|pid| ("MAINPID", pid.to_string())),
+        };
+        if !right.iter().eq(extra) {
+            violation!("{child:?} gets {extra:?}; right is {right:?}");
+        }
+    }
+
+    /// It was told to start again, and the time for it has come.
+    fn starts_again(&self, world: &World, child: Child) {
+        let (now, name) = (self.now(), &self.plan_of(child.instance).name);
+        let life = &self.lives[child.instance.0 as usize];
+        match &life.decided {
+            Some((_, Next::With(_))) => {}
+            // It waited for others, and since when was judged when that was told.
+            Some((_, Next::Restart { .. })) if life.waits => {}
+            Some((_, Next::Restart { delay, .. })) => {
+                let previous = &world.runs[&Child { run: life.run, ..child }];
+                let ended = previous.died.map_or(previous.ordered, |(at, _)| at);
+                // The last digit of a product of floats is nobody's business.
+                if now + Duration::from_micros(1) < ended + *delay {
+                    violation!(
+                        "{name} starts {:?} after its end, before its delay of {delay:?}",
+                        now.since(ended)
+                    );
+                }
+            }
+            decided => violation!("{name} starts again without having been told to: {decided:?}"),
+        }
     }
 
     pub(super) fn ended(
@@ -99,7 +138,7 @@ impl Judge {
         let plan = self.plan.clone();
         let instance = &plan.instances[id.0 as usize];
         let command = instance.kind == Kind::Command;
-        let life = self.life(id);
+        let life = &mut self.lives[id.0 as usize];
         if !life.active() {
             violation!("the end of run {} of {name} is told twice", life.run);
         }
@@ -110,8 +149,13 @@ impl Judge {
         };
         let truth = match (&run.spawn_error, &run.exec_error, run.died) {
             (Some(error), ..) | (None, Some(error), _) => Cause::Start(error.clone()),
+            (None, None, Some((_, status))) if life.unready => Cause::Unready(status),
             (None, None, Some((_, status))) => Cause::Exit(status),
             (None, None, None) => violation!("{name} is said to have ended, but it lives: {run:?}"),
+        };
+        let (truth, well) = match &life.leaving {
+            Some(Leaving::Failed(cause, well)) => (cause.clone(), *well),
+            Some(Leaving::With(_)) | None => (truth, uptime),
         };
         if truth != *cause {
             violation!("{name} is said to have ended with {cause:?}; it was {truth:?}");
@@ -122,17 +166,23 @@ impl Judge {
         if uptime < least || uptime > most {
             violation!("a run of {name} is said to have lasted {uptime:?}; it was {least:?} to {most:?}");
         }
-        let expected = match (stopping, command) {
-            (true, _) => Next::Down,
-            (false, true) => Next::Ends,
-            (false, false) => life.budget.expect(instance, now, cause, uptime),
+        let expected = match (stopping, command, &life.leaving) {
+            (true, ..) => Next::Down,
+            (false, true, _) => Next::Ends,
+            (false, false, Some(Leaving::With(on))) => {
+                life.budget.free(instance, uptime);
+                Next::With(on.clone())
+            }
+            (false, false, Some(Leaving::Failed(..)) | None) => {
+                life.budget.expect(instance, now, cause, well)
+            }
         };
         if !budget::same(&expected, next) {
             violation!("after {cause:?} ({uptime:?}) {name} goes on with {next:?}; right is {expected:?}");
         }
         let done = command && !stopping && cause.success();
         match &expected {
-            Next::Restart { .. } | Next::With(_) => {}
+            Next::Restart { .. } | Next::With(_) | Next::Again => {}
             Next::Completed => life.completed = true,
             Next::Failed { budget } => {
                 life.failed = true;
@@ -148,14 +198,18 @@ impl Judge {
         }
         match cause {
             Cause::Start(_) => world.count("failed start"),
-            Cause::Exit(_) | Cause::Unready(_) => world.count("run that ended"),
+            Cause::Unready(_) => world.count("gone before it was ready"),
+            Cause::Exit(_) => world.count("run that ended"),
             Cause::NotReady { .. } | Cause::Unhealthy { .. } | Cause::Watchdog { .. } => {
-                violation!("{name} is said to have ended by {cause:?}, and no plan has tests yet")
+                world.count("stopped run that ended");
             }
         }
         if let Some((died, delayed)) = world.last_death.get(&Some(id)) {
             let delayed = world.delayed.saturating_sub(*delayed);
-            let done = ended.max(*died);
+            // A test that cannot die holds up a run, but not the stop of the container.
+            let held =
+                self.stop.as_ref().filter(|_| world.living_of(id).next().is_some()).map(|stop| stop.since);
+            let done = ended.max(*died).max(held.unwrap_or(*died));
             if !life.unkillable && now > done + LOOK_INTERVAL + delayed {
                 violation!("{name} was over at {done:?}, it is noticed at {now:?}");
             }
@@ -164,15 +218,85 @@ impl Judge {
         life.told = life.run;
         life.cause = Some(cause.clone());
         life.decided = Some((now, expected));
+        // A stop of the container goes on without a test that cannot die, and without what that shields.
+        let left = world.living_of(id).find(|proc| !(proc.stuck() || stopping && world.asks_undying(proc)));
         if !only_leader(instance)
             && !life.unkillable
-            && let Some(left) = world.living_of(id).find(|proc| !proc.stuck())
+            && let Some(left) = left
         {
             violation!("{name} is said to be over, but #{} lives", left.serial);
         }
+        if let Some(asks) = world.open.iter().find(|asks| asks.instance == id) {
+            violation!("{name} is said to be over, but {asks:?} goes on");
+        }
+        let beside = |proc: &&Proc| proc.spawned && !proc.stuck();
+        if let Some(left) = world.living_of(id).find(beside) {
+            violation!("{name} is said to be over, but #{}, which was started for it, lives", left.serial);
+        }
     }
 
-    pub(super) fn check_starts(&mut self, now: Time, deadline: Option<Time>) {
+    /// What its dependencies say to a start of this instance.
+    pub(super) fn chance(&self, id: InstanceId) -> Chance {
+        let again = self.lives[id.0 as usize].run > 0;
+        let mut waits = Vec::new();
+        for dependency in &self.plan_of(id).depends_on {
+            let (on, life) = (dependency.on, &self.lives[dependency.on.0 as usize]);
+            let failed = life.failed || life.cannot_start;
+            let gone = life.completed || failed || !self.plan_of(on).autostart;
+            let there = match dependency.condition {
+                Condition::Started => life.running() || life.completed,
+                Condition::Ready => life.ready(),
+                Condition::Completed => life.completed,
+            };
+            if there || again && gone && !dependency.restart {
+                continue;
+            }
+            let hopeless = life.completed && dependency.condition == Condition::Ready;
+            if failed || hopeless {
+                return Chance::Never(on);
+            }
+            waits.push(on);
+        }
+        if waits.is_empty() { Chance::Now } else { Chance::Wait(waits) }
+    }
+
+    /// Its delay is over by now.
+    pub(super) fn due(&self, id: InstanceId) -> bool {
+        // The last digit of a product of floats is nobody's business.
+        let due = self.lives[id.0 as usize].restart_due();
+        due.is_some_and(|due| self.now() + Duration::from_micros(1) >= due)
+    }
+
+    /// One that it is restarted with is about to start again: its delay is of no importance any more.
+    pub(super) fn freed(&self, id: InstanceId) -> bool {
+        self.lives[id.0 as usize].restart_due().is_some() && self.restarts_with(id).is_some()
+    }
+
+    /// It does not run, and not because of the time.
+    pub(super) fn waiting(&self, id: InstanceId) -> bool {
+        let (life, instance) = (&self.lives[id.0 as usize], self.plan_of(id));
+        let over = life.active() || life.completed || life.failed || life.cannot_start;
+        instance.autostart && !over && life.restart_due().is_none()
+    }
+
+    /// Who would start but for this instance.
+    pub(super) fn who_waits_for(&self, on: InstanceId) -> Vec<Rc<str>> {
+        let up = self.lives[on.0 as usize].up;
+        let waits = |id: &InstanceId| {
+            // Who needs no more than that it runs does not wait for it.
+            let mut dependencies = self.plan_of(*id).depends_on.iter();
+            let more = dependencies.any(|d| d.on == on && (!up || d.condition != Condition::Started));
+            self.waiting(*id) && more && matches!(self.chance(*id), Chance::Wait(list) if list.contains(&on))
+        };
+        self.plan.ids().filter(waits).map(|id| self.plan_of(id).name.clone()).collect()
+    }
+
+    pub(super) fn restarts_with(&self, id: InstanceId) -> Option<InstanceId> {
+        let dependencies = &self.plan_of(id).depends_on;
+        dependencies.iter().find(|d| d.restart && self.lives[d.on.0 as usize].again()).map(|d| d.on)
+    }
+
+    pub(super) fn check_starts(&mut self, now: Time) {
         for (id, instance) in self.plan.ids().zip(&self.plan.instances) {
             let life = &self.lives[id.0 as usize];
             let name = &instance.name;
@@ -180,27 +304,29 @@ impl Judge {
                 && due < now
                 && self.step.tick
             {
-                violation!("{name} should have been started again at {due:?}, now it is {now:?}");
+                violation!(
+                    "{name} should have been started again at {due:?}, or have been said to wait, now it is {now:?}"
+                );
             }
-            if instance.autostart && life.run == 0 && !life.cannot_start {
-                let on = |on: InstanceId| &self.lives[on.0 as usize];
-                let satisfied = |condition: Condition, life: &Life| match condition {
-                    Condition::Started => life.up || life.completed && life.ever_up,
-                    Condition::Ready => life.up,
-                    Condition::Completed => life.completed,
-                };
-                let hopeless = |condition: Condition, life: &Life| {
-                    life.failed || life.cannot_start || condition == Condition::Ready && life.completed
-                };
-                if instance.depends_on.iter().all(|d| satisfied(d.condition, on(d.on))) {
-                    violation!("{name} could start and does not");
-                }
-                if let Some(d) = instance.depends_on.iter().find(|d| hopeless(d.condition, on(d.on))) {
-                    violation!("{name} waits for {d:?}, which will never be");
+            if self.waiting(id) {
+                match self.chance(id) {
+                    Chance::Now => violation!("{name} could start and does not"),
+                    Chance::Never(on) => violation!("{name} waits for {on:?}, which will never be"),
+                    Chance::Wait(_) => {}
                 }
             }
-            let due = life.asked.zip(instance.stop.kill_timeout).map(|(asked, timeout)| asked + timeout);
-            if life.active() && life.killed.is_none() && self.step.tick && due.is_some_and(|due| due < now) {
+            if let Some(on) = self.restarts_with(id) {
+                let runs = life.active() && life.ended.is_none() && !life.is_leaving();
+                if runs || self.freed(id) {
+                    violation!("{name} goes on by itself although {on:?} is about to start again");
+                }
+            }
+            let due = life.kill_due(instance);
+            if life.active()
+                && life.killed_any().is_none()
+                && self.step.tick
+                && due.is_some_and(|due| due < now)
+            {
                 violation!("{name} should have got SIGKILL at {due:?}, now it is {now:?}");
             }
             if instance.kind == Kind::Command && (life.failed || life.completed) {
@@ -215,18 +341,12 @@ impl Judge {
         }
         let wanted = || self.lives.iter().zip(&self.plan.instances).filter(|(_, i)| counts(i));
         let arrived = wanted().all(|(life, i)| arrived(life, i))
-            && wanted().any(|(life, i)| life.up && arrived(life, i));
+            && wanted().any(|(life, i)| life.ready() && arrived(life, i));
         if arrived && !self.all_up && !self.command_mode() {
             violation!("all are up, and it is not told");
         }
         if self.all_done() {
             violation!("nothing runs, nothing will, and the container does not stop");
-        }
-        let idle = self.lives.iter().all(|life| {
-            life.restart_due().is_none() && (life.ended.is_none() || !life.active()) && life.asked.is_none()
-        });
-        if idle && deadline.is_some() {
-            violation!("nothing is due, but there is a deadline: {deadline:?}");
         }
     }
 

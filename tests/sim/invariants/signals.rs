@@ -33,7 +33,12 @@ impl Judge {
                 let now = self.now();
                 self.life(child.instance).killed.get_or_insert(now);
             }
-            (Role::Main, _) if signal == stop_signal => {
+            (Role::Main, Signal::ABRT) if self.lives[child.instance.0 as usize].falls_silent() => {
+                self.ask(world, child.instance);
+            }
+            (Role::Main, _)
+                if signal == stop_signal && !self.lives[child.instance.0 as usize].falls_silent() =>
+            {
                 self.ask(world, child.instance);
                 if group != (mode == KillMode::Group) && signal != Signal::KILL {
                     violation!("the stop signal for {pid:?} goes to the wrong ones: kill_mode = {mode:?}");
@@ -45,7 +50,8 @@ impl Judge {
                 let now = self.now();
                 self.life(child.instance).command_killed.get_or_insert(now);
             }
-            (Role::Probe(_), _) => violation!("{signal} for {pid:?}, a probe that nobody planned"),
+            (Role::Probe(_), Signal::KILL) if group => self.kills_probe(child, pid),
+            (Role::Probe(_), _) => violation!("{signal} for {pid:?}, the command of a test"),
             (Role::StopCommand, _) => violation!("{signal} for the stop_command {pid:?}"),
         }
     }
@@ -88,7 +94,7 @@ impl Judge {
     /// An instance is asked to stop.
     pub(super) fn ask(&mut self, world: &mut World, id: InstanceId) {
         let name = self.plan_of(id).name.clone();
-        if self.stop.is_none() {
+        if self.stop.is_none() && self.lives[id.0 as usize].leaving.is_none() {
             violation!("{name} is asked to stop although nothing stops");
         }
         let in_a_hurry = self.in_a_hurry();
@@ -105,7 +111,7 @@ impl Judge {
         if kill_timeout.is_none() {
             world.count("stop without kill_timeout");
         }
-        if in_a_hurry {
+        if in_a_hurry || self.stop.is_none() {
             return;
         }
         for other in self.dependents(id) {
@@ -120,12 +126,15 @@ impl Judge {
     pub(super) fn kill(&mut self, world: &mut World, id: InstanceId) {
         let now = self.now();
         let hurry = self.in_a_hurry();
-        let timeout = self.plan_of(id).stop.kill_timeout;
-        let name = self.plan_of(id).name.clone();
+        let plan = self.plan.clone();
+        let instance = &plan.instances[id.0 as usize];
+        let (timeout, name) = (instance.stop.kill_timeout, &instance.name);
         let life = self.life(id);
         if life.killed.is_none() {
-            let since = life.asked.or(life.ended);
-            let due = since.zip(timeout).map(|(since, timeout)| since + timeout);
+            let due = match life.asked {
+                Some(_) => life.kill_due(instance),
+                None => life.ended.zip(timeout).map(|(ended, timeout)| ended + timeout),
+            };
             if !hurry && due.is_none_or(|due| now < due) {
                 violation!("SIGKILL for {name} before its time: due {due:?}, now {now:?}");
             }
@@ -167,8 +176,7 @@ impl Judge {
         let hurry = self.in_a_hurry();
         for id in self.plan.ids() {
             let life = &self.lives[id.0 as usize];
-            let late =
-                life.killed.or(life.command_killed).is_some_and(|at| hurry || now >= at + UNKILLABLE_AFTER);
+            let late = life.killed_any().is_some_and(|at| hurry || now >= at + UNKILLABLE_AFTER);
             if life.active() && !late {
                 violation!("strays are looked for although {} is not down: {life:?}", self.plan_of(id).name);
             }

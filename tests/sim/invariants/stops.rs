@@ -1,5 +1,7 @@
 //! The stop of the container: its reason, its order, its deadline, and the code at its end.
 
+use tinysup::event::ExitStatus;
+
 use super::*;
 
 impl Judge {
@@ -9,6 +11,7 @@ impl Judge {
         }
         let right = match reason {
             StopReason::Signal(signal) => self.step.signal == Some(*signal) && self.ends_container(*signal),
+            StopReason::Asked => false,
             StopReason::Failed(name) => {
                 let id = self.by_name(name);
                 let life = &self.lives[id.0 as usize];
@@ -28,6 +31,7 @@ impl Judge {
         }
         world.count(match reason {
             StopReason::Signal(_) => "stop by a signal",
+            StopReason::Asked => "stop by a client",
             StopReason::Failed(_) => "stop by a failed service",
             StopReason::Ended(_) => "stop by a service that is done",
             StopReason::AllDone => "all done",
@@ -48,13 +52,13 @@ impl Judge {
         });
     }
 
-    /// Nothing of it is left, in truth and not only as far as the core knows.
+    /// Nothing of it is left that the stop would wait for, in truth and not only as far as the core knows.
     pub(super) fn down(&self, world: &World, id: InstanceId) -> bool {
         let life = &self.lives[id.0 as usize];
         let leader = world.runs.get(&Child { instance: id, run: life.run, role: Role::Main });
         let unreleased = leader.is_some_and(|run| run.pid.is_some() && !run.released);
         let only_leader = only_leader(self.plan_of(id)) || life.unkillable;
-        !unreleased && (only_leader || world.living_of(id).next().is_none())
+        !unreleased && (only_leader || world.living_of(id).all(|proc| world.asks_undying(proc)))
     }
 
     /// The deadline of the stop has come, or somebody pressed Ctrl-C twice.
@@ -97,11 +101,10 @@ impl Judge {
             if life.ended.is_some() && only_leader(instance) {
                 continue;
             }
-            let due = life
-                .asked
-                .or(life.ended)
-                .zip(instance.stop.kill_timeout)
-                .map(|(asked, timeout)| asked + timeout);
+            let due = match life.asked {
+                Some(_) => life.kill_due(instance),
+                None => life.ended.zip(instance.stop.kill_timeout).map(|(ended, timeout)| ended + timeout),
+            };
             let due = match (due, self.limit()) {
                 (Some(due), Some(limit)) => Some(due.min(limit)),
                 (due, limit) => due.or(limit),
@@ -135,6 +138,9 @@ impl Judge {
             if life.active() {
                 world.count("exit with a process that cannot die");
             }
+        }
+        if let Some(asks) = world.open.first() {
+            violation!("it exits while {asks:?} goes on");
         }
         if world.weather.pid1 {
             let since = world.last_stray_sweep;
@@ -170,13 +176,15 @@ impl Judge {
     }
 
     pub(super) fn code(&self, stop: &Stop) -> u8 {
-        let last = |life: &Life| life.cause.as_ref().map(Cause::exit_code);
-        let failure = |life: &Life| last(life).filter(|code| *code != 0).unwrap_or(1);
+        let last = |life: &Life| life.cause.as_ref().map(code_of);
+        // What could not be started has no code of its own.
+        let own = |life: &Life| last(life).filter(|code| *code != 0 && !life.cannot_start);
+        let failure = |life: &Life| own(life).unwrap_or(1);
         if self.command_mode() {
             return last(&self.lives[0]).unwrap_or(0);
         }
         match &stop.reason {
-            StopReason::Signal(_) => {
+            StopReason::Signal(_) | StopReason::Asked => {
                 // Remains of an earlier crash count if they were still there when the stop began.
                 let over = |life: &Life| life.decided.as_ref().map(|(at, _)| *at).filter(|_| !life.active());
                 let in_it = |life: &Life| over(life).is_none_or(|at| at >= stop.since);
@@ -193,5 +201,17 @@ impl Judge {
                 self.lives.iter().find(|life| life.failed || life.cannot_start).map_or(0, failure)
             }
         }
+    }
+}
+
+/// What stands for an end, by the table in docs/exit-codes.md.
+fn code_of(cause: &Cause) -> u8 {
+    match cause {
+        Cause::Exit(ExitStatus::Code(code)) | Cause::Unready(ExitStatus::Code(code)) => *code,
+        Cause::Exit(ExitStatus::Signal { signal, .. })
+        | Cause::Unready(ExitStatus::Signal { signal, .. }) => u8::try_from(128 + signal.number()).unwrap(),
+        Cause::Start(StartError::NotFound { .. } | StartError::MissingInterpreter { .. }) => 127,
+        Cause::Start(_) => 126,
+        Cause::NotReady { .. } | Cause::Unhealthy { .. } | Cause::Watchdog { .. } => 1,
     }
 }

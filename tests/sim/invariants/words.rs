@@ -1,5 +1,9 @@
 //! What the core says: each notice is true, and nothing is said twice.
 
+use tinysup::plan::{Asks, ReadyTest, Test};
+
+use super::care::{Owed, same_failure};
+use super::runs::Chance;
 use super::*;
 
 impl Judge {
@@ -16,8 +20,7 @@ impl Judge {
                 self.check_names(names, "still stopping");
                 let now = self.now();
                 let own = self.plan.instances.iter().zip(&self.lives).filter_map(|(instance, life)| {
-                    let asked = life.asked.filter(|_| life.active() && life.killed.is_none())?;
-                    Some(asked + instance.stop.kill_timeout?)
+                    life.kill_due(instance).filter(|_| life.active() && life.killed.is_none())
                 });
                 let next = own.chain(self.limit()).min();
                 // What a leader left behind before the stop has a deadline of its own, and no longer than the last.
@@ -33,10 +36,9 @@ impl Judge {
             }
             Notice::Killing { name, why, .. } => {
                 let id = self.by_name(name);
-                let timeout = self.plan_of(id).stop.kill_timeout;
                 let late = self.limit().is_some_and(|limit| self.now() >= limit);
-                let asked = self.lives[id.0 as usize].asked;
-                let own = asked.zip(timeout).is_some_and(|(asked, timeout)| self.now() >= asked + timeout);
+                let due = self.lives[id.0 as usize].kill_due(self.plan_of(id));
+                let own = due.is_some_and(|due| self.now() >= due);
                 let right = match why {
                     KillReason::KillTimeout => own,
                     KillReason::ShutdownTimeout => late,
@@ -45,19 +47,23 @@ impl Judge {
                 self.step.killing.push(id);
                 if !right {
                     violation!(
-                        "{name} is said to be killed for {why:?}: asked {asked:?}, limit {:?}",
+                        "{name} is said to be killed for {why:?}: due {due:?}, limit {:?}",
                         self.limit()
                     );
                 }
             }
             Notice::DependencyFailed { name, on, completed } => {
                 let (id, on) = (self.by_name(name), self.by_name(on));
+                let never = matches!(self.chance(id), Chance::Never(one) if one == on);
                 let on = &self.lives[on.0 as usize];
                 let right = if *completed { on.completed } else { on.failed || on.cannot_start };
-                if !right {
+                if !right || !never || !(self.waiting(id) || self.due(id) || self.freed(id)) {
                     violation!("{name} is said to be unable to start, but its dependency is {on:?}");
                 }
                 world.count("dependency that cannot be had");
+                if self.lives[id.0 as usize].run > 0 {
+                    world.count("dependency that cannot be had again");
+                }
                 if self.plan_of(id).kind == Kind::Command {
                     world.count("command that cannot start");
                 }
@@ -68,7 +74,7 @@ impl Judge {
                 let now = self.now();
                 let life = self.life(id);
                 life.unkillable = true;
-                let killed = life.killed.or(life.command_killed);
+                let killed = life.killed_any();
                 if killed.is_none_or(|at| now < at + UNKILLABLE_AFTER) {
                     violation!("{name} is called unkillable, but got SIGKILL at {killed:?}");
                 }
@@ -87,11 +93,50 @@ impl Judge {
                 self.all_up = true;
                 world.count("all up");
             }
-            Notice::Up { name, .. } => {
+            Notice::Up { name, after, run } => self.arrives(world, name, &Owed::Up, *after, *run),
+            Notice::Ready { name, after, run } => self.arrives(world, name, &Owed::Ready, *after, *run),
+            Notice::Failing { name, cause, waiting } => self.failing(world, name, cause, waiting),
+            Notice::Missed { name, misses, of, failure } => {
                 let id = self.by_name(name);
-                if !self.lives[id.0 as usize].up {
-                    violation!("{name} is said to be up");
+                let right = |owed: &Owed| matches!(owed, Owed::Missed(times, why) if times == misses && same_failure(why, failure));
+                let retries = self.plan_of(id).healthcheck.as_ref().map(|check| check.retries);
+                if retries != Some(*of) || self.pays(id, right).is_none() {
+                    violation!("{notice:?} is not so: {:?}", self.lives[id.0 as usize].care);
                 }
+                world.count("missed health check");
+            }
+            Notice::Well { name, misses } => {
+                self.must_pay(name, &Owed::Well(*misses), notice);
+                world.count("well again");
+            }
+            Notice::Reloading { name } => {
+                self.must_pay(name, &Owed::Reloading, notice);
+                world.count("reloading");
+            }
+            Notice::Refused { name, what } => {
+                self.must_pay(name, &Owed::Refused(*what), notice);
+                world.count("refused wish");
+            }
+            Notice::RestartsWith { name, on } => {
+                let (id, on) = (self.by_name(name), self.by_name(on));
+                let life = &self.lives[id.0 as usize];
+                let runs = life.active() && life.ended.is_none() && !life.is_leaving();
+                if !runs || self.restarts_with(id) != Some(on) {
+                    violation!("{notice:?}, but {life:?}");
+                }
+                world.count("restart with a dependency");
+                self.life(id).leaving = Some(Leaving::With(self.plan_of(on).name.clone()));
+            }
+            Notice::WaitsAgain { name, on } => {
+                let (id, on) = (self.by_name(name), self.by_name(on));
+                let life = &self.lives[id.0 as usize];
+                let (due, freed) = (self.due(id), self.freed(id));
+                let waits = matches!(self.chance(id), Chance::Wait(list) if list.contains(&on));
+                if !waits || !(due || freed) {
+                    violation!("{notice:?}, due {:?}: {:?}", life.restart_due(), self.chance(id));
+                }
+                world.count(if due { "restart that waits" } else { "restart that waits before its time" });
+                self.life(id).waits = true;
             }
             Notice::Forwarded { receivers, .. } => {
                 let sent = &self.step.sent[self.step.told..];
@@ -142,14 +187,7 @@ impl Judge {
             }
             Notice::StopCommandFailed { .. } => world.count("stop_command that failed"),
             Notice::Leftovers { .. } => world.count("leftovers told"),
-            Notice::Ready { .. }
-            | Notice::Failing { .. }
-            | Notice::Missed { .. }
-            | Notice::Well { .. }
-            | Notice::RestartsWith { .. }
-            | Notice::Reloading { .. }
-            | Notice::Refused { .. } => violation!("{notice:?}, and no plan has tests yet"),
-            Notice::WaitsAgain { .. } => world.count("restart that waits"),
+            Notice::ByHand { .. } => violation!("nobody asks for anything by hand yet"),
             Notice::NotPid1
             | Notice::NotAdopting
             | Notice::Spawned { .. }
@@ -157,6 +195,40 @@ impl Judge {
             | Notice::AskedGroup(_)
             | Notice::Strays { .. }
             | Notice::SignalNotSupported(_) => {}
+        }
+    }
+
+    /// It is said to be up, or ready.
+    fn arrives(&mut self, world: &mut World, name: &str, owed: &Owed, after: Duration, run: u32) {
+        let (id, now) = (self.by_name(name), self.now());
+        let life = &self.lives[id.0 as usize];
+        let took = now.since(life.ordered.unwrap());
+        if (run, after) != (life.run, took) || self.pays(id, |one| one == owed).is_none() {
+            violation!(
+                "{name} is said to be {owed:?} after {after:?} in run {run}: {:?}",
+                self.lives[id.0 as usize]
+            );
+        }
+        if *owed == Owed::Ready {
+            world.count(if run == 1 { "ready" } else { "ready again" });
+        }
+        world.count(match (owed, self.ready_test(id)) {
+            (Owed::Ready, Some(ReadyTest::Notified)) => "ready by READY=1",
+            (Owed::Ready, Some(ReadyTest::Announced)) => "ready by a newline",
+            (Owed::Ready, Some(ReadyTest::Said(_))) => "ready by a text",
+            (Owed::Ready, Some(ReadyTest::After(_))) => "ready after a delay",
+            (Owed::Ready, Some(ReadyTest::Asked(Test { asks: Asks::Target(_), .. }))) => "ready by an answer",
+            (Owed::Ready, Some(ReadyTest::Asked(Test { asks: Asks::Command(_), .. }))) => {
+                "ready by a command"
+            }
+            _ => "up",
+        });
+    }
+
+    fn must_pay(&mut self, name: &str, owed: &Owed, notice: &Notice) {
+        let id = self.by_name(name);
+        if self.pays(id, |one| one == owed).is_none() {
+            violation!("{notice:?} is not so: {:?}", self.lives[id.0 as usize].care);
         }
     }
 

@@ -14,10 +14,7 @@ impl World {
         for part in 0..parts {
             pipe.lines += 1;
             // No other line of the whole history begins so: it can be told in the output, whatever comes between.
-            let role = if child.role == Role::Main { 'm' } else { 'c' };
-            let stream = if sink == Sink::Stdout { 'o' } else { 'e' };
-            let tag = format!("<{}.{}.{role}.{stream}.{}>", child.instance.0, child.run, pipe.lines);
-            pipe.buffer.extend(tag.bytes());
+            pipe.buffer.extend(tag(child, sink, pipe.lines).bytes());
             let filler = self.rng.below(longest + 1);
             let byte = *self.rng.pick(&[b'x', b' ', 0, 0xff, b'|', b'\r']);
             pipe.buffer.extend((0..filler).map(|_| byte));
@@ -26,6 +23,18 @@ impl World {
             }
         }
         self.count("output");
+    }
+
+    /// A line with this text in it.
+    pub(super) fn say_text(&mut self, serial: u64, sink: Sink, text: &str) {
+        let proc = &self.procs[&serial];
+        let Some(child) = proc.owner.filter(|_| proc.holds[usize::from(sink == Sink::Stderr)]) else {
+            return;
+        };
+        let pipe = self.pipes.get_mut(&(child, sink)).unwrap();
+        pipe.lines += 1;
+        let line = format!("{}{text} 80\n", tag(child, sink, pipe.lines));
+        pipe.buffer.extend(line.bytes());
     }
 
     pub(super) fn let_go(&mut self, serial: u64, sink: Sink) {
@@ -69,4 +78,14 @@ impl World {
             }
         }
     }
+}
+
+fn tag(child: Child, sink: Sink, line: u64) -> String {
+    let role = match child.role {
+        Role::Main => "m".to_owned(),
+        Role::StopCommand => "c".to_owned(),
+        Role::Probe(number) => format!("p{number}"),
+    };
+    let stream = if sink == Sink::Stdout { 'o' } else { 'e' };
+    format!("<{}.{}.{role}.{stream}.{line}>", child.instance.0, child.run)
 }

@@ -53,6 +53,7 @@ impl World {
             pid: None,
             ordered: self.now,
             spawn_error: None,
+            began: None,
             executed: None,
             exec_error: None,
             died: None,
@@ -77,7 +78,7 @@ impl World {
                 let temper = self.tempers[child.instance.0 as usize];
                 Script::main(&mut self.rng, &self.weather, temper, instance)
             }
-            Role::Probe(_) => violation!("{child:?}: no plan has tests yet"),
+            Role::Probe(_) => self.command(child, launch),
             Role::StopCommand => {
                 self.count("stop_command");
                 Script::stop_command(&mut self.rng, &self.weather)
@@ -85,7 +86,7 @@ impl World {
         };
         let exec_after = script.exec_after;
         let serial = self.insert(pid, Parent::Us, Some(child), script);
-        let seen = |output| matches!(output, Output::Prefix | Output::Raw);
+        let seen = |output| matches!(output, Output::Prefix | Output::Raw | Output::Captured);
         for (at, sink, output) in [(0, Sink::Stdout, launch.stdout), (1, Sink::Stderr, launch.stderr)] {
             if seen(output) {
                 self.pipes.insert((child, sink), Pipe { holders: 1, ..Pipe::default() });
@@ -113,6 +114,7 @@ impl World {
             return;
         }
         proc.stage = Stage::Running;
+        self.runs.get_mut(&child).unwrap().began = Some(self.now);
         self.news.entry(child).or_default().push_back(Event::Executed { child });
         self.say(|_| format!("        #{serial} executes"));
         self.begin(serial);

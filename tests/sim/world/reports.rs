@@ -9,7 +9,8 @@ impl World {
 
     pub(super) fn something_to_report(&self) -> bool {
         !self.signals.is_empty()
-            || self.news.values().any(|news| !news.is_empty())
+            || !self.answers.is_empty()
+            || self.news.values().chain(self.spoken.values()).any(|news| !news.is_empty())
             || self.pipes.values().any(|pipe| !pipe.buffer.is_empty() || pipe.holders == 0 && !pipe.ended)
             || self.procs.values().any(|p| !p.lives() && p.parent == Parent::Us)
     }
@@ -20,6 +21,8 @@ impl World {
         enum Source {
             Signals,
             News(Child),
+            Spoken(Child),
+            Answers,
             Pipe(Child, Sink),
             Dead(u64),
         }
@@ -29,6 +32,12 @@ impl World {
         }
         sources
             .extend(self.news.iter().filter(|(_, n)| !n.is_empty()).map(|(child, _)| Source::News(*child)));
+        sources.extend(
+            self.spoken.iter().filter(|(_, n)| !n.is_empty()).map(|(child, _)| Source::Spoken(*child)),
+        );
+        if !self.answers.is_empty() {
+            sources.push(Source::Answers);
+        }
         sources.extend(self.readable().into_iter().map(|(child, sink)| Source::Pipe(child, sink)));
         let dead = self.dead();
         if !dead.is_empty() {
@@ -51,6 +60,18 @@ impl World {
                     }
                 }
                 Source::News(child) => self.report_news(child, events),
+                Source::Spoken(child) => {
+                    let most = self.spoken[&child].len();
+                    let kept = if self.rng.per_mille(self.weather.lazy) { self.rng.index(most) } else { 0 };
+                    self.report_spoken(child, kept, events);
+                }
+                Source::Answers => {
+                    while let Some((child, result)) = self.answers.pop_front() {
+                        self.open.remove(&child);
+                        self.handed.insert(child);
+                        events.push(Event::Probed { child, result });
+                    }
+                }
                 Source::Pipe(child, sink) => events.extend(self.read(child, sink)),
                 Source::Dead(serial) => {
                     let proc = &self.procs[&serial];
@@ -58,6 +79,8 @@ impl World {
                     let pid = proc.pid();
                     if let Some(child) = proc.owner.filter(|_| proc.spawned) {
                         self.report_news(child, events);
+                        // What it said before its end is reported before its end.
+                        self.report_spoken(child, 0, events);
                         for sink in [Sink::Stdout, Sink::Stderr] {
                             while self.pipes.get(&(child, sink)).is_some_and(|pipe| !pipe.buffer.is_empty()) {
                                 events.extend(self.read(child, sink));
@@ -69,6 +92,13 @@ impl World {
                     events.push(Event::Exited { pid, status });
                 }
             }
+        }
+    }
+
+    /// Reports what a run said but for the last few messages.
+    fn report_spoken(&mut self, child: Child, kept: usize, events: &mut Vec<Event>) {
+        if let Some(spoken) = self.spoken.get_mut(&child) {
+            events.extend(spoken.drain(..spoken.len().saturating_sub(kept)));
         }
     }
 
