@@ -341,14 +341,13 @@ impl Linux {
                     let ours = self.spawner.held().chain(self.sinks.held()).chain(spawned.held());
                     descriptors::close_others(ours.chain(self.signals.held()));
                 }
-                let announcement = spawned.announcement.map(Announcement::new);
-                let voice = voices::Voice {
+                self.voices.add(voices::Voice {
                     child,
+                    leader: spawned.pid,
                     mark: launch.mark.clone(),
                     mailbox: spawned.mailbox,
-                    announcement,
-                };
-                self.voices.add(spawned.pid, voice);
+                    announcement: spawned.announcement.map(Announcement::new),
+                });
                 self.children.add(spawned.pid, child, spawned.report, spawned.attempt);
                 for (sink, stream) in [Sink::Stdout, Sink::Stderr].into_iter().zip(spawned.outputs) {
                     match stream {

@@ -10,7 +10,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, IoSliceMut};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -69,6 +69,11 @@ impl Post {
         Ok(mailbox)
     }
 
+    /// The descriptor that is in use.
+    pub fn held(&self) -> Option<RawFd> {
+        self.place.as_ref().map(|place| place.lock.as_raw_fd())
+    }
+
     fn bind(&mut self, name: &str) -> Result<Mailbox, StartError> {
         // Somebody may have cleared the place away, or filled it.
         if let Some(mailbox) = self.place.as_ref().and_then(|place| place.bind(name).ok()) {
@@ -95,7 +100,7 @@ impl Post {
 #[derive(Debug)]
 struct Place {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Place {
@@ -114,7 +119,7 @@ impl Place {
             if let Some(lock) = lock(&path) {
                 lock.set_permissions(Permissions::from_mode(DIRECTORY_MODE))?;
                 remove_sockets(&path);
-                return Ok(Self { path, _lock: lock });
+                return Ok(Self { path, lock });
             }
         }
         Err(io::Error::other(format!("{NAMES_MAX} others are there already")))

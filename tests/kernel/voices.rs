@@ -22,6 +22,7 @@ pub const CASES: &[Case] = &[
     ("words_come_before_the_end", words_come_before_the_end),
     ("old_runs_are_not_heard", old_runs_are_not_heard),
     ("only_its_user_can_reach_a_socket", only_its_user_can_reach_a_socket),
+    ("a_run_that_becomes_another_user_is_heard", a_run_that_becomes_another_user_is_heard),
     ("a_flood_of_words", a_flood_of_words),
     ("messages_of_every_size", messages_of_every_size),
     ("whoever_waits_at_a_barrier_comes_through", whoever_waits_at_a_barrier_comes_through),
@@ -79,9 +80,17 @@ fn words(world: &World) -> Vec<(Child, String)> {
 
 /// The address in the environment of a run.
 fn address(pid: Pid) -> String {
-    let environ = fs::read(format!("/proc/{pid}/environ")).unwrap();
-    let strings = environ.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-    strings.into_iter().find_map(|string| Some(string.strip_prefix("NOTIFY_SOCKET=")?.to_owned())).unwrap()
+    let deadline = Instant::now() + world::PATIENCE;
+    loop {
+        // In the middle of an exec there is none to see.
+        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap();
+        let mut strings = environ.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+        match strings.find_map(|string| Some(string.strip_prefix("NOTIFY_SOCKET=")?.to_owned())) {
+            Some(address) => return address,
+            None => assert!(Instant::now() < deadline, "it has none"),
+        }
+        std::thread::yield_now();
+    }
 }
 
 fn open_descriptors() -> usize {
@@ -261,6 +270,13 @@ fn only_its_user_can_reach_a_socket() {
         end(&mut world, pid);
         world.forget_all();
     }
+}
+
+fn a_run_that_becomes_another_user_is_heard() {
+    needs_root();
+    let mut world = World::new();
+    let (child, _) = world.start(speaking(helper(&["say-as", &STRANGER.to_string(), "READY=1"])));
+    assert_eq!(word(&mut world, child), "READY=1");
 }
 
 fn a_flood_of_words() {

@@ -25,6 +25,7 @@ mod control;
 mod failures;
 mod manners;
 mod output;
+mod readiness;
 mod reaping;
 mod restarts;
 mod signals;
