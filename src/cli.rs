@@ -1,11 +1,21 @@
-//! The command line: from words to what is wanted. Pure; reads no file and no environment.
+//! The command line: from words to what is wanted, by the name that the program was called by. Pure; reads no file, and of the
+//! environment only what it is asked for by name.
+
+mod catatonit;
+mod dumb_init;
+pub mod one;
+mod tini;
+mod words;
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use crate::units::parse_duration;
+pub use self::one::{Manner, One, Receivers, Rest};
+use self::words::{Word, Words};
+use crate::event::{ExitCode, Sink};
+use crate::hints::base_name;
+use crate::units::{Signal, parse_duration};
+use crate::voice::Voice;
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +31,13 @@ pub enum Command {
     },
     /// Be the init of one command.
     One(One),
+    /// Be an init of nothing, until it is asked to end.
+    Pause {
+        /// How it speaks.
+        voice: Voice,
+        /// How much is told.
+        verbosity: u8,
+    },
     /// Check a configuration and print what it means.
     Check {
         /// The file, by `-c` or as an argument.
@@ -32,22 +49,42 @@ pub enum Command {
     Version,
     /// Print how it is used.
     Help,
+    /// Print this, and exit.
+    Say(Said),
 }
 
-/// The init of one command.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct One {
-    /// `-g`: signals go to the command's process group.
-    pub group: bool,
-    /// `-v`, counted.
-    pub verbosity: u8,
-    /// `-e`: codes that become 0.
-    pub success_codes: Vec<u8>,
-    /// `--kill-timeout`: SIGKILL that long after a forwarded SIGTERM; `None`: never.
-    pub kill_timeout: Option<Duration>,
-    /// The command.
-    pub argv: Vec<OsString>,
+/// What is printed, where, and the code that follows.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The text.
+    pub text: String,
+    /// Where it goes.
+    pub sink: Sink,
+    /// The code to exit with.
+    pub code: ExitCode,
+    /// In whose form each line of it begins; `None`: as it is.
+    pub voice: Option<Voice>,
 }
+
+impl Said {
+    /// What was asked for.
+    fn text(text: &str) -> Self {
+        Self { text: text.to_owned(), sink: Sink::Stdout, code: ExitCode::SUCCESS, voice: None }
+    }
+
+    /// What was asked for, by somebody who expects it on standard error.
+    fn aside(text: &str) -> Self {
+        Self { sink: Sink::Stderr, ..Self::text(text) }
+    }
+
+    /// Why nothing is done, with the code of the small inits for that.
+    fn refusal(text: String, voice: Option<Voice>) -> Self {
+        Self { text, sink: Sink::Stderr, code: ExitCode::FAILURE, voice }
+    }
+}
+
+/// A variable of our environment, by its name.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// The command line cannot be understood; says what is wrong and what to do instead.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,9 +101,11 @@ pub const HELP: &str = "\
 tinysup, a container-native init and supervisor
 
   tinysup                               run the services of the configuration
-  tinysup [-gv] [--] COMMAND [ARG...]   be the init of one command
+  tinysup [-gv...] [--] COMMAND [ARG...]
+                                        be the init of one command
   tinysup run [-c FILE] [-v] [-- COMMAND [ARG...]]
                                         run the services, and COMMAND as the main one: its end ends the container
+  tinysup pause                         run nothing; reap orphans until SIGTERM or SIGINT
   tinysup check [FILE]                  check the configuration; print the start order, the stop time, hints
   tinysup example                       print a commented configuration
   tinysup version, tinysup help
@@ -77,28 +116,153 @@ A word after -- is always a command, also if it is one of those above.
 Options
   -c, --config FILE       the configuration
   -v, --verbose           tell more (twice: everything); TINYSUP_LOG=error|warn|info|debug does the same
-  -g                      one command: signals go to its whole process group
-  -e CODE                 one command: this exit code becomes 0 (repeatable)
-  --kill-timeout DURATION one command: SIGKILL that long after a SIGTERM was passed on (default: never)
+
+Options for one command
+  -g                      signals go to its whole process group (as TINI_KILL_PROCESS_GROUP does)
+  --all                   signals go to every process of the container
+  -r, --rewrite S:R       signal S is passed on as R, not at all where R is 0 (repeatable)
+  -e CODE                 this exit code becomes 0 (repeatable)
+  -p SIGNAL               get this signal when the parent dies
+  -w                      tell of each orphan that is reaped
+  --grace DURATION        after its end the others get SIGTERM, and SIGKILL that much later (default 1s; 0: neither);
+                          TINYSUP_GRACE does the same
+  --kill-timeout DURATION SIGKILL that long after a SIGTERM was passed on (default: never)
+  --session               it leads a session of its own
   -s                      accepted; orphans are always adopted
+  -l                      print the licence
+
+Called tini, docker-init, dumb-init or catatonit, it takes their options and variables: tini -h, ...
 
 Exit codes: 0 stopped as asked, or all done; N that of a service that failed for good; 137 something had to be killed;
 64 usage, 78 configuration, 126 and 127 the command cannot be run or was not found.
 ";
 
-/// Reads the arguments after the program's name.
+/// The licence, for those who ask for it on the command line.
+const LICENCE: &str = include_str!("cli/licence.txt");
+
+/// The variable that says what `--grace` says, under every name: Docker's `--init` passes no options.
+const GRACE_VARIABLE: &str = "TINYSUP_GRACE";
+
+/// Reads the command line, the program's name first.
 ///
 /// # Errors
 /// [`UsageError`] for what cannot be understood, or is not yet supported.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
-    let mut words =
-        Words { rest: arguments.into_iter().collect::<Vec<_>>().into_iter(), cluster: Vec::new() };
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: Environment<'_>,
+) -> Result<Command, UsageError> {
+    let mut arguments = arguments.into_iter();
+    let name = arguments.next().unwrap_or_default();
+    let words = Words::new(arguments);
+    let mut command = match personality(base_name(&name.to_string_lossy())) {
+        Voice::Tinysup => tinysup(words, environment)?,
+        Voice::Tini => tini::parse(words, environment),
+        Voice::DumbInit => dumb_init::parse(words, environment),
+        Voice::Catatonit => catatonit::parse(words, environment),
+    };
+    if let (Command::One(one), Some(value)) = (&mut command, environment(GRACE_VARIABLE)) {
+        one.manner.rest = grace(GRACE_VARIABLE, &value)?;
+    }
+    Ok(command)
+}
+
+/// Whom the name stands for; files that are downloaded have names such as `tini-static-amd64` and `dumb-init_1.2.5_x86_64`.
+fn personality(name: &str) -> Voice {
+    let is = |known: &str| {
+        name.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_', '.']))
+    };
+    match name {
+        _ if is("tini") || is("docker-init") => Voice::Tini,
+        _ if is("dumb-init") => Voice::DumbInit,
+        _ if is("catatonit") || is("podman-init") => Voice::Catatonit,
+        _ => Voice::Tinysup,
+    }
+}
+
+/// Options of ours that all names take. `None`: it is none of them.
+fn common_option(name: &str, words: &mut Words, one: &mut One) -> Option<Result<(), UsageError>> {
+    let mut take = || {
+        match name {
+            "--rewrite" => one.rewrite.push(rewriting(&words.value(name)?.to_string_lossy())?),
+            "--grace" => one.manner.rest = grace(name, &words.value(name)?)?,
+            "--kill-timeout" => one.kill_timeout = Some(duration(name, &words.value(name)?)?),
+            "--all" => one.manner.receivers = Receivers::Everybody,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    };
+    match take() {
+        Ok(false) => None,
+        Ok(true) => Some(Ok(())),
+        Err(error) => Some(Err(error)),
+    }
+}
+
+fn duration(option: &str, value: &OsStr) -> Result<std::time::Duration, UsageError> {
+    parse_duration(&value.to_string_lossy()).map_err(|error| UsageError(format!("{option}: {error}")))
+}
+
+/// No grace at all: nobody is asked.
+fn grace(option: &str, value: &OsStr) -> Result<Rest, UsageError> {
+    let grace = duration(option, value)?;
+    Ok(if grace.is_zero() { Rest::Leave } else { Rest::Stop(grace) })
+}
+
+/// Reads `TERM:QUIT` or `15:3`; `:0` drops the signal. Of a number what follows the digits does not count, as with dumb-init.
+fn rewriting(text: &str) -> Result<(Signal, Option<Signal>), UsageError> {
+    let digits = |text: &str| {
+        text.trim_start().split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().to_owned()
+    };
+    let signal = |text: &str| match digits(text) {
+        number if number.is_empty() => Signal::parse(text.trim()).ok(),
+        number => Signal::parse(&number).ok(),
+    };
+    let wrong = || {
+        UsageError(format!(
+            "\"{text}\" does not rewrite a signal; write for example TERM:QUIT or 15:3, and 15:0 to drop it"
+        ))
+    };
+    let (from, to) = text.split_once(':').ok_or_else(wrong)?;
+    let from = signal(from).ok_or_else(wrong)?;
+    if digits(to).parse() == Ok(0) {
+        return Ok((from, None));
+    }
+    Ok((from, Some(signal(to).ok_or_else(wrong)?)))
+}
+
+/// A long option by its full name or a beginning that no other has, as getopt_long(3) takes them; a short one as it is.
+fn long_option(name: &str, known: &[(&str, &str)]) -> Result<String, UsageError> {
+    if !name.starts_with("--") {
+        return Ok(name.to_owned());
+    }
+    let found: Vec<_> = known.iter().filter(|(long, _)| long.starts_with(name)).collect();
+    match found.as_slice() {
+        [(_, short)] => Ok((*short).to_owned()),
+        [] => Ok(name.to_owned()),
+        several => {
+            if let Some((_, short)) = several.iter().find(|(long, _)| *long == name) {
+                return Ok((*short).to_owned());
+            }
+            let names: Vec<_> = several.iter().map(|(long, _)| *long).collect();
+            Err(UsageError(format!("option {name} may be {}", names.join(" or "))))
+        }
+    }
+}
+
+/// What atoi(3) makes of it, as far as it fits: not a number is 0.
+fn decimal(text: &OsStr) -> u8 {
+    let text = text.to_string_lossy();
+    let digits = text.trim_start().split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    if digits.is_empty() { 0 } else { digits.parse().unwrap_or(u8::MAX) }
+}
+
+fn tinysup(mut words: Words, environment: Environment<'_>) -> Result<Command, UsageError> {
     let mut options = Options::default();
     while let Some(word) = words.next()? {
         match word {
             Word::Option(name) => options.take(&name, &mut words)?,
-            Word::Separator => return options.one(words.all()),
-            Word::Plain(word) => return verb(options, word, words),
+            Word::Separator => return options.one(words.all(), environment),
+            Word::Plain(word) => return verb(options, word, words, environment),
         }
     }
     match options.only_about_run()? {
@@ -107,7 +271,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
     }
 }
 
-fn verb(options: Options, word: OsString, mut words: Words) -> Result<Command, UsageError> {
+fn verb(
+    options: Options,
+    word: OsString,
+    mut words: Words,
+    environment: Environment<'_>,
+) -> Result<Command, UsageError> {
     let name = word.to_str().unwrap_or_default();
     match name {
         "run" => {
@@ -151,6 +320,10 @@ fn verb(options: Options, word: OsString, mut words: Words) -> Result<Command, U
             Ok(Command::Check { config: options.config })
         }
         "example" => Ok(Command::Example),
+        "pause" => {
+            options.reject_one("pause")?;
+            Ok(Command::Pause { voice: Voice::Tinysup, verbosity: options.verbosity })
+        }
         "version" => Ok(Command::Version),
         "help" => Ok(Command::Help),
         _ if LATER.contains(&name) => Err(UsageError(format!(
@@ -159,7 +332,7 @@ fn verb(options: Options, word: OsString, mut words: Words) -> Result<Command, U
         _ => {
             let mut argv = vec![word];
             argv.extend(words.all());
-            options.one(argv)
+            options.one(argv, environment)
         }
     }
 }
@@ -171,6 +344,7 @@ struct Options {
     verbosity: u8,
     version: bool,
     help: bool,
+    licence: bool,
     /// The first option seen that only makes sense with a command.
     for_one: Option<&'static str>,
 }
@@ -183,9 +357,24 @@ impl Options {
             "-V" | "--version" => self.version = true,
             "-h" | "--help" => self.help = true,
             "-s" => {}
+            "-l" | "--licence" => self.licence = true,
             "-g" => {
-                self.one.group = true;
+                self.one.manner.receivers = Receivers::Group;
                 self.for_one.get_or_insert("-g");
+            }
+            "-w" => {
+                self.one.manner.tell_reaped = true;
+                self.for_one.get_or_insert("-w");
+            }
+            "-p" => {
+                let value = words.value(name)?;
+                let signal = Signal::parse(&value.to_string_lossy());
+                self.one.parent_death = Some(signal.map_err(|error| UsageError(format!("-p: {error}")))?);
+                self.for_one.get_or_insert("-p");
+            }
+            "--session" => {
+                self.one.session = true;
+                self.for_one.get_or_insert("--session");
             }
             "-e" => {
                 let code = words.value(name)?;
@@ -195,24 +384,28 @@ impl Options {
                     .push(code.ok_or_else(|| UsageError("-e takes an exit code from 0 to 255".to_owned()))?);
                 self.for_one.get_or_insert("-e");
             }
-            "--kill-timeout" => {
-                let value = words.value(name)?;
-                let timeout = parse_duration(&value.to_string_lossy())
-                    .map_err(|error| UsageError(format!("--kill-timeout: {error}")))?;
-                self.one.kill_timeout = Some(timeout);
-                self.for_one.get_or_insert("--kill-timeout");
-            }
-            "-p" | "-w" | "-l" => return Err(UsageError(format!("option {name} is not yet supported"))),
-            _ => {
-                return Err(UsageError(format!(
-                    "unknown option {name}; options of a command go after it or after \"--\""
-                )));
-            }
+            "-r" => return self.take("--rewrite", words),
+            _ => match common_option(name, words, &mut self.one) {
+                Some(result) => {
+                    result?;
+                    self.for_one.get_or_insert(match name {
+                        "--rewrite" => "--rewrite",
+                        "--grace" => "--grace",
+                        "--all" => "--all",
+                        _ => "--kill-timeout",
+                    });
+                }
+                None => {
+                    return Err(UsageError(format!(
+                        "unknown option {name}; options of a command go after it or after \"--\""
+                    )));
+                }
+            },
         }
         Ok(())
     }
 
-    fn one(self, argv: Vec<OsString>) -> Result<Command, UsageError> {
+    fn one(self, argv: Vec<OsString>, environment: Environment<'_>) -> Result<Command, UsageError> {
         if argv.is_empty() {
             return Err(UsageError(
                 "a command must follow \"--\"; without it the services of the configuration run".to_owned(),
@@ -224,7 +417,11 @@ impl Options {
                     .to_owned(),
             ));
         }
-        Ok(Command::One(One { argv, verbosity: self.verbosity, ..self.one }))
+        // With -w it is wanted to be seen.
+        let verbosity = self.verbosity.max(u8::from(self.one.manner.tell_reaped));
+        let mut one = One { verbosity, argv, ..self.one };
+        tini::variables(&mut one, environment);
+        Ok(Command::One(one))
     }
 
     /// Without a command and without a verb: version, help, or options that miss their command.
@@ -234,6 +431,9 @@ impl Options {
         }
         if self.help {
             return Ok(Some(Command::Help));
+        }
+        if self.licence {
+            return Ok(Some(Command::Say(Said::text(LICENCE))));
         }
         self.reject_one("running the services").map(|()| None)
     }
@@ -248,74 +448,28 @@ impl Options {
     }
 }
 
-enum Word {
-    /// `-x` or `--long`, with the dashes.
-    Option(String),
-    /// `--`.
-    Separator,
-    /// Anything else.
-    Plain(OsString),
-}
-
-/// The arguments, taken one by one: `-gv` is `-g -v`, `--config=FILE` and `-cFILE` carry their value.
-struct Words {
-    rest: std::vec::IntoIter<OsString>,
-    /// What is left of a cluster of short options, or the value of a long one.
-    cluster: Vec<u8>,
-}
-
-impl Words {
-    fn next(&mut self) -> Result<Option<Word>, UsageError> {
-        if let Some((first, others)) = self.cluster.split_first() {
-            let option = format!("-{}", char::from(*first));
-            if *first == b'=' || !first.is_ascii_graphic() {
-                return Err(UsageError(format!(
-                    "unexpected value \"{}\"",
-                    String::from_utf8_lossy(&self.cluster)
-                )));
-            }
-            self.cluster = others.to_vec();
-            return Ok(Some(Word::Option(option)));
-        }
-        let Some(word) = self.rest.next() else { return Ok(None) };
-        let bytes = word.as_bytes();
-        match bytes {
-            b"--" => Ok(Some(Word::Separator)),
-            [b'-', b'-', ..] => {
-                let text = String::from_utf8_lossy(bytes).into_owned();
-                let (name, value) =
-                    text.split_once('=').map_or((text.as_str(), None), |(name, value)| (name, Some(value)));
-                self.cluster = value.map(|value| format!("={value}").into_bytes()).unwrap_or_default();
-                Ok(Some(Word::Option(name.to_owned())))
-            }
-            [b'-', cluster @ ..] if !cluster.is_empty() => {
-                self.cluster = cluster.to_vec();
-                self.next()
-            }
-            _ => Ok(Some(Word::Plain(word))),
-        }
-    }
-
-    fn value(&mut self, option: &str) -> Result<OsString, UsageError> {
-        let attached = std::mem::take(&mut self.cluster);
-        let attached = attached.strip_prefix(b"=").unwrap_or(&attached);
-        if !attached.is_empty() {
-            return Ok(OsStr::from_bytes(attached).to_owned());
-        }
-        self.rest.next().ok_or_else(|| UsageError(format!("option {option} needs a value")))
-    }
-
-    fn all(&mut self) -> Vec<OsString> {
-        self.rest.by_ref().collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+    use std::time::Duration;
+
     use super::*;
 
+    /// What is wanted of a program called `name`, with these variables.
+    pub(super) fn parse_as(
+        name: &str,
+        words: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Command, String> {
+        let environment = |wanted: &str| {
+            variables.iter().find(|(name, _)| *name == wanted).map(|(_, value)| OsString::from(value))
+        };
+        let arguments = std::iter::once(name).chain(words.iter().copied()).map(OsString::from);
+        super::parse(arguments, &environment).map_err(|error| error.0)
+    }
+
     fn parse(words: &[&str]) -> Result<Command, String> {
-        super::parse(words.iter().map(OsString::from)).map_err(|error| error.0)
+        parse_as("tinysup", words, &[])
     }
 
     fn one(change: impl FnOnce(&mut One), argv: &[&str]) -> Command {
@@ -335,7 +489,8 @@ mod tests {
     #[test]
     fn the_words_mean_what_the_help_says() {
         let kill_timeout = Some(Duration::from_secs(5));
-        let rows: [(&[&str], Command); 20] = [
+        let grace = |seconds| Rest::Stop(Duration::from_secs(seconds));
+        let rows: [(&[&str], Command); 30] = [
             (&[], run(None, 0, &[])),
             (&["-c", "f"], run(Some("f"), 0, &[])),
             (&["-vcf"], run(Some("f"), 1, &[])),
@@ -344,7 +499,20 @@ mod tests {
             (&["bash"], one(|_| {}, &["bash"])),
             (&["bash", "-c", "x"], one(|_| {}, &["bash", "-c", "x"])),
             (&["--", "status"], one(|_| {}, &["status"])),
-            (&["-gv", "--", "a"], one(|o| (o.group, o.verbosity) = (true, 1), &["a"])),
+            (&["-gv", "--", "a"], one(|o| (o.manner.receivers, o.verbosity) = (Receivers::Group, 1), &["a"])),
+            (&["-w", "a"], one(|o| (o.manner.tell_reaped, o.verbosity) = (true, 1), &["a"])),
+            (&["-wvv", "a"], one(|o| (o.manner.tell_reaped, o.verbosity) = (true, 2), &["a"])),
+            (&["-pTERM", "a"], one(|o| o.parent_death = Some(Signal::TERM), &["a"])),
+            (&["--all", "a"], one(|o| o.manner.receivers = Receivers::Everybody, &["a"])),
+            (&["-r", "15:TSTP", "a"], one(|o| o.rewrite = vec![(Signal::TERM, Some(Signal::TSTP))], &["a"])),
+            (
+                &["--rewrite=SIGRTMIN+1:0", "a"],
+                one(|o| o.rewrite = vec![(Signal::new(35).unwrap(), None)], &["a"]),
+            ),
+            (&["--grace", "5s", "a"], one(|o| o.manner.rest = grace(5), &["a"])),
+            (&["--grace=0", "a"], one(|o| o.manner.rest = Rest::Leave, &["a"])),
+            (&["--session", "a"], one(|o| o.session = true, &["a"])),
+            (&["pause"], Command::Pause { voice: Voice::Tinysup, verbosity: 0 }),
             (&["-s", "-e", "143", "-e0", "a"], one(|o| o.success_codes = vec![143, 0], &["a"])),
             (&["--kill-timeout=5s", "a"], one(|o| o.kill_timeout = kill_timeout, &["a"])),
             (&["-"], one(|_| {}, &["-"])),
@@ -377,7 +545,12 @@ mod tests {
             (&["-e", "256", "a"], "0 to 255"),
             (&["--kill-timeout", "soon", "a"], "not a duration"),
             (&["status"], "tinysup -- status"),
-            (&["-p", "SIGTERM", "a"], "not yet supported"),
+            (&["-p", "SIGFOO", "a"], "-p: \"SIGFOO\" is not a signal"),
+            (&["-r", "15", "a"], "does not rewrite a signal"),
+            (&["-r", "0:1", "a"], "does not rewrite a signal"),
+            (&["-r", "15:65", "a"], "does not rewrite a signal"),
+            (&["--all"], "option --all is for one command"),
+            (&["-g", "pause"], "option -g is for one command"),
             (&["check", "a", "b"], "one file"),
             (&["--verbose=3"], "unexpected value"),
             (&["-v=3"], "unexpected value"),
@@ -390,7 +563,56 @@ mod tests {
     #[test]
     fn arguments_that_are_no_utf8_pass_unchanged() {
         let odd = OsStr::from_bytes(b"\xff\xfe").to_owned();
-        let Ok(Command::One(one)) = super::parse(["a".into(), odd.clone()]) else { panic!() };
+        let Ok(Command::One(one)) = super::parse(["tinysup".into(), "a".into(), odd.clone()], &|_| None)
+        else {
+            panic!()
+        };
         assert_eq!(one.argv.last(), Some(&odd));
+    }
+
+    #[test]
+    fn the_name_decides() {
+        for (name, voice) in [
+            ("tinysup", Voice::Tinysup),
+            ("/sbin/init", Voice::Tinysup),
+            ("", Voice::Tinysup),
+            ("tini", Voice::Tini),
+            ("/usr/bin/tini-static", Voice::Tini),
+            ("/sbin/docker-init", Voice::Tini),
+            ("tini-muslc-amd64", Voice::Tini),
+            ("tinier", Voice::Tinysup),
+            ("/usr/local/bin/dumb-init", Voice::DumbInit),
+            ("dumb-init_1.2.5_x86_64", Voice::DumbInit),
+            ("catatonit.x86_64", Voice::Catatonit),
+            ("/run/podman-init", Voice::Catatonit),
+        ] {
+            let Ok(Command::One(one)) = parse_as(name, &["--", "status"], &[]) else { panic!("{name}") };
+            assert_eq!((one.voice, one.argv), (voice, vec![OsString::from("status")]), "{name}");
+        }
+    }
+
+    #[test]
+    fn variables_are_options_too() {
+        for (variable, change) in [
+            (("TINI_SUBREAPER", ""), (|_| {}) as fn(&mut One)),
+            (("TINI_KILL_PROCESS_GROUP", ""), |o| o.manner.receivers = Receivers::Group),
+            (("TINI_VERBOSITY", "2"), |o| o.verbosity = 2),
+            (("TINYSUP_GRACE", "0"), |o| o.manner.rest = Rest::Leave),
+        ] {
+            assert_eq!(parse_as("tinysup", &["a"], &[variable]), Ok(one(change, &["a"])), "{variable:?}");
+        }
+        assert!(
+            parse_as("tini", &["a"], &[("TINYSUP_GRACE", "soon")])
+                .unwrap_err()
+                .starts_with("TINYSUP_GRACE: ")
+        );
+        // Services have their own settings.
+        assert_eq!(parse_as("tinysup", &[], &[("TINYSUP_GRACE", "soon")]), Ok(run(None, 0, &[])));
+    }
+
+    #[test]
+    fn the_licence_is_ours() {
+        let (_, mit) = LICENCE.split_once("MIT License").unwrap();
+        assert!(include_str!("../LICENSE").contains(mit.trim()));
     }
 }

@@ -4,48 +4,70 @@ use std::env;
 use std::ffi::OsString;
 use std::path::Path;
 
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 
-use crate::cli::{self, Command, One};
-use crate::event::ExitCode;
+use crate::cli::{self, Command, One, Said};
+use crate::event::{ExitCode, Sink};
 use crate::kernel::Kernel;
 use crate::plan::{Mode, Plan, Request};
 use crate::supervisor::Supervisor;
-use crate::sys::{self, Descriptors, Files, Inherited, Linux};
+use crate::sys::{self, Descriptors, Files, Inherited, Linux, Setup};
 use crate::{config, plan, runtime};
 
-/// Runs the program with the arguments of this process.
-pub fn main(inherited: Inherited) -> ExitCode {
-    let command = match cli::parse(env::args_os().skip(1)) {
+/// Runs the program with these words of its command line, its name first.
+pub fn main(inherited: Inherited, words: impl Iterator<Item = OsString>) -> ExitCode {
+    let command = match cli::parse(words, &|name| env::var_os(name)) {
         Ok(command) => command,
         Err(error) => {
             sys::print_error(&format!("tinysup: {}\n`tinysup help` shows how it is used.\n", error.0));
             return ExitCode::USAGE;
         }
     };
-    if !matches!(command, Command::Run { .. } | Command::One(_)) {
+    if !matches!(command, Command::Run { .. } | Command::One(_) | Command::Pause { .. }) {
         sys::give_signals_back(inherited);
     }
     match command {
         Command::Run { config, verbosity, main } => services(inherited, config.as_deref(), verbosity, main),
-        Command::One(one) => one_command(inherited, one),
+        Command::One(one) => one_command(inherited, &one),
+        Command::Pause { voice, verbosity } => {
+            let setup = Setup { descriptors: Descriptors::PassOn, voice, ..Setup::default() };
+            supervise(inherited, setup, plan::pause(), verbosity)
+        }
         Command::Check { config } => check(config.as_deref()),
         Command::Example => print(&config::example()),
         Command::Version => print(concat!("tinysup ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Help => print(cli::HELP),
+        Command::Say(said) => say(said),
     }
 }
 
-fn one_command(inherited: Inherited, one: One) -> ExitCode {
-    let plan = plan::single(one.argv, one.group, one.kill_timeout);
-    let code = supervise(inherited, plan, one.verbosity);
+fn one_command(inherited: Inherited, one: &One) -> ExitCode {
+    let setup = Setup {
+        descriptors: Descriptors::PassOn,
+        adopt: one.adopt,
+        parent_death: one.parent_death,
+        voice: one.voice,
+    };
+    let code = supervise(inherited, setup, plan::single(one), one.verbosity);
     if one.success_codes.contains(&code.0) { ExitCode::SUCCESS } else { code }
+}
+
+fn say(said: Said) -> ExitCode {
+    let text = match said.voice {
+        Some(voice) => format!("{}{}\n", voice.prefix(Level::Error, sys::own_pid()), said.text),
+        None => said.text,
+    };
+    match said.sink {
+        Sink::Stdout => sys::print(&text),
+        Sink::Stderr => sys::print_error(&text),
+    }
+    said.code
 }
 
 fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<OsString>) -> ExitCode {
     let main = Some(main).filter(|main| !main.is_empty());
     match plan::load(&Request { file, main }, &Files) {
-        Ok(loaded) => supervise(inherited, loaded.plan, verbosity),
+        Ok(loaded) => supervise(inherited, Setup::default(), loaded.plan, verbosity),
         Err(_) if sys::asked_to_stop() => ExitCode::SUCCESS,
         Err(problems) => {
             sys::leave_last_word(&problems.to_string());
@@ -72,19 +94,19 @@ fn print(text: &str) -> ExitCode {
 }
 
 /// Runs a plan to its end.
-fn supervise(inherited: Inherited, plan: Plan, verbosity: u8) -> ExitCode {
+fn supervise(inherited: Inherited, setup: Setup, plan: Plan, verbosity: u8) -> ExitCode {
     // One command is silent unless something fails; services tell what happens to them.
-    let (quiet, descriptors) = match plan.mode {
-        Mode::Command { .. } => (LevelFilter::Error, Descriptors::PassOn),
-        Mode::Services => (LevelFilter::Info, Descriptors::Keep),
+    let quiet = match plan.mode {
+        Mode::Command(_) | Mode::Pause => LevelFilter::Error,
+        Mode::Services => LevelFilter::Info,
     };
     let level =
         LevelFilter::iter().nth(quiet as usize + usize::from(verbosity)).unwrap_or(LevelFilter::Trace);
-    sys::init_logging(level);
+    sys::init_logging(level, setup.voice);
     sys::end_by_panic();
-    match Linux::new(inherited, descriptors) {
+    match Linux::new(inherited, setup) {
         Ok(mut kernel) => {
-            let mut supervisor = Supervisor::new(plan, sys::is_pid1(), kernel.now());
+            let mut supervisor = Supervisor::new(plan, kernel.standing(), kernel.now());
             let code = runtime::run(&mut kernel, &mut supervisor);
             kernel.finish();
             code

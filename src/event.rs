@@ -170,6 +170,17 @@ pub struct Process {
     pub name: String,
 }
 
+/// Whether orphans come to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// All of the PID namespace do: we are its PID 1.
+    Pid1,
+    /// Those among our descendants do.
+    Subreaper,
+    /// They go elsewhere.
+    Neither,
+}
+
 /// The container's standard output or error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sink {
@@ -338,6 +349,8 @@ pub enum Surroundings {
     /// As if there were no init: inherited signal mask and dispositions; a group of its own, which gets the terminal
     /// if we had it.
     Command,
+    /// The same, but it leads a session of its own, and the terminal on its standard input is that session's.
+    Session,
 }
 
 /// The variables `TINYSUP_SERVICE` and `TINYSUP_INSTANCE` in a process's environment, which its descendants inherit.
@@ -585,7 +598,7 @@ pub enum Event {
         /// Who holds it, if anybody.
         listener: Option<Listener>,
     },
-    /// The answer to `Action::Probe`, some time later.
+    /// The answer to `Action::Probe`.
     Probed {
         /// Which attempt.
         child: Child,
@@ -641,6 +654,13 @@ pub enum Action {
         /// With what.
         signal: Signal,
     },
+    /// Signal everybody but us: as PID 1 all processes there are, else our descendants.
+    SignalEverybody {
+        /// With what.
+        signal: Signal,
+    },
+    /// Stop ourselves until SIGCONT; as PID 1, where that cannot be, do nothing.
+    Suspend,
     /// Collect an ended process: from now on its pid may belong to somebody else.
     Release {
         /// Whom.
@@ -673,7 +693,7 @@ pub enum Action {
         /// The port.
         port: u16,
     },
-    /// Ask a service something. Answered later by `Probed`, unless it is called off before.
+    /// Ask a service something. Answered by `Probed`, at once or later, unless it is called off before.
     Probe {
         /// Which attempt.
         child: Child,

@@ -1,5 +1,5 @@
-//! What experience says about well-known servers, by the name of their program: how they stay in the foreground, and which
-//! signal stops them well. Pure tables. `check` reads them before a start; the core reads them to explain what went wrong.
+//! What experience says about well-known servers, by the name of their program: how they stay in the foreground, which signal
+//! stops them well, and how it is known that they are ready. Pure tables. `check` reads them before a start; the core reads them to explain what went wrong.
 
 /// How this program is kept in the foreground, as a sentence without a full stop; `None` for programs not known to leave it.
 /// Only the last part of a path counts: `/usr/sbin/nginx` is `nginx`.
@@ -109,6 +109,70 @@ pub fn better_signal(program: &str) -> Option<(&'static str, &'static str)> {
             "SIGINT",
             "On SIGTERM postgres waits until its clients have gone; stop_signal = \"SIGINT\" does not",
         )),
+        _ => None,
+    }
+}
+
+/// By what it is known that this program can do its work, as a value of `ready`: a command of its own, or the port that it has when
+/// nothing else is said. `None` for programs that nobody connects to, or that have no port of their own.
+pub fn readiness(program: &str) -> Option<&'static str> {
+    Some(match known(program)? {
+        Known::Nginx | Known::Apache => "\"tcp:80\"",
+        Known::PhpFpm => "\"tcp:9000\"",
+        Known::Redis if base_name(program) == "redis-sentinel" => "\"tcp:26379\"",
+        Known::Redis => "\"tcp:6379\"",
+        // It takes connections, and refuses them, while it recovers.
+        Known::Postgres => "[\"pg_isready\", \"-q\"]",
+        Known::Mysql => "\"tcp:3306\"",
+        Known::Mongo => "\"tcp:27017\"",
+        Known::Sshd => "\"tcp:22\"",
+        Known::Memcached => "\"tcp:11211\"",
+        Known::Dnsmasq | Known::Named => "\"tcp:53\"",
+        Known::Squid => "\"tcp:3128\"",
+        Known::Vsftpd | Known::Proftpd => "\"tcp:21\"",
+        Known::Postfix | Known::Exim => "\"tcp:25\"",
+        Known::Dovecot => "\"tcp:143\"",
+        Known::Cron
+        | Known::Rsyslog
+        | Known::SyslogNg
+        | Known::Haproxy
+        | Known::Stunnel
+        | Known::Supervisord
+        | Known::Pm2
+        | Known::Varnish
+        | Known::Celery
+        | Known::ServiceManager => return None,
+    })
+}
+
+/// How it is found out that a program is ready, as far as that can be wrong for one that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finds {
+    /// It says so itself, by sd_notify(3).
+    Notified,
+    /// It takes connections.
+    Connects,
+}
+
+/// Why this is no good way to learn that this known program is ready, as a sentence without a full stop; `None` where it is good or
+/// the program is unknown.
+pub fn misleads(argv: &[&str], finds: Finds) -> Option<&'static str> {
+    let (program, rest) = argv.split_first()?;
+    match (known(program)?, finds) {
+        (Known::Postgres, Finds::Connects) => Some(
+            "postgres takes connections, and refuses them, while it recovers; ready = \"notify\" (Debian's speaks sd_notify) or \
+             [\"pg_isready\", \"-q\"] waits until it serves",
+        ),
+        (Known::Redis, Finds::Notified) if !rest.contains(&"--supervised") => {
+            Some("redis-server speaks sd_notify only if it is told to: --supervised systemd")
+        }
+        (Known::Haproxy, Finds::Notified) if !rest.contains(&"-Ws") => {
+            Some("haproxy speaks sd_notify only if it is told to: -Ws")
+        }
+        (Known::Nginx, Finds::Notified) => Some("nginx does not speak sd_notify; ready = \"tcp:80\""),
+        (Known::Memcached, Finds::Notified) => {
+            Some("memcached does not speak sd_notify; ready = \"tcp:11211\"")
+        }
         _ => None,
     }
 }
@@ -251,5 +315,45 @@ mod tests {
             );
         }
         assert_eq!(stop_signal("redis-server"), None);
+    }
+
+    #[test]
+    fn what_misleads_about_readiness_is_known() {
+        for (command, finds, part) in [
+            ("/usr/lib/postgresql/15/bin/postgres -D /data", Finds::Connects, Some("while it recovers")),
+            ("postgres -D /data", Finds::Notified, None),
+            ("redis-server", Finds::Notified, Some("--supervised systemd")),
+            ("redis-server /etc/redis.conf --supervised systemd", Finds::Notified, None),
+            ("redis-server", Finds::Connects, None),
+            ("haproxy -db -f x", Finds::Notified, Some("-Ws")),
+            ("haproxy -Ws -f x", Finds::Notified, None),
+            ("nginx", Finds::Notified, Some("does not speak")),
+            ("nginx", Finds::Connects, None),
+            ("php-fpm8.2 -F", Finds::Notified, None),
+            ("node server.js", Finds::Notified, None),
+            ("", Finds::Notified, None),
+        ] {
+            let argv: Vec<&str> = command.split_whitespace().collect();
+            let told = misleads(&argv, finds);
+            assert_eq!(told.is_some(), part.is_some(), "{command}: {told:?}");
+            assert!(
+                part.is_none_or(|part| told.is_some_and(|told| told.contains(part))),
+                "{command}: {told:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn readiness_is_known_where_there_is_one_port() {
+        for (program, test) in [
+            ("/usr/lib/postgresql/16/bin/postgres", Some("[\"pg_isready\", \"-q\"]")),
+            ("redis-server", Some("\"tcp:6379\"")),
+            ("redis-sentinel", Some("\"tcp:26379\"")),
+            ("php-fpm8.2", Some("\"tcp:9000\"")),
+            ("haproxy", None),
+            ("node", None),
+        ] {
+            assert_eq!(readiness(program), test, "{program}");
+        }
     }
 }

@@ -9,6 +9,7 @@ pub mod probe;
 pub mod hints;
 pub mod suggest;
 pub mod notice;
+pub mod voice;
 pub mod units;
 // Text: what the user wrote.
 pub mod cli;

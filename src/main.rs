@@ -1,8 +1,13 @@
-//! The program: what must happen before Rust's runtime, then everything else in the library.
+//! The program: what must happen before anything else, then everything in the library.
+
+#![cfg_attr(not(test), no_main)]
+#![cfg(not(test))]
 
 #[path = "sys/early.rs"]
 mod early;
+#[path = "sys/entry.rs"]
+mod entry;
 
-fn main() -> std::process::ExitCode {
-    tinysup::commands::main(early::inherited()).0.into()
+fn run(words: impl Iterator<Item = std::ffi::OsString>) -> u8 {
+    tinysup::commands::main(early::inherited(), words).0
 }

@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Formatter};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::event::{ExitCode, ExitStatus, Process, StartError};
+use crate::event::{ExitCode, ExitStatus, Pid, Process, StartError};
 use crate::probe::Failure;
 use crate::units::{Signal, show_duration};
 
@@ -195,6 +195,30 @@ pub enum Notice {
     Obituary(String),
     /// A signal that we heed only in a later version.
     SignalNotSupported(Signal),
+    /// The one command has a process; its program does not run yet.
+    Spawned {
+        /// Which.
+        name: Rc<str>,
+        /// Its process.
+        pid: Pid,
+        /// Whether it leads a session of its own.
+        session: bool,
+    },
+    /// A child of the init of one command has ended.
+    Reaped {
+        /// Its pid.
+        pid: Pid,
+        /// How.
+        status: ExitStatus,
+        /// It was an orphan, not the command.
+        adopted: bool,
+        /// Somebody wants to be told of each.
+        wanted: bool,
+    },
+    /// Orphans of the one command go elsewhere: we are not PID 1, and no subreaper.
+    NotAdopting,
+    /// The group of the ended command gets this signal.
+    AskedGroup(Signal),
     /// A signal was passed on.
     Forwarded {
         /// Which.
@@ -327,6 +351,8 @@ impl Notice {
             | Self::LeftoversKilled { .. }
             | Self::Killing { .. }
             | Self::StopCommandFailed { .. }
+            | Self::NotAdopting
+            | Self::Reaped { wanted: true, .. }
             | Self::SignalNotSupported(_) => Warn,
             Self::Up { run: 1, .. }
             | Self::Ready { .. }
@@ -341,7 +367,12 @@ impl Notice {
             | Self::Stopped { .. }
             | Self::AllDone { .. }
             | Self::NotPid1 => Info,
-            Self::Up { .. } | Self::Strays { .. } | Self::Forwarded { .. } => Debug,
+            Self::Up { .. }
+            | Self::Spawned { .. }
+            | Self::Strays { .. }
+            | Self::Reaped { wanted: false, .. }
+            | Self::AskedGroup(_)
+            | Self::Forwarded { .. } => Debug,
         }
     }
 }
@@ -452,6 +483,13 @@ impl Display for Notice {
                     "{signal}: re-reading the configuration is not yet supported; restart the container instead"
                 )
             }
+            Self::Spawned { name, pid, .. } => write!(f, "{name} is pid {pid}"),
+            Self::Reaped { pid, status, adopted: true, .. } => write!(f, "reaped orphan pid {pid}: {status}"),
+            Self::Reaped { pid, status, adopted: false, .. } => write!(f, "reaped pid {pid}: {status}"),
+            Self::NotAdopting => {
+                f.write_str("not PID 1 and no child subreaper: orphans go to another process; -s adopts them")
+            }
+            Self::AskedGroup(signal) => write!(f, "{signal} to what is left of the command's group"),
             Self::Forwarded { signal, receivers } => write!(f, "{signal} passed on to {receivers}"),
         }
     }
@@ -462,7 +500,10 @@ fn ended(f: &mut Formatter<'_>, name: &str, cause: &Cause, uptime: Duration, nex
     match (cause, next) {
         (Cause::Start(error), Next::Ends) => write!(f, "{name}: cannot start: {error}"),
         (Cause::Start(error), _) => write!(f, "{name}: cannot start: {error}; {next}"),
-        (Cause::Exit(_) | Cause::Unready(_), _) => write!(f, "{name}: {cause} after {uptime}; {next}"),
+        (Cause::Exit(_), _) => write!(f, "{name}: {cause} after {uptime}; {next}"),
+        (Cause::Unready(status), _) => {
+            write!(f, "{name}: {} after {uptime}, before it was ready; {next}", WithMeaning(*status))
+        }
         // Why has been told when it was stopped.
         (Cause::NotReady { .. }, _) => {
             write!(f, "{name}: stopped after {uptime}, as it was not ready; {next}")

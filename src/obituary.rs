@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::event::{Listener, Time};
 use crate::notice::Cause;
-use crate::plan::{Instance, Kind};
+use crate::plan::{Instance, Kind, RestartWhen};
 use crate::services::Ended;
 use crate::units::show_duration;
 
@@ -22,7 +22,7 @@ pub struct Obituary<'a> {
     pub instance: &'a Instance,
     /// Its last runs, oldest first.
     pub exits: Vec<&'a Ended>,
-    /// How many runs it had.
+    /// How many runs it had, without those that were no failure of its own.
     pub runs: u32,
     /// When the container began.
     pub began: Time,
@@ -56,6 +56,10 @@ pub fn text(obituary: &Obituary) -> String {
     }
     if let Some(remedy) = obituary.exits.last().and_then(|last| last.remedy) {
         lines.push(format!("  cause      it put itself into the background. {remedy}"));
+    } else if is_done_each_time(obituary) {
+        lines.push(
+            "  cause      it ended with code 0 each time. If it is done then: type = \"oneshot\"".to_owned(),
+        );
     }
     for (index, line) in obituary.last_words.iter().enumerate() {
         lines.push(format!(
@@ -108,7 +112,7 @@ fn headline(obituary: &Obituary) -> String {
     };
     let policy = &obituary.instance.restart;
     let limit = match (policy.when, policy.max_restarts, policy.window) {
-        (crate::plan::RestartWhen::Never, ..) => "restart = \"never\"".to_owned(),
+        (RestartWhen::Never, ..) => "restart = \"never\"".to_owned(),
         (_, max, window) => {
             let max = max.map_or_else(|| "unlimited".to_owned(), |max| max.to_string());
             let window = window.map(|window| format!(" within restart_window = {}", show_duration(window)));
@@ -125,6 +129,15 @@ fn command(instance: &Instance) -> String {
     let aside = user.into_iter().chain(cwd).collect::<Vec<_>>().join(", ");
     let aside = if aside.is_empty() { aside } else { format!("   ({})", clip(&aside, 120)) };
     format!("  command    {}{aside}", clip(&printable(&launch.shown), 200))
+}
+
+/// Whether it looks like a task that nobody said was one.
+fn is_done_each_time(obituary: &Obituary) -> bool {
+    let instance = obituary.instance;
+    instance.kind == Kind::Daemon
+        && instance.restart.when == RestartWhen::Always
+        && !obituary.exits.is_empty()
+        && obituary.exits.iter().all(|ended| ended.cause.success())
 }
 
 /// Ends that are alike are told together: `code 17 (5 times) after 0.3 s each, at 0.3 s, 0.7 s, 1.4 s`.
@@ -148,8 +161,10 @@ fn exits(obituary: &Obituary) -> String {
         if alike.len() > 1 {
             let _ = write!(text, " ({} times)", alike.len());
         }
-        let started = alike.iter().all(|ended| !matches!(ended.cause, Cause::Start(_)));
-        if let (true, Some(first)) = (started, uptimes.first()) {
+        // One that was not ready in time has said how long that was.
+        let has_said =
+            matches!(alike.first(), Some(Ended { cause: Cause::Start(_) | Cause::NotReady { .. }, .. }));
+        if let (false, Some(first)) = (has_said, uptimes.first()) {
             let same = uptimes.iter().all(|uptime| uptime == first);
             let each = if same && alike.len() > 1 { " each" } else { "" };
             let shown = if same { first.clone() } else { uptimes.join(", ") };
@@ -280,6 +295,7 @@ mod tests {
             uptime: Duration::from_millis(300),
             well: Duration::from_millis(300),
             over: at,
+            with_other: false,
             killed: false,
             remedy: None,
         }
@@ -318,6 +334,42 @@ mod tests {
                others     redis stopped by itself in 0.1 s, web had to be killed after 8 s\n  \
                exit code  17 (that of worker). To stay up without it: [services.worker] on_failure = \"ignore\""
         );
+    }
+
+    #[test]
+    fn how_it_ended_is_told_with_what_may_help() {
+        let not_ready = Cause::NotReady {
+            waited: Duration::from_secs(2),
+            test: "tcp:80".into(),
+            failure: None,
+            listens: vec!["0.0.0.0:8080".to_owned()],
+            says: None,
+        };
+        for (cause, expected) in [
+            (
+                Cause::Exit(ExitStatus::Code(0)),
+                "exits      code 0 (2 times) after 0.3 s each, at 0.3 s, 0.7 s\n  \
+                 cause      it ended with code 0 each time. If it is done then: type = \"oneshot\"",
+            ),
+            (
+                not_ready,
+                "exits      not ready after 2 s (ready = tcp:80). It listens on 0.0.0.0:8080 (2 times), at 0.3 s, 0.7 s",
+            ),
+        ] {
+            let exits = [300, 700].map(|at| ended(at, cause.clone()));
+            let text = text(&Obituary {
+                instance: &instance("web"),
+                exits: exits.iter().collect(),
+                runs: 2,
+                began: Time::ZERO,
+                missing: None,
+                last_words: Vec::new(),
+                port: None,
+                others: Vec::new(),
+                code: 1,
+            });
+            assert!(text.contains(&format!("\n  command    web\n  {expected}\n  exit code")), "{text}");
+        }
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What shall run, fully resolved: every default filled in, every name an index, every instance in start order.
 //! Later code asks no questions.
 
+mod advice;
 mod build;
 pub mod check;
 mod eval;
 mod graph;
 mod names;
+mod readiness;
 mod settings;
 mod values;
 
@@ -13,11 +15,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use crate::cli::{Manner, Receivers, Rest};
 use crate::event::{InstanceId, Launch};
 use crate::probe::Target;
 use crate::units::Signal;
 
-pub use build::{Loaded, Request, load, single};
+pub use build::{Loaded, Request, load, pause, single};
 
 /// The whole plan.
 #[derive(Debug)]
@@ -38,10 +41,9 @@ pub enum Mode {
     /// Several services: TERM, INT, QUIT and RTMIN+3 end the container, the others are passed on.
     Services,
     /// The init of one command: all signals are passed on, and nothing is said unless something fails.
-    Command {
-        /// Signals go to the command's process group.
-        group: bool,
-    },
+    Command(Manner),
+    /// The init of nothing: SIGTERM and SIGINT end it, the others do nothing.
+    Pause,
 }
 
 /// One instance of a service.

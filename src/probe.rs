@@ -140,14 +140,18 @@ fn http(rest: &str) -> Result<Target, String> {
 fn authority(text: &str, default: Option<u16>) -> Result<(Vec<SocketAddr>, String), String> {
     let number = |port: &str| {
         let plain = port.bytes().all(|byte| byte.is_ascii_digit());
-        port.parse().ok().filter(|port| *port > 0 && plain).ok_or_else(|| {
-            let shown: String = port.chars().take(20).collect();
-            format!("\"{shown}\" is not a port from 1 to 65535")
-        })
+        // What it is instead may have come out of a variable, and is not shown.
+        port.parse()
+            .ok()
+            .filter(|port| *port > 0 && plain)
+            .ok_or("the port is missing, or is no number from 1 to 65535")
     };
     let (host, port) = match (text.strip_prefix('['), text.rsplit_once(':')) {
         (Some(rest), _) => {
             let (host, rest) = rest.split_once(']').ok_or("an IPv6 address is written [::1]:8080")?;
+            if !rest.is_empty() && !rest.starts_with(':') {
+                return Err("an IPv6 address is written [::1]:8080".to_owned());
+            }
             (host, rest.strip_prefix(':'))
         }
         (None, Some((host, _))) if host.contains(':') => {
@@ -265,15 +269,16 @@ mod tests {
     #[test]
     fn what_cannot_be_asked_is_refused_with_a_reason() {
         for (text, part) in [
-            ("tcp:", "not a port"),
-            ("tcp:0", "not a port"),
-            ("tcp:+80", "not a port"),
-            ("tcp:65536", "not a port"),
-            ("tcp:127.0.0.1", "not a port"),
+            ("tcp:", "the port is missing, or"),
+            ("tcp:0", "the port is missing, or"),
+            ("tcp:+80", "the port is missing, or"),
+            ("tcp:65536", "the port is missing, or"),
+            ("tcp:127.0.0.1", "the port is missing, or"),
             ("tcp:db:5432", "only localhost and IP addresses"),
             ("tcp:::1:80", "[::1]:8080"),
             ("tcp:[::1]", "a port is missing"),
             ("tcp:[::1", "[::1]:8080"),
+            ("http://[::1]8080/", "[::1]:8080"),
             ("unix:run/x", "whole path"),
             ("unix:@", "whole path"),
             ("file:up", "whole path"),

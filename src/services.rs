@@ -44,6 +44,8 @@ pub struct Service {
     /// Attempts of its tests begun so far; the number of the present one.
     probes: u32,
     budget: Budget,
+    /// Runs that were judged; not those that ended because somebody wanted it.
+    judged: u32,
     history: VecDeque<Ended>,
 }
 
@@ -123,6 +125,8 @@ pub struct Ended {
     pub well: Duration,
     /// When nothing of it was left.
     pub over: Time,
+    /// Whether it was stopped together with what it depends on, which is no failure of its own.
+    pub with_other: bool,
     /// Whether we sent SIGKILL to its leader or to what that left behind.
     pub killed: bool,
     /// Set if it put itself into the background: what to do instead.
@@ -132,7 +136,7 @@ pub struct Ended {
 impl Ended {
     fn new(at: Time, since: Time, cause: Cause) -> Self {
         let uptime = at.since(since);
-        Self { at, cause, uptime, well: uptime, over: at, killed: false, remedy: None }
+        Self { at, cause, uptime, well: uptime, over: at, with_other: false, killed: false, remedy: None }
     }
 }
 
@@ -153,7 +157,8 @@ impl Service {
     /// An instance that has never run.
     pub fn new(id: InstanceId, autostart: bool) -> Self {
         let state = if autostart { State::Waiting } else { State::Down };
-        Self { id, state, runs: 0, probes: 0, budget: Budget::default(), history: VecDeque::new() }
+        let (budget, history) = (Budget::default(), VecDeque::new());
+        Self { id, state, runs: 0, probes: 0, budget, judged: 0, history }
     }
 
     /// Where it is.
@@ -169,6 +174,11 @@ impl Service {
     /// How many runs it has begun.
     pub fn runs(&self) -> u32 {
         self.runs
+    }
+
+    /// How many of its runs were judged.
+    pub fn judged(&self) -> u32 {
+        self.judged
     }
 
     /// Whether nothing of it runs and nothing is due.
@@ -383,6 +393,7 @@ impl Service {
         if context.stopping {
             return self.down(context, ended, out);
         }
+        self.judged = self.judged.saturating_add(1);
         // A command's end is the container's; there is nothing to judge.
         let next = match context.instance.kind {
             Kind::Command => Next::Ends,
@@ -407,6 +418,7 @@ impl Service {
 
     fn wait_again(&mut self, context: Context, ended: Ended, on: Rc<str>, out: &mut Vec<Action>) {
         self.budget.free(&context.instance.restart, ended.well);
+        let ended = Ended { with_other: true, ..ended };
         self.conclude(context, ended, Next::With(on), State::Waiting, out);
     }
 

@@ -11,7 +11,7 @@ pub const TELL_INTERVAL: Duration = Duration::from_secs(1);
 /// What is waited after the SIGKILL at the deadline, so that the dead can be collected.
 const KILL_GRACE: Duration = Duration::from_millis(250);
 /// The grace that processes of no service get after SIGTERM.
-const STRAY_GRACE: Duration = Duration::from_secs(1);
+pub const STRAY_GRACE: Duration = Duration::from_secs(1);
 /// How often strays are looked for: `docker exec` processes are not our children, so nothing tells us of their end.
 const STRAY_LOOK: Duration = Duration::from_millis(50);
 
@@ -132,11 +132,11 @@ impl Shutdown {
         }
     }
 
-    /// The services are down. Returns what strays are to be sent at once.
-    pub fn begin_strays(&mut self, now: Time) -> Signal {
+    /// The services are down. Returns what strays are to be sent at once; what heeds it has `grace` for it.
+    pub fn begin_strays(&mut self, now: Time, grace: Duration) -> Signal {
         match self.phase {
             Phase::Services => {
-                let grace = now + STRAY_GRACE;
+                let grace = now + grace;
                 let until = self.deadline.map_or(grace, |deadline| deadline.min(grace));
                 self.phase = Phase::Strays { look_at: (now + STRAY_LOOK).min(until), until, killed: false };
                 Signal::TERM

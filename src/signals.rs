@@ -19,12 +19,20 @@ pub enum Meaning {
 /// meaning unless `[signals]` routes them elsewhere.
 pub fn meaning(plan: &Plan, signal: Signal) -> Meaning {
     match plan.mode {
-        Mode::Command { .. } => Meaning::Forward(plan.ids().map(|id| (id, signal)).collect()),
+        Mode::Command(_) => forward(plan, signal, plan.ids()),
+        Mode::Pause => match signal {
+            Signal::TERM | Signal::INT => Meaning::Shutdown,
+            _ => Meaning::Forward(Vec::new()),
+        },
         Mode::Services => match (signal, plan.routes.get(&signal)) {
             (Signal::TERM | Signal::INT, _) => Meaning::Shutdown,
             (_, Some(receivers)) => forward(plan, signal, receivers.iter().copied()),
             (Signal::QUIT | Signal::RTMIN_3, None) => Meaning::Shutdown,
             (Signal::HUP, None) => Meaning::Update,
+            // Of the terminal and of broken pipes, never meant for services; 32 and 33 are of the C library.
+            (Signal::PIPE | Signal::TTIN | Signal::TTOU | Signal::LIBRARY_1 | Signal::LIBRARY_2, None) => {
+                Meaning::Forward(Vec::new())
+            }
             (_, None) => forward(plan, signal, plan.ids()),
         },
     }
@@ -45,6 +53,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::plan::Manner;
     use crate::plan::tests::instance;
 
     #[test]
@@ -73,12 +82,23 @@ mod tests {
             (Signal::USR2, to(&[(0, Signal::USR2)])),
             (Signal::WINCH, to(&[(0, Signal::WINCH)])),
             (Signal::CONT, to(&[(0, Signal::CONT), (1, Signal::CONT)])),
+            (Signal::PIPE, to(&[])),
+            (Signal::TTIN, to(&[])),
+            (Signal::LIBRARY_2, to(&[])),
         ] {
             assert_eq!(meaning(&plan, signal), expected, "{signal}");
         }
-        plan.mode = Mode::Command { group: false };
-        plan.instances.truncate(1);
+        plan.mode = Mode::Pause;
+        assert_eq!(meaning(&plan, Signal::INT), Meaning::Shutdown);
+        assert_eq!(meaning(&plan, Signal::QUIT), to(&[]));
+        plan.mode = Mode::Command(Manner::default());
+        assert_eq!(meaning(&plan, Signal::USR2), to(&[(0, Signal::USR2)]));
+        plan.instances.remove(0);
+        assert_eq!(meaning(&plan, Signal::USR1), to(&[(0, Signal::HUP)]));
+        assert_eq!(meaning(&plan, Signal::USR2), to(&[]));
+        plan.instances = vec![instance("nginx")];
         assert_eq!(meaning(&plan, Signal::TERM), to(&[(0, Signal::TERM)]));
         assert_eq!(meaning(&plan, Signal::HUP), to(&[(0, Signal::HUP)]));
+        assert_eq!(meaning(&plan, Signal::PIPE), to(&[(0, Signal::PIPE)]));
     }
 }

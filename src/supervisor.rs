@@ -4,18 +4,24 @@
 use std::rc::Rc;
 
 use crate::event::{
-    Action, Child, Event, ExitCode, ExitStatus, InstanceId, Listener, Output, Pid, Process, Role, Sink, Time,
+    Action, Child, Event, ExitCode, ExitStatus, InstanceId, Listener, Output, Pid, Process, Role, Sink,
+    Standing, Surroundings, Time,
 };
 use crate::logs::Logs;
-use crate::notice::{KillReason, Notice, StopReason};
+use crate::notice::{Cause, KillReason, Notice, StopReason};
 use crate::notify;
 use crate::obituary::{self, Obituary, Other};
-use crate::plan::{Condition, Dependency, Instance, Kind, Mode, OnFailure, OnSuccess, Plan};
+use crate::plan::{
+    Condition, Dependency, Instance, Kind, Manner, Mode, OnFailure, OnSuccess, Plan, Receivers, Rest,
+};
 use crate::reaper::Reaper;
 use crate::services::{Context, Service, State};
-use crate::shutdown::{Look, Phase, Reason, Shutdown};
+use crate::shutdown::{Look, Phase, Reason, STRAY_GRACE, Shutdown};
 use crate::signals::{self, Meaning};
 use crate::units::Signal;
+
+/// Signals for a command that has no process yet are kept up to this number.
+const EARLY_MAX: usize = 1024;
 
 /// Everything that is known about the container.
 pub struct Supervisor {
@@ -25,7 +31,7 @@ pub struct Supervisor {
     services: Vec<Service>,
     reaper: Reaper,
     logs: Logs,
-    pid1: bool,
+    standing: Standing,
     began: Time,
     /// Whether `Event::Begin` has come; nothing starts before.
     begun: bool,
@@ -49,8 +55,8 @@ struct StopRecord {
 }
 
 impl Supervisor {
-    /// A supervisor that has not begun. `pid1`: whether we are PID 1 and so everybody's parent in the end.
-    pub fn new(plan: Plan, pid1: bool, now: Time) -> Self {
+    /// A supervisor that has not begun.
+    pub fn new(plan: Plan, standing: Standing, now: Time) -> Self {
         let mut dependents = vec![Vec::new(); plan.instances.len()];
         for (id, instance) in plan.ids().zip(&plan.instances) {
             for dependency in &instance.depends_on {
@@ -67,7 +73,7 @@ impl Supervisor {
             services,
             reaper: Reaper::default(),
             logs: Logs::default(),
-            pid1,
+            standing,
             began: now,
             begun: false,
             up: false,
@@ -94,14 +100,23 @@ impl Supervisor {
         match event {
             Event::Begin => {
                 self.begun = true;
-                if !self.pid1 {
-                    out.push(Action::Tell(Notice::NotPid1));
+                match self.standing {
+                    Standing::Pid1 => {}
+                    Standing::Subreaper => out.push(Action::Tell(Notice::NotPid1)),
+                    Standing::Neither => out.push(Action::Tell(Notice::NotAdopting)),
                 }
             }
             Event::Tick => self.tick(now, out),
             Event::Signal(signal) => self.signal(now, signal, out),
             Event::Spawned { child, pid } => {
                 self.reaper.own(pid, child);
+                if let (Mode::Command(_), Some(instance)) =
+                    (self.plan.mode, self.plan.instance(child.instance))
+                {
+                    let session = instance.launch.surroundings == Surroundings::Session;
+                    let name = Rc::clone(&instance.name);
+                    out.push(Action::Tell(Notice::Spawned { name, pid, session }));
+                }
                 self.with(now, child.instance, |service, context| {
                     service.spawned(context, child.role, pid, out);
                 });
@@ -227,9 +242,9 @@ impl Supervisor {
 
     fn signal(&mut self, now: Time, signal: Signal, out: &mut Vec<Action>) {
         // A command gets what came before it was there; services are then not even started.
-        if let (Mode::Command { .. }, Some(early)) = (self.plan.mode, &mut self.early) {
-            // Each once, as the kernel keeps pending ones; so there is a bound.
-            if !early.contains(&signal) {
+        if let (Mode::Command(_), Some(early)) = (self.plan.mode, &mut self.early) {
+            // As the kernel keeps pending ones: real-time ones each, the others once.
+            if early.len() < EARLY_MAX && (signal.is_real_time() || !early.contains(&signal)) {
                 early.push(signal);
             }
             return;
@@ -260,16 +275,22 @@ impl Supervisor {
         let mut count = 0;
         for (id, send) in receivers {
             let Some(service) = self.service(id) else { continue };
-            let (Some(pid), true) = (service.leader(), service.running() || self.plan.mode != Mode::Services)
-            else {
-                continue;
-            };
-            match self.plan.mode {
-                Mode::Command { group: true } => out.push(Action::SignalGroup { leader: pid, signal: send }),
-                Mode::Command { group: false } | Mode::Services => {
-                    out.push(Action::Signal { pid, signal: send });
+            let to = service.leader();
+            let action = match (self.plan.mode, to) {
+                (Mode::Command(Manner { receivers: Receivers::Everybody, .. }), _) => {
+                    Action::SignalEverybody { signal: send }
                 }
-            }
+                (_, None) | (Mode::Pause, _) => continue,
+                (Mode::Command(Manner { receivers: Receivers::Group, .. }), Some(leader)) => {
+                    Action::SignalGroup { leader, signal: send }
+                }
+                (Mode::Command(Manner { receivers: Receivers::Command, .. }), Some(pid)) => {
+                    Action::Signal { pid, signal: send }
+                }
+                (Mode::Services, Some(pid)) if service.running() => Action::Signal { pid, signal: send },
+                (Mode::Services, Some(_)) => continue,
+            };
+            out.push(action);
             count += 1;
             let escalates =
                 self.plan.instance(id).is_some_and(|instance| instance.stop.kill_timeout.is_some());
@@ -278,11 +299,23 @@ impl Supervisor {
             }
         }
         out.push(Action::Tell(Notice::Forwarded { signal, receivers: count }));
+        if let (Mode::Command(Manner { suspend: true, .. }), Signal::TSTP | Signal::TTIN | Signal::TTOU) =
+            (self.plan.mode, signal)
+        {
+            out.push(Action::Suspend);
+        }
     }
 
     fn exited(&mut self, now: Time, pid: Pid, status: ExitStatus, out: &mut Vec<Action>) {
-        match self.reaper.forget(pid) {
+        let owner = self.reaper.forget(pid);
+        if let Mode::Command(manner) = self.plan.mode {
+            let adopted = owner.is_none();
+            let wanted = manner.tell_reaped && adopted;
+            out.push(Action::Tell(Notice::Reaped { pid, status, adopted, wanted }));
+        }
+        match owner {
             Some(child) => {
+                self.ask_group(pid, child.instance, out);
                 self.with(now, child.instance, |service, context| {
                     service.exited(context, child.role, pid, status, out);
                 });
@@ -291,6 +324,19 @@ impl Supervisor {
         }
         // Last: until then the pid, and its group's, are still reserved.
         out.push(Action::Release { pid });
+    }
+
+    /// SIGTERM, or what it is rewritten to, for the group that the one command leaves behind, where that is all that is done about it.
+    fn ask_group(&self, leader: Pid, id: InstanceId, out: &mut Vec<Action>) {
+        let (Mode::Command(Manner { rest: Rest::AskGroup, .. }), Meaning::Forward(receivers)) =
+            (self.plan.mode, signals::meaning(&self.plan, Signal::TERM))
+        else {
+            return;
+        };
+        for (_, signal) in receivers.into_iter().filter(|(receiver, _)| *receiver == id) {
+            out.push(Action::SignalGroup { leader, signal });
+            out.push(Action::Tell(Notice::AskedGroup(signal)));
+        }
     }
 
     fn stranger_exited(&mut self, now: Time, pid: Pid, out: &mut Vec<Action>) {
@@ -307,24 +353,22 @@ impl Supervisor {
     /// Passes on what a child wrote. Returns whether that changes more than what is written.
     fn output(&mut self, now: Time, child: Child, sink: Sink, bytes: &[u8], out: &mut Vec<Action>) -> bool {
         let Some(instance) = self.plan.instance(child.instance) else { return false };
-        let mut news = false;
-        match child.role {
-            Role::Probe(number) => {
-                self.with(now, child.instance, |service, _| service.probe_said(number, bytes));
-                return false;
-            }
-            Role::Main if instance.ready.is_some() => {
-                self.with(now, child.instance, |service, context| {
-                    news = service.said(context, child.run, sink, bytes, out);
-                });
-            }
-            Role::Main | Role::StopCommand => {}
+        if let Role::Probe(number) = child.role {
+            self.with(now, child.instance, |service, _| service.probe_said(number, bytes));
+            return false;
         }
-        let Some(instance) = self.plan.instance(child.instance) else { return news };
+        let waited_for = child.role == Role::Main && instance.ready.is_some();
         let format = format(&instance.launch, sink);
-        let bytes = self.logs.take(&instance.name, format, child, sink, bytes);
-        if !bytes.is_empty() {
-            out.push(Action::Write { sink, bytes });
+        let lines = self.logs.take(&instance.name, format, child, sink, bytes);
+        if !lines.is_empty() {
+            out.push(Action::Write { sink, bytes: lines });
+        }
+        // After the line, so that the news comes after its reason.
+        let mut news = false;
+        if waited_for {
+            self.with(now, child.instance, |service, context| {
+                news = service.said(context, child.run, sink, bytes, out);
+            });
         }
         news
     }
@@ -344,7 +388,7 @@ impl Supervisor {
         }
         if self.begun && self.shutdown.is_none() {
             self.tell_when_up(now, out);
-            if self.services.iter().all(Service::settled) {
+            if self.plan.mode != Mode::Pause && self.services.iter().all(Service::settled) {
                 self.begin_shutdown(now, Reason::AllDone, out);
             }
         }
@@ -566,11 +610,17 @@ impl Supervisor {
                 record.down = service.settled().then_some(now);
             }
         }
+        // For each instance, whether it or anything that depends on it is still there: a oneshot in between is long done.
+        let mut there = vec![false; self.services.len()];
         for id in self.plan.ids().rev() {
-            let settled = |id: &InstanceId| self.service(*id).is_none_or(Service::settled);
-            let needed = !self.dependents.get(id.0 as usize).is_none_or(|list| list.iter().all(settled));
-            if !settled(&id) && !needed && self.record_stop(now, id) {
+            let is_there = |on: &InstanceId| there.get(on.0 as usize).copied().unwrap_or_default();
+            let needed = self.dependents.get(id.0 as usize).is_some_and(|list| list.iter().any(is_there));
+            let settled = |supervisor: &Self| supervisor.service(id).is_none_or(Service::settled);
+            if !settled(self) && !needed && self.record_stop(now, id) {
                 self.with(now, id, |service, context| service.stop(context, out));
+            }
+            if let Some(there) = there.get_mut(id.0 as usize) {
+                *there = needed || !settled(self);
             }
         }
         let all_down = self.services.iter().all(Service::settled);
@@ -581,8 +631,18 @@ impl Supervisor {
             Phase::Strays { .. } | Phase::Leaving => false,
         };
         if over {
-            let signal = shutdown.begin_strays(now);
-            out.push(Action::SweepStrays { signal: Some(signal) });
+            let grace = match self.plan.mode {
+                Mode::Services => Some(STRAY_GRACE),
+                Mode::Command(Manner { rest: Rest::Stop(grace), .. }) => Some(grace),
+                Mode::Command(Manner { rest: Rest::Leave | Rest::AskGroup, .. }) | Mode::Pause => None,
+            };
+            if let Some(grace) = grace {
+                let signal = shutdown.begin_strays(now, grace);
+                out.push(Action::SweepStrays { signal: Some(signal) });
+            } else {
+                shutdown.leave();
+                out.push(Action::Drain);
+            }
         }
     }
 
@@ -669,10 +729,16 @@ impl Supervisor {
     }
 
     fn exit_code(&self, reason: Reason, killed: bool) -> u8 {
+        let start_failure = match self.plan.mode {
+            Mode::Command(manner) => manner.start_failure,
+            Mode::Services | Mode::Pause => None,
+        };
         let last = |id: InstanceId| {
             // How its last run ended is not why one failed that could not start again.
             let service = self.service(id).filter(|service| service.failed_without().is_none())?;
-            service.history().back().map(|ended| ended.cause.exit_code())
+            let cause = &service.history().back()?.cause;
+            let given = start_failure.filter(|_| matches!(cause, Cause::Start(_)));
+            Some(given.unwrap_or_else(|| cause.exit_code()))
         };
         let failure = |code: Option<u8>| code.filter(|code| *code != 0).unwrap_or(ExitCode::FAILURE.0);
         match reason {
@@ -699,8 +765,8 @@ impl Supervisor {
         };
         Some(obituary::text(&Obituary {
             instance,
-            exits: service.history().iter().collect(),
-            runs: service.runs(),
+            exits: service.history().iter().filter(|ended| !ended.with_other).collect(),
+            runs: service.judged(),
             began: self.began,
             missing,
             last_words: self.logs.last_lines(id, obituary::LAST_WORDS),

@@ -12,19 +12,23 @@ mod environment;
 mod files;
 mod listener;
 mod log;
+mod mailbox;
 mod panic;
 mod poll;
 mod print;
+mod probes;
 mod procfs;
 mod rehearsal;
 mod relay;
 mod signals;
 mod sink;
+mod socket;
 mod spawn;
 mod sweep;
 mod tag;
 mod termination;
 mod users;
+mod voices;
 
 use std::time::Duration;
 use std::{fmt, io};
@@ -41,13 +45,16 @@ pub use self::termination::leave as leave_last_word;
 use self::children::{Children, Start};
 use self::clock::Clock;
 use self::poll::{Interest, Poll, Woken};
+use self::probes::Probes;
 use self::relay::Relay;
 use self::signals::Signals;
 use self::sink::Sinks;
 use self::spawn::{Spawner, Stream};
-use crate::event::{Action, Child, Event, Launch, Pid, Sink, Time};
+use self::voices::{Announcement, Voices};
+use crate::event::{Action, Child, Event, Launch, Pid, Role, Sink, Standing, Time};
 use crate::kernel::Kernel;
-use crate::units::reason;
+use crate::units::{Signal, reason};
+use crate::voice::Voice;
 
 /// Ended children that are reported one after another before output and timers get a turn; signals always come first.
 const ENDED_PER_TURN: u32 = 64;
@@ -58,18 +65,27 @@ const SLICE: Duration = Duration::from_secs(1);
 /// How long the last lines may take to be read.
 const FINISH_AT_MOST: Duration = Duration::from_millis(400);
 
-/// What this program inherited of signals, as sets in which bit n-1 stands for signal n.
+/// What this program inherited and had to change at once; signals as sets in which bit n-1 stands for signal n.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Inherited {
-    /// Those that were blocked.
+    /// The blocked signals.
     pub mask: u64,
-    /// Those that were ignored.
+    /// Those whose disposition was changed before it was ours to look.
+    pub touched: u64,
+    /// Those of them that were ignored.
     pub ignored: u64,
+    /// Which of descriptors 0, 1 and 2 were closed.
+    pub closed: [bool; 3],
 }
 
 /// Whether this is PID 1 of its PID namespace, and so the parent of every orphan.
 pub fn is_pid1() -> bool {
     std::process::id() == 1
+}
+
+/// Our own pid.
+pub fn own_pid() -> u32 {
+    std::process::id()
 }
 
 /// For commands that supervise nothing: signals do what they did before us. PID 1 keeps them blocked; for it the kernel would
@@ -85,8 +101,27 @@ pub fn give_signals_back(inherited: Inherited) {
 pub enum Descriptors {
     /// No child gets them: several services.
     Keep,
-    /// The command gets them, as if there were no init.
+    /// The command gets them, as if there were no init, and we let go of them.
     PassOn,
+}
+
+/// What kind of init this process becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// What happens to descriptors that we inherited.
+    pub descriptors: Descriptors,
+    /// Whether orphans are adopted where we are not PID 1.
+    pub adopt: bool,
+    /// The signal to get when our parent dies.
+    pub parent_death: Option<Signal>,
+    /// The form of our own lines.
+    pub voice: Voice,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { descriptors: Descriptors::Keep, adopt: true, parent_death: None, voice: Voice::Tinysup }
+    }
 }
 
 /// Why this process cannot be an init.
@@ -107,11 +142,15 @@ impl std::error::Error for InitError {}
 /// The world on Linux.
 #[derive(Debug)]
 pub struct Linux {
+    setup: Setup,
     clock: Clock,
     signals: Signals,
+    /// Gone before the spawner: its sockets lie in a directory of that one.
+    voices: Voices,
     spawner: Spawner,
     children: Children,
     relay: Relay,
+    probes: Probes,
     sinks: Sinks,
     poll: Poll<Source>,
     /// Whether a child may have ended since we last looked.
@@ -127,6 +166,8 @@ enum Source {
     Sink(Sink),
     Starting(Pid),
     Pipe(relay::Index),
+    Probe(Child),
+    Voice(Pid),
 }
 
 impl Linux {
@@ -134,27 +175,51 @@ impl Linux {
     ///
     /// # Errors
     /// When the system refuses what cannot be done without.
-    pub fn new(inherited: Inherited, descriptors: Descriptors) -> Result<Self, InitError> {
-        if descriptors == Descriptors::Keep {
+    pub fn new(inherited: Inherited, setup: Setup) -> Result<Self, InitError> {
+        if setup.descriptors == Descriptors::Keep {
             descriptors::keep_inherited_from_children();
         }
-        let signals = Signals::install()?;
-        if !is_pid1()
+        let signals = Signals::install(inherited)?;
+        if let Some(signal) = setup.parent_death {
+            let number = libc::c_ulong::from(signal.number().unsigned_abs());
+            caps::prctl(libc::PR_SET_PDEATHSIG, number, 0).map_err(|errno| InitError {
+                what: "ask for a signal at the parent's death",
+                error: errno.into(),
+            })?;
+        }
+        if setup.adopt
+            && !is_pid1()
             && let Err(errno) = caps::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0)
         {
             ::log::debug!("cannot adopt orphans: {}", word(errno));
         }
+        let (spawner, sinks) = match setup.descriptors {
+            Descriptors::Keep => (Spawner::new(inherited.mask, signals.dispositions()), Sinks::new()),
+            Descriptors::PassOn => (Spawner::of_one(inherited, signals.dispositions()), Sinks::later()),
+        };
         Ok(Self {
+            setup,
             clock: Clock::new(),
             signals,
-            spawner: Spawner::new(inherited),
+            spawner,
             children: Children::default(),
             relay: Relay::default(),
-            sinks: Sinks::new(),
+            probes: Probes::default(),
+            voices: Voices::default(),
+            sinks,
             poll: Poll::new(),
             look: true,
             reported: 0,
         })
+    }
+
+    /// Whether orphans come to us; we may be a subreaper without having asked for it.
+    pub fn standing(&self) -> Standing {
+        match self.setup.adopt || caps::is_subreaper() {
+            _ if is_pid1() => Standing::Pid1,
+            true => Standing::Subreaper,
+            false => Standing::Neither,
+        }
     }
 
     /// Ends the work: writes what still waits for a reader, for at most one second.
@@ -172,6 +237,10 @@ impl Linux {
         if let Some(child) = self.children.get(pid) {
             self.report_start(pid, true, events);
             self.relay.child_ended(child, |sink| self.sinks.congested(sink), events);
+            self.voices.ended(pid, events);
+            if child.role == Role::Main {
+                self.probes.forget_answered(child.instance);
+            }
         }
         events.push(Event::Exited { pid, status });
         self.look = true; // it is still there, also if no signal told of it yet
@@ -191,12 +260,12 @@ impl Linux {
     /// Waits for something to happen, and reports what did.
     fn poll(&mut self, deadline: Option<Time>, events: &mut Vec<Event>) {
         self.poll.clear();
-        for descriptor in self.signals.descriptors() {
-            self.poll.watch(Source::Signals, descriptor, Interest::Read);
-        }
+        self.poll.watch(Source::Signals, self.signals.descriptor(), Interest::Read);
         self.sinks.watch(&mut self.poll, Source::Sink);
         self.children.watch(&mut self.poll, Source::Starting);
         self.relay.watch(&mut self.poll, |sink| self.sinks.congested(sink), Source::Pipe);
+        self.probes.watch(&mut self.poll, Source::Probe);
+        self.voices.watch(&mut self.poll, Source::Voice);
 
         let before = self.clock.now();
         let latest = if self.look || !events.is_empty() {
@@ -221,6 +290,12 @@ impl Linux {
                 Source::Sink(sink) => self.sinks.flush(sink),
                 Source::Starting(pid) => self.report_start(pid, false, events),
                 Source::Pipe(index) => pipes.push(index),
+                Source::Probe(child) => self.probes.go_on(child, events),
+                Source::Voice(pid) => {
+                    // Whoever speaks runs, also if that was not seen yet.
+                    self.report_start(pid, false, events);
+                    self.voices.hear(pid, events);
+                }
             }
         }
         self.relay.read(&pipes, events);
@@ -233,14 +308,26 @@ impl Linux {
         extra: &[(&'static str, String)],
         events: &mut Vec<Event>,
     ) {
-        match self.spawner.spawn(child.instance, launch, extra) {
+        match self.spawner.spawn(child, launch, extra) {
             Ok(spawned) => {
+                if self.setup.descriptors == Descriptors::PassOn {
+                    // The one command has them now.
+                    let ours = self.spawner.held().chain(self.sinks.held()).chain(spawned.held());
+                    descriptors::close_others(ours.chain(self.signals.held()));
+                }
+                let announcement = spawned.announcement.map(Announcement::new);
+                let voice = voices::Voice {
+                    child,
+                    mark: launch.mark.clone(),
+                    mailbox: spawned.mailbox,
+                    announcement,
+                };
+                self.voices.add(spawned.pid, voice);
                 self.children.add(spawned.pid, child, spawned.report, spawned.attempt);
                 for (sink, stream) in [Sink::Stdout, Sink::Stderr].into_iter().zip(spawned.outputs) {
                     match stream {
                         Stream::Elsewhere => {}
-                        Stream::Relayed(pipe) => self.relay.add(child, sink, pipe, false),
-                        Stream::Discarded(pipe) => self.relay.add(child, sink, pipe, true),
+                        Stream::Read(pipe, purpose) => self.relay.add(child, sink, pipe, purpose),
                     }
                 }
                 events.push(Event::Spawned { child, pid: spawned.pid });
@@ -293,7 +380,10 @@ impl Kernel for Linux {
             Action::Spawn { child, launch, extra_env } => self.spawn(child, &launch, &extra_env, events),
             Action::Signal { pid, signal } => self.children.signal(pid, signal),
             Action::SignalGroup { leader, signal } => self.children.signal_group(leader, signal),
+            Action::SignalEverybody { signal } => sweep::signal_others(signal),
+            Action::Suspend => suspend(),
             Action::Release { pid } => {
+                self.spawner.take_terminal_back(pid);
                 self.children.release(pid);
                 self.look = true;
             }
@@ -305,12 +395,19 @@ impl Kernel for Linux {
             Action::FindListener { instance, port } => {
                 events.push(Event::Listener { instance, port, listener: listener::find(port) });
             }
-            Action::Probe { .. } | Action::CancelProbe { .. } => {}
-            Action::FindListening { child, .. } => {
-                events.push(Event::Listening { child, addresses: Vec::new() });
+            Action::Probe { child, target } => self.probes.begin(child, &target, events),
+            Action::CancelProbe { child } => self.probes.cancel(child),
+            Action::FindListening { child, leader } => {
+                let addresses = listener::of_run(&self.children, leader, child.instance);
+                events.push(Event::Listening { child, addresses });
             }
             Action::Write { sink, bytes } => self.sinks.write(sink, bytes),
-            Action::Tell(notice) => ::log::log!(notice.level(), "{notice}"),
+            Action::Tell(notice) => {
+                let level = notice.level();
+                if ::log::log_enabled!(level) {
+                    ::log::log!(level, "{}", self.setup.voice.words(&notice));
+                }
+            }
             Action::Drain => {
                 self.relay.drain(events);
                 events.push(Event::Drained);
@@ -320,6 +417,13 @@ impl Kernel for Linux {
         }
         self.pass_on_our_lines();
     }
+}
+
+/// Stops us until SIGCONT. As PID 1 the kernel spares us that.
+#[expect(unsafe_code, reason = "kill with our own pid")]
+fn suspend() {
+    // SAFETY: plain call on ourselves.
+    unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) };
 }
 
 /// The system's word for an error number.

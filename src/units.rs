@@ -56,6 +56,11 @@ impl Signal {
     pub const TTOU: Self = Self(22);
     /// The terminal's size changed.
     pub const WINCH: Self = Self(28);
+    const CLASSIC_MAX: u8 = 31;
+    /// 32, which C libraries keep for their threads.
+    pub const LIBRARY_1: Self = Self(32);
+    /// 33, which C libraries keep for their threads.
+    pub const LIBRARY_2: Self = Self(33);
     /// `SIGRTMIN+3`: what podman and systemd images use for an ordered stop.
     pub const RTMIN_3: Self = Self(RTMIN + 3);
 
@@ -67,6 +72,11 @@ impl Signal {
     /// The number the kernel knows it by.
     pub fn number(self) -> i32 {
         i32::from(self.0)
+    }
+
+    /// Whether it is queued once for each time it is sent.
+    pub fn is_real_time(self) -> bool {
+        self.0 > Self::CLASSIC_MAX
     }
 
     /// All signals there are, 1 to 64.

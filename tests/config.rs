@@ -19,12 +19,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tinysup::cli::One;
 use tinysup::config::{World, keys};
-use tinysup::event::{InstanceId, Launch, Mark, Output, Rlimit, StartError, Stdin, Surroundings};
+use tinysup::event::{InstanceId, Launch, Mark, Output, Rlimit, Speaks, StartError, Stdin, Surroundings};
 use tinysup::plan::{
-    self, Condition, Dependency, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Request,
-    RestartWhen,
+    self, Asks, Condition, Dependency, Instance, KillMode, Kind, Manner, Mode, OnFailure, OnSuccess, Plan,
+    ReadyTest, Receivers, Request, RestartWhen, Test,
 };
+use tinysup::probe::Target;
 use tinysup::units::Signal;
 
 /// Files and environment in memory.
@@ -184,7 +186,7 @@ fn all_problems_of_all_files_are_shown_at_once_with_their_places() {
              command = \"cd /app && gunicorn app:app\"\nredy = \"tcp:8000\"\nenv = { TOKEN = \"very secret\", URL = \"${URL}\" }\n",
         )
         .file("/etc/conf.d/20-web.toml", "[services.web]\ncommand = \"again\"\n")
-        .file("/etc/conf.d/10-worker.toml", "[services.worker]\r\ncommand = \"./worker\"\r\ndepends_on = [\"wbe\"]\r\nhealthcheck = {}\r\n");
+        .file("/etc/conf.d/10-worker.toml", "[services.worker]\r\ncommand = \"./worker\"\r\ndepends_on = [\"wbe\"]\r\nwatch = []\r\n");
     assert_eq!(
         problems(&world),
         "\
@@ -212,10 +214,10 @@ tinysup: /etc/conf.d/10-worker.toml:3:15: there is no service \"wbe\"
     2 | command = \"./worker\"
     3 | depends_on = [\"wbe\"]
       |               ^^^^^ did you mean \"web\"?
-tinysup: /etc/conf.d/10-worker.toml:4:1: \"healthcheck\" is not yet supported
+tinysup: /etc/conf.d/10-worker.toml:4:1: \"watch\" is not yet supported
     3 | depends_on = [\"wbe\"]
-    4 | healthcheck = {}
-      | ^^^^^^^^^^^
+    4 | watch = []
+      | ^^^^^
 tinysup: /etc/conf.d/20-web.toml:1:11: service \"web\" is defined twice
     1 | [services.web]
       |           ^^^ first in /etc/tinysup.toml:7:11
@@ -331,14 +333,13 @@ fn every_bad_value_says_what_was_expected() {
         ("depends_on = [\"b\"]", "3:15: there is no service \"b\""),
         ("depends_on = [\"a.1\"]", "3:15: \"a\" cannot depend on one instance, \"a.1\""),
         ("depends_on = { b = \"redy\" }", "3:20: a condition must be \"started\", \"ready\" or \"completed\", not \"redy\""),
-        ("depends_on = { b = \"service_healthy\" }", "3:20: a condition must be \"started\", \"ready\" or \"completed\", not a string\n    2 | command = \"run\"\n    3 | depends_on = { b = \"service_healthy\" }\n      |                    ^^^^^^^^^^^^^^^^^ here it is called \"ready\""),
-        ("depends_on = { b = { condition = \"ready\", restart = true } }", "3:43: \"restart\" of a dependency is not yet supported"),
+        ("depends_on = { b = \"service_healthy\" }", "3:20: a condition must be \"started\", \"ready\" or \"completed\", not \"service_healthy\"\n    2 | command = \"run\"\n    3 | depends_on = { b = \"service_healthy\" }\n      |                    ^^^^^^^^^^^^^^^^^ here it is called \"ready\""),
         ("depends_on = { b = { when = \"ready\" } }", "3:22: unknown key \"when\" in depends_on"),
         // Keys.
         ("kill_timout = 1", "3:1: unknown key \"kill_timout\" in [services.a]\n    2 | command = \"run\"\n    3 | kill_timout = 1\n      | ^^^^^^^^^^^ did you mean \"kill_timeout\"?"),
         ("environment = {}", "3:1: unknown key \"environment\" in [services.a]\n    2 | command = \"run\"\n    3 | environment = {}\n      | ^^^^^^^^^^^ here it is called \"env\""),
         ("shutdown_timeout = 1", "3:1: unknown key \"shutdown_timeout\" in [services.a]\n    2 | command = \"run\"\n    3 | shutdown_timeout = 1\n      | ^^^^^^^^^^^^^^^^ it belongs to the top of the file, before the first [section]"),
-        ("ready = \"tcp:1\"", "3:1: \"ready\" is not yet supported"),
+        ("watch = []", "3:1: \"watch\" is not yet supported"),
         // Other places.
         ("[services.\"a.b\"]\ncommand = \"x\"", "3:11: \"a.b\" cannot be the name of a service: it has letters, digits, - and _, and begins with a letter or digit"),
         ("[services.tinysup]\ncommand = \"x\"", "3:11: \"tinysup\" cannot be the name of a service: tinysup itself speaks under it"),
@@ -367,6 +368,283 @@ fn every_bad_value_says_what_was_expected() {
         let expected = format!("tinysup: /etc/tinysup.toml:{expected}\n");
         assert!(problems.starts_with(&expected), "{lines}\nfound:\n{problems}\nexpected:\n{expected}");
         assert!(problems.contains("\n1 error, "), "{lines}\n{problems}");
+    }
+}
+
+/// How a service is asked.
+fn asked(test: &Test) -> String {
+    let asks = match &test.asks {
+        Asks::Target(target) => match &**target {
+            Target::Tcp { addresses } => format!("tcp {addresses:?}"),
+            Target::Http { addresses, host, path } => format!("http {addresses:?} {host} {path}"),
+            Target::Unix { path } => format!("unix {}", path.display()),
+            Target::File { path } => format!("file {}", path.display()),
+        },
+        Asks::Command(launch) => {
+            let words: Vec<_> = launch.argv.iter().map(|word| word.reveal().to_str().unwrap()).collect();
+            format!("run {words:?}")
+        }
+    };
+    format!("{asks}, {:?} each", test.timeout)
+}
+
+/// How it is known that an instance is ready: the test, as it is shown, the time it has, and how often it is asked.
+fn ready(instance: &Instance) -> String {
+    let Some(ready) = &instance.ready else { return "its program runs".to_owned() };
+    let test = match &ready.test {
+        ReadyTest::Notified => "notified".to_owned(),
+        ReadyTest::Announced => format!("announced on {:?}", instance.launch.speaks.descriptor),
+        ReadyTest::Said(text) => format!("said {text:?}"),
+        ReadyTest::After(delay) => format!("after {delay:?}"),
+        ReadyTest::Asked(test) => asked(test),
+    };
+    format!("{test} | {} | {:?} | {:?}", ready.shown, ready.timeout, ready.interval)
+}
+
+fn health(instance: &Instance) -> String {
+    let Some(health) = &instance.healthcheck else { return "none".to_owned() };
+    let (interval, retries, start) = (health.interval, health.retries, health.start_period);
+    format!("{} | {} | {interval:?} x{retries} after {start:?}", asked(&health.test), health.shown)
+}
+
+#[test]
+#[rustfmt::skip]
+fn readiness_is_read_in_every_form() {
+    for (lines, expected) in [
+        ("", "its program runs"),
+        ("ready = \"notify\"", "notified | notify | 60s | 200ms"),
+        ("ready = \" notify\\n\"", "notified | notify | 60s | 200ms"),
+        ("ready = \"fd:3\"", "announced on Some(3) | fd:3 | 60s | 200ms"),
+        ("ready = \"fd:255\"", "announced on Some(255) | fd:255 | 60s | 200ms"),
+        ("ready = \"log: listening: on \"", "said \"listening: on\" | log: listening: on | 60s | 200ms"),
+        ("ready = \"log:x\"\nstdout = \"null\"", "said \"x\" | log:x | 60s | 200ms"),
+        ("ready = \"delay:2s\"", "after 2s | delay:2s | 62s | 200ms"),
+        ("ready = { test = \"delay:0.5\", timeout = 1 }", "after 500ms | delay:0.5 | 1s | 200ms"),
+        ("ready = \"tcp:6379\"", "tcp [127.0.0.1:6379, [::1]:6379], 5s each | tcp:6379 | 60s | 200ms"),
+        ("ready = \"tcp:127.0.0.1:${PORT}\"", "tcp [127.0.0.1:3001], 5s each | tcp:127.0.0.1:${PORT} | 60s | 200ms"),
+        ("ready = \"${TEST}\"", "tcp [127.0.0.2:80], 5s each | ${TEST} | 60s | 200ms"),
+        ("ready = \"unix:/run/a.sock\"", "unix /run/a.sock, 5s each | unix:/run/a.sock | 60s | 200ms"),
+        ("ready = \"file:/run/up.${TINYSUP_INSTANCE}\"", "file /run/up.1, 5s each | file:/run/up.${TINYSUP_INSTANCE} | 60s | 200ms"),
+        ("ready = \"http://localhost:${PORT}/up?a=b\"",
+            "http [127.0.0.1:3001, [::1]:3001] localhost:3001 /up?a=b, 5s each | http://localhost:${PORT}/up?a=b | 60s | 200ms"),
+        ("ready = [\"pg_isready\", \"-p\", \"${PORT}\", 1]", "run [\"pg_isready\", \"-p\", \"3001\", \"1\"], 5s each | pg_isready -p ${PORT} 1 | 60s | 1s"),
+        ("ready = { test = \"tcp:[::1]:1\", timeout = \"2s\", interval = \"10ms\" }", "tcp [[::1]:1], 2s each | tcp:[::1]:1 | 2s | 10ms"),
+        ("ready = { test = [\"x\"], timeout = \"2m\", interval = \"${TIME}\" }", "run [\"x\"], 5s each | x | 120s | 3s"),
+        ("[services.a.ready]\ntest = \"tcp:[::1]:1\"", "tcp [[::1]:1], 5s each | tcp:[::1]:1 | 60s | 200ms"),
+        // A health check tells readiness, too, and takes its time.
+        ("healthcheck = \"tcp:[::1]:1\"", "tcp [[::1]:1], 5s each | tcp:[::1]:1 | 90s | 200ms"),
+        ("healthcheck = [\"x\"]", "run [\"x\"], 5s each | x | 90s | 1s"),
+        ("healthcheck = { test = \"tcp:[::1]:1\", timeout = \"2m\", interval = \"100ms\" }", "tcp [[::1]:1], 60s each | tcp:[::1]:1 | 60s | 100ms"),
+        ("healthcheck = { test = [\"x\"], timeout = 2, interval = 10, retries = 4, start_period = \"3m\" }", "run [\"x\"], 2s each | x | 220s | 1s"),
+        ("healthcheck = \"tcp:1\"\nready = \"fd:4\"", "announced on Some(4) | fd:4 | 60s | 200ms"),
+        ("watchdog = 5", "its program runs"),
+    ] {
+        let world = world(&service(lines)).variable("PORT", "3001").variable("TEST", " tcp:127.0.0.2:80 ").variable("TIME", "3s");
+        assert_eq!(ready(&plan_of(&world).instances[0]), expected, "{lines}");
+    }
+}
+
+#[test]
+fn health_checks_have_the_words_and_the_defaults_of_compose() {
+    for (lines, expected) in [
+        ("", "none"),
+        ("ready = \"tcp:[::1]:1\"", "none"),
+        ("healthcheck = \"tcp:[::1]:1\"", "tcp [[::1]:1], 5s each | tcp:[::1]:1 | 30s x3 after 0ns"),
+        ("healthcheck = [\"a\", \"b c\"]", "run [\"a\", \"b c\"], 5s each | a 'b c' | 30s x3 after 0ns"),
+        (
+            "healthcheck = { test = \"unix:@x\", interval = \"10s\", timeout = \"20s\", retries = 1, start_period = \"1m\" }",
+            "unix @x, 20s each | unix:@x | 10s x1 after 60s",
+        ),
+        (
+            "[services.a.healthcheck]\ntest = \"file:/run/up\"\nretries = 1000",
+            "file /run/up, 5s each | file:/run/up | 30s x1000 after 0ns",
+        ),
+    ] {
+        assert_eq!(health(&instance(lines)), expected, "{lines}");
+    }
+}
+
+/// Only the service speaks; what it is asked with runs as the service does, and is not heard by anybody else.
+#[test]
+fn tests_run_as_the_service_runs() {
+    let a = instance(
+        "user = \"app\"\ncwd = \"data\"\nenv = { PORT = 3000 }\nnice = 5\nstdin = \"inherit\"\nstop_command = \"stop\"\nwatchdog = \"30s\"\n\
+         ready = { test = [\"up\", \"${PORT}\"], timeout = 1 }\nhealthcheck = [\"well\"]",
+    );
+    assert_eq!(a.watchdog, Some(Duration::from_secs(30)));
+    assert_eq!(a.launch.speaks, Speaks { notify: true, descriptor: None });
+    assert_eq!(a.stop.command.as_deref().unwrap().speaks, Speaks::default());
+    let ReadyTest::Asked(ready) = &a.ready.as_ref().unwrap().test else { panic!() };
+    for test in [ready, &a.healthcheck.as_ref().unwrap().test] {
+        let Asks::Command(command) = &test.asks else { panic!() };
+        let as_service = Launch {
+            argv: command.argv.clone(),
+            shown: command.shown.clone(),
+            stdin: Stdin::Null,
+            stdout: Output::Captured,
+            stderr: Output::Captured,
+            speaks: Speaks::default(),
+            ..(*a.launch).clone()
+        };
+        assert_eq!(**command, as_service);
+    }
+    for (line, notify, descriptor) in [
+        ("ready = \"notify\"", true, None),
+        ("ready = \"fd:7\"", false, Some(7)),
+        ("ready = \"fd:7\"\nwatchdog = 1", true, Some(7)),
+        ("ready = \"tcp:80\"", false, None),
+        ("ready = \"log:up\"", false, None),
+    ] {
+        assert_eq!(instance(line).launch.speaks, Speaks { notify, descriptor }, "{line}");
+    }
+}
+
+#[test]
+fn tests_of_defaults_are_for_each_daemon() {
+    let plan = plan(
+        "[defaults]\nhealthcheck = \"http://127.0.0.1:${PORT}/\"\nwatchdog = 9\nready = { test = \"notify\", timeout = \"5m\" }\nenv = { PORT = 80 }\n\
+         [services.init]\ntype = \"oneshot\"\ncommand = \"x\"\n[services.a]\ncommand = \"x\"\ninstances = 2\nenv = { PORT = \"300${TINYSUP_INSTANCE}\" }\n\
+         [services.b]\ncommand = \"x\"\nready = \"tcp:[::1]:${PORT}\"\n",
+    );
+    let [init, _, a2, b] = plan.instances.as_slice() else { panic!() };
+    assert_eq!(
+        (ready(init), health(init), init.watchdog),
+        ("its program runs".to_owned(), "none".to_owned(), None)
+    );
+    assert_eq!(init.launch.speaks, Speaks::default());
+    assert_eq!(ready(a2), "notified | notify | 300s | 200ms");
+    let expected =
+        "http [127.0.0.1:3002] 127.0.0.1:3002 /, 5s each | http://127.0.0.1:${PORT}/ | 30s x3 after 0ns";
+    assert_eq!((health(a2).as_str(), a2.watchdog), (expected, Some(Duration::from_secs(9))));
+    assert_eq!(ready(b), "tcp [[::1]:80], 5s each | tcp:[::1]:${PORT} | 60s | 200ms");
+}
+
+#[test]
+fn a_dependency_may_be_restarted_with() {
+    let plan = plan(
+        "[services.db]\ncommand = \"x\"\ninstances = 2\n[services.a]\ncommand = \"x\"\ndepends_on = { db = { restart = true } }\n\
+         [services.b]\ncommand = \"x\"\ndepends_on = { db = { condition = \"started\", restart = \"${AGAIN:-yes}\" }, a = { restart = false } }\n",
+    );
+    let on = |on, condition, restart| Dependency { on: InstanceId(on), condition, restart };
+    let (ready, started) = (Condition::Ready, Condition::Started);
+    assert_eq!(plan.instances[2].depends_on, [on(0, ready, true), on(1, ready, true)]);
+    assert_eq!(
+        plan.instances[3].depends_on,
+        [on(0, started, true), on(1, started, true), on(2, ready, false)]
+    );
+}
+
+/// What is wrong with the first of these lines of a service: the part that is marked, the message, what helps.
+#[test]
+#[rustfmt::skip]
+fn every_bad_test_says_what_helps() {
+    const READY: &str = "\"notify\", \"fd:3\", \"tcp:…\", \"unix:…\", \"http://…\", \"log:…\", \"file:…\", \"delay:…\", an array or a table";
+    const HEALTH: &str = "\"http://…\", \"tcp:…\", \"unix:…\", \"file:…\", an array or a table";
+    const DURATION: &str = "a duration such as \"250ms\", \"10s\", \"5m\" or \"1h\", or a number of seconds";
+    const LEAVE_OUT: &str = "leave healthcheck out: without it there is none";
+    const ONCE: &str = "test with http, tcp, unix, file or an array; ready may stand beside it";
+    for (lines, marked, message, help) in [
+        // Kinds that there are not.
+        ("ready = 5432", "5432", "ready must be READY, not a number", "did you mean \"tcp:5432\"?"),
+        ("ready = true", "true", "ready must be READY, not true", ""),
+        ("ready = \"redis:6379\"", "\"redis:6379\"", "ready must be READY, not \"redis:6379\"", "did you mean \"tcp:127.0.0.1:6379\"?"),
+        ("ready = \"tpc:6379\"", "\"tpc:6379\"", "ready must be READY, not \"tpc:6379\"", "did you mean \"tcp:6379\"?"),
+        ("ready = \"notfy\"", "\"notfy\"", "ready must be READY, not \"notfy\"", "did you mean \"notify\"?"),
+        ("ready = \"fd\"", "\"fd\"", "ready must be READY, not \"fd\"", "did you mean \"fd:3\"?"),
+        ("ready = \"pg_isready -q\"", "\"pg_isready -q\"", "ready must be READY, not \"pg_isready -q\"", "a command is an array: [\"pg_isready\", \"-q\"]"),
+        ("ready = \"x || exit 2\"", "\"x || exit 2\"", "ready must be READY, not \"x || exit 2\"", "a command is an array: [\"/bin/sh\", \"-c\", \"x || exit 2\"]"),
+        ("healthcheck = \"none\"", "\"none\"", "healthcheck must be HEALTH, not \"none\"", LEAVE_OUT),
+        ("healthcheck = 8080", "8080", "healthcheck must be HEALTH, not a number", "did you mean \"tcp:8080\"?"),
+        ("healthcheck = \"/run/x\"", "\"/run/x\"", "healthcheck must be HEALTH, not \"/run/x\"", "\"unix:/run/x\" asks a socket, \"file:/run/x\" looks for a file"),
+        ("healthcheck = \"curl -f http://localhost:${PORT}/up || exit 1\"", "\"curl -f http://localhost:${PORT}/up || exit 1\"",
+            "healthcheck must be HEALTH, not what it is once its variables are replaced",
+            "\"http://localhost:${PORT}/up\" asks without a program; a command is an array: [\"curl\", \"-f\", \"http://localhost:${PORT}/up\"]"),
+        // Addresses.
+        ("ready = \"tcp:db:5432\"", "\"tcp:db:5432\"", "only localhost and IP addresses can be asked: PID 1 looks no names up, which may take long", "use 127.0.0.1, or a command"),
+        ("ready = \"tcp:0\"", "\"tcp:0\"", "the port is missing, or is no number from 1 to 65535", ""),
+        ("ready = \"tcp:127.0.0.1\"", "\"tcp:127.0.0.1\"", "the port is missing, or is no number from 1 to 65535", ""),
+        ("ready = \"unix:run/x.sock\"", "\"unix:run/x.sock\"", "a socket needs its whole path: unix:/run/app.sock", ""),
+        ("ready = \"file:up\"", "\"file:up\"", "a file needs its whole path: file:/run/up", ""),
+        ("ready = \"https://127.0.0.1/\"", "\"https://127.0.0.1/\"", "tinysup does not speak TLS", "ask a plain http:// address, or run a command that does"),
+        ("healthcheck = { test = \"http://127.0.0.1/a b\" }", "\"http://127.0.0.1/a b\"", "the path has a space or a control character", "write %20 for a space"),
+        // What is written down, said, or passes.
+        ("ready = \"fd:2\"", "\"fd:2\"", "descriptors 0, 1 and 2 are the standard ones", "fd:3"),
+        ("ready = \"fd:256\"", "\"fd:256\"", "a descriptor is a number from 3 to 255", "fd:3"),
+        ("ready = \"log: \"", "\"log: \"", "a text to look for is missing", "log:listening on"),
+        ("ready = \"log:a\\nb\"", "\"log:a\\nb\"", "the text to look for has a line break or another control character", ""),
+        ("ready = \"log:up\"\nstdout = \"null\"\nstderr = \"inherit\"", "\"log:up\"", "\"log:up\" would never be seen: neither stdout nor stderr passes through tinysup", "stdout = \"prefix\" or \"raw\", or another test"),
+        ("ready = \"delay:0\"", "\"delay:0\"", "a delay must be longer than 0", ""),
+        ("ready = \"delay:soon\"", "\"delay:soon\"", "a delay needs a duration", "delay:2s"),
+        // Commands.
+        ("ready = []", "[]", "ready is empty", ""),
+        ("ready = [\"\"]", "[\"\"]", "the program of ready is an empty string", ""),
+        ("ready = [\"CMD\", \"pg_isready\"]", "\"CMD\"", "\"CMD\" is a word of Docker, not a program", "leave it out"),
+        ("ready = [\"CMD-SHELL\", \"pg_isready\"]", "\"CMD-SHELL\"", "\"CMD-SHELL\" is a word of Docker, not a program", "[\"/bin/sh\", \"-c\", \"…\"]"),
+        ("healthcheck = { test = [\"NONE\"] }", "\"NONE\"", "\"NONE\" is a word of Docker, not a program", LEAVE_OUT),
+        ("healthcheck = [\"a\", \"$HOME\"]", "$HOME", "\"$HOME\" is neither a variable nor plain text here", "${HOME} is replaced by the variable, $$HOME gives $HOME"),
+        // The table of ready.
+        ("ready = {}", "{}", "ready has no test", "ready = { test = \"tcp:8080\", timeout = \"60s\" }"),
+        ("ready = { tcp = 80 }", "tcp", "unknown key \"tcp\" in ready", "here it is called \"test\""),
+        ("ready = { test = { tcp = 80 } }", "{ tcp = 80 }", "test must be \"notify\", \"fd:3\", \"tcp:…\", \"unix:…\", \"http://…\", \"log:…\", \"file:…\", \"delay:…\" or an array, not a table", ""),
+        ("ready = { test = \"tcp:80\", timout = 1 }", "timout", "unknown key \"timout\" in ready", "did you mean \"timeout\"?"),
+        ("ready = { test = \"tcp:80\", retries = 3 }", "retries", "unknown key \"retries\" in ready", "until its timeout it is asked as often as needed"),
+        ("ready = { test = \"tcp:1\", timeout = 0 }", "0", "timeout must be longer than 0", ""),
+        ("ready = { test = \"tcp:80\", timeout = \"x\" }", "\"x\"", "timeout must be DURATION, not \"x\"", ""),
+        ("ready = { test = \"tcp:80\", interval = \"9ms\" }", "\"9ms\"", "interval must be at least \"10ms\"", ""),
+        ("ready = { test = \"notify\", interval = 1 }", "interval", "interval has no use with \"notify\"", "nothing is asked; leave it out"),
+        ("ready = { test = \"delay:2s\", timeout = \"2s\" }", "\"2s\"", "it could never be ready: timeout is not longer than the delay", "with a delay, leave timeout out"),
+        // The table of healthcheck.
+        ("healthcheck = {}", "{}", "healthcheck has no test", "healthcheck = { test = \"http://127.0.0.1:8080/health\" }"),
+        ("healthcheck = { httpGet = 1 }", "httpGet", "unknown key \"httpGet\" in healthcheck", "here it is called \"test\""),
+        ("healthcheck = { test = \"tcp:80\", periodSeconds = 9 }", "periodSeconds", "unknown key \"periodSeconds\" in healthcheck", "here it is called \"interval\""),
+        ("healthcheck = { test = \"tcp:80\", failureThreshold = 9 }", "failureThreshold", "unknown key \"failureThreshold\" in healthcheck", "here it is called \"retries\""),
+        ("healthcheck = { test = \"tcp:80\", start_perod = 9 }", "start_perod", "unknown key \"start_perod\" in healthcheck", "did you mean \"start_period\"?"),
+        ("healthcheck = { disable = true }", "disable", "a health check is not switched off here", LEAVE_OUT),
+        ("healthcheck = { test = \"tcp:80\", start_interval = 1 }", "start_interval", "start_interval belongs to ready", "ready = { test = …, interval = \"200ms\" }; healthcheck begins when it is ready"),
+        ("healthcheck = { test = \"tcp:1\", retries = 0 }", "0", "retries must be a number from 1 to 1000, not 0", ""),
+        ("healthcheck = { test = \"tcp:80\", retries = 1001 }", "1001", "retries must be a number from 1 to 1000, not 1001", ""),
+        ("healthcheck = { test = \"tcp:1\", interval = 0 }", "0", "interval must be at least \"10ms\"", ""),
+        ("healthcheck = { test = \"tcp:1\", timeout = 0 }", "0", "timeout must be longer than 0", ""),
+        ("healthcheck = { test = \"tcp:80\", start_period = -1 }", "-1", "start_period must be DURATION, not -1", ""),
+        // What cannot be asked again.
+        ("healthcheck = \"notify\"", "\"notify\"", "a service is ready once; this says nothing about later", "watchdog = \"30s\" expects WATCHDOG=1 that often; ready = \"notify\" may stand beside it"),
+        ("healthcheck = \"fd:3\"", "\"fd:3\"", "a service is ready once; this says nothing about later", ONCE),
+        ("healthcheck = { test = \"log:up\" }", "\"log:up\"", "a line is written once; this says nothing about later", ONCE),
+        ("healthcheck = \"delay:2s\"", "\"delay:2s\"", "a delay passes once; this says nothing about later", ONCE),
+        // The watchdog; oneshots.
+        ("watchdog = 0", "0", "watchdog must be longer than 0", ""),
+        ("watchdog = \"x\"", "\"x\"", "watchdog must be DURATION, not \"x\"", ""),
+        ("ready = \"tcp:80\"\ntype = \"oneshot\"", "ready", "a oneshot has no ready: it is done when it exits with 0", "leave it out; depends_on = { a = \"completed\" } waits for it"),
+        ("healthcheck = \"tcp:80\"\ntype = \"oneshot\"", "healthcheck", "a oneshot has no healthcheck: it is done when it exits with 0", "leave it out; depends_on = { a = \"completed\" } waits for it"),
+        ("watchdog = 30\ntype = \"oneshot\"", "watchdog", "a oneshot has no watchdog: it is done when it exits with 0", "leave it out; depends_on = { a = \"completed\" } waits for it"),
+        // The words of others.
+        ("type = \"notify\"", "\"notify\"", "type must be \"daemon\" or \"oneshot\", not \"notify\"", "ready = \"notify\""),
+        ("livenessProbe = {}", "livenessProbe", "unknown key \"livenessProbe\" in [services.a]", "here it is called \"healthcheck\""),
+        ("readiness_probe = {}", "readiness_probe", "unknown key \"readiness_probe\" in [services.a]", "here it is called \"ready\""),
+        ("health-check = {}", "health-check", "unknown key \"health-check\" in [services.a]", "here it is called \"healthcheck\""),
+        ("WatchdogSec = 30", "WatchdogSec", "unknown key \"WatchdogSec\" in [services.a]", "here it is called \"watchdog\""),
+        ("wait_ready = true", "wait_ready", "unknown key \"wait_ready\" in [services.a]", "write ready = \"notify\", \"fd:3\" or \"log:TEXT\""),
+        ("listen_timeout = 3000", "listen_timeout", "unknown key \"listen_timeout\" in [services.a]", "write ready = { test = …, timeout = \"60s\" }"),
+        ("retries = 3", "retries", "unknown key \"retries\" in [services.a]", "write healthcheck = { test = …, interval = \"30s\", timeout = \"5s\", retries = 3, start_period = \"0s\" }"),
+        // Dependencies.
+        ("depends_on = { b = { condition = \"ready\", restart = 1 } }\n[services.b]\ncommand = \"x\"", "1", "restart must be true or false, not a number", ""),
+        ("depends_on = { b = { condition = \"completed\", restart = true } }\n[services.b]\ncommand = \"x\"\ntype = \"oneshot\"", "restart", "restart has no use here: what is completed is not started again", "leave it out"),
+        ("depends_on = { b = { restart = true } }\n[services.b]\ncommand = \"x\"\ntype = \"oneshot\"", "restart", "restart has no use here: what is completed is not started again", "leave it out"),
+        ("depends_on = { b = { condition = \"ready\", required = false } }\n[services.b]\ncommand = \"x\"", "required", "unknown key \"required\" in depends_on", "every dependency is; leave it out"),
+        ("depends_on = { b = { condition = { condition = \"ready\" } } }\n[services.b]\ncommand = \"x\"", "{ condition = \"ready\" }", "a condition must be \"started\", \"ready\" or \"completed\", not a table", ""),
+    ] {
+        let message = message.replace("READY", READY).replace("HEALTH", HEALTH).replace("DURATION", DURATION);
+        let line = lines.lines().next().unwrap();
+        let at = line.find(marked).unwrap_or_else(|| panic!("{line} has no {marked}"));
+        let help = if help.is_empty() { String::new() } else { format!(" {help}") };
+        let expected = format!(
+            "tinysup: /etc/tinysup.toml:3:{}: {message}\n    2 | command = \"run\"\n    3 | {line}\n      | {}{}{help}\n1 error, ",
+            at + 1,
+            " ".repeat(at),
+            "^".repeat(marked.chars().count())
+        );
+        let problems = problems(&world(&service(lines)).variable("PORT", "80"));
+        assert!(problems.starts_with(&expected), "{lines}\nfound:\n{problems}\nexpected:\n{expected}");
     }
 }
 
@@ -578,6 +856,9 @@ fn no_message_shows_the_value_of_a_variable() {
         "inherit_env",
         "no_new_privileges",
         "shell",
+        "ready",
+        "healthcheck",
+        "watchdog",
     ];
     for key in keys {
         let text = format!("[services.a]\ncommand = \"x\"\n{key} = \"${{SECRET}}\"\n");
@@ -592,6 +873,22 @@ fn no_message_shows_the_value_of_a_variable() {
         "stop_exit_codes = [\"${SECRET}\"]",
         "signals = { HUP = \"${SECRET}\" }",
         "depends_on = { a = \"${SECRET}\" }",
+        "depends_on = { a = { restart = \"${SECRET}\" } }",
+        "ready = \"tcp:${SECRET}\"",
+        "ready = \"unix:${SECRET}\"",
+        "ready = \"file:${SECRET}\"",
+        "ready = \"http://${SECRET}/\"",
+        "ready = \"http://127.0.0.1/${SECRET}\"",
+        "ready = \"fd:${SECRET}\"",
+        "ready = \"delay:${SECRET}\"",
+        "ready = \"log:${SECRET}\"\nstdout = \"null\"\nstderr = \"null\"",
+        "ready = { test = \"log:${SECRET}\", interval = 1 }",
+        "ready = { test = \"tcp:80\", timeout = \"${SECRET}\" }",
+        "ready = { test = \"tcp:80\", interval = \"${SECRET}\" }",
+        "healthcheck = { test = \"${SECRET}\" }",
+        "healthcheck = { test = \"log:${SECRET}\" }",
+        "healthcheck = { test = \"tcp:80\", retries = \"${SECRET}\" }",
+        "healthcheck = { test = \"tcp:80\", start_period = \"${SECRET}\" }",
         "[signals]\nUSR1 = [\"${SECRET}\"]",
     ] {
         let text = format!("[services.a]\ncommand = \"x\"\n{line}\n");
@@ -860,12 +1157,17 @@ fn signals_are_routed_to_instances() {
     );
 }
 
+fn group() -> One {
+    let manner = Manner { receivers: Receivers::Group, ..Manner::default() };
+    One { manner, ..One::default() }
+}
+
 #[test]
 fn one_command_is_a_plan_too() {
-    let plan = plan::single(vec!["/usr/bin/env".into(), "--token=hunter2".into()], true, None);
+    let plan = plan::single(&One { argv: vec!["/usr/bin/env".into(), "--token=hunter2".into()], ..group() });
     let [only] = plan.instances.as_slice() else { panic!() };
     assert_eq!((&*only.name, only.launch.shown.as_str()), ("env", "/usr/bin/env"));
-    assert_eq!(plan.mode, Mode::Command { group: true });
+    assert_eq!(plan.mode, Mode::Command(group().manner));
     assert_eq!(
         (plan.shutdown_timeout, only.stop.kill_timeout, only.stop.mode),
         (None, None, KillMode::Process)
@@ -879,8 +1181,8 @@ fn one_command_is_a_plan_too() {
         (Surroundings::Command, Stdin::Inherit, Output::Inherit)
     );
     assert_eq!((only.launch.mark.clone(), only.launch.env.len()), (None, 0));
-    let limited = plan::single(vec!["x".into()], false, Some(Duration::from_secs(3)));
-    assert_eq!(limited.shutdown_timeout, Some(Duration::from_secs(3)));
+    let limited = plan::single(&One { kill_timeout: Some(Duration::from_secs(3)), ..group() });
+    assert_eq!(limited.shutdown_timeout, None, "its stop begins when it has ended");
     assert_eq!(limited.instances[0].stop.kill_timeout, Some(Duration::from_secs(3)));
 }
 
@@ -928,6 +1230,8 @@ fn check_reports_order_stop_chain_and_hints() {
         plan::check::report(&plan, &world).to_string(),
         "ok: 5 services (6 instances), start order redis, migrate -> php (x2) -> nginx, not started by itself: later, stop takes at most 9 s (docker stop allows 10 s)
 slowest stop chain: nginx 12 s -> php 8 s -> redis 8 s = 28 s, cut to 9 s by shutdown_timeout
+waits: php   for redis (its program runs), migrate (started)
+waits: nginx for php (its program runs)
 hint: nginx: kill_timeout is 12 s, but the whole stop may take only 9 s; shutdown_timeout = \"13s\" would allow it
 hint: redis: redis-server puts itself into the background, as far as one can see. Run it in the foreground: add --daemonize no to the command
 hint: migrate: pg_ctl puts itself into the background, as far as one can see. Run it in the foreground: postgres -D DIRECTORY, without pg_ctl
@@ -935,6 +1239,8 @@ hint: migrate: On SIGTERM postgres waits until its clients have gone; stop_signa
 hint: nginx: nginx puts itself into the background, as far as one can see. Run it in the foreground: nginx -g \"daemon off;\"
 hint: nginx: On SIGTERM nginx drops the requests it is answering; stop_signal = \"SIGQUIT\" lets it finish them
 hint: later: as things are here, it cannot start: \"gunicron\" is not in PATH (/usr/bin)
+hint: redis: what depends on it starts when its program runs; with ready = \"tcp:6379\" when it can do its work
+hint: php: what depends on it starts when its program runs; with ready = \"tcp:9000\" when it can do its work
 "
     );
     let one = world_of_one(
@@ -948,6 +1254,121 @@ hint: a: the waits between 10 restarts are longer than restart_window = 10 s: th
 hint: a: signals has SIGHUP, which is reserved for re-reading the configuration and never gets here; [signals] SIGHUP = [\"a\"] sends it
 "
     );
+}
+
+/// What `check` says of a configuration whose only program is /bin/sh, but for its first line.
+fn remarks(text: &str) -> String {
+    let world = world_of_one(text);
+    let report = plan::check::report(&plan_of(&world), &world).to_string();
+    report.split_once('\n').unwrap().1.to_owned()
+}
+
+#[test]
+fn check_tells_what_waits_for_what() {
+    let text = "[services.db]\ncommand = \"/bin/sh\"\nready = \"tcp:127.0.0.1:${PORT:-5432}\"\n\
+                [services.migrate]\ntype = \"oneshot\"\ncommand = \"/bin/sh\"\ndepends_on = { db = \"ready\", cache = \"started\" }\n\
+                [services.cache]\ncommand = \"/bin/sh\"\nready = { test = \"delay:2s\" }\n\
+                [services.api]\ncommand = \"/bin/sh\"\ninstances = 2\nhealthcheck = [\"/bin/sh\", \"-c\", \"up ${TINYSUP_INSTANCE}\"]\n\
+                depends_on = { db = { restart = true }, migrate = \"completed\", cache = \"ready\" }\n\
+                [services.nginx]\ncommand = \"/bin/sh\"\ndepends_on = { api = \"ready\", cache = \"ready\", db = \"started\" }\n\
+                [services.log]\ncommand = \"/bin/sh\"\ndepends_on = [\"nginx\"]\n";
+    assert_eq!(
+        remarks(text),
+        "slowest stop chain: log 8 s -> nginx 8 s -> api 8 s -> db 8 s = 32 s, cut to 9 s by shutdown_timeout
+waits: migrate for db (ready: tcp:127.0.0.1:${PORT:-5432}, at most 60 s), cache (started)
+waits: api     for db (ready; restarted with it), migrate (completed), cache (ready: delay:2s)
+waits: nginx   for api (ready: /bin/sh -c 'up ${TINYSUP_INSTANCE}', at most 90 s), cache (ready), db (started)
+waits: log     for nginx (its program runs)
+hint: nginx: what depends on it starts when its program runs; with ready = \"tcp:8080\" or \"log:TEXT\" when it can do its work
+"
+    );
+    // Many services, and many that one waits for, are counted.
+    let long = format!("[\"/bin/sh\", \"{}\"]", "x".repeat(100));
+    let others: String = (0..30)
+        .map(|n| {
+            let on = (0..n).map(|n| format!(", \"s{n}\"")).collect::<String>();
+            format!("[services.s{n}]\ncommand = \"/bin/sh\"\ndepends_on = [\"base\"{on}]\n")
+        })
+        .collect();
+    let remarks = remarks(&format!("[services.base]\ncommand = \"/bin/sh\"\nready = {long}\n{others}"));
+    let waits: Vec<&str> = remarks.lines().filter(|line| line.starts_with("waits: ")).collect();
+    assert_eq!(waits.len(), 21);
+    assert_eq!(waits[0], format!("waits: s0  for base (ready: /bin/sh {}…, at most 60 s)", "x".repeat(52)));
+    assert!(
+        waits[19].starts_with("waits: s19 for base (ready), s0 (its program runs), ")
+            && waits[19].ends_with("s6 (its program runs) and 12 more")
+    );
+    assert_eq!(waits[20], "waits: and 10 more services for others");
+    assert!(
+        remarks.ends_with(
+            "hint: s0, s1, s2, s3, s4, s5, s6, s7 and 21 more: what depends on them starts when their programs run; \
+             with ready = \"tcp:8080\" or \"log:TEXT\" when they can do their work\n"
+        ),
+        "{remarks}"
+    );
+}
+
+#[test]
+fn check_has_hints_for_tests() {
+    for (lines, expected) in [
+        ("ready = \"tcp:80\"", ""),
+        ("healthcheck = { test = \"tcp:80\", interval = 5, timeout = 5 }", ""),
+        (
+            "healthcheck = { test = \"tcp:80\", interval = 5, timeout = 6 }",
+            "a: healthcheck: timeout (6 s) is longer than interval (5 s): a check that hangs delays the next ones",
+        ),
+        (
+            "ready = { test = \"tcp:80\", interval = 5, timeout = 5 }",
+            "a: ready is asked once only: its interval of 5 s is not shorter than its timeout of 5 s",
+        ),
+        ("ready = \"log:up\"\nstderr = \"raw\"", ""),
+        (
+            "ready = \"log:up\"\nstdout = \"inherit\"",
+            "a: log:up is looked for in stderr alone: stdout does not pass through tinysup",
+        ),
+        (
+            "ready = [\"pg_isready\"]",
+            "a: ready: as things are here, it cannot be run: \"pg_isready\" is not in PATH (/usr/bin)",
+        ),
+        (
+            "ready = [\"/bin/sh\", \"-c\", \"curl -f http://localhost/\"]\nhealthcheck = \"tcp:80\"",
+            "a: ready: curl is not needed: \"http://…\" asks without starting a program",
+        ),
+        (
+            "instances = 3\nhealthcheck = \"http://127.0.0.1:8080/${NO:-up}\"",
+            "a: healthcheck: all instances are asked at http://127.0.0.1:8080/${NO:-up}, where one answers for the others; \
+             ${TINYSUP_INSTANCE} tells them apart",
+        ),
+        ("instances = 3\nhealthcheck = \"http://127.0.0.1:808${TINYSUP_INSTANCE}/\"", ""),
+        (
+            "restart_window = \"5m\"\nready = \"tcp:80\"",
+            "a: 10 restarts of a run that is not ready for 60 s take longer than restart_window = 5 m: were it never ready, it would \
+             be restarted for ever",
+        ),
+        ("restart_window = \"1h\"\nready = \"tcp:80\"", ""),
+        (
+            "ready = [\"a\\u001b[31m\"]",
+            "a: ready: as things are here, it cannot be run: \"a\\u{1b}[31m\" is not in PATH (/usr/bin)",
+        ),
+    ] {
+        let expected = if expected.is_empty() { String::new() } else { format!("hint: {expected}\n") };
+        assert_eq!(remarks(&format!("[services.a]\ncommand = \"/bin/sh\"\n{lines}\n")), expected, "{lines}");
+    }
+}
+
+#[test]
+fn check_knows_which_servers_a_test_misleads_about() {
+    for (command, ready, told) in [
+        ("postgres -D /data", "tcp:5432", true),
+        ("postgres -D /data", "unix:/run/postgresql/.s.PGSQL.5432", true),
+        ("postgres -D /data", "notify", false),
+        ("redis-server", "notify", true),
+        ("redis-server --supervised systemd", "notify", false),
+    ] {
+        let text = format!("[services.a]\ncommand = \"{command}\"\nready = \"{ready}\"\n");
+        let remarks = remarks(&text);
+        assert_eq!(remarks.contains("speaks sd_notify"), told, "{command}, {ready}: {remarks}");
+    }
 }
 
 fn world_of_one(text: &str) -> Memory {
@@ -1054,8 +1475,12 @@ fn every_key_is_in_the_documentation() {
             format!("| `{}` | {} | {} | {} |", key.name, cell(key.expected), cell(&default), cell(key.help));
         assert!(documentation.contains(&row), "docs/configuration.md lacks this row:\n{row}");
     }
-    let example = documentation.split("```").nth(1).unwrap().strip_prefix("toml").unwrap();
-    assert_eq!(names(&plan(example)), ["db", "migrate", "api.1", "api.2"]);
+    let examples: Vec<&str> = documentation.split("```toml\n").skip(1).collect();
+    let [first, from_compose] = examples.as_slice() else { panic!("{} examples", examples.len()) };
+    let text = |example: &str| example.split_once("```").unwrap().0.to_owned();
+    assert_eq!(names(&plan(&text(first))), ["db", "migrate", "api.1", "api.2"]);
+    let others = "[services.db]\ncommand = \"x\"\n[services.migrate]\ncommand = \"x\"\ntype = \"oneshot\"\n";
+    assert_eq!(names(&plan(&(text(from_compose) + others))), ["db", "migrate", "api"]);
     for name in keys::LATER.iter().chain(&keys::LATER_TOP) {
         assert!(documentation.contains(&format!("`{name}`")), "docs/configuration.md does not name {name}");
     }
@@ -1159,7 +1584,10 @@ const SEEDED: &str = "shutdown_timeout = \"9s\"\ninclude = \"more.toml\"\n[defau
     rlimits = { nofile = { soft = 1, hard = 2 } }\n[signals]\nSIGUSR1 = [\"web\", \"api.2\"]\n[services.web]\ncommand = \"nginx -g 'daemon off;' ${A}\"\n\
     depends_on = { api = \"started\" }\nsignals = { HUP = \"USR1\", USR2 = \"ignore\" }\ncapabilities = [\"CHOWN\"]\nuser = \"a:b\"\numask = \"022\"\n\
     stop_command = [\"a\", \"b\"]\n[services.api]\ncommand = [\"node\", \"${PORT:?no port}\"]\ninstances = \"${N:-2}\"\nenv.PORT = 300\n\
-    restart_backoff = 1.5\nstop_exit_codes = [0]\n";
+    restart_backoff = 1.5\nstop_exit_codes = [0]\nready = { test = \"http://localhost:${PORT:-80}/up?x=1\", timeout = \"9s\", interval = \"1s\" }\n\
+    healthcheck = { test = [\"curl\", \"${PORT}\"], interval = 5, timeout = \"2s\", retries = 3, start_period = 1 }\nwatchdog = \"30s\"\n\
+    [services.db]\ncommand = \"db\"\nready = \"log:listening on\"\nhealthcheck = \"tcp:[::1]:5432\"\n[services.app]\ncommand = \"app\"\n\
+    ready = \"fd:3\"\ndepends_on = { db = { condition = \"ready\", restart = true } }\n";
 
 /// Changed configurations end in a plan or in problems, never in a panic.
 #[test]
@@ -1209,6 +1637,11 @@ fn mutated_configurations_never_panic() {
         "4294967296",
         "&&",
         "|",
+        "notify",
+        "delay:2s",
+        "unix:@x",
+        "redis:6379",
+        "CMD",
         "\\u0000",
         "\\ud800",
     ];
@@ -1246,13 +1679,17 @@ fn mutated_configurations_never_panic() {
                 .file("/etc/tinysup.toml", &bytes)
                 .file("/etc/more.toml", "[services.more]\ncommand = 'x'\n")
                 .file("/etc/.env", "C=${B:-1}\n");
-            load(&world)
+            load(&world).map(|plan| (plan::check::report(&plan, &world).to_string(), plan))
         }) else {
             panic!("seed {seed} round {round} panicked:\n{shown}")
         };
         match result {
-            Ok(plan) => {
+            Ok((report, plan)) => {
                 good += 1;
+                assert!(
+                    !report.contains(['\u{1b}', '\u{0}', '\r']),
+                    "seed {seed} round {round}\n{report}\n{shown}"
+                );
                 for (instance, id) in plan.instances.iter().zip(0_u32..) {
                     assert!(
                         instance.depends_on.iter().all(|dependency| dependency.on.0 < id),

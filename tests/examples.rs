@@ -11,9 +11,9 @@ const DEADLINE: &str = "60";
 
 #[test]
 fn every_example_is_a_valid_configuration() {
-    let shown: Vec<_> =
-        ["examples", "docker/shop", "docker/scratch"].into_iter().flat_map(configurations).collect();
-    assert!(shown.len() >= 5, "{shown:?}");
+    let folders = ["examples", "docker/notify", "docker/scratch", "docker/shop", "docker/web"];
+    let shown: Vec<_> = folders.into_iter().flat_map(configurations).collect();
+    assert!(shown.len() >= 8, "{shown:?}");
     for file in shown {
         let done = tinysup(&["check", "-c", file.to_str().unwrap()]);
         assert!(done.status.success(), "{}:\n{}", file.display(), String::from_utf8_lossy(&done.stderr));
@@ -32,6 +32,25 @@ fn the_quickstart_ends_with_the_workers_code_and_says_why() {
         assert!(err.contains(&format!("restart {number}/4")), "{err}");
     }
     assert!(err.contains("CONTAINER STOPPED: worker failed 5 times"), "{err}");
+}
+
+#[test]
+fn in_the_example_of_readiness_each_waits_for_what_it_needs() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ready.toml");
+    let done = tinysup(&["run", "-c", file.to_str().unwrap()]);
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert_eq!(done.status.code(), Some(0), "{out}\n{err}");
+    let lines: Vec<&str> = out.lines().collect();
+    let expected = [
+        "store | loading",
+        "store | the store is open",
+        "shop | selling pages",
+        "visitor | the shop is open",
+    ];
+    assert_eq!(lines, expected, "{err}");
+    for name in ["store", "pages", "shop"] {
+        assert!(err.contains(&format!("{name} is ready after ")), "{err}");
+    }
 }
 
 fn configurations(folder: &str) -> Vec<PathBuf> {

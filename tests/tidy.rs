@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers from top to bottom; a module may import from its own family and from layers above its own.
 const LAYERS: [&[&str]; 8] = [
-    &["units", "notice", "event", "notify", "probe", "hints", "suggest"],
+    &["units", "notice", "voice", "event", "notify", "probe", "hints", "suggest"],
     &["cli", "config"],
     &["plan"],
     &["services", "reaper", "signals", "shutdown", "logs"],

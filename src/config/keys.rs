@@ -32,6 +32,9 @@ pub enum Id {
     Instances,
     InstanceEnv,
     DependsOn,
+    Ready,
+    Healthcheck,
+    Watchdog,
     Cwd,
     Env,
     EnvFile,
@@ -89,6 +92,11 @@ impl Id {
         )
     }
 
+    /// Whether only what runs on can have it. A oneshot is done; it is never ready, healthy or silent.
+    pub fn is_of_daemons(self) -> bool {
+        matches!(self, Self::Ready | Self::Healthcheck | Self::Watchdog)
+    }
+
     /// Whether the entries of a table in `[defaults]` hold beside those of the service.
     pub fn merges(self) -> bool {
         matches!(self, Self::Env | Self::EnvFromFile | Self::Rlimits | Self::Signals)
@@ -97,9 +105,12 @@ impl Id {
 
 const COMMAND: &str = "a string or an array of strings";
 const BOOLEAN: &str = "true or false";
-const DURATION: &str = "a duration such as \"250ms\", \"10s\", \"5m\" or \"1h\", or a number of seconds";
+/// What a key that takes a duration must be.
+pub const DURATION: &str = "a duration such as \"250ms\", \"10s\", \"5m\" or \"1h\", or a number of seconds";
 const OUTPUT: &str = "\"prefix\", \"raw\", \"inherit\" or \"null\"";
 const USER: &str = "a name or a number";
+const READY: &str = "\"notify\", \"fd:3\", \"tcp:…\", \"unix:…\", \"http://…\", \"log:…\", \"file:…\", \"delay:…\", an array or a table";
+const HEALTHCHECK: &str = "\"http://…\", \"tcp:…\", \"unix:…\", \"file:…\", an array or a table";
 
 const fn key(
     id: Id,
@@ -121,6 +132,9 @@ pub static SERVICE: &[Key] = &[
     key(Id::Enabled, "enabled", BOOLEAN, "true", "false: as if it were not written here", "\"${ENABLE_WEB:-true}\""),
     key(Id::Autostart, "autostart", BOOLEAN, "true", "false: there, but not started with the container", "true"),
     key(Id::DependsOn, "depends_on", "an array of services, or a table such as { db = \"ready\" }", "[]", "start after these, stop before them; \"started\", \"ready\" or \"completed\"", "[]"),
+    key(Id::Ready, "ready", READY, "its program runs", "when it can do its work; what depends on it waits until then", "\"tcp:8000\""),
+    key(Id::Healthcheck, "healthcheck", HEALTHCHECK, "none", "whether it still does its work; if not, it is restarted", "{ test = \"http://127.0.0.1:8000/health\", interval = \"30s\", timeout = \"5s\", retries = 3 }"),
+    key(Id::Watchdog, "watchdog", DURATION, "none", "the longest silence between two WATCHDOG=1 (sd_notify); then it is restarted", "\"30s\""),
     key(Id::Instances, "instances", "a number from 1 to 1000", "1", "how many of it run: NAME.1, NAME.2, …", "1"),
     key(Id::InstanceEnv, "instance_env", "the name of a variable", "\"TINYSUP_INSTANCE\"", "one more variable that tells an instance its number", "\"TINYSUP_INSTANCE\""),
     key(Id::Cwd, "cwd", "a path", "inherited", "working directory, relative to this file", "\"/\""),
@@ -168,10 +182,7 @@ pub static TOP: &[Key] = &[
 pub const SECTIONS: [&str; 3] = ["defaults", "signals", "services"];
 
 /// Keys of services that a later version will know. They are refused, never ignored.
-pub const LATER: [&str; 19] = [
-    "ready",
-    "healthcheck",
-    "watchdog",
+pub const LATER: [&str; 16] = [
     "hold_timeout",
     "reload_signal",
     "listen",
@@ -195,13 +206,20 @@ pub const LATER_TOP: [&str; 4] = ["control", "log", "memory", "http"];
 
 /// What other programs call the same thing.
 #[rustfmt::skip]
-const FOREIGN: [(&str, &str); 45] = [
+const FOREIGN: [(&str, &str); 67] = [
     ("cmd", "command"), ("exec", "command"), ("exec_start", "command"), ("execstart", "command"), ("script", "command"),
     ("program", "command"), ("entrypoint", "command"), ("args", "command"), ("run", "command"),
     ("directory", "cwd"), ("dir", "cwd"), ("working_dir", "cwd"), ("working_directory", "cwd"), ("workdir", "cwd"),
     ("environment", "env"), ("vars", "env"), ("env_files", "env_file"), ("environment_file", "env_file"),
     ("uid", "user"), ("gid", "group"), ("supplementary_groups", "groups"), ("group_add", "groups"),
     ("after", "depends_on"), ("requires", "depends_on"), ("needs", "depends_on"), ("depends", "depends_on"),
+    ("wants", "depends_on"), ("wait_for", "depends_on"), ("waitfor", "depends_on"), ("links", "depends_on"),
+    ("priority", "depends_on"),
+    ("readiness", "ready"), ("readiness_probe", "ready"), ("readinessprobe", "ready"), ("readiness_check", "ready"),
+    ("startup_probe", "ready"), ("startupprobe", "ready"), ("ready_when", "ready"), ("ready_test", "ready"),
+    ("health", "healthcheck"), ("health_check", "healthcheck"), ("health_cmd", "healthcheck"),
+    ("liveness", "healthcheck"), ("liveness_probe", "healthcheck"), ("livenessprobe", "healthcheck"),
+    ("watchdogsec", "watchdog"), ("watchdog_sec", "watchdog"), ("watchdog_timeout", "watchdog"),
     ("numprocs", "instances"), ("replicas", "instances"), ("scale", "instances"), ("processes", "instances"),
     ("autorestart", "restart"), ("restart_policy", "restart"), ("startretries", "max_restarts"),
     ("startsecs", "min_uptime"), ("exp_backoff_restart_delay", "restart_backoff"), ("exitcodes", "stop_exit_codes"),
@@ -209,6 +227,21 @@ const FOREIGN: [(&str, &str); 45] = [
     ("stop_timeout", "kill_timeout"), ("stop_grace_period", "kill_timeout"), ("ulimits", "rlimits"),
     ("disabled", "enabled"), ("increment_var", "instance_env"), ("oneshot", "type"),
 ];
+
+/// What other programs have a key for and here is a part of another.
+#[rustfmt::skip]
+const PARTS: [(&str, &str); 17] = [
+    ("wait_ready", "ready = \"notify\", \"fd:3\" or \"log:TEXT\""),
+    ("notify", "ready = \"notify\""), ("notify_access", "ready = \"notify\"; all processes of the service are heard"),
+    ("notification_fd", "ready = \"fd:3\""),
+    ("listen_timeout", READY_TIMEOUT), ("timeoutstartsec", READY_TIMEOUT), ("timeout_start_sec", READY_TIMEOUT),
+    ("start_timeout", READY_TIMEOUT), ("startup_timeout", READY_TIMEOUT), ("ready_timeout", READY_TIMEOUT),
+    ("test", HEALTH_PART), ("interval", HEALTH_PART), ("retries", HEALTH_PART), ("start_period", HEALTH_PART),
+    ("health_interval", HEALTH_PART), ("health_timeout", HEALTH_PART), ("health_retries", HEALTH_PART),
+];
+const READY_TIMEOUT: &str = "ready = { test = …, timeout = \"60s\" }";
+const HEALTH_PART: &str =
+    "healthcheck = { test = …, interval = \"30s\", timeout = \"5s\", retries = 3, start_period = \"0s\" }";
 
 /// The key of a service with this name.
 pub fn service(name: &str) -> Option<&'static Key> {
@@ -228,10 +261,12 @@ pub fn is_later(name: &str) -> bool {
 /// What an unknown key of a service was probably meant to be.
 pub fn suggestion(name: &str) -> Option<String> {
     let known = SERVICE.iter().map(|key| key.name);
-    if let Some((_, ours)) =
-        FOREIGN.iter().find(|(foreign, _)| *foreign == name.to_ascii_lowercase().replace('-', "_"))
-    {
+    let plain = name.to_ascii_lowercase().replace('-', "_");
+    if let Some((_, ours)) = FOREIGN.iter().find(|(foreign, _)| *foreign == plain) {
         return Some(format!("here it is called \"{ours}\""));
+    }
+    if let Some((_, instead)) = PARTS.iter().find(|(foreign, _)| *foreign == plain) {
+        return Some(format!("write {instead}"));
     }
     suggest::did_you_mean(name, known.chain(LATER))
 }
@@ -256,7 +291,11 @@ mod tests {
         assert_eq!(ids.len(), SERVICE.len() + TOP.len());
         assert_eq!(ids.last(), Some(&Id::Include), "an Id without a key");
         for (foreign, ours) in FOREIGN {
-            assert!(!names.contains(foreign) && service(ours).is_some(), "{foreign} -> {ours}");
+            assert!(names.insert(foreign) && service(ours).is_some(), "{foreign} -> {ours}");
+        }
+        for (foreign, instead) in PARTS {
+            let key = instead.split(' ').next().and_then(service);
+            assert!(names.insert(foreign) && key.is_some(), "{foreign} -> {instead}");
         }
     }
 

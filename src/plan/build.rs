@@ -9,15 +9,16 @@ use std::time::Duration;
 use super::eval::{Environment, Evaluator, INSTANCE, Read, SERVICE, Scope, check_variable};
 use super::graph::{self, Edge};
 use super::names;
+use super::readiness;
 use super::settings::{Common, KILL_TIMEOUT, Own, Wanted};
 use super::values::{CommandLine, show};
 use super::{
     Condition, Dependency, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Restart, RestartWhen,
     Stop,
 };
+use crate::cli::One;
 use crate::config::interpolate::Reported;
 use crate::config::keys::Id;
-use crate::config::source::Span;
 use crate::config::tree::{Entry, Value};
 use crate::config::{self, Config, Problem, Problems, Service, Setting, World};
 use crate::event::{InstanceId, Launch, Mark, Output, Secret, Speaks, Stdin, Surroundings};
@@ -68,27 +69,34 @@ pub fn load(request: &Request<'_>, world: &dyn World) -> Result<Loaded, Problems
 }
 
 /// The plan of one command: the init that stands in front of it adds nothing.
-pub fn single(argv: Vec<OsString>, group: bool, kill_timeout: Option<Duration>) -> Plan {
-    let program = argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
+pub fn single(one: &One) -> Plan {
+    let program = one.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
     let name: Rc<str> = Rc::from(show(crate::hints::base_name(&program)));
-    let mut instance = command(name, argv, &program);
-    instance.stop.kill_timeout = kill_timeout;
+    let surroundings = if one.session { Surroundings::Session } else { Surroundings::Command };
+    let mut instance = command(name, one.argv.clone(), &program, surroundings);
+    instance.stop.kill_timeout = one.kill_timeout;
     instance.stop.mode = KillMode::Process;
+    instance.signals = one.rewrite.iter().copied().collect();
     Plan {
-        mode: Mode::Command { group },
+        mode: Mode::Command(one.manner),
         instances: vec![instance],
-        shutdown_timeout: kill_timeout,
+        shutdown_timeout: None,
         routes: BTreeMap::new(),
     }
 }
 
+/// The plan of nothing at all.
+pub fn pause() -> Plan {
+    Plan { mode: Mode::Pause, instances: Vec::new(), shutdown_timeout: None, routes: BTreeMap::new() }
+}
+
 /// A command given on the command line: never restarted, its end is the end, and the terminal is its own.
-fn command(name: Rc<str>, argv: Vec<OsString>, program: &str) -> Instance {
+fn command(name: Rc<str>, argv: Vec<OsString>, program: &str, surroundings: Surroundings) -> Instance {
     let launch = Launch {
         stdin: Stdin::Inherit,
         stdout: Output::Inherit,
         stderr: Output::Inherit,
-        surroundings: Surroundings::Command,
+        surroundings,
         // Arguments on a command line may be secrets; nobody wrote them down to be shown.
         ..Launch::new(argv.into_iter().map(Secret::new).collect(), show(program))
     };
@@ -137,8 +145,8 @@ struct Builder<'a> {
     instances: usize,
 }
 
-/// A service whose instances are ready to be put in order.
-struct Ready {
+/// A service whose instances can be put in order.
+struct Built {
     name: Rc<str>,
     instances: Vec<Instance>,
     depends_on: Vec<Wanted>,
@@ -148,7 +156,7 @@ impl<'a> Builder<'a> {
     fn build(mut self, main: Option<&[OsString]>) -> Plan {
         let config = self.config;
         self.check_defaults();
-        let mut ready: Vec<Ready> = Vec::new();
+        let mut ready: Vec<Built> = Vec::new();
         let mut disabled: BTreeSet<&str> = BTreeSet::new();
         for service in &config.services {
             match self.service(service) {
@@ -209,8 +217,8 @@ impl<'a> Builder<'a> {
     }
 
     /// A service with its instances; `None` if it is disabled.
-    fn service(&mut self, service: &'a Service) -> Option<Ready> {
-        let settings = merged(self.config, service);
+    fn service(&mut self, service: &'a Service) -> Option<Built> {
+        let mut settings = merged(self.config, service);
         let mut environment = self.environment(&service.name, &service.settings);
         let mut common = Common::default();
         let mut scope = Scope::new(&environment, None);
@@ -223,6 +231,10 @@ impl<'a> Builder<'a> {
             return None;
         }
         self.check_shell(service);
+        if common.kind == Kind::Oneshot {
+            self.check_oneshot(service);
+            settings.retain(|setting| !setting.key.id.is_of_daemons());
+        }
         self.instances += common.instances as usize;
         let mut instances = Vec::new();
         if self.instances > MAX_INSTANCES {
@@ -237,7 +249,7 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        Some(Ready { name: Rc::clone(&service.name), instances, depends_on: common.depends_on })
+        Some(Built { name: Rc::clone(&service.name), instances, depends_on: common.depends_on })
     }
 
     /// `env` and `env_file` of a service over those of `[defaults]`.
@@ -285,6 +297,17 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// What only a daemon can have is a mistake in a oneshot. From `[defaults]` it is meant for the others.
+    fn check_oneshot(&mut self, service: &Service) {
+        for setting in service.settings.iter().filter(|setting| setting.key.id.is_of_daemons()) {
+            let message = format!("a oneshot has no {}: it is done when it exits with 0", setting.key.name);
+            self.evaluator.problems.push(Problem::at(setting.span, message).help(format!(
+                "leave it out; depends_on = {{ {} = \"completed\" }} waits for it",
+                service.name
+            )));
+        }
+    }
+
     fn instance(
         &mut self,
         service: &'a Service,
@@ -299,6 +322,8 @@ impl<'a> Builder<'a> {
             self.evaluator.own(&mut scope, setting, &mut own);
         }
         let delay_max = self.delay_max(&own);
+        self.evaluator.check_heard(&own);
+        let speaks = readiness::speaks(&own);
         let mut env: Vec<(OsString, Secret)> = self
             .evaluator
             .environment(&mut scope)
@@ -325,11 +350,16 @@ impl<'a> Builder<'a> {
             stderr: own.stderr,
             surroundings: Surroundings::Service,
             mark: Some(Mark { service: Rc::clone(&service.name), instance: number }),
-            speaks: Speaks::default(),
+            speaks,
+        };
+        let healthcheck = own.healthcheck.map(|wanted| wanted.resolve(&launch));
+        let ready = match own.ready {
+            Some(wanted) => Some(wanted.resolve(&launch)),
+            None => healthcheck.as_ref().map(readiness::ready_when_healthy),
         };
         let stop_command = own.stop_command.map(|CommandLine { argv, shown }| {
             let argv = argv.into_iter().map(Secret::new).collect();
-            Rc::new(Launch { argv, shown, stdin: Stdin::Null, ..launch.clone() })
+            Rc::new(Launch { argv, shown, stdin: Stdin::Null, speaks: Speaks::default(), ..launch.clone() })
         });
         let name = match common.instances {
             1 => Rc::clone(&service.name),
@@ -366,9 +396,9 @@ impl<'a> Builder<'a> {
                 command: stop_command,
             },
             signals: own.signals,
-            ready: None,
-            healthcheck: None,
-            watchdog: None,
+            ready,
+            healthcheck,
+            watchdog: own.watchdog,
         })
     }
 
@@ -389,7 +419,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Puts the instances in start order and ties them together. The second value says where the instances of each service are.
-    fn in_order(&mut self, ready: Vec<Ready>, disabled: &BTreeSet<&str>) -> (Vec<Instance>, Places) {
+    fn in_order(&mut self, ready: Vec<Built>, disabled: &BTreeSet<&str>) -> (Vec<Instance>, Places) {
         let index: BTreeMap<Rc<str>, usize> =
             ready.iter().enumerate().map(|(at, service)| (Rc::clone(&service.name), at)).collect();
         let mut edges: Vec<Vec<Edge>> = Vec::with_capacity(ready.len());
@@ -413,31 +443,31 @@ impl<'a> Builder<'a> {
             self.evaluator.problems.push(Problem::at(circle.span, message));
         }
         let mut places = vec![(0_u32, 0_u32); ready.len()];
-        let mut ready: Vec<Option<Ready>> = ready.into_iter().map(Some).collect();
+        let mut ready: Vec<Option<Built>> = ready.into_iter().map(Some).collect();
         let mut instances: Vec<Instance> = Vec::new();
         let mut pairs = 0_usize;
         for at in order {
             let Some(service) = ready.get_mut(at).and_then(Option::take) else { continue };
-            let on: Vec<(Condition, (u32, u32), Span)> = edges
+            let on: Vec<(&Edge, (u32, u32))> = edges
                 .get(at)
                 .into_iter()
                 .flatten()
-                .filter_map(|edge| Some((edge.condition, *places.get(edge.on)?, edge.span)))
+                .filter_map(|edge| Some((edge, *places.get(edge.on)?)))
                 .collect();
             let start = u32::try_from(instances.len()).unwrap_or(u32::MAX);
             for mut instance in service.instances {
-                for (condition, (from, to), span) in &on {
+                for (edge, (from, to)) in &on {
                     pairs += (to - from) as usize;
                     if pairs > MAX_DEPENDENCIES {
                         let message = "more than 1,000,000 pairs of instances that wait for each other";
-                        self.evaluator.problems.push(Problem::at(*span, message));
+                        self.evaluator.problems.push(Problem::at(edge.span, message));
                         break;
                     }
                     let ids = (*from..*to).map(InstanceId);
                     instance.depends_on.extend(ids.map(|on| Dependency {
                         on,
-                        condition: *condition,
-                        restart: false,
+                        condition: edge.condition,
+                        restart: edge.restart,
                     }));
                 }
                 instances.push(instance);
@@ -454,8 +484,8 @@ impl<'a> Builder<'a> {
     /// What a service depends on, as far as it is there and can ever come true.
     fn edges(
         &mut self,
-        service: &Ready,
-        ready: &[Ready],
+        service: &Built,
+        ready: &[Built],
         index: &BTreeMap<Rc<str>, usize>,
         disabled: &BTreeSet<&str>,
     ) -> Vec<Edge> {
@@ -491,9 +521,14 @@ impl<'a> Builder<'a> {
                     self.evaluator.problems.push(Problem::at(wanted.span, message).help(help));
                 }
             }
+            if let (Condition::Completed, Some(span)) = (condition, wanted.restart) {
+                let message = "restart has no use here: what is completed is not started again";
+                self.evaluator.problems.push(Problem::at(span, message).help("leave it out"));
+            }
+            let edge = Edge { on, condition, restart: wanted.restart.is_some(), span: wanted.span };
             match edges.iter_mut().find(|edge| edge.on == on) {
-                Some(edge) => edge.condition = condition,
-                None => edges.push(Edge { on, condition, span: wanted.span }),
+                Some(earlier) => *earlier = edge,
+                None => edges.push(edge),
             }
         }
         edges
@@ -549,7 +584,7 @@ impl<'a> Builder<'a> {
             .collect();
         let program = argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
         let name: Rc<str> = Rc::from(MAIN);
-        let mut instance = command(Rc::clone(&name), argv.to_vec(), &program);
+        let mut instance = command(Rc::clone(&name), argv.to_vec(), &program, Surroundings::Command);
         instance.depends_on = depends_on;
         if let Some(launch) = Rc::get_mut(&mut instance.launch) {
             launch.env = vec![(SERVICE.into(), Secret::new(MAIN)), (INSTANCE.into(), Secret::new("1"))];

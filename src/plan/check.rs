@@ -1,13 +1,16 @@
-//! What `tinysup check` says about a plan that is valid: the order, how long a stop may take, and what experience makes one
-//! suspect. Hints never stop anything. No environment value is shown: programs are named as the configuration writes them.
+//! What `tinysup check` says about a plan that is valid: the order, what waits for what, how long a stop may take, and what
+//! experience makes one suspect. Hints never stop anything. No environment value is shown: programs are named as the configuration writes them.
+
+mod asking;
+mod waits;
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Display, Formatter};
+use std::fmt::{self, Display, Formatter, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::settings::KILL_TIMEOUT;
-use super::{Instance, Kind, Plan, RestartWhen};
+use super::{Condition, Instance, Kind, Plan, Restart, RestartWhen};
 use crate::config::{World, words};
 use crate::event::{Launch, Stdin};
 use crate::hints;
@@ -28,6 +31,8 @@ pub struct Report {
     pub summary: String,
     /// The slowest chain of stops, where one waits for another.
     pub stop_chain: Option<String>,
+    /// What waits for what, a service a line.
+    pub waits: Vec<String>,
     /// What may be wrong, each with its remedy.
     pub hints: Vec<String>,
 }
@@ -38,8 +43,19 @@ impl Display for Report {
         if let Some(chain) = &self.stop_chain {
             writeln!(f, "slowest stop chain: {chain}")?;
         }
+        for waits in &self.waits {
+            writeln!(f, "waits: {waits}")?;
+        }
         for hint in self.hints.iter().take(MAX_HINTS) {
-            writeln!(f, "hint: {hint}")?;
+            f.write_str("hint: ")?;
+            // What stands in the way of a start may be named by anything that a file can hold.
+            for character in hint.chars() {
+                match character.is_control() {
+                    true => write!(f, "{}", character.escape_default())?,
+                    false => f.write_char(character)?,
+                }
+            }
+            f.write_char('\n')?;
         }
         match self.hints.len().saturating_sub(MAX_HINTS) {
             0 => Ok(()),
@@ -52,9 +68,16 @@ impl Display for Report {
 struct Service<'a> {
     first: &'a Instance,
     instances: usize,
-    /// The services it depends on, by their place.
-    depends_on: Vec<usize>,
+    depends_on: Vec<Link>,
     kill_timeout: Duration,
+}
+
+/// That a service depends on another.
+struct Link {
+    /// The place of that one.
+    on: usize,
+    condition: Condition,
+    restart: bool,
 }
 
 /// Looks at a plan.
@@ -68,12 +91,15 @@ pub fn report(plan: &Plan, world: &dyn World) -> Report {
     stop_hints(plan, &services, stop_time, &mut hints);
     for service in &services {
         service_hints(service, world, &mut hints);
+        asking::hints(plan, service, world, &mut hints);
         signal_hints(plan, service.first, &mut hints);
     }
     readers(&services, &mut hints);
+    asking::without_test(&services, &mut hints);
     Report {
         summary: summary(plan, &services, stop_time),
         stop_chain: (chain.len() > 1).then(|| show_chain(plan, &services, &chain, chain_time)),
+        waits: waits::lines(&services),
         hints,
     }
 }
@@ -88,9 +114,12 @@ fn services(plan: &Plan) -> Vec<Service<'_>> {
             service.kill_timeout = service.kill_timeout.max(kill_timeout);
             continue;
         }
-        let on = instance.depends_on.iter().filter_map(|dependency| plan.instance(dependency.on));
-        let mut depends_on: Vec<usize> = on.filter_map(|on| places.get(&on.service).copied()).collect();
-        depends_on.dedup();
+        let links = instance.depends_on.iter().filter_map(|dependency| {
+            let on = *places.get(&plan.instance(dependency.on)?.service)?;
+            Some(Link { on, condition: dependency.condition, restart: dependency.restart })
+        });
+        let mut depends_on: Vec<Link> = links.collect();
+        depends_on.dedup_by_key(|link| link.on);
         places.insert(Rc::clone(&instance.service), services.len());
         services.push(Service { first: instance, instances: 1, depends_on, kill_timeout });
     }
@@ -108,8 +137,12 @@ fn summary(plan: &Plan, services: &[Service<'_>], stop_time: Duration) -> String
     let mut tiers: Vec<Vec<String>> = Vec::new();
     let mut by_hand: Vec<String> = Vec::new();
     for service in services {
-        let tier =
-            service.depends_on.iter().filter_map(|on| tier_of.get(*on)).max().map_or(0, |tier| tier + 1);
+        let tier = service
+            .depends_on
+            .iter()
+            .filter_map(|link| tier_of.get(link.on))
+            .max()
+            .map_or(0, |tier| tier + 1);
         tier_of.push(tier);
         if !service.first.autostart {
             by_hand.push(service.first.service.to_string());
@@ -164,7 +197,7 @@ fn slowest_chain(services: &[Service<'_>]) -> Vec<usize> {
         let next = service
             .depends_on
             .iter()
-            .filter_map(|on| Some((totals.get(*on)?.0, *on)))
+            .filter_map(|link| Some((totals.get(link.on)?.0, link.on)))
             .max_by_key(|(total, on)| (*total, std::cmp::Reverse(*on)));
         let total = own.saturating_add(next.map_or(Duration::ZERO, |(total, _)| total));
         totals.push((total, next.map(|(_, on)| on)));
@@ -275,22 +308,19 @@ fn restart_hints(instance: &Instance, hint: &mut dyn FnMut(String)) {
     let (Some(max), true) = (restart.max_restarts, restart.when != RestartWhen::Never) else { return };
     match restart.window {
         Some(window) => {
-            // With every run failing at once, the waits alone spread the restarts.
-            let mut delay = restart.delay.as_secs_f64();
-            let mut total = 0.0;
-            for _ in 0..max.min(MAX_WAITS) {
-                total += delay.min(restart.delay_max.as_secs_f64());
-                delay *= restart.backoff;
-                if total > window.as_secs_f64() {
-                    hint(format!(
-                        "the waits between {max} restarts are longer than restart_window = {}: the budget can never be spent",
-                        show_duration(window)
-                    ));
-                    break;
-                }
-                if delay <= 0.0 {
-                    break;
-                }
+            let window_shown = show_duration(window);
+            // A run that ends at once, and one that is never ready.
+            let never_ready = instance.ready.as_ref().map(|ready| ready.timeout);
+            if is_longer(restart, max, Duration::ZERO, window) {
+                hint(format!(
+                    "the waits between {max} restarts are longer than restart_window = {window_shown}: the budget can never be spent"
+                ));
+            } else if let Some(timeout) = never_ready.filter(|run| is_longer(restart, max, *run, window)) {
+                hint(format!(
+                    "{max} restarts of a run that is not ready for {} take longer than restart_window = {window_shown}: were it never \
+                     ready, it would be restarted for ever",
+                    show_duration(timeout)
+                ));
             }
         }
         None if restart.min_uptime.is_zero() => {
@@ -301,6 +331,21 @@ fn restart_hints(instance: &Instance, hint: &mut dyn FnMut(String)) {
         }
         None => {}
     }
+}
+
+/// Whether so many restarts take longer than `window` where each run takes `run`.
+fn is_longer(restart: &Restart, max: u32, run: Duration, window: Duration) -> bool {
+    let (run, longest) = (run.as_secs_f64(), restart.delay_max.as_secs_f64());
+    let mut delay = restart.delay.as_secs_f64();
+    let mut total = 0.0;
+    for _ in 0..max.min(MAX_WAITS) {
+        total += run + delay.min(longest);
+        delay *= restart.backoff;
+        if total > window.as_secs_f64() {
+            return true;
+        }
+    }
+    false
 }
 
 /// Only one program can read a terminal or a pipe.

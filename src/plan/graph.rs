@@ -12,6 +12,8 @@ pub struct Edge {
     pub on: usize,
     /// In what state.
     pub condition: Condition,
+    /// Whether it is started again when that one is.
+    pub restart: bool,
     /// Where that is written.
     pub span: Span,
 }
@@ -85,7 +87,8 @@ mod tests {
 
     fn edges(lists: &[&[usize]]) -> Vec<Vec<Edge>> {
         let file = Problems::default().sources.add(String::new(), "".into(), String::new(), false);
-        let edge = |on: &usize| Edge { on: *on, condition: Condition::Ready, span: Span::new(file, 0..0) };
+        let span = Span::new(file, 0..0);
+        let edge = |on: &usize| Edge { on: *on, condition: Condition::Ready, restart: false, span };
         lists.iter().map(|list| list.iter().map(edge).collect()).collect()
     }
 

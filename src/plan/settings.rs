@@ -15,6 +15,7 @@ use crate::config::{Problem, Setting};
 use crate::event::{Attributes, Identity, Output, Rlimit, Stdin};
 use crate::units::{CAPABILITIES, RESOURCES, Signal};
 
+use super::readiness::{WantedHealth, WantedReady};
 use super::values::CommandLine;
 
 /// So long a service may take to stop when nothing else is said.
@@ -38,6 +39,8 @@ pub struct Common {
 pub struct Wanted {
     pub service: String,
     pub condition: Condition,
+    /// Where `restart = true` is written.
+    pub restart: Option<Span>,
     pub span: Span,
 }
 
@@ -47,6 +50,9 @@ pub struct Own {
     pub command: Option<CommandLine>,
     pub stop_command: Option<CommandLine>,
     pub cwd: Option<PathBuf>,
+    pub ready: Option<WantedReady>,
+    pub healthcheck: Option<WantedHealth>,
+    pub watchdog: Option<Duration>,
     pub env_from_file: BTreeMap<String, PathBuf>,
     pub inherit_env: bool,
     pub identity: Identity,
@@ -90,6 +96,9 @@ impl Default for Own {
             command: None,
             stop_command: None,
             cwd: None,
+            ready: None,
+            healthcheck: None,
+            watchdog: None,
             env_from_file: BTreeMap::new(),
             inherit_env: true,
             identity: Identity::default(),
@@ -126,6 +135,10 @@ impl Evaluator<'_> {
         let (key, node) = (setting.key, &setting.node);
         match key.id {
             Id::Type => {
+                let (word, text) = self.string(scope, key, node)?;
+                if word == "notify" {
+                    return self.mismatch(key, node, Some(&text), Some("ready = \"notify\"".to_owned()));
+                }
                 common.kind =
                     self.choice(scope, key, node, &[("daemon", Kind::Daemon), ("oneshot", Kind::Oneshot)])?;
             }
@@ -168,6 +181,9 @@ impl Evaluator<'_> {
             Id::Command => own.command = Some(self.command(scope, key, node, own.shell)?),
             Id::StopCommand => own.stop_command = Some(self.command(scope, key, node, own.shell)?),
             Id::Shell => own.shell = self.boolean(scope, key, node)?,
+            Id::Ready => own.ready = Some(self.ready(scope, key, node)?),
+            Id::Healthcheck => own.healthcheck = Some(self.healthcheck(scope, key, node)?),
+            Id::Watchdog => own.watchdog = Some(self.longer_than_0(scope, key, node)?),
             Id::Cwd => own.cwd = Some(self.path(scope, key, node)?),
             Id::EnvFromFile => self.env_from_file(scope, key, node, &mut own.env_from_file)?,
             Id::InheritEnv => own.inherit_env = self.boolean(scope, key, node)?,
@@ -219,13 +235,7 @@ impl Evaluator<'_> {
             }
             Id::MaxRestarts => own.max_restarts = self.max_restarts(scope, key, node)?,
             Id::MinUptime => own.min_uptime = self.duration(scope, key, node)?,
-            Id::RestartWindow => {
-                let window = self.duration(scope, key, node)?;
-                if window.is_zero() {
-                    return self.fail(Problem::at(node.span, "restart_window must be longer than 0"));
-                }
-                own.window = Some(window);
-            }
+            Id::RestartWindow => own.window = Some(self.longer_than_0(scope, key, node)?),
             Id::RestartDelay => own.delay = self.duration(scope, key, node)?,
             Id::RestartBackoff => own.backoff = self.number(scope, key, node, 1.0..=1000.0)?,
             Id::RestartDelayMax => own.delay_max = Some((self.duration(scope, key, node)?, node.span)),
@@ -284,19 +294,60 @@ impl Evaluator<'_> {
             Value::List(nodes) => {
                 for node in nodes {
                     let Ok((service, _)) = self.string(scope, key, node) else { continue };
-                    wanted.push(Wanted { service, condition: Condition::Ready, span: node.span });
+                    wanted.push(Wanted {
+                        service,
+                        condition: Condition::Ready,
+                        restart: None,
+                        span: node.span,
+                    });
                 }
             }
             Value::Table(entries) => {
-                for entry in entries {
-                    let Ok(condition) = self.condition(scope, &entry.node) else { continue };
-                    wanted.push(Wanted { service: entry.key.clone(), condition, span: entry.span });
-                }
+                wanted.extend(entries.iter().filter_map(|entry| self.dependency(scope, entry).ok()));
             }
             Value::Unusable => return Err(Reported),
             _ => return self.mismatch(key, node, None, Some("depends_on = [\"db\"]".to_owned())),
         }
         Ok(wanted)
+    }
+
+    /// `db = "ready"` or `db = { condition = "ready", restart = true }`.
+    fn dependency(&mut self, scope: &mut Scope<'_>, entry: &Entry) -> Read<Wanted> {
+        const RESTART: Key = Key {
+            id: Id::DependsOn,
+            name: "restart",
+            expected: "true or false",
+            default: "false",
+            help: "",
+            example: "",
+        };
+        let (mut condition, mut restart) = (Ok(Condition::Ready), Ok(None));
+        let mut known = Ok(());
+        match &entry.node.value {
+            Value::Table(parts) => {
+                for part in parts {
+                    match part.key.as_str() {
+                        "condition" => condition = self.condition(scope, &part.node),
+                        "restart" => {
+                            let again = self.boolean(scope, &RESTART, &part.node);
+                            restart = again.map(|again| again.then_some(part.span));
+                        }
+                        name => {
+                            let help = match name {
+                                "required" => Some("every dependency is; leave it out".to_owned()),
+                                _ => self.similar(name, ["condition", "restart"]),
+                            };
+                            let message = format!("unknown key \"{name}\" in depends_on");
+                            known = self.fail(Problem::at(part.span, message).maybe_help(help));
+                        }
+                    }
+                }
+            }
+            _ => condition = self.condition(scope, &entry.node),
+        }
+        let (condition, restart) = (condition?, restart?);
+        known?;
+        Ok(Wanted { service: entry.key.clone(), condition, restart, span: entry.span })
     }
 
     fn condition(&mut self, scope: &mut Scope<'_>, node: &Node) -> Read<Condition> {
@@ -313,37 +364,24 @@ impl Evaluator<'_> {
             ("ready", Condition::Ready),
             ("completed", Condition::Completed),
         ];
-        let Value::Table(entries) = &node.value else {
-            if let Value::Text(text) = &node.value
-                && let Some(ours) = match text.text.as_str() {
-                    "service_started" => Some("started"),
-                    "service_healthy" => Some("ready"),
-                    "service_completed_successfully" => Some("completed"),
-                    _ => None,
-                }
-            {
-                return self.mismatch(&CONDITION, node, None, Some(format!("here it is called \"{ours}\"")));
+        if let Value::Text(written) = &node.value
+            && let Some(ours) = match written.text.as_str() {
+                "service_started" | "up" | "running" => Some("started"),
+                "service_healthy" | "healthy" => Some("ready"),
+                "service_completed_successfully"
+                | "complete"
+                | "done"
+                | "finished"
+                | "exited"
+                | "success" => Some("completed"),
+                _ => None,
             }
-            return self.choice(scope, &CONDITION, node, &choices);
-        };
-        let mut condition = Ok(Condition::Ready);
-        for entry in entries {
-            match entry.key.as_str() {
-                "condition" => condition = self.condition(scope, &entry.node),
-                "restart" => {
-                    self.problems
-                        .push(Problem::at(entry.span, "\"restart\" of a dependency is not yet supported"));
-                    condition = Err(Reported);
-                }
-                name => {
-                    let help = self.similar(name, ["condition", "restart"]);
-                    let message = format!("unknown key \"{name}\" in depends_on");
-                    self.problems.push(Problem::at(entry.span, message).maybe_help(help));
-                    condition = Err(Reported);
-                }
-            }
+        {
+            let (_, text) = self.string(scope, &CONDITION, node)?;
+            let help = format!("here it is called \"{ours}\"");
+            return self.mismatch(&CONDITION, node, Some(&text), Some(help));
         }
-        condition
+        self.choice(scope, &CONDITION, node, &choices)
     }
 
     fn env_from_file(

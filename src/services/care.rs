@@ -170,8 +170,10 @@ impl Service {
         if let Some(awaited) = Awaited::new(context, live.since) {
             self.state = State::Up(live, awaited);
         } else {
-            let (after, run) = (context.now.since(live.since), self.runs);
-            out.push(Action::Tell(Notice::Up { name: name(context), after, run }));
+            if context.instance.kind == Kind::Daemon {
+                let (after, run) = (context.now.since(live.since), self.runs);
+                out.push(Action::Tell(Notice::Up { name: name(context), after, run }));
+            }
             let watched = Watched::new(context, self.id, live.since, context.instance.watchdog);
             self.state = State::Ready(live, watched);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::event::{Role, StartError};
 use crate::plan::tests::instance;
-use crate::plan::{Condition, Dependency, Instance, Kind, RestartWhen};
+use crate::plan::{Condition, Dependency, Instance, KillMode, Kind, RestartWhen};
 
 /// A world in which everything works at once, and a record of what was ordered.
 struct Story {
@@ -16,6 +16,8 @@ struct Story {
     next_pid: i32,
     /// What the next sweep of an instance finds.
     remains: BTreeMap<String, Vec<Process>>,
+    /// What every look at strays finds.
+    strays: Vec<Process>,
     record: Vec<String>,
     /// No program comes so far as to run.
     slow_exec: bool,
@@ -37,13 +39,14 @@ impl Story {
     fn not_begun(mode: Mode, instances: Vec<Instance>) -> Self {
         let shutdown_timeout = (mode == Mode::Services).then_some(Duration::from_secs(9));
         let plan = Plan { mode, instances, shutdown_timeout, routes: BTreeMap::new() };
-        let supervisor = Supervisor::new(plan, true, Time::ZERO);
+        let supervisor = Supervisor::new(plan, Standing::Pid1, Time::ZERO);
         Self {
             supervisor,
             now: Time::ZERO,
             pids: BTreeMap::new(),
             next_pid: 100,
             remains: BTreeMap::new(),
+            strays: Vec::new(),
             record: Vec::new(),
             slow_exec: false,
             listens: Vec::new(),
@@ -91,6 +94,8 @@ impl Story {
             Action::SignalGroup { leader, signal } => {
                 (format!("{signal} to the group of {}", by_pid(leader)), Vec::new())
             }
+            Action::SignalEverybody { signal } => (format!("{signal} to everybody"), Vec::new()),
+            Action::Suspend => ("suspend".to_owned(), Vec::new()),
             Action::Release { .. } | Action::Write { .. } | Action::TerminationLog { .. } => {
                 return Vec::new();
             }
@@ -104,7 +109,10 @@ impl Story {
                 };
                 (line, vec![Event::Swept { child, found }])
             }
-            Action::SweepStrays { .. } => (String::new(), vec![Event::Strays { found: Vec::new() }]),
+            Action::SweepStrays { signal } => {
+                let line = signal.filter(|_| !self.strays.is_empty()).map(|s| format!("{s} to strays"));
+                (line.unwrap_or_default(), vec![Event::Strays { found: self.strays.clone() }])
+            }
             Action::FindListener { instance, port } => {
                 (format!("find {port}"), vec![Event::Listener { instance, port, listener: None }])
             }
@@ -133,8 +141,11 @@ impl Story {
     }
 
     fn end(&mut self, name: &str, status: ExitStatus) {
-        let pid = self.pids.remove(name).unwrap_or_else(|| panic!("{name} does not run"));
+        let pid = *self.pids.get(name).unwrap_or_else(|| panic!("{name} does not run"));
         self.event(Event::Exited { pid, status });
+        if self.pids.get(name) == Some(&pid) {
+            self.pids.remove(name); // no new run has its place
+        }
     }
 
     fn signal(&mut self, signal: Signal) {
@@ -189,6 +200,22 @@ fn a_stop_goes_in_the_reverse_order_and_waits_for_each() {
     story.pass(200);
     story.end("db", ExitStatus::Signal { signal: Signal::TERM, core: false });
     story.expect(&["stopped in 0.5 s: web 0.3 s, db 0.2 s", "exit 0"]);
+}
+
+#[test]
+fn a_stop_waits_also_for_those_that_depend_through_a_oneshot_that_is_done() {
+    let migrate = Instance { kind: Kind::Oneshot, ..instance("migrate") };
+    let mut story = Story::new(vec![
+        instance("db"),
+        after(migrate, 0, Condition::Ready),
+        after(instance("web"), 1, Condition::Completed),
+    ]);
+    story.exit("migrate", 0);
+    story.record.clear();
+    story.signal(Signal::TERM);
+    story.expect(&["stopping (SIGTERM): web, db", "SIGTERM to web"]);
+    story.exit("web", 0);
+    story.expect(&["SIGTERM to db"]);
 }
 
 #[test]
@@ -378,7 +405,7 @@ fn one_command_gets_all_signals_and_its_code_is_ours() {
     let mut bash = instance("bash");
     bash.kind = Kind::Command;
     bash.stop.kill_timeout = None;
-    let mut story = Story::with_mode(Mode::Command { group: false }, vec![bash]);
+    let mut story = Story::with_mode(Mode::Command(Manner::default()), vec![bash]);
     story.signal(Signal::HUP);
     story.signal(Signal::TERM);
     story.signal(Signal::RTMIN_3);
@@ -412,7 +439,7 @@ fn who_is_asked_to_stop_before_the_beginning_starts_nothing() {
 #[test]
 fn one_command_gets_what_came_before_it_was_there() {
     let bash = Instance { kind: Kind::Command, ..instance("bash") };
-    let mut story = Story::not_begun(Mode::Command { group: false }, vec![bash]);
+    let mut story = Story::not_begun(Mode::Command(Manner::default()), vec![bash]);
     story.signal(Signal::HUP);
     story.signal(Signal::TERM);
     story.expect(&[]);
@@ -423,7 +450,7 @@ fn one_command_gets_what_came_before_it_was_there() {
 #[test]
 fn a_signal_before_the_exec_is_an_end_like_any_other() {
     let mut story = Story::not_begun(
-        Mode::Command { group: false },
+        Mode::Command(Manner::default()),
         vec![Instance { kind: Kind::Command, ..instance("bash") }],
     );
     story.slow_exec = true;
@@ -450,6 +477,120 @@ fn remains_that_are_born_during_a_sweep_are_asked_too_and_nobody_twice() {
     story.remains.insert("web".to_owned(), vec![process(7), process(8)]);
     story.pass(1_000);
     story.expect(&[]);
+}
+
+/// The init of one command that does it so, from the beginning, without what is said.
+fn one_command(manner: Manner, signals: &[(Signal, Option<Signal>)]) -> Story {
+    let mut bash = Instance { kind: Kind::Command, ..instance("bash") };
+    bash.stop.kill_timeout = None;
+    bash.stop.mode = KillMode::Process;
+    bash.signals = signals.iter().copied().collect();
+    let mut story = Story::not_begun(Mode::Command(manner), vec![bash]);
+    story.event(Event::Begin);
+    story.record.clear();
+    story
+}
+
+#[test]
+fn one_command_is_signalled_as_its_manner_says() {
+    let rewritten =
+        [(Signal::TERM, Some(Signal::QUIT)), (Signal::HUP, None), (Signal::TSTP, Some(Signal::STOP))];
+    for (receivers, suspend, signals, expected) in [
+        (Receivers::Command, false, &[][..], &["SIGTERM to bash", "SIGHUP to bash", "SIGTSTP to bash"][..]),
+        (
+            Receivers::Group,
+            true,
+            &[],
+            &[
+                "SIGTERM to the group of bash",
+                "SIGHUP to the group of bash",
+                "SIGTSTP to the group of bash",
+                "suspend",
+            ],
+        ),
+        (Receivers::Everybody, false, &rewritten, &["SIGQUIT to everybody", "SIGSTOP to everybody"]),
+        (
+            Receivers::Group,
+            true,
+            &rewritten,
+            &["SIGQUIT to the group of bash", "SIGSTOP to the group of bash", "suspend"],
+        ),
+    ] {
+        let mut story = one_command(Manner { receivers, suspend, ..Manner::default() }, signals);
+        for signal in [Signal::TERM, Signal::HUP, Signal::TSTP] {
+            story.signal(signal);
+        }
+        let done: Vec<_> =
+            story.record.iter().filter(|line| line.contains(" to ") || *line == "suspend").collect();
+        assert_eq!(done, expected, "{receivers:?} {suspend} {signals:?}");
+    }
+}
+
+#[test]
+fn what_outlives_one_command_is_treated_as_its_manner_says() {
+    let stop = Rest::Stop(Duration::from_secs(3));
+    let drop = [(Signal::TERM, None)];
+    for (rest, signals, expected) in [
+        (Rest::Leave, &[][..], &["exit 4"][..]),
+        (Rest::AskGroup, &[], &["SIGTERM to the group of bash", "exit 4"]),
+        (Rest::AskGroup, &drop, &["exit 4"]),
+        (stop, &[], &["SIGTERM to strays", "SIGKILL to strays", "exit 4"]),
+    ] {
+        let mut story = one_command(Manner { rest, ..Manner::default() }, signals);
+        story.strays = vec![Process { pid: Pid::new(90).unwrap(), name: "x".to_owned() }];
+        story.exit("bash", 4);
+        if rest == stop {
+            story.pass(2_900);
+            assert!(!story.record.iter().any(|line| line.contains("SIGKILL")), "{:?}", story.record);
+            story.pass(500);
+        }
+        let mut done: Vec<_> =
+            story.record.iter().filter(|line| line.contains(" to ") || line.starts_with("exit")).collect();
+        done.dedup();
+        assert_eq!(done, expected, "{rest:?} {signals:?}");
+    }
+}
+
+#[test]
+fn a_command_that_cannot_be_started_has_the_code_of_its_manner() {
+    for (start_failure, expected) in [(None, "exit 127"), (Some(2), "exit 2")] {
+        let manner = Manner { start_failure, ..Manner::default() };
+        let bash = Instance { kind: Kind::Command, ..instance("bash") };
+        let mut story = Story::not_begun(Mode::Command(manner), vec![bash]);
+        story.slow_exec = true;
+        story.event(Event::Begin);
+        let child = Child { instance: InstanceId(0), run: 1, role: Role::Main };
+        let error = StartError::NotFound { program: "bash".to_owned(), path: None, similar: None };
+        story.event(Event::ExecFailed { child, error });
+        story.exit("bash", 127);
+        assert_eq!(story.record.last().map(String::as_str), Some(expected));
+    }
+}
+
+#[test]
+fn real_time_signals_that_come_early_are_kept_each() {
+    let bash = Instance { kind: Kind::Command, ..instance("bash") };
+    let mut story = Story::not_begun(Mode::Command(Manner::default()), vec![bash]);
+    for signal in [Signal::RTMIN_3, Signal::HUP, Signal::RTMIN_3, Signal::HUP] {
+        story.signal(signal);
+    }
+    story.event(Event::Begin);
+    story.expect(&["spawn bash", "SIGRTMIN+3 to bash", "SIGHUP to bash", "SIGRTMIN+3 to bash"]);
+}
+
+#[test]
+fn an_init_of_nothing_ends_when_it_is_asked_to() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut story = Story::not_begun(Mode::Pause, Vec::new());
+        story.strays = vec![Process { pid: Pid::new(90).unwrap(), name: "x".to_owned() }];
+        story.event(Event::Begin);
+        story.signal(Signal::HUP);
+        story.pass(60_000);
+        story.expect(&[]);
+        story.signal(signal);
+        assert_eq!(story.record.last().map(String::as_str), Some("exit 0"));
+        assert!(!story.record.iter().any(|line| line.contains("strays")), "{:?}", story.record);
+    }
 }
 
 mod readiness;

@@ -66,6 +66,15 @@ pub fn keep_through_switch() -> Result<(), Errno> {
     prctl(libc::PR_SET_KEEPCAPS, 1, 0).map(drop)
 }
 
+/// Whether orphans among our descendants come to us.
+pub fn is_subreaper() -> bool {
+    let mut subreaper: libc::c_int = 0;
+    // SAFETY: writes one int that lives here.
+    let result =
+        unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut subreaper, 0_usize, 0_usize, 0_usize) };
+    result == 0 && subreaper != 0
+}
+
 /// prctl(2) with up to two arguments; the rest must be zero.
 pub fn prctl(option: libc::c_int, first: libc::c_ulong, second: libc::c_ulong) -> Result<libc::c_int, Errno> {
     const ZERO: libc::c_ulong = 0;

@@ -22,10 +22,16 @@ pub struct Script {
     pub report: RawFd,
     /// A session or only a group of its own.
     pub surroundings: Surroundings,
-    /// The terminal whose foreground the new group becomes.
+    /// The terminal whose foreground the new group becomes, or which the new session gets.
     pub terminal: Option<RawFd>,
     /// What becomes descriptors 0, 1 and 2: that number itself, or one above 2.
     pub stdio: [RawFd; 3],
+    /// Which of them are closed instead.
+    pub closed: [bool; 3],
+    /// Where to begin, if that is not where we are.
+    pub home: Option<RawFd>,
+    /// A descriptor, and the number above 2 under which the program expects it: two different ones, and neither is `report`.
+    pub announcement: Option<(RawFd, RawFd)>,
     /// The working directory.
     pub cwd: Option<CString>,
     /// Resource limits.
@@ -44,14 +50,16 @@ pub struct Script {
     pub umask: Option<u32>,
     /// The signal mask of the program.
     pub mask: SignalSet,
-    /// The signals it ignores; all others are at their default.
-    pub ignored: SignalSet,
+    /// The signals whose disposition is set, and those of them that are ignored; the others are at their default.
+    pub dispositions: (SignalSet, SignalSet),
     /// The files to try, in turn.
     pub candidates: Vec<CString>,
     /// The arguments.
     pub argv: Strings,
     /// The environment.
     pub envp: Strings,
+    /// The place in it of `LISTEN_PID`, which is to be the child's own pid.
+    pub listen_pid: Option<usize>,
     /// `/bin/sh`, a place for the file, and the arguments: for a file that is no program, where shells would do so.
     pub shell: Option<Strings>,
 }
@@ -88,13 +96,19 @@ impl Strings {
     }
 }
 
+/// The variable by which a process knows that passed sockets are meant for it (sd_listen_fds(3)).
+pub const LISTEN_PID: &[u8] = b"LISTEN_PID=";
+
+/// Room for that and a pid.
+const LISTEN_PID_BYTES: usize = 32;
+
 /// What the child was doing when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Step {
     /// Making its session or group.
     Session = 1,
-    /// Putting descriptors 0, 1, 2 in place; the index is the number.
+    /// Putting descriptors 0, 1, 2 and the announcement in place; the index is the number.
     Stdio,
     /// Entering the working directory.
     Cwd,
@@ -192,7 +206,21 @@ enum Never {}
 
 fn perform(script: &mut Script) -> Result<Never, Failure> {
     group(script)?;
-    stdio(script.stdio)?;
+    for ((source, target), closed) in script.stdio.into_iter().zip(0..).zip(script.closed) {
+        if closed {
+            // SAFETY: what we put there for ourselves alone.
+            unsafe { libc::close(target) };
+        } else {
+            place(source, target)?;
+        }
+    }
+    if let Some((source, target)) = script.announcement {
+        place(source, target)?;
+    }
+    if let Some(home) = script.home {
+        // SAFETY: plain call.
+        Errno::result(unsafe { libc::fchdir(home) }).map_err(failed(Step::Cwd))?;
+    }
     let entered = enter(script.cwd.as_ref());
     let again = match entered {
         // Perhaps only the user to be may enter it.
@@ -211,7 +239,12 @@ fn perform(script: &mut Script) -> Result<Never, Failure> {
         // SAFETY: cannot fail.
         unsafe { libc::umask(umask & 0o777) };
     }
-    dispositions(script.ignored);
+    let mut text = [0; LISTEN_PID_BYTES];
+    if let Some(place) = script.listen_pid.and_then(|at| script.envp.pointers.get_mut(at)) {
+        write_listen_pid(&mut text);
+        *place = text.as_ptr().cast();
+    }
+    dispositions(script.dispositions);
     signals::swap_mask(script.mask);
     execute(script)
 }
@@ -237,19 +270,26 @@ fn group(script: &Script) -> Result<(), Failure> {
             }
             Ok(())
         }
+        Surroundings::Session => {
+            // SAFETY: plain calls. A terminal that is somebody else's, or none, is no reason not to run.
+            unsafe {
+                Errno::result(libc::setsid()).map_err(failed(Step::Session))?;
+                libc::ioctl(script.terminal.unwrap_or(0), libc::TIOCSCTTY, 0);
+            }
+            Ok(())
+        }
     }
 }
 
-fn stdio(sources: [RawFd; 3]) -> Result<(), Failure> {
-    for (target, source) in (0..).zip(sources) {
-        if source == target {
-            continue;
-        }
-        // SAFETY: a source above 2 is never one of the targets, so none is overwritten before it is used.
-        Errno::result(unsafe { libc::dup2(source, target) })
-            .map_err(|errno| Failure::new(Step::Stdio, usize::try_from(target).unwrap_or(0), errno))?;
+fn place(source: RawFd, target: RawFd) -> Result<(), Failure> {
+    if source == target {
+        return Ok(());
     }
-    Ok(())
+    // SAFETY: the sources of 0, 1 and 2 are those numbers themselves or above 2, and used before any target above 2 is; so none is
+    // overwritten before it is used.
+    Errno::result(unsafe { libc::dup2(source, target) })
+        .map(drop)
+        .map_err(|errno| Failure::new(Step::Stdio, usize::try_from(target).unwrap_or(0), errno))
 }
 
 fn enter(directory: Option<&CString>) -> Result<(), Failure> {
@@ -343,9 +383,22 @@ fn verify(switch: &Switch) -> Result<(), Failure> {
     Ok(())
 }
 
+fn write_listen_pid(text: &mut [u8; LISTEN_PID_BYTES]) {
+    // SAFETY: cannot fail.
+    let mut pid = unsafe { libc::getpid() }.unsigned_abs();
+    let digits = pid.checked_ilog10().map_or(1, |log| log as usize + 1);
+    for (place, byte) in text.iter_mut().zip(LISTEN_PID) {
+        *place = *byte;
+    }
+    for place in text.iter_mut().skip(LISTEN_PID.len()).take(digits).rev() {
+        *place = b'0' + u8::try_from(pid % 10).unwrap_or(0);
+        pid /= 10;
+    }
+}
+
 /// Through the kernel, because the C library does not let anybody touch 32 and 33.
-fn dispositions(ignored: SignalSet) {
-    for signal in 1..=64 {
+fn dispositions((set, ignored): (SignalSet, SignalSet)) {
+    for signal in (1..=64).filter(|signal| set & signals::bit(*signal) != 0) {
         let handler = if ignored & signals::bit(signal) == 0 { libc::SIG_DFL } else { libc::SIG_IGN };
         // The kernel's sigaction: the handler first, then flags, restorer and mask, less than eight words everywhere.
         let action: [usize; 8] = [handler, 0, 0, 0, 0, 0, 0, 0];

@@ -76,8 +76,46 @@ pub fn keep_inherited_from_children() {
     if result == 0 {
         return;
     }
-    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(HIGHEST_TRIED, |(soft, _)| soft.min(HIGHEST_TRIED));
-    (3..RawFd::try_from(limit).unwrap_or(0)).for_each(close_on_exec);
+    (3..RawFd::try_from(highest_tried()).unwrap_or(0)).for_each(close_on_exec);
+}
+
+/// Closes whatever is open above standard input, output and error but these, which are all that we use.
+pub fn close_others(ours: impl Iterator<Item = RawFd>) {
+    let mut ours: Vec<RawFd> = ours.filter(|number| *number > 2).collect();
+    ours.sort_unstable();
+    let mut first = 3;
+    for end in ours.into_iter().chain([RawFd::MAX]) {
+        if first < end && !close_range(first, end - 1) {
+            return close_one_by_one();
+        }
+        first = end.saturating_add(1);
+    }
+}
+
+fn close_range(first: RawFd, last: RawFd) -> bool {
+    // SAFETY: nobody here owns a descriptor in that range.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) == 0 }
+}
+
+/// What is ours closes on exec, and what we inherited does not, or an exec would have closed it.
+fn close_one_by_one() {
+    let inherited = |number: &RawFd| {
+        // SAFETY: only asks.
+        let flags = unsafe { libc::fcntl(*number, libc::F_GETFD) };
+        flags != -1 && flags & libc::FD_CLOEXEC == 0
+    };
+    let numbers: Vec<RawFd> = match fs::read_dir("/proc/self/fd") {
+        Ok(open) => open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect(),
+        Err(_) => (0..RawFd::try_from(highest_tried()).unwrap_or(0)).collect(),
+    };
+    for number in numbers.into_iter().filter(|number| *number > 2).filter(inherited) {
+        // SAFETY: it came with the exec, and nothing here knows it.
+        unsafe { libc::close(number) };
+    }
+}
+
+fn highest_tried() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(HIGHEST_TRIED, |(soft, _)| soft.min(HIGHEST_TRIED))
 }
 
 fn close_on_exec(number: RawFd) {

@@ -1,4 +1,4 @@
-//! What must happen before Rust's runtime starts: signals are blocked, so that the kernel keeps what comes for PID 1
+//! What must happen before anything else: signals are blocked, so that the kernel keeps what comes for PID 1
 //! instead of dropping it; what was inherited is remembered before anybody changes it; descriptors 0, 1 and 2 exist.
 //!
 //! Part of each program (`mod early` with a path), never of the library: nobody else's start shall be changed by it.
@@ -6,14 +6,23 @@
 
 #![expect(unsafe_code, reason = "raw system calls before main")]
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 static MASK: AtomicU64 = AtomicU64::new(0);
 static IGNORED: AtomicU64 = AtomicU64::new(0);
+static CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 
-/// What this program inherited of signals, as it was before anything of it ran.
+/// The signals whose disposition Rust's runtime sets, where the program has one.
+const TOUCHED: [libc::c_int; 3] = [libc::SIGPIPE, libc::SIGSEGV, libc::SIGBUS];
+
+/// What this program inherited, as it was before anything of it ran.
 pub fn inherited() -> tinysup::sys::Inherited {
-    tinysup::sys::Inherited { mask: MASK.load(Ordering::Relaxed), ignored: IGNORED.load(Ordering::Relaxed) }
+    tinysup::sys::Inherited {
+        mask: MASK.load(Ordering::Relaxed),
+        touched: TOUCHED.iter().fold(0, |set, signal| set | 1 << (signal - 1)),
+        ignored: IGNORED.load(Ordering::Relaxed),
+        closed: CLOSED.each_ref().map(|closed| closed.load(Ordering::Relaxed)),
+    }
 }
 
 // SAFETY: the C library calls what stands in this section once, in the only thread, before main; the function takes no
@@ -38,7 +47,7 @@ extern "C" fn before_main() {
     MASK.store(mask, Ordering::Relaxed);
 
     let mut ignored = 0_u64;
-    for signal in 1..=64_u32 {
+    for signal in TOUCHED {
         // The kernel's sigaction: the handler first, then flags, restorer and mask, less than eight words everywhere.
         let mut action = [0_usize; 8];
         // SAFETY: without a new action the call only writes the old one, which fits.
@@ -57,24 +66,24 @@ extern "C" fn before_main() {
     }
     IGNORED.store(ignored, Ordering::Relaxed);
 
-    for descriptor in 0..=2 {
-        ensure_open(descriptor);
+    for (descriptor, closed) in (0..).zip(&CLOSED) {
+        closed.store(ensure_open(descriptor), Ordering::Relaxed);
     }
 }
 
 static ALL_SIGNALS: u64 = u64::MAX;
 
 /// Puts something harmless at a missing standard descriptor. Else the next file opened would get its number and
-/// somebody's output, and Rust's runtime would abort where there is no /dev/null.
-fn ensure_open(descriptor: libc::c_int) {
+/// somebody's output, and Rust's runtime would abort where there is no /dev/null. Says whether it was missing.
+fn ensure_open(descriptor: libc::c_int) -> bool {
     // SAFETY: F_GETFD only asks; open and pipe take the lowest free number, which is this one, as those below are
     // open already; what is closed was made here.
     unsafe {
         if libc::fcntl(descriptor, libc::F_GETFD) != -1 {
-            return;
+            return false;
         }
         if libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) != -1 {
-            return;
+            return true;
         }
         let mut ends = [-1; 2];
         if libc::pipe(ends.as_mut_ptr()) == 0 {
@@ -84,5 +93,6 @@ fn ensure_open(descriptor: libc::c_int) {
                 }
             }
         }
+        true
     }
 }

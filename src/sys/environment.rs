@@ -12,7 +12,7 @@ use std::path::Path;
 
 use super::descriptors;
 use super::users::Resolved;
-use crate::event::{Launch, Mark, StartError};
+use crate::event::{Launch, Mark, StartError, Surroundings};
 use crate::units::reason;
 
 /// The most that a file of `env_from_file` may hold: the kernel's limit for one string of the environment.
@@ -23,6 +23,10 @@ pub const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/
 
 const MARK_SERVICE: &[u8] = b"TINYSUP_SERVICE";
 const MARK_INSTANCE: &[u8] = b"TINYSUP_INSTANCE";
+
+/// What an init tells its own child: about sockets and descriptors that a service of ours does not get, and whom to tell how it is.
+const OF_OUR_PARENT: [&[u8]; 6] =
+    [b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID", b"LISTEN_FDS", b"LISTEN_PID", b"LISTEN_FDNAMES"];
 
 /// Whether the environment of a process, as /proc shows it, has this mark.
 pub fn carries(environ: &[u8], mark: &Mark) -> bool {
@@ -64,6 +68,11 @@ impl Environment {
         extra: &[(&'static str, String)],
     ) -> Result<Self, StartError> {
         let mut child = if launch.inherit_env { self.clone() } else { Self::default() };
+        if launch.surroundings == Surroundings::Service {
+            for name in OF_OUR_PARENT {
+                child.unset(name);
+            }
+        }
         if let Some((name, home)) = &identity.login {
             child.set(b"HOME", home)?;
             child.set(b"USER", name.as_bytes())?;
@@ -108,9 +117,13 @@ impl Environment {
                 reason: "a name must have no \"=\", and neither it nor its value a NUL".to_owned(),
             });
         }
-        self.0.retain(|string| value_of(string, name).is_none());
+        self.unset(name);
         self.0.push([name, b"=", value].concat());
         Ok(())
+    }
+
+    fn unset(&mut self, name: &[u8]) {
+        self.0.retain(|string| value_of(string, name).is_none());
     }
 }
 

@@ -1,23 +1,70 @@
-//! Who listens on a TCP port: the kernel's tables give the socket, /proc gives the process that holds it.
+//! Who listens on a TCP port, and where a service listens: the kernel's tables give the sockets, /proc gives the processes that
+//! hold them.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
+use super::children::Children;
 use super::procfs::{self, Stat};
-use crate::event::{Listener, Pid, Process};
+use super::{sweep, tag};
+use crate::event::{InstanceId, Listener, Pid, Process};
 
 /// So many sockets, and so many open files of processes, are looked at.
 const LOOKS_MAX: usize = 200_000;
 
+/// So many processes of one service are looked at.
+const PROCESSES_MAX: usize = 1000;
+
+/// So many addresses of one service are told.
+const ADDRESSES_MAX: usize = 8;
+
 /// The holder of a port, if there is one.
 pub fn find(port: u16) -> Option<Listener> {
-    let socket = ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| {
-        let lines = BufReader::new(File::open(table).ok()?).lines().map_while(Result::ok).take(LOOKS_MAX);
-        lines.filter_map(|line| Socket::parse(&line)).find(|socket| socket.address.port() == port)
-    })?;
+    let socket = tcp().find(|socket| socket.address.port() == port)?;
     Some(Listener { address: socket.address.to_string(), process: holder(socket.inode) })
+}
+
+/// Where the processes of a run listen: the leader, its descendants, and those re-parented to us that carry its number. Sorted;
+/// ports before paths.
+pub fn of_run(children: &Children, leader: Pid, instance: InstanceId) -> Vec<String> {
+    let mut held = BTreeSet::new();
+    let mut left = LOOKS_MAX;
+    for pid in processes(children, leader, instance) {
+        any_socket(pid, &mut left, |inode| {
+            held.insert(inode);
+            false
+        });
+    }
+    if held.is_empty() {
+        return Vec::new();
+    }
+    let addresses: BTreeSet<SocketAddr> =
+        tcp().filter(|socket| held.contains(&socket.inode)).map(|socket| socket.address).collect();
+    let paths: BTreeSet<String> = lines("/proc/net/unix")
+        .filter_map(|line| unix(&line).filter(|(inode, _)| held.contains(inode)).map(|(_, path)| path))
+        .collect();
+    addresses.iter().map(SocketAddr::to_string).chain(paths).take(ADDRESSES_MAX).collect()
+}
+
+fn processes(children: &Children, leader: Pid, instance: InstanceId) -> impl Iterator<Item = Pid> {
+    let strays = procfs::own_children().into_iter().filter(|pid| !children.knows(*pid));
+    let roots = std::iter::once(leader).chain(strays).collect();
+    let belongs = |stat: &Stat| stat.pid == leader || tag::carries(stat.pid, instance);
+    sweep::below(roots, belongs).into_iter().map(|stat| stat.pid).take(PROCESSES_MAX)
+}
+
+/// All TCP sockets that listen.
+fn tcp() -> impl Iterator<Item = Socket> {
+    ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().flat_map(lines).filter_map(|line| Socket::parse(&line))
+}
+
+fn lines(table: &str) -> impl Iterator<Item = String> {
+    let file = File::open(table).ok().map(BufReader::new);
+    let lines = file.into_iter().flat_map(|file| file.split(b'\n').map_while(Result::ok).take(LOOKS_MAX));
+    lines.map(|line| String::from_utf8_lossy(&line).into_owned())
 }
 
 /// A socket that listens.
@@ -50,22 +97,48 @@ impl Socket {
     }
 }
 
+/// Reads one line of /proc/net/unix: the inode and the path of a socket that can be connected to by it. `None` for the heading,
+/// for connections, and for what has no path.
+fn unix(line: &str) -> Option<(u64, String)> {
+    const ACCEPTS: u32 = 1 << 16;
+    const DATAGRAM: &str = "0002";
+    let mut fields = [""; 7];
+    let mut rest = line;
+    for field in &mut fields {
+        (*field, rest) = rest.trim_start().split_once(' ')?;
+    }
+    let [_, _, _, flags, kind, _, inode] = fields;
+    let accepts = u32::from_str_radix(flags, 16).ok()? & ACCEPTS != 0;
+    let path = rest.chars().map(|character| if character.is_control() { '?' } else { character }).collect();
+    (accepts || kind == DATAGRAM).then_some((inode.parse().ok()?, path))
+}
+
 fn holder(inode: u64) -> Option<Process> {
-    let wanted = format!("socket:[{inode}]");
     let mut left = LOOKS_MAX;
-    let mut holds = |pid: Pid| {
-        let mut look = || {
-            let mut files = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
-            Some(files.any(|file| {
-                left = left.saturating_sub(1);
-                left > 0 && fs::read_link(file.path()).is_ok_and(|target| target == Path::new(&wanted))
-            }))
-        };
-        // Root may open the folder of another user's process, and then sees nothing in it.
-        look() == Some(true) || procfs::as_owner_of(pid, look).flatten() == Some(true)
-    };
-    let pid = procfs::all().find(|pid| holds(*pid))?;
+    let pid = procfs::all().find(|pid| any_socket(*pid, &mut left, |held| held == inode))?;
     Stat::of(pid).map(|stat| stat.process(true))
+}
+
+/// Whether any of the sockets that a process has open, told by their inodes, is wanted.
+fn any_socket(pid: Pid, left: &mut usize, mut wanted: impl FnMut(u64) -> bool) -> bool {
+    let mut look = || {
+        let mut files = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+        Some(files.any(|file| {
+            *left = left.saturating_sub(1);
+            *left > 0
+                && fs::read_link(file.path())
+                    .ok()
+                    .and_then(|target| socket_inode(&target))
+                    .is_some_and(&mut wanted)
+        }))
+    };
+    // Root may open the folder of another user's process, and then sees nothing in it.
+    look() == Some(true) || procfs::as_owner_of(pid, look).flatten() == Some(true)
+}
+
+/// What a descriptor in /proc leads to: `socket:[4711]`.
+fn socket_inode(target: &Path) -> Option<u64> {
+    target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 #[cfg(test)]
@@ -96,6 +169,26 @@ mod tests {
             let expected =
                 expected.map(|(address, inode)| Socket { address: address.parse().unwrap(), inode });
             assert_eq!(Socket::parse(&line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn paths_are_read() {
+        for (line, expected) in [
+            (
+                "0000000000000000: 00000002 00000000 00010000 0001 01  7331 /run/x.sock",
+                Some((7331, "/run/x.sock")),
+            ),
+            ("0000000000000000: 00000002 00000000 00010000 0005 01 123456 @a b ", Some((123_456, "@a b "))),
+            ("0000000000000000: 00000002 00000000 00000000 0002 01  7320 /dev/log", Some((7320, "/dev/log"))),
+            ("0000000000000000: 00000002 00000000 00010000 0001 01  7331 /a\tb", Some((7331, "/a?b"))),
+            ("0000000000000000: 00000003 00000000 00000000 0001 03  8315 /run/x.sock", None),
+            ("0000000000000000: 00000002 00000000 00010000 0001 01  7349", None),
+            ("Num       RefCount Protocol Flags    Type St Inode Path", None),
+            ("", None),
+        ] {
+            let expected = expected.map(|(inode, path)| (inode, path.to_owned()));
+            assert_eq!(unix(line), expected, "{line}");
         }
     }
 

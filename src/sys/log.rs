@@ -1,11 +1,13 @@
 //! Our own lines: through `log` and env_logger into a buffer, from where the loop takes them to standard error. Never written
-//! directly, so that a stuck reader cannot stop us. Every line begins with `tinysup | `, as a service's does with its name.
+//! directly, so that a stuck reader cannot stop us. Every line begins with `tinysup | `, as a service's does with its name, or as `voice` has it.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
 use env_logger::{Builder, Target};
 use log::LevelFilter;
+
+use crate::voice::Voice;
 
 /// The variable that says how much is told.
 const VARIABLE: &str = "TINYSUP_LOG";
@@ -17,9 +19,12 @@ static BUFFER: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 /// Begins to collect our lines: `TINYSUP_LOG`, a level such as `debug` or env_logger's directives, else `default`. A value that is
 /// neither is told and otherwise ignored.
-pub fn init_logging(default: LevelFilter) {
+pub fn init_logging(default: LevelFilter, voice: Voice) {
     let mut builder = Builder::new();
-    builder.filter_level(default).format(|out, record| write_lines(out, &record.args().to_string()));
+    builder.filter_level(default).format(move |out, record| {
+        let prefix = voice.prefix(record.level(), std::process::id());
+        write_lines(out, &prefix, &record.args().to_string())
+    });
     builder.target(Target::Pipe(Box::new(Buffer)));
     let value = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
     let filters =
@@ -61,9 +66,9 @@ impl Write for Buffer {
 }
 
 /// Names from outside may hold anything; only line ends are let through to a terminal.
-fn write_lines(out: &mut impl Write, text: &str) -> io::Result<()> {
+fn write_lines(out: &mut impl Write, prefix: &str, text: &str) -> io::Result<()> {
     for line in text.lines() {
-        out.write_all(b"tinysup | ")?;
+        out.write_all(prefix.as_bytes())?;
         for character in line.chars() {
             if character.is_control() {
                 write!(out, "{}", character.escape_default())?;
@@ -116,7 +121,7 @@ mod tests {
             ("grün", "tinysup | grün\n"),
         ] {
             let mut out = Vec::new();
-            write_lines(&mut out, text).unwrap();
+            write_lines(&mut out, "tinysup | ", text).unwrap();
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }

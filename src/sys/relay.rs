@@ -1,5 +1,6 @@
 //! The pipes that children write their output to: who is read when, and how much. While a sink is congested, the pipes that
-//! feed it are left alone and the services wait, as they would without us. What is read goes to the core as events.
+//! feed it are left alone and the services wait, as they would without us; what feeds none is always read. What is read goes to
+//! the core as events.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -36,10 +37,20 @@ struct Pipe {
     descriptor: OwnedFd,
     child: Child,
     sink: Sink,
-    /// Nobody wants it.
-    discard: bool,
+    purpose: Purpose,
     /// The child is gone; others hold the pipe.
     ended: bool,
+}
+
+/// What becomes of what is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It goes on to the sink.
+    Passed,
+    /// It stays with us.
+    Captured,
+    /// Nobody wants it.
+    Discarded,
 }
 
 /// Which pipe: its place in the list, valid until one is closed.
@@ -47,11 +58,11 @@ pub type Index = usize;
 
 impl Relay {
     /// Adds a pipe.
-    pub fn add(&mut self, child: Child, sink: Sink, descriptor: OwnedFd, discard: bool) {
-        self.pipes.push(Pipe { descriptor, child, sink, discard, ended: false });
+    pub fn add(&mut self, child: Child, sink: Sink, descriptor: OwnedFd, purpose: Purpose) {
+        self.pipes.push(Pipe { descriptor, child, sink, purpose, ended: false });
     }
 
-    /// Adds to `poll` all pipes whose sink can take more.
+    /// Adds to `poll` all pipes but those whose sink can take no more.
     pub fn watch<Owner: Copy>(
         &self,
         poll: &mut Poll<Owner>,
@@ -59,7 +70,7 @@ impl Relay {
         owner: impl Fn(Index) -> Owner,
     ) {
         for (index, pipe) in self.pipes.iter().enumerate() {
-            if pipe.discard || !congested(pipe.sink) {
+            if !pipe.waits(&congested) {
                 poll.watch(owner(index), pipe.descriptor.as_fd(), Interest::Read);
             }
         }
@@ -88,7 +99,7 @@ impl Relay {
             self.pipes.iter_mut().enumerate().filter(|(_, pipe)| pipe.child == child && !pipe.ended)
         {
             pipe.ended = true;
-            if pipe.discard || !congested(pipe.sink) {
+            if !pipe.waits(&congested) {
                 // Not until it is empty: others may hold it and write without end.
                 let mut left = descriptors::readable_bytes(pipe.descriptor.as_fd());
                 let end = loop {
@@ -147,7 +158,7 @@ impl Relay {
             if index < self.next {
                 self.next -= 1;
             }
-            if !pipe.discard {
+            if pipe.purpose != Purpose::Discarded {
                 events.push(Event::OutputEnded { child: pipe.child, sink: pipe.sink });
             }
         }
@@ -163,12 +174,20 @@ enum Read {
 }
 
 impl Pipe {
+    /// Whether it is left alone until its sink can take more.
+    fn waits(&self, congested: impl Fn(Sink) -> bool) -> bool {
+        match self.purpose {
+            Purpose::Passed => congested(self.sink),
+            Purpose::Captured | Purpose::Discarded => false,
+        }
+    }
+
     fn read(&self, at_most: usize, events: &mut Vec<Event>) -> Read {
         match descriptors::read(self.descriptor.as_fd(), at_most) {
             Ok(bytes) if bytes.is_empty() => Read::End,
             Ok(bytes) => {
                 let count = bytes.len();
-                if !self.discard {
+                if self.purpose != Purpose::Discarded {
                     events.push(Event::Output { child: self.child, sink: self.sink, bytes });
                 }
                 Read::Some(count)

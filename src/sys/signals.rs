@@ -1,120 +1,143 @@
-//! Signals into the loop: a handler writes each as one byte into a pipe that poll(2) watches; what does not fit is kept as
-//! one bit per kind. A signal that the C library lets nobody handle (34 with musl) comes through a signalfd. Also the raw
-//! mask, which the C library would not show whole. Leaves what a signal means to the core.
+//! Signals into the loop. They were blocked before main (`early`) and stay so; a signalfd gives them out, standard ones as the kernel
+//! merges them, real-time ones each, and one call takes all of them over. Where the kernel or a filter has no signalfd, `handlers`
+//! do it. Also the raw mask and dispositions, which the C library would not show whole. Leaves what a signal means to the core.
 
-#![expect(unsafe_code, reason = "signal handlers, and calls that the C library hides")]
+#![expect(unsafe_code, reason = "calls that the C library hides")]
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
-use std::{io, ptr};
+mod handlers;
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::unistd;
 
-use super::{InitError, descriptors};
+use self::handlers::Handlers;
+use super::{Inherited, InitError};
 use crate::event::Event;
 use crate::units::Signal;
 
 /// A set of signals as the kernel has it: bit n-1 stands for signal n.
 pub type SignalSet = u64;
 
-/// The size of `signalfd_siginfo`.
-const SIGNALFD_RECORD_BYTES: usize = 128;
+/// The size of `signalfd_siginfo`, and where in it stand the number, the cause and the sender.
+const RECORD_BYTES: usize = 128;
+const NUMBER_AT: usize = 0;
+const CODE_AT: usize = 8;
+const SENDER_AT: usize = 12;
 
-/// At most this many signals are taken out of the pipe in one turn.
-const PER_TURN: usize = 1024;
+/// At most this many signals are read in one turn.
+const PER_TURN: usize = 32;
 
-/// They belong to the C library, which does not let anybody handle them; left blocked, they cannot hurt.
-const OF_THE_C_LIBRARY: SignalSet = bit(32) | bit(33);
-
-static WRITE_END: AtomicI32 = AtomicI32::new(-1);
-static DID_NOT_FIT: AtomicU64 = AtomicU64::new(0);
-static CHILD_NOTED: AtomicBool = AtomicBool::new(false);
-
-/// All signals that this process handles, from `install` until it is dropped.
+/// All signals that come to this process, from `install` until it is dropped.
 #[derive(Debug)]
 pub struct Signals {
-    read_end: OwnedFd,
-    _write_end: OwnedFd,
-    /// For those without a handler, where there are any.
-    blocked: Option<OwnedFd>,
+    way: Way,
+    /// Those whose disposition is not what we inherited.
+    touched: SignalSet,
+    /// Those that we inherited ignored, among the touched ones.
+    ignored: SignalSet,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// All are blocked.
+    Descriptor(OwnedFd),
+    Handlers(Handlers),
 }
 
 impl Signals {
-    /// Takes over every signal that can be, and then lets in what came so far.
-    pub fn install() -> Result<Self, InitError> {
-        let failed = |error: io::Error| InitError { what: "make the pipe for signals", error };
-        let (read_end, write_end) = descriptors::pipe().map_err(failed)?;
-        descriptors::set_nonblocking(&read_end).map_err(failed)?;
-        descriptors::set_nonblocking(&write_end).map_err(failed)?;
-        WRITE_END.store(write_end.as_raw_fd(), Ordering::Relaxed);
-
-        let mut refused = 0;
-        for signal in Signal::all() {
-            let handled = match signal.number() {
-                libc::SIGKILL | libc::SIGSTOP | 32 | 33 => Ok(()),
-                libc::SIGPIPE | libc::SIGTTIN | libc::SIGTTOU => set_disposition(signal, libc::SIG_IGN),
-                _ => handle(signal),
-            };
-            match (handled, signal) {
-                (Ok(()), _) => {}
-                (Err(error), Signal::TERM | Signal::INT | Signal::CHLD) => {
-                    return Err(InitError { what: "handle signals", error });
-                }
-                (Err(_), _) => refused |= bit(signal.number()),
+    /// Takes over every signal that can be. All are blocked when it begins.
+    pub fn install(inherited: Inherited) -> Result<Self, InitError> {
+        let failed = |error: io::Error| InitError { what: "handle signals", error };
+        match signalfd(SignalSet::MAX) {
+            Ok(descriptor) => {
+                // Ignored, it would make the kernel collect our children.
+                let ignored = set_disposition(Signal::CHLD, libc::SIG_DFL).map_err(failed)?;
+                let child = if ignored { bit(libc::SIGCHLD) } else { 0 };
+                let touched = inherited.touched | child;
+                Ok(Self { way: Way::Descriptor(descriptor), touched, ignored: inherited.ignored | child })
+            }
+            Err(error) => {
+                log::debug!(
+                    "signals come through handlers; there is no signalfd: {}",
+                    crate::units::reason(&error)
+                );
+                let ignored = inherited.ignored | ignored_now() & !inherited.touched;
+                Ok(Self { way: Way::Handlers(Handlers::install()?), touched: SignalSet::MAX, ignored })
             }
         }
-        // Blocked, they cannot end us.
-        swap_mask(OF_THE_C_LIBRARY | refused);
-        let blocked = if refused == 0 { None } else { signalfd(refused).ok() };
-        Ok(Self { read_end, _write_end: write_end, blocked })
     }
 
     /// What to watch for reading.
-    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        std::iter::once(self.read_end.as_fd()).chain(self.blocked.as_ref().map(AsFd::as_fd))
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        match &self.way {
+            Way::Descriptor(descriptor) => descriptor.as_fd(),
+            Way::Handlers(handlers) => handlers.descriptor(),
+        }
+    }
+
+    /// All descriptors that are in use.
+    pub fn held(&self) -> impl Iterator<Item = RawFd> {
+        let (one, other) = match &self.way {
+            Way::Descriptor(descriptor) => (descriptor.as_raw_fd(), None),
+            Way::Handlers(handlers) => {
+                let [read_end, write_end] = handlers.held();
+                (read_end, Some(write_end))
+            }
+        };
+        [one].into_iter().chain(other)
+    }
+
+    /// The signals whose disposition a child must set, and those of them that it must ignore, to find what we found.
+    pub fn dispositions(&self) -> (SignalSet, SignalSet) {
+        (self.touched, self.ignored)
     }
 
     /// Reports what has come, without waiting. Says whether a child has changed its state.
     pub fn read(&self, events: &mut Vec<Event>) -> bool {
         let mut child = false;
-        let mut report = |signal: Signal| {
+        let report = |signal: Signal| {
             if signal == Signal::CHLD {
                 child = true;
             } else {
                 events.push(Event::Signal(signal));
             }
         };
-        let mut bytes = [0; PER_TURN];
-        if let Ok(count) = unistd::read(&self.read_end, &mut bytes) {
-            bytes
-                .iter()
-                .take(count)
-                .filter_map(|number| Signal::new(i32::from(*number)))
-                .for_each(&mut report);
-        }
-        if let Some(blocked) = &self.blocked {
-            // The number is the first field of what is read.
-            let mut records = [0; SIGNALFD_RECORD_BYTES * 16];
-            let count = unistd::read(blocked, &mut records).unwrap_or(0);
-            for record in records.get(..count).unwrap_or_default().chunks(SIGNALFD_RECORD_BYTES) {
-                let number = record.first_chunk().map_or(0, |number| i32::from_ne_bytes(*number));
-                Signal::new(number).into_iter().for_each(&mut report);
+        match &self.way {
+            Way::Descriptor(descriptor) => read(descriptor, report),
+            Way::Handlers(handlers) => {
+                handlers.read(report);
+                if child {
+                    Handlers::child_seen();
+                }
             }
-        }
-        let rest = DID_NOT_FIT.swap(0, Ordering::Relaxed);
-        Signal::all().filter(|signal| rest & bit(signal.number()) != 0).for_each(&mut report);
-        if child {
-            // Before anybody looks for ended children: one that ends after the look writes again.
-            CHILD_NOTED.store(false, Ordering::Relaxed);
         }
         child
     }
 }
 
-impl Drop for Signals {
-    fn drop(&mut self) {
-        // The number may soon belong to another file.
-        WRITE_END.store(-1, Ordering::Relaxed);
+fn read(descriptor: &OwnedFd, report: impl FnMut(Signal)) {
+    let mut records = [0; RECORD_BYTES * PER_TURN];
+    let count = unistd::read(descriptor, &mut records).unwrap_or(0);
+    let came = records.get(..count).unwrap_or_default().chunks(RECORD_BYTES).filter_map(|record| {
+        let field = |at: usize| record.get(at..)?.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
+        let signal = Signal::new(field(NUMBER_AT)?)?;
+        (!is_our_own_doing(signal, field(CODE_AT)?, field(SENDER_AT)?)).then_some(signal)
+    });
+    came.for_each(report);
+}
+
+/// Whether a signal tells us of something that we did, rather than somebody sent it: then it is nobody else's business.
+fn is_our_own_doing(signal: Signal, code: i32, sender: i32) -> bool {
+    let by_kernel = code > 0;
+    match signal.number() {
+        // The failed write says so, too.
+        libc::SIGPIPE | libc::SIGXFSZ | libc::SIGXCPU => {
+            by_kernel || sender == std::process::id().cast_signed()
+        }
+        // Of the terminal for its background, of which we are a part; no stop of ours helps anybody.
+        libc::SIGTTIN | libc::SIGTTOU => by_kernel,
+        _ => false,
     }
 }
 
@@ -135,12 +158,49 @@ pub fn swap_mask(new: SignalSet) -> SignalSet {
 
 /// Whether a signal that ends a container has come while all are blocked, before [`Signals::install`].
 pub fn asked_to_stop() -> bool {
-    let mut pending: SignalSet = 0;
-    // SAFETY: writes one u64 that lives here.
-    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, 8_usize) };
+    let pending = pending();
     [Signal::TERM, Signal::INT, Signal::QUIT, Signal::RTMIN_3]
         .iter()
         .any(|signal| pending & bit(signal.number()) != 0)
+}
+
+/// The blocked signals that have come.
+fn pending() -> SignalSet {
+    let mut pending: SignalSet = 0;
+    // SAFETY: writes one u64 that lives here.
+    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, 8_usize) };
+    pending
+}
+
+/// Gives up the controlling terminal, so that a session of a child can have it. To the leader of its session, and the group in its
+/// foreground, the kernel sends SIGHUP and SIGCONT for that: nobody meant them, so they are taken out again.
+pub fn leave_terminal(terminal: RawFd) {
+    let mask = swap_mask(SignalSet::MAX);
+    let before = pending();
+    // SAFETY: plain call.
+    if unsafe { libc::ioctl(terminal, libc::TIOCNOTTY) } == 0 {
+        for signal in [libc::SIGHUP, libc::SIGCONT] {
+            if before & bit(signal) == 0 {
+                take_our_own(signal);
+            }
+        }
+    }
+    swap_mask(mask);
+}
+
+/// Takes a pending, blocked signal out if its sender is this process, which is what the kernel names here.
+fn take_our_own(signal: libc::c_int) {
+    let set = bit(signal);
+    let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: reads a u64 and a timespec and writes a siginfo_t, all of which live here; all zeroes is a siginfo_t.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let got =
+            libc::syscall(libc::SYS_rt_sigtimedwait, &raw const set, &raw mut info, &raw const now, 8_usize);
+        if got > 0 && info.si_pid() != libc::getpid() {
+            libc::kill(libc::getpid(), signal); // somebody's, in that very moment
+        }
+    }
 }
 
 /// A descriptor from which these signals, which are blocked, are read.
@@ -157,70 +217,31 @@ fn signalfd(set: SignalSet) -> io::Result<OwnedFd> {
     }
 }
 
-fn set_disposition(signal: Signal, disposition: libc::sighandler_t) -> io::Result<()> {
+/// Sets it, and says whether the signal was ignored before.
+fn set_disposition(signal: Signal, disposition: libc::sighandler_t) -> io::Result<bool> {
     // SAFETY: only called with SIG_IGN and SIG_DFL, which run no code.
     match unsafe { libc::signal(signal.number(), disposition) } {
         libc::SIG_ERR => Err(io::Error::last_os_error()),
-        _ => Ok(()),
+        old => Ok(old == libc::SIG_IGN),
     }
 }
 
-/// Lets the handler below note a signal from now on.
-fn handle(signal: Signal) -> io::Result<()> {
-    let number = signal.number();
-    let means_fault = matches!(
-        number,
-        libc::SIGILL
-            | libc::SIGFPE
-            | libc::SIGSEGV
-            | libc::SIGBUS
-            | libc::SIGTRAP
-            | libc::SIGSYS
-            | libc::SIGABRT
-    );
-    let over_limit = matches!(number, libc::SIGXFSZ | libc::SIGXCPU);
-    if !means_fault && !over_limit {
-        // SAFETY: the handler touches atomics and write(2) only, which are async-signal-safe, and the crate keeps errno.
-        return unsafe { signal_hook::low_level::register(number, move || note(number)) }.map(drop);
-    }
-    // Rust's own handler for stack overflow would put SIGSEGV back to its default as soon as somebody sends it to us.
-    set_disposition(signal, libc::SIG_DFL)?;
-    let action = move |info: &libc::siginfo_t| {
-        if over_limit && (info.si_code > 0 || by_ourselves(info)) {
-            // We met a limit of our own; the failed write says so, and it is nobody else's business.
-        } else if means_fault && is_own_fault(info) {
-            // No handler could make it good. Most faults happen again on return; the others are sent again.
-            let _ = set_disposition(signal, libc::SIG_DFL);
-            // SAFETY: kill and getpid are async-signal-safe.
-            unsafe { libc::kill(libc::getpid(), number) };
-        } else {
-            note(number);
-        }
+/// Through the kernel, because the C library does not show all.
+fn ignored_now() -> SignalSet {
+    let ignored = |signal: &Signal| {
+        // The kernel's sigaction: the handler first, then flags, restorer and mask, less than eight words everywhere.
+        let mut action = [0_usize; 8];
+        // SAFETY: without a new action the call only writes the old one, which fits.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal.number(),
+                std::ptr::null::<usize>(),
+                action.as_mut_ptr(),
+                8_usize,
+            )
+        };
+        result == 0 && action[0] == libc::SIG_IGN
     };
-    // SAFETY: as above; signal(2) is async-signal-safe too. Who sent it, only the crate below signal-hook tells.
-    unsafe { signal_hook_registry::register_unchecked(number, action) }.map(drop)
-}
-
-/// Whether the kernel raised the signal for what we did, or we did it ourselves (abort), rather than somebody sent it.
-fn is_own_fault(info: &libc::siginfo_t) -> bool {
-    info.si_code > 0 || (info.si_code == libc::SI_TKILL && by_ourselves(info))
-}
-
-/// Whether a signal that has a sender came from this process.
-fn by_ourselves(info: &libc::siginfo_t) -> bool {
-    // SAFETY: without a sender the field is zero, which is no pid. getpid is async-signal-safe.
-    unsafe { info.si_pid() == libc::getpid() }
-}
-
-fn note(number: i32) {
-    // One byte is enough for any number of ended children, and leaves the pipe to the other signals.
-    if number == libc::SIGCHLD && CHILD_NOTED.swap(true, Ordering::Relaxed) {
-        return;
-    }
-    let byte = u8::try_from(number).unwrap_or(0);
-    // SAFETY: writes one byte that lives here; a closed or wrong descriptor is an error, not a fault.
-    let written = unsafe { libc::write(WRITE_END.load(Ordering::Relaxed), ptr::from_ref(&byte).cast(), 1) };
-    if written != 1 {
-        DID_NOT_FIT.fetch_or(bit(number), Ordering::Relaxed);
-    }
+    Signal::all().filter(ignored).fold(0, |set, signal| set | bit(signal.number()))
 }

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
@@ -29,9 +29,12 @@ const PIPE_PIECE_BYTES: usize = 4096;
 /// until all of it fits. Slow, and only for a terminal that we may not open again.
 const TERMINAL_PIECE_BYTES: usize = 1;
 
-/// Both sinks.
+/// Both sinks, made when the first line is to be written.
 #[derive(Debug)]
-pub struct Sinks {
+pub struct Sinks(Option<Both>);
+
+#[derive(Debug)]
+struct Both {
     stdout: Queue,
     /// `None`: the same file as standard output, and one queue keeps the order between them.
     stderr: Option<Queue>,
@@ -80,22 +83,30 @@ enum Outcome {
 }
 
 impl Sinks {
-    /// Prepares descriptors 1 and 2. Their flags are never changed: others may share them.
+    /// Prepares descriptors 1 and 2 at once.
     pub fn new() -> Self {
-        // SAFETY: 1 and 2 are open from before main on, and nothing here closes them.
-        let (one, two) = unsafe { (BorrowedFd::borrow_raw(1), BorrowedFd::borrow_raw(2)) };
-        let same = matches!((fstat(one), fstat(two)), (Ok(one), Ok(two)) if same_stream(&one, &two));
-        Self { stdout: Queue::new(one), stderr: (!same).then(|| Queue::new(two)) }
+        Self(Some(Both::new()))
+    }
+
+    /// Prepares them only when something is to be written.
+    pub fn later() -> Self {
+        Self(None)
+    }
+
+    /// The descriptors that are in use beside 1 and 2 themselves.
+    pub fn held(&self) -> impl Iterator<Item = RawFd> {
+        let queues = self.0.iter().flat_map(|both| [Some(&both.stdout), both.stderr.as_ref()]).flatten();
+        queues.map(|queue| queue.file.descriptor().as_raw_fd())
     }
 
     /// Writes, or keeps what does not fit.
     pub fn write(&mut self, sink: Sink, bytes: Vec<u8>) {
-        self.queue(sink).add(Piece { bytes, own: false });
+        self.both().queue(sink).add(Piece { bytes, own: false });
     }
 
     /// Writes our own lines to standard error; drops and counts them when too many wait already.
     pub fn tell(&mut self, bytes: Vec<u8>) {
-        let queue = self.queue(Sink::Stderr);
+        let queue = self.both().queue(Sink::Stderr);
         if queue.own + bytes.len() > OWN_MAX_BYTES {
             queue.dropped += memchr::memchr_iter(b'\n', &bytes).count();
         } else {
@@ -105,15 +116,16 @@ impl Sinks {
 
     /// Whether something waits for the reader. Then nothing more should be fetched for this sink.
     pub fn congested(&self, sink: Sink) -> bool {
-        match (&self.stderr, sink) {
+        self.0.as_ref().is_some_and(|both| match (&both.stderr, sink) {
             (Some(stderr), Sink::Stderr) => stderr.congested(),
-            (_, Sink::Stdout) | (None, Sink::Stderr) => self.stdout.congested(),
-        }
+            (_, Sink::Stdout) | (None, Sink::Stderr) => both.stdout.congested(),
+        })
     }
 
     /// Adds to `poll` whatever waits for a reader.
     pub fn watch<Owner: Copy>(&self, poll: &mut Poll<Owner>, owner: impl Fn(Sink) -> Owner) {
-        for (sink, queue) in [(Sink::Stdout, Some(&self.stdout)), (Sink::Stderr, self.stderr.as_ref())] {
+        let Some(both) = &self.0 else { return };
+        for (sink, queue) in [(Sink::Stdout, Some(&both.stdout)), (Sink::Stderr, both.stderr.as_ref())] {
             if let Some(queue) = queue.filter(|queue| queue.congested()) {
                 poll.watch(owner(sink), queue.file.descriptor(), Interest::Write);
             }
@@ -122,11 +134,16 @@ impl Sinks {
 
     /// Writes what the reader takes now.
     pub fn flush(&mut self, sink: Sink) {
-        self.queue(sink).flush();
+        if let Some(both) = &mut self.0 {
+            both.queue(sink).flush();
+        }
     }
 
     /// Writes all that waits, for at most so long.
     pub fn finish(mut self, at_most: Duration) {
+        if self.0.is_none() {
+            return;
+        }
         let end = Instant::now() + at_most;
         let mut poll = Poll::new();
         loop {
@@ -141,6 +158,20 @@ impl Sinks {
             self.watch(&mut poll, |sink| sink);
             poll.wait(Some(left));
         }
+    }
+
+    fn both(&mut self) -> &mut Both {
+        self.0.get_or_insert_with(Both::new)
+    }
+}
+
+impl Both {
+    /// The flags of descriptors 1 and 2 are never changed: others may share them.
+    fn new() -> Self {
+        // SAFETY: 1 and 2 are open from before main on, and nothing here closes them.
+        let (one, two) = unsafe { (BorrowedFd::borrow_raw(1), BorrowedFd::borrow_raw(2)) };
+        let same = matches!((fstat(one), fstat(two)), (Ok(one), Ok(two)) if same_stream(&one, &two));
+        Self { stdout: Queue::new(one), stderr: (!same).then(|| Queue::new(two)) }
     }
 
     fn queue(&mut self, sink: Sink) -> &mut Queue {

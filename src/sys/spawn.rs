@@ -10,13 +10,16 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
+use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::child::{self, Script, Strings};
 use super::environment::{DEFAULT_PATH, Environment};
+use super::mailbox::{Mailbox, Post};
+use super::relay::Purpose;
 use super::signals::{self, SignalSet};
 use super::{Inherited, descriptors, tag, users};
-use crate::event::{InstanceId, Launch, Output, Pid, StartError, Stdin, Surroundings};
+use crate::event::{Child, InstanceId, Launch, Output, Pid, StartError, Stdin, Surroundings};
 use crate::units;
 
 /// RLIMIT_NOFILE, whose type is not the same in all C libraries.
@@ -26,12 +29,18 @@ const FILES_LIMIT: u32 = 7;
 #[derive(Debug)]
 pub struct Spawner {
     environment: Environment,
-    inherited: Inherited,
+    /// The signal mask that we inherited.
+    mask: SignalSet,
+    /// The signals whose disposition is not as we inherited it, and those of them that were ignored.
+    dispositions: (SignalSet, SignalSet),
+    /// Which of descriptors 0, 1 and 2 a child that inherits them finds closed, as we did.
+    closed: [bool; 3],
     null: Option<OwnedFd>,
+    post: Post,
     /// The open files limit that we were given; ours is higher.
     files_limit: Option<libc::rlimit>,
-    /// The group that we gave the terminal to.
-    foreground: Option<Pid>,
+    /// The terminal that we gave away, and to which group.
+    given: Option<(Terminal, Pid)>,
 }
 
 /// A child that was made.
@@ -43,8 +52,23 @@ pub struct Spawned {
     pub report: OwnedFd,
     /// What to read of its outputs: 1, then 2.
     pub outputs: [Stream; 2],
+    /// Its notification socket, if it has one.
+    pub mailbox: Option<Mailbox>,
+    /// Where to read its announcement, if it may make one.
+    pub announcement: Option<OwnedFd>,
     /// What to tell about it should it fail.
     pub attempt: Attempt,
+}
+
+impl Spawned {
+    /// The descriptors that belong to it.
+    pub fn held(&self) -> impl Iterator<Item = RawFd> {
+        let outputs = self.outputs.iter().filter_map(|stream| match stream {
+            Stream::Elsewhere => None,
+            Stream::Read(pipe, _) => Some(pipe),
+        });
+        [&self.report].into_iter().chain(&self.attempt.home).chain(outputs).map(AsRawFd::as_raw_fd)
+    }
 }
 
 /// What happens to one output stream of a child.
@@ -52,10 +76,8 @@ pub struct Spawned {
 pub enum Stream {
     /// It goes past us.
     Elsewhere,
-    /// We relay it.
-    Relayed(OwnedFd),
-    /// We read it and throw it away, because there is no /dev/null.
-    Discarded(OwnedFd),
+    /// We read it.
+    Read(OwnedFd, Purpose),
 }
 
 /// What was tried, for the explanation of a failure.
@@ -73,41 +95,99 @@ pub struct Attempt {
     pub uid: Option<u32>,
     /// The resource limits, in the order they are set.
     pub rlimits: Vec<(u32, libc::rlimit)>,
+    /// The working directory that we have left.
+    pub home: Option<OwnedFd>,
 }
 
 impl Spawner {
     /// Keeps what children get, and raises our own limit of open files.
-    pub fn new(inherited: Inherited) -> Self {
+    pub fn new(mask: SignalSet, dispositions: (SignalSet, SignalSet)) -> Self {
         Self {
             environment: Environment::inherited(),
-            inherited,
+            mask,
+            dispositions,
+            closed: [false; 3],
             null: descriptors::null().ok().filter(|null| null.as_raw_fd() > 2),
+            post: Post::default(),
             files_limit: raise_files_limit(),
-            foreground: None,
+            given: None,
+        }
+    }
+
+    /// The same for one command, which gets what we have.
+    pub fn of_one(inherited: Inherited, dispositions: (SignalSet, SignalSet)) -> Self {
+        Self {
+            environment: Environment::inherited(),
+            mask: inherited.mask,
+            dispositions,
+            closed: inherited.closed,
+            null: None,
+            post: Post::default(),
+            files_limit: None,
+            given: None,
+        }
+    }
+
+    /// The descriptors that are in use.
+    pub fn held(&self) -> impl Iterator<Item = RawFd> {
+        let terminal = self.given.as_ref().map(|(terminal, _)| terminal.descriptor());
+        self.null.as_ref().map(AsRawFd::as_raw_fd).into_iter().chain(terminal)
+    }
+
+    /// A child has ended: if the terminal is still its group's, it is ours again.
+    pub fn take_terminal_back(&mut self, pid: Pid) {
+        if let Some((terminal, _)) = self.given.take_if(|(_, group)| *group == pid) {
+            // SAFETY: plain calls; SIGTTOU is blocked or ignored, so the second is not refused to the background.
+            unsafe {
+                if libc::tcgetpgrp(terminal.descriptor()) == pid.number() {
+                    libc::tcsetpgrp(terminal.descriptor(), libc::getpgrp());
+                }
+            }
         }
     }
 
     /// Makes a process.
     pub fn spawn(
         &mut self,
-        instance: InstanceId,
+        child: Child,
         launch: &Rc<Launch>,
         extra: &[(&'static str, String)],
     ) -> Result<Spawned, StartError> {
         let identity = users::resolve(&launch.identity)?;
-        let environment = self.environment.of_child(launch, &identity, extra)?;
+        let mailbox = launch.speaks.notify.then(|| self.post.open(child, identity.uid)).transpose()?;
+        let address = mailbox.iter().map(|mailbox| ("NOTIFY_SOCKET", mailbox.path().display().to_string()));
+        let extra: Vec<_> = extra.iter().cloned().chain(address).collect();
+        let environment = self.environment.of_child(launch, &identity, &extra)?;
         let argv = arguments(launch)?;
         let search = Search::new(&argv, &environment);
         let envp = environment.into_strings();
         let size = bytes_of(&argv) + bytes_of(&envp);
-        let rlimits = self.rlimits(instance, launch);
+        let rlimits = self.rlimits(child.instance, launch);
 
-        let (report, report_end) = descriptors::pipe().map_err(|error| no_process(&error))?;
-        descriptors::set_nonblocking(&report).map_err(|error| no_process(&error))?;
+        let (report, mut report_end) = pipe(None)?;
         let stdio = self.stdio(launch, identity.uid)?;
+        let given = self.given.as_ref().map(|(_, group)| *group);
+        let announcement = launch.speaks.descriptor.map(|_| pipe(identity.uid)).transpose()?;
+        let (announcement, mut announcement_end) = announcement.unzip();
+        if let Some(number) = launch.speaks.descriptor {
+            // That number is where the child expects its own end; nothing that it needs until exec may stand there.
+            for descriptor in std::iter::once(&mut report_end).chain(&mut announcement_end) {
+                if descriptor.as_raw_fd() == number {
+                    *descriptor = descriptor.try_clone().map_err(|error| no_process(&error))?;
+                }
+            }
+        }
         let terminal = match launch.surroundings {
             Surroundings::Service => None,
-            Surroundings::Command => Terminal::ours(self.foreground),
+            Surroundings::Command => Terminal::ours(given),
+            Surroundings::Session => Terminal::controlling(),
+        };
+        if let (Surroundings::Session, Some(terminal)) = (launch.surroundings, &terminal) {
+            signals::leave_terminal(terminal.descriptor());
+        }
+        let home = match launch.surroundings {
+            Surroundings::Service => Home::Stay,
+            Surroundings::Command | Surroundings::Session => Home::leave(),
         };
 
         let mut script = Script {
@@ -115,6 +195,9 @@ impl Spawner {
             surroundings: launch.surroundings,
             terminal: terminal.as_ref().map(Terminal::descriptor),
             stdio: stdio.sources(),
+            closed: self.closed,
+            home: home.descriptor(),
+            announcement: announcement_end.as_ref().map(AsRawFd::as_raw_fd).zip(launch.speaks.descriptor),
             cwd: launch
                 .cwd
                 .as_deref()
@@ -131,15 +214,19 @@ impl Spawner {
             umask: launch.attributes.umask,
             mask: match launch.surroundings {
                 Surroundings::Service => 0,
-                Surroundings::Command => self.inherited.mask,
+                Surroundings::Command | Surroundings::Session => self.mask,
             },
-            ignored: match launch.surroundings {
-                Surroundings::Service => 0,
-                Surroundings::Command => self.inherited.ignored,
+            dispositions: match launch.surroundings {
+                Surroundings::Service => (SignalSet::MAX, 0),
+                Surroundings::Command | Surroundings::Session => self.dispositions,
             },
             shell: match launch.surroundings {
                 Surroundings::Service => None,
-                Surroundings::Command => Some(shell(&argv)),
+                Surroundings::Command | Surroundings::Session => Some(shell(&argv)),
+            },
+            listen_pid: match launch.surroundings {
+                Surroundings::Service => None,
+                Surroundings::Command | Surroundings::Session => own_listen_pid(&envp),
             },
             candidates: search.candidates,
             argv: Strings::new(argv),
@@ -150,14 +237,17 @@ impl Spawner {
             // The child does the same; whoever is first, the group is there before anybody signals it.
             // SAFETY: plain call; an error means that the child was quicker.
             unsafe { libc::setpgid(pid.number(), pid.number()) };
-            if terminal.is_some() {
-                self.foreground = Some(pid);
+            if let Some(terminal) = terminal {
+                self.given = Some((terminal, pid));
             }
         }
+        let home = home.left();
         Ok(Spawned {
             pid,
             report,
             outputs: [stdio.stdout.stream, stdio.stderr.stream],
+            mailbox,
+            announcement,
             attempt: Attempt {
                 launch: Rc::clone(launch),
                 candidates: script.candidates,
@@ -165,6 +255,7 @@ impl Spawner {
                 size,
                 uid: script.switch.uid,
                 rlimits,
+                home,
             },
         })
     }
@@ -195,20 +286,27 @@ impl Spawner {
 
     fn output(&self, number: RawFd, output: Output, uid: Option<u32>) -> Result<StdioOutput, StartError> {
         let past_us = |source| Ok(StdioOutput { source, stream: Stream::Elsewhere });
-        let wrap = match (output, &self.null) {
+        let purpose = match (output, &self.null) {
             (Output::Inherit, _) => return past_us(Source::number(number)),
             (Output::Null, Some(null)) => return past_us(Source::number(null.as_raw_fd())),
-            (Output::Null, None) => Stream::Discarded,
-            (Output::Prefix | Output::Raw | Output::Captured, _) => Stream::Relayed,
+            (Output::Null, None) => Purpose::Discarded,
+            (Output::Prefix | Output::Raw, _) => Purpose::Passed,
+            (Output::Captured, _) => Purpose::Captured,
         };
-        let (read_end, write_end) = descriptors::pipe().map_err(|error| no_process(&error))?;
-        descriptors::set_nonblocking(&read_end).map_err(|error| no_process(&error))?;
-        if uid.is_some() {
-            // So that it can open /dev/stdout again. Where we may not, it cannot either, as without us.
-            let _ = nix::unistd::fchown(&write_end, uid.map(nix::unistd::Uid::from_raw), None);
-        }
-        Ok(StdioOutput { source: Source::owned(write_end), stream: wrap(read_end) })
+        let (read_end, write_end) = pipe(uid)?;
+        Ok(StdioOutput { source: Source::owned(write_end), stream: Stream::Read(read_end, purpose) })
     }
+}
+
+/// A pipe from which we read without waiting, and into which a child of this user writes.
+fn pipe(uid: Option<u32>) -> Result<(OwnedFd, OwnedFd), StartError> {
+    let (read_end, write_end) = descriptors::pipe().map_err(|error| no_process(&error))?;
+    descriptors::set_nonblocking(&read_end).map_err(|error| no_process(&error))?;
+    if uid.is_some() {
+        // So that it can open /dev/stdout again. Where we may not, it cannot either, as without us.
+        let _ = nix::unistd::fchown(&write_end, uid.map(nix::unistd::Uid::from_raw), None);
+    }
+    Ok((read_end, write_end))
 }
 
 struct Stdio {
@@ -256,7 +354,80 @@ fn fork(script: &mut Script) -> io::Result<Pid> {
     result
 }
 
+/// Closes descriptors where it may take its time: in a process of its own, which is collected as any stranger is.
+pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> io::Result<()> {
+    let (read_end, write_end) = descriptors::pipe()?;
+    let mask: SignalSet = signals::swap_mask(SignalSet::MAX);
+    // SAFETY: the child makes plain calls on what was open before and never returns.
+    let result = unsafe {
+        match libc::fork() {
+            0 => {
+                // As soon as nobody holds the other end, we have closed ours, and its end closes the last.
+                libc::close(write_end.as_raw_fd());
+                libc::read(read_end.as_raw_fd(), [0_u8; 1].as_mut_ptr().cast(), 1);
+                libc::_exit(0)
+            }
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    };
+    signals::swap_mask(mask);
+    drop(descriptors);
+    drop(write_end);
+    result
+}
+
+/// Our working directory, which must not keep a file system busy that the command does not use any more.
+enum Home {
+    /// We keep it.
+    Stay,
+    /// We have left it; the child goes back through the descriptor.
+    Left(OwnedFd),
+    /// We may not come back to it, so we leave only when the child is there.
+    LeaveLate,
+}
+
+impl Home {
+    /// Goes to the root before there is a child, who could otherwise see us elsewhere.
+    fn leave() -> Self {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        match nix::fcntl::open(".", flags, nix::sys::stat::Mode::empty()) {
+            Ok(descriptor) if nix::unistd::chdir("/").is_ok() => Self::Left(descriptor),
+            Ok(_) => Self::Stay,
+            Err(_) => Self::LeaveLate,
+        }
+    }
+
+    fn descriptor(&self) -> Option<RawFd> {
+        match self {
+            Self::Left(descriptor) => Some(descriptor.as_raw_fd()),
+            Self::Stay | Self::LeaveLate => None,
+        }
+    }
+
+    /// The child has it now. What is left of it is for looking at what could not be executed.
+    fn left(self) -> Option<OwnedFd> {
+        match self {
+            Self::Stay => None,
+            Self::Left(descriptor) => Some(descriptor),
+            Self::LeaveLate => {
+                let _ = nix::unistd::chdir("/"); // then we stay
+                None
+            }
+        }
+    }
+}
+
+/// The place of `LISTEN_PID` in an environment where it means us: whoever gave us sockets means the command.
+fn own_listen_pid(envp: &[CString]) -> Option<usize> {
+    let at = envp.iter().position(|string| string.as_bytes().starts_with(child::LISTEN_PID))?;
+    let own = std::process::id().to_string();
+    let value = envp.get(at)?.as_bytes().strip_prefix(child::LISTEN_PID)?;
+    (value == own.as_bytes()).then_some(at)
+}
+
 /// A terminal whose foreground is ours to give away.
+#[derive(Debug)]
 enum Terminal {
     Stdin,
     Controlling(OwnedFd),
@@ -272,8 +443,13 @@ impl Terminal {
         if foreground(0) {
             return Some(Self::Stdin);
         }
-        let terminal: OwnedFd = fs::OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?.into();
-        foreground(terminal.as_raw_fd()).then_some(Self::Controlling(terminal))
+        Self::controlling().filter(|terminal| foreground(terminal.descriptor()))
+    }
+
+    /// That of our session, which need not be on a standard descriptor.
+    fn controlling() -> Option<Self> {
+        let terminal = fs::OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
+        Some(Self::Controlling(terminal.into()))
     }
 
     fn descriptor(&self) -> RawFd {
@@ -395,14 +571,25 @@ impl Attempt {
         let argv = arguments(&launch)?;
         let search = Search::new(&argv, &environment);
         let size = bytes_of(&argv) + bytes_of(&environment.into_strings());
-        Ok(Self { launch, candidates: search.candidates, path: search.path, size, uid, rlimits: Vec::new() })
+        Ok(Self {
+            launch,
+            candidates: search.candidates,
+            path: search.path,
+            size,
+            uid,
+            rlimits: Vec::new(),
+            home: None,
+        })
     }
 
     /// Where a path of the child leads, seen from here.
     pub fn seen_from_here(&self, path: &OsStr) -> std::path::PathBuf {
-        match &self.launch.cwd {
-            Some(cwd) => cwd.join(path),
-            None => path.into(),
+        match (&self.launch.cwd, &self.home) {
+            (Some(cwd), _) => cwd.join(path),
+            (None, Some(home)) => {
+                std::path::Path::new(&format!("/proc/self/fd/{}", home.as_raw_fd())).join(path)
+            }
+            (None, None) => path.into(),
         }
     }
 }

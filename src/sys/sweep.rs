@@ -9,7 +9,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use nix::errno::Errno;
 
 use super::children::{self, Children};
-use super::environment;
 use super::procfs::{self, Stat};
 use super::tag;
 use crate::event::{Child, Mark, Pid, Process};
@@ -55,9 +54,7 @@ pub fn remains(
     let belongs = |stat: &Stat| {
         let number = leader.number();
         (!reused && (stat.group == number || stat.session == number))
-            || tag::carries(stat.pid, child.instance)
-            || procfs::read_private(stat.pid, "environ")
-                .is_some_and(|environ| environment::carries(&environ, mark))
+            || tag::either(stat.pid, child.instance, mark)
     };
     let found = below(strangers, belongs);
     signal_all(found.iter().filter(|stat| !spare.contains(&stat.pid)), Some(signal));
@@ -84,6 +81,19 @@ pub fn strays(signal: Option<Signal>) -> Vec<Process> {
     processes(&found)
 }
 
+/// Signals everybody but us: as PID 1 all processes there are, else our own descendants.
+pub fn signal_others(signal: Signal) {
+    if procfs::own_pid() == 1 {
+        let _ = children::kill(-1, signal.number()); // nobody there is fine
+        return;
+    }
+    for stat in below(procfs::own_children(), |_| true) {
+        if let Err(errno) = signal_seen(&stat, [signal].into_iter()) {
+            log::debug!("{:?} cannot be signalled: {}", stat.pid, super::word(errno));
+        }
+    }
+}
+
 /// As they are told; nobody reads the names of thousands.
 fn processes(found: &[Stat]) -> Vec<Process> {
     found.iter().enumerate().map(|(index, stat)| stat.process(index < NAMES_MAX)).collect()
@@ -91,7 +101,7 @@ fn processes(found: &[Stat]) -> Vec<Process> {
 
 /// Those of `roots` and their descendants that live and belong. Whose ancestor belongs, belongs. Costs by them, not by the number
 /// of processes in the container.
-fn below(roots: Vec<Pid>, belongs: impl Fn(&Stat) -> bool) -> Vec<Stat> {
+pub fn below(roots: Vec<Pid>, belongs: impl Fn(&Stat) -> bool) -> Vec<Stat> {
     let families = Families::new();
     let mut found = Vec::new();
     // Nobody twice: a pid that moved while we read cannot lead in a circle.
@@ -145,7 +155,7 @@ impl Families {
 
 fn signal_all<'a>(found: impl Iterator<Item = &'a Stat>, signal: Option<Signal>) {
     for stat in found {
-        if let Err(errno) = signal_seen(stat, signal) {
+        if let Err(errno) = signal_seen(stat, with_continue(signal)) {
             log::debug!("{:?} cannot be signalled: {}", stat.pid, super::word(errno));
         }
     }
@@ -158,9 +168,10 @@ fn with_continue(signal: Option<Signal>) -> impl Iterator<Item = Signal> {
 }
 
 /// Signals a process only if it is still the one that was seen. It is not our child, perhaps, so its pid may be reused any time.
-fn signal_seen(seen: &Stat, signal: Option<Signal>) -> Result<(), Errno> {
+fn signal_seen(seen: &Stat, signals: impl Iterator<Item = Signal>) -> Result<(), Errno> {
     let same = || Stat::of(seen.pid).is_some_and(|now| now.start == seen.start);
-    if signal.is_none() {
+    let mut signals = signals.peekable();
+    if signals.peek().is_none() {
         return Ok(());
     }
     let pidfd = match open_pidfd(seen.pid) {
@@ -170,7 +181,7 @@ fn signal_seen(seen: &Stat, signal: Option<Signal>) -> Result<(), Errno> {
     if !same() {
         return Ok(());
     }
-    for signal in with_continue(signal) {
+    for signal in signals {
         let through = pidfd.as_ref().map(|pidfd| send_through(pidfd, signal));
         match through {
             Some(Ok(()) | Err(Errno::ESRCH)) => {}

@@ -5,8 +5,8 @@
 
 use nix::sys::resource::{Resource, getrlimit};
 
-use super::procfs;
-use crate::event::{InstanceId, Pid};
+use super::{environment, procfs};
+use crate::event::{InstanceId, Mark, Pid};
 
 /// RLIMIT_LOCKS, whose type is not the same in all C libraries.
 pub const RESOURCE: u32 = 10;
@@ -33,6 +33,12 @@ pub fn limit(instance: InstanceId) -> Option<libc::rlimit> {
 /// Whether a process carries the number of this instance.
 pub fn carries(pid: Pid, instance: InstanceId) -> bool {
     procfs::read(pid, "limits").and_then(|limits| soft_locks(&limits)) == Some(of(instance))
+}
+
+/// Whether a process carries one of both marks of this instance.
+pub fn either(pid: Pid, instance: InstanceId, mark: &Mark) -> bool {
+    carries(pid, instance)
+        || procfs::read_private(pid, "environ").is_some_and(|environ| environment::carries(&environ, mark))
 }
 
 /// The soft limit in the line of /proc/PID/limits (proc_pid_limits(5)): `Max file locks   SOFT   HARD   locks`.

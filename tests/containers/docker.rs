@@ -89,6 +89,96 @@ impl Docker {
     }
 }
 
+/// A second dockerd beside the machine's, with our program as the init that `docker run --init` gives to containers. Ends with
+/// its owner.
+pub struct OwnDaemon {
+    process: Child,
+    folder: PathBuf,
+    host: String,
+}
+
+impl OwnDaemon {
+    /// Starts it; `None`, which is said loudly, where there is no dockerd to start or it does not come up.
+    pub fn with_our_init(docker: &Docker) -> Option<Self> {
+        // Not below the target folder: a socket's path must be short.
+        let folder = std::env::temp_dir().join(unique());
+        std::fs::create_dir(&folder).expect("a new folder");
+        let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+        let from = Container::new();
+        let created = docker_call(&["create", "--name", &from.name, &docker.image("tinysup"), "x"]);
+        assert!(created.status.success(), "{}", text(&created.stderr));
+        // dockerd asks it for its version by the name that it is given.
+        must(&["cp", &format!("{}:/sbin/tinysup", from.name), &path("docker-init")]);
+        let host = format!("unix://{}", path("socket"));
+        // In a network of its own: without a bridge it removes the one of the machine's docker.
+        let spawned = Command::new("unshare")
+            .args([
+                "--net",
+                "dockerd",
+                "--host",
+                &host,
+                "--init-path",
+                &path("docker-init"),
+                "--data-root",
+                &path("data"),
+            ])
+            .args(["--exec-root", &path("exec"), "--pidfile", &path("pid")])
+            .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(folder.join("log")).expect("a file"))
+            .spawn();
+        let Ok(process) = spawned else {
+            let _ = std::fs::remove_dir_all(&folder);
+            return None;
+        };
+        let daemon = Self { process, folder, host };
+        let start = Instant::now();
+        while !daemon.docker(&["info"]).status.success() {
+            if start.elapsed() > DEADLINE {
+                return None;
+            }
+            thread::sleep(RETRY);
+        }
+        Some(daemon)
+    }
+
+    /// Brings an image of the other daemon over.
+    pub fn load(&self, image: &str) {
+        let archive = self.folder.join("image");
+        must(&["save", "--output", &archive.to_string_lossy(), image]);
+        let done = self.docker(&["load", "--input", &archive.to_string_lossy()]);
+        assert!(done.status.success(), "{}", text(&done.stderr));
+    }
+
+    /// Calls docker for this daemon.
+    pub fn docker(&self, arguments: &[&str]) -> Output {
+        call(CALL_DEADLINE, "docker", &[&["--host", &self.host], arguments].concat(), &[])
+    }
+
+    /// What docker answers, where it must.
+    #[track_caller]
+    pub fn must(&self, arguments: &[&str]) -> Finished {
+        let output = self.docker(arguments);
+        assert!(output.status.success(), "docker {}: {}", arguments.join(" "), text(&output.stderr));
+        Finished::from(&output)
+    }
+
+    /// What the daemon itself has said.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).expect("its log")
+    }
+}
+
+impl Drop for OwnDaemon {
+    fn drop(&mut self) {
+        // Asked, it takes its containerd with it.
+        call(CALL_DEADLINE, "kill", &[&self.process.id().to_string()], &[]);
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
 /// A container that has ended.
 #[derive(Debug)]
 pub struct Finished {

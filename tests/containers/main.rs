@@ -5,12 +5,13 @@
 #![cfg(test)]
 
 mod docker;
+mod readiness;
 
 use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use docker::{Container, Request, Volume, call, config, docker, file, skip};
+use docker::{Container, DEADLINE, OwnDaemon, Request, Volume, call, config, docker, file, skip};
 
 /// What `docker stop` gives a container before it kills it.
 const DOCKER_STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -311,6 +312,56 @@ fn one_command_gets_the_terminal() {
     let end = docker.run(&["--tty"], "scratch", &["/witness", "status"]);
     assert_eq!(end.code, 0, "{end:#?}");
     assert!(end.stdout.contains("terminal [0 1 2] foreground true"), "{end:#?}");
+}
+
+#[test]
+fn docker_gives_it_to_containers_as_its_own_init() {
+    let Some(docker) = docker() else { return };
+    let Some(daemon) = OwnDaemon::with_our_init(docker) else {
+        return skip("docker_gives_it_to_containers_as_its_own_init", "a second dockerd cannot be started");
+    };
+    let version = daemon.must(&["info"]);
+    assert!(
+        version.stdout.contains("docker-init") && !daemon.log().contains("failed to parse"),
+        "{version:#?}"
+    );
+    let image = docker.image("witness");
+    daemon.load(&image);
+    let run = |options: &[&str], words: &[&str]| {
+        let head = ["run", "--rm", "--init", "--network", "none", "--entrypoint", "/witness"];
+        let done = daemon.docker(&[&head, options, &[image.as_str()], words].concat());
+        (
+            done.status.code(),
+            String::from_utf8_lossy(&done.stdout).into_owned(),
+            String::from_utf8_lossy(&done.stderr).into_owned(),
+        )
+    };
+    // It is PID 1, the program its child, and nothing else is said.
+    let (code, stdout, stderr) = run(&[], &["ps", "exit", "7"]);
+    assert_eq!((code, stderr.as_str()), (Some(7), ""), "{stdout}");
+    assert!(stdout.contains("docker-init") && stdout.lines().count() == 2, "{stdout}");
+    let (code, stdout, stderr) = run(&["--tty"], &["status"]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+    assert!(stdout.contains("ppid 1 leader true") && stdout.contains("foreground true"), "{stdout}");
+    // Signals, orphans, and the variables that are all that can be given to it.
+    let name = "tinysup-own-init";
+    let words = ["orphans", "100", "no-zombies", "20s", "wait", "exit", "3"];
+    let head = ["run", "--detach", "--init", "--network", "none", "--name", name, "--entrypoint", "/witness"];
+    daemon.must(&[&head, &["--env", "TINI_KILL_PROCESS_GROUP=1", &image][..], &words].concat());
+    let told = |wanted: &str| {
+        let start = Instant::now();
+        while !daemon.must(&["logs", name]).stdout.contains(wanted) {
+            assert!(start.elapsed() < DEADLINE, "{wanted}: {:#?}", daemon.must(&["logs", name]));
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    told("waiting");
+    for signal in ["USR1", "RTMIN+5"] {
+        daemon.must(&["kill", "--signal", signal, name]);
+        told(&format!("got SIG{signal}"));
+    }
+    daemon.must(&["stop", name]);
+    assert_eq!(daemon.must(&["wait", name]).stdout.trim(), "3");
 }
 
 #[test]

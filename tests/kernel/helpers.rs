@@ -1,6 +1,11 @@
 //! What the cases start as children: this program again, in other parts.
 
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{PipeWriter, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,6 +18,12 @@ pub fn run(arguments: &[String]) -> ExitCode {
         "flood" => flood(number(1)),
         "fault" => fault(&arguments[1]),
         "wait" => wait_for_ever(),
+        "say" => return say(&arguments[1], &arguments[2]),
+        "say-bytes" => say_bytes(&arguments[1..]),
+        "flood-with-words" => flood_with_words(number(1)),
+        "barrier" => barrier(),
+        "attach" => attach(&arguments[1]),
+        "listen" => listen(&arguments[1..]),
         other => panic!("no helper {other}"),
     }
     ExitCode::SUCCESS
@@ -58,6 +69,130 @@ fn wait_for_ever() {
     loop {
         std::thread::sleep(Duration::from_secs(1000));
     }
+}
+
+fn notification_socket() -> String {
+    std::env::var("NOTIFY_SOCKET").expect("a notification socket")
+}
+
+/// Says something through the notification socket, then `hold`s on, or ends with the error number, or 0.
+fn say(message: &str, then: &str) -> ExitCode {
+    let sent = UnixDatagram::unbound().expect("a socket").send_to(message.as_bytes(), notification_socket());
+    if then == "hold" {
+        wait_for_ever();
+    }
+    let error = sent.err().map_or(0, |error| error.raw_os_error().expect("the kernel said so"));
+    ExitCode::from(u8::try_from(error).expect("a small number"))
+}
+
+/// Says things of these lengths, which are no text.
+fn say_bytes(lengths: &[String]) {
+    let socket = UnixDatagram::unbound().expect("a socket");
+    for length in lengths {
+        let message = vec![0xff; length.parse().expect("a number")];
+        socket.send_to(&message, notification_socket()).expect("a reader");
+    }
+    wait_for_ever();
+}
+
+fn flood_with_words(count: usize) {
+    let socket = UnixDatagram::unbound().expect("a socket");
+    for number in 0..count {
+        socket.send_to(number.to_string().as_bytes(), notification_socket()).expect("a reader");
+    }
+}
+
+/// Sends descriptors along with a message.
+fn send_with(message: &str, descriptors: &[OwnedFd]) {
+    let socket = UnixDatagram::unbound().expect("a socket");
+    socket.connect(notification_socket()).expect("a reader");
+    let numbers: Vec<i32> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let bytes = u32::try_from(size_of_val(numbers.as_slice())).expect("few");
+    let mut control = vec![0_u64; 200];
+    let mut part = libc::iovec { iov_base: message.as_ptr().cast_mut().cast(), iov_len: message.len() };
+    // SAFETY: one part and one control message, each as long as said.
+    unsafe {
+        let mut header: libc::msghdr = std::mem::zeroed();
+        (header.msg_iov, header.msg_iovlen) = (&raw mut part, 1);
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = libc::CMSG_SPACE(bytes) as _;
+        let first = libc::CMSG_FIRSTHDR(&raw const header);
+        (*first).cmsg_level = libc::SOL_SOCKET;
+        (*first).cmsg_type = libc::SCM_RIGHTS;
+        (*first).cmsg_len = libc::CMSG_LEN(bytes) as _;
+        std::ptr::copy_nonoverlapping(numbers.as_ptr().cast(), libc::CMSG_DATA(first), bytes as usize);
+        let sent = libc::sendmsg(socket.as_raw_fd(), &raw const header, 0);
+        assert!(sent >= 0, "{}", std::io::Error::last_os_error());
+    }
+}
+
+/// As sd_notify_barrier(3): waits until what was said before has been taken in.
+fn barrier() {
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    send_with("READY=1", &[]);
+    send_with("BARRIER=1", &[writer.into()]);
+    assert_eq!(reader.read(&mut [0]).expect("its end"), 0);
+    println!("through");
+}
+
+/// Attaches what takes long to close, or much of something, and holds nothing of it itself.
+fn attach(what: &str) {
+    match what {
+        // Its end waits for a peer that reads nothing.
+        "lingering" => {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+            let mut full =
+                TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
+            let (_peer, _) = listener.accept().expect("a connection");
+            full.set_nonblocking(true).expect("a flag");
+            while full.write(&[0; 10_000]).is_ok() {}
+            let linger = libc::linger { l_onoff: 1, l_linger: 1000 };
+            let length = u32::try_from(size_of_val(&linger)).expect("small");
+            // SAFETY: an option as long as said.
+            let set = unsafe {
+                let linger = (&raw const linger).cast();
+                libc::setsockopt(full.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, linger, length)
+            };
+            assert_eq!(set, 0);
+            send_with("READY=1", &[full.into()]);
+            println!("sent");
+            wait_for_ever();
+        }
+        "many" => {
+            let (_reader, writer) = std::io::pipe().expect("a pipe");
+            let one = || -> OwnedFd { PipeWriter::try_clone(&writer).expect("a copy").into() };
+            let null = || -> OwnedFd { File::open("/dev/null").expect("it is there").into() };
+            for _ in 0..20 {
+                send_with("READY=1", &(0..253).map(|_| one()).collect::<Vec<_>>());
+                send_with("READY=1", &(0..253).map(|_| null()).collect::<Vec<_>>());
+            }
+        }
+        other => panic!("no such thing as {other}"),
+    }
+}
+
+/// Listens, says where, and waits.
+fn listen(places: &[String]) {
+    let mut open: Vec<OwnedFd> = Vec::new();
+    for place in places {
+        let (kind, place) = place.split_once(':').expect("a kind and a place");
+        match kind {
+            "tcp" => {
+                let listener = TcpListener::bind(place).expect("a port");
+                println!("{}", listener.local_addr().expect("its address"));
+                open.push(listener.into());
+            }
+            "unix" => open.push(UnixListener::bind(place).expect("a path").into()),
+            "name" => {
+                let address = SocketAddr::from_abstract_name(place).expect("a name");
+                open.push(UnixListener::bind_addr(&address).expect("a name").into());
+            }
+            "datagrams" => open.push(UnixDatagram::bind(place).expect("a path").into()),
+            other => panic!("no kind {other}"),
+        }
+    }
+    println!("ready");
+    wait_for_ever();
 }
 
 /// An init with a fault of its own.

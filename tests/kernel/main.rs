@@ -17,10 +17,12 @@ mod attributes;
 mod failures;
 mod helpers;
 mod output;
+mod probes;
 mod scene;
 mod signals;
 mod start;
 mod sweep;
+mod voices;
 mod world;
 
 use std::process::{Command, ExitCode, Stdio};
@@ -35,8 +37,26 @@ pub const SKIPPED: i32 = 77;
 
 type Case = (&'static str, fn());
 
-fn cases() -> Vec<Case> {
-    [start::CASES, attributes::CASES, failures::CASES, output::CASES, signals::CASES, sweep::CASES].concat()
+/// Before the name of a case that runs where the kernel has no signalfd.
+const WITHOUT_SIGNALFD: &str = "without_signalfd::";
+
+/// All cases by name; those about signals a second time without signalfd.
+fn cases() -> Vec<(String, fn())> {
+    let all = [
+        start::CASES,
+        start::ABOUT_SIGNALS,
+        attributes::CASES,
+        failures::CASES,
+        output::CASES,
+        probes::CASES,
+        signals::CASES,
+        sweep::CASES,
+        voices::CASES,
+    ]
+    .concat();
+    let again = [signals::CASES, start::ABOUT_SIGNALS].concat();
+    let again = again.into_iter().map(|(name, case)| (format!("{WITHOUT_SIGNALFD}{name}"), case));
+    all.into_iter().map(|(name, case)| (name.to_owned(), case)).chain(again).collect()
 }
 
 fn main() -> ExitCode {
@@ -45,6 +65,9 @@ fn main() -> ExitCode {
         Some("--case") => {
             let (_, case) =
                 cases().into_iter().find(|(name, _)| *name == arguments[1]).expect("a known case");
+            if arguments[1].starts_with(WITHOUT_SIGNALFD) {
+                scene::without_signalfd();
+            }
             case();
             ExitCode::SUCCESS
         }
@@ -61,7 +84,7 @@ fn run_all(arguments: &[String]) -> ExitCode {
     let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let chosen =
         |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
-    let (chosen, others): (Vec<Case>, Vec<Case>) = cases().into_iter().partition(|(name, _)| chosen(name));
+    let (chosen, others): (Vec<_>, Vec<_>) = cases().into_iter().partition(|(name, _)| chosen(name));
     if arguments.iter().any(|argument| argument == "--list") {
         for (name, _) in chosen {
             println!("{name}: test");
@@ -73,7 +96,7 @@ fn run_all(arguments: &[String]) -> ExitCode {
     let started = Instant::now();
     let (mut passed, mut skipped, mut failed) = (0, 0, Vec::new());
     for (name, _) in chosen {
-        let (code, text) = run_case(name);
+        let (code, text) = run_case(&name);
         match code {
             Some(0) => {
                 passed += 1;

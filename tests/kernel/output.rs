@@ -30,6 +30,7 @@ pub const CASES: &[Case] = &[
     ("a_stuck_reader_without_proc", a_stuck_reader_without_proc),
     ("the_end_does_not_wait_long_for_a_stuck_reader", the_end_does_not_wait_long_for_a_stuck_reader),
     ("a_stuck_stderr_leaves_stdout_alone", a_stuck_stderr_leaves_stdout_alone),
+    ("captured_output_waits_for_no_reader", captured_output_waits_for_no_reader),
     ("a_reader_that_went_away", a_reader_that_went_away),
     ("a_full_disk", a_full_disk),
     ("a_file_keeps_its_place", a_file_keeps_its_place),
@@ -331,6 +332,21 @@ fn a_stuck_stderr_leaves_stdout_alone() {
     drop(err);
 }
 
+/// The test of a service is answered although nobody reads what the services write.
+fn captured_output_waits_for_no_reader() {
+    let (out, err) = (stdout_into_pipe(), stderr_into_pipe());
+    let mut world = World::new();
+    for sink in [Sink::Stdout, Sink::Stderr] {
+        world.perform(Action::Write { sink, bytes: vec![b'x'; 200_000] });
+    }
+    let mut launch = shell("head -c 300000 /dev/zero; echo sick >&2; exit 1");
+    (launch.stdout, launch.stderr) = (Output::Captured, Output::Captured);
+    let outcome = world.run(launch);
+    assert_eq!(outcome.status, Some(ExitStatus::Code(1)));
+    assert_eq!((outcome.stdout.len(), outcome.stderr.as_slice()), (300_000, &b"sick\n"[..]));
+    drop((out, err));
+}
+
 fn a_reader_that_went_away() {
     drop(stdout_into_pipe());
     let mut world = World::new();
@@ -449,7 +465,7 @@ fn read_available(reader: &PipeReader) -> String {
 
 fn our_own_lines() {
     let reader = stderr_into_pipe();
-    tinysup::sys::init_logging(log::LevelFilter::Info);
+    tinysup::sys::init_logging(log::LevelFilter::Info, tinysup::voice::Voice::Tinysup);
     let mut world = World::new();
     world.perform(Action::Tell(Notice::Obituary("one\ntwo \u{1b}[31m".to_owned())));
     world.perform(Action::Tell(Notice::Forwarded { signal: Signal::HUP, receivers: 1 })); // of no interest at this level
@@ -458,7 +474,7 @@ fn our_own_lines() {
 
 fn our_own_lines_when_nobody_reads() {
     let reader = stderr_into_pipe();
-    tinysup::sys::init_logging(log::LevelFilter::Info);
+    tinysup::sys::init_logging(log::LevelFilter::Info, tinysup::voice::Voice::Tinysup);
     let mut world = World::new();
     let line = "x".repeat(988); // 1000 bytes with our name and the line's end
     for _ in 0..300 {
@@ -482,7 +498,7 @@ fn a_bad_log_level_is_told() {
         unsafe { std::env::set_var("TINYSUP_LOG", "loud") };
     });
     let reader = stderr_into_pipe();
-    tinysup::sys::init_logging(log::LevelFilter::Info);
+    tinysup::sys::init_logging(log::LevelFilter::Info, tinysup::voice::Voice::Tinysup);
     let mut world = World::new();
     world.perform(Action::Tell(Notice::NotPid1));
     let text = read_available(&reader);

@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::SKIPPED;
 
@@ -150,6 +151,35 @@ impl Drop for Scratch {
 pub fn replace(number: i32, by: &impl std::os::fd::AsRawFd) {
     // SAFETY: the standard descriptors belong to the case.
     assert_eq!(unsafe { libc::dup2(by.as_raw_fd(), number) }, number);
+}
+
+static SIGNALFD: AtomicBool = AtomicBool::new(true);
+
+/// Whether this case has signalfd.
+pub fn has_signalfd() -> bool {
+    SIGNALFD.load(Ordering::Relaxed)
+}
+
+/// Lets the kernel refuse signalfd from here on, as a sandbox does that does not know it.
+pub fn without_signalfd() {
+    SIGNALFD.store(false, Ordering::Relaxed);
+    let refuse = libc::SECCOMP_RET_ERRNO | u32::try_from(libc::ENOSYS).expect("small");
+    let number = u32::try_from(libc::SYS_signalfd4).expect("small");
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let program = [
+        // BPF_LD + BPF_W + BPF_ABS: the number of the call; BPF_JMP + BPF_JEQ; BPF_RET twice.
+        step(0x20, 0, 0, 0),
+        step(0x15, 0, 1, number),
+        step(0x06, 0, 0, refuse),
+        step(0x06, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog { len: 4, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the kernel copies the program, which lives here.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter), 0);
+        assert_eq!(libc::syscall(libc::SYS_signalfd4, -1, std::ptr::null::<u64>(), 8, 0), -1);
+    }
 }
 
 /// Takes one capability away from ourselves.

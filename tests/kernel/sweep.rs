@@ -7,7 +7,7 @@ use tinysup::units::Signal;
 
 use crate::Case;
 use crate::scene::{self, needs_root};
-use crate::world::{World, identity, service, shell};
+use crate::world::{World, helper, identity, service, shell};
 
 pub const CASES: &[Case] = &[
     ("nothing_left_is_found_quickly", nothing_left_is_found_quickly),
@@ -23,6 +23,8 @@ pub const CASES: &[Case] = &[
     ("strays_of_pid_1_are_everybody", strays_of_pid_1_are_everybody),
     ("without_proc", without_proc),
     ("who_listens", who_listens),
+    ("where_a_run_listens", where_a_run_listens),
+    ("where_a_run_of_another_user_listens", where_a_run_of_another_user_listens),
     ("the_termination_log", the_termination_log),
 ];
 
@@ -241,6 +243,87 @@ fn who_listens() {
         drop(socket);
         assert_eq!(ask(address.port()), None);
     }
+}
+
+fn listening(world: &mut World, child: Child, leader: Pid) -> Vec<String> {
+    world.perform(Action::FindListening { child, leader });
+    match world.events.pop() {
+        Some(Event::Listening { child: of, addresses }) if of == child => addresses,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The addresses that so many listening helpers have printed.
+fn printed(world: &mut World, wanted: Child, helpers: usize) -> Vec<String> {
+    let mut text = String::new();
+    world.until("what it listens on", |event| match event {
+        Event::Output { child, bytes, .. } if *child == wanted => {
+            text.push_str(std::str::from_utf8(bytes).unwrap());
+            (text.matches("ready\n").count() == helpers).then_some(())
+        }
+        _ => None,
+    });
+    text.lines().filter(|line| *line != "ready").map(str::to_owned).collect()
+}
+
+fn where_a_run_listens() {
+    let scratch = scene::Scratch::new();
+    let (stream, datagrams) = (scratch.path("a b"), scratch.path("datagrams"));
+    let exe = std::env::current_exe().unwrap();
+    let listen = |places: &str| format!("{} --helper listen {places}", exe.display());
+    let mut world = World::new();
+    let (child, leader) = world.start(shell(&format!(
+        "{} & (setsid sh -c '{} &' &) ; exec {}",
+        listen("tcp:127.0.0.1:0 tcp:127.0.0.1:0"),
+        listen(&format!(
+            "tcp:0.0.0.0:0 datagrams:{datagrams} name:tinysup-{leader}",
+            leader = std::process::id()
+        )),
+        listen(&format!("'unix:{stream}'")),
+    )));
+    let mut expected = printed(&mut world, child, 3);
+    assert_eq!(expected.len(), 3);
+    expected.sort_by_key(|address| address.parse::<std::net::SocketAddr>().unwrap());
+    expected.extend([stream, datagrams, format!("@tinysup-{}", std::process::id())]);
+    expected[3..].sort();
+    // Another service, and who is connected only.
+    let other = world.new_child();
+    let other = Child { instance: InstanceId(1), ..other };
+    world.perform(Action::Spawn {
+        child: other,
+        launch: std::rc::Rc::new(helper(&["listen", "tcp:127.0.0.1:0"])),
+        extra_env: Vec::new(),
+    });
+    let Some(Event::Spawned { pid, .. }) = world.events.last() else { panic!("not spawned") };
+    let pid = *pid;
+    let others = printed(&mut world, other, 1);
+    let _connection = std::net::TcpStream::connect(&expected[0]).unwrap();
+    assert_eq!(listening(&mut world, child, leader), expected);
+    assert_eq!(listening(&mut world, other, pid), others);
+    // What a run has left behind belongs to its instance until it is gone.
+    world.perform(Action::Signal { pid: leader, signal: Signal::KILL });
+    world.exit_of(leader);
+    expected.remove(3); // the leader's own
+    assert_eq!(listening(&mut world, child, leader), expected);
+    until_gone(&mut world, child, leader, Signal::KILL);
+    assert_eq!(listening(&mut world, child, leader), Vec::<String>::new());
+    // Nobody reads a hundred.
+    let (child, leader) = world.start(shell(&format!("exec {}", listen(&"tcp:127.0.0.1:0 ".repeat(20)))));
+    assert_eq!(printed(&mut world, child, 1).len(), 20);
+    assert_eq!(listening(&mut world, child, leader).len(), 8);
+}
+
+/// As root in a container, which may not look at what others have open.
+fn where_a_run_of_another_user_listens() {
+    const SYS_PTRACE: u32 = 19;
+    needs_root();
+    scene::without_capability(SYS_PTRACE);
+    let mut world = World::new();
+    let mut launch = service(["/proc/self/exe", "--helper", "listen", "tcp:127.0.0.1:0"]);
+    launch.identity = identity("12345");
+    let (child, leader) = world.start(launch);
+    let expected = printed(&mut world, child, 1);
+    assert_eq!(listening(&mut world, child, leader), expected);
 }
 
 const PATH: &str = "/dev/termination-log";

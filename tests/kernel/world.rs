@@ -2,14 +2,14 @@
 
 use std::ffi::OsString;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tinysup::event::{
     Action, Child, Event, ExitStatus, Identity, InstanceId, Launch, Mark, Output, Pid, Process, Role, Secret,
     Sink, StartError,
 };
 use tinysup::kernel::Kernel;
-use tinysup::sys::{Descriptors, Linux};
+use tinysup::sys::{Descriptors, Linux, Setup};
 use tinysup::units::Signal;
 
 use crate::early;
@@ -49,7 +49,8 @@ impl World {
     }
 
     pub fn with(descriptors: Descriptors) -> Self {
-        let linux = Linux::new(early::inherited(), descriptors).expect("a kernel");
+        let setup = Setup { descriptors, ..Setup::default() };
+        let linux = Linux::new(early::inherited(), setup).expect("a kernel");
         Self { linux, events: Vec::new(), seen: 0, runs: 0 }
     }
 
@@ -139,7 +140,7 @@ impl World {
 
     /// Spawns and waits for the end.
     pub fn run(&mut self, launch: Launch) -> Outcome {
-        let relayed = |output| matches!(output, Output::Prefix | Output::Raw);
+        let relayed = |output| matches!(output, Output::Prefix | Output::Raw | Output::Captured);
         let mut open = usize::from(relayed(launch.stdout)) + usize::from(relayed(launch.stderr));
         let from = self.events.len();
         let (child, pid) = self.spawn(launch);
@@ -245,4 +246,47 @@ pub fn identity(user: &str) -> Identity {
 pub fn field(status: &str, name: &str) -> String {
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.unwrap_or_else(|| panic!("no {name} in {status}")).trim().to_owned()
+}
+
+pub fn status_of_ourselves() -> String {
+    std::fs::read_to_string("/proc/self/status").unwrap()
+}
+
+pub fn resident_kilobytes() -> u64 {
+    field(&status_of_ourselves(), "VmRSS").split(' ').next().unwrap().parse().unwrap()
+}
+
+/// How often we waited, and how long we worked.
+fn usage() -> (i64, Duration) {
+    // SAFETY: all zeroes is an rusage; the call fills it.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    };
+    let micros =
+        |time: libc::timeval| Duration::from_micros((time.tv_sec * 1_000_000 + time.tv_usec).unsigned_abs());
+    (usage.ru_nvcsw, micros(usage.ru_utime) + micros(usage.ru_stime))
+}
+
+/// Whatever is under way, we sleep. A loop that spins never waits, so its work is looked at too.
+pub fn stays_idle(world: &mut World) {
+    nothing_more_happens(world);
+    let before = usage();
+    world.wait(Duration::from_secs(1));
+    let after = usage();
+    let (woken, worked) = (after.0 - before.0, after.1.saturating_sub(before.1));
+    assert!(woken <= 1 && worked < Duration::from_millis(200), "woke up {woken} times, worked {worked:?}");
+}
+
+pub fn nothing_more_happens(world: &mut World) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let from = world.events.len();
+        world.wait(Duration::from_millis(50));
+        if world.events.len() == from {
+            return;
+        }
+        assert!(Instant::now() < deadline, "it goes on: {:?}", &world.events[from..]);
+    }
 }

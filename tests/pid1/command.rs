@@ -1,24 +1,24 @@
 //! One command, with tinysup as its init: nothing of it changes, and nothing is said.
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::container::{Container, DEADLINE, End, Out, Setup};
+use crate::container::{End, Setup};
 use crate::services::witness_path;
-use crate::signals::{KEPT, name};
+use crate::signals::{KEPT, WAYS, name};
+use crate::terminal::Terminal;
 use crate::{launch, proc, root};
 
 /// tinysup with these words, where `WITNESS` is its path.
-fn command(words: &[&str]) -> Setup {
+pub fn command(words: &[&str]) -> Setup {
     let witness = witness_path().to_string_lossy();
     let words: Vec<String> = words.iter().map(|word| word.replace("WITNESS", &witness)).collect();
     Setup::command(&words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 #[track_caller]
-fn silent(end: &End, code: i32, stdout: &[&str]) {
+pub fn silent(end: &End, code: i32, stdout: &[&str]) {
     assert_eq!(end.stdout, stdout, "{end:#?}");
     assert_eq!((end.code, end.stderr.len()), (code, 0), "{end:#?}");
 }
@@ -57,18 +57,36 @@ fn it_gets_every_signal_once() {
     if !root() {
         return;
     }
-    let signals: Vec<i32> = (1..=64).filter(|number| !KEPT.contains(number)).collect();
-    let container = command(&["WITNESS", "count", &signals.len().to_string(), "exit", "5"]).start();
-    container.wait_for("waiting");
-    let mut expected = vec!["waiting".to_owned()];
-    for number in signals {
-        container.signal(number);
-        let got = format!("got {}", name(number));
-        container.until("it is there", || container.lines().contains(&got));
-        expected.push(got);
+    for (way, first) in WAYS {
+        let passed = |number: &i32| !KEPT.contains(number) && !(34..first).contains(number);
+        let signals: Vec<i32> = (1..=64).filter(passed).collect();
+        let words = ["WITNESS", "count", &signals.len().to_string(), "exit", "5"];
+        let container = way(command(&words)).start();
+        container.wait_for("waiting");
+        let mut expected = vec!["waiting".to_owned()];
+        for number in signals {
+            container.signal(number);
+            let got = format!("got {}", name(number));
+            container.until("it is there", || container.lines().contains(&got));
+            expected.push(got);
+        }
+        let end = container.finish();
+        assert_eq!((end.code, end.stdout, end.stderr.len()), (5, expected, 0));
     }
-    let end = container.finish();
-    assert_eq!((end.code, end.stdout, end.stderr.len()), (5, expected, 0));
+    // With a signalfd also what handlers cannot tell from our own doing, and what the C library keeps for itself.
+    let container = command(&["WITNESS", "count", "3", "die", "33"]).start();
+    container.wait_for("waiting");
+    for number in [libc::SIGPIPE, libc::SIGTTIN, libc::SIGTTOU] {
+        container.signal(number);
+        container.wait_for(&format!("got {}", name(number)));
+    }
+    container.finish().code(128 + 33);
+    for number in [32, 33] {
+        let container = command(&["sh", "-c", "echo ready; read forever"]).stdin(Some(open_pipe())).start();
+        container.wait_for("ready");
+        container.signal(number);
+        container.finish().code(128 + number);
+    }
 }
 
 #[test]
@@ -148,7 +166,7 @@ fn a_terminal_is_its_own() {
     if !root() {
         return;
     }
-    let mut terminal = Terminal::new(&["WITNESS", "status", "count", "2", "exit", "6"]);
+    let mut terminal = Terminal::new(command(&["WITNESS", "status", "count", "2", "exit", "6"]));
     terminal.read_until("waiting");
     assert!(terminal.text.contains("terminal [0 1 2] foreground true"), "{}", terminal.text);
     terminal.type_in("\x03");
@@ -166,7 +184,7 @@ fn a_shell_at_a_terminal_is_a_shell() {
     if !root() {
         return;
     }
-    let mut terminal = Terminal::new(&["sh", "-i"]);
+    let mut terminal = Terminal::new(command(&["sh", "-i"]));
     terminal.type_in("echo o''k\n");
     terminal.read_until("ok\r\n");
     // Job control: a stopped job, the shell again, the job again.
@@ -186,7 +204,8 @@ fn suspended_and_continued() {
     if !root() {
         return;
     }
-    let mut terminal = Terminal::new(&["sh", "-c", "echo ready; read line; echo \"read $line\"; exit 9"]);
+    let mut terminal =
+        Terminal::new(command(&["sh", "-c", "echo ready; read line; echo \"read $line\"; exit 9"]));
     terminal.read_until("ready");
     let shell = terminal.container.process("sh -c").pid;
     terminal.type_in("\x1a");
@@ -204,53 +223,18 @@ fn a_lost_terminal_is_told_to_the_command() {
         return;
     }
     let script = "trap 'exit 5' HUP; echo ready; while :; do sleep 0.02; done";
-    let mut terminal = Terminal::new(&["sh", "-c", script]);
+    let mut terminal = Terminal::new(command(&["sh", "-c", script]));
     terminal.read_until("ready");
     let Terminal { container, master, .. } = terminal;
     drop(master);
     container.finish().code(5);
 }
 
-/// A container at a terminal, and the person at it.
-struct Terminal {
-    container: Container,
-    master: File,
-    text: String,
-}
-
-impl Terminal {
-    fn new(words: &[&str]) -> Self {
-        let (master, slave) = launch::terminal().expect("a terminal");
-        let copy = || slave.try_clone().expect("a copy");
-        let container = command(words)
-            .stdin(Some(copy()))
-            .stdout(Out::To(copy()))
-            .stderr(Out::To(copy()))
-            .env("TERM", "dumb")
-            .env("PS1", "$ ")
-            .before(launch::take_terminal)
-            .start();
-        Self { container, master: master.into(), text: String::new() }
-    }
-
-    fn type_in(&mut self, keys: &str) {
-        self.master.write_all(keys.as_bytes()).expect("the terminal is there");
-    }
-
-    fn resize(&self) {
-        launch::resize(&self.master).expect("the terminal is there");
-    }
-
-    fn read_until(&mut self, wanted: &str) {
-        let start = Instant::now();
-        while !self.text.contains(wanted) {
-            let left = DEADLINE.saturating_sub(start.elapsed());
-            assert!(launch::readable(&self.master, left), "waited for {wanted:?} in {:?}", self.text);
-            let mut bytes = [0; 4096];
-            let count = self.master.read(&mut bytes).expect("the terminal is there");
-            self.text.push_str(&String::from_utf8_lossy(&bytes[..count]));
-        }
-    }
+/// A pipe that nobody writes to and that never ends: its other end stays here.
+fn open_pipe() -> OwnedFd {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    std::mem::forget(writer);
+    reader.into()
 }
 
 /// A pipe with this in it, and nobody to write more.

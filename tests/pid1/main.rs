@@ -4,9 +4,17 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "../common/container.rs"]
 mod container;
+#[path = "../common/launch.rs"]
 mod launch;
+#[path = "../common/proc.rs"]
 mod proc;
+#[path = "../common/terminal.rs"]
+mod terminal;
+#[path = "../common/witness.rs"]
+mod witness;
+
 mod services;
 
 mod budget;
@@ -14,6 +22,7 @@ mod child;
 mod children;
 mod command;
 mod failures;
+mod manners;
 mod output;
 mod reaping;
 mod restarts;

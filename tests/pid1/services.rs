@@ -1,10 +1,6 @@
 //! Services for the cases: lines of shell, and the witness, a small program that does what it is told.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
-use std::{env, fs};
+pub use crate::witness::witness_path;
 
 /// `[services.NAME]` with that command and these further keys, one a line.
 pub fn service(name: &str, command: &str, keys: &str) -> String {
@@ -40,34 +36,4 @@ pub fn quote(text: &str) -> String {
         }
     }
     quoted + "\""
-}
-
-/// The witness, built once for all runs of the tests with this source.
-pub fn witness_path() -> &'static Path {
-    static WITNESS: OnceLock<PathBuf> = OnceLock::new();
-    WITNESS.get_or_init(|| {
-        const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/witness.rs");
-        let mut hasher = DefaultHasher::new();
-        fs::read(SOURCE).expect("the source of the witness").hash(&mut hasher);
-        // Below /tmp, because the folder of the build may be closed to other users.
-        let kept = env::temp_dir().join(format!("tinysup-witness-{:x}", hasher.finish()));
-        if !kept.exists() {
-            let built = kept.with_extension(std::process::id().to_string());
-            let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-            rustc.args([
-                "--edition",
-                "2024",
-                "-O",
-                "-C",
-                "panic=abort",
-                "-C",
-                "target-feature=+crt-static",
-                "-o",
-            ]);
-            let output = rustc.arg(&built).arg(SOURCE).output().expect("rustc runs");
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            fs::rename(&built, &kept).expect("they lie side by side");
-        }
-        kept
-    })
 }

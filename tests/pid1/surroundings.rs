@@ -90,8 +90,13 @@ fn without_descriptors_there_is_nothing_to_be_done() {
     if !root() {
         return;
     }
-    let config = service("a", &sh("echo run"), "");
-    let end = Setup::services(&config).before(|| launch::limit(libc::RLIMIT_NOFILE, 4, 4)).start().finish();
+    let config = service("a", &sh("echo run"), "max_restarts = 0");
+    let few = || Setup::services(&config).before(|| launch::limit(libc::RLIMIT_NOFILE, 4, 4));
+    let end = few().start().finish();
+    end.code(126);
+    end.says("PID 1 may have 4 open files, RLIMIT_NOFILE");
+    // Even signals cannot be had.
+    let end = few().before(|| launch::refuse(libc::SYS_signalfd4)).start().finish();
     end.code(71);
     let expected = TOO_MANY.map(|words| format!("tinysup: cannot make the pipe for signals: {words}"));
     assert!(end.stderr.len() == 1 && expected.contains(&end.stderr[0]), "{end:#?}");

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tinysup::event::{ExitStatus, Sink, StartError};
+use tinysup::event::{ExitStatus, Sink, Standing, StartError};
 use tinysup::plan::{Instance, Kind, Mode, Plan, RestartWhen};
 use tinysup::units::Signal;
 
@@ -161,6 +161,10 @@ fn sometimes(rng: &mut Rng, seeds: u64, value: u64) -> u64 {
 }
 
 impl Weather {
+    pub fn standing(&self) -> Standing {
+        if self.pid1 { Standing::Pid1 } else { Standing::Subreaper }
+    }
+
     pub fn draw(rng: &mut Rng, plan: &Plan) -> Self {
         let command = matches!(plan.mode, Mode::Command { .. });
         let mut visitors = Vec::new();

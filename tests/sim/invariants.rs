@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tinysup::event::{Action, Child, Event, ExitCode, InstanceId, Pid, Role, StartError, Time};
 use tinysup::notice::{Cause, KillReason, Next, Notice, StopReason};
-use tinysup::plan::{Condition, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan};
+use tinysup::plan::{Condition, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Receivers};
 use tinysup::units::Signal;
 
 use crate::budget::{self, Budget};
@@ -252,8 +252,9 @@ impl Judge {
             Event::Signal(signal) => {
                 self.step.signal = Some(*signal);
                 let command = self.command_mode();
+                // Of a standard signal one waits, of the others all do.
                 if let (true, Some(early)) = (command, &mut self.early)
-                    && !early.contains(signal)
+                    && (signal.is_real_time() || !early.contains(signal))
                 {
                     early.push_back(*signal);
                 }
@@ -349,6 +350,9 @@ impl Judge {
             }
             Action::Tell(notice) => self.notice(world, notice),
             Action::Exit(code) => self.exit(world, *code),
+            Action::SignalEverybody { .. } | Action::Suspend => {
+                violation!("{action:?}, which no plan here asks for");
+            }
             Action::FindListener { .. } | Action::Drain | Action::TerminationLog { .. } => {}
         }
     }

@@ -166,7 +166,7 @@ fn simulate(seed: u64, trace: bool) -> History {
     let start = world.now();
     let mut steps = 0;
     let result = guarded(|| {
-        let mut supervisor = Supervisor::new(plan_of_core, world.weather.pid1, world.now());
+        let mut supervisor = Supervisor::new(plan_of_core, world.weather.standing(), world.now());
         drive(&mut world, &mut supervisor, &mut Judge::new(shared), &mut steps)
     });
     History {
@@ -344,7 +344,7 @@ fn the_loop_of_the_program_does_the_same() {
         let judged = simulate(seed, false);
         let (plan_of_core, rng) = plan(seed);
         let mut world = World::new(rng, Rc::new(plan(seed).0));
-        let mut supervisor = Supervisor::new(plan_of_core, world.weather.pid1, world.now());
+        let mut supervisor = Supervisor::new(plan_of_core, world.weather.standing(), world.now());
         let code = guarded(|| tinysup::runtime::run(&mut world, &mut supervisor));
         if judged.result.is_ok() {
             assert_eq!((code, world.orders), (judged.result, judged.orders), "seed {seed}");

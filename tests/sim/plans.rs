@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tinysup::event::{InstanceId, Launch, Mark, Output, Secret, Surroundings};
 use tinysup::plan::{
-    Condition, Dependency, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Restart, RestartWhen,
-    Stop,
+    Condition, Dependency, Instance, KillMode, Kind, Manner, Mode, OnFailure, OnSuccess, Plan, Receivers,
+    Restart, RestartWhen, Stop,
 };
 use tinysup::units::Signal;
 
@@ -47,10 +47,11 @@ fn command(rng: &mut Rng) -> Plan {
     let kill_timeout =
         *rng.pick(&[None, None, Some(Duration::from_millis(300)), Some(Duration::from_secs(8))]);
     instance.stop.kill_timeout = kill_timeout;
+    let receivers = if rng.per_mille(400) { Receivers::Group } else { Receivers::Command };
     Plan {
-        mode: Mode::Command { group: rng.per_mille(400) },
+        mode: Mode::Command(Manner { receivers, ..Manner::default() }),
         instances: vec![instance],
-        shutdown_timeout: kill_timeout,
+        shutdown_timeout: None,
         routes: BTreeMap::new(),
     }
 }

@@ -117,7 +117,7 @@ fn not_ready_in_time_is_a_failed_run_that_says_what_is_there_instead() {
         "stopping (web has failed for good)",
         "CONTAINER STOPPED: web failed and may not be restarted again (max_restarts = 0)\n  \
            command    web\n  \
-           exits      not ready after 10 s (ready = tcp:5432): no answer within 2 s. It listens on 0.0.0.0:8080. It says: loading the model after 10 s, at 10 s\n  \
+           exits      not ready after 10 s (ready = tcp:5432): no answer within 2 s. It listens on 0.0.0.0:8080. It says: loading the model, at 10 s\n  \
            exit code  1 (web had to be stopped). To stay up without it: [services.web] on_failure = \"ignore\"",
         "exit 1",
     ]);
@@ -130,7 +130,7 @@ fn a_run_that_is_gone_before_it_was_ready_has_failed_whatever_its_code() {
     let mut story = Story::new(vec![db, after(instance("web"), 0, Condition::Ready)]);
     story.record.clear();
     story.exit("db", 0);
-    story.expect(&["db: code 0 before it was ready after 0.0 s; restart 1/10 in 0.1 s"]);
+    story.expect(&["db: code 0 after 0.0 s, before it was ready; restart 1/10 in 0.1 s"]);
 }
 
 #[test]
@@ -294,14 +294,14 @@ fn a_command_that_takes_too_long_is_killed_with_all_it_forked_and_never_doubled(
         "api: health check missed, 1/2: no answer within 2 s",
     ]);
     story.end("api's test", ExitStatus::Signal { signal: Signal::KILL, core: false });
-    story.expect(&["SIGKILL to the group of ?"]);
+    story.expect(&["SIGKILL to the group of api's test"]);
     story.pass(8_000);
     story.expect(&["spawn api's test"]);
     let child = story.of("api", Role::Probe(2));
     story.event(Event::Output { child, sink: Sink::Stderr, bytes: b"a\nno \x1bdatabase\n\n".to_vec() });
     story.exit("api's test", 1);
     story.expect(&[
-        "SIGKILL to the group of ?",
+        "SIGKILL to the group of api's test",
         "api: unhealthy: 2 missed health checks, the last: code 1: no  database; stopping it",
         "SIGTERM to api",
     ]);
@@ -315,7 +315,7 @@ fn a_run_is_not_over_before_its_test_is() {
     story.exit("api", 1);
     story.expect(&["SIGKILL to the group of api's test"]);
     story.exit("api's test", 0);
-    story.expect(&["SIGKILL to the group of ?", "api: code 1 after 0.0 s; restart 1/10 in 0.1 s"]);
+    story.expect(&["SIGKILL to the group of api's test", "api: code 1 after 0.0 s; restart 1/10 in 0.1 s"]);
 }
 
 #[test]
@@ -413,6 +413,38 @@ fn with_restart_it_goes_down_and_up_with_what_it_depends_on() {
     // It cost nothing.
     story.exit("api", 1);
     assert!(story.record[0].contains("restart 1/10"), "{:?}", story.record);
+}
+
+#[test]
+fn a_restart_with_a_dependency_is_no_failure_in_the_obituary() {
+    let restarted = || {
+        let mut db = ready(instance("db"), ReadyTest::Notified);
+        db.restart.max_restarts = Some(1);
+        db.on_failure = OnFailure::Ignore;
+        let mut web = after(instance("web"), 0, Condition::Ready);
+        web.depends_on[0].restart = true;
+        web.restart.max_restarts = Some(0);
+        let mut story = Story::new(vec![db, web]);
+        story.says("db", "READY=1");
+        story.exit("db", 1);
+        story.exit("web", 143);
+        story.pass(100);
+        story
+    };
+    let told = |story: Story, wanted: &[&str]| {
+        let told = story.record.join("\n");
+        assert!(wanted.iter().all(|wanted| told.contains(wanted)) && !told.contains("143"), "{told}");
+    };
+
+    let mut story = restarted();
+    story.says("db", "READY=1");
+    story.exit("web", 17);
+    story.exit("db", 0);
+    told(story, &["STOPPED: web failed and may not be restarted again (max_restarts = 0)", "exit 17"]);
+
+    let mut story = restarted();
+    story.exit("db", 9);
+    told(story, &["STOPPED: web cannot start without db", "exit 1"]);
 }
 
 #[test]
@@ -616,7 +648,7 @@ fn a_service_that_stops_by_itself_is_left_alone_whatever_it_still_says() {
     story.expect(&[]);
     story.exit("api's test", 0);
     story.pass(0);
-    story.expect(&["SIGKILL to the group of ?", "spawn api's test"]);
+    story.expect(&["SIGKILL to the group of api's test", "spawn api's test"]);
     // A service that may take as long as it likes to stop is never asked again.
     let mut api = Instance { watchdog: Some(SECOND), ..instance("api") };
     api.stop.kill_timeout = None;

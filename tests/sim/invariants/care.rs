@@ -185,7 +185,9 @@ impl Judge {
         match (&instance.ready, instance.kind) {
             (_, Kind::Oneshot) => {}
             (None, Kind::Daemon | Kind::Command) => {
-                self.owe(id, Owed::Up);
+                if instance.kind == Kind::Daemon {
+                    self.owe(id, Owed::Up);
+                }
                 self.life(id).care.ready = Some(now);
                 if !stopping {
                     self.watch(id);

@@ -61,7 +61,8 @@ impl Judge {
         let got = self.step.signal.unwrap();
         let instance = self.plan_of(child.instance);
         let expected = match self.plan.mode {
-            Mode::Command { group: whole } => (group == whole).then_some(got),
+            Mode::Command(manner) => (group == (manner.receivers == Receivers::Group)).then_some(got),
+            Mode::Pause => None,
             Mode::Services => {
                 let routed = self.plan.routes.get(&got).is_none_or(|to| to.contains(&child.instance));
                 let becomes = instance.signals.get(&got).copied().unwrap_or(Some(got));
@@ -113,13 +114,10 @@ impl Judge {
         if in_a_hurry || self.stop.is_none() {
             return;
         }
-        for (other, instance) in self.plan.ids().zip(&self.plan.instances) {
-            let depends = instance.depends_on.iter().any(|dependency| dependency.on == id);
-            if depends && !self.down(world, other) {
-                violation!(
-                    "{name} is asked to stop although {}, which depends on it, is not down",
-                    instance.name
-                );
+        for other in self.dependents(id) {
+            if !self.down(world, other) {
+                let other = &self.plan_of(other).name;
+                violation!("{name} is asked to stop although {other}, which depends on it, is not down");
             }
         }
     }

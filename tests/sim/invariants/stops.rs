@@ -89,9 +89,7 @@ impl Judge {
         }
         for (id, instance) in self.plan.ids().zip(&self.plan.instances) {
             let life = &self.lives[id.0 as usize];
-            let needed = self.plan.ids().zip(&self.plan.instances).any(|(other, i)| {
-                i.depends_on.iter().any(|d| d.on == id) && self.lives[other.0 as usize].active()
-            });
+            let needed = self.dependents(id).iter().any(|other| self.lives[other.0 as usize].active());
             if !life.active() || life.ended.is_some() && world.living_of(id).all(|proc| proc.spawned) {
                 continue;
             }
@@ -114,6 +112,17 @@ impl Judge {
                 violation!("{} should have got SIGKILL at {due:?}, now it is {now:?}", instance.name);
             }
         }
+    }
+
+    /// Whoever depends on it, be it through others.
+    pub(super) fn dependents(&self, id: InstanceId) -> Vec<InstanceId> {
+        let mut found = Vec::new();
+        for (other, instance) in self.plan.ids().zip(&self.plan.instances) {
+            if instance.depends_on.iter().any(|d| d.on == id || found.contains(&d.on)) {
+                found.push(other);
+            }
+        }
+        found
     }
 
     pub(super) fn exit(&mut self, world: &mut World, code: ExitCode) {

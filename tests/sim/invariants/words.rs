@@ -187,7 +187,13 @@ impl Judge {
             }
             Notice::StopCommandFailed { .. } => world.count("stop_command that failed"),
             Notice::Leftovers { .. } => world.count("leftovers told"),
-            Notice::NotPid1 | Notice::Strays { .. } | Notice::SignalNotSupported(_) => {}
+            Notice::NotPid1
+            | Notice::NotAdopting
+            | Notice::Spawned { .. }
+            | Notice::Reaped { .. }
+            | Notice::AskedGroup(_)
+            | Notice::Strays { .. }
+            | Notice::SignalNotSupported(_) => {}
         }
     }
 

@@ -1,5 +1,7 @@
 //! What /proc says about processes, seen from outside of their namespace.
 
+#![allow(dead_code, reason = "each suite that shares this needs a part of it")]
+
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -49,6 +51,19 @@ pub fn of(pid: i32) -> Option<Process> {
     })
 }
 
+/// Whether a process blocks or catches that signal.
+pub fn blocks(pid: i32, signal: i32) -> bool {
+    let status = status(pid).unwrap_or_default();
+    let sets = status.iter().filter(|(name, _)| name == "SigBlk" || name == "SigCgt");
+    let mut masks = sets.map(|(_, value)| u64::from_str_radix(value, 16).expect("a mask"));
+    masks.any(|mask| mask & 1 << (signal - 1) != 0)
+}
+
+/// Whether a process has ended, collected or not.
+pub fn ended(pid: i32) -> bool {
+    of(pid).is_none_or(|process| process.state == 'Z')
+}
+
 /// The lines of /proc/PID/status.
 pub fn status(pid: i32) -> Option<Vec<(String, String)>> {
     let text = fs::read(format!("/proc/{pid}/status")).ok()?;
@@ -66,6 +81,15 @@ pub fn number(pid: i32, field: &str) -> u64 {
     let status = status(pid).expect("it runs");
     let (_, value) = status.iter().find(|(name, _)| name == field).expect("a known field");
     value.split_whitespace().next().expect("a value").parse().expect("a number")
+}
+
+/// Whether a process has nothing to do with its signals: it sleeps and none waits for it, or it is stopped, or gone.
+pub fn settled(pid: i32) -> bool {
+    let Some(status) = status(pid) else { return true };
+    let field = |name: &str| status.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value);
+    let none = |set: &str| set.bytes().all(|digit| digit == b'0');
+    let sleeps = field("State").starts_with('S') && none(field("ShdPnd")) && none(field("SigPnd"));
+    sleeps || field("State").starts_with(['T', 'Z'])
 }
 
 /// Whether a process comes to rest, and then is not even woken for so long.
@@ -88,6 +112,13 @@ pub fn ticks(pid: i32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let (_, fields) = text.rsplit_once(") ").expect("a name");
     fields.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum()
+}
+
+/// Its niceness.
+pub fn nice(pid: i32) -> i32 {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let (_, fields) = text.rsplit_once(") ").expect("a name");
+    fields.split(' ').nth(16).expect("a field").parse().expect("a number")
 }
 
 /// What its open descriptors lead to, sorted.

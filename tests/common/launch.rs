@@ -1,6 +1,7 @@
 //! Makes a process in a place of its own: a PID namespace whose PID 1 it is, or one that somebody else holds. Everything
 //! between fork and exec is here; what the process is and what it says is `container.rs`.
 
+#![allow(dead_code, reason = "each suite that shares this needs a part of it")]
 #![expect(unsafe_code, reason = "fork, exec, namespaces and raw descriptors")]
 
 use std::ffi::{CString, OsStr, OsString};
@@ -280,10 +281,15 @@ pub fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// Makes descriptor 0 the terminal of a new session.
 pub fn take_terminal() -> io::Result<()> {
+    take_that_terminal(0)
+}
+
+/// The same with any descriptor.
+pub fn take_that_terminal(descriptor: RawFd) -> io::Result<()> {
     // SAFETY: plain calls.
     unsafe {
         check(libc::setsid())?;
-        check(libc::ioctl(0, libc::TIOCSCTTY, 0))
+        check(libc::ioctl(descriptor, libc::TIOCSCTTY, 0))
     }
 }
 
@@ -292,6 +298,12 @@ pub fn resize(terminal: &File) -> io::Result<()> {
     let size = libc::winsize { ws_row: 33, ws_col: 99, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: reads a size that lives here.
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) })
+}
+
+/// The foreground process group of a terminal, seen from the person's side.
+pub fn foreground(terminal: &File) -> i32 {
+    // SAFETY: plain call.
+    unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) }
 }
 
 /// Signals this process.
@@ -348,6 +360,38 @@ pub fn become_user(number: u32) -> io::Result<()> {
         check(libc::setresgid(number, number, number))?;
         check(libc::setresuid(number, number, number))
     }
+}
+
+/// Sets what exec passes on and a program seldom has: the mask of new files, niceness, limits, groups.
+pub fn be_peculiar() -> io::Result<()> {
+    let groups = [7, 8];
+    // SAFETY: plain calls, one of them on an array that lives here.
+    unsafe {
+        libc::umask(0o027);
+        check(libc::setpriority(libc::PRIO_PROCESS, 0, 5))?;
+        check(libc::setgroups(groups.len(), groups.as_ptr()))?;
+        check(libc::prctl(libc::PR_SET_TIMERSLACK, 77_000, 0, 0, 0))?;
+    }
+    std::fs::write("/proc/self/oom_score_adj", "100")?;
+    limit(libc::RLIMIT_CORE, 0, 0)?;
+    limit(libc::RLIMIT_NOFILE, 500, 600)
+}
+
+/// Lets the kernel refuse one system call from here on, as a sandbox does that does not know it.
+pub fn refuse(call: libc::c_long) -> io::Result<()> {
+    let error = libc::SECCOMP_RET_ERRNO | u32::try_from(libc::ENOSYS).expect("small");
+    let call = u32::try_from(call).expect("small");
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let program = [
+        // BPF_LD + BPF_W + BPF_ABS: the number of the call; BPF_JMP + BPF_JEQ; BPF_RET twice.
+        step(0x20, 0, 0, 0),
+        step(0x15, 0, 1, call),
+        step(0x06, 0, 0, error),
+        step(0x06, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog { len: 4, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the kernel copies the program, which lives here.
+    check(unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) })
 }
 
 /// Opens what `from` is once more, as that number.

@@ -1,6 +1,8 @@
 //! A container without Docker: the real program in a PID namespace, with what it says, what runs in it, and its end. Every
 //! wait has a deadline; whatever was started is gone when the test ends.
 
+#![allow(dead_code, reason = "each suite that shares this needs a part of it")]
+
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -32,7 +34,7 @@ impl Folder {
     pub fn new() -> Self {
         let serial = SERIAL.fetch_add(1, Ordering::SeqCst);
         // Below /tmp, because the folder of the build may be closed to other users.
-        let path = std::env::temp_dir().join(format!("tinysup-pid1-{}-{serial}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("tinysup-test-{}-{serial}", std::process::id()));
         fs::create_dir(&path).expect("a new folder");
         set_mode(&path, 0o755);
         Self(path)
@@ -132,33 +134,41 @@ enum Kind {
 impl Setup {
     /// The services of this configuration.
     pub fn services(config: &str) -> Self {
-        let setup = Self::program::<&str>(&[]);
+        let setup = Self::command(&[]);
         let file = setup.folder.file("tinysup.toml", config);
         setup.arg("-c").arg(file)
     }
 
     /// One command, with the options of tinysup before it.
     pub fn command(words: &[&str]) -> Self {
-        Self::program(words)
+        Self::program(tinysup(), words)
     }
 
-    fn program<S: AsRef<OsStr>>(words: &[S]) -> Self {
+    /// Any program, with these words.
+    pub fn program(program: impl Into<OsString>, words: &[&str]) -> Self {
         let [stdin, ..] = launch::nowhere();
         let folder = Folder::new();
-        let program = [tinysup()];
         Self {
             env: vec![
                 ("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
                 ("DIR".into(), folder.path().into()),
             ],
             folder,
-            argv: program.into_iter().chain(words.iter().map(|word| word.as_ref().to_owned())).collect(),
+            argv: [program.into()].into_iter().chain(words.iter().map(OsString::from)).collect(),
             place: Kind::Pid1,
             stdin,
             stdout: Out::Read,
             stderr: Out::Read,
             steps: Vec::new(),
         }
+    }
+
+    /// Called by this name.
+    pub fn called(mut self, name: &str) -> Self {
+        let link = self.folder.path().join(name);
+        std::os::unix::fs::symlink(&self.argv[0], &link).expect("the folder is ours");
+        self.argv[0] = link.into();
+        self
     }
 
     /// As an ordinary child in a PID namespace that somebody else holds.
@@ -177,6 +187,12 @@ impl Setup {
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.env.retain(|(known, _)| known != name);
         self.env.push((name.into(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// No variable at all.
+    pub fn no_env(mut self) -> Self {
+        self.env.clear();
         self
     }
 

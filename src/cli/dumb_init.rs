@@ -1,0 +1,195 @@
+//! The command line of dumb-init, for whoever calls us by that name.
+
+use std::collections::BTreeMap;
+
+use super::one::{One, Receivers, Rest};
+use super::words::{Word, Words};
+use super::{Command, Environment, Said, UsageError, common_option, long_option, rewriting};
+use crate::units::Signal;
+use crate::voice::Voice;
+
+const VERSION: &str = concat!("dumb-init v1.2.5 (tinysup ", env!("CARGO_PKG_VERSION"), ")\n");
+
+const HELP: &str = concat!(
+    "dumb-init v1.2.5 (tinysup ",
+    env!("CARGO_PKG_VERSION"),
+    ")\n\
+\n\
+  dumb-init [OPTIONS] [--] COMMAND [ARG...]\n\
+\n\
+  -c, --single-child   no session for the command; signals go to it alone, not to its process group\n\
+  -r, --rewrite S:R    pass signal S on as R, or not at all where R is 0 (repeatable)\n\
+  -v, --verbose        tell what happens\n\
+  -h, --help           print this help\n\
+  -V, --version        print the version\n\
+  --grace DURATION, --kill-timeout DURATION, --all: see `tinysup help`\n\
+\n\
+Environment: DUMB_INIT_SETSID=0 is -c, DUMB_INIT_DEBUG=1 is -v.\n"
+);
+
+const USAGE: &str = "\
+dumb-init: a command is missing: dumb-init [OPTIONS] COMMAND [ARG...]
+dumb-init --help tells more.
+";
+
+const LONG: [(&str, &str); 8] = [
+    ("--single-child", "-c"),
+    ("--rewrite", "-r"),
+    ("--verbose", "-v"),
+    ("--help", "-h"),
+    ("--version", "-V"),
+    ("--grace", "--grace"),
+    ("--kill-timeout", "--kill-timeout"),
+    ("--all", "--all"),
+];
+
+/// Where the command leads a session its group is an orphan, in which these stop nobody.
+const OF_THE_TERMINAL: [Signal; 3] = [Signal::TSTP, Signal::TTIN, Signal::TTOU];
+
+/// Reads the words after the program's name.
+pub fn parse(words: Words, environment: Environment<'_>) -> Command {
+    let refused = |UsageError(text)| Command::Say(Said::refusal(format!("dumb-init: {text}\n"), None));
+    read(words, environment).unwrap_or_else(refused)
+}
+
+fn read(mut words: Words, environment: Environment<'_>) -> Result<Command, UsageError> {
+    let is = |name: &str, value: &str| environment(name).is_some_and(|found| found == value);
+    let mut one = One { voice: Voice::DumbInit, session: !is("DUMB_INIT_SETSID", "0"), ..One::default() };
+    one.manner.suspend = true;
+    one.manner.start_failure = Some(2);
+    let mut verbose = is("DUMB_INIT_DEBUG", "1");
+    let mut rewrite = BTreeMap::new();
+    while let Some(word) = words.next()? {
+        let name = match word {
+            Word::Option(name) => long_option(&name, &LONG)?,
+            Word::Separator => break,
+            Word::Plain(program) => {
+                one.argv.push(program);
+                break;
+            }
+        };
+        match name.as_str() {
+            "-c" => one.session = false,
+            "-v" => verbose = true,
+            "-h" => return Ok(Command::Say(Said::aside(HELP))),
+            "-V" => return Ok(Command::Say(Said::aside(VERSION))),
+            "-r" => {
+                let value = words.value("-r")?;
+                let (from, to) = rewriting(&value.to_string_lossy())?;
+                rewrite.insert(from, to);
+            }
+            _ => match common_option(&name, &mut words, &mut one) {
+                Some(result) => result?,
+                None => return Err(UsageError(format!("unknown option {name}; dumb-init --help shows all"))),
+            },
+        }
+    }
+    one.argv.extend(words.all());
+    if one.argv.is_empty() {
+        return Ok(Command::Say(Said::refusal(USAGE.to_owned(), None)));
+    }
+    one.verbosity = if verbose { 3 } else { 0 };
+    if one.session {
+        for signal in OF_THE_TERMINAL {
+            rewrite.entry(signal).or_insert(Some(Signal::STOP));
+        }
+    }
+    one.rewrite = rewrite.into_iter().collect();
+    let (receivers, rest) =
+        if one.session { (Receivers::Group, Rest::AskGroup) } else { (Receivers::Command, Rest::Leave) };
+    if one.manner.receivers == Receivers::Command {
+        one.manner.receivers = receivers;
+    }
+    if one.manner.rest == One::default().manner.rest {
+        one.manner.rest = rest;
+    }
+    Ok(Command::One(one))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::time::Duration;
+
+    use super::*;
+
+    const SESSION: [(Signal, Option<Signal>); 3] = [
+        (Signal::TSTP, Some(Signal::STOP)),
+        (Signal::TTIN, Some(Signal::STOP)),
+        (Signal::TTOU, Some(Signal::STOP)),
+    ];
+
+    fn parse(words: &[&str], environment: &[(&str, &str)]) -> Command {
+        super::super::tests::parse_as("dumb-init", words, environment).unwrap()
+    }
+
+    fn expected(session: bool, change: impl FnOnce(&mut One)) -> Command {
+        let mut one =
+            One { voice: Voice::DumbInit, session, argv: vec![OsString::from("a")], ..One::default() };
+        one.manner.suspend = true;
+        one.manner.start_failure = Some(2);
+        if session {
+            (one.manner.receivers, one.manner.rest) = (Receivers::Group, Rest::AskGroup);
+            one.rewrite = SESSION.to_vec();
+        } else {
+            one.manner.rest = Rest::Leave;
+        }
+        change(&mut one);
+        Command::One(one)
+    }
+
+    #[test]
+    fn the_words_mean_what_they_mean_to_dumb_init() {
+        let single = |words: &[&str], change: fn(&mut One)| {
+            assert_eq!(parse(&[&["-c"], words].concat(), &[]), expected(false, change), "{words:?}");
+        };
+        single(&["a"], |_| {});
+        single(&["-v", "--", "a"], |o| o.verbosity = 3);
+        single(&["-r", "15:2", "a"], |o| o.rewrite = vec![(Signal::TERM, Some(Signal::INT))]);
+        single(&["-r15:2", "-r", "15:0", "a"], |o| o.rewrite = vec![(Signal::TERM, None)]);
+        single(&["--rewrite", "15:2xyz", "a"], |o| o.rewrite = vec![(Signal::TERM, Some(Signal::INT))]);
+        single(&["--rew=TERM:QUIT", "a"], |o| o.rewrite = vec![(Signal::TERM, Some(Signal::QUIT))]);
+        single(&["--grace=0", "a"], |o| o.manner.rest = Rest::Leave);
+        single(&["--grace=3s", "a"], |o| o.manner.rest = Rest::Stop(Duration::from_secs(3)));
+        for words in [&["a"][..], &["--", "a"]] {
+            assert_eq!(parse(words, &[]), expected(true, |_| {}), "{words:?}");
+        }
+        for words in [&["--sing", "a"][..], &["--single-child", "a"], &["-c", "a"]] {
+            assert_eq!(parse(words, &[]), expected(false, |_| {}), "{words:?}");
+        }
+        let rewritten = parse(&["-r", "20:1", "a"], &[]);
+        assert_eq!(rewritten, expected(true, |o| o.rewrite[0] = (Signal::TSTP, Some(Signal::HUP))));
+    }
+
+    #[test]
+    fn variables_are_options_too() {
+        assert_eq!(parse(&["a"], &[("DUMB_INIT_SETSID", "0")]), expected(false, |_| {}));
+        assert_eq!(parse(&["a"], &[("DUMB_INIT_SETSID", "")]), expected(true, |_| {}));
+        assert_eq!(parse(&["a"], &[("DUMB_INIT_DEBUG", "1")]), expected(true, |o| o.verbosity = 3));
+        assert_eq!(parse(&["a"], &[("DUMB_INIT_DEBUG", "0")]), expected(true, |_| {}));
+        assert_eq!(parse(&["a"], &[("TINI_KILL_PROCESS_GROUP", "")]), expected(true, |_| {}));
+    }
+
+    #[test]
+    fn what_is_said() {
+        for (words, start, code) in [
+            (&["-V"][..], "dumb-init v1.2.5", 0),
+            (&["--vers"], "dumb-init v1.2.5", 0),
+            (&["-h"], "dumb-init v1.2.5", 0),
+            (&[], "dumb-init: a command is missing", 1),
+            (&["-c"], "dumb-init: a command is missing", 1),
+            (&["-x", "a"], "dumb-init: unknown option -x", 1),
+            (&["--ver", "a"], "dumb-init: option --ver may be --verbose or --version", 1),
+            (&["-r", "99:1", "a"], "dumb-init: \"99:1\"", 1),
+            (&["-r", "15", "a"], "dumb-init: \"15\"", 1),
+        ] {
+            match parse(words, &[]) {
+                Command::Say(said) => {
+                    assert!(said.text.starts_with(start) && said.code.0 == code, "{words:?}: {said:?}");
+                    assert_eq!(said.sink, crate::event::Sink::Stderr, "{words:?}");
+                }
+                other => panic!("{words:?}: {other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The socket of one run for what it says (sd_notify(3)), where only its own user can reach it, and what comes in there. A file in a
+//! directory of ours: names without a file are open to everybody who shares the network. Whether a sender may be believed is
+//! decided by `voices`.
+
+#![expect(
+    unsafe_code,
+    reason = "recvmsg with credentials and descriptors, which the standard library does not have yet"
+)]
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, IoSliceMut};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::geteuid;
+
+use super::socket;
+use crate::event::{Child, StartError};
+use crate::notify::MESSAGE_MAX;
+use crate::units::reason;
+
+/// Where a directory of ours may be, the best first. The second is there also where nothing else can be written.
+const BASES: [&str; 3] = ["/run", "/dev/shm", "/tmp"];
+
+/// So many names are tried in one of them: a neighbour that shares it, or whoever died there and left something that is not ours.
+const NAMES_MAX: u32 = 256;
+
+/// So much that was left there is removed; more than a container has services.
+const LEFT_MAX: usize = 100_000;
+
+/// The most descriptors that a message can have (SCM_MAX_FD).
+const DESCRIPTORS_MAX: usize = 253;
+
+/// Everybody may pass through it, nobody but us may list or change it.
+const DIRECTORY_MODE: u32 = 0o711;
+
+/// The mode of the socket: for its owner alone.
+const NOT_FOR_OTHERS: Mode = Mode::from_bits_truncate(0o177);
+
+/// Makes the sockets, all in one place.
+#[derive(Debug, Default)]
+pub struct Post {
+    place: Option<Place>,
+}
+
+impl Post {
+    /// A socket for a run that only this user can reach, besides those whom no file mode stops; `None`: our own.
+    pub fn open(&mut self, child: Child, uid: Option<u32>) -> Result<Mailbox, StartError> {
+        let mailbox = self.bind(&format!("{}.{}", child.instance.0, child.run))?;
+        if let Some(uid) = uid.filter(|uid| *uid != geteuid().as_raw()) {
+            lchown(&mailbox.path, Some(uid), None).map_err(|error| StartError::Other {
+                what: format!("give its notification socket to user {uid}"),
+                reason: format!("{} (it takes CAP_CHOWN)", reason(&error)),
+            })?;
+        }
+        Ok(mailbox)
+    }
+
+    fn bind(&mut self, name: &str) -> Result<Mailbox, StartError> {
+        // Somebody may have cleared the place away, or filled it.
+        if let Some(mailbox) = self.place.as_ref().and_then(|place| place.bind(name).ok()) {
+            return Ok(mailbox);
+        }
+        let mut reasons = Vec::new();
+        for base in BASES {
+            match Place::take(Path::new(base)).and_then(|place| Ok((place.bind(name)?, place))) {
+                Ok((mailbox, place)) => {
+                    self.place = Some(place);
+                    return Ok(mailbox);
+                }
+                Err(error) => reasons.push(format!("{base}: {}", reason(&error))),
+            }
+        }
+        Err(StartError::Other {
+            what: "make a socket for its notifications".to_owned(),
+            reason: format!("{}; a tmpfs at /run would do", reasons.join(", ")),
+        })
+    }
+}
+
+/// A directory that is ours as long as we live: we hold a lock on it.
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Place {
+    fn take(base: &Path) -> io::Result<Self> {
+        let mode = fs::metadata(base)?.mode();
+        let (writable_for_others, sticky) = (mode & 0o022 != 0, mode & 0o1000 != 0);
+        if writable_for_others && !sticky {
+            return Err(io::Error::other("others may replace what is in it"));
+        }
+        for number in 0..NAMES_MAX {
+            let path = base.join(format!("tinysup-notify-{number}"));
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            if let Some(lock) = lock(&path) {
+                lock.set_permissions(Permissions::from_mode(DIRECTORY_MODE))?;
+                remove_sockets(&path);
+                return Ok(Self { path, _lock: lock });
+            }
+        }
+        Err(io::Error::other(format!("{NAMES_MAX} others are there already")))
+    }
+
+    fn bind(&self, name: &str) -> io::Result<Mailbox> {
+        let path = self.path.join(name);
+        // Its mode from the first moment on.
+        let before = umask(NOT_FOR_OTHERS);
+        let bound = UnixDatagram::bind(&path);
+        umask(before);
+        let mailbox = Mailbox { socket: bound?, path };
+        mailbox.socket.set_nonblocking(true)?;
+        socket::pass_credentials(&mailbox.socket)?;
+        Ok(mailbox)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Not if somebody's socket is in it.
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
+/// Locks a directory that belongs to us alone; `None` if it does not, or if another holds the lock. The lock goes with its holder,
+/// however he ends, so a container that is started again gets the place it had.
+fn lock(path: &Path) -> Option<File> {
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let directory = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    let found = directory.metadata().ok()?;
+    let ours = found.uid() == geteuid().as_raw() && found.mode() & 0o022 == 0;
+    if !ours || directory.try_lock().is_err() {
+        return None;
+    }
+    // The holder before us may have removed it.
+    let there = fs::symlink_metadata(path).ok()?;
+    ((there.dev(), there.ino()) == (found.dev(), found.ino())).then_some(directory)
+}
+
+/// What an end without goodbye left.
+fn remove_sockets(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten().take(LEFT_MAX) {
+        if entry.file_type().is_ok_and(|kind| kind.is_socket()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// The socket of one run.
+#[derive(Debug)]
+pub struct Mailbox {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+/// What came.
+#[derive(Debug)]
+pub struct Letter {
+    /// The sender's pid in our namespace; 0 if it has none there.
+    pub sender: i32,
+    /// The message; `None` if it was longer than any may be.
+    pub bytes: Option<Vec<u8>>,
+    /// What was attached.
+    pub descriptors: Vec<OwnedFd>,
+}
+
+impl Mailbox {
+    /// Its address.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes no more in. What is there already can still be read.
+    pub fn shut(&self) {
+        let _ = self.socket.shutdown(Shutdown::Read);
+    }
+
+    /// The next message; `None` if there is none now.
+    pub fn receive(&self) -> Option<Letter> {
+        loop {
+            match receive(self.socket.as_fd()) {
+                Ok(letter) => return Some(letter),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return None,
+                Err(errno) => {
+                    log::debug!("cannot read from {}: {}", self.path.display(), super::word(errno));
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+impl AsFd for Mailbox {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Mailbox {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Control messages as large as they can be: the sender's credentials and all its descriptors (cmsg(3)).
+const CONTROL_BYTES: usize = 64 + DESCRIPTORS_MAX * size_of::<i32>();
+
+#[repr(C, align(16))]
+struct Control([u8; CONTROL_BYTES]);
+
+fn receive(socket: BorrowedFd<'_>) -> nix::Result<Letter> {
+    let mut bytes = vec![0; MESSAGE_MAX + 1];
+    let mut control = Control([0; CONTROL_BYTES]);
+    let mut letter = Letter { sender: 0, bytes: None, descriptors: Vec::new() };
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    // SAFETY: all zeroes is a msghdr. The parts are laid out as iovec, which the standard library promises; both buffers live until
+    // the end, and the kernel writes no more than their sizes say. The macros stay inside of what it has written, and so does
+    // `number`: both payloads are made of 32-bit numbers, the first of the credentials being the pid. Each descriptor is new and
+    // nobody else's.
+    let count = unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = parts.as_mut_ptr().cast();
+        message.msg_iovlen = 1;
+        message.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_controllen = CONTROL_BYTES as _;
+        let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+        let count = Errno::result(libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags))?;
+        let mut at = libc::CMSG_FIRSTHDR(&raw const message);
+        while let Some(header) = at.as_ref() {
+            let data = libc::CMSG_DATA(at);
+            let number = |index: usize| i32::from_ne_bytes(*data.cast::<[u8; 4]>().add(index));
+            let whole = usize::try_from(header.cmsg_len as u64).unwrap_or(0); // not of the same type in all C libraries
+            match (header.cmsg_level, header.cmsg_type) {
+                (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => letter.sender = number(0),
+                (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
+                    let numbers =
+                        whole.saturating_sub(data.offset_from_unsigned(at.cast())) / size_of::<i32>();
+                    letter.descriptors.extend((0..numbers).map(|index| OwnedFd::from_raw_fd(number(index))));
+                }
+                _ => {}
+            }
+            at = libc::CMSG_NXTHDR(&raw const message, at);
+        }
+        usize::try_from(count).unwrap_or(0)
+    };
+    if count <= MESSAGE_MAX {
+        bytes.truncate(count);
+        letter.bytes = Some(bytes);
+    }
+    Ok(letter)
+}

@@ -1,0 +1,398 @@
+//! Attempts to learn from outside how a service is, one system call at a time in the one loop. They have no time of their own: the
+//! core calls off what takes too long. What a good answer is, `probe` knows.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use nix::errno::Errno;
+
+use super::poll::{Interest, Poll};
+use super::socket::{self, Address, Kind};
+use super::word;
+use crate::event::{Child, Event, InstanceId};
+use crate::probe::{self, Answer, Failure, STATUS_BYTES, Target};
+use crate::units::reason;
+
+/// One read is at most this large.
+const READ_MAX_BYTES: usize = 4 << 10;
+
+/// So much of an answer is taken although its beginning decides, and in so many reads, so that a server need not notice that nobody is
+/// interested in the rest. Then the connection is closed.
+const REST_MAX_BYTES: usize = 64 << 10;
+const REST_MAX_READS: u32 = 64;
+
+/// Interim answers (RFC 9110, section 15.2) are passed over up to this size.
+const INTERIM_MAX_BYTES: usize = 16 << 10;
+
+/// All attempts under way.
+#[derive(Debug, Default)]
+pub struct Probes {
+    open: BTreeMap<Child, State>,
+}
+
+/// How far an attempt is.
+#[derive(Debug)]
+enum State {
+    /// Waits for the connection to an address.
+    Connecting { target: Rc<Target>, socket: TcpStream, refusals: Refusals },
+    /// Sends what is left of its request.
+    Asking { socket: TcpStream, request: Vec<u8> },
+    /// Waits for the status line.
+    Listening { socket: TcpStream, head: Head },
+    /// It has been answered.
+    Leaving { socket: OwnedFd, bytes: usize, reads: u32 },
+}
+
+/// What comes next.
+enum Step {
+    /// A wait, for what the state needs.
+    Wait(State),
+    /// The answer, and a connection that is left open for the server's sake.
+    Answered(Result<(), Failure>, Option<OwnedFd>),
+    /// Nothing.
+    Closed,
+}
+
+impl Probes {
+    /// Begins an attempt. It may be answered at once.
+    pub fn begin(&mut self, child: Child, target: &Rc<Target>, events: &mut Vec<Event>) {
+        self.forget_answered(child.instance);
+        let step = match &**target {
+            Target::Tcp { .. } | Target::Http { .. } => connect(target, Refusals::default()),
+            Target::Unix { path } => connect_unix(path),
+            // Only a look: whoever opens a named pipe waits for its other end.
+            Target::File { path } => {
+                Step::Answered(std::fs::metadata(path).map(drop).map_err(|error| no_file(&error)), None)
+            }
+        };
+        self.take(child, step, events);
+    }
+
+    /// Calls an attempt off.
+    pub fn cancel(&mut self, child: Child) {
+        self.open.remove(&child);
+    }
+
+    /// Closes what is left of the answered attempts of an instance.
+    pub fn forget_answered(&mut self, instance: InstanceId) {
+        self.open
+            .retain(|child, state| child.instance != instance || !matches!(state, State::Leaving { .. }));
+    }
+
+    /// Adds to `poll` what the attempts wait for.
+    pub fn watch<Owner: Copy>(&self, poll: &mut Poll<Owner>, owner: impl Fn(Child) -> Owner) {
+        for (child, state) in &self.open {
+            let (descriptor, interest) = state.waits_for();
+            poll.watch(owner(*child), descriptor, interest);
+        }
+    }
+
+    /// Goes on with an attempt that need wait no longer.
+    pub fn go_on(&mut self, child: Child, events: &mut Vec<Event>) {
+        if let Some(state) = self.open.remove(&child) {
+            self.take(child, state.go_on(), events);
+        }
+    }
+
+    fn take(&mut self, child: Child, step: Step, events: &mut Vec<Event>) {
+        let state = match step {
+            Step::Wait(state) => state,
+            Step::Answered(result, socket) => {
+                events.push(Event::Probed { child, result });
+                let Some(socket) = socket else { return };
+                State::Leaving { socket, bytes: REST_MAX_BYTES, reads: REST_MAX_READS }
+            }
+            Step::Closed => return,
+        };
+        self.open.insert(child, state);
+    }
+}
+
+impl State {
+    fn waits_for(&self) -> (BorrowedFd<'_>, Interest) {
+        match self {
+            Self::Connecting { socket, .. } | Self::Asking { socket, .. } => {
+                (socket.as_fd(), Interest::Write)
+            }
+            Self::Listening { socket, .. } => (socket.as_fd(), Interest::Read),
+            Self::Leaving { socket, .. } => (socket.as_fd(), Interest::Read),
+        }
+    }
+
+    fn go_on(self) -> Step {
+        match self {
+            Self::Connecting { target, socket, refusals } => connected(target, socket, refusals),
+            Self::Asking { socket, request } => ask(socket, request),
+            Self::Listening { socket, head } => listen(socket, head),
+            Self::Leaving { socket, bytes, reads } => leave(socket, bytes, reads),
+        }
+    }
+}
+
+/// The addresses that were tried in vain.
+#[derive(Clone, Debug, Default)]
+struct Refusals {
+    count: usize,
+    /// Nobody listens at one of them.
+    refused: bool,
+    /// Why the first of the others could not be asked.
+    reason: Option<String>,
+}
+
+impl Refusals {
+    fn add(&mut self, errno: Errno) {
+        self.count += 1;
+        match errno {
+            Errno::ECONNREFUSED => self.refused = true,
+            other => self.reason = self.reason.take().or_else(|| Some(word(other))),
+        }
+    }
+
+    /// That nobody listens says more than that a container has no IPv6.
+    fn failure(self, addresses: &[SocketAddr]) -> Failure {
+        match (addresses.first(), self.refused) {
+            (Some(address), true) => Failure::Refused { address: *address },
+            _ => Failure::CannotAsk { reason: self.reason.unwrap_or_default() },
+        }
+    }
+}
+
+/// Tries the addresses that were not tried yet.
+fn connect(target: &Rc<Target>, mut refusals: Refusals) -> Step {
+    let addresses = match &**target {
+        Target::Tcp { addresses } | Target::Http { addresses, .. } => addresses.as_slice(),
+        Target::Unix { .. } | Target::File { .. } => &[],
+    };
+    while let Some(address) = addresses.get(refusals.count) {
+        match Address::internet(*address).connect(Kind::Stream) {
+            // Inside of one machine it is mostly there at once.
+            Ok(socket) => return connected(Rc::clone(target), socket.into(), refusals),
+            Err(errno) => refusals.add(errno),
+        }
+    }
+    Step::Answered(Err(refusals.failure(addresses)), None)
+}
+
+fn connected(target: Rc<Target>, socket: TcpStream, mut refusals: Refusals) -> Step {
+    match ends(&socket) {
+        Ok(None) => return Step::Wait(State::Connecting { target, socket, refusals }),
+        // Nobody listens, but the kernel gave us the very port that we ask for, and we have connected to ourselves. Whoever
+        // wants to listen there must not find it taken.
+        Ok(Some((here, there))) if here == there => {
+            socket::reset_on_close(&socket);
+            refusals.add(Errno::ECONNREFUSED);
+        }
+        Ok(Some(_)) => {
+            return match &*target {
+                Target::Http { host, path, .. } => ask(socket, request(host, path)),
+                Target::Tcp { .. } | Target::Unix { .. } | Target::File { .. } => {
+                    answered(Ok(()), socket.into())
+                }
+            };
+        }
+        Err(error) => refusals.add(errno_of(&error)),
+    }
+    connect(&target, refusals)
+}
+
+/// Our end and theirs; `None` as long as there is no connection.
+fn ends(socket: &TcpStream) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    match socket.peer_addr() {
+        Ok(there) => Ok(Some((socket.local_addr()?, there))),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn request(host: &str, path: &str) -> Vec<u8> {
+    let headers = "User-Agent: tinysup\r\nAccept: */*\r\nConnection: close\r\n";
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n").into_bytes()
+}
+
+fn ask(mut socket: TcpStream, mut request: Vec<u8>) -> Step {
+    match socket.write(&request) {
+        Ok(count) if count < request.len() => {
+            request.drain(..count);
+            Step::Wait(State::Asking { socket, request })
+        }
+        Err(error) if waits(&error) => Step::Wait(State::Asking { socket, request }),
+        // After an error too: a server may answer without reading, and close.
+        Ok(_) | Err(_) => Step::Wait(State::Listening { socket, head: Head::default() }),
+    }
+}
+
+fn listen(mut socket: TcpStream, mut head: Head) -> Step {
+    let mut bytes = [0; READ_MAX_BYTES];
+    let answer = match socket.read(&mut bytes) {
+        Ok(0) => return Step::Answered(Err(Failure::Closed), None),
+        Ok(count) => head.take(bytes.get(..count).unwrap_or_default()),
+        Err(error) if waits(&error) => Answer::More,
+        Err(_) => return Step::Answered(Err(Failure::Closed), None),
+    };
+    match answer {
+        Answer::More => Step::Wait(State::Listening { socket, head }),
+        Answer::Garbage => answered(Err(Failure::NotHttp), socket.into()),
+        Answer::Status(status) if probe::is_good(status) => Step::Answered(Ok(()), Some(socket.into())),
+        Answer::Status(status) => Step::Answered(Err(Failure::Status(status)), Some(socket.into())),
+    }
+}
+
+/// The verdict on a server that need not hear more of us. It is told so, and may close first: else what it sends meanwhile would be
+/// answered with a reset, which many log. One that answers a request takes this for a client that gave up.
+fn answered(result: Result<(), Failure>, socket: OwnedFd) -> Step {
+    let socket = TcpStream::from(socket);
+    // An error means that it has closed already.
+    let _ = socket.shutdown(Shutdown::Write);
+    Step::Answered(result, Some(socket.into()))
+}
+
+fn leave(socket: OwnedFd, bytes: usize, reads: u32) -> Step {
+    let mut piece = [0; READ_MAX_BYTES];
+    match nix::unistd::read(&socket, &mut piece) {
+        Ok(count) if count > 0 && count < bytes && reads > 1 => {
+            Step::Wait(State::Leaving { socket, bytes: bytes - count, reads: reads - 1 })
+        }
+        Err(Errno::EAGAIN | Errno::EINTR) => Step::Wait(State::Leaving { socket, bytes, reads }),
+        Ok(_) | Err(_) => Step::Closed,
+    }
+}
+
+fn connect_unix(path: &OsStr) -> Step {
+    let address = match Address::unix(path) {
+        Ok(address) => address,
+        Err(errno) => return Step::Answered(Err(no_socket(errno)), None),
+    };
+    for kind in [Kind::Stream, Kind::Packets, Kind::Datagrams] {
+        match (address.connect(kind), kind) {
+            (Err(Errno::EPROTOTYPE), Kind::Stream | Kind::Packets) => {}
+            (Err(errno), _) => return Step::Answered(Err(no_socket(errno)), None),
+            (Ok(_), Kind::Datagrams) => break,
+            (Ok(socket), Kind::Stream | Kind::Packets) => return answered(Ok(()), socket),
+        }
+    }
+    Step::Answered(Ok(()), None)
+}
+
+fn no_socket(errno: Errno) -> Failure {
+    match errno {
+        Errno::ENOENT | Errno::ENOTDIR | Errno::ECONNREFUSED => Failure::NoSocket { reason: word(errno) },
+        // There is no waiting for room, as there is with TCP.
+        Errno::EAGAIN => Failure::CannotAsk {
+            reason: "it accepts no connections, and its queue of them is full".to_owned(),
+        },
+        _ => Failure::CannotAsk { reason: word(errno) },
+    }
+}
+
+fn no_file(error: &io::Error) -> Failure {
+    let reason = reason(error);
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Failure::NoFile { reason },
+        _ => Failure::CannotAsk { reason },
+    }
+}
+
+fn waits(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+fn errno_of(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw)
+}
+
+/// What has been read of an answer.
+#[derive(Debug, Default)]
+struct Head {
+    /// The beginning of a status line.
+    line: Vec<u8>,
+    interim: Option<Interim>,
+    /// How much interim answers have taken.
+    passed_over: usize,
+}
+
+/// Inside of an interim answer, which ends with an empty line.
+#[derive(Clone, Copy, Debug)]
+struct Interim {
+    /// Whether the present line is empty so far.
+    empty: bool,
+}
+
+impl Head {
+    fn take(&mut self, mut bytes: &[u8]) -> Answer {
+        loop {
+            if let Some(interim) = &mut self.interim {
+                let Some(end) = bytes.iter().position(|byte| interim.ends_with(*byte)) else {
+                    self.passed_over += bytes.len();
+                    return self.more();
+                };
+                self.passed_over += end + 1;
+                bytes = bytes.get(end + 1..).unwrap_or_default();
+                self.interim = None;
+                self.line.clear();
+            }
+            let wanted = (STATUS_BYTES + 1).saturating_sub(self.line.len()).min(bytes.len());
+            let (beginning, rest) = bytes.split_at(wanted);
+            self.line.extend_from_slice(beginning);
+            bytes = rest;
+            match probe::answer(&self.line) {
+                // Another protocol was not asked for, so 101 is an answer like any other.
+                Answer::Status(100 | 102..=199) => {
+                    self.interim = Some(Interim { empty: self.line.ends_with(b"\n") });
+                    self.passed_over += self.line.len();
+                }
+                Answer::More => return self.more(),
+                decided @ (Answer::Garbage | Answer::Status(_)) => return decided,
+            }
+        }
+    }
+
+    fn more(&self) -> Answer {
+        if self.passed_over > INTERIM_MAX_BYTES { Answer::Garbage } else { Answer::More }
+    }
+}
+
+impl Interim {
+    fn ends_with(&mut self, byte: u8) -> bool {
+        match byte {
+            b'\n' if self.empty => return true,
+            b'\n' => self.empty = true,
+            b'\r' => {}
+            _ => self.empty = false,
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interim_answers_are_passed_over() {
+        let early = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+        for (answer, expected) in [
+            ("HTTP/1.1 200 OK\r\n".to_owned(), Answer::Status(200)),
+            (format!("{early}HTTP/1.1 503 x\r\n"), Answer::Status(503)),
+            (format!("HTTP/1.1 100\r\n\r\n{early}{early}HTTP/1.0 204\r\n"), Answer::Status(204)),
+            ("HTTP/1.1 100\n\nHTTP/1.1 200\n".to_owned(), Answer::Status(200)),
+            ("HTTP/1.1 101 Switching Protocols\r\n".to_owned(), Answer::Status(101)),
+            (early.to_owned(), Answer::More),
+            (format!("{early}SSH-2.0"), Answer::Garbage),
+            (early.repeat(500), Answer::Garbage),
+            (format!("HTTP/1.1 100 {}", "x".repeat(20_000)), Answer::Garbage),
+        ] {
+            assert_eq!(Head::default().take(answer.as_bytes()), expected, "{answer:.60}");
+            // Byte by byte it is the same.
+            let mut head = Head::default();
+            let last = answer.bytes().map(|byte| head.take(&[byte])).find(|answer| *answer != Answer::More);
+            assert_eq!(last.unwrap_or(Answer::More), expected, "{answer:.60}");
+        }
+    }
+}

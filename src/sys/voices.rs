@@ -1,0 +1,180 @@
+//! What runs tell us of their own accord: messages through the notification socket, and a newline through a pipe. Heard is only who
+//! belongs to the run; what the words mean is left to the core.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::stat::{SFlag, fstat};
+use nix::unistd::{getpgid, getsid};
+
+use super::mailbox::{Letter, Mailbox};
+use super::poll::{Interest, Poll};
+use super::procfs::Stat;
+use super::{descriptors, spawn, tag};
+use crate::event::{Child, Event, Mark, Pid};
+
+/// So many messages of one run in one turn of the loop.
+const MESSAGES_PER_TURN: usize = 16;
+
+/// So many are taken from a run that has ended: more than a queue holds (net.unix.max_dgram_qlen).
+const MESSAGES_AT_END: usize = 10_000;
+
+/// One read of the pipe, and all of it until a newline must have come.
+const READ_MAX_BYTES: usize = 4 << 10;
+const ANNOUNCEMENT_MAX_BYTES: usize = 64 << 10;
+
+/// So far up a sender's ancestors are looked at.
+const ANCESTORS_MAX: usize = 64;
+
+/// All runs that can say something.
+#[derive(Debug, Default)]
+pub struct Voices {
+    open: BTreeMap<Pid, Voice>,
+}
+
+/// How one run can say something.
+#[derive(Debug)]
+pub struct Voice {
+    /// Which run.
+    pub child: Child,
+    /// What its processes carry.
+    pub mark: Option<Mark>,
+    /// Its notification socket.
+    pub mailbox: Option<Mailbox>,
+    /// Its readiness pipe, until that is done with.
+    pub announcement: Option<Announcement>,
+}
+
+/// The end of a readiness pipe from which we read.
+#[derive(Debug)]
+pub struct Announcement {
+    pipe: OwnedFd,
+    /// So much may still come.
+    left: usize,
+}
+
+impl Voices {
+    /// Listens to a run.
+    pub fn add(&mut self, leader: Pid, voice: Voice) {
+        if voice.mailbox.is_some() || voice.announcement.is_some() {
+            self.open.insert(leader, voice);
+        }
+    }
+
+    /// Adds to `poll` whatever may bring something.
+    pub fn watch<Owner: Copy>(&self, poll: &mut Poll<Owner>, owner: impl Fn(Pid) -> Owner) {
+        for (leader, voice) in &self.open {
+            if let Some(mailbox) = &voice.mailbox {
+                poll.watch(owner(*leader), mailbox.as_fd(), Interest::Read);
+            }
+            if let Some(announcement) = &voice.announcement {
+                poll.watch(owner(*leader), announcement.pipe.as_fd(), Interest::Read);
+            }
+        }
+    }
+
+    /// Reports what a run has said, not more than one turn's worth.
+    pub fn hear(&mut self, leader: Pid, events: &mut Vec<Event>) {
+        if let Some(voice) = self.open.get_mut(&leader) {
+            voice.read_mailbox(leader, MESSAGES_PER_TURN, events);
+            voice.read_announcement(events);
+        }
+    }
+
+    /// Reports all that a run has said until its leader ended, and listens no more.
+    pub fn ended(&mut self, leader: Pid, events: &mut Vec<Event>) {
+        let Some(mut voice) = self.open.remove(&leader) else { return };
+        if let Some(mailbox) = &voice.mailbox {
+            // Others may still hold it, and write without end.
+            mailbox.shut();
+        }
+        voice.read_mailbox(leader, MESSAGES_AT_END, events);
+        while voice.read_announcement(events) == Pipe::Open {}
+    }
+}
+
+/// What a look into the readiness pipe found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pipe {
+    /// Something, but no newline; perhaps there is more.
+    Open,
+    /// Nothing.
+    Empty,
+    /// It is done with.
+    Closed,
+}
+
+impl Voice {
+    fn read_mailbox(&self, leader: Pid, at_most: usize, events: &mut Vec<Event>) {
+        let Some(mailbox) = &self.mailbox else { return };
+        for letter in std::iter::from_fn(|| mailbox.receive()).take(at_most) {
+            let Letter { sender, bytes, descriptors } = letter;
+            match bytes {
+                Some(bytes) if bytes.is_empty() => {}
+                Some(bytes) if self.is_heard(sender, leader) => {
+                    events.push(Event::Notified { child: self.child, bytes });
+                }
+                Some(_) => log::debug!("pid {sender} is not heard: it is not one of {:?}", self.child),
+                None => log::debug!("pid {sender} is not heard: its message is too long"),
+            }
+            close(descriptors);
+        }
+    }
+
+    /// Whether a sender is one of the run's processes. One that is gone already cannot be told from any other, so it is not heard,
+    /// unless it still waits to be collected.
+    fn is_heard(&self, sender: i32, leader: Pid) -> bool {
+        let Some(sender) = Pid::new(sender) else { return false };
+        // As long as the leader is not released, its number stands for nobody else, and so does its session's and its group's.
+        let number = |found: nix::Result<nix::unistd::Pid>| found.map(nix::unistd::Pid::as_raw);
+        let of = Some(nix::unistd::Pid::from_raw(sender.number()));
+        sender == leader
+            || number(getsid(of)) == Ok(leader.number())
+            || number(getpgid(of)) == Ok(leader.number())
+            || descends(sender, leader)
+            || self.mark.as_ref().is_some_and(|mark| tag::either(sender, self.child.instance, mark))
+    }
+
+    fn read_announcement(&mut self, events: &mut Vec<Event>) -> Pipe {
+        let Some(announcement) = &mut self.announcement else { return Pipe::Closed };
+        match descriptors::read(announcement.pipe.as_fd(), READ_MAX_BYTES.min(announcement.left)) {
+            Err(Errno::EAGAIN) => return Pipe::Empty,
+            Err(Errno::EINTR) => return Pipe::Open,
+            Ok(bytes) if bytes.contains(&b'\n') => events.push(Event::Announced { child: self.child }),
+            Ok(bytes) if !bytes.is_empty() && bytes.len() < announcement.left => {
+                announcement.left -= bytes.len();
+                return Pipe::Open;
+            }
+            Ok(_) | Err(_) => {}
+        }
+        self.announcement = None;
+        Pipe::Closed
+    }
+}
+
+impl Announcement {
+    /// Waits for a newline.
+    pub fn new(pipe: OwnedFd) -> Self {
+        Self { pipe, left: ANNOUNCEMENT_MAX_BYTES }
+    }
+}
+
+fn descends(pid: Pid, ancestor: Pid) -> bool {
+    let parent = |pid: &Pid| Pid::new(Stat::of(*pid)?.parent);
+    std::iter::successors(Some(pid), parent).take(ANCESTORS_MAX).any(|pid| pid == ancestor)
+}
+
+/// Closes what was attached to a message. Pipes at once, for whoever waits for that (sd_notify_barrier(3)). To close a socket or
+/// a file may take its time, if nobody else has it: a connection that lingers, a large file that is not linked any more. That is left
+/// to a process without anything else to do.
+fn close(descriptors: Vec<OwnedFd>) {
+    let is_pipe = |descriptor: &OwnedFd| {
+        fstat(descriptor).is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFIFO.bits())
+    };
+    if !descriptors.iter().all(is_pipe)
+        && let Err(error) = spawn::close_elsewhere(descriptors)
+    {
+        log::debug!("what was attached to a message is closed here: {error}");
+    }
+}
