@@ -47,6 +47,8 @@ pub struct Weather {
     pub talk: u64,
     /// The machine cannot ask a service at this moment.
     pub cannot_ask: u64,
+    /// An answer is there as soon as it is asked for.
+    pub at_once: u64,
     /// Signals to us and orphans, at what moments.
     pub visitors: Vec<(Duration, Visitor)>,
 }
@@ -254,6 +256,7 @@ impl Weather {
             sick: sometimes(rng, 500, 900),
             talk: sometimes(rng, 400, 900),
             cannot_ask: sometimes(rng, 100, 300),
+            at_once: sometimes(rng, 200, 900),
             visitors,
         }
     }

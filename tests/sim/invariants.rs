@@ -35,6 +35,8 @@ const UNKILLABLE_AFTER: Duration = Duration::from_secs(5);
 const LOOK_INTERVAL: Duration = Duration::from_millis(1050);
 const STRAY_LOOK: Duration = Duration::from_millis(60);
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
+/// Delays are products of floats, whose last digit is nobody's business.
+const NEARLY: Duration = Duration::from_micros(1);
 /// Ticks in a row that may leave a deadline in the past.
 const SPINS_MAX: u32 = 2;
 
@@ -252,6 +254,7 @@ impl Judge {
             Event::Signal(signal) => {
                 self.step.signal = Some(*signal);
                 let command = self.command_mode();
+                // Of a standard signal one waits, of the others all do.
                 if let (true, Some(early)) = (command, &mut self.early)
                     && (signal.is_real_time() || !early.contains(signal))
                 {

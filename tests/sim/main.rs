@@ -43,6 +43,7 @@ const MUST_HAPPEN: &[&str] = &[
     "all done",
     "all up",
     "another exit code",
+    "answer at once",
     "answer to an attempt that was called off",
     "attempt called off",
     "attempt called off in the batch of its answer",

@@ -461,7 +461,7 @@ impl Kernel for World {
                 self.hit(&members, Some(signal), false);
             }
             Action::Release { pid } => self.release(pid),
-            Action::Probe { child, target } => self.ask(child, &target),
+            Action::Probe { child, target } => self.ask(child, &target, events),
             Action::CancelProbe { child } => self.call_off(child),
             Action::Answer { client, .. }
             | Action::Disconnect { client }

@@ -185,8 +185,7 @@ impl Judge {
         match (&instance.ready, instance.kind) {
             (_, Kind::Oneshot) => {}
             (None, Kind::Daemon | Kind::Command) => {
-                // A command of the command line is not said to be up.
-                if self.plan_of(id).kind == Kind::Daemon {
+                if instance.kind == Kind::Daemon {
                     self.owe(id, Owed::Up);
                 }
                 self.life(id).care.ready = Some(now);

@@ -112,8 +112,7 @@ impl Judge {
             Some((_, Next::Restart { delay, .. })) => {
                 let previous = &world.runs[&Child { run: life.run, ..child }];
                 let ended = previous.died.map_or(previous.ordered, |(at, _)| at);
-                // The last digit of a product of floats is nobody's business.
-                if now + Duration::from_micros(1) < ended + *delay {
+                if now + NEARLY < ended + *delay {
                     violation!(
                         "{name} starts {:?} after its end, before its delay of {delay:?}",
                         now.since(ended)
@@ -262,9 +261,7 @@ impl Judge {
 
     /// Its delay is over by now.
     pub(super) fn due(&self, id: InstanceId) -> bool {
-        // The last digit of a product of floats is nobody's business.
-        let due = self.lives[id.0 as usize].restart_due();
-        due.is_some_and(|due| self.now() + Duration::from_micros(1) >= due)
+        self.lives[id.0 as usize].restart_due().is_some_and(|due| self.now() + NEARLY >= due)
     }
 
     /// One that it is restarted with is about to start again: its delay is of no importance any more.
@@ -301,7 +298,7 @@ impl Judge {
             let life = &self.lives[id.0 as usize];
             let name = &instance.name;
             if let Some(due) = life.restart_due()
-                && due < now
+                && due + NEARLY < now
                 && self.step.tick
             {
                 violation!(

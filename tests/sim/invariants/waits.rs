@@ -5,8 +5,6 @@ use super::*;
 impl Judge {
     /// When something is due, for each thing: the earliest and the latest moment that would be right.
     fn dues(&self) -> Vec<(Time, Time, &'static str)> {
-        // The last digit of a product of floats is nobody's business.
-        const NEARLY: Duration = Duration::from_micros(1);
         let mut dues = Vec::new();
         for (id, instance) in self.plan.ids().zip(&self.plan.instances) {
             let life = &self.lives[id.0 as usize];

@@ -10,7 +10,7 @@ use crate::violation;
 
 impl World {
     /// Takes the order to ask; the answer comes when it comes, perhaps never.
-    pub(super) fn ask(&mut self, child: Child, target: &Target) {
+    pub(super) fn ask(&mut self, child: Child, target: &Target, events: &mut Vec<Event>) {
         let Some(test) = self.test(child, |asks| matches!(asks, Asks::Target(own) if **own == *target))
         else {
             violation!("{child:?} asks what no test of it asks: {target:?}")
@@ -36,8 +36,15 @@ impl World {
             Manner::NotHttp => bad(Failure::NotHttp),
         };
         self.say(|_| format!("        {child:?} asks, will get {answer:?}"));
-        if let Some((after, result)) = answer {
-            self.plan_for(after, Happening::Answer(child, result));
+        match answer {
+            Some((_, result)) if self.rng.per_mille(self.weather.at_once) => {
+                self.count("answer at once");
+                self.open.remove(&child);
+                self.handed.insert(child);
+                events.push(Event::Probed { child, result });
+            }
+            Some((after, result)) => self.plan_for(after, Happening::Answer(child, result)),
+            None => {}
         }
     }
 
