@@ -317,6 +317,12 @@ impl Container {
         must(&["inspect", "--format", template, &self.name]).trim().to_owned()
     }
 
+    /// A port of the container itself. Docker's proxy before a published one keeps what it has not passed on yet, and loses it with
+    /// the container.
+    pub fn address(&self, port: u16) -> String {
+        format!("{}:{port}", self.inspect("{{.NetworkSettings.IPAddress}}"))
+    }
+
     /// Where a port of the container is published on this machine.
     pub fn published(&self, port: u16) -> String {
         must(&["port", &self.name, &port.to_string()]).lines().next().expect("a published port").to_owned()

@@ -94,7 +94,7 @@ fn docker_stop_answers_the_request_in_flight_and_keeps_the_data() {
     let shop = docker.start(&options, "shop", &[]);
     shop.wait_for("Ready to accept connections");
     assert_eq!(shop.exec(&["redis-cli", "set", "fruit", "apple"]).stdout.trim(), "OK");
-    let request = Request::send(&shop.published(8080), "/slow");
+    let request = Request::send(&shop.address(8080), "/slow");
     let took = thread::scope(|scope| {
         let stopping = scope.spawn(|| shop.stop());
         let (status, body) = request.answer();
