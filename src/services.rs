@@ -371,8 +371,8 @@ impl Service {
     }
 
     /// No process could be made, or its exec failed.
-    pub fn start_failed(&mut self, context: Context, role: Role, error: StartError, out: &mut Vec<Action>) {
-        match (role, &mut self.state) {
+    pub fn start_failed(&mut self, context: Context, child: Child, error: StartError, out: &mut Vec<Action>) {
+        match (child.role, &mut self.state) {
             (Role::Main, State::Launching { since }) => {
                 let ended = Ended::new(context.now, *since, Cause::Start(error));
                 self.judge(context, ended, out);
@@ -383,7 +383,10 @@ impl Service {
             }
             (Role::Main, State::Stopping { live, .. }) => live.error = Some(error),
             (Role::Main, _) => {}
-            (Role::StopCommand, _) => self.stop_command_failed(context, Cause::Start(error), out),
+            (Role::StopCommand, _) if child.run == self.runs => {
+                self.stop_command_failed(context, Cause::Start(error), out);
+            }
+            (Role::StopCommand, _) => {} // of a run that it outlived
             (Role::Probe(number), _) => self.probe_failed(context, number, error, out),
         }
     }
@@ -402,14 +405,17 @@ impl Service {
     pub fn exited(
         &mut self,
         context: Context,
-        role: Role,
+        child: Child,
         pid: Pid,
         status: ExitStatus,
         out: &mut Vec<Action>,
     ) {
-        match role {
+        match child.role {
             Role::Main => self.leader_exited(context, pid, status, out),
-            Role::StopCommand => self.stop_command_exited(context, pid, status, out),
+            Role::StopCommand if child.run == self.runs => {
+                self.stop_command_exited(context, pid, status, out);
+            }
+            Role::StopCommand => {} // of a run that it outlived
             Role::Probe(number) => self.probe_exited(context, number, pid, status, out),
         }
     }

@@ -175,7 +175,7 @@ impl Supervisor {
             }
             Event::SpawnFailed { child, error } | Event::ExecFailed { child, error } => {
                 self.with(now, child.instance, |service, context| {
-                    service.start_failed(context, child.role, error, out);
+                    service.start_failed(context, child, error, out);
                 });
             }
             Event::Executed { child } => {
@@ -377,7 +377,7 @@ impl Supervisor {
             Some(child) => {
                 self.ask_group(pid, child.instance, out);
                 self.with(now, child.instance, |service, context| {
-                    service.exited(context, child.role, pid, status, out);
+                    service.exited(context, child, pid, status, out);
                 });
             }
             None => self.stranger_exited(now, pid, out),

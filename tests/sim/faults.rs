@@ -9,6 +9,7 @@ use tinysup::plan::{Instance, Kind, Mode, Plan, RestartWhen};
 use tinysup::units::Signal;
 
 use crate::manners::{Manner, message};
+use crate::plans::READY_TEXT;
 use crate::rng::Rng;
 
 /// How often what goes wrong in one seed; chances in a thousand.
@@ -45,6 +46,8 @@ pub struct Weather {
     pub sick: u64,
     /// A process speaks through the notification socket, whatever comes to its mind.
     pub talk: u64,
+    /// What was said is said again, later.
+    pub echo: u64,
     /// The machine cannot ask a service at this moment.
     pub cannot_ask: u64,
     /// An answer is there as soon as it is asked for.
@@ -115,10 +118,12 @@ pub enum Act {
         unfinished: bool,
     },
     CloseOutput(Sink),
-    /// Says a text in the middle of a line.
+    /// Says a text within a line, and perhaps nothing before or after it.
     SayText {
         sink: Sink,
         text: String,
+        begins: bool,
+        ends: bool,
     },
     /// Speaks through its notification socket.
     Notify(Vec<u8>),
@@ -134,6 +139,13 @@ pub enum Act {
     Freeze,
     /// Uninterruptible sleep.
     Stick(Duration),
+}
+
+impl Act {
+    /// Says this in the middle of a line.
+    pub fn text(sink: Sink, text: &str) -> Self {
+        Self::SayText { sink, text: text.to_owned(), begins: true, ends: true }
+    }
 }
 
 /// How a helper stands to the one that forked it.
@@ -255,6 +267,7 @@ impl Weather {
             unready: sometimes(rng, 500, 700),
             sick: sometimes(rng, 500, 900),
             talk: sometimes(rng, 400, 900),
+            echo: sometimes(rng, 200, 500),
             cannot_ask: sometimes(rng, 100, 300),
             at_once: sometimes(rng, 200, 900),
             visitors,
@@ -414,6 +427,11 @@ impl Script {
         if rng.per_mille(weather.talk) {
             for _ in 0..rng.between(1, 4) {
                 self.acts.push((rng.spread(0, 20_000), Act::Notify(message(rng))));
+            }
+            if rng.per_mille(300) {
+                self.acts.push((rng.spread(0, 20_000), Act::Announce));
+                let sink = *rng.pick(&[Sink::Stdout, Sink::Stderr]);
+                self.acts.push((rng.spread(0, 20_000), Act::text(sink, READY_TEXT)));
             }
         }
         if rng.per_mille(30) {

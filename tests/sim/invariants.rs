@@ -65,8 +65,6 @@ struct Life {
     waits: bool,
     /// When the core was told that the leader of the present run is gone.
     ended: Option<Time>,
-    /// The stop_command that runs.
-    command: Option<Pid>,
     budget: Budget,
     decided: Option<(Time, Next)>,
     cause: Option<Cause>,
@@ -163,6 +161,10 @@ struct Stop {
 #[derive(Default)]
 struct Step {
     now: Option<Time>,
+    /// What the world had delayed until then.
+    delayed: Duration,
+    /// Whose process is there now.
+    spawned: Option<InstanceId>,
     /// What the command still has to get.
     early: VecDeque<Signal>,
     signal: Option<Signal>,
@@ -247,7 +249,8 @@ impl Judge {
     }
 
     pub fn event(&mut self, world: &mut World, now: Time, event: &Event) {
-        self.step = Step { now: Some(now), tick: matches!(event, Event::Tick), ..Step::default() };
+        let tick = matches!(event, Event::Tick);
+        self.step = Step { now: Some(now), delayed: world.delayed, tick, ..Step::default() };
         self.outputs.event(event);
         match event {
             Event::Begin => {}
@@ -268,10 +271,10 @@ impl Judge {
             Event::Spawned { child, pid } => match child.role {
                 Role::Main => {
                     self.life(child.instance).pid = Some(*pid);
+                    self.step.spawned = Some(child.instance);
                     self.step.early = self.early.take().unwrap_or_default();
                 }
-                Role::StopCommand => self.life(child.instance).command = Some(*pid),
-                Role::Probe(_) => {}
+                Role::StopCommand | Role::Probe(_) => {}
             },
             Event::SpawnFailed { child, .. } if child.role == Role::Main => {
                 self.life(child.instance).ended = Some(now);
@@ -298,10 +301,7 @@ impl Judge {
                         life.up = false;
                         life.ended = Some(now);
                     }
-                    Some(Child { instance, role: Role::StopCommand, .. }) => {
-                        self.life(instance).command = None;
-                    }
-                    Some(Child { role: Role::Probe(_), .. }) | None => {}
+                    Some(Child { role: Role::StopCommand | Role::Probe(_), .. }) | None => {}
                 }
             }
             _ => {}

@@ -53,6 +53,14 @@ impl Script {
                 self.acts.push((before, Act::Notify(format!("EXTEND_TIMEOUT_USEC={more}").into_bytes())));
             }
             self.announce(rng, &ready.test, at);
+            if rng.per_mille(weather.helpers) {
+                // A process of its own says it, perhaps when this one is gone and another run waits to be ready.
+                let mut helper = Self::helper(rng, weather, 2);
+                let after = rng.spread(0, 20_000);
+                helper.announce(rng, &ready.test, Some(after));
+                let style = *rng.pick(&[Style::Child, Style::Daemon]);
+                self.acts.push((rng.spread(0, 500), Act::Fork(Box::new(helper), style)));
+            }
             ready_at = at.unwrap_or(limit + ready.timeout);
         }
         self.manners = vec![(Duration::ZERO, bad(rng)), (ready_at, Manner::Good)];
@@ -95,7 +103,7 @@ impl Script {
                 Some(Act::Notify(rng.pick(&messages).to_vec()))
             }
             ReadyTest::Announced => Some(Act::Announce),
-            ReadyTest::Said(words) => Some(Act::SayText { sink, text: words.to_string() }),
+            ReadyTest::Said(words) => Some(Act::text(sink, words)),
             ReadyTest::After(_) | ReadyTest::Asked(_) => None,
         };
         let Some(at) = at else { return };
@@ -104,8 +112,16 @@ impl Script {
             self.acts.extend(act(rng).map(|act| (at, act)));
         }
         if matches!(test, ReadyTest::Said(_)) && rng.per_mille(300) {
-            let (nearly, _) = READY_TEXT.split_at(rng.index(READY_TEXT.len()));
-            self.acts.push((at.mul_f64(0.5), Act::SayText { sink, text: nearly.to_owned() }));
+            let (nearly, rest) = READY_TEXT.split_at(rng.index(READY_TEXT.len()));
+            self.acts.push((at.mul_f64(0.2), Act::text(sink, nearly)));
+            // Half of it to one stream, the other half to the other.
+            let other = if sink == Sink::Stdout { Sink::Stderr } else { Sink::Stdout };
+            let part =
+                |sink, text: &str, begins, ends| Act::SayText { sink, text: text.to_owned(), begins, ends };
+            self.acts.push((at.mul_f64(0.3), part(other, "", true, false)));
+            self.acts.push((at.mul_f64(0.4), part(sink, nearly, true, false)));
+            self.acts.push((at.mul_f64(0.5), part(other, rest, false, true)));
+            self.acts.push((at.mul_f64(0.6), part(sink, "", false, true)));
         }
     }
 

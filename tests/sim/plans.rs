@@ -273,7 +273,7 @@ fn stop(rng: &mut Rng) -> Stop {
             (1, Some(Duration::ZERO)),
             (1, None),
         ]),
-        mode: rng.weighted(&[(6, KillMode::Mixed), (3, KillMode::Group), (1, KillMode::Process)]),
+        mode: rng.weighted(&[(6, KillMode::Mixed), (3, KillMode::Group), (2, KillMode::Process)]),
         command: None,
     }
 }

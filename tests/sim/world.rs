@@ -109,6 +109,8 @@ enum Happening {
     Unstick(u64),
     Visit(Visitor),
     Answer(Child, Result<(), Failure>),
+    /// Somebody of a run speaks; without bytes, by a newline to its descriptor.
+    Speak(Child, Option<Vec<u8>>),
 }
 
 /// The whole truth of one child the core ordered.
@@ -271,6 +273,7 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Visit(visitor) => self.visit(visitor),
+            Happening::Speak(child, bytes) => self.speak_for(child, bytes),
             Happening::Answer(child, result) => {
                 if self.open.contains(&child) {
                     self.say(|_| format!("        an answer for {child:?}: {result:?}"));
@@ -310,7 +313,9 @@ impl World {
                         self.speak(serial, *sink, *lines, *longest, *unfinished);
                     }
                     Act::CloseOutput(sink) => self.let_go(serial, *sink),
-                    Act::SayText { sink, text } => self.say_text(serial, *sink, text),
+                    Act::SayText { sink, text, begins, ends } => {
+                        self.say_text(serial, *sink, text, (*begins, *ends));
+                    }
                     Act::Notify(bytes) => self.notify(serial, bytes.clone()),
                     Act::Pulse { left, .. } => self.pulse(serial, index, *left),
                     Act::Announce => self.announce(serial),

@@ -691,3 +691,23 @@ fn a_stable_run_counts_as_one_though_its_restart_is_free() {
     story.exit("web", 1);
     assert!(story.record[0].contains("restart 1/10"), "{:?}", story.record);
 }
+
+#[test]
+fn the_late_end_of_an_earlier_stop_command_is_not_that_of_the_present_one() {
+    let mut api = checked(instance("api"), target(), 1);
+    api.stop.command = Some(Rc::new(Launch::new(Vec::new(), "stop".to_owned())));
+    let mut story = Story::new(vec![api]);
+    story.pass(0);
+    story.answer("api", 1, Err(Failure::Closed));
+    let stuck = story.pids["api's stop_command"];
+    // It outlives the leader, SIGTERM, SIGKILL, and the time after which it is given up.
+    story.exit("api", 0);
+    story.pass(8_000 + 5_000 + 100);
+    story.pass(0);
+    story.answer("api", 2, Err(Failure::Closed));
+    story.record.clear();
+    story.event(Event::Exited { pid: stuck, status: ExitStatus::Code(1) });
+    story.expect(&[]);
+    story.exit("api's stop_command", 1);
+    story.expect(&["api: stop_command ended with code 1; sending the stop signal", "SIGTERM to api"]);
+}

@@ -117,6 +117,9 @@ impl Judge {
             }
             Event::Announced { child } => {
                 self.executed(world, *child);
+                if child.run < self.lives[child.instance.0 as usize].run {
+                    world.count("newline of an earlier run");
+                }
                 if matches!(self.ready_test(child.instance), Some(ReadyTest::Announced))
                     && self.is_current(*child)
                 {
@@ -124,7 +127,12 @@ impl Judge {
                 }
             }
             Event::Output { child, sink, bytes } => match child.role {
-                Role::Main => self.said(world, *child, *sink, bytes),
+                Role::Main => {
+                    if child.run < self.lives[child.instance.0 as usize].run {
+                        world.count("output of an earlier run");
+                    }
+                    self.said(world, *child, *sink, bytes);
+                }
                 Role::Probe(_) => {
                     if let Some(attempt) = self.attempt(*child) {
                         attempt.said.extend_from_slice(bytes);

@@ -111,7 +111,8 @@ impl Judge {
         if kill_timeout.is_none() {
             world.count("stop without kill_timeout");
         }
-        if in_a_hurry || self.stop.is_none() {
+        // What was ordered before the stop began, and is there only now, never was of use to anybody.
+        if in_a_hurry || self.stop.is_none() || self.step.spawned == Some(id) {
             return;
         }
         for other in self.dependents(id) {

@@ -46,7 +46,7 @@ impl Judge {
         self.stop = Some(Stop {
             reason: reason.clone(),
             since,
-            delayed: world.delayed,
+            delayed: self.step.delayed,
             strays_since: None,
             told: since,
         });

@@ -103,18 +103,32 @@ impl World {
             && self.plan.instances[child.instance.0 as usize].launch.speaks.notify
         {
             self.say(|_| format!("        #{serial} says {:?}", String::from_utf8_lossy(&bytes)));
-            self.spoken.entry(child).or_default().push_back(Event::Notified { child, bytes });
             self.count("message");
+            self.speak_for(child, Some(bytes));
         }
     }
 
+    /// A process writes a newline to the readiness descriptor of its service, if it has one.
     pub(super) fn announce(&mut self, serial: u64) {
         if let Some(child) = self.speaks_for(serial)
             && self.plan.instances[child.instance.0 as usize].launch.speaks.descriptor.is_some()
         {
             self.say(|_| format!("        #{serial} writes a newline to its descriptor"));
-            self.spoken.entry(child).or_default().push_back(Event::Announced { child });
+            self.speak_for(child, None);
         }
+    }
+
+    /// Somebody of this run speaks, and sometimes another one says the same later, whatever has become of the run by then.
+    pub(super) fn speak_for(&mut self, child: Child, bytes: Option<Vec<u8>>) {
+        if self.rng.per_mille(self.weather.echo) {
+            let after = self.rng.spread(0, 5000);
+            self.plan_for(after, Happening::Speak(child, bytes.clone()));
+        }
+        let event = match bytes {
+            Some(bytes) => Event::Notified { child, bytes },
+            None => Event::Announced { child },
+        };
+        self.spoken.entry(child).or_default().push_back(event);
     }
 
     /// Says that it lives, and plans to do so again.

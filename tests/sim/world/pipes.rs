@@ -25,16 +25,21 @@ impl World {
         self.count("output");
     }
 
-    /// A line with this text in it.
-    pub(super) fn say_text(&mut self, serial: u64, sink: Sink, text: &str) {
+    /// A line with this text in it, or a part of one.
+    pub(super) fn say_text(&mut self, serial: u64, sink: Sink, text: &str, (begins, ends): (bool, bool)) {
         let proc = &self.procs[&serial];
         let Some(child) = proc.owner.filter(|_| proc.holds[usize::from(sink == Sink::Stderr)]) else {
             return;
         };
         let pipe = self.pipes.get_mut(&(child, sink)).unwrap();
-        pipe.lines += 1;
-        let line = format!("{}{text} 80\n", tag(child, sink, pipe.lines));
-        pipe.buffer.extend(line.bytes());
+        if begins {
+            pipe.lines += 1;
+            pipe.buffer.extend(tag(child, sink, pipe.lines).bytes());
+        }
+        pipe.buffer.extend(text.bytes());
+        if ends {
+            pipe.buffer.extend(b" 80\n");
+        }
     }
 
     pub(super) fn let_go(&mut self, serial: u64, sink: Sink) {
