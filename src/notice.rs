@@ -33,6 +33,15 @@ pub enum Notice {
         /// Which of its runs this is, from 1.
         run: u32,
     },
+    /// An instance has been asked for a while, and is not ready yet.
+    NotYet {
+        /// Which.
+        name: Rc<str>,
+        /// From the order to start it.
+        after: Duration,
+        /// Why the last answer was no good.
+        failure: Failure,
+    },
     /// A run has failed although its program runs; it is being stopped.
     Failing {
         /// Which.
@@ -376,6 +385,7 @@ impl Notice {
             | Self::SignalNotSupported(_) => Warn,
             Self::Up { run: 1, .. }
             | Self::Ready { .. }
+            | Self::NotYet { .. }
             | Self::Well { .. }
             | Self::RestartsWith { .. }
             | Self::WaitsAgain { .. }
@@ -407,6 +417,7 @@ impl Notice {
             Self::AskedGroup(_) => "asked-group",
             Self::Up { .. } => "up",
             Self::Ready { .. } => "ready",
+            Self::NotYet { .. } => "not-yet",
             Self::Failing { .. } => "failing",
             Self::Missed { .. } => "missed",
             Self::Well { .. } => "well",
@@ -443,6 +454,7 @@ impl Notice {
         match self {
             Self::Up { name, .. }
             | Self::Ready { name, .. }
+            | Self::NotYet { name, .. }
             | Self::Failing { name, .. }
             | Self::Missed { name, .. }
             | Self::Well { name, .. }
@@ -488,6 +500,9 @@ impl Display for Notice {
             }
             Self::Ended { name, cause, uptime, next } => ended(f, name, cause, *uptime, next),
             Self::Ready { name, after, .. } => write!(f, "{name} is ready after {}", show_duration(*after)),
+            Self::NotYet { name, after, failure } => {
+                write!(f, "{name} is not ready yet after {}: {failure}", show_duration(*after))
+            }
             Self::Failing { name, cause, waiting } => {
                 write!(f, "{name}: {cause}; stopping it")?;
                 match waiting.as_slice() {
