@@ -239,7 +239,7 @@ impl Linux {
         }
     }
 
-    /// Ends the work: writes what still waits for a reader, for at most one second.
+    /// Ends the work: writes what still waits for a reader, for at most [`FINISH_AT_MOST`].
     pub fn finish(mut self) {
         self.control.flush(&mut Vec::new());
         self.pass_on_our_lines();

@@ -541,13 +541,14 @@ impl Service {
         waiting: Vec<Rc<str>>,
         out: &mut Vec<Action>,
     ) {
-        if run != self.runs {
+        // Clients may ask, too, at any moment.
+        if run != self.runs || context.stopping {
             return;
         }
         let Some(ready) = &context.instance.ready else { return };
         let (live, failure) = match &mut self.state {
             State::Up(live, Awaited { patience: Patience::Over, failure, .. }) => (live, failure.take()),
-            State::Starting(live, None) => (live, None),
+            State::Starting(live, None) if live.error.is_none() => (live, None),
             State::Starting(..)
             | State::Up(..)
             | State::Waiting

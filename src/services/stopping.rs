@@ -472,7 +472,14 @@ impl Service {
                 self.state = State::Cleaning(cleaning);
             }
             None if !cleaning.helped(context) => self.finish(context, cleaning, out),
-            None => self.state = State::Cleaning(cleaning),
+            None => {
+                // No look will find them: what was started beside it has as long as remains have.
+                let kill = match cleaning.kill {
+                    Kill::At(None) => Kill::At(kill_at(context)),
+                    kill @ (Kill::At(Some(_)) | Kill::Since(_)) => kill,
+                };
+                self.state = State::Cleaning(Cleaning { kill, ..cleaning });
+            }
         }
     }
 

@@ -326,14 +326,12 @@ impl Supervisor {
         let mut target = Target { id, deed, runs, pid, since: now, result: None };
         let name = self.name(id);
         match (deed, service.map(Service::state)) {
-            (Deed::Start, Some(State::Ready(..))) => {
+            (Deed::Start, Some(State::Ready(..))) if self.wish_for(id) == Wish::Nothing => {
                 let pid = pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
                 target.result = Some(change(&name, true, format!("runs already{pid}")));
             }
-            // The run that has begun is the one that is waited for.
-            (Deed::Start, Some(State::Starting(..) | State::Up(..)))
-                if self.wish_for(id) == Wish::Nothing =>
-            {
+            // The run that has begun is the one that is waited for; if it was to be stopped, that is called off.
+            (Deed::Start, Some(State::Starting(..) | State::Up(..) | State::Ready(..))) => {
                 target.runs = runs.saturating_sub(1);
             }
             (Deed::Stop, Some(state)) if ended(state) => {

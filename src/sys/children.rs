@@ -10,6 +10,7 @@ use nix::errno::Errno;
 
 use super::child::{Failure, REPORT_BYTES};
 use super::poll::{Interest, Poll};
+use super::procfs;
 use super::spawn::Attempt;
 use crate::event::{Child, ExitStatus, Pid};
 use crate::units::Signal;
@@ -83,7 +84,7 @@ impl Children {
             Some(failure) => Some(Start::Failed(child, failure, attempt)),
             // A dying process closes its files before it counts as ended.
             // A signal ended it before it came so far; its exit says which.
-            None if super::procfs::never_executed(pid) => None,
+            None if procfs::never_executed(pid) => None,
             None => Some(Start::Executed(child)),
         }
     }
@@ -102,7 +103,12 @@ impl Children {
                 Err(Errno::ESRCH) => kill(leader.number(), signal.number()),
                 other => other,
             };
-            report(leader, signal, result);
+            // One that has ended is still in its group, and nobody needs to reach it.
+            let ended = || procfs::Stat::of(leader).is_some_and(|stat| stat.ended());
+            match result {
+                Err(Errno::EPERM) if ended() => {}
+                _ => report(leader, signal, result),
+            }
         }
     }
 

@@ -33,8 +33,9 @@ const CLIENTS_MAX: usize = 32;
 /// So many are let in before others have their turn.
 const ACCEPTS_PER_TURN: usize = 8;
 
-/// Who has more than this waiting for him gets nothing more and loses his connection.
-const PENDING_MAX_BYTES: usize = 256 << 10;
+/// Who has more than this waiting for him gets nothing more and loses his connection. A turn of lines and one long line may be six
+/// times as long in JSON as they were.
+const PENDING_MAX_BYTES: usize = 640 << 10;
 
 /// So much is read at once.
 const READ_BYTES: usize = 4096;

@@ -364,7 +364,10 @@ pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> io::Result<()> {
     let result = unsafe {
         match libc::fork() {
             0 => {
-                // As soon as nobody holds the other end, we have closed ours, and its end closes the last.
+                // Nothing else of ours shall stay open with it. As soon as nobody holds the other end, we have closed ours, and its
+                // end closes the last.
+                let kept = descriptors.iter().map(AsRawFd::as_raw_fd);
+                descriptors::close_others(kept.chain([read_end.as_raw_fd()]));
                 libc::close(write_end.as_raw_fd());
                 libc::read(read_end.as_raw_fd(), [0_u8; 1].as_mut_ptr().cast(), 1);
                 libc::_exit(0)

@@ -376,3 +376,31 @@ fn the_command_of_the_container_is_not_stopped_by_hand() {
     story.ask(2, Request { wait: false, ..request(Verb::Restart, &[]) });
     story.tells(&["2! +db: restarting"]);
 }
+
+#[test]
+fn a_start_calls_off_a_stop_that_still_waits_for_dependents() {
+    let mut story = db_and_web();
+    story.ask(1, Request { dependents: true, ..request(Verb::Stop, &["db"]) });
+    story.told();
+    story.ask(2, request(Verb::Start, &["db"]));
+    let told = story.told();
+    assert!(told.iter().any(|line| line.starts_with("2! +db: ")), "{told:?}");
+    story.record.clear();
+    story.exit("web", 0);
+    story.pass(10_000);
+    assert!(!story.record.iter().any(|line| line.contains("to db")), "{:?}", story.record);
+}
+
+#[test]
+fn whoever_asks_where_it_listens_decides_nothing() {
+    let mut story = Story::not_begun(Mode::Services, vec![slow(instance("api"))]);
+    story.slow_exec = true;
+    story.event(Event::Begin);
+    let child = Child { instance: InstanceId(0), run: 1, role: Role::Main };
+    story.event(Event::ExecFailed { child, error: StartError::IsDirectory { file: "/app".into() } });
+    story.record.clear();
+    story.ask(1, request(Verb::Describe, &["api"]));
+    story.exit("api", 126);
+    let end = "api: cannot start: /app is a directory; restart 1/10 in 0.1 s";
+    assert_eq!(story.record, ["measure 1", end]);
+}
