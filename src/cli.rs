@@ -1,15 +1,19 @@
 //! The command line: from words to what is wanted, by the name that the program was called by. Pure; reads no file, and of the
 //! environment only what it is asked for by name.
 
+mod ask;
 mod catatonit;
+pub mod completions;
 mod dumb_init;
 pub mod one;
 mod tini;
+pub mod verbs;
 mod words;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+pub use self::ask::Ask;
 pub use self::one::{Manner, One, Receivers, Rest};
 use self::words::{Word, Words};
 use crate::event::{ExitCode, Sink};
@@ -45,6 +49,14 @@ pub enum Command {
     },
     /// Print a commented configuration.
     Example,
+    /// Ask the tinysup that runs, and show the answer.
+    Ask(Ask),
+    /// Show its status on the whole screen.
+    Top(Ask),
+    /// Print the completions for a shell.
+    Completions(&'static str),
+    /// Print how a verb is used.
+    HelpOf(&'static verbs::Spec),
     /// Print the version.
     Version,
     /// Print how it is used.
@@ -91,10 +103,7 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 pub struct UsageError(pub String);
 
 /// Verbs of the contract that this version does not have.
-const LATER: [&str; 18] = [
-    "status", "ls", "ps", "start", "stop", "restart", "reload", "signal", "scale", "logs", "top", "describe",
-    "events", "wait", "health", "update", "shutdown", "convert",
-];
+const LATER: [&str; 4] = ["reload", "scale", "update", "convert"];
 
 /// The text of `tinysup help`.
 pub const HELP: &str = "\
@@ -325,11 +334,18 @@ fn verb(
             Ok(Command::Pause { voice: Voice::Tinysup, verbosity: options.verbosity })
         }
         "version" => Ok(Command::Version),
-        "help" => Ok(Command::Help),
+        "help" => match words.all().first().and_then(|word| verbs::find(word.to_str()?)) {
+            Some(verb) => Ok(Command::HelpOf(verb)),
+            None => Ok(Command::Help),
+        },
         _ if LATER.contains(&name) => Err(UsageError(format!(
-            "\"{name}\" is a verb that this version does not support yet (docker logs, docker top and docker stop work); if you mean the program {name}: tinysup -- {name}"
+            "\"{name}\" is a verb that this version does not support yet; if you mean the program {name}: tinysup -- {name}"
         ))),
         _ => {
+            if let Some(verb) = verbs::find(name) {
+                options.nothing_before_a_verb()?;
+                return ask::parse(verb, name, words);
+            }
             let mut argv = vec![word];
             argv.extend(words.all());
             options.one(argv, environment)
@@ -438,6 +454,16 @@ impl Options {
         self.reject_one("running the services").map(|()| None)
     }
 
+    fn nothing_before_a_verb(&self) -> Result<(), UsageError> {
+        if self.for_one.is_some() || self.config.is_some() || self.verbosity > 0 || self.version || self.help
+        {
+            return Err(UsageError(
+                "options of a verb go after it, and it has no others; a command goes after \"--\"".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
     fn reject_one(&self, what: &str) -> Result<(), UsageError> {
         match self.for_one {
             Some(option) => {
@@ -544,7 +570,7 @@ mod tests {
             (&["-g", "run"], "option -g is for one command"),
             (&["-e", "256", "a"], "0 to 255"),
             (&["--kill-timeout", "soon", "a"], "not a duration"),
-            (&["status"], "tinysup -- status"),
+            (&["reload"], "tinysup -- reload"),
             (&["-p", "SIGFOO", "a"], "-p: \"SIGFOO\" is not a signal"),
             (&["-r", "15", "a"], "does not rewrite a signal"),
             (&["-r", "0:1", "a"], "does not rewrite a signal"),

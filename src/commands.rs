@@ -7,12 +7,13 @@ use std::path::Path;
 use log::{Level, LevelFilter};
 
 use crate::cli::{self, Command, One, Said};
+use crate::control::Place;
 use crate::event::{ExitCode, Sink};
 use crate::kernel::Kernel;
 use crate::plan::{Mode, Plan, Request};
 use crate::supervisor::Supervisor;
 use crate::sys::{self, Descriptors, Files, Inherited, Linux, Setup};
-use crate::{config, plan, runtime};
+use crate::{client, config, plan, runtime};
 
 /// Runs the program with these words of its command line, its name first.
 pub fn main(inherited: Inherited, words: impl Iterator<Item = OsString>) -> ExitCode {
@@ -31,12 +32,16 @@ pub fn main(inherited: Inherited, words: impl Iterator<Item = OsString>) -> Exit
         Command::One(one) => one_command(inherited, &one),
         Command::Pause { voice, verbosity } => {
             let setup = Setup { descriptors: Descriptors::PassOn, voice, ..Setup::default() };
-            supervise(inherited, setup, plan::pause(), verbosity)
+            supervise(inherited, setup, plan::pause(), Place::Off, verbosity)
         }
         Command::Check { config } => check(config.as_deref()),
         Command::Example => print(&config::example()),
+        Command::Ask(ask) => client::ask(&ask),
+        Command::Top(ask) => client::top(&ask),
+        Command::Completions(shell) => print(&cli::completions::completions(shell)),
+        Command::HelpOf(verb) => print(&cli::verbs::help_of(verb)),
         Command::Version => print(concat!("tinysup ", env!("CARGO_PKG_VERSION"), "\n")),
-        Command::Help => print(cli::HELP),
+        Command::Help => print(&[cli::HELP, &cli::verbs::help()].concat()),
         Command::Say(said) => say(said),
     }
 }
@@ -48,7 +53,7 @@ fn one_command(inherited: Inherited, one: &One) -> ExitCode {
         parent_death: one.parent_death,
         voice: one.voice,
     };
-    let code = supervise(inherited, setup, plan::single(one), one.verbosity);
+    let code = supervise(inherited, setup, plan::single(one), Place::Off, one.verbosity);
     if one.success_codes.contains(&code.0) { ExitCode::SUCCESS } else { code }
 }
 
@@ -58,7 +63,7 @@ fn say(said: Said) -> ExitCode {
         None => said.text,
     };
     match said.sink {
-        Sink::Stdout => sys::print(&text),
+        Sink::Stdout => _ = sys::print(&text),
         Sink::Stderr => sys::print_error(&text),
     }
     said.code
@@ -67,7 +72,7 @@ fn say(said: Said) -> ExitCode {
 fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<OsString>) -> ExitCode {
     let main = Some(main).filter(|main| !main.is_empty());
     match plan::load(&Request { file, main }, &Files) {
-        Ok(loaded) => supervise(inherited, Setup::default(), loaded.plan, verbosity),
+        Ok(loaded) => supervise(inherited, Setup::default(), loaded.plan, loaded.control, verbosity),
         Err(_) if sys::asked_to_stop() => ExitCode::SUCCESS,
         Err(problems) => {
             sys::leave_last_word(&problems.to_string());
@@ -94,7 +99,7 @@ fn print(text: &str) -> ExitCode {
 }
 
 /// Runs a plan to its end.
-fn supervise(inherited: Inherited, setup: Setup, plan: Plan, verbosity: u8) -> ExitCode {
+fn supervise(inherited: Inherited, setup: Setup, plan: Plan, control: Place, verbosity: u8) -> ExitCode {
     // One command is silent unless something fails; services tell what happens to them.
     let quiet = match plan.mode {
         Mode::Command(_) | Mode::Pause => LevelFilter::Error,
@@ -106,6 +111,7 @@ fn supervise(inherited: Inherited, setup: Setup, plan: Plan, verbosity: u8) -> E
     sys::end_by_panic();
     match Linux::new(inherited, setup) {
         Ok(mut kernel) => {
+            kernel.listen(control);
             let mut supervisor = Supervisor::new(plan, kernel.standing(), kernel.now());
             let code = runtime::run(&mut kernel, &mut supervisor);
             kernel.finish();

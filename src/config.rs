@@ -36,6 +36,8 @@ pub struct Config {
     pub defaults: Vec<Setting>,
     /// `shutdown_timeout`.
     pub shutdown_timeout: Option<Setting>,
+    /// `control`.
+    pub control: Option<Setting>,
     /// `[signals]`: where signals go.
     pub routes: Vec<Entry>,
     /// Whether a file could not be taken apart completely: what seems to be missing may be there.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::control::{Answer, Request};
 use crate::notice::Notice;
 use crate::probe::{Failure, Target};
 use crate::units::Signal;
@@ -68,6 +69,10 @@ impl fmt::Debug for Pid {
         write!(f, "pid {}", self.0)
     }
 }
+
+/// A connection of a client, counted from 1; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Client(pub u64);
 
 /// One instance of a service: its index in [`Plan::instances`](crate::plan::Plan::instances).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -149,6 +154,14 @@ impl ExitCode {
     pub const FAILURE: Self = Self(1);
     /// The command line cannot be understood (`EX_USAGE` of sysexits.h).
     pub const USAGE: Self = Self(64);
+    /// A verb found something that is not as it should be.
+    pub const NOT_WELL: Self = Self(3);
+    /// A verb found no tinysup to talk to (`EX_UNAVAILABLE`).
+    pub const UNAVAILABLE: Self = Self(69);
+    /// A verb had no answer in time, or too much is going on (`EX_TEMPFAIL`).
+    pub const TRY_AGAIN: Self = Self(75);
+    /// A verb may not be used by this user (`EX_NOPERM`).
+    pub const NO_PERMISSION: Self = Self(77);
     /// The system refused what PID 1 cannot do without (`EX_OSERR`).
     pub const SYSTEM: Self = Self(71);
     /// The configuration cannot be used; nothing was started (`EX_CONFIG`).
@@ -518,6 +531,17 @@ pub struct Listener {
     pub process: Option<Process>,
 }
 
+/// What the processes of a run use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time so far, that of collected children among it.
+    pub cpu: Duration,
+    /// The sum of their resident sets in bytes.
+    pub memory: u64,
+    /// How many there are.
+    pub processes: u32,
+}
+
 /// What happened in the world.
 #[derive(Debug)]
 pub enum Event {
@@ -624,6 +648,35 @@ pub enum Event {
         /// Where its processes listen, as `0.0.0.0:8080` or `/run/x.sock`; at most a few.
         addresses: Vec<String>,
     },
+    /// A client is there. It has not asked anything yet.
+    Connected {
+        /// Who.
+        client: Client,
+    },
+    /// A client asks something; it does so once.
+    Asked {
+        /// Who.
+        client: Client,
+        /// What; `None`: the line is no request, as the text says.
+        request: Result<Request, String>,
+    },
+    /// All that was sent to a client so far is on its way; the last answer is followed by `Left` instead.
+    Taken {
+        /// Who.
+        client: Client,
+    },
+    /// A client is gone, by itself or because it has its last answer. Nothing is sent to it any more.
+    Left {
+        /// Who.
+        client: Client,
+    },
+    /// The answer to `Action::Measure`.
+    Measured {
+        /// For whom.
+        client: Client,
+        /// What the processes of each run use, in the order in which they were asked for.
+        usage: Vec<Usage>,
+    },
     /// The answer to `Action::Drain`: all output there was has been reported.
     Drained,
 }
@@ -711,6 +764,27 @@ pub enum Action {
         child: Child,
         /// Its leader.
         leader: Pid,
+    },
+    /// Send a line of an answer. A client that does not read loses its connection once too much waits for it.
+    Answer {
+        /// Whom.
+        client: Client,
+        /// What.
+        answer: Box<Answer>,
+        /// It is the last: the connection is closed once it is sent.
+        last: bool,
+    },
+    /// Close the connection of a client without another word. It is not reported as `Left`.
+    Disconnect {
+        /// Whose.
+        client: Client,
+    },
+    /// Find out what the processes of some runs use. Answered at once by `Measured`.
+    Measure {
+        /// For whom.
+        client: Client,
+        /// Each run with its leader.
+        runs: Vec<(Child, Pid)>,
     },
     /// Write to the container's output; whole lines. Never blocks: kept until the reader takes it.
     Write {

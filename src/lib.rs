@@ -4,6 +4,7 @@
 
 // Words: what everything is made of.
 pub mod event;
+pub mod control;
 pub mod notify;
 pub mod probe;
 pub mod hints;
@@ -14,6 +15,7 @@ pub mod units;
 // Text: what the user wrote.
 pub mod cli;
 pub mod config;
+pub mod view;
 // Plan: what it means.
 pub mod plan;
 // Machines: one concern each; siblings do not know each other.
@@ -22,6 +24,8 @@ pub mod reaper;
 pub mod signals;
 pub mod shutdown;
 pub mod logs;
+pub mod journal;
+pub mod requests;
 // Core: the machines together.
 pub mod obituary;
 pub mod supervisor;
@@ -31,4 +35,5 @@ pub mod runtime;
 // World: the seam on Linux.
 pub mod sys;
 // Shell: what each command does.
+pub mod client;
 pub mod commands;

@@ -1,16 +1,30 @@
-//! What the services write: cut into whole lines, marked with their origin, the last of it kept. Bytes pass unchanged;
-//! nothing here waits or writes.
+//! What the services write: cut into whole lines, marked with their origin, the last of it kept for those who ask. Bytes pass
+//! unchanged; nothing here waits or writes.
 
-use std::collections::{BTreeMap, VecDeque};
+mod kept;
+mod readers;
+
+use std::collections::BTreeMap;
 
 use memchr::{memchr, memchr_iter, memrchr};
 
-use crate::event::{Child, InstanceId, Output, Sink};
+use crate::event::{Child, Client, InstanceId, Output, Sink, Time};
+use kept::Kept;
+use readers::Reader;
+
+pub use readers::{Line, Wish};
 
 /// A line longer than this passes in pieces.
 pub const LINE_MAX: usize = 64 * 1024;
-/// What is kept of each instance's last output.
-pub const KEPT_MAX: usize = 64 * 1024;
+
+/// Where something that is kept comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A stream of the instance.
+    Output(Sink),
+    /// Nobody wrote it: it happened then.
+    Mark,
+}
 
 /// The output of all instances.
 #[derive(Debug, Default)]
@@ -18,19 +32,27 @@ pub struct Logs {
     /// The beginnings of lines whose end has not come; no entry where there is none.
     partial: BTreeMap<(Child, Sink), Vec<u8>>,
     /// The last whole lines; nothing for those that never spoke.
-    kept: BTreeMap<InstanceId, VecDeque<u8>>,
+    kept: BTreeMap<InstanceId, Kept>,
+    readers: BTreeMap<Client, Reader>,
 }
 
 impl Logs {
     /// Takes what a child wrote and returns what to write now: whole lines, in the child's format.
-    pub fn take(&mut self, name: &str, format: Output, child: Child, sink: Sink, bytes: &[u8]) -> Vec<u8> {
+    pub fn take(
+        &mut self,
+        now: Time,
+        name: &str,
+        format: Output,
+        child: Child,
+        sink: Sink,
+        bytes: &[u8],
+    ) -> Vec<u8> {
         let Some(last) = memrchr(b'\n', bytes) else {
-            return self.hold(name, format, child, sink, bytes);
+            return self.hold(now, name, format, child, sink, bytes);
         };
         let (lines, rest) = bytes.split_at(last + 1);
         let begun = self.partial.remove(&(child, sink)).unwrap_or_default();
-        self.keep(child.instance, &begun);
-        self.keep(child.instance, lines);
+        self.keep(now, child.instance, Origin::Output(sink), [&begun, lines]);
         let mut out = match format {
             Output::Prefix => {
                 let mut out =
@@ -47,15 +69,15 @@ impl Logs {
             }
         };
         if !rest.is_empty() {
-            out.append(&mut self.hold(name, format, child, sink, rest));
+            out.append(&mut self.hold(now, name, format, child, sink, rest));
         }
         out
     }
 
     /// The stream is at its end: a line without one gets it.
-    pub fn end(&mut self, name: &str, format: Output, child: Child, sink: Sink) -> Vec<u8> {
+    pub fn end(&mut self, now: Time, name: &str, format: Output, child: Child, sink: Sink) -> Vec<u8> {
         match self.partial.contains_key(&(child, sink)) {
-            true => self.take(name, format, child, sink, b"\n"),
+            true => self.take(now, name, format, child, sink, b"\n"),
             false => Vec::new(),
         }
     }
@@ -65,24 +87,46 @@ impl Logs {
         self.partial.keys().copied().collect()
     }
 
-    /// The last whole lines of an instance, oldest first, at most `count`, without line ends. Not UTF-8 is replaced.
+    /// The last whole lines of an instance that say something, oldest first, at most `count`, without line ends. Not UTF-8 is
+    /// replaced.
     pub fn last_lines(&self, instance: InstanceId, count: usize) -> Vec<String> {
-        let Some(kept) = self.kept.get(&instance) else { return Vec::new() };
-        let bytes: Vec<u8> = kept.iter().copied().collect();
-        let text = String::from_utf8_lossy(&bytes);
-        let mut lines: Vec<String> = text
-            .lines()
-            .rev()
-            .filter(|line| !line.trim().is_empty())
-            .take(count)
-            .map(str::to_owned)
-            .collect();
+        let mut lines = Vec::new();
+        let Some(kept) = self.kept.get(&instance) else { return lines };
+        for (chunk, to) in kept.newest_first().filter(|(chunk, _)| chunk.origin != Origin::Mark) {
+            let mut end = to;
+            while end > chunk.from && lines.len() < count {
+                let from = kept.find_last(chunk.from, end - 1).map_or(chunk.from, |newline| newline + 1);
+                let line =
+                    String::from_utf8_lossy(&kept.copy(from, end)).trim_end_matches(['\n', '\r']).to_owned();
+                if !line.trim().is_empty() {
+                    lines.push(line);
+                }
+                end = from;
+            }
+            if lines.len() == count {
+                break;
+            }
+        }
         lines.reverse();
         lines
     }
 
+    /// Keeps what happened to an instance, between its lines.
+    pub fn mark(&mut self, now: Time, instance: InstanceId, text: &str) {
+        let line = text.lines().next().unwrap_or_default();
+        self.keep(now, instance, Origin::Mark, [line.as_bytes(), b"\n"]);
+    }
+
     /// Keeps the beginning of a line, and passes on a piece of it when it becomes too long.
-    fn hold(&mut self, name: &str, format: Output, child: Child, sink: Sink, bytes: &[u8]) -> Vec<u8> {
+    fn hold(
+        &mut self,
+        now: Time,
+        name: &str,
+        format: Output,
+        child: Child,
+        sink: Sink,
+        bytes: &[u8],
+    ) -> Vec<u8> {
         let held = self.partial.entry((child, sink)).or_default();
         held.extend_from_slice(bytes);
         if held.len() < LINE_MAX {
@@ -90,11 +134,11 @@ impl Logs {
         }
         // What stays is the knowledge that the line is open, so that its end is written.
         let mut piece = std::mem::take(held);
-        self.keep(child.instance, &piece);
+        let whole = format == Output::Prefix;
+        self.keep(now, child.instance, Origin::Output(sink), [&piece, if whole { b"\n" } else { b"" }]);
         match format {
             Output::Prefix => {
                 self.partial.remove(&(child, sink));
-                self.keep(child.instance, b"\n");
                 let mut out = Vec::with_capacity(piece.len() + name.len() + 4);
                 begin(&mut out, name);
                 out.append(&mut piece);
@@ -105,16 +149,49 @@ impl Logs {
         }
     }
 
-    fn keep(&mut self, instance: InstanceId, bytes: &[u8]) {
-        let bytes = bytes.get(bytes.len().saturating_sub(KEPT_MAX)..).unwrap_or_default();
-        if bytes.is_empty() {
+    /// Keeps whole lines, or a piece of one that is very long.
+    fn keep(&mut self, now: Time, instance: InstanceId, origin: Origin, parts: [&[u8]; 2]) {
+        let [first, second] = parts;
+        if first.is_empty() && second.is_empty() {
             return;
         }
         let kept = self.kept.entry(instance).or_default();
-        let over = (kept.len() + bytes.len()).saturating_sub(KEPT_MAX);
-        kept.drain(..over);
-        kept.extend(bytes);
+        let to = kept.over(first.len() + second.len());
+        if to > kept.begin() {
+            for reader in self.readers.values_mut() {
+                reader.goes(instance, kept, to);
+            }
+            kept.drop_to(to);
+        }
+        let (skipped, parts) = last_of(parts);
+        if skipped.iter().any(|part| !part.is_empty()) {
+            let bytes = skipped.iter().map(|part| part.len()).sum();
+            let lines = || skipped.iter().map(|part| memchr_iter(b'\n', part).count() as u64).sum();
+            for reader in self.readers.values_mut() {
+                reader.skips(instance, origin, bytes, lines);
+            }
+            kept.skip(bytes);
+        }
+        kept.add(now, origin, parts);
+        for reader in self.readers.values_mut() {
+            reader.comes(instance);
+        }
     }
+}
+
+/// Cuts off what is more than can be kept, at the end of a line where there is one.
+fn last_of([first, second]: [&[u8]; 2]) -> ([&[u8]; 2], [&[u8]; 2]) {
+    let over = (first.len() + second.len()).saturating_sub(kept::CHUNK_MAX_BYTES);
+    if over == 0 {
+        return ([b"", b""], [first, second]);
+    }
+    // The first is the beginning of a line, whose end is in the second.
+    let cut = over.saturating_sub(first.len());
+    let rest = second.get(cut.saturating_sub(1)..).unwrap_or_default();
+    let line_end = memchr(b'\n', rest).map(|newline| cut.saturating_sub(1) + newline + 1);
+    // A line that is too long by itself keeps its last part.
+    let (gone, stays) = second.split_at(line_end.filter(|at| *at < second.len()).unwrap_or(cut));
+    ([first, gone], [b"", stays])
 }
 
 fn begin(out: &mut Vec<u8>, name: &str) {
@@ -143,7 +220,7 @@ mod tests {
     const A: Child = Child { instance: InstanceId(0), run: 1, role: Role::Main };
 
     fn take(logs: &mut Logs, format: Output, bytes: &[u8]) -> String {
-        String::from_utf8(logs.take("a", format, A, Sink::Stdout, bytes)).unwrap()
+        String::from_utf8(logs.take(Time::ZERO, "a", format, A, Sink::Stdout, bytes)).unwrap()
     }
 
     #[test]
@@ -153,8 +230,8 @@ mod tests {
         assert_eq!(take(&mut logs, Output::Prefix, b"e"), "");
         assert_eq!(take(&mut logs, Output::Prefix, b"e\n\n"), "a | three\n".to_owned() + "a | \n");
         assert_eq!(take(&mut logs, Output::Raw, b"raw\nha"), "raw\n");
-        assert_eq!(logs.end("a", Output::Raw, A, Sink::Stdout), b"ha\n");
-        assert_eq!(logs.end("a", Output::Raw, A, Sink::Stdout), b"", "only once");
+        assert_eq!(logs.end(Time::ZERO, "a", Output::Raw, A, Sink::Stdout), b"ha\n");
+        assert_eq!(logs.end(Time::ZERO, "a", Output::Raw, A, Sink::Stdout), b"", "only once");
         assert_eq!(
             logs.last_lines(InstanceId(0), 3),
             ["three", "raw", "half"].map(|l| l.replace("half", "ha"))
@@ -165,12 +242,15 @@ mod tests {
     #[test]
     fn the_streams_are_kept_apart() {
         let mut logs = Logs::default();
-        assert_eq!(logs.take("a", Output::Prefix, A, Sink::Stdout, b"out "), b"");
-        assert_eq!(logs.take("a", Output::Prefix, A, Sink::Stderr, b"err\n"), b"a | err\n");
+        assert_eq!(logs.take(Time::ZERO, "a", Output::Prefix, A, Sink::Stdout, b"out "), b"");
+        assert_eq!(logs.take(Time::ZERO, "a", Output::Prefix, A, Sink::Stderr, b"err\n"), b"a | err\n");
         let next = Child { run: 2, ..A };
-        assert_eq!(logs.take("a", Output::Prefix, next, Sink::Stdout, b"new run\n"), b"a | new run\n");
+        assert_eq!(
+            logs.take(Time::ZERO, "a", Output::Prefix, next, Sink::Stdout, b"new run\n"),
+            b"a | new run\n"
+        );
         assert_eq!(logs.unfinished(), [(A, Sink::Stdout)]);
-        assert_eq!(logs.end("a", Output::Prefix, A, Sink::Stdout), b"a | out \n");
+        assert_eq!(logs.end(Time::ZERO, "a", Output::Prefix, A, Sink::Stdout), b"a | out \n");
     }
 
     #[test]
@@ -178,10 +258,10 @@ mod tests {
         for format in [Output::Prefix, Output::Raw] {
             let (mut logs, mut out) = (Logs::default(), Vec::new());
             for _ in 0..100 {
-                out.append(&mut logs.take("a", format, A, Sink::Stdout, &[b'x'; 4000]));
+                out.append(&mut logs.take(Time::ZERO, "a", format, A, Sink::Stdout, &[b'x'; 4000]));
                 assert!(logs.partial.get(&(A, Sink::Stdout)).map_or(0, Vec::len) < LINE_MAX + 4000);
             }
-            out.append(&mut logs.end("a", format, A, Sink::Stdout));
+            out.append(&mut logs.end(Time::ZERO, "a", format, A, Sink::Stdout));
             assert_eq!(memchr_iter(b'x', &out).count(), 400_000);
             let newlines = memchr_iter(b'\n', &out).count();
             assert_eq!(newlines, if format == Output::Raw { 1 } else { 6 });
@@ -191,13 +271,16 @@ mod tests {
     #[test]
     fn a_raw_line_that_ends_with_a_piece_gets_its_end() {
         let mut logs = Logs::default();
-        assert_eq!(logs.take("a", Output::Raw, A, Sink::Stdout, &vec![b'x'; LINE_MAX]).len(), LINE_MAX);
-        assert_eq!(logs.end("a", Output::Raw, A, Sink::Stdout), b"\n");
         assert_eq!(
-            logs.take("a", Output::Prefix, A, Sink::Stdout, &vec![b'x'; LINE_MAX]).last(),
+            logs.take(Time::ZERO, "a", Output::Raw, A, Sink::Stdout, &vec![b'x'; LINE_MAX]).len(),
+            LINE_MAX
+        );
+        assert_eq!(logs.end(Time::ZERO, "a", Output::Raw, A, Sink::Stdout), b"\n");
+        assert_eq!(
+            logs.take(Time::ZERO, "a", Output::Prefix, A, Sink::Stdout, &vec![b'x'; LINE_MAX]).last(),
             Some(&b'\n')
         );
-        assert_eq!(logs.end("a", Output::Prefix, A, Sink::Stdout), b"");
+        assert_eq!(logs.end(Time::ZERO, "a", Output::Prefix, A, Sink::Stdout), b"");
     }
 
     #[test]
@@ -205,8 +288,8 @@ mod tests {
         let text = b"alpha\n\nbeta gamma\n\xff\x00\nlast";
         let whole = {
             let mut logs = Logs::default();
-            let mut out = logs.take("svc", Output::Prefix, A, Sink::Stdout, text);
-            out.append(&mut logs.end("svc", Output::Prefix, A, Sink::Stdout));
+            let mut out = logs.take(Time::ZERO, "svc", Output::Prefix, A, Sink::Stdout, text);
+            out.append(&mut logs.end(Time::ZERO, "svc", Output::Prefix, A, Sink::Stdout));
             out
         };
         for first in 0..text.len() {
@@ -215,10 +298,10 @@ mod tests {
                 let mut out = Vec::new();
                 for part in [&text[..first], &text[first..second], &text[second..]] {
                     if !part.is_empty() {
-                        out.append(&mut logs.take("svc", Output::Prefix, A, Sink::Stdout, part));
+                        out.append(&mut logs.take(Time::ZERO, "svc", Output::Prefix, A, Sink::Stdout, part));
                     }
                 }
-                out.append(&mut logs.end("svc", Output::Prefix, A, Sink::Stdout));
+                out.append(&mut logs.end(Time::ZERO, "svc", Output::Prefix, A, Sink::Stdout));
                 assert_eq!(out, whole, "cut at {first} and {second}");
             }
         }
@@ -228,9 +311,8 @@ mod tests {
     fn what_is_kept_is_bounded() {
         let mut logs = Logs::default();
         for index in 0..30_000 {
-            logs.take("a", Output::Prefix, A, Sink::Stdout, format!("line {index}\n").as_bytes());
+            logs.take(Time::ZERO, "a", Output::Prefix, A, Sink::Stdout, format!("line {index}\n").as_bytes());
         }
-        assert!(logs.kept[&InstanceId(0)].len() <= KEPT_MAX);
         assert_eq!(logs.last_lines(InstanceId(0), 1), ["line 29999"]);
     }
 }

@@ -1,4 +1,4 @@
-//! What the core announces. Log lines, and later metrics and events, read this one stream; all wording is here.
+//! What the core announces. Log lines, the journal and later metrics read this one stream; all wording is here.
 //! No notice carries a value of an
 //! environment, except a `PATH` in which a program was not found.
 
@@ -32,6 +32,15 @@ pub enum Notice {
         after: Duration,
         /// Which of its runs this is, from 1.
         run: u32,
+    },
+    /// An instance has been asked for a while, and is not ready yet.
+    NotYet {
+        /// Which.
+        name: Rc<str>,
+        /// From the order to start it.
+        after: Duration,
+        /// Why the last answer was no good.
+        failure: Failure,
     },
     /// A run has failed although its program runs; it is being stopped.
     Failing {
@@ -193,6 +202,13 @@ pub enum Notice {
     },
     /// The block that tells why the container ends; several lines.
     Obituary(String),
+    /// A client has asked for something that changes what runs.
+    ByHand {
+        /// What.
+        what: ByHand,
+        /// Which instances.
+        names: Vec<Rc<str>>,
+    },
     /// A signal that we heed only in a later version.
     SignalNotSupported(Signal),
     /// The one command has a process; its program does not run yet.
@@ -264,6 +280,15 @@ pub enum Cause {
     },
 }
 
+/// What a client may ask for that changes what runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the verb of its name")]
+pub enum ByHand {
+    Start,
+    Stop,
+    Restart,
+}
+
 /// What a service may ask for through its notification socket in vain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -298,6 +323,8 @@ pub enum Next {
     Down,
     /// It starts again as soon as this one is there again, which it depends on; that costs nothing.
     With(Rc<str>),
+    /// It starts again, as a client has asked; that costs nothing.
+    Again,
     /// The end of the one command whose init we are; its code is ours.
     Ends,
 }
@@ -307,6 +334,8 @@ pub enum Next {
 pub enum StopReason {
     /// A signal asked for it.
     Signal(Signal),
+    /// A client asked for it.
+    Asked,
     /// A service failed for good.
     Failed(Rc<str>),
     /// A service with `on_success = "exit"` ended.
@@ -337,7 +366,7 @@ impl Notice {
                 cause: Cause::Exit(ExitStatus::Code(0) | ExitStatus::Signal { .. }),
                 ..
             } => Debug,
-            Self::Ended { next: Next::With(_), .. } => Debug,
+            Self::Ended { next: Next::With(_) | Next::Again, .. } => Debug,
             Self::Ended { next: Next::Failed { .. }, .. }
             | Self::Ended { cause: Cause::Start(_), .. }
             | Self::DependencyFailed { .. }
@@ -356,6 +385,7 @@ impl Notice {
             | Self::SignalNotSupported(_) => Warn,
             Self::Up { run: 1, .. }
             | Self::Ready { .. }
+            | Self::NotYet { .. }
             | Self::Well { .. }
             | Self::RestartsWith { .. }
             | Self::WaitsAgain { .. }
@@ -366,6 +396,7 @@ impl Notice {
             | Self::StillStopping { .. }
             | Self::Stopped { .. }
             | Self::AllDone { .. }
+            | Self::ByHand { .. }
             | Self::NotPid1 => Info,
             Self::Up { .. }
             | Self::Spawned { .. }
@@ -373,6 +404,86 @@ impl Notice {
             | Self::Reaped { wanted: false, .. }
             | Self::AskedGroup(_)
             | Self::Forwarded { .. } => Debug,
+        }
+    }
+
+    /// What kind of thing it is, in a word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NotPid1 => "not-pid1",
+            Self::NotAdopting => "not-adopting",
+            Self::Spawned { .. } => "spawned",
+            Self::Reaped { .. } => "reaped",
+            Self::AskedGroup(_) => "asked-group",
+            Self::Up { .. } => "up",
+            Self::Ready { .. } => "ready",
+            Self::NotYet { .. } => "not-yet",
+            Self::Failing { .. } => "failing",
+            Self::Missed { .. } => "missed",
+            Self::Well { .. } => "well",
+            Self::RestartsWith { .. } => "restarts-with",
+            Self::WaitsAgain { .. } => "waits",
+            Self::Reloading { .. } => "reloading",
+            Self::Refused { .. } => "refused",
+            Self::AllUp { .. } => "all-up",
+            Self::Ended { next: Next::Failed { .. }, .. } => "failed",
+            Self::Ended { next: Next::Completed, .. } => "completed",
+            Self::Ended { .. } => "ended",
+            Self::Leftovers { .. } => "leftovers",
+            Self::LeftoversKilled { .. } => "leftovers-killed",
+            Self::Unkillable { .. } => "unkillable",
+            Self::DependencyFailed { .. } => "dependency-failed",
+            Self::Stopping { .. } => "stopping",
+            Self::StillStopping { .. } => "still-stopping",
+            Self::Killing { .. } => "killing",
+            Self::StopCommandFailed { .. } => "stop-command-failed",
+            Self::Strays { .. } => "strays",
+            Self::Stopped { .. } => "stopped",
+            Self::AllDone { .. } => "all-done",
+            Self::Obituary(_) => "obituary",
+            Self::ByHand { what: ByHand::Start, .. } => "start",
+            Self::ByHand { what: ByHand::Stop, .. } => "stop",
+            Self::ByHand { what: ByHand::Restart, .. } => "restart",
+            Self::SignalNotSupported(_) => "not-supported",
+            Self::Forwarded { .. } => "forwarded",
+        }
+    }
+
+    /// The instance that it is about, where it is about one.
+    pub fn name(&self) -> Option<&Rc<str>> {
+        match self {
+            Self::Up { name, .. }
+            | Self::Ready { name, .. }
+            | Self::NotYet { name, .. }
+            | Self::Failing { name, .. }
+            | Self::Missed { name, .. }
+            | Self::Well { name, .. }
+            | Self::RestartsWith { name, .. }
+            | Self::WaitsAgain { name, .. }
+            | Self::Reloading { name }
+            | Self::Refused { name, .. }
+            | Self::Ended { name, .. }
+            | Self::Leftovers { name, .. }
+            | Self::LeftoversKilled { name, .. }
+            | Self::Unkillable { name, .. }
+            | Self::DependencyFailed { name, .. }
+            | Self::Killing { name, .. }
+            | Self::Spawned { name, .. }
+            | Self::StopCommandFailed { name, .. } => Some(name),
+            Self::NotPid1
+            | Self::NotAdopting
+            | Self::Reaped { .. }
+            | Self::AskedGroup(_)
+            | Self::AllUp { .. }
+            | Self::Stopping { .. }
+            | Self::StillStopping { .. }
+            | Self::Strays { .. }
+            | Self::Stopped { .. }
+            | Self::AllDone { .. }
+            | Self::Obituary(_)
+            | Self::ByHand { .. }
+            | Self::SignalNotSupported(_)
+            | Self::Forwarded { .. } => None,
         }
     }
 }
@@ -389,6 +500,9 @@ impl Display for Notice {
             }
             Self::Ended { name, cause, uptime, next } => ended(f, name, cause, *uptime, next),
             Self::Ready { name, after, .. } => write!(f, "{name} is ready after {}", show_duration(*after)),
+            Self::NotYet { name, after, failure } => {
+                write!(f, "{name} is not ready yet after {}: {failure}", show_duration(*after))
+            }
             Self::Failing { name, cause, waiting } => {
                 write!(f, "{name}: {cause}; stopping it")?;
                 match waiting.as_slice() {
@@ -483,6 +597,14 @@ impl Display for Notice {
                     "{signal}: re-reading the configuration is not yet supported; restart the container instead"
                 )
             }
+            Self::ByHand { what, names } => {
+                let what = match what {
+                    ByHand::Start => "starting",
+                    ByHand::Stop => "stopping",
+                    ByHand::Restart => "restarting",
+                };
+                write!(f, "{what}, as a client asks: {}", names.join(", "))
+            }
             Self::Spawned { name, pid, .. } => write!(f, "{name} is pid {pid}"),
             Self::Reaped { pid, status, adopted: true, .. } => write!(f, "reaped orphan pid {pid}: {status}"),
             Self::Reaped { pid, status, adopted: false, .. } => write!(f, "reaped pid {pid}: {status}"),
@@ -535,6 +657,7 @@ impl Display for Next {
             Self::Failed { budget: None } => f.write_str("failed for good: restart = \"never\""),
             Self::Down => f.write_str("stopped"),
             Self::With(on) => write!(f, "starts again with {on}"),
+            Self::Again => f.write_str("starts again, as asked"),
             Self::Ends => f.write_str("its code is passed on"),
         }
     }
@@ -544,6 +667,7 @@ impl Display for StopReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Signal(signal) => signal.fmt(f),
+            Self::Asked => f.write_str("a client asks"),
             Self::Failed(name) => write!(f, "{name} has failed for good"),
             Self::Ended(name) => write!(f, "{name} has ended"),
             Self::AllDone => f.write_str("all is done"),

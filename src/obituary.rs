@@ -295,8 +295,8 @@ mod tests {
             uptime: Duration::from_millis(300),
             well: Duration::from_millis(300),
             over: at,
-            with_other: false,
             killed: false,
+            asked: false,
             remedy: None,
         }
     }

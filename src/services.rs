@@ -125,10 +125,10 @@ pub struct Ended {
     pub well: Duration,
     /// When nothing of it was left.
     pub over: Time,
-    /// Whether it was stopped together with what it depends on, which is no failure of its own.
-    pub with_other: bool,
     /// Whether we sent SIGKILL to its leader or to what that left behind.
     pub killed: bool,
+    /// Whether its end was asked for, by a person, with the container, or with one that it depends on: no failure of its own.
+    pub asked: bool,
     /// Set if it put itself into the background: what to do instead.
     pub remedy: Option<&'static str>,
 }
@@ -136,7 +136,7 @@ pub struct Ended {
 impl Ended {
     fn new(at: Time, since: Time, cause: Cause) -> Self {
         let uptime = at.since(since);
-        Self { at, cause, uptime, well: uptime, over: at, with_other: false, killed: false, remedy: None }
+        Self { at, cause, uptime, well: uptime, over: at, killed: false, asked: false, remedy: None }
     }
 }
 
@@ -202,19 +202,7 @@ impl Service {
 
     /// The leader, while it is ours to signal.
     pub fn leader(&self) -> Option<Pid> {
-        match &self.state {
-            State::Starting(live, _)
-            | State::Up(live, _)
-            | State::Ready(live, _)
-            | State::Stopping { live, .. } => Some(live.pid),
-            State::Waiting
-            | State::Launching { .. }
-            | State::Cleaning(_)
-            | State::Backoff { .. }
-            | State::Down
-            | State::Completed
-            | State::Failed { .. } => None,
-        }
+        self.run().map(|live| live.pid)
     }
 
     fn live(&mut self) -> Option<&mut Live> {
@@ -231,6 +219,59 @@ impl Service {
             | State::Completed
             | State::Failed { .. } => None,
         }
+    }
+
+    fn run(&self) -> Option<&Live> {
+        match &self.state {
+            State::Starting(live, _)
+            | State::Up(live, _)
+            | State::Ready(live, _)
+            | State::Stopping { live, .. } => Some(live),
+            State::Waiting
+            | State::Launching { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. } => None,
+        }
+    }
+
+    /// When its present run began.
+    pub fn since(&self) -> Option<Time> {
+        self.run().map(|live| live.since)
+    }
+
+    /// How it is, in its own words.
+    pub fn says(&self) -> Option<&str> {
+        self.run()?.says.as_deref()
+    }
+
+    /// Why its present run has failed although it has not ended yet.
+    pub fn failing(&self) -> Option<&Cause> {
+        self.run()?.failed.as_ref().map(|(cause, _)| cause)
+    }
+
+    /// Health checks missed in a row, of a ready run.
+    pub fn misses(&self) -> Option<u32> {
+        match &self.state {
+            State::Ready(_, watched) => Some(watched.misses()),
+            State::Waiting
+            | State::Launching { .. }
+            | State::Starting(..)
+            | State::Up(..)
+            | State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. } => None,
+        }
+    }
+
+    /// Restarts that count against its budget now, and how long until they no longer do, if it runs on.
+    pub fn restarts(&self, now: Time, instance: &Instance) -> (u32, Option<Duration>) {
+        self.budget.used(&instance.restart, now, self.since().map(|since| now.since(since)))
     }
 
     /// When it gets SIGKILL if it does not end before.
@@ -413,7 +454,7 @@ impl Service {
             Next::Failed { .. } => State::Failed { without: None },
             Next::Ends if ended.cause.success() => State::Completed,
             Next::Ends => State::Failed { without: None },
-            Next::Down | Next::With(_) => State::Down, // never judged so
+            Next::Down | Next::With(_) | Next::Again => State::Down, // never judged so
         };
         self.conclude(context, ended, next, state, out);
     }
@@ -424,7 +465,6 @@ impl Service {
 
     fn wait_again(&mut self, context: Context, ended: Ended, on: Rc<str>, out: &mut Vec<Action>) {
         self.budget.free(&context.instance.restart, ended.well);
-        let ended = Ended { with_other: true, ..ended };
         self.conclude(context, ended, Next::With(on), State::Waiting, out);
     }
 

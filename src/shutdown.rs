@@ -20,6 +20,8 @@ const STRAY_LOOK: Duration = Duration::from_millis(50);
 pub enum Reason {
     /// A signal asked for it.
     Signal(Signal),
+    /// A client asked for it.
+    Asked,
     /// This instance failed for good.
     Failed(InstanceId),
     /// This instance, whose success ends the container, succeeded.

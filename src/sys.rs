@@ -4,7 +4,9 @@
 mod caps;
 mod child;
 mod children;
+mod client;
 mod clock;
+mod control;
 mod descriptors;
 mod diagnose;
 mod elf;
@@ -26,7 +28,9 @@ mod socket;
 mod spawn;
 mod sweep;
 mod tag;
+mod terminal;
 mod termination;
+mod usage;
 mod users;
 mod voices;
 
@@ -35,15 +39,18 @@ use std::{fmt, io};
 
 use nix::errno::Errno;
 
+pub use self::client::{Connection, Limit, Lost, NoConnection, in_path, unix_time_ms};
 pub use self::files::Files;
 pub use self::log::init_logging;
 pub use self::panic::end_by_panic;
 pub use self::print::{print, print_error};
 pub use self::signals::asked_to_stop;
+pub use self::terminal::{Happened, Screen, Size, can_draw, look};
 pub use self::termination::leave as leave_last_word;
 
 use self::children::{Children, Start};
 use self::clock::Clock;
+use self::control::Control;
 use self::poll::{Interest, Poll, Woken};
 use self::probes::Probes;
 use self::relay::Relay;
@@ -51,6 +58,7 @@ use self::signals::Signals;
 use self::sink::Sinks;
 use self::spawn::{Spawner, Stream};
 use self::voices::{Announcement, Voices};
+use crate::control::Place;
 use crate::event::{Action, Child, Event, Launch, Pid, Role, Sink, Standing, Time};
 use crate::kernel::Kernel;
 use crate::units::{Signal, reason};
@@ -152,6 +160,7 @@ pub struct Linux {
     relay: Relay,
     probes: Probes,
     sinks: Sinks,
+    control: Control,
     poll: Poll<Source>,
     /// Whether a child may have ended since we last looked.
     look: bool,
@@ -168,6 +177,7 @@ enum Source {
     Pipe(relay::Index),
     Probe(Child),
     Voice(Pid),
+    Control(control::Source),
 }
 
 impl Linux {
@@ -207,10 +217,17 @@ impl Linux {
             probes: Probes::default(),
             voices: Voices::default(),
             sinks,
+            control: Control::new(),
             poll: Poll::new(),
             look: true,
             reported: 0,
         })
+    }
+
+    /// Listens to clients.
+    pub fn listen(&mut self, place: Place) {
+        self.control.open(place);
+        self.pass_on_our_lines();
     }
 
     /// Whether orphans come to us; we may be a subreaper without having asked for it.
@@ -224,6 +241,7 @@ impl Linux {
 
     /// Ends the work: writes what still waits for a reader, for at most one second.
     pub fn finish(mut self) {
+        self.control.flush(&mut Vec::new());
         self.pass_on_our_lines();
         self.sinks.finish(FINISH_AT_MOST);
     }
@@ -266,13 +284,17 @@ impl Linux {
         self.relay.watch(&mut self.poll, |sink| self.sinks.congested(sink), Source::Pipe);
         self.probes.watch(&mut self.poll, Source::Probe);
         self.voices.watch(&mut self.poll, Source::Voice);
+        let muted = self.control.muted();
+        self.control.watch(&mut self.poll, Source::Control);
 
         let before = self.clock.now();
         let latest = if self.look || !events.is_empty() {
             Some(before)
         } else {
             // In slices, so that a freeze is noticed in the middle of a long wait.
-            deadline.map(|deadline| deadline.clamp(before, before + SLICE))
+            let deadline = deadline.map(|deadline| deadline.clamp(before, before + SLICE));
+            // Who could not be let in is not waited for, but not forgotten either.
+            deadline.or(muted.then(|| before + SLICE))
         };
         let woken = self.poll.wait(latest.map(|latest| latest.since(before)));
         self.clock.waited(before, latest);
@@ -281,7 +303,7 @@ impl Linux {
             return;
         }
 
-        let mut pipes = Vec::new();
+        let (mut pipes, mut clients) = (Vec::new(), Vec::new());
         let ready: Vec<Source> = self.poll.ready().collect();
         for source in ready {
             match source {
@@ -296,9 +318,13 @@ impl Linux {
                     self.report_start(pid, false, events);
                     self.voices.hear(pid, events);
                 }
+                Source::Control(source) => clients.push(source),
             }
         }
         self.relay.read(&pipes, events);
+        for source in clients {
+            self.control.ready(source, events);
+        }
     }
 
     fn spawn(
@@ -315,14 +341,13 @@ impl Linux {
                     let ours = self.spawner.held().chain(self.sinks.held()).chain(spawned.held());
                     descriptors::close_others(ours.chain(self.signals.held()));
                 }
-                let announcement = spawned.announcement.map(Announcement::new);
-                let voice = voices::Voice {
+                self.voices.add(voices::Voice {
                     child,
+                    leader: spawned.pid,
                     mark: launch.mark.clone(),
                     mailbox: spawned.mailbox,
-                    announcement,
-                };
-                self.voices.add(spawned.pid, voice);
+                    announcement: spawned.announcement.map(Announcement::new),
+                });
                 self.children.add(spawned.pid, child, spawned.report, spawned.attempt);
                 for (sink, stream) in [Sink::Stdout, Sink::Stderr].into_iter().zip(spawned.outputs) {
                     match stream {
@@ -351,6 +376,7 @@ impl Kernel for Linux {
 
     fn wait(&mut self, deadline: Option<Time>, events: &mut Vec<Event>) {
         let mut found = Vec::new();
+        self.control.flush(&mut found);
         loop {
             if self.look && self.reported < ENDED_PER_TURN {
                 self.look |= self.signals.read(&mut found);
@@ -394,6 +420,11 @@ impl Kernel for Linux {
             Action::SweepStrays { signal } => events.push(Event::Strays { found: sweep::strays(signal) }),
             Action::FindListener { instance, port } => {
                 events.push(Event::Listener { instance, port, listener: listener::find(port) });
+            }
+            Action::Answer { client, answer, last } => self.control.answer(client, &answer, last, events),
+            Action::Disconnect { client } => self.control.disconnect(client),
+            Action::Measure { client, runs } => {
+                events.push(Event::Measured { client, usage: usage::measure(&self.children, &runs) });
             }
             Action::Probe { child, target } => self.probes.begin(child, &target, events),
             Action::CancelProbe { child } => self.probes.cancel(child),

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 /// The layers from top to bottom; a module may import from its own family and from layers above its own.
 const LAYERS: [&[&str]; 8] = [
-    &["units", "notice", "voice", "event", "notify", "probe", "hints", "suggest"],
-    &["cli", "config"],
+    &["units", "notice", "voice", "event", "control", "notify", "probe", "hints", "suggest"],
+    &["cli", "config", "view"],
     &["plan"],
-    &["services", "reaper", "signals", "shutdown", "logs"],
+    &["services", "reaper", "signals", "shutdown", "logs", "journal", "requests"],
     &["supervisor", "obituary"],
     &["kernel", "runtime"],
     &["sys"],
-    &["commands", "main", "lib"],
+    &["commands", "client", "main", "lib"],
 ];
 /// Layers whose modules may import each other.
 const MIXED: [usize; 5] = [0, 1, 4, 5, 7];

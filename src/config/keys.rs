@@ -70,6 +70,8 @@ pub enum Id {
     /// A key of the top level.
     ShutdownTimeout,
     /// A key of the top level.
+    Control,
+    /// A key of the top level.
     Include,
 }
 
@@ -175,6 +177,7 @@ pub static SERVICE: &[Key] = &[
 #[rustfmt::skip]
 pub static TOP: &[Key] = &[
     key(Id::ShutdownTimeout, "shutdown_timeout", DURATION, "\"9s\"", "the whole stop; docker stop kills after 10 s", "\"9s\""),
+    key(Id::Control, "control", "a path, or false", "a usual place", "the socket that `tinysup status` and its like talk to, or none", "\"/run/tinysup.sock\""),
     key(Id::Include, "include", "a path or an array of paths", "[]", "more files with [services.NAME]; * may stand in the last part of a path", "[\"conf.d/*.toml\"]"),
 ];
 
@@ -202,7 +205,7 @@ pub const LATER: [&str; 16] = [
 ];
 
 /// Sections and keys of the top level that a later version will know.
-pub const LATER_TOP: [&str; 4] = ["control", "log", "memory", "http"];
+pub const LATER_TOP: [&str; 3] = ["log", "memory", "http"];
 
 /// What other programs call the same thing.
 #[rustfmt::skip]

@@ -43,6 +43,7 @@ pub fn read(main: FileId, world: &dyn World, problems: &mut Problems, config: &m
                     let setting = Setting { key, span: entry.span, node: entry.node };
                     match key.id {
                         Id::Include => include = Some(setting),
+                        Id::Control => config.control = Some(setting),
                         _ => config.shutdown_timeout = Some(setting),
                     }
                 }

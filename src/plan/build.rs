@@ -21,6 +21,7 @@ use crate::config::interpolate::Reported;
 use crate::config::keys::Id;
 use crate::config::tree::{Entry, Value};
 use crate::config::{self, Config, Problem, Problems, Service, Setting, World};
+use crate::control::Place;
 use crate::event::{InstanceId, Launch, Mark, Output, Secret, Speaks, Stdin, Surroundings};
 use crate::suggest::did_you_mean;
 use crate::units::Signal;
@@ -54,6 +55,8 @@ pub struct Loaded {
     pub plan: Plan,
     /// The main file, as messages show it.
     pub file: String,
+    /// Where clients find us.
+    pub control: Place,
 }
 
 /// Finds, reads and checks the configuration, and makes the plan.
@@ -64,8 +67,8 @@ pub fn load(request: &Request<'_>, world: &dyn World) -> Result<Loaded, Problems
     let mut problems = Problems::default();
     let config = config::read(request.file, world, &mut problems);
     let Some(file) = problems.sources.first().map(|source| source.name.clone()) else { return Err(problems) };
-    let plan = build(&config, request.main.as_deref(), world, &mut problems);
-    if problems.is_empty() { Ok(Loaded { plan, file }) } else { Err(problems) }
+    let (plan, control) = build(&config, request.main.as_deref(), world, &mut problems);
+    if problems.is_empty() { Ok(Loaded { plan, file, control }) } else { Err(problems) }
 }
 
 /// The plan of one command: the init that stands in front of it adds nothing.
@@ -134,7 +137,12 @@ fn command(name: Rc<str>, argv: Vec<OsString>, program: &str, surroundings: Surr
 }
 
 /// Makes the plan. Where `problems` is not empty afterwards the plan is not to be used.
-fn build(config: &Config, main: Option<&[OsString]>, world: &dyn World, problems: &mut Problems) -> Plan {
+fn build(
+    config: &Config,
+    main: Option<&[OsString]>,
+    world: &dyn World,
+    problems: &mut Problems,
+) -> (Plan, Place) {
     let builder = Builder { config, evaluator: Evaluator::new(world, problems), instances: 0 };
     builder.build(main)
 }
@@ -153,7 +161,7 @@ struct Built {
 }
 
 impl<'a> Builder<'a> {
-    fn build(mut self, main: Option<&[OsString]>) -> Plan {
+    fn build(mut self, main: Option<&[OsString]>) -> (Plan, Place) {
         let config = self.config;
         self.check_defaults();
         let mut ready: Vec<Built> = Vec::new();
@@ -185,6 +193,11 @@ impl<'a> Builder<'a> {
             .as_ref()
             .and_then(|setting| self.evaluator.duration(&mut scope, setting.key, &setting.node).ok())
             .unwrap_or(SHUTDOWN_TIMEOUT);
+        let control = config
+            .control
+            .as_ref()
+            .and_then(|setting| self.evaluator.place(&mut scope, setting.key, &setting.node).ok())
+            .unwrap_or_default();
         let mut routes = BTreeMap::new();
         for entry in &config.routes {
             if let Ok((signal, ids)) = self.route(&mut scope, entry, &places, &disabled)
@@ -193,7 +206,8 @@ impl<'a> Builder<'a> {
                 self.evaluator.problems.push(Problem::at(entry.span, format!("{signal} is set twice")));
             }
         }
-        Plan { mode: Mode::Services, instances, shutdown_timeout: Some(shutdown_timeout), routes }
+        let shutdown_timeout = Some(shutdown_timeout);
+        (Plan { mode: Mode::Services, instances, shutdown_timeout, routes }, control)
     }
 
     /// `[defaults]` by themselves, so that a mistake there is told even if no service uses the value.

@@ -279,6 +279,7 @@ impl Evaluator<'_> {
             | Id::Env
             | Id::EnvFile
             | Id::ShutdownTimeout
+            | Id::Control
             | Id::Include => {}
         }
         Ok(())

@@ -12,6 +12,7 @@ use crate::config::keys::Key;
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::words::{self, Word};
 use crate::config::{Problem, interpolate};
+use crate::control::Place;
 use crate::suggest::did_you_mean;
 use crate::units::{self, Signal};
 
@@ -176,6 +177,22 @@ impl Evaluator<'_> {
             return self.mismatch(key, node, Some(&text), None);
         }
         Ok(self.relative(node.span.file, Path::new(std::ffi::OsStr::from_bytes(&text.bytes))))
+    }
+
+    /// Where the control socket is: a path, or false for nowhere.
+    ///
+    /// # Errors
+    /// Reported.
+    pub fn place(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Place> {
+        if let Value::Boolean(usual) = node.value {
+            return Ok(if usual { Place::Usual } else { Place::Off });
+        }
+        let path = self.path(scope, key, node)?;
+        match path.file_name().and_then(std::ffi::OsStr::to_str) {
+            Some("false") => Ok(Place::Off),
+            Some(_) => Ok(Place::At(path)),
+            None => self.mismatch(key, node, None, None),
+        }
     }
 
     /// The elements of an array.

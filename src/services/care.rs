@@ -14,6 +14,8 @@ use crate::units::Signal;
 use super::stopping::{Goal, Helper};
 use super::{Context, Live, Service, State, earlier, kill_at, name, signal_group};
 
+/// Whoever is asked in vain for so long is told of, or a slip in a test would show only when its timeout is over.
+const TOLD_AFTER: Duration = Duration::from_secs(5);
 /// So much of what a command prints is kept for the message.
 const SAID_MAX: usize = 1024;
 /// So much of that is told.
@@ -27,6 +29,8 @@ pub struct Awaited {
     next: Option<Time>,
     /// Why the last attempt was no good.
     failure: Option<Failure>,
+    /// That it takes its time has been told.
+    told: bool,
     /// The end of what each stream said, as long as the text that is waited for may have begun in it.
     tails: [Vec<u8>; 2],
     /// The longest silence from ready on.
@@ -105,7 +109,7 @@ impl Awaited {
             Some(ReadyTest::Notified | ReadyTest::Announced | ReadyTest::Said(_)) | None => None,
         };
         let tails = [Vec::new(), Vec::new()];
-        Some(Self { patience, next, failure: None, tails, longest: instance.watchdog })
+        Some(Self { patience, next, failure: None, told: false, tails, longest: instance.watchdog })
     }
 
     /// Whether it is waited for to be ready, and not to be done.
@@ -133,6 +137,11 @@ impl Watched {
             well_at: context.now,
             silence: longest.map(|longest| (context.now + longest, longest)),
         }
+    }
+
+    /// Misses in a row that count.
+    pub fn misses(&self) -> u32 {
+        self.misses
     }
 
     /// What is due next by itself.
@@ -447,7 +456,15 @@ impl Service {
     /// No good answer.
     fn missed(&mut self, context: Context, failure: Failure, out: &mut Vec<Action>) {
         match &mut self.state {
-            State::Up(_, awaited) => awaited.failure = Some(failure),
+            State::Up(live, awaited) => {
+                let after = context.now.since(live.since);
+                if after >= TOLD_AFTER && !awaited.told {
+                    awaited.told = true;
+                    let (name, failure) = (name(context), failure.clone());
+                    out.push(Action::Tell(Notice::NotYet { name, after, failure }));
+                }
+                awaited.failure = Some(failure);
+            }
             State::Ready(live, watched) => {
                 let Some(check) = &context.instance.healthcheck else { return };
                 if watched.lenient_until.is_some_and(|until| context.now < until) {

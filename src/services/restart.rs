@@ -31,6 +31,20 @@ impl Budget {
         }
     }
 
+    /// How many restarts count now, for a run that has lasted so long, and after how much more of it they no longer do.
+    pub fn used(&self, policy: &Restart, now: Time, uptime: Option<Duration>) -> (u32, Option<Duration>) {
+        if let Some(window) = policy.window {
+            let count = self.recent.iter().filter(|at| now.since(**at) < window).count();
+            let newest = self.recent.back().map(|at| window.saturating_sub(now.since(*at)));
+            return (u32::try_from(count).unwrap_or(u32::MAX), newest.filter(|_| count > 0));
+        }
+        match uptime {
+            Some(uptime) if uptime >= policy.min_uptime => (0, None),
+            Some(uptime) if self.row > 0 => (self.row, Some(policy.min_uptime.saturating_sub(uptime))),
+            Some(_) | None => (self.row, None),
+        }
+    }
+
     /// A run of that length is followed by a restart that costs nothing.
     pub fn free(&mut self, policy: &Restart, uptime: Duration) {
         if uptime >= policy.min_uptime {
@@ -216,7 +230,7 @@ mod tests {
                 Next::Restart { .. } => "restart",
                 Next::Completed => "done",
                 Next::Failed { .. } => "failed",
-                Next::Down | Next::With(_) | Next::Ends => "?",
+                Next::Down | Next::With(_) | Next::Again | Next::Ends => "?",
             };
             assert_eq!(next, expected, "{what}");
         }

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use crate::event::{Action, Child, ExitStatus, Mark, Pid, Process, Role, Time};
 use crate::hints;
-use crate::notice::{Cause, KillReason, Notice};
+use crate::notice::{Cause, KillReason, Next, Notice};
 use crate::plan::{Instance, KillMode, Kind};
 use crate::units::Signal;
 
+use super::restart::Budget;
 use super::{Context, Ended, Live, Service, State, earlier, kill_at, name, signal_group};
 
 /// How long after SIGKILL a process counts as one that cannot be ended.
@@ -31,6 +32,8 @@ pub enum Goal {
     Down,
     /// It starts again when this one is there again, which it depends on.
     With(Rc<str>),
+    /// It starts again, as a person has asked.
+    Again,
 }
 
 /// A stop that the leader has not yet answered by ending.
@@ -230,6 +233,41 @@ impl Service {
         }
     }
 
+    /// A person wants it to run, with a fresh budget. One that is being stopped starts again after that.
+    pub fn start_by_hand(&mut self) {
+        self.budget = Budget::default();
+        match &mut self.state {
+            State::Backoff { .. } | State::Down | State::Completed | State::Failed { .. } => {
+                self.state = State::Waiting;
+            }
+            State::Stopping { stop, .. } => stop.goal = Goal::Again,
+            State::Cleaning(cleaning) => cleaning.goal = Goal::Again,
+            State::Waiting
+            | State::Launching { .. }
+            | State::Starting(..)
+            | State::Up(..)
+            | State::Ready(..) => {}
+        }
+    }
+
+    /// A person wants it to run anew, with a fresh budget.
+    pub fn restart_by_hand(&mut self, context: Context, out: &mut Vec<Action>) {
+        self.start_by_hand();
+        match std::mem::replace(&mut self.state, State::Down) {
+            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
+                self.ask_to_stop(context, live, Goal::Again, out);
+            }
+            other @ (State::Waiting
+            | State::Launching { .. }
+            | State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. }) => self.state = other,
+        }
+    }
+
     pub(super) fn ask_to_stop(
         &mut self,
         context: Context,
@@ -395,6 +433,7 @@ impl Service {
         let mut ended = Ended::new(context.now, live.since, cause);
         ended.well = well;
         ended.killed = stop.as_ref().is_some_and(Stopping::killed);
+        ended.asked = stop.as_ref().is_some_and(|stop| stop.goal != Goal::Judge);
         let mut helpers = live.helpers;
         let (goal, asked, kill) = match stop {
             // When SIGKILL comes is set when something is found.
@@ -578,7 +617,12 @@ impl Service {
         match cleaning.goal {
             Goal::Judge => self.judge(context, cleaning.ended, out),
             Goal::With(on) if !context.stopping => self.wait_again(context, cleaning.ended, on, out),
-            Goal::Down | Goal::With(_) => self.down(context, cleaning.ended, out),
+            Goal::Again if !context.stopping => {
+                // By way of a restart that is due now, so that those see it who are restarted with it.
+                let state = State::Backoff { until: context.now };
+                self.conclude(context, cleaning.ended, Next::Again, state, out);
+            }
+            Goal::Down | Goal::With(_) | Goal::Again => self.down(context, cleaning.ended, out),
         }
     }
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::*;
-use crate::event::{Role, StartError};
+use crate::control::Answer;
+use crate::event::{Client, Role, StartError};
 use crate::plan::tests::instance;
 use crate::plan::{Condition, Dependency, Instance, KillMode, Kind, RestartWhen};
 
@@ -21,6 +22,8 @@ struct Story {
     record: Vec<String>,
     /// No program comes so far as to run.
     slow_exec: bool,
+    /// What clients were sent.
+    answers: Vec<(Client, Answer, bool)>,
     /// Where everybody listens.
     listens: Vec<String>,
 }
@@ -49,6 +52,7 @@ impl Story {
             strays: Vec::new(),
             record: Vec::new(),
             slow_exec: false,
+            answers: Vec::new(),
             listens: Vec::new(),
         }
     }
@@ -115,6 +119,18 @@ impl Story {
             }
             Action::FindListener { instance, port } => {
                 (format!("find {port}"), vec![Event::Listener { instance, port, listener: None }])
+            }
+            Action::Answer { client, answer, last } => {
+                self.answers.push((client, *answer, last));
+                return if last { vec![Event::Left { client }] } else { Vec::new() };
+            }
+            Action::Disconnect { client } => (format!("disconnect {}", client.0), Vec::new()),
+            Action::Measure { client, runs } => {
+                let used = |index| Usage { cpu: Duration::from_millis(10), memory: 4096, processes: index };
+                (
+                    format!("measure {}", runs.len()),
+                    vec![Event::Measured { client, usage: (1..).map(used).take(runs.len()).collect() }],
+                )
             }
             Action::Probe { child, .. } => {
                 (format!("ask {} {:?}", who(child.instance), child.role), Vec::new())
@@ -593,4 +609,6 @@ fn an_init_of_nothing_ends_when_it_is_asked_to() {
     }
 }
 
+mod clients;
+mod crowd;
 mod readiness;

@@ -1,7 +1,6 @@
 //! Who listens on a TCP port, and where a service listens: the kernel's tables give the sockets, /proc gives the processes that
 //! hold them.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,7 +9,7 @@ use std::path::Path;
 use super::children::Children;
 use super::procfs::{self, Stat};
 use super::{sweep, tag};
-use crate::event::{InstanceId, Listener, Pid, Process};
+use crate::event::{InstanceId, Listener, Pid};
 
 /// So many sockets, and so many open files of processes, are looked at.
 const LOOKS_MAX: usize = 200_000;
@@ -23,30 +22,58 @@ const ADDRESSES_MAX: usize = 8;
 
 /// The holder of a port, if there is one.
 pub fn find(port: u16) -> Option<Listener> {
-    let socket = tcp().find(|socket| socket.address.port() == port)?;
-    Some(Listener { address: socket.address.to_string(), process: holder(socket.inode) })
+    let mut found = None;
+    each_tcp(&mut |socket| {
+        let wanted = socket.address.port() == port;
+        if wanted {
+            found = Some(socket);
+        }
+        wanted
+    });
+    let Socket { address, inode } = found?;
+    let mut left = LOOKS_MAX;
+    let holder = procfs::all().find(|pid| any_socket(*pid, &mut left, &mut |held| held == inode));
+    let process = holder.and_then(Stat::of).map(|stat| stat.process(true));
+    Some(Listener { address: address.to_string(), process })
 }
 
 /// Where the processes of a run listen: the leader, its descendants, and those re-parented to us that carry its number. Sorted;
 /// ports before paths.
 pub fn of_run(children: &Children, leader: Pid, instance: InstanceId) -> Vec<String> {
-    let mut held = BTreeSet::new();
+    let mut held = Vec::new();
     let mut left = LOOKS_MAX;
     for pid in processes(children, leader, instance) {
-        any_socket(pid, &mut left, |inode| {
-            held.insert(inode);
+        any_socket(pid, &mut left, &mut |inode| {
+            held.push(inode);
             false
         });
     }
-    if held.is_empty() {
-        return Vec::new();
+    let (mut addresses, mut paths) = (Vec::new(), Vec::new());
+    if !held.is_empty() {
+        each_tcp(&mut |socket| {
+            if held.contains(&socket.inode) {
+                keep_first(&mut addresses, socket.address);
+            }
+            false
+        });
+        any_line("/proc/net/unix", &mut |line| {
+            if let Some((inode, path)) = unix(line)
+                && held.contains(&inode)
+            {
+                keep_first(&mut paths, path);
+            }
+            false
+        });
     }
-    let addresses: BTreeSet<SocketAddr> =
-        tcp().filter(|socket| held.contains(&socket.inode)).map(|socket| socket.address).collect();
-    let paths: BTreeSet<String> = lines("/proc/net/unix")
-        .filter_map(|line| unix(&line).filter(|(inode, _)| held.contains(inode)).map(|(_, path)| path))
-        .collect();
     addresses.iter().map(SocketAddr::to_string).chain(paths).take(ADDRESSES_MAX).collect()
+}
+
+/// Keeps the least ones, sorted, each once.
+fn keep_first<T: Ord>(kept: &mut Vec<T>, one: T) {
+    if let Err(place) = kept.binary_search(&one) {
+        kept.insert(place, one);
+        kept.truncate(ADDRESSES_MAX);
+    }
 }
 
 fn processes(children: &Children, leader: Pid, instance: InstanceId) -> impl Iterator<Item = Pid> {
@@ -56,15 +83,30 @@ fn processes(children: &Children, leader: Pid, instance: InstanceId) -> impl Ite
     sweep::below(roots, belongs).into_iter().map(|stat| stat.pid).take(PROCESSES_MAX)
 }
 
-/// All TCP sockets that listen.
-fn tcp() -> impl Iterator<Item = Socket> {
-    ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().flat_map(lines).filter_map(|line| Socket::parse(&line))
+/// Shows TCP sockets that listen until one is the last that is wanted.
+fn each_tcp(last: &mut dyn FnMut(Socket) -> bool) {
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        if any_line(table, &mut |line| Socket::parse(line).is_some_and(&mut *last)) {
+            return;
+        }
+    }
 }
 
-fn lines(table: &str) -> impl Iterator<Item = String> {
-    let file = File::open(table).ok().map(BufReader::new);
-    let lines = file.into_iter().flat_map(|file| file.split(b'\n').map_while(Result::ok).take(LOOKS_MAX));
-    lines.map(|line| String::from_utf8_lossy(&line).into_owned())
+/// Whether any line of a table is wanted.
+fn any_line(table: &str, wanted: &mut dyn FnMut(&str) -> bool) -> bool {
+    let Ok(mut table) = File::open(table).map(BufReader::new) else { return false };
+    let mut line = Vec::new();
+    for _ in 0..LOOKS_MAX {
+        line.clear();
+        if table.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+            if wanted(&String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line))) {
+                return true;
+            }
+        } else {
+            return false;
+        }
+    }
+    false
 }
 
 /// A socket that listens.
@@ -113,14 +155,8 @@ fn unix(line: &str) -> Option<(u64, String)> {
     (accepts || kind == DATAGRAM).then_some((inode.parse().ok()?, path))
 }
 
-fn holder(inode: u64) -> Option<Process> {
-    let mut left = LOOKS_MAX;
-    let pid = procfs::all().find(|pid| any_socket(*pid, &mut left, |held| held == inode))?;
-    Stat::of(pid).map(|stat| stat.process(true))
-}
-
 /// Whether any of the sockets that a process has open, told by their inodes, is wanted.
-fn any_socket(pid: Pid, left: &mut usize, mut wanted: impl FnMut(u64) -> bool) -> bool {
+fn any_socket(pid: Pid, left: &mut usize, wanted: &mut dyn FnMut(u64) -> bool) -> bool {
     let mut look = || {
         let mut files = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
         Some(files.any(|file| {
@@ -129,7 +165,7 @@ fn any_socket(pid: Pid, left: &mut usize, mut wanted: impl FnMut(u64) -> bool) -
                 && fs::read_link(file.path())
                     .ok()
                     .and_then(|target| socket_inode(&target))
-                    .is_some_and(&mut wanted)
+                    .is_some_and(&mut *wanted)
         }))
     };
     // Root may open the folder of another user's process, and then sees nothing in it.

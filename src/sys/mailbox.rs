@@ -1,6 +1,6 @@
-//! The socket of one run for what it says (sd_notify(3)), where only its own user can reach it, and what comes in there. A file in a
-//! directory of ours: names without a file are open to everybody who shares the network. Whether a sender may be believed is
-//! decided by `voices`.
+//! The socket of one run for what it says (sd_notify(3)), where only its own user can reach it as far as that is possible, and what
+//! comes in there. A file in a directory of ours: names without a file are open to everybody who shares the network. Whether a
+//! sender may be believed is decided by `voices`.
 
 #![expect(
     unsafe_code,
@@ -10,7 +10,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, IoSliceMut};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -39,8 +39,9 @@ const DESCRIPTORS_MAX: usize = 253;
 /// Everybody may pass through it, nobody but us may list or change it.
 const DIRECTORY_MODE: u32 = 0o711;
 
-/// The mode of the socket: for its owner alone.
+/// The mode of the socket: for its owner alone, or for whoever is there.
 const NOT_FOR_OTHERS: Mode = Mode::from_bits_truncate(0o177);
+const FOR_ALL: u32 = 0o666;
 
 /// Makes the sockets, all in one place.
 #[derive(Debug, Default)]
@@ -49,16 +50,28 @@ pub struct Post {
 }
 
 impl Post {
-    /// A socket for a run that only this user can reach, besides those whom no file mode stops; `None`: our own.
+    /// A socket for a run of this user; `None`: our own. Nobody else can reach it, besides those whom no file mode stops. But where the
+    /// run begins as root it is open to all, since many servers become somebody else before they say that they are ready; and where
+    /// we may not give files away.
     pub fn open(&mut self, child: Child, uid: Option<u32>) -> Result<Mailbox, StartError> {
         let mailbox = self.bind(&format!("{}.{}", child.instance.0, child.run))?;
-        if let Some(uid) = uid.filter(|uid| *uid != geteuid().as_raw()) {
-            lchown(&mailbox.path, Some(uid), None).map_err(|error| StartError::Other {
-                what: format!("give its notification socket to user {uid}"),
-                reason: format!("{} (it takes CAP_CHOWN)", reason(&error)),
-            })?;
-        }
+        let own = geteuid().as_raw();
+        let uid = uid.unwrap_or(own);
+        let reached = if uid == 0 || (uid != own && lchown(&mailbox.path, Some(uid), None).is_err()) {
+            fs::set_permissions(&mailbox.path, Permissions::from_mode(FOR_ALL))
+        } else {
+            Ok(())
+        };
+        reached.map_err(|error| StartError::Other {
+            what: format!("open its notification socket for user {uid}"),
+            reason: reason(&error),
+        })?;
         Ok(mailbox)
+    }
+
+    /// The descriptor that is in use.
+    pub fn held(&self) -> Option<RawFd> {
+        self.place.as_ref().map(|place| place.lock.as_raw_fd())
     }
 
     fn bind(&mut self, name: &str) -> Result<Mailbox, StartError> {
@@ -87,7 +100,7 @@ impl Post {
 #[derive(Debug)]
 struct Place {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Place {
@@ -106,7 +119,7 @@ impl Place {
             if let Some(lock) = lock(&path) {
                 lock.set_permissions(Permissions::from_mode(DIRECTORY_MODE))?;
                 remove_sockets(&path);
-                return Ok(Self { path, _lock: lock });
+                return Ok(Self { path, lock });
             }
         }
         Err(io::Error::other(format!("{NAMES_MAX} others are there already")))

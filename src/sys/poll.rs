@@ -19,6 +19,8 @@ pub enum Interest {
     Read,
     /// Room to write, or nobody left to read.
     Write,
+    /// Nobody left at the other end.
+    End,
 }
 
 /// Why a wait is over.
@@ -49,6 +51,7 @@ impl<Owner: Copy> Poll<Owner> {
         let events = match interest {
             Interest::Read => libc::POLLIN,
             Interest::Write => libc::POLLOUT,
+            Interest::End => 0, // which is always reported
         };
         self.entries.push(libc::pollfd { fd: descriptor.as_raw_fd(), events, revents: 0 });
         self.owners.push(owner);

@@ -3,10 +3,10 @@
 
 use std::io::Write;
 
-/// Writes to standard output.
-pub fn print(text: &str) {
+/// Writes to standard output. Says whether somebody can still read it.
+pub fn print(text: &str) -> bool {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
 }
 
 /// Writes to standard error.

@@ -1,7 +1,6 @@
 //! Attempts to learn from outside how a service is, one system call at a time in the one loop. They have no time of their own: the
 //! core calls off what takes too long. What a good answer is, `probe` knows.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -31,7 +30,7 @@ const INTERIM_MAX_BYTES: usize = 16 << 10;
 /// All attempts under way.
 #[derive(Debug, Default)]
 pub struct Probes {
-    open: BTreeMap<Child, State>,
+    open: Vec<(Child, State)>,
 }
 
 /// How far an attempt is.
@@ -74,13 +73,13 @@ impl Probes {
 
     /// Calls an attempt off.
     pub fn cancel(&mut self, child: Child) {
-        self.open.remove(&child);
+        self.open.retain(|(open, _)| *open != child);
     }
 
     /// Closes what is left of the answered attempts of an instance.
     pub fn forget_answered(&mut self, instance: InstanceId) {
         self.open
-            .retain(|child, state| child.instance != instance || !matches!(state, State::Leaving { .. }));
+            .retain(|(child, state)| child.instance != instance || !matches!(state, State::Leaving { .. }));
     }
 
     /// Adds to `poll` what the attempts wait for.
@@ -93,7 +92,8 @@ impl Probes {
 
     /// Goes on with an attempt that need wait no longer.
     pub fn go_on(&mut self, child: Child, events: &mut Vec<Event>) {
-        if let Some(state) = self.open.remove(&child) {
+        if let Some(place) = self.open.iter().position(|(open, _)| *open == child) {
+            let (_, state) = self.open.swap_remove(place);
             self.take(child, state.go_on(), events);
         }
     }
@@ -108,7 +108,7 @@ impl Probes {
             }
             Step::Closed => return,
         };
-        self.open.insert(child, state);
+        self.open.push((child, state));
     }
 }
 

@@ -45,6 +45,10 @@ pub struct Stat {
     pub threads: u64,
     /// When it started, in clock ticks since boot: tells two bearers of one pid apart.
     pub start: u64,
+    /// CPU time so far in clock ticks, that of collected children among it.
+    pub ticks: u64,
+    /// Pages of memory that are there.
+    pub pages: u64,
 }
 
 impl Stat {
@@ -73,6 +77,8 @@ impl Stat {
             flags: field(9)?.parse().ok()?,
             threads: field(20)?.parse().ok()?,
             start: field(22)?.parse().ok()?,
+            ticks: (14..=17).filter_map(|number| field(number)?.parse::<u64>().ok()).sum(),
+            pages: field(24).and_then(|pages| pages.parse().ok()).unwrap_or(0),
         })
     }
 
@@ -240,6 +246,8 @@ mod tests {
                     flags: 0x0040_0000,
                     threads: 3,
                     start: 12345,
+                    ticks: 5 + 6 + 7 + 8,
+                    pages: 200,
                 }
             );
         }

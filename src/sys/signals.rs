@@ -204,7 +204,7 @@ fn take_our_own(signal: libc::c_int) {
 }
 
 /// A descriptor from which these signals, which are blocked, are read.
-fn signalfd(set: SignalSet) -> io::Result<OwnedFd> {
+pub fn signalfd(set: SignalSet) -> io::Result<OwnedFd> {
     let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
     // SAFETY: reads one u64 that lives here; the new descriptor is nobody else's. Through the kernel, for the C library might leave
     // out what it keeps for itself.

@@ -6,7 +6,7 @@
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
@@ -67,7 +67,9 @@ impl Spawned {
             Stream::Elsewhere => None,
             Stream::Read(pipe, _) => Some(pipe),
         });
-        [&self.report].into_iter().chain(&self.attempt.home).chain(outputs).map(AsRawFd::as_raw_fd)
+        let mailbox = self.mailbox.iter().map(|mailbox| mailbox.as_fd().as_raw_fd());
+        let own = [&self.report].into_iter().chain(&self.attempt.home).chain(&self.announcement);
+        own.chain(outputs).map(AsRawFd::as_raw_fd).chain(mailbox)
     }
 }
 
@@ -131,7 +133,7 @@ impl Spawner {
     /// The descriptors that are in use.
     pub fn held(&self) -> impl Iterator<Item = RawFd> {
         let terminal = self.given.as_ref().map(|(terminal, _)| terminal.descriptor());
-        self.null.as_ref().map(AsRawFd::as_raw_fd).into_iter().chain(terminal)
+        self.null.as_ref().map(AsRawFd::as_raw_fd).into_iter().chain(terminal).chain(self.post.held())
     }
 
     /// A child has ended: if the terminal is still its group's, it is ours again.

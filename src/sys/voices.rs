@@ -1,7 +1,6 @@
 //! What runs tell us of their own accord: messages through the notification socket, and a newline through a pipe. Heard is only who
 //! belongs to the run; what the words mean is left to the core.
 
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -30,7 +29,7 @@ const ANCESTORS_MAX: usize = 64;
 /// All runs that can say something.
 #[derive(Debug, Default)]
 pub struct Voices {
-    open: BTreeMap<Pid, Voice>,
+    open: Vec<Voice>,
 }
 
 /// How one run can say something.
@@ -38,6 +37,8 @@ pub struct Voices {
 pub struct Voice {
     /// Which run.
     pub child: Child,
+    /// Its leader, which is not released yet.
+    pub leader: Pid,
     /// What its processes carry.
     pub mark: Option<Mark>,
     /// Its notification socket.
@@ -56,40 +57,41 @@ pub struct Announcement {
 
 impl Voices {
     /// Listens to a run.
-    pub fn add(&mut self, leader: Pid, voice: Voice) {
+    pub fn add(&mut self, voice: Voice) {
         if voice.mailbox.is_some() || voice.announcement.is_some() {
-            self.open.insert(leader, voice);
+            self.open.push(voice);
         }
     }
 
     /// Adds to `poll` whatever may bring something.
     pub fn watch<Owner: Copy>(&self, poll: &mut Poll<Owner>, owner: impl Fn(Pid) -> Owner) {
-        for (leader, voice) in &self.open {
+        for voice in &self.open {
             if let Some(mailbox) = &voice.mailbox {
-                poll.watch(owner(*leader), mailbox.as_fd(), Interest::Read);
+                poll.watch(owner(voice.leader), mailbox.as_fd(), Interest::Read);
             }
             if let Some(announcement) = &voice.announcement {
-                poll.watch(owner(*leader), announcement.pipe.as_fd(), Interest::Read);
+                poll.watch(owner(voice.leader), announcement.pipe.as_fd(), Interest::Read);
             }
         }
     }
 
     /// Reports what a run has said, not more than one turn's worth.
     pub fn hear(&mut self, leader: Pid, events: &mut Vec<Event>) {
-        if let Some(voice) = self.open.get_mut(&leader) {
-            voice.read_mailbox(leader, MESSAGES_PER_TURN, events);
+        if let Some(voice) = self.open.iter_mut().find(|voice| voice.leader == leader) {
+            voice.read_mailbox(MESSAGES_PER_TURN, events);
             voice.read_announcement(events);
         }
     }
 
     /// Reports all that a run has said until its leader ended, and listens no more.
     pub fn ended(&mut self, leader: Pid, events: &mut Vec<Event>) {
-        let Some(mut voice) = self.open.remove(&leader) else { return };
+        let Some(place) = self.open.iter().position(|voice| voice.leader == leader) else { return };
+        let mut voice = self.open.swap_remove(place);
         if let Some(mailbox) = &voice.mailbox {
             // Others may still hold it, and write without end.
             mailbox.shut();
         }
-        voice.read_mailbox(leader, MESSAGES_AT_END, events);
+        voice.read_mailbox(MESSAGES_AT_END, events);
         while voice.read_announcement(events) == Pipe::Open {}
     }
 }
@@ -106,13 +108,13 @@ enum Pipe {
 }
 
 impl Voice {
-    fn read_mailbox(&self, leader: Pid, at_most: usize, events: &mut Vec<Event>) {
+    fn read_mailbox(&self, at_most: usize, events: &mut Vec<Event>) {
         let Some(mailbox) = &self.mailbox else { return };
         for letter in std::iter::from_fn(|| mailbox.receive()).take(at_most) {
             let Letter { sender, bytes, descriptors } = letter;
             match bytes {
                 Some(bytes) if bytes.is_empty() => {}
-                Some(bytes) if self.is_heard(sender, leader) => {
+                Some(bytes) if self.is_heard(sender) => {
                     events.push(Event::Notified { child: self.child, bytes });
                 }
                 Some(_) => log::debug!("pid {sender} is not heard: it is not one of {:?}", self.child),
@@ -124,8 +126,9 @@ impl Voice {
 
     /// Whether a sender is one of the run's processes. One that is gone already cannot be told from any other, so it is not heard,
     /// unless it still waits to be collected.
-    fn is_heard(&self, sender: i32, leader: Pid) -> bool {
+    fn is_heard(&self, sender: i32) -> bool {
         let Some(sender) = Pid::new(sender) else { return false };
+        let leader = self.leader;
         // As long as the leader is not released, its number stands for nobody else, and so does its session's and its group's.
         let number = |found: nix::Result<nix::unistd::Pid>| found.map(nix::unistd::Pid::as_raw);
         let of = Some(nix::unistd::Pid::from_raw(sender.number()));

@@ -9,13 +9,18 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use tinysup::control::Answer;
 
 use crate::launch::{self, Holder, Launch, Place, Step};
 use crate::proc::{self, Process};
@@ -102,6 +107,17 @@ pub fn tinysup() -> OsString {
     std::env::var_os("TINYSUP_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_tinysup").into())
 }
 
+/// The lines of an answer, up to the end of the connection.
+pub fn answers(stream: UnixStream) -> impl Iterator<Item = Answer> {
+    let lines = BufReader::new(stream).lines().map(|line| line.expect("an answer in time"));
+    lines.map(|line| serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}")))
+}
+
+/// The abstract name of the control socket.
+fn address(folder: &Folder) -> String {
+    folder.path().file_name().expect("a name").to_string_lossy().into_owned()
+}
+
 /// Where an output of the program goes.
 pub enum Out {
     /// To this test, which reads it.
@@ -112,6 +128,16 @@ pub enum Out {
     To(OwnedFd),
     /// Nowhere: the descriptor is closed.
     Closed,
+}
+
+/// Whether containers of this kind can be made here; else why not.
+pub fn possible() -> Result<(), String> {
+    let output = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).output();
+    match output {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// What shall be started, and how.
@@ -136,7 +162,9 @@ impl Setup {
     pub fn services(config: &str) -> Self {
         let setup = Self::command(&[]);
         let file = setup.folder.file("tinysup.toml", config);
-        setup.arg("-c").arg(file)
+        // They all share one /run; in a container it would be its own.
+        let socket = format!("@{}", address(&setup.folder));
+        setup.arg("-c").arg(file).env("TINYSUP_SOCKET", socket)
     }
 
     /// One command, with the options of tinysup before it.
@@ -174,6 +202,12 @@ impl Setup {
     /// As an ordinary child in a PID namespace that somebody else holds.
     pub fn not_pid1(mut self) -> Self {
         self.place = Kind::Child;
+        self
+    }
+
+    /// Without a variable of its environment.
+    pub fn without(mut self, name: &str) -> Self {
+        self.env.retain(|(known, _)| known != name);
         self
     }
 
@@ -281,6 +315,40 @@ impl Container {
         &self.folder
     }
 
+    /// A connection to its control socket.
+    pub fn connect(&self) -> UnixStream {
+        let address = SocketAddr::from_abstract_name(address(&self.folder)).expect("a short name");
+        let mut stream = None;
+        self.until("its control socket", || {
+            stream = UnixStream::connect_addr(&address).ok();
+            stream.is_some()
+        });
+        let stream = stream.expect("connected");
+        stream.set_read_timeout(Some(DEADLINE)).expect("not zero");
+        stream
+    }
+
+    /// Asks something: the fields of a request but its version. All lines of the answer, of which the last is the last.
+    #[track_caller]
+    pub fn ask(&self, fields: &str) -> Vec<Answer> {
+        answers(self.begin(fields)).collect()
+    }
+
+    /// The same where the answer is one line.
+    #[track_caller]
+    pub fn ask_one(&self, fields: &str) -> Answer {
+        let mut answers = self.ask(fields);
+        assert_eq!(answers.len(), 1, "{answers:?}");
+        answers.remove(0)
+    }
+
+    /// Asks, and leaves the answer to others.
+    pub fn begin(&self, fields: &str) -> UnixStream {
+        let mut stream = self.connect();
+        stream.write_all(format!("{{\"v\":1,{fields}}}\n").as_bytes()).expect("room for a line");
+        stream
+    }
+
     /// Sends it a signal from outside.
     pub fn signal(&self, signal: i32) {
         assert!(launch::kill(self.pid, signal), "it is still there");
@@ -362,6 +430,27 @@ impl Container {
         let env = vec![("PATH".into(), "/usr/bin:/bin".into())];
         let order = Launch { argv, env, place: Place::Inside(self.pid), stdio: launch::nowhere(), steps };
         Inside::new(launch::launch(&order))
+    }
+
+    /// Runs a verb inside, as `docker exec CONTAINER tinysup …` does.
+    pub fn verb(&self, words: &[&str]) -> Asked {
+        self.begin_verb(words, Vec::new()).answer()
+    }
+
+    /// Begins that, after some steps.
+    pub fn begin_verb(&self, words: &[&str], steps: Vec<Step>) -> Asking {
+        let [stdin, ..] = launch::nowhere();
+        let [(stdout, out), (stderr, err)] = [(); 2].map(|()| io::pipe().expect("a pipe"));
+        let inside = self.run_verb(words, [stdin, Some(out.into()), Some(err.into())], steps);
+        Asking { inside, stdout: BufReader::new(stdout), stderr }
+    }
+
+    /// Starts a verb with these descriptors.
+    pub fn run_verb(&self, words: &[&str], stdio: [Option<OwnedFd>; 3], steps: Vec<Step>) -> Inside {
+        let argv = [tinysup()].into_iter().chain(words.iter().map(OsString::from)).collect();
+        let socket = format!("@{}", address(&self.folder));
+        let env = vec![("TINYSUP_SOCKET".into(), socket.into()), ("TERM".into(), "xterm".into())];
+        Inside::new(launch::launch(&Launch { argv, env, place: Place::Inside(self.pid), stdio, steps }))
     }
 
     /// Starts a program that is not its descendant, in the same PID namespace, where it is not PID 1.
@@ -470,6 +559,70 @@ impl Inside {
 impl Drop for Inside {
     fn drop(&mut self) {
         launch::kill_by(&self.pidfd, libc::SIGKILL);
+    }
+}
+
+/// A verb that was not answered yet.
+pub struct Asking {
+    inside: Inside,
+    stdout: BufReader<io::PipeReader>,
+    stderr: io::PipeReader,
+}
+
+impl Asking {
+    /// Waits for the next line of what it prints.
+    pub fn line(&mut self) -> String {
+        assert!(
+            !self.stdout.buffer().is_empty() || launch::readable(self.stdout.get_ref(), DEADLINE),
+            "a line in time"
+        );
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("text");
+        line
+    }
+
+    /// Waits for its end.
+    pub fn answer(mut self) -> Asked {
+        let code = self.inside.wait();
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        self.stdout.read_to_string(&mut stdout).expect("text");
+        self.stderr.read_to_string(&mut stderr).expect("text");
+        Asked { code, stdout, stderr }
+    }
+}
+
+/// What a verb printed.
+#[derive(Debug)]
+pub struct Asked {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Asked {
+    /// What it printed, with `_` for durations and pids, and blanks as one.
+    pub fn plain(&self) -> Vec<String> {
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        self.stdout.lines().map(|line| plain(&words(line))).collect()
+    }
+
+    /// Checks the code and what was printed, with `_` for durations and pids.
+    #[track_caller]
+    pub fn check(&self, code: i32, lines: &[&str]) {
+        assert_eq!(
+            (self.code, self.plain()),
+            (code, lines.iter().map(|line| (*line).to_owned()).collect()),
+            "{self:#?}"
+        );
+    }
+
+    /// Checks the code, and that only an error was printed, which contains this.
+    #[track_caller]
+    pub fn refused(&self, code: i32, part: &str) {
+        assert!(
+            self.code == code && self.stdout.is_empty() && self.stderr.contains(part),
+            "{code}, {part:?}: {self:#?}"
+        );
     }
 }
 

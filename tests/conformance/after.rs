@@ -7,6 +7,7 @@ use crate::witness::{name, witness_path};
 use crate::{Case, launch, proc, signals};
 
 const TERM: &str = "TERM";
+const TERM_AND_KILL: &str = "TERM, then KILL";
 const KILLED: &str = "KILL at once";
 const ALONE: &str = "left alone";
 
@@ -28,19 +29,19 @@ pub fn cases() -> Vec<Case> {
         },
         Case {
             name: "after::one_that_takes_its_time",
-            what: "the child ends, and has left a process that takes 200 ms to end after TERM",
+            what: "the child ends, and has left a process that takes 100 ms to end after TERM",
             expected: all("cut short").tinysup("waited for"), why: "As above",
             observe: |program| slow(program, &[]),
         },
         Case {
             name: "after::one_that_takes_its_time_on_request",
-            what: "a process that is left and takes 200 ms, with TINYSUP_GRACE=5s",
+            what: "a process that is left and takes 100 ms, with TINYSUP_GRACE=30s",
             expected: ours("waited for"), why: "",
-            observe: |program| slow(program, &[("TINYSUP_GRACE", "5s")]),
+            observe: |program| slow(program, &[("TINYSUP_GRACE", "30s")]),
         },
         Case {
             name: "after::one_that_takes_its_time_and_gets_none",
-            what: "a process that is left and takes 200 ms, with TINYSUP_GRACE=0",
+            what: "a process that is left and takes 100 ms, with TINYSUP_GRACE=0",
             expected: ours("cut short"), why: "",
             observe: |program| slow(program, &[("TINYSUP_GRACE", "0")]),
         },
@@ -57,14 +58,14 @@ pub fn cases() -> Vec<Case> {
         },
         Case {
             name: "after::one_in_the_group_not_as_pid_1",
-            what: "the child ends, and has left a process in its group; the init is an ordinary process",
-            expected: all(ALONE).dumb_init(TERM).as_dumb_init(TERM).tinysup(TERM), why: "As above",
+            what: "the child ends, and has left a process in its group that does not end of TERM; the init is an ordinary process",
+            expected: all(ALONE).dumb_init(TERM).as_dumb_init(TERM).tinysup(TERM_AND_KILL), why: "As above",
             observe: |program| left_to_others(program, "\"$W\" count 1000"),
         },
         Case {
             name: "after::one_in_another_session_not_as_pid_1",
-            what: "the child ends, and has left a process in a session of its own; the init is an ordinary process",
-            expected: all(ALONE).tinysup(TERM), why: "As above",
+            what: "the child ends, and has left such a process in a session of its own; the init is an ordinary process",
+            expected: all(ALONE).tinysup(TERM_AND_KILL), why: "As above",
             observe: |program| left_to_others(program, "setsid \"$W\" count 1000"),
         },
         Case {
@@ -101,7 +102,7 @@ fn left_to_pid1(program: &Program, what: &str) -> String {
 }
 
 fn slow(program: &Program, variables: &[(&str, &str)]) -> String {
-    let container = leave(program, "\"$W\" wait after 200ms say done", false, variables);
+    let container = leave(program, "\"$W\" wait after 100ms say done", false, variables);
     container.wait_for("waiting");
     container.folder().go("gate");
     let end = container.finish();
@@ -123,7 +124,8 @@ fn left_to_others(program: &Program, what: &str) -> String {
     match (container.count("got SIGTERM"), proc::ended(left)) {
         (0, false) => ALONE,
         (0, true) => KILLED,
-        (_, _) => TERM,
+        (_, false) => TERM,
+        (_, true) => TERM_AND_KILL,
     }
     .to_owned()
 }

@@ -72,7 +72,7 @@ pub fn cases() -> Vec<Case> {
         },
         Case {
             name: "codes::not_executable_in_the_path",
-            what: "a file without that right in the first directory of PATH, a good one in the second",
+            what: "two files of the wanted name in PATH, and the first may not be executed",
             expected: all("7"), why: "",
             observe: |program| code(two_in_the_path(program)),
         },

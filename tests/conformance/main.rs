@@ -41,7 +41,7 @@ mod terminals;
 
 use std::collections::BTreeMap;
 use std::panic::{self, AssertUnwindSafe};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
@@ -108,7 +108,7 @@ fn main() -> ExitCode {
     }
     let required = env::var("TINYSUP_TEST_REQUIRE_ALL").is_ok_and(|value| value == "1");
     let mut missing = Vec::new();
-    match possible() {
+    match container::possible() {
         Ok(()) => {
             let mut found = programs::find();
             missing.append(&mut found.missing);
@@ -125,16 +125,6 @@ fn main() -> ExitCode {
         }
     }
     tally.finish(missing.len())
-}
-
-/// Whether this can run at all.
-fn possible() -> Result<(), String> {
-    let output = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).output();
-    match output {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 /// A case for a program.

@@ -201,6 +201,7 @@ pub fn witness_in(container: &Container) -> i32 {
     found[0]
 }
 
+/// The pids of all witnesses that live in there.
 pub fn witnesses_in(container: &Container) -> Vec<i32> {
     let path = witness_path().to_string_lossy();
     let living = container.living().into_iter();
@@ -246,11 +247,10 @@ fn each(program: &Program, send: &dyn Fn(&Container, i32)) -> String {
         send(&container, signal);
         settle(&container);
         let was_stopped = probe(&container, child, nth + 1);
-        if container.lines().contains(&got) {
-        } else if was_stopped {
-            stopping.push(short(signal));
-        } else {
-            missing.push(short(signal));
+        match (container.lines().contains(&got), was_stopped) {
+            (true, _) => {}
+            (false, true) => stopping.push(short(signal)),
+            (false, false) => missing.push(short(signal)),
         }
     }
     let but = if missing.is_empty() { String::new() } else { format!(" but {}", missing.join(" ")) };

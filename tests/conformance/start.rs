@@ -14,6 +14,7 @@ use crate::signals::{settle, witnesses_in};
 use crate::{Case, launch, proc};
 
 const SAME: &str = "the same";
+const STAYS: &str = "where it was started";
 
 #[rustfmt::skip]
 pub fn cases() -> Vec<Case> {
@@ -109,7 +110,7 @@ pub fn cases() -> Vec<Case> {
         Case {
             name: "start::directory_kept",
             what: "the working directory of the init",
-            expected: ours("/").tini(SAME).dumb_init("/").catatonit(SAME),
+            expected: ours("/").tini(STAYS).dumb_init("/").catatonit(STAYS),
             why: "As above: a file system in use cannot be unmounted",
             observe: |program| directories(program, false).1,
         },
@@ -356,11 +357,11 @@ fn directories(program: &Program, closed: bool) -> (String, String) {
         if closed { launch::become_user(12345) } else { io::Result::Ok(()) }
     });
     let (container, child) = sleeping(setup);
-    let of = |pid| {
+    let of = |pid, there: &str| {
         let cwd = fs::read_link(format!("/proc/{pid}/cwd")).expect("it runs");
-        if cwd == place { SAME.to_owned() } else { cwd.display().to_string() }
+        if cwd == place { there.to_owned() } else { cwd.display().to_string() }
     };
-    (of(child), of(container.pid()))
+    (of(child, SAME), of(container.pid(), STAYS))
 }
 
 fn closed(program: &Program, which: [bool; 3]) -> String {

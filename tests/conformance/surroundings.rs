@@ -63,9 +63,9 @@ pub fn cases() -> Vec<Case> {
         },
         Case {
             name: "surroundings::few_descriptors",
-            what: "at most 16 open descriptors",
+            what: "at most 8 open descriptors",
             expected: all("code 6"), why: "",
-            observe: |program| code(program.run(&["sh", "-c", "exit 6"]).before(|| launch::limit(libc::RLIMIT_NOFILE, 16, 16))),
+            observe: |program| code(program.run(&["sh", "-c", "exit 6"]).before(|| launch::limit(libc::RLIMIT_NOFILE, 8, 8))),
         },
         Case {
             name: "surroundings::within_itself",

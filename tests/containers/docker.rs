@@ -245,6 +245,18 @@ impl Container {
         });
     }
 
+    /// Waits until Docker has found it in that state of health that many times.
+    pub fn wait_for_health(&self, state: &str, times: usize) {
+        let mut found = 0;
+        let filter = format!("container={}", self.name);
+        let arguments = ["events", "--since", "1", "--filter", &filter, "--filter", "event=health_status"];
+        let told = format!("health_status: {state} ");
+        follow(&arguments, &format!("{state} ({times} times) of {}", self.name), |line| {
+            found += usize::from(line.contains(&told));
+            found == times
+        });
+    }
+
     /// `docker kill --signal`.
     pub fn signal(&self, signal: &str) {
         must(&["kill", "--signal", signal, &self.name]);
@@ -289,6 +301,12 @@ impl Container {
         Finished::from(&docker_call(&[&["exec", &self.name], command].concat()))
     }
 
+    /// `docker exec tinysup`, with options of docker before it.
+    pub fn verb(&self, options: &[&str], words: &[&str]) -> Finished {
+        let call = [&["exec"], options, &[&self.name, "/sbin/tinysup"], words].concat();
+        Finished::from(&docker_call(&call))
+    }
+
     /// `docker exec` in the background.
     pub fn exec_detached(&self, command: &[&str]) {
         must(&[&["exec", "--detach", &self.name], command].concat());
@@ -297,6 +315,12 @@ impl Container {
     /// `docker inspect` with a template.
     pub fn inspect(&self, template: &str) -> String {
         must(&["inspect", "--format", template, &self.name]).trim().to_owned()
+    }
+
+    /// A port of the container itself. Docker's proxy before a published one keeps what it has not passed on yet, and loses it with
+    /// the container.
+    pub fn address(&self, port: u16) -> String {
+        format!("{}:{port}", self.inspect("{{.NetworkSettings.IPAddress}}"))
     }
 
     /// Where a port of the container is published on this machine.

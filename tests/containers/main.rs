@@ -94,7 +94,7 @@ fn docker_stop_answers_the_request_in_flight_and_keeps_the_data() {
     let shop = docker.start(&options, "shop", &[]);
     shop.wait_for("Ready to accept connections");
     assert_eq!(shop.exec(&["redis-cli", "set", "fruit", "apple"]).stdout.trim(), "OK");
-    let request = Request::send(&shop.published(8080), "/slow");
+    let request = Request::send(&shop.address(8080), "/slow");
     let took = thread::scope(|scope| {
         let stopping = scope.spawn(|| shop.stop());
         let (status, body) = request.answer();
@@ -277,6 +277,77 @@ fn one_command_gets_every_signal() {
     let end = container.finish();
     let told = "waiting\ngot SIGHUP\ngot SIGUSR1\ngot SIGWINCH\ngot SIGRTMIN+5\ngot SIGTERM\n";
     assert_eq!((end.code, end.stdout.as_str(), end.stderr.as_str()), (3, told, ""));
+}
+
+// ---- asking it ----
+
+#[test]
+fn dockers_own_health_follows_the_services() {
+    let Some(docker) = docker() else { return };
+    // The image has the command; it has no shell that could run another.
+    let options = ["--health-interval", "200ms", "--health-retries", "1"];
+    let container = docker.start(&options, "scratch", &[]);
+    container.wait_for_health("healthy", 1);
+    let stopped = container.verb(&[], &["stop", "worker"]);
+    assert_eq!(stopped.code, 0, "{stopped:#?}");
+    container.wait_for_health("unhealthy", 1);
+    let told = container.inspect("{{range .State.Health.Log}}{{.Output}}{{end}}");
+    assert!(told.contains("worker"), "{told}");
+    assert_eq!(container.verb(&[], &["start", "worker"]).code, 0);
+    container.wait_for_health("healthy", 2);
+    assert_eq!(container.verb(&[], &["shutdown", "--no-wait"]).code, 0);
+    assert_eq!(container.finish().code, 0);
+}
+
+#[test]
+fn docker_exec_asks_it_in_every_kind_of_container() {
+    let Some(docker) = docker() else { return };
+    let mount = config("[services.app]\ncommand = \"/witness say here wait\"\n");
+    let locked = ["--user", "12345", "--read-only", "--cap-drop", "ALL", "--network", "none"];
+    let no_shm = ["--read-only", "--ipc", "none"]; // nowhere a file could be made: an abstract name
+    let kinds: [&[&str]; 5] = [&[], &["--init"], &["--read-only"], &locked, &no_shm];
+    for kind in kinds {
+        let container = docker.start(&[kind, &["--volume", &mount]].concat(), "scratch", &[]);
+        container.wait_for("waiting");
+        let asked = container.verb(&[], &["status"]);
+        assert_eq!(asked.code, 0, "{kind:?}: {asked:#?}");
+        assert!(
+            asked.stdout.contains("app      ready  ") && asked.stdout.contains("1 service: ready"),
+            "{asked:#?}"
+        );
+        let logs = container.verb(&[], &["logs", "app"]);
+        assert!(logs.code == 0 && logs.stdout.contains(" out here\n"), "{kind:?}: {logs:#?}");
+        let restarted = container.verb(&[], &["restart", "app"]);
+        assert!(
+            restarted.code == 0 && restarted.stdout.starts_with("app restarted: pid "),
+            "{kind:?}: {restarted:#?}"
+        );
+        assert_eq!(container.verb(&[], &["health", "--live"]).code, 0);
+        if kind.is_empty() {
+            let stranger = container.verb(&["--user", "1001"], &["status"]);
+            assert!(stranger.code == 77 && stranger.stdout.is_empty(), "{stranger:#?}");
+            // Without a terminal it is the status.
+            let top = container.verb(&[], &["top"]);
+            assert!(top.code == 0 && !top.stdout.contains('\x1b'), "{top:#?}");
+            assert_eq!(container.verb(&[], &["status", "nosuch"]).code, 64);
+        }
+        container.stop();
+        assert_eq!(container.finish().code, 0, "{kind:?}");
+    }
+}
+
+#[test]
+fn there_is_nobody_to_ask_where_a_single_command_runs() {
+    let Some(docker) = docker() else { return };
+    let container = docker.start(&[], "shop", &["sleep", "1000"]);
+    let asked = container.verb(&[], &["status"]);
+    assert!(
+        asked.code == 69 && asked.stderr.contains("The init of a single command has no services"),
+        "{asked:#?}"
+    );
+    // As the command of a container, which may have meant the program.
+    let end = docker.run(&[], "shop", &["top"]);
+    assert!(end.code == 69 && end.stderr.contains("docker exec CONTAINER tinysup top"), "{end:#?}");
 }
 
 // ---- one command ----

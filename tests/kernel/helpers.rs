@@ -19,6 +19,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
         "fault" => fault(&arguments[1]),
         "wait" => wait_for_ever(),
         "say" => return say(&arguments[1], &arguments[2]),
+        "say-as" => say_as(number(1), &arguments[2]),
         "say-bytes" => say_bytes(&arguments[1..]),
         "flood-with-words" => flood_with_words(number(1)),
         "barrier" => barrier(),
@@ -83,6 +84,14 @@ fn say(message: &str, then: &str) -> ExitCode {
     }
     let error = sent.err().map_or(0, |error| error.raw_os_error().expect("the kernel said so"));
     ExitCode::from(u8::try_from(error).expect("a small number"))
+}
+
+/// Becomes a user, as some servers do by themselves, and says something then.
+fn say_as(uid: usize, message: &str) {
+    let uid = u32::try_from(uid).expect("a user's number");
+    // SAFETY: plain call.
+    assert_eq!(unsafe { libc::setresuid(uid, uid, uid) }, 0);
+    say(message, "hold");
 }
 
 /// Says things of these lengths, which are no text.

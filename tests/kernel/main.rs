@@ -14,6 +14,7 @@
 #[path = "../../src/sys/early.rs"]
 mod early;
 mod attributes;
+mod control;
 mod failures;
 mod helpers;
 mod output;
@@ -22,6 +23,7 @@ mod scene;
 mod signals;
 mod start;
 mod sweep;
+mod terminal;
 mod voices;
 mod world;
 
@@ -46,11 +48,13 @@ fn cases() -> Vec<(String, fn())> {
         start::CASES,
         start::ABOUT_SIGNALS,
         attributes::CASES,
+        control::CASES,
         failures::CASES,
         output::CASES,
         probes::CASES,
         signals::CASES,
         sweep::CASES,
+        terminal::CASES,
         voices::CASES,
     ]
     .concat();

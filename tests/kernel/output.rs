@@ -412,7 +412,7 @@ fn the_order_between_both_streams() {
     // SAFETY: the standard descriptors belong to the case.
     unsafe { libc::dup2(1, 2) };
     let mut world = World::new();
-    let mut expected = Vec::new();
+    let mut expected: Vec<u8> = Vec::new();
     for round in 0..20_000 {
         let bytes = format!("{round}\n").into_bytes();
         expected.extend(&bytes);

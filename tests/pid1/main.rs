@@ -21,14 +21,17 @@ mod budget;
 mod child;
 mod children;
 mod command;
+mod control;
 mod failures;
 mod manners;
 mod output;
+mod readiness;
 mod reaping;
 mod restarts;
 mod signals;
 mod stopping;
 mod surroundings;
+mod verbs;
 
 use std::env;
 use std::io::{self, Write};
@@ -38,15 +41,7 @@ use std::thread;
 /// Whether this can run at all; else it says so.
 pub fn root() -> bool {
     static POSSIBLE: OnceLock<Result<(), String>> = OnceLock::new();
-    let possible = POSSIBLE.get_or_init(|| {
-        let unshare = ["--pid", "--fork", "--mount-proc", "true"];
-        let output = std::process::Command::new("unshare").args(unshare).output();
-        match output {
-            Ok(output) if output.status.success() => Ok(()),
-            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-            Err(error) => Err(error.to_string()),
-        }
-    });
+    let possible = POSSIBLE.get_or_init(container::possible);
     match possible {
         Ok(()) => true,
         Err(why) => skip(&format!("no PID namespace can be made here, it takes root ({why})")),

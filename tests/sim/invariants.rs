@@ -355,7 +355,12 @@ impl Judge {
             Action::SignalEverybody { .. } | Action::Suspend => {
                 violation!("{action:?}, which no plan here asks for");
             }
-            Action::FindListener { .. } | Action::Drain | Action::TerminationLog { .. } => {}
+            Action::Answer { .. }
+            | Action::Disconnect { .. }
+            | Action::Measure { .. }
+            | Action::FindListener { .. }
+            | Action::Drain
+            | Action::TerminationLog { .. } => {}
         }
     }
 

@@ -89,6 +89,7 @@ const MUST_HAPPEN: &[&str] = &[
     "newline of an earlier run",
     "not executed in time",
     "not ready in time",
+    "not ready yet",
     "orphan from outside",
     "output",
     "output of an earlier run",

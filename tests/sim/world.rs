@@ -468,6 +468,11 @@ impl Kernel for World {
             Action::Release { pid } => self.release(pid),
             Action::Probe { child, target } => self.ask(child, &target, events),
             Action::CancelProbe { child } => self.call_off(child),
+            Action::Answer { client, .. }
+            | Action::Disconnect { client }
+            | Action::Measure { client, .. } => {
+                violation!("{client:?} asked for nothing")
+            }
             Action::FindListening { child, .. } => {
                 let addresses =
                     (0..self.rng.below(3)).map(|_| format!("0.0.0.0:{}", self.rng.below(9999))).collect();

@@ -711,3 +711,14 @@ fn the_late_end_of_an_earlier_stop_command_is_not_that_of_the_present_one() {
     story.exit("api's stop_command", 1);
     story.expect(&["api: stop_command ended with code 1; sending the stop signal", "SIGTERM to api"]);
 }
+
+#[test]
+fn who_is_asked_in_vain_for_a_while_is_told_of_once() {
+    let mut story = Story::new(vec![ready(instance("web"), ReadyTest::Asked(target()))]);
+    for number in 1..=26 {
+        story.pass(200);
+        story.answer("web", number, Err(Failure::Status(503)));
+    }
+    story.record.retain(|line| !line.contains("ask"));
+    story.expect(&["spawn web", "web is not ready yet after 5 s: HTTP status 503"]);
+}

@@ -1,11 +1,11 @@
 //! The way of signals where the kernel or a filter has no signalfd: a handler writes each as one byte into a pipe that poll(2)
-//! watches; what does not fit is kept as one bit per kind. SIGPIPE, SIGTTIN and SIGTTOU, which we may cause ourselves, are ignored
+//! watches; what does not fit is counted: a real-time signal each, of the others whether there was one. SIGPIPE, SIGTTIN and SIGTTOU, which we may cause ourselves, are ignored
 //! here, and those that the C library lets nobody handle (32, 33, and 34 with musl) stay blocked: neither can be passed on.
 
 #![expect(unsafe_code, reason = "signal handlers")]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::{io, ptr};
 
 use nix::unistd;
@@ -16,6 +16,9 @@ use crate::units::Signal;
 
 /// At most this many signals are taken out of the pipe in one turn.
 const PER_TURN: usize = 1024;
+
+/// And so many of each that did not fit into it.
+const PER_SIGNAL: u32 = 1024;
 
 /// They belong to the C library, which does not let anybody handle them; left blocked, they cannot hurt.
 const OF_THE_C_LIBRARY: SignalSet = bit(32) | bit(33);
@@ -30,7 +33,8 @@ const MEANS_FAULT: SignalSet = bit(libc::SIGILL)
     | bit(libc::SIGABRT);
 
 static WRITE_END: AtomicI32 = AtomicI32::new(-1);
-static DID_NOT_FIT: AtomicU64 = AtomicU64::new(0);
+/// By number; wraps never, for that many cannot come between two looks.
+static DID_NOT_FIT: [AtomicU32; 65] = [const { AtomicU32::new(0) }; 65];
 static CHILD_NOTED: AtomicBool = AtomicBool::new(false);
 
 /// Handlers for all signals, from `install` until they are dropped.
@@ -91,8 +95,20 @@ impl Handlers {
                 .filter_map(|number| Signal::new(i32::from(*number)))
                 .for_each(&mut report);
         }
-        let rest = DID_NOT_FIT.swap(0, Ordering::Relaxed);
-        Signal::all().filter(|signal| rest & bit(signal.number()) != 0).for_each(report);
+        let mut more = false;
+        for (signal, counter) in Signal::all().zip(DID_NOT_FIT.iter().skip(1)) {
+            let count = counter.swap(0, Ordering::Relaxed);
+            let told = if signal.is_real_time() { count.min(PER_SIGNAL) } else { count.min(1) };
+            (0..told).for_each(|_| report(signal));
+            if signal.is_real_time() && count > told {
+                counter.fetch_add(count - told, Ordering::Relaxed);
+                more = true;
+            }
+        }
+        if more {
+            // No signal has this number; it only wakes us again.
+            let _ = unistd::write(&self.write_end, &[0]);
+        }
     }
 
     /// To be called before anybody looks for ended children: one that ends after the look writes again.
@@ -154,7 +170,7 @@ fn note(number: i32) {
     let byte = u8::try_from(number).unwrap_or(0);
     // SAFETY: writes one byte that lives here; a closed or wrong descriptor is an error, not a fault.
     let written = unsafe { libc::write(WRITE_END.load(Ordering::Relaxed), ptr::from_ref(&byte).cast(), 1) };
-    if written != 1 {
-        DID_NOT_FIT.fetch_or(bit(number), Ordering::Relaxed);
+    if let (true, Some(counter)) = (written != 1, DID_NOT_FIT.get(usize::from(byte))) {
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -8,6 +8,8 @@ use tinysup::probe::Failure;
 use super::attempts::Try;
 use super::*;
 
+/// Who is asked in vain for so long is told of once.
+const SLOW: Duration = Duration::from_secs(5);
 /// What a command said is told up to this many characters, of its last bytes.
 const SAID_SHOWN: usize = 200;
 const SAID_MAX: usize = 1024;
@@ -25,6 +27,8 @@ pub(super) struct Care {
     pub next: Option<(Time, Time)>,
     /// How the last attempt failed before it was ready.
     pub failure: Option<Failure>,
+    /// It had to be told that it takes its time.
+    told_slow: bool,
     pub misses: u32,
     lenient_until: Option<Time>,
     /// When it was known to be well for the last time.
@@ -51,6 +55,7 @@ pub(super) struct Care {
 pub(super) enum Owed {
     Up,
     Ready,
+    NotYet(Failure),
     Well(u32),
     Missed(u32, Failure),
     Unhealthy(u32, Failure),
@@ -344,9 +349,14 @@ impl Judge {
     pub(super) fn miss(&mut self, world: &mut World, id: InstanceId, failure: Failure) {
         let now = self.now();
         let retries = self.plan_of(id).healthcheck.as_ref().map_or(u32::MAX, |check| check.retries);
-        let care = &mut self.life(id).care;
+        let life = self.life(id);
+        let slow = life.ordered.is_some_and(|ordered| now.since(ordered) >= SLOW);
+        let care = &mut life.care;
         if care.ready.is_none() {
-            care.failure = Some(failure);
+            care.failure = Some(failure.clone());
+            if slow && !std::mem::replace(&mut care.told_slow, true) {
+                self.owe(id, Owed::NotYet(failure));
+            }
         } else if care.lenient_until.is_some_and(|until| now < until) {
             world.count("miss in the start period");
         } else {

@@ -181,7 +181,7 @@ impl Judge {
         }
         let done = command && !stopping && cause.success();
         match &expected {
-            Next::Restart { .. } | Next::With(_) => {}
+            Next::Restart { .. } | Next::With(_) | Next::Again => {}
             Next::Completed => life.completed = true,
             Next::Failed { budget } => {
                 life.failed = true;

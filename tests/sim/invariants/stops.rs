@@ -11,6 +11,7 @@ impl Judge {
         }
         let right = match reason {
             StopReason::Signal(signal) => self.step.signal == Some(*signal) && self.ends_container(*signal),
+            StopReason::Asked => false,
             StopReason::Failed(name) => {
                 let id = self.by_name(name);
                 let life = &self.lives[id.0 as usize];
@@ -30,6 +31,7 @@ impl Judge {
         }
         world.count(match reason {
             StopReason::Signal(_) => "stop by a signal",
+            StopReason::Asked => "stop by a client",
             StopReason::Failed(_) => "stop by a failed service",
             StopReason::Ended(_) => "stop by a service that is done",
             StopReason::AllDone => "all done",
@@ -182,7 +184,7 @@ impl Judge {
             return last(&self.lives[0]).unwrap_or(0);
         }
         match &stop.reason {
-            StopReason::Signal(_) => {
+            StopReason::Signal(_) | StopReason::Asked => {
                 // Remains of an earlier crash count if they were still there when the stop began.
                 let over = |life: &Life| life.decided.as_ref().map(|(at, _)| *at).filter(|_| !life.active());
                 let in_it = |life: &Life| over(life).is_none_or(|at| at >= stop.since);

@@ -96,6 +96,15 @@ impl Judge {
             Notice::Up { name, after, run } => self.arrives(world, name, &Owed::Up, *after, *run),
             Notice::Ready { name, after, run } => self.arrives(world, name, &Owed::Ready, *after, *run),
             Notice::Failing { name, cause, waiting } => self.failing(world, name, cause, waiting),
+            Notice::NotYet { name, after, failure } => {
+                let (id, now) = (self.by_name(name), self.now());
+                let took = self.lives[id.0 as usize].ordered.map(|ordered| now.since(ordered));
+                let right = |owed: &Owed| matches!(owed, Owed::NotYet(why) if same_failure(why, failure));
+                if took != Some(*after) || self.pays(id, right).is_none() {
+                    violation!("{notice:?} is not so: {:?}", self.lives[id.0 as usize].care);
+                }
+                world.count("not ready yet");
+            }
             Notice::Missed { name, misses, of, failure } => {
                 let id = self.by_name(name);
                 let right = |owed: &Owed| matches!(owed, Owed::Missed(times, why) if times == misses && same_failure(why, failure));
@@ -187,6 +196,7 @@ impl Judge {
             }
             Notice::StopCommandFailed { .. } => world.count("stop_command that failed"),
             Notice::Leftovers { .. } => world.count("leftovers told"),
+            Notice::ByHand { .. } => violation!("nobody asks for anything by hand yet"),
             Notice::NotPid1
             | Notice::NotAdopting
             | Notice::Spawned { .. }

@@ -1,0 +1,327 @@
+//! What follows a verb: options and names become the request that is sent, and how its answer is shown. Pure.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::verbs::{self, Does, Opt, STATES, Spec, Takes};
+use super::{Command, UsageError, Word, Words};
+use crate::control::{Request, Stream, VERSION, Wanted};
+use crate::suggest;
+use crate::units::{Signal, parse_duration};
+
+/// How long `wait` waits if it is not told.
+const WAIT: Duration = Duration::from_secs(30);
+/// How long a change may take, if it is not told.
+const CHANGE: Duration = Duration::from_mins(2);
+
+/// A question to the tinysup that runs.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The verb, as it was written: the name of a program, perhaps, that was meant instead.
+    pub word: String,
+    /// What is sent.
+    pub request: Request,
+    /// The protocol's objects instead of text.
+    pub json: bool,
+    /// `--timeout`.
+    pub timeout: Option<Duration>,
+    /// `--socket`.
+    pub socket: Option<PathBuf>,
+}
+
+/// Reads what follows a verb.
+pub(super) fn parse(verb: &'static Spec, word: &str, mut words: Words) -> Result<Command, UsageError> {
+    let mut ask = Ask {
+        word: word.to_owned(),
+        request: Request { v: VERSION, ..Request::default() },
+        json: false,
+        timeout: None,
+        socket: None,
+    };
+    let mut plain = Vec::new();
+    let mut wait = true;
+    while let Some(next) = words.next()? {
+        match next {
+            Word::Plain(name) => plain.push(text(word, name)?),
+            Word::Separator => {
+                for name in words.all() {
+                    plain.push(text(word, name)?);
+                }
+            }
+            Word::Option(name) => match find(verb, word, &name)? {
+                Opt::Help => return Ok(Command::HelpOf(verb)),
+                Opt::Json => ask.json = true,
+                Opt::NoWait => wait = false,
+                Opt::WithDependents => ask.request.dependents = true,
+                Opt::Group => ask.request.group = true,
+                Opt::Follow => ask.request.follow = true,
+                Opt::Lines => ask.request.lines = Some(number(&name, &mut words)?),
+                Opt::Since => ask.request.since_ms = Some(milliseconds(duration(&name, &mut words)?)),
+                Opt::Stdout => one_stream(&mut ask.request, Stream::Stdout)?,
+                Opt::Stderr => one_stream(&mut ask.request, Stream::Stderr)?,
+                Opt::For => ask.request.state = Some(state(&name, &mut words)?),
+                Opt::Live => ask.request.state = Some(Wanted::Live),
+                Opt::Ready => ask.request.state = Some(Wanted::Ready),
+                Opt::Timeout => ask.timeout = Some(duration(&name, &mut words)?),
+                Opt::Socket => ask.socket = Some(words.value(&name)?.into()),
+            },
+        }
+    }
+    let mut plain = plain.into_iter();
+    match verb.takes {
+        Takes::Nothing => {
+            if let Some(more) = plain.next() {
+                return Err(wrong(word, &format!("{word} takes no \"{more}\"")));
+            }
+        }
+        Takes::Shell => {
+            let shell = plain.next().unwrap_or_default();
+            return match (verbs::SHELLS.iter().find(|known| **known == shell), plain.next()) {
+                (Some(shell), None) => Ok(Command::Completions(shell)),
+                _ => Err(wrong(word, "completions takes a shell: bash, zsh or fish")),
+            };
+        }
+        Takes::Names | Takes::NamesOrAll => {}
+        Takes::SignalAndNames => {
+            let signal = plain.next().ok_or_else(|| {
+                wrong(word, "signal takes a signal and names, or \"all\": tinysup signal HUP NAME")
+            })?;
+            Signal::parse(&signal).map_err(|error| wrong(word, &error))?;
+            ask.request.signal = signal;
+        }
+    }
+    ask.request.names = plain.collect();
+    if matches!(verb.takes, Takes::NamesOrAll | Takes::SignalAndNames) && ask.request.names.is_empty() {
+        let so_far = [word, &ask.request.signal].join(" ");
+        let what = format!("{word} what? Name services, or \"all\": tinysup {} all", so_far.trim_end());
+        return Err(wrong(word, &what));
+    }
+    let Does::Ask(does) = verb.does else { return Ok(Command::Top(ask)) };
+    ask.request.verb = does;
+    ask.request.wait = wait && verb.options.contains(&Opt::NoWait);
+    if verb.options.contains(&Opt::Ready) || verb.options.contains(&Opt::For) {
+        ask.request.state.get_or_insert(Wanted::Ready);
+    }
+    if verb.options.contains(&Opt::For) || ask.request.wait {
+        let usual = if ask.request.wait { CHANGE } else { WAIT };
+        ask.request.timeout_ms = Some(milliseconds(ask.timeout.unwrap_or(usual)));
+    }
+    Ok(Command::Ask(ask))
+}
+
+fn find(verb: &'static Spec, word: &str, name: &str) -> Result<Opt, UsageError> {
+    let is = |option: &verbs::OptSpec| {
+        option.long == name
+            || option
+                .short
+                .is_some_and(|short| name.strip_prefix('-') == Some(short.encode_utf8(&mut [0; 4])))
+    };
+    verbs::options_of(verb).find(|option| is(option)).map(|option| option.opt).ok_or_else(|| {
+        let known = verbs::options_of(verb).map(|option| option.long);
+        let meant =
+            suggest::did_you_mean(name, known).map(|question| format!(", {question}")).unwrap_or_default();
+        wrong(word, &format!("{word} has no option {name}{meant}"))
+    })
+}
+
+/// Many verbs are also programs, and an image's command may have been meant.
+fn wrong(verb: &str, what: &str) -> UsageError {
+    UsageError(format!("{what} (options: tinysup help {verb}; the program {verb}: tinysup -- {verb})"))
+}
+
+fn text(verb: &str, word: OsString) -> Result<String, UsageError> {
+    word.into_string().map_err(|word| wrong(verb, &format!("\"{}\" is not a name", word.display())))
+}
+
+fn value(option: &str, words: &mut Words) -> Result<String, UsageError> {
+    Ok(words.value(option)?.to_string_lossy().into_owned())
+}
+
+fn duration(option: &str, words: &mut Words) -> Result<Duration, UsageError> {
+    let value = value(option, words)?;
+    parse_duration(&value).map_err(|error| UsageError(format!("{option}: {error}")))
+}
+
+fn number(option: &str, words: &mut Words) -> Result<u32, UsageError> {
+    let value = value(option, words)?;
+    value.parse().map_err(|_| UsageError(format!("{option}: \"{value}\" is not a number of lines")))
+}
+
+fn state(option: &str, words: &mut Words) -> Result<Wanted, UsageError> {
+    let value = value(option, words)?;
+    match value.as_str() {
+        "ready" => Ok(Wanted::Ready),
+        "completed" => Ok(Wanted::Completed),
+        "stopped" => Ok(Wanted::Stopped),
+        "live" => Ok(Wanted::Live),
+        _ => Err(UsageError(format!("{option}: \"{value}\" is none of {}", STATES.join(", ")))),
+    }
+}
+
+fn one_stream(request: &mut Request, stream: Stream) -> Result<(), UsageError> {
+    match request.stream.replace(stream) {
+        Some(other) if other != stream => {
+            Err(UsageError("--stdout and --stderr are both shown if neither is given".to_owned()))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+    use crate::control::Verb;
+
+    fn parse(words: &[&str]) -> Result<Command, UsageError> {
+        let words = ["tinysup"].iter().chain(words).map(OsString::from);
+        crate::cli::parse(words, &|_| None)
+    }
+
+    fn ask(words: &[&str]) -> Result<Ask, String> {
+        match parse(words) {
+            Ok(Command::Ask(ask)) => Ok(ask),
+            Ok(other) => panic!("{words:?}: {other:?}"),
+            Err(error) => Err(error.0),
+        }
+    }
+
+    fn request(verb: Verb, change: impl FnOnce(&mut Request)) -> Request {
+        let mut request = Request { v: VERSION, verb, ..Request::default() };
+        change(&mut request);
+        request
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn verbs_become_requests() {
+        let rows: [(&[&str], Request); 20] = [
+            (&["status"], request(Verb::Status, |_| {})),
+            (&["ps", "db", "api.2"], request(Verb::Status, |r| r.names = names(&["db", "api.2"]))),
+            (&["show", "--", "-db"], request(Verb::Describe, |r| r.names = names(&["-db"]))),
+            (&["start"], request(Verb::Start, |r| (r.wait, r.timeout_ms) = (true, Some(120_000)))),
+            (&["start", "--no-wait", "db"], request(Verb::Start, |r| r.names = names(&["db"]))),
+            (
+                &["stop", "all", "--timeout=1m"],
+                request(Verb::Stop, |r| {
+                    (r.wait, r.timeout_ms, r.names) = (true, Some(60_000), names(&["all"]));
+                }),
+            ),
+            (
+                &["restart", "db", "--with-dependents", "--no-wait"],
+                request(Verb::Restart, |r| (r.dependents, r.names) = (true, names(&["db"]))),
+            ),
+            (
+                &["signal", "-g", "hup", "api"],
+                request(Verb::Signal, |r| {
+                    (r.group, r.signal, r.names) = (true, "hup".to_owned(), names(&["api"]));
+                }),
+            ),
+            (&["logs"], request(Verb::Logs, |_| {})),
+            (
+                &["logs", "-fn20", "api"],
+                request(Verb::Logs, |r| (r.follow, r.lines, r.names) = (true, Some(20), names(&["api"]))),
+            ),
+            (
+                &["logs", "--since=1m", "--stderr"],
+                request(Verb::Logs, |r| (r.since_ms, r.stream) = (Some(60_000), Some(Stream::Stderr))),
+            ),
+            (&["logs", "--lines", "0"], request(Verb::Logs, |r| r.lines = Some(0))),
+            (&["events", "-f"], request(Verb::Events, |r| r.follow = true)),
+            (
+                &["wait", "db"],
+                request(Verb::Wait, |r| {
+                    (r.state, r.timeout_ms, r.names) = (Some(Wanted::Ready), Some(30_000), names(&["db"]));
+                }),
+            ),
+            (
+                &["wait", "--for", "stopped", "--timeout", "5s"],
+                request(Verb::Wait, |r| (r.state, r.timeout_ms) = (Some(Wanted::Stopped), Some(5_000))),
+            ),
+            (
+                &["wait", "--for=completed"],
+                request(Verb::Wait, |r| (r.state, r.timeout_ms) = (Some(Wanted::Completed), Some(30_000))),
+            ),
+            (&["health"], request(Verb::Health, |r| r.state = Some(Wanted::Ready))),
+            (&["health", "--live"], request(Verb::Health, |r| r.state = Some(Wanted::Live))),
+            (
+                &["health", "--ready", "db"],
+                request(Verb::Health, |r| (r.state, r.names) = (Some(Wanted::Ready), names(&["db"]))),
+            ),
+            (&["shutdown", "--no-wait"], request(Verb::Shutdown, |_| {})),
+        ];
+        for (words, expected) in rows {
+            assert_eq!(ask(words).map(|ask| ask.request), Ok(expected), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn how_it_is_asked_and_shown() {
+        let asked = ask(&["ls", "--json", "--socket", "/s", "--timeout", "2s"]).unwrap();
+        assert_eq!(
+            asked,
+            Ask {
+                word: "ls".to_owned(),
+                request: request(Verb::Status, |_| {}),
+                json: true,
+                timeout: Some(Duration::from_secs(2)),
+                socket: Some("/s".into()),
+            }
+        );
+    }
+
+    #[test]
+    fn verbs_that_ask_nobody_or_often() {
+        let parse = |words: &[&str]| parse(words).unwrap();
+        assert_eq!(parse(&["completions", "fish"]), Command::Completions("fish"));
+        assert!(
+            matches!(parse(&["monit"]), Command::Top(ask) if ask.request == request(Verb::Status, |_| {}))
+        );
+        assert_eq!(parse(&["stop", "--help"]), Command::HelpOf(verbs::find("stop").unwrap()));
+        assert_eq!(parse(&["help", "stop"]), Command::HelpOf(verbs::find("stop").unwrap()));
+        assert!(matches!(parse(&["--", "stop"]), Command::One(one) if one.argv == ["stop"]));
+    }
+
+    #[test]
+    fn slips_are_told_with_the_remedy() {
+        for (words, part) in [
+            (&["stop"][..], "stop what? Name services, or \"all\": tinysup stop all"),
+            (&["restart", "--no-wait"], "tinysup restart all"),
+            (&["signal"], "tinysup signal HUP NAME"),
+            (&["signal", "HUP"], "tinysup signal HUP all"),
+            (&["signal", "api", "HUP"], "\"api\" is not a signal"),
+            (&["ps", "-ef"], "ps has no option -e (options: tinysup help ps; the program ps: tinysup -- ps)"),
+            (&["logs", "--folow"], "did you mean \"--follow\"?"),
+            (&["logs", "-n", "x"], "-n: \"x\" is not a number of lines"),
+            (&["logs", "-n"], "needs a value"),
+            (&["logs", "--since", "soon"], "--since: \"soon\" is not a duration"),
+            (&["logs", "--stdout", "--stderr"], "both"),
+            (&["wait", "--for", "better"], "ready, completed, stopped, live"),
+            (&["shutdown", "now"], "takes no \"now\""),
+            (&["completions"], "bash, zsh or fish"),
+            (&["completions", "tcsh"], "bash, zsh or fish"),
+            (&["completions", "bash", "zsh"], "bash, zsh or fish"),
+            (&["top", "--json"], "top has no option --json"),
+            (&["-v", "status"], "options of a verb go after it"),
+            (&["-c", "f", "status"], "options of a verb go after it"),
+            (&["-g", "status"], "options of a verb go after it"),
+            (&["--json", "status"], "unknown option --json"),
+            (&["status", "--json=x"], "unexpected value"),
+        ] {
+            let error = ask(words).expect_err(&words.join(" "));
+            assert!(error.contains(part), "{words:?}: {error}");
+        }
+        let odd = OsStr::from_bytes(b"\xff").to_owned();
+        assert!(crate::cli::parse(["tinysup".into(), "status".into(), odd], &|_| None).is_err());
+    }
+}

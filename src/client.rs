@@ -1,0 +1,305 @@
+//! The verbs that ask the tinysup that runs: what is sent, how its answer is shown, and the exit code. Text is made by `view`; the
+//! socket and the terminal are in `sys`.
+
+mod top;
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cli::Ask;
+use crate::control::{Answer, Refusal, Request, Verb};
+use crate::event::ExitCode;
+use crate::sys::{self, Connection, Limit, Lost, NoConnection};
+use crate::units::show_duration;
+use crate::view::{self, Look};
+
+pub use self::top::top;
+
+/// How long an answer may take that is known at once.
+const AT_ONCE: Duration = Duration::from_secs(5);
+/// The same for a health check, whose caller has its own patience.
+const HEALTH: Duration = Duration::from_secs(2);
+/// What we wait longer than the server was told to.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// Asks, and shows the answer.
+pub fn ask(ask: &Ask) -> ExitCode {
+    let told = match talk(ask) {
+        Ok(code) => Ok(code),
+        // Nobody reads any more, as in `logs --follow | head`; or the container ends, and with it everybody in it.
+        Err(Failure::Lost(Lost::Unheard | Lost::Dismissed)) => Ok(ExitCode::SUCCESS),
+        // It may be gone before it could say so.
+        Err(Failure::Lost(Lost::Closed)) if ask.request.verb == Verb::Shutdown => Ok(ExitCode::SUCCESS),
+        Err(failure) => Err(failure),
+    };
+    told.unwrap_or_else(|failure| {
+        explain(&failure, ask);
+        match ask.request.verb {
+            Verb::Health => ExitCode::FAILURE, // the only other code that callers of a health check know
+            _ => failure.exit_code(),
+        }
+    })
+}
+
+fn talk(ask: &Ask) -> Result<ExitCode, Failure> {
+    let look = sys::look();
+    let request = &ask.request;
+    let streams = matches!(request.verb, Verb::Logs | Verb::Events);
+    let named = request.names.len() != 1;
+    let mut text = String::new();
+    let mut code = ExitCode::SUCCESS;
+    converse(ask.socket.as_deref(), request, ask.timeout, |answer, more| {
+        code = worse(code, show(&answer, ask, named, look, &mut text));
+        // Whole batches in one write; but what has come is shown before anything is waited for.
+        if more && streams && text.len() < BATCH_BYTES {
+            return Ok(());
+        }
+        let heard = sys::print(&text);
+        text.clear();
+        if heard { Ok(()) } else { Err(Lost::Unheard) }
+    })?;
+    Ok(code)
+}
+
+/// So much is collected before it is written.
+const BATCH_BYTES: usize = 64 << 10;
+
+/// The first that is not success.
+fn worse(code: ExitCode, other: ExitCode) -> ExitCode {
+    if code == ExitCode::SUCCESS { other } else { code }
+}
+
+/// Adds the answer to the text, and says what it means for the exit code.
+fn show(answer: &Answer, ask: &Ask, named: bool, look: Look, text: &mut String) -> ExitCode {
+    match answer {
+        Answer::Status(status) => {
+            add(text, ask, std::slice::from_ref(status), |all| {
+                all.iter().map(|status| view::status::status(status, look)).collect()
+            });
+            // Of those that were named, if any were.
+            let ok = status.services.iter().all(|service| service.ok)
+                && (status.ok || !ask.request.names.is_empty());
+            if ok { ExitCode::SUCCESS } else { ExitCode::NOT_WELL }
+        }
+        Answer::Describe(all) => {
+            add(text, ask, all, |all| view::describe::descriptions(all, look));
+            ExitCode::SUCCESS
+        }
+        Answer::Changed(changes) => {
+            add(text, ask, changes, |all| view::changes(all, look));
+            if changes.iter().all(|change| change.ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Answer::Verdict(verdict) => {
+            add(text, ask, std::slice::from_ref(verdict), |_| view::verdict(verdict));
+            if verdict.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Answer::Log(line) => {
+            // One name may still be several instances.
+            let named = named || ask.request.names.first() != Some(&line.name);
+            add(text, ask, std::slice::from_ref(line), |_| {
+                view::stream::log(line, named, sys::unix_time_ms(), look)
+            });
+            ExitCode::SUCCESS
+        }
+        Answer::Event(line) => {
+            add(text, ask, std::slice::from_ref(line), |_| {
+                view::stream::event(line, sys::unix_time_ms(), look)
+            });
+            ExitCode::SUCCESS
+        }
+        Answer::End | Answer::Refused(_) => ExitCode::SUCCESS,
+    }
+}
+
+/// The objects as lines of JSON, or as text.
+fn add<T: Serialize>(text: &mut String, ask: &Ask, objects: &[T], shown: impl FnOnce(&[T]) -> String) {
+    if !ask.json {
+        text.push_str(&shown(objects));
+        return;
+    }
+    for object in objects {
+        // Text, numbers and lists of them: there is nothing that JSON could not hold.
+        text.push_str(&serde_json::to_string(object).unwrap_or_default());
+        text.push('\n');
+    }
+}
+
+/// Sends a request, and gives each answer to `take`, with whether another is here already, until the last.
+fn converse(
+    socket: Option<&Path>,
+    request: &Request,
+    timeout: Option<Duration>,
+    mut take: impl FnMut(Answer, bool) -> Result<(), Lost>,
+) -> Result<(), Failure> {
+    let patience = patience(request, timeout);
+    let limit = Limit::after(Some(patience));
+    let mut connection = Connection::open(socket, limit).map_err(Failure::NoConnection)?;
+    let streams = matches!(request.verb, Verb::Logs | Verb::Events);
+    if streams {
+        connection.only_while_heard();
+    }
+    if request.verb == Verb::Shutdown || request.follow {
+        connection.until_dismissed();
+    }
+    let mut line = serde_json::to_vec(request).map_err(|_| Failure::Garbled)?;
+    line.push(b'\n');
+    let late = |lost: Lost| if lost == Lost::Late { Failure::Late(patience) } else { Failure::Lost(lost) };
+    connection.send(&line, limit).map_err(late)?;
+    loop {
+        let limit = if streams { Limit::after((!request.follow).then_some(patience)) } else { limit };
+        let line = connection.line(limit).map_err(late)?;
+        let answer = serde_json::from_slice(line).map_err(|_| Failure::Garbled)?;
+        let last = match &answer {
+            Answer::Refused(refusal) => return Err(Failure::Refused(refusal.clone())),
+            Answer::Log(_) | Answer::Event(_) => false,
+            Answer::Status(_)
+            | Answer::Describe(_)
+            | Answer::Changed(_)
+            | Answer::Verdict(_)
+            | Answer::End => true,
+        };
+        let more = connection.has_line();
+        take(answer, more).map_err(Failure::Lost)?;
+        if last {
+            return Ok(());
+        }
+    }
+}
+
+/// How long the answer is waited for.
+fn patience(request: &Request, timeout: Option<Duration>) -> Duration {
+    match (request.timeout_ms, request.verb) {
+        (Some(ms), _) => Duration::from_millis(ms).saturating_add(MARGIN),
+        (None, Verb::Health) => timeout.unwrap_or(HEALTH),
+        (None, _) => timeout.unwrap_or(AT_ONCE),
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+enum Failure {
+    NoConnection(NoConnection),
+    /// Nothing came for so long.
+    Late(Duration),
+    Lost(Lost),
+    /// What came is no answer.
+    Garbled,
+    Refused(Refusal),
+}
+
+impl Failure {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NoConnection(NoConnection::Forbidden(_)) => ExitCode::NO_PERMISSION,
+            Self::NoConnection(NoConnection::Busy(_)) | Self::Late(_) => ExitCode::TRY_AGAIN,
+            Self::NoConnection(NoConnection::NotRunning(_) | NoConnection::Failed(..))
+            | Self::Lost(_)
+            | Self::Garbled => ExitCode::UNAVAILABLE,
+            Self::Refused(refusal) => refusal.why.exit_code(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoConnection(NoConnection::NotRunning(looked)) => write!(
+                f,
+                "no tinysup runs here that can be asked: nobody listens at {}. The init of a single command has no services and no socket",
+                looked.join(", ")
+            ),
+            Self::NoConnection(NoConnection::Forbidden(place)) => {
+                write!(f, "{place} is only for root and for the user that tinysup runs as; docker exec has --user for that")
+            }
+            Self::NoConnection(NoConnection::Busy(place)) => {
+                write!(f, "the tinysup at {place} takes no call: it is stopped, or too many ask at once. Try again")
+            }
+            Self::NoConnection(NoConnection::Failed(place, why)) => write!(f, "cannot connect to {place}: {why}"),
+            Self::Late(patience) => write!(
+                f,
+                "no answer within {}; what was asked for may still happen. tinysup status shows it, --timeout waits longer",
+                show_duration(*patience)
+            ),
+            Self::Lost(Lost::TooLong) | Self::Garbled => {
+                f.write_str("the answer cannot be understood: another version runs. tinysup version tells that of this program")
+            }
+            Self::Lost(Lost::Closed | Lost::Unheard | Lost::Late | Lost::Dismissed) => {
+                f.write_str("tinysup hung up before the answer was complete: it has ended, or this reader was too slow")
+            }
+            Self::Refused(refusal) => f.write_str(&view::line(&refusal.text)),
+        }
+    }
+}
+
+fn explain(failure: &Failure, ask: &Ask) {
+    let nobody = matches!(failure, Failure::NoConnection(NoConnection::NotRunning(_)));
+    let word = &ask.word;
+    let elsewhere = if nobody && sys::is_pid1() {
+        format!("In a container that runs: docker exec CONTAINER tinysup {word}\n")
+    } else {
+        String::new()
+    };
+    let program = if nobody && sys::in_path(word) {
+        format!("The program {word}: tinysup -- {word}\n")
+    } else {
+        String::new()
+    };
+    sys::print_error(&format!("tinysup: {failure}\n{elsewhere}{program}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::Refused;
+
+    #[test]
+    fn every_failure_has_its_code_and_its_remedy() {
+        let place = || "/run/tinysup.sock".to_owned();
+        for (failure, code, part) in [
+            (
+                Failure::NoConnection(NoConnection::NotRunning(vec![place(), "@x".to_owned()])),
+                69,
+                "at /run/tinysup.sock, @x.",
+            ),
+            (Failure::NoConnection(NoConnection::Forbidden(place())), 77, "--user"),
+            (Failure::NoConnection(NoConnection::Busy(place())), 75, "Try again"),
+            (
+                Failure::NoConnection(NoConnection::Failed(place(), "odd".to_owned())),
+                69,
+                "/run/tinysup.sock: odd",
+            ),
+            (Failure::Late(Duration::from_secs(5)), 75, "within 5 s"),
+            (Failure::Lost(Lost::Closed), 69, "hung up"),
+            (Failure::Garbled, 69, "another version"),
+            (
+                Failure::Refused(Refusal {
+                    why: Refused::NoSuchService,
+                    text: "no \u{1b}service".to_owned(),
+                }),
+                64,
+                "no  service",
+            ),
+            (Failure::Refused(Refusal { why: Refused::Busy, text: String::new() }), 75, ""),
+        ] {
+            assert_eq!(failure.exit_code().0, code, "{failure}");
+            assert!(failure.to_string().contains(part), "{failure}");
+        }
+    }
+
+    #[test]
+    fn we_wait_a_little_longer_than_the_server_was_told_to() {
+        let of = |verb, timeout_ms| Request { verb, timeout_ms, ..Request::default() };
+        for (request, timeout, patience) in [
+            (of(Verb::Status, None), None, AT_ONCE),
+            (of(Verb::Status, None), Some(MARGIN * 3), MARGIN * 3),
+            (of(Verb::Health, None), None, HEALTH),
+            (of(Verb::Wait, Some(1_000)), Some(Duration::from_secs(1)), Duration::from_secs(1) + MARGIN),
+            (of(Verb::Wait, Some(u64::MAX)), None, Duration::from_millis(u64::MAX) + MARGIN),
+        ] {
+            assert_eq!(super::patience(&request, timeout), patience, "{request:?}");
+        }
+    }
+}

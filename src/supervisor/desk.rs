@@ -1,0 +1,873 @@
+//! What clients ask for: it is seen whether it can be done, it is begun, and each gets one last answer when it is done, when it
+//! cannot be done any more, when his time is over, or at the end of the container.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::control::{
+    self, Answer, Change, EventLine, LogLine, Refused, Request, VERSION, Verb, Verdict, Wanted,
+};
+use crate::event::{Action, Child, Client, InstanceId, Role, Sink, Time, Usage};
+use crate::logs::{Line, Origin, Wish as ReadingWish};
+use crate::notice::{ByHand, Notice};
+use crate::plan::{Condition, Kind, Mode, OnFailure};
+use crate::requests::{self, Deed, Overdue, Reading, Report, Stage, Target};
+use crate::services::{Service, State};
+use crate::shutdown::Reason;
+use crate::suggest::did_you_mean;
+use crate::units::{Signal, show_duration};
+
+use super::{Supervisor, Wish};
+
+/// Where the processes of so many instances listen is found out for one request.
+const LISTENS_MAX: usize = 16;
+/// So many notices are sent to a reader at once.
+const EVENTS_PER_TURN: usize = 64;
+
+/// Whether what is asked for is so.
+enum Judgement {
+    Yes(String),
+    NotYet(String),
+    /// And it will not be, unless a person does something.
+    Never(String),
+}
+
+/// What is in the way of a request.
+type Refusal = (Refused, String);
+
+impl Supervisor {
+    /// A client asks something. Says whether anything is changed by it.
+    pub(super) fn asked(
+        &mut self,
+        now: Time,
+        client: Client,
+        request: Result<Request, String>,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        if !self.requests.may_ask(client) {
+            return false;
+        }
+        let result = request
+            .map_err(|text| (Refused::Request, text))
+            .and_then(|request| self.carry_out(now, client, &request, out));
+        match result {
+            Ok(changed) => changed,
+            Err((why, text)) => {
+                self.answer(now, client, Answer::refused(why, text), out);
+                false
+            }
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        now: Time,
+        client: Client,
+        request: &Request,
+        out: &mut Vec<Action>,
+    ) -> Result<bool, Refusal> {
+        if request.v != VERSION {
+            let text = format!("this tinysup speaks version {VERSION} of the protocol, not {}", request.v);
+            return Err((Refused::Version, text));
+        }
+        let (ids, named) = self.named(&request.names)?;
+        match request.verb {
+            Verb::Status | Verb::Describe => {
+                let in_full = request.verb == Verb::Describe;
+                self.report(now, client, Report { ids, in_full, ..Report::default() }, out);
+            }
+            Verb::Start => return self.change(now, client, request, Deed::Start, (ids, named), out),
+            Verb::Stop => return self.change(now, client, request, Deed::Stop, (ids, named), out),
+            Verb::Restart => return self.change(now, client, request, Deed::Restart, (ids, named), out),
+            Verb::Signal => {
+                let changes = self.send(&request.signal, request.group, &ids, out)?;
+                self.answer(now, client, Answer::Changed(changes), out);
+            }
+            Verb::Logs => {
+                self.room()?;
+                let stream = request.stream.map(|stream| match stream {
+                    control::Stream::Stdout => Sink::Stdout,
+                    control::Stream::Stderr => Sink::Stderr,
+                });
+                let since = request.since_ms.map(|millis| now - std::time::Duration::from_millis(millis));
+                let (lines, follow) = (request.lines, request.follow);
+                self.logs.open(client, &ReadingWish { instances: ids, stream, since, lines, follow });
+                self.requests.enter(client, Stage::Logs(Reading { follow, busy: false }), None);
+            }
+            Verb::Events => {
+                self.room()?;
+                let newest = self.journal.newest();
+                let seen = request.lines.map_or(0, |lines| newest.saturating_sub(u64::from(lines)));
+                let reading = Reading { follow: request.follow, busy: false };
+                self.requests.enter(client, Stage::Events { reading, seen }, None);
+            }
+            Verb::Health => {
+                let wanted = request.state.unwrap_or(Wanted::Live);
+                let (ok, text) = match self.judge(now, &ids, named, wanted) {
+                    Judgement::Yes(text) => (true, text),
+                    Judgement::NotYet(text) | Judgement::Never(text) => (false, text),
+                };
+                self.answer(now, client, Answer::Verdict(Verdict { ok, text }), out);
+            }
+            Verb::Wait => {
+                self.room()?;
+                let wanted = request.state.unwrap_or(Wanted::Ready);
+                self.requests.enter(
+                    client,
+                    Stage::Until { ids, named, wanted },
+                    requests::until(now, request),
+                );
+            }
+            Verb::Update => {
+                let text = "re-reading the configuration is not yet supported; restart the container instead";
+                return Err((Refused::Configuration, text.to_owned()));
+            }
+            Verb::Shutdown => {
+                if request.wait {
+                    self.room()?;
+                    self.requests.enter(client, Stage::End, requests::until(now, request));
+                } else {
+                    self.answer(now, client, Answer::Changed(Vec::new()), out);
+                }
+                if self.shutdown.is_none() {
+                    self.begin_shutdown(now, Reason::Asked, out);
+                }
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The instances that these names mean, in start order, and whether any was named.
+    fn named(&self, names: &[String]) -> Result<(Vec<InstanceId>, bool), Refusal> {
+        if names.iter().all(|name| name == "all") {
+            return Ok((self.plan.ids().collect(), false));
+        }
+        let mut ids = BTreeSet::new();
+        for name in names.iter().filter(|name| *name != "all") {
+            let count = ids.len();
+            let mut known = self.plan.ids().zip(&self.plan.instances);
+            let is = |name: &str, instance: &crate::plan::Instance| {
+                *instance.name == *name || *instance.service == *name
+            };
+            let mut found = false;
+            for (id, _) in known.by_ref().filter(|(_, instance)| is(name, instance)) {
+                found = true;
+                ids.insert(id);
+            }
+            if !found {
+                debug_assert_eq!(count, ids.len());
+                let services = self.plan.instances.iter().flat_map(|i| [&*i.name, &*i.service]);
+                let help = did_you_mean(name, services).map(|help| format!("; {help}")).unwrap_or_default();
+                return Err((Refused::NoSuchService, format!("there is no service \"{name}\"{help}")));
+            }
+        }
+        if names.iter().any(|name| name == "all") {
+            ids.extend(self.plan.ids());
+        }
+        Ok((ids.into_iter().collect(), true))
+    }
+
+    fn room(&self) -> Result<(), Refusal> {
+        if self.requests.room() {
+            return Ok(());
+        }
+        Err((Refused::Busy, "too many clients wait or follow already; try again later".to_owned()))
+    }
+
+    /// The last answer.
+    fn answer(&mut self, now: Time, client: Client, answer: Answer, out: &mut Vec<Action>) {
+        out.push(Action::Answer { client, answer: Box::new(answer), last: true });
+        self.logs.close(client);
+        self.requests.leave(now, client);
+    }
+
+    /// `start`, `stop` and `restart`.
+    fn change(
+        &mut self,
+        now: Time,
+        client: Client,
+        request: &Request,
+        deed: Deed,
+        (ids, named): (Vec<InstanceId>, bool),
+        out: &mut Vec<Action>,
+    ) -> Result<bool, Refusal> {
+        if self.shutdown.is_some() {
+            let text = "the container is being stopped, and nothing else is begun";
+            return Err((Refused::Stopping, text.to_owned()));
+        }
+        if request.wait {
+            self.room()?;
+        }
+        let kind = |id: &InstanceId| self.plan.instance(*id).map(|instance| instance.kind);
+        if let (true, Some(id)) = (named, ids.iter().find(|id| kind(id) == Some(Kind::Command))) {
+            let text = format!(
+                "{} is the command of this container, which ends with it; `tinysup shutdown` stops both",
+                self.name(*id)
+            );
+            return Err((Refused::State, text));
+        }
+        let mut ids: BTreeSet<InstanceId> =
+            ids.into_iter().filter(|id| kind(id) != Some(Kind::Command)).collect();
+        match deed {
+            Deed::Start => self.dependencies_are_there(&ids)?,
+            Deed::Stop => {
+                let dependents = self.running_dependents(&ids);
+                if let (false, Some(first)) = (request.dependents, dependents.first()) {
+                    let who: Vec<_> = dependents.iter().map(|(id, _)| self.name(*id)).collect();
+                    let (verb, them) = if who.len() == 1 { ("depends", "it") } else { ("depend", "them") };
+                    let text = format!(
+                        "{} {verb} on {}: stop {them} first, or all together with --with-dependents",
+                        who.join(", "),
+                        self.name(first.1)
+                    );
+                    return Err((Refused::Dependencies, text));
+                }
+                ids.extend(dependents.into_iter().map(|(id, _)| id));
+            }
+            Deed::Restart => {
+                if request.dependents {
+                    let dependents = self.running_dependents(&ids);
+                    ids.extend(dependents.into_iter().map(|(id, _)| id));
+                }
+                let resting = |id: &InstanceId| self.service(*id).is_some_and(|s| ended(s.state()));
+                self.dependencies_are_there(&ids.iter().copied().filter(resting).collect())?;
+            }
+        }
+        let mut targets: Vec<Target> = ids.iter().map(|id| self.target(now, *id, deed)).collect();
+        let mut affected = Vec::new();
+        for target in targets.iter().filter(|target| target.result.is_none()) {
+            affected.push(self.name(target.id));
+            self.wish(target.id, deed);
+        }
+        if !affected.is_empty() {
+            let what = match deed {
+                Deed::Start => ByHand::Start,
+                Deed::Stop => ByHand::Stop,
+                Deed::Restart => ByHand::Restart,
+            };
+            out.push(Action::Tell(Notice::ByHand { what, names: affected }));
+        }
+        if request.wait {
+            self.requests.enter(client, Stage::Doing(targets), requests::until(now, request));
+        } else {
+            let text = match deed {
+                Deed::Start => "starting",
+                Deed::Stop => "stopping",
+                Deed::Restart => "restarting",
+            };
+            for target in &mut targets {
+                let name = self.name(target.id);
+                target.result.get_or_insert_with(|| change(&name, true, text.to_owned()));
+            }
+            self.changed(now, client, targets, out);
+        }
+        Ok(true)
+    }
+
+    fn changed(&mut self, now: Time, client: Client, targets: Vec<Target>, out: &mut Vec<Action>) {
+        let changes = targets.into_iter().filter_map(|target| target.result).collect();
+        self.answer(now, client, Answer::Changed(changes), out);
+    }
+
+    /// Whether what these depend on runs, is on its way, or is among them.
+    fn dependencies_are_there(&self, ids: &BTreeSet<InstanceId>) -> Result<(), Refusal> {
+        for id in ids {
+            let Some(instance) = self.plan.instance(*id) else { continue };
+            if self.service(*id).is_some_and(|service| !ended(service.state())) {
+                continue; // it has found them once
+            }
+            for dependency in instance.depends_on.iter().filter(|on| !ids.contains(&on.on)) {
+                let Some(on) = self.service(dependency.on) else { continue };
+                let leaving = self.wish_for(dependency.on) == Wish::Down;
+                let missing = match (on.state(), dependency.condition) {
+                    (State::Down, _) => "down",
+                    (State::Failed { .. }, _) => "failed",
+                    (State::Completed, Condition::Ready) => "done",
+                    _ if leaving => "being stopped",
+                    _ => continue,
+                };
+                let name = self.name(dependency.on);
+                let text = format!(
+                    "{} depends on {name}, which is {missing}: start {name} first, or both at once",
+                    instance.name
+                );
+                return Err((Refused::Dependencies, text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Who runs and depends on one of these, directly or not, and on whom; those among them are left out.
+    fn running_dependents(&self, ids: &BTreeSet<InstanceId>) -> Vec<(InstanceId, InstanceId)> {
+        let mut found: BTreeMap<InstanceId, InstanceId> = BTreeMap::new();
+        let mut open: Vec<InstanceId> = ids.iter().copied().collect();
+        while let Some(on) = open.pop() {
+            for id in self.dependents.get(on.0 as usize).into_iter().flatten() {
+                let runs = self.service(*id).is_some_and(|service| !service.settled());
+                let needs = self.plan.instance(*id).is_some_and(|instance| {
+                    let needs = |condition| condition != Condition::Completed;
+                    instance.kind != Kind::Command
+                        && instance.depends_on.iter().any(|d| d.on == on && needs(d.condition))
+                });
+                if runs && needs && !ids.contains(id) && !found.contains_key(id) {
+                    found.insert(*id, on);
+                    open.push(*id);
+                }
+            }
+        }
+        found.into_iter().collect()
+    }
+
+    /// What is to be done about one instance, or the result where there is nothing to do.
+    fn target(&self, now: Time, id: InstanceId, deed: Deed) -> Target {
+        let service = self.service(id);
+        let pid = service.and_then(Service::leader);
+        let runs = service.map_or(0, Service::runs);
+        let mut target = Target { id, deed, runs, pid, since: now, result: None };
+        let name = self.name(id);
+        match (deed, service.map(Service::state)) {
+            (Deed::Start, Some(State::Ready(..))) => {
+                let pid = pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+                target.result = Some(change(&name, true, format!("runs already{pid}")));
+            }
+            // The run that has begun is the one that is waited for.
+            (Deed::Start, Some(State::Starting(..) | State::Up(..)))
+                if self.wish_for(id) == Wish::Nothing =>
+            {
+                target.runs = runs.saturating_sub(1);
+            }
+            (Deed::Stop, Some(state)) if ended(state) => {
+                let text = format!("does not run ({})", self.state_word(id));
+                target.result = Some(change(&name, true, text));
+            }
+            _ => {}
+        }
+        target
+    }
+
+    fn wish(&mut self, id: InstanceId, deed: Deed) {
+        let index = id.0 as usize;
+        let (Some(wish), Some(service)) = (self.wishes.get_mut(index), self.services.get_mut(index)) else {
+            return;
+        };
+        *wish = match deed {
+            Deed::Start => {
+                service.start_by_hand();
+                Wish::Nothing
+            }
+            Deed::Stop => Wish::Down,
+            Deed::Restart => Wish::Again,
+        };
+    }
+
+    /// Stops what is wished to be down or to run anew, those first that depend on it and are to go too.
+    pub(super) fn advance_wishes(&mut self, now: Time, out: &mut Vec<Action>) {
+        if self.wishes.iter().all(|wish| *wish == Wish::Nothing) {
+            return;
+        }
+        for id in self.plan.ids().rev() {
+            let wish = self.wish_for(id);
+            let goes = |id: &InstanceId| {
+                let leaving = self.service(*id).is_some_and(|service| match service.state() {
+                    State::Stopping { .. } | State::Cleaning(_) => true,
+                    State::Waiting
+                    | State::Launching { .. }
+                    | State::Starting(..)
+                    | State::Up(..)
+                    | State::Ready(..)
+                    | State::Backoff { .. }
+                    | State::Down
+                    | State::Completed
+                    | State::Failed { .. } => false,
+                });
+                leaving || (self.wish_for(*id) != Wish::Nothing && !self.at_rest(*id))
+            };
+            let first = self.dependents.get(id.0 as usize).is_some_and(|list| list.iter().any(goes));
+            let in_use = self.service(id).is_some_and(|service| match service.state() {
+                State::Launching { .. }
+                | State::Starting(..)
+                | State::Up(..)
+                | State::Ready(..)
+                | State::Stopping { .. } => true,
+                // Nothing of these runs that others could need.
+                State::Waiting
+                | State::Cleaning(_)
+                | State::Backoff { .. }
+                | State::Down
+                | State::Completed
+                | State::Failed { .. } => false,
+            });
+            match wish {
+                Wish::Nothing => {}
+                Wish::Down | Wish::Again if first && in_use => {}
+                Wish::Down => {
+                    if !self.at_rest(id) {
+                        self.with(now, id, |service, context| service.stop(context, out));
+                    }
+                }
+                Wish::Again => {
+                    if let Some(wish) = self.wishes.get_mut(id.0 as usize) {
+                        *wish = Wish::Nothing;
+                    }
+                    self.with(now, id, |service, context| service.restart_by_hand(context, out));
+                }
+            }
+        }
+    }
+
+    fn at_rest(&self, id: InstanceId) -> bool {
+        self.service(id).is_none_or(|service| ended(service.state()))
+    }
+
+    pub(super) fn wish_for(&self, id: InstanceId) -> Wish {
+        self.wishes.get(id.0 as usize).copied().unwrap_or_default()
+    }
+
+    /// `signal`.
+    fn send(
+        &self,
+        signal: &str,
+        group: bool,
+        ids: &[InstanceId],
+        out: &mut Vec<Action>,
+    ) -> Result<Vec<Change>, Refusal> {
+        let signal = Signal::parse(signal).map_err(|text| (Refused::Request, text))?;
+        let mut changes = Vec::new();
+        for id in ids {
+            let leader = self.service(*id).filter(|service| service.running()).and_then(Service::leader);
+            let (ok, text) = match leader {
+                Some(leader) if group => {
+                    out.push(Action::SignalGroup { leader, signal });
+                    (true, format!("{signal} to its process group {leader}"))
+                }
+                Some(pid) => {
+                    out.push(Action::Signal { pid, signal });
+                    (true, format!("{signal} to pid {pid}"))
+                }
+                None => (false, format!("does not run ({})", self.state_word(*id))),
+            };
+            changes.push(change(&self.name(*id), ok, text));
+        }
+        Ok(changes)
+    }
+
+    /// What has become of it, when it is known.
+    fn outcome(&self, now: Time, target: &Target) -> Option<Change> {
+        let (service, instance) = (self.service(target.id)?, self.plan.instance(target.id)?);
+        let result = |ok, text: String| Some(change(&instance.name, ok, text));
+        let took = show_duration(now.since(target.since));
+        let stops = target.deed == Deed::Stop;
+        if !stops && self.shutdown.is_some() {
+            return result(false, "not done: the container is being stopped".to_owned());
+        }
+        if stops {
+            let last = service.history().back().filter(|last| last.over >= target.since);
+            return match service.state() {
+                State::Down | State::Completed | State::Failed { .. } => {
+                    let killed = last.is_some_and(|last| last.killed);
+                    result(true, format!("stopped after {took}{}", if killed { ", by SIGKILL" } else { "" }))
+                }
+                _ if self.wish_for(target.id) != Wish::Down && self.shutdown.is_none() => {
+                    result(false, "not stopped: somebody has asked to start it".to_owned())
+                }
+                _ => None,
+            };
+        }
+        if self.wish_for(target.id) == Wish::Down {
+            return result(false, "not done: somebody has asked to stop it".to_owned());
+        }
+        if service.runs() <= target.runs {
+            let waiting = service.state();
+            return match waiting {
+                State::Failed { .. } if self.wish_for(target.id) == Wish::Nothing => {
+                    result(false, "cannot start: what it depends on cannot be had".to_owned())
+                }
+                _ => None,
+            };
+        }
+        let verb = match (target.deed, target.pid, service.leader()) {
+            (Deed::Restart, Some(before), Some(pid)) => format!("restarted: pid {before} -> {pid}, "),
+            (Deed::Restart, Some(_), None) => "restarted: ".to_owned(),
+            (_, _, Some(pid)) => format!("started: pid {pid}, "),
+            (_, _, None) => "started: ".to_owned(),
+        };
+        match service.state() {
+            State::Ready(..) => {
+                let after = show_duration(service.since().map(|since| now.since(since)).unwrap_or_default());
+                let word = if instance.ready.is_some() { "ready" } else { "up" };
+                result(true, format!("{verb}{word} after {after}"))
+            }
+            State::Completed => result(true, format!("{verb}done after {took}")),
+            State::Backoff { .. } | State::Failed { .. } | State::Down => {
+                result(false, format!("failed: {}", self.condition(now, target.id)))
+            }
+            State::Waiting
+            | State::Launching { .. }
+            | State::Starting(..)
+            | State::Up(..)
+            | State::Stopping { .. }
+            | State::Cleaning(_) => None,
+        }
+    }
+
+    /// Whether all of these are as it is wanted.
+    fn judge(&self, now: Time, ids: &[InstanceId], named: bool, wanted: Wanted) -> Judgement {
+        let mut bad: Vec<InstanceId> = Vec::new();
+        let (mut never, mut count) = (None, 0_usize);
+        for id in ids {
+            let (Some(instance), Some(service)) = (self.plan.instance(*id), self.service(*id)) else {
+                continue;
+            };
+            let optional = wanted != Wanted::Stopped
+                && !named
+                && (instance.on_failure == OnFailure::Ignore
+                    || (!instance.autostart && matches!(service.state(), State::Down)));
+            if optional {
+                continue;
+            }
+            count += 1;
+            let (ok, hopeless) = match (wanted, service.state()) {
+                (Wanted::Live, State::Failed { .. }) => (false, false),
+                (Wanted::Live, _) => (service.failing().is_none(), false),
+                (Wanted::Ready, State::Ready(..)) => (true, false),
+                (Wanted::Ready, State::Completed) => {
+                    let done = instance.kind == Kind::Oneshot || !named;
+                    (done, !done)
+                }
+                (Wanted::Completed, State::Completed) => (true, false),
+                (Wanted::Ready | Wanted::Completed, State::Failed { .. }) => (false, true),
+                (Wanted::Stopped, State::Down | State::Completed | State::Failed { .. }) => (true, false),
+                (Wanted::Ready | Wanted::Completed | Wanted::Stopped, _) => (false, false),
+            };
+            if !ok {
+                bad.push(*id);
+            }
+            if hopeless {
+                never.get_or_insert(*id);
+            }
+        }
+        if self.shutdown.is_some() && matches!(wanted, Wanted::Ready | Wanted::Completed) {
+            return Judgement::Never("the container is being stopped".to_owned());
+        }
+        let word = match wanted {
+            Wanted::Live => "alive",
+            Wanted::Ready => "ready",
+            Wanted::Completed => "completed",
+            Wanted::Stopped => "stopped",
+        };
+        let Some(first) = never.or(bad.first().copied()) else {
+            return Judgement::Yes(match (ids, count) {
+                ([one], 1) => format!("{} is {word}", self.name(*one)),
+                (_, count) => format!("all {count} are {word}"),
+            });
+        };
+        let mut text = format!("{} is not {word}: {}", self.name(first), self.condition(now, first));
+        if bad.len() > 1 {
+            text = format!("{text}; and {} more", bad.len() - 1);
+        }
+        if never.is_some() { Judgement::Never(text) } else { Judgement::NotYet(text) }
+    }
+
+    /// `status` and `describe`: what the processes use is looked up only where it was not a moment ago.
+    fn report(&mut self, now: Time, client: Client, mut report: Report, out: &mut Vec<Action>) {
+        let mut runs: Vec<(Child, crate::event::Pid)> = Vec::new();
+        for id in &report.ids {
+            let Some(service) = self.service(*id) else { continue };
+            let Some(leader) = service.leader() else { continue };
+            match self.usage.get(id).filter(|usage| usage.fresh(now, service.runs())) {
+                Some(usage) => drop(report.usage.insert(*id, usage.used)),
+                None => runs.push((Child { instance: *id, run: service.runs(), role: Role::Main }, leader)),
+            }
+        }
+        if runs.is_empty() {
+            return self.look_where_they_listen(now, client, report, out);
+        }
+        report.asked = runs.iter().map(|(child, _)| child.instance).collect();
+        self.requests.enter(client, Stage::Measuring(report), None);
+        out.push(Action::Measure { client, runs });
+    }
+
+    /// What was measured for a client.
+    pub(super) fn measured(&mut self, now: Time, client: Client, usage: &[Usage], out: &mut Vec<Action>) {
+        let Some(Stage::Measuring(report)) = self.requests.stage_mut(client) else { return };
+        let mut report = std::mem::take(report);
+        for (id, used) in std::mem::take(&mut report.asked).into_iter().zip(usage) {
+            let run = self.service(id).map_or(0, Service::runs);
+            self.usage.insert(id, super::Measured { at: now, run, used: *used });
+            report.usage.insert(id, *used);
+        }
+        self.look_where_they_listen(now, client, report, out);
+    }
+
+    fn look_where_they_listen(
+        &mut self,
+        now: Time,
+        client: Client,
+        mut report: Report,
+        out: &mut Vec<Action>,
+    ) {
+        if report.in_full {
+            for id in report.ids.iter().take(LISTENS_MAX) {
+                let Some(service) = self.service(*id) else { continue };
+                let Some(leader) = service.leader() else { continue };
+                let child = Child { instance: *id, run: service.runs(), role: Role::Main };
+                out.push(Action::FindListening { child, leader });
+                report.asked.push(*id);
+            }
+        }
+        if report.asked.is_empty() {
+            return self.tell_report(now, client, &report, out);
+        }
+        self.requests.enter(client, Stage::Measuring(report), None);
+    }
+
+    /// Where a run listens, for whoever has asked.
+    pub(super) fn listening(&mut self, now: Time, child: Child, addresses: &[String], out: &mut Vec<Action>) {
+        for client in self.requests.clients() {
+            let Some(Stage::Measuring(report)) = self.requests.stage_mut(client) else { continue };
+            let Some(at) = report.asked.iter().position(|id| *id == child.instance) else { continue };
+            report.asked.remove(at);
+            report.listens.insert(child.instance, addresses.to_vec());
+            if report.asked.is_empty() {
+                let report = std::mem::take(report);
+                self.tell_report(now, client, &report, out);
+            }
+        }
+    }
+
+    fn tell_report(&mut self, now: Time, client: Client, report: &Report, out: &mut Vec<Action>) {
+        let answer = if report.in_full {
+            Answer::Describe(report.ids.iter().filter_map(|id| self.description(now, *id, report)).collect())
+        } else {
+            Answer::Status(self.status(now, report))
+        };
+        self.answer(now, client, answer, out);
+    }
+
+    /// Does what is due by now about clients.
+    pub(super) fn tick_requests(&mut self, now: Time, out: &mut Vec<Action>) {
+        for (client, overdue) in self.requests.overdue(now) {
+            match overdue {
+                Overdue::Drop => {
+                    out.push(Action::Disconnect { client });
+                    self.left(client);
+                }
+                Overdue::Tell => self.conclude(now, client, None, out),
+            }
+        }
+    }
+
+    /// A client is gone.
+    pub(super) fn left(&mut self, client: Client) {
+        self.requests.left(client);
+        self.logs.close(client);
+    }
+
+    /// After every step: what has happened goes into the journal, and to those who wait for it.
+    pub(super) fn pass_on(&mut self, now: Time, from: usize, out: &mut Vec<Action>) {
+        if self.plan.mode != Mode::Services {
+            return;
+        }
+        let mut code = None;
+        for action in out.iter().skip(from) {
+            match action {
+                Action::Tell(notice) => self.record(now, notice),
+                Action::Exit(exit) => code = Some(exit.0),
+                _ => {}
+            }
+        }
+        if self.requests.is_empty() {
+            return;
+        }
+        // Nothing comes after the exit.
+        let exit = if code.is_some() { out.pop() } else { None };
+        for client in self.requests.clients() {
+            match code {
+                Some(_) => self.conclude(now, client, code, out),
+                None => self.serve(now, client, out),
+            }
+        }
+        out.extend(exit);
+    }
+
+    fn record(&mut self, now: Time, notice: &Notice) {
+        self.journal.add(now, notice);
+        if let Notice::Ended { name, .. } = notice
+            && let Some(id) = self.plan.ids().zip(&self.plan.instances).find(|(_, i)| i.name == *name)
+        {
+            let text = notice.to_string();
+            let text = text.strip_prefix(&**name).and_then(|text| text.strip_prefix(": ")).unwrap_or(&text);
+            self.logs.mark(now, id.0, text);
+        }
+    }
+
+    /// Gives a client what there is for it.
+    fn serve(&mut self, now: Time, client: Client, out: &mut Vec<Action>) {
+        match self.requests.stage(client) {
+            Some(Stage::Doing(targets)) => {
+                let mut targets = targets.clone();
+                let mut done = true;
+                for target in targets.iter_mut().filter(|target| target.result.is_none()) {
+                    target.result = self.outcome(now, target);
+                    done &= target.result.is_some();
+                }
+                if done {
+                    self.changed(now, client, targets, out);
+                } else if let Some(Stage::Doing(known)) = self.requests.stage_mut(client) {
+                    *known = targets;
+                }
+            }
+            Some(Stage::Until { ids, named, wanted }) => {
+                let (ok, text) = match self.judge(now, ids, *named, *wanted) {
+                    Judgement::Yes(text) => (true, text),
+                    Judgement::Never(text) => (false, text),
+                    Judgement::NotYet(_) => return,
+                };
+                self.answer(now, client, Answer::Verdict(Verdict { ok, text }), out);
+            }
+            Some(Stage::Logs(reading)) if !reading.busy => {
+                let follow = reading.follow;
+                let (lines, more) = self.logs.read(client);
+                self.send_lines(now, client, lines, out);
+                if !more && !follow {
+                    self.end_reading(now, client, out);
+                }
+            }
+            Some(Stage::Events { reading, seen }) if !reading.busy => {
+                let (follow, seen) = (reading.follow, *seen);
+                self.send_events(now, client, seen, out);
+                if let Some(Stage::Events { seen, .. }) = self.requests.stage(client)
+                    && !follow
+                    && *seen >= self.journal.newest()
+                {
+                    self.end_reading(now, client, out);
+                }
+            }
+            Some(
+                Stage::Silent
+                | Stage::Measuring(_)
+                | Stage::End
+                | Stage::Logs(_)
+                | Stage::Events { .. }
+                | Stage::Leaving,
+            )
+            | None => {}
+        }
+    }
+
+    /// The last answer to whoever waits, however things are: its time is over, or the container ends with this code.
+    fn conclude(&mut self, now: Time, client: Client, code: Option<u8>, out: &mut Vec<Action>) {
+        self.serve(now, client, out);
+        match self.requests.stage(client) {
+            Some(Stage::Doing(targets)) => {
+                let mut targets = targets.clone();
+                for target in &mut targets {
+                    if target.result.is_none() {
+                        let text = match code {
+                            Some(_) => "not done: the container ends".to_owned(),
+                            None => format!(
+                                "not done after {}: {}",
+                                show_duration(now.since(target.since)),
+                                self.condition(now, target.id)
+                            ),
+                        };
+                        target.result = Some(change(&self.name(target.id), false, text));
+                    }
+                }
+                self.changed(now, client, targets, out);
+            }
+            Some(Stage::Until { ids, named, wanted }) => {
+                let text = match self.judge(now, ids, *named, *wanted) {
+                    Judgement::Yes(text) | Judgement::NotYet(text) | Judgement::Never(text) => text,
+                };
+                self.answer(now, client, Answer::Verdict(Verdict { ok: false, text }), out);
+            }
+            Some(Stage::End) => {
+                let change = match code {
+                    Some(code) => change("", true, format!("stopped; exit code {code}")),
+                    None => change("", false, format!("still stopping: {}", self.alive().join(", "))),
+                };
+                self.answer(now, client, Answer::Changed(vec![change]), out);
+            }
+            Some(Stage::Logs(_) | Stage::Events { .. }) => self.end_reading(now, client, out),
+            Some(Stage::Silent | Stage::Measuring(_) | Stage::Leaving) | None => {}
+        }
+    }
+
+    fn end_reading(&mut self, now: Time, client: Client, out: &mut Vec<Action>) {
+        let unread: Vec<Line> = self
+            .logs
+            .unread(client)
+            .into_iter()
+            .map(|(instance, lost)| Line { instance, origin: Origin::Mark, at: now, text: Vec::new(), lost })
+            .collect();
+        self.send_lines(now, client, unread, out);
+        self.answer(now, client, Answer::End, out);
+    }
+
+    fn send_lines(&mut self, now: Time, client: Client, lines: Vec<Line>, out: &mut Vec<Action>) {
+        if !lines.is_empty() {
+            self.requests.sent(now, client);
+        }
+        for line in lines {
+            let answer = Answer::Log(LogLine {
+                name: self.name(line.instance).to_string(),
+                stream: match line.origin {
+                    Origin::Output(Sink::Stdout) => Some(control::Stream::Stdout),
+                    Origin::Output(Sink::Stderr) => Some(control::Stream::Stderr),
+                    Origin::Mark => None,
+                },
+                ago_ms: millis(now.since(line.at)),
+                text: String::from_utf8_lossy(&line.text).into_owned(),
+                dropped: line.lost,
+            });
+            out.push(Action::Answer { client, answer: Box::new(answer), last: false });
+        }
+    }
+
+    fn send_events(&mut self, now: Time, client: Client, after: u64, out: &mut Vec<Action>) {
+        let mut last = after;
+        for (seq, entry) in self.journal.after(after).take(EVENTS_PER_TURN) {
+            last = seq;
+            let answer = Answer::Event(EventLine {
+                seq,
+                ago_ms: millis(now.since(entry.at)),
+                kind: entry.kind.to_owned(),
+                name: entry.name.as_ref().map(ToString::to_string),
+                level: entry.level.as_str().to_ascii_lowercase(),
+                text: entry.text.clone(),
+            });
+            out.push(Action::Answer { client, answer: Box::new(answer), last: false });
+        }
+        if last > after {
+            self.requests.sent(now, client);
+        }
+        if let Some(Stage::Events { seen, .. }) = self.requests.stage_mut(client) {
+            *seen = last;
+        }
+    }
+}
+
+/// Whether nothing of it runs and nothing is on its way.
+fn ended(state: &State) -> bool {
+    match state {
+        State::Down | State::Completed | State::Failed { .. } => true,
+        State::Waiting
+        | State::Launching { .. }
+        | State::Starting(..)
+        | State::Up(..)
+        | State::Ready(..)
+        | State::Stopping { .. }
+        | State::Cleaning(_)
+        | State::Backoff { .. } => false,
+    }
+}
+
+fn change(name: &str, ok: bool, text: String) -> Change {
+    Change { name: name.to_owned(), text, ok }
+}
+
+/// Whole milliseconds.
+pub(super) fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,376 @@
+//! How everything is, for those who ask: at a glance, and one instance in full. Environment values are in none of it.
+
+use crate::control::{Description, Exit, ServiceStatus, Status, VERSION};
+use crate::event::{Attributes, InstanceId, Launch, Output, Pid, Stdin, Time};
+use crate::notice::Cause;
+use crate::plan::{Asks, Condition, Instance, KillMode, Kind, OnFailure, OnSuccess, ReadyTest, RestartWhen};
+use crate::requests::Report;
+use crate::services::{Ended, Service, State};
+use crate::units::{CAPABILITIES, RESOURCES, show_duration};
+
+use super::desk::millis;
+use super::{Readiness, Supervisor, Wish};
+
+/// So much of its last line is told at a glance, in characters.
+const LAST_LINE_MAX: usize = 200;
+
+impl Supervisor {
+    pub(super) fn status(&self, now: Time, report: &Report) -> Status {
+        let services: Vec<ServiceStatus> =
+            report.ids.iter().filter_map(|id| self.service_status(now, *id, report)).collect();
+        let stopping = self.shutdown.is_some();
+        Status {
+            v: VERSION,
+            up_ms: millis(now.since(self.began)),
+            stopping,
+            ok: !stopping && services.iter().all(|service| service.ok),
+            services,
+        }
+    }
+
+    fn service_status(&self, now: Time, id: InstanceId, report: &Report) -> Option<ServiceStatus> {
+        let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
+        let usage = report.usage.get(&id);
+        let (restarts, resets) = service.restarts(now, instance);
+        Some(ServiceStatus {
+            name: instance.name.to_string(),
+            service: instance.service.to_string(),
+            instance: instance.number,
+            kind: match instance.kind {
+                Kind::Daemon => "daemon",
+                Kind::Oneshot => "oneshot",
+                Kind::Command => "command",
+            }
+            .to_owned(),
+            state: self.state_word(id).to_owned(),
+            ok: match service.state() {
+                State::Ready(..) | State::Completed | State::Down => true,
+                State::Up(..) => instance.kind == Kind::Oneshot,
+                State::Waiting
+                | State::Launching { .. }
+                | State::Starting(..)
+                | State::Stopping { .. }
+                | State::Cleaning(_)
+                | State::Backoff { .. }
+                | State::Failed { .. } => false,
+            },
+            pid: service.leader().map(Pid::number),
+            up_ms: service.since().map(|since| millis(now.since(since))),
+            restarts,
+            max_restarts: instance.restart.max_restarts,
+            resets_in_ms: resets.map(millis),
+            next_start_ms: match service.state() {
+                State::Backoff { until } => Some(millis(until.since(now))),
+                State::Waiting
+                | State::Launching { .. }
+                | State::Starting(..)
+                | State::Up(..)
+                | State::Ready(..)
+                | State::Stopping { .. }
+                | State::Cleaning(_)
+                | State::Down
+                | State::Completed
+                | State::Failed { .. } => None,
+            },
+            runs: service.runs(),
+            cpu_ms: usage.map(|usage| millis(usage.cpu)),
+            memory_bytes: usage.map(|usage| usage.memory),
+            processes: usage.map(|usage| usage.processes),
+            missed: service.misses().filter(|_| instance.healthcheck.is_some()),
+            says: service.says().map(str::to_owned),
+            last_line: self.logs.last_lines(id, 1).pop().map(|line| one_line(&line)),
+            waits_for: self.waits_for(id),
+            last_exit: exits(now, service).pop(),
+        })
+    }
+
+    /// Where in its life an instance is, in a word.
+    pub(super) fn state_word(&self, id: InstanceId) -> &'static str {
+        let Some(service) = self.service(id) else { return "unknown" };
+        match service.state() {
+            State::Waiting => "waiting",
+            State::Launching { .. } | State::Starting(..) => "starting",
+            State::Up(..) => "up",
+            State::Ready(..) => "ready",
+            State::Stopping { .. } => match service.failing() {
+                Some(Cause::Unhealthy { .. } | Cause::Watchdog { .. }) => "unhealthy",
+                Some(Cause::Exit(_) | Cause::Unready(_) | Cause::Start(_) | Cause::NotReady { .. })
+                | None => "stopping",
+            },
+            State::Cleaning(_) => "cleaning",
+            State::Backoff { .. } => "backoff",
+            State::Down => "down",
+            State::Completed => "completed",
+            State::Failed { .. } => "failed",
+        }
+    }
+
+    /// The same in a sentence, with its reason.
+    pub(super) fn condition(&self, now: Time, id: InstanceId) -> String {
+        let Some(service) = self.service(id) else { return String::new() };
+        let last = service.history().back();
+        let why = || last.map(|last| last.cause.to_string()).unwrap_or_default();
+        match service.state() {
+            State::Waiting => match self.waits_for(id).as_slice() {
+                [] => "about to start".to_owned(),
+                names => format!("waits for {}", names.join(", ")),
+            },
+            State::Launching { .. } | State::Starting(..) => "starting".to_owned(),
+            State::Up(..) => {
+                let since = service.since().map(|since| now.since(since)).unwrap_or_default();
+                format!("runs for {}, not ready yet", show_duration(since))
+            }
+            State::Ready(..) => "ready".to_owned(),
+            State::Stopping { .. } => match service.failing() {
+                Some(cause) => format!("{cause}; stopping it"),
+                None => "stopping".to_owned(),
+            },
+            State::Cleaning(_) => "what it left behind is being stopped".to_owned(),
+            State::Backoff { until } => {
+                format!("{}; next start in {}", why(), show_duration(until.since(now)))
+            }
+            State::Down if self.wish_for(id) == Wish::Down => "stopped by hand".to_owned(),
+            State::Down => "not started".to_owned(),
+            State::Completed => "done".to_owned(),
+            State::Failed { .. } if last.is_none() => "what it depends on cannot be had".to_owned(),
+            State::Failed { .. } => format!("failed for good: {}", why()),
+        }
+    }
+
+    /// For whom an instance waits.
+    fn waits_for(&self, id: InstanceId) -> Vec<String> {
+        let (Some(instance), Some(State::Waiting)) =
+            (self.plan.instance(id), self.service(id).map(Service::state))
+        else {
+            return Vec::new();
+        };
+        let waits = |on: &&crate::plan::Dependency| !matches!(self.dependency(id, **on), Readiness::Ready);
+        instance.depends_on.iter().filter(waits).map(|on| self.name(on.on).to_string()).collect()
+    }
+
+    pub(super) fn description(&self, now: Time, id: InstanceId, report: &Report) -> Option<Description> {
+        let instance = self.plan.instance(id)?;
+        let depends_on = instance.depends_on.iter().map(|on| {
+            let condition = match on.condition {
+                Condition::Started => "started",
+                Condition::Ready => "ready",
+                Condition::Completed => "completed",
+            };
+            let there = matches!(self.dependency(id, *on), Readiness::Ready);
+            (format!("{} ({condition})", self.name(on.on)), there)
+        });
+        let dependents = self.dependents.get(id.0 as usize).into_iter().flatten();
+        Some(Description {
+            status: self.service_status(now, id, report)?,
+            settings: settings(instance),
+            depends_on: depends_on.collect(),
+            dependents: dependents.map(|id| self.name(*id).to_string()).collect(),
+            listens: report.listens.get(&id).cloned().unwrap_or_default(),
+            exits: exits(now, self.service(id)?),
+        })
+    }
+}
+
+/// The ends that are remembered, oldest first; those alike that follow each other are counted.
+fn exits(now: Time, service: &Service) -> Vec<Exit> {
+    let mut exits: Vec<Exit> = Vec::new();
+    for ended in service.history() {
+        let exit = exit(now, ended);
+        match exits.last_mut() {
+            Some(last) if (&last.text, last.asked) == (&exit.text, exit.asked) => {
+                *last = Exit { times: last.times + 1, ..exit };
+            }
+            _ => exits.push(exit),
+        }
+    }
+    exits
+}
+
+fn exit(now: Time, ended: &Ended) -> Exit {
+    Exit {
+        text: ended.cause.to_string(),
+        code: ended.cause.exit_code(),
+        asked: ended.asked,
+        ago_ms: millis(now.since(ended.at)),
+        up_ms: millis(ended.uptime),
+        times: 1,
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.chars().take(LAST_LINE_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// What is set, in the words of the configuration, in the order in which that has its keys.
+fn settings(instance: &Instance) -> Vec<(String, String)> {
+    let launch: &Launch = &instance.launch;
+    let mut rows: Vec<(String, String)> = Vec::new();
+    let mut row = |key: &str, value: String| rows.push((key.to_owned(), value));
+    row("command", launch.shown.clone());
+    if let Some(cwd) = &launch.cwd {
+        row("cwd", cwd.display().to_string());
+    }
+    let variables: Vec<_> = launch
+        .env
+        .iter()
+        .map(|(name, _)| name)
+        .chain(launch.env_from_file.iter().map(|(name, _)| name))
+        .collect();
+    let names: Vec<_> = variables
+        .iter()
+        .map(|name| name.to_string_lossy())
+        .filter(|name| !name.starts_with("TINYSUP_"))
+        .collect();
+    if !names.is_empty() {
+        row("env", names.join(", "));
+    }
+    if !launch.inherit_env {
+        row("inherit_env", "false".to_owned());
+    }
+    let identity = &launch.identity;
+    for (key, value) in [("user", &identity.user), ("group", &identity.group)] {
+        if let Some(value) = value {
+            row(key, value.clone());
+        }
+    }
+    if let Some(groups) = &identity.groups {
+        row("groups", groups.join(", "));
+    }
+    attribute_settings(&launch.attributes, &mut row);
+    if let Some(ready) = &instance.ready {
+        let asked = matches!(ready.test, ReadyTest::Asked(_));
+        let interval =
+            if asked { format!(", every {}", show_duration(ready.interval)) } else { String::new() };
+        row("ready", format!("{}, within {}{interval}", ready.shown, show_duration(ready.timeout)));
+    }
+    if let Some(check) = &instance.healthcheck {
+        let how = match &check.test.asks {
+            Asks::Target(_) => "",
+            Asks::Command(_) => " (a command)",
+        };
+        row(
+            "healthcheck",
+            format!(
+                "{}{how}, every {}, {} misses in a row are too many",
+                check.shown,
+                show_duration(check.interval),
+                check.retries
+            ),
+        );
+    }
+    if let Some(longest) = instance.watchdog {
+        row("watchdog", show_duration(longest));
+    }
+    restart_settings(instance, &mut row);
+    let stop = &instance.stop;
+    row("stop_signal", stop.signal.to_string());
+    if let Some(timeout) = stop.kill_timeout {
+        row("kill_timeout", show_duration(timeout));
+    }
+    row(
+        "kill_mode",
+        match stop.mode {
+            KillMode::Mixed => "mixed",
+            KillMode::Group => "group",
+            KillMode::Process => "process",
+        }
+        .to_owned(),
+    );
+    if let Some(command) = &stop.command {
+        row("stop_command", command.shown.clone());
+    }
+    if launch.stdin == Stdin::Inherit {
+        row("stdin", "inherit".to_owned());
+    }
+    for (key, output) in [("stdout", launch.stdout), ("stderr", launch.stderr)] {
+        let word = match output {
+            Output::Prefix => "prefix",
+            Output::Raw => "raw",
+            Output::Inherit => "inherit",
+            Output::Null => "null",
+            Output::Captured => "captured",
+        };
+        row(key, word.to_owned());
+    }
+    rows
+}
+
+fn attribute_settings(attributes: &Attributes, row: &mut impl FnMut(&str, String)) {
+    if let Some(umask) = attributes.umask {
+        row("umask", format!("{umask:03o}"));
+    }
+    if let Some(nice) = attributes.nice {
+        row("nice", nice.to_string());
+    }
+    if let Some(adjustment) = attributes.oom_score_adj {
+        row("oom_score_adj", adjustment.to_string());
+    }
+    if !attributes.rlimits.is_empty() {
+        let limit = |value: u64| if value == u64::MAX { "unlimited".to_owned() } else { value.to_string() };
+        let shown: Vec<String> = attributes
+            .rlimits
+            .iter()
+            .map(|one| match (limit(one.soft), limit(one.hard)) {
+                (soft, hard) if soft == hard => {
+                    format!("{} {soft}", known(&RESOURCES, one.resource as usize))
+                }
+                (soft, hard) => format!("{} {soft}:{hard}", known(&RESOURCES, one.resource as usize)),
+            })
+            .collect();
+        row("rlimits", shown.join(", "));
+    }
+    if attributes.no_new_privileges {
+        row("no_new_privileges", "true".to_owned());
+    }
+    if let Some(kept) = &attributes.capabilities {
+        let names: Vec<String> = kept.iter().map(|one| known(&CAPABILITIES, usize::from(*one))).collect();
+        row("capabilities", if names.is_empty() { "none".to_owned() } else { names.join(", ") });
+    }
+}
+
+fn restart_settings(instance: &Instance, row: &mut impl FnMut(&str, String)) {
+    let policy = &instance.restart;
+    row(
+        "restart",
+        match policy.when {
+            RestartWhen::Always => "always",
+            RestartWhen::OnFailure => "on-failure",
+            RestartWhen::Never => "never",
+        }
+        .to_owned(),
+    );
+    row("max_restarts", policy.max_restarts.map_or_else(|| "unlimited".to_owned(), |max| max.to_string()));
+    row("min_uptime", show_duration(policy.min_uptime));
+    if let Some(window) = policy.window {
+        row("restart_window", show_duration(window));
+    }
+    row(
+        "restart_delay",
+        format!(
+            "{}, {} times longer each time, at most {}",
+            show_duration(policy.delay),
+            policy.backoff,
+            show_duration(policy.delay_max)
+        ),
+    );
+    row(
+        "on_failure",
+        match instance.on_failure {
+            OnFailure::Exit => "exit",
+            OnFailure::Ignore => "ignore",
+        }
+        .to_owned(),
+    );
+    row(
+        "on_success",
+        match instance.on_success {
+            OnSuccess::Ignore => "ignore",
+            OnSuccess::Exit => "exit",
+        }
+        .to_owned(),
+    );
+}
+
+fn known(names: &[&str], number: usize) -> String {
+    names.get(number).map_or_else(|| number.to_string(), |name| (*name).to_owned())
+}

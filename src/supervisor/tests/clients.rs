@@ -1,0 +1,378 @@
+//! Stories of clients: what they ask, in which state, and what they are told.
+
+use super::*;
+use crate::control::{Change, Request, Stream, VERSION, Verb, Wanted};
+use crate::event::Sink;
+use crate::plan::Ready;
+use crate::plan::ReadyTest;
+
+impl Story {
+    /// A client that comes with a request.
+    fn ask(&mut self, number: u64, request: Request) {
+        let client = Client(number);
+        self.event(Event::Connected { client });
+        self.event(Event::Asked { client, request: Ok(Request { v: VERSION, ..request }) });
+    }
+
+    fn say(&mut self, name: &str, text: &str) {
+        let instance = self.supervisor.plan.ids().find(|id| &*self.supervisor.name(*id) == name).unwrap();
+        let run = self.supervisor.service(instance).unwrap().runs();
+        let child = Child { instance, run, role: Role::Main };
+        self.event(Event::Output { child, sink: Sink::Stdout, bytes: text.into() });
+    }
+
+    /// What the clients were sent since the last time: of changes and verdicts their text, of refusals their kind.
+    fn told(&mut self) -> Vec<String> {
+        let answers = std::mem::take(&mut self.answers);
+        answers.iter().map(|(client, answer, last)| told(client.0, answer, *last)).collect()
+    }
+
+    #[track_caller]
+    fn tells(&mut self, lines: &[&str]) {
+        let told = self.told();
+        assert_eq!(told, lines, "\ntold:\n{}", told.join("\n"));
+    }
+}
+
+fn told(client: u64, answer: &Answer, last: bool) -> String {
+    let sign = |ok: bool| if ok { "+" } else { "-" };
+    let text = match answer {
+        Answer::Status(status) => {
+            let row = |s: &crate::control::ServiceStatus| format!("{}{} {}", sign(s.ok), s.name, s.state);
+            let rows: Vec<_> = status.services.iter().map(row).collect();
+            format!("{} {}", sign(status.ok), rows.join(", "))
+        }
+        Answer::Describe(all) => format!("{} described", all.len()),
+        Answer::Changed(changes) => {
+            let row = |c: &Change| format!("{}{}: {}", sign(c.ok), c.name, c.text);
+            changes.iter().map(row).collect::<Vec<_>>().join(" | ")
+        }
+        Answer::Verdict(verdict) => format!("{} {}", sign(verdict.ok), verdict.text),
+        Answer::Log(line) => {
+            let stream =
+                line.stream.map_or("--", |stream| if stream == Stream::Stdout { "out" } else { "err" });
+            format!("{} {stream} {} {}", line.name, line.ago_ms, line.text)
+                + &if line.dropped > 0 { format!(" after {} lost", line.dropped) } else { String::new() }
+        }
+        Answer::Event(event) => format!("{} {}", event.seq, event.kind),
+        Answer::End => "end".to_owned(),
+        Answer::Refused(refusal) => format!("{:?}: {}", refusal.why, refusal.text),
+    };
+    format!("{client}{} {text}", if last { "!" } else { "" })
+}
+
+fn request(verb: Verb, names: &[&str]) -> Request {
+    Request {
+        verb,
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        wait: true,
+        ..Request::default()
+    }
+}
+
+fn slow(mut instance: Instance) -> Instance {
+    instance.ready = Some(Ready {
+        test: ReadyTest::Notified,
+        shown: "\"notify\"".into(),
+        timeout: Duration::from_mins(1),
+        interval: Duration::from_millis(200),
+    });
+    instance
+}
+
+impl Story {
+    fn is_ready(&mut self, name: &str) {
+        let instance = self.supervisor.plan.ids().find(|id| &*self.supervisor.name(*id) == name).unwrap();
+        let run = self.supervisor.service(instance).unwrap().runs();
+        let child = Child { instance, run, role: Role::Main };
+        self.event(Event::Notified { child, bytes: b"READY=1".to_vec() });
+    }
+}
+
+#[test]
+fn status_is_measured_once_for_many() {
+    let mut story = db_and_web();
+    story.ask(1, request(Verb::Status, &[]));
+    story.expect(&["measure 2"]);
+    story.tells(&["1! + +db ready, +web ready"]);
+    story.ask(2, request(Verb::Status, &["web"]));
+    story.expect(&[]);
+    story.tells(&["2! + +web ready"]);
+    story.pass(600);
+    story.ask(3, request(Verb::Status, &["all"]));
+    story.expect(&["measure 2"]);
+    story.exit("web", 9);
+    story.told();
+    story.ask(4, request(Verb::Status, &[]));
+    story.tells(&["4! - +db ready, -web backoff"]);
+    story.ask(5, request(Verb::Status, &["wob"]));
+    story.tells(&["5! NoSuchService: there is no service \"wob\"; did you mean \"web\"?"]);
+}
+
+#[test]
+fn what_cannot_be_understood_is_refused() {
+    let mut story = db_and_web();
+    let client = Client(1);
+    story.event(Event::Connected { client });
+    story.event(Event::Asked { client, request: Err("no JSON".to_owned()) });
+    story.event(Event::Asked { client, request: Ok(request(Verb::Shutdown, &[])) });
+    story.tells(&["1! Request: no JSON"]);
+    story.event(Event::Connected { client: Client(2) });
+    story.event(Event::Asked { client: Client(2), request: Ok(Request { v: 7, ..Request::default() }) });
+    story.tells(&["2! Version: this tinysup speaks version 1 of the protocol, not 7"]);
+    story.ask(3, request(Verb::Update, &[]));
+    assert!(story.told()[0].starts_with("3! Configuration: "));
+    story.ask(4, Request { signal: "SIGFOO".to_owned(), ..request(Verb::Signal, &[]) });
+    assert!(story.told()[0].starts_with("4! Request: "));
+}
+
+#[test]
+fn a_stopped_service_stays_stopped_until_it_is_started() {
+    let mut story = Story::new(vec![instance("web")]);
+    story.record.clear();
+    story.ask(1, request(Verb::Stop, &["web"]));
+    story.expect(&["stopping, as a client asks: web", "SIGTERM to web"]);
+    story.tells(&[]);
+    story.pass(300);
+    story.exit("web", 0);
+    story.tells(&["1! +web: stopped after 0.3 s"]);
+    story.expect(&[]);
+    // Nothing runs, but the container stays: somebody may start it again.
+    story.pass(3_600_000);
+    story.expect(&[]);
+    story.ask(2, request(Verb::Stop, &["web"]));
+    story.tells(&["2! +web: does not run (down)"]);
+    story.ask(3, request(Verb::Start, &["web"]));
+    story.expect(&["starting, as a client asks: web", "spawn web"]);
+    story.tells(&["3! +web: started: pid 102, up after 0.0 s"]);
+    story.ask(4, request(Verb::Start, &["web"]));
+    story.tells(&["4! +web: runs already, pid 102"]);
+    story.signal(Signal::TERM);
+    story.exit("web", 0);
+    assert_eq!(story.record.last().map(String::as_str), Some("exit 0"));
+}
+
+#[test]
+fn a_stop_names_who_depends_on_it_or_stops_them_first() {
+    let mut story = db_and_web();
+    story.ask(1, request(Verb::Stop, &["db"]));
+    story.tells(&[
+        "1! Dependencies: web depends on db: stop it first, or all together with --with-dependents",
+    ]);
+    story.expect(&[]);
+    story.ask(2, Request { dependents: true, ..request(Verb::Stop, &["db"]) });
+    story.expect(&["stopping, as a client asks: db, web", "SIGTERM to web"]);
+    story.exit("web", 0);
+    story.expect(&["SIGTERM to db"]);
+    story.exit("db", 0);
+    story.tells(&["2! +db: stopped after 0.0 s | +web: stopped after 0.0 s"]);
+    story.ask(3, request(Verb::Start, &["web"]));
+    story.tells(&["3! Dependencies: web depends on db, which is down: start db first, or both at once"]);
+    story.record.clear();
+    story.ask(4, request(Verb::Start, &["web", "db"]));
+    story.expect(&["starting, as a client asks: db, web", "spawn db", "spawn web"]);
+    story.tells(&["4! +db: started: pid 103, up after 0.0 s | +web: started: pid 104, up after 0.0 s"]);
+}
+
+#[test]
+fn a_restart_tells_both_pids_and_costs_nothing() {
+    let mut story = Story::new(vec![slow(instance("api"))]);
+    story.is_ready("api");
+    story.record.clear();
+    story.ask(1, request(Verb::Restart, &["api"]));
+    story.expect(&["restarting, as a client asks: api", "SIGTERM to api"]);
+    story.end("api", ExitStatus::Signal { signal: Signal::TERM, core: false });
+    story.pass(900);
+    story.expect(&["spawn api"]);
+    story.tells(&[]);
+    story.is_ready("api");
+    story.tells(&["1! +api: restarted: pid 101 -> 102, ready after 0.9 s"]);
+    // A fresh budget.
+    story.exit("api", 1);
+    assert!(story.record.last().unwrap().contains("restart 1/10"), "{:?}", story.record);
+    story.ask(2, request(Verb::Restart, &["api"]));
+    story.told();
+    story.is_ready("api");
+    story.exit("api", 1);
+    assert!(story.record.last().unwrap().contains("restart 1/10"), "{:?}", story.record);
+}
+
+#[test]
+fn a_restart_with_dependents_starts_them_only_when_all_are_down() {
+    let mut story = Story::new(vec![
+        instance("db"),
+        after(instance("api"), 0, Condition::Ready),
+        after(instance("web"), 0, Condition::Ready),
+    ]);
+    story.record.clear();
+    story.ask(1, Request { dependents: true, ..request(Verb::Restart, &["db"]) });
+    story.expect(&["restarting, as a client asks: db, api, web", "SIGTERM to web", "SIGTERM to api"]);
+    story.exit("api", 0);
+    story.pass(50);
+    story.expect(&["api waits for db"]);
+    story.exit("web", 0);
+    story.expect(&["SIGTERM to db"]);
+    story.pass(50);
+    story.expect(&["web waits for db"]);
+    story.exit("db", 0);
+    story.pass(1);
+    story.expect(&["spawn db", "spawn api", "spawn web"]);
+    assert_eq!(story.told().len(), 1);
+}
+
+#[test]
+fn a_start_that_fails_is_told_at_once() {
+    let mut story = Story::new(vec![Instance { autostart: false, ..instance("job") }, instance("web")]);
+    story.slow_exec = true;
+    story.ask(1, request(Verb::Start, &["job"]));
+    story.exit("job", 3);
+    story.tells(&["1! -job: failed: code 3; next start in 0.1 s"]);
+    story.ask(2, request(Verb::Restart, &["job"]));
+    story.ask(3, request(Verb::Stop, &["job"]));
+    story.exit("job", 3);
+    story.tells(&["2! -job: not done: somebody has asked to stop it", "3! +job: stopped after 0.0 s"]);
+}
+
+#[test]
+fn whoever_waits_is_told_at_the_end_of_his_time_and_of_the_container() {
+    let mut story = Story::new(vec![slow(instance("api")), instance("db")]);
+    let wait = |wanted, names: &[&str], timeout_ms| Request {
+        state: Some(wanted),
+        timeout_ms,
+        ..request(Verb::Wait, names)
+    };
+    story.ask(1, wait(Wanted::Ready, &["api"], Some(1_000)));
+    story.ask(2, wait(Wanted::Ready, &["db"], None));
+    story.tells(&["2! + db is ready"]);
+    story.pass(1_000);
+    story.tells(&["1! - api is not ready: runs for 1 s, not ready yet"]);
+    story.ask(3, wait(Wanted::Ready, &[], None));
+    story.ask(4, wait(Wanted::Stopped, &["api"], None));
+    story.ask(5, request(Verb::Restart, &["api"]));
+    story.ask(6, request(Verb::Shutdown, &[]));
+    story
+        .tells(&["3! - the container is being stopped", "5! -api: not done: the container is being stopped"]);
+    story.ask(7, request(Verb::Stop, &["db"]));
+    story.tells(&["7! Stopping: the container is being stopped, and nothing else is begun"]);
+    story.exit("api", 0);
+    story.tells(&["4! + api is stopped"]);
+    story.exit("db", 0);
+    story.tells(&["6! +: stopped; exit code 0"]);
+    assert_eq!(story.record.last().map(String::as_str), Some("exit 0"));
+}
+
+#[test]
+fn health_says_who_and_why() {
+    let optional = Instance { on_failure: OnFailure::Ignore, ..instance("extra") };
+    let mut story = Story::new(vec![slow(instance("api")), optional]);
+    let health = |wanted, names: &[&str]| Request { state: Some(wanted), ..request(Verb::Health, names) };
+    story.ask(1, health(Wanted::Ready, &[]));
+    story.ask(2, health(Wanted::Live, &[]));
+    story.is_ready("api");
+    story.ask(3, health(Wanted::Ready, &[]));
+    story.exit("extra", 1);
+    story.ask(4, health(Wanted::Ready, &[]));
+    story.ask(5, health(Wanted::Ready, &["extra"]));
+    story.tells(&[
+        "1! - api is not ready: runs for 0.0 s, not ready yet",
+        "2! + all 1 are alive",
+        "3! + all 1 are ready",
+        "4! + all 1 are ready",
+        "5! - extra is not ready: code 1; next start in 0.1 s",
+    ]);
+}
+
+#[test]
+fn logs_come_in_order_with_the_ends_between_and_nothing_twice() {
+    let mut story = Story::new(vec![instance("db"), instance("web")]);
+    story.say("db", "one\ntw");
+    story.pass(10);
+    story.say("web", "three\n");
+    story.say("db", "o\n");
+    story.exit("web", 9);
+    story.ask(1, request(Verb::Logs, &[]));
+    let web = "web -- 0 code 9 after 0.0 s; restart 1/10 in 0.1 s";
+    story.tells(&["1 db out 10 one", "1 db out 0 two", "1 web out 0 three", &format!("1 {web}"), "1! end"]);
+    story.ask(2, Request { follow: true, lines: Some(1), ..request(Verb::Logs, &[]) });
+    story.tells(&["2 db out 0 two", &format!("2 {web}")]);
+    story.say("db", "four\n");
+    story.tells(&[]);
+    story.event(Event::Taken { client: Client(2) });
+    story.tells(&["2 db out 0 four"]);
+    story.event(Event::Taken { client: Client(2) });
+    story.tells(&[]);
+    story.say("db", "five\n");
+    story.tells(&["2 db out 0 five"]);
+    // Who does not read loses lines, and is told how many.
+    for _ in 0..1000 {
+        story.say("db", &("x".repeat(999) + "\n"));
+    }
+    story.event(Event::Taken { client: Client(2) });
+    let lost = story.told();
+    let kept = 65536 / (1000 + 24);
+    assert!(lost[0].ends_with(&format!("x after {} lost", 1000 - kept)), "{}", &lost[0][1000..]);
+    assert_eq!(lost.len(), 33, "a turn");
+    story.event(Event::Left { client: Client(2) });
+    story.say("db", "six\n");
+    story.tells(&[]);
+    let since = Request { since_ms: Some(5), stream: Some(Stream::Stdout), ..request(Verb::Logs, &["web"]) };
+    story.pass(5);
+    story.ask(3, since.clone());
+    story.pass(1);
+    story.ask(4, since);
+    story.tells(&["3 web out 5 three", "3! end", "4! end"]);
+}
+
+#[test]
+fn events_follow_without_a_gap() {
+    let mut story = Story::new(vec![instance("web")]);
+    story.ask(1, Request { follow: true, ..request(Verb::Events, &[]) });
+    story.tells(&["1 1 up", "1 2 all-up"]);
+    story.exit("web", 1);
+    story.event(Event::Taken { client: Client(1) });
+    story.tells(&["1 3 ended"]);
+    story.ask(2, Request { lines: Some(1), ..request(Verb::Events, &[]) });
+    story.tells(&["2 3 ended", "2! end"]);
+    story.event(Event::Taken { client: Client(1) });
+    story.signal(Signal::TERM);
+    assert_eq!(story.told().last().map(String::as_str), Some("1! end"));
+    assert_eq!(story.record.last().map(String::as_str), Some("exit 0"));
+}
+
+#[test]
+fn who_says_nothing_is_dropped_and_the_others_are_not() {
+    let mut story = Story::new(vec![instance("web")]);
+    story.event(Event::Connected { client: Client(1) });
+    story.ask(2, Request { follow: true, ..request(Verb::Logs, &[]) });
+    story.record.clear();
+    story.pass(60_000);
+    story.expect(&["disconnect 1"]);
+    story.say("web", "line\n");
+    story.pass(60_000);
+    story.expect(&["disconnect 2"]);
+    assert_eq!(story.supervisor.deadline(), None, "nothing is due any more");
+}
+
+#[test]
+fn environment_values_are_in_no_answer() {
+    let mut web = instance("web");
+    let launch = Rc::get_mut(&mut web.launch).unwrap();
+    launch.env = vec![("PASSWORD".into(), crate::event::Secret::new("hunter2"))];
+    let mut story = Story::new(vec![web]);
+    for (number, verb) in (1..).zip([Verb::Status, Verb::Describe, Verb::Events, Verb::Logs, Verb::Health]) {
+        story.ask(number, request(verb, &[]));
+    }
+    let lines: String =
+        story.answers.iter().map(|(_, answer, _)| String::from_utf8(answer.line()).unwrap()).collect();
+    assert!(lines.contains("PASSWORD") && !lines.contains("hunter2"), "{lines}");
+}
+
+#[test]
+fn the_command_of_the_container_is_not_stopped_by_hand() {
+    let main = Instance { kind: Kind::Command, ..instance("main") };
+    let mut story = Story::new(vec![instance("db"), main]);
+    story.ask(1, request(Verb::Restart, &["main"]));
+    assert!(story.told()[0].starts_with("1! State: main is the command of this container"));
+    story.ask(2, Request { wait: false, ..request(Verb::Restart, &[]) });
+    story.tells(&["2! +db: restarting"]);
+}

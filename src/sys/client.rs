@@ -1,0 +1,381 @@
+//! The other end of the control socket: finds a tinysup that runs, sends it a line, reads its lines. Nothing here waits without a
+//! limit, and nobody else's output is waited for once nobody reads ours. Leaves what the lines mean to `client.rs`.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, send, socket, sockopt,
+};
+
+use super::poll::{Interest, Poll};
+use super::signals::bit;
+use super::{descriptors, signals};
+use crate::control::{SOCKET_ABSTRACT, SOCKET_PATHS, SOCKET_VARIABLE};
+use crate::units::reason;
+
+/// The longest line of an answer; the status of ten thousand services is half of that.
+const LINE_MAX_BYTES: usize = 16 << 20;
+/// How much is read at once.
+const PIECE_BYTES: usize = 64 << 10;
+/// Between two tries to connect where too many wait already.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum NoConnection {
+    /// Nobody listens at any of these.
+    NotRunning(Vec<String>),
+    /// Somebody does, but not to this user.
+    Forbidden(String),
+    /// Somebody does, but did not take the call in time.
+    Busy(String),
+    /// The system refused it.
+    Failed(String, String),
+}
+
+/// Why a connection is of no use any more.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Nothing came in time.
+    Late,
+    /// The other side has closed it.
+    Closed,
+    /// A line is longer than any answer.
+    TooLong,
+    /// Nobody reads our own output any more.
+    Unheard,
+    /// A SIGTERM came, which the end of the container sends to everybody.
+    Dismissed,
+}
+
+/// A point in time until which something may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit(Option<Instant>);
+
+impl Limit {
+    /// So long from now; `None`: for ever.
+    pub fn after(duration: Option<Duration>) -> Self {
+        Self(duration.and_then(|duration| Instant::now().checked_add(duration)))
+    }
+
+    /// What is left of it.
+    pub fn left(self) -> Option<Duration> {
+        self.0.map(|end| end.saturating_duration_since(Instant::now()))
+    }
+
+    fn over(self) -> bool {
+        self.left() == Some(Duration::ZERO)
+    }
+}
+
+/// Whom a descriptor in the poll list belongs to, in that order.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Socket,
+    Output,
+    Signal,
+}
+
+/// A conversation with the tinysup that runs.
+#[derive(Debug)]
+pub struct Connection {
+    socket: OwnedFd,
+    received: Vec<u8>,
+    /// Where the next line begins in it.
+    next: usize,
+    /// As far as it was looked for the end of that line.
+    searched: usize,
+    /// Whether it matters that somebody reads our output.
+    heard: bool,
+    /// Tells of a SIGTERM, where that is an end like another.
+    dismissal: Option<OwnedFd>,
+    poll: Poll<Source>,
+}
+
+impl Connection {
+    /// Connects to the one at `socket`, or wherever one listens.
+    ///
+    /// # Errors
+    /// [`NoConnection`] says where it was looked and what was in the way.
+    pub fn open(socket: Option<&Path>, limit: Limit) -> Result<Self, NoConnection> {
+        let places = places(socket);
+        let mut looked = Vec::new();
+        for place in &places {
+            match try_connect(place, limit) {
+                Ok(socket) => {
+                    return Ok(Self {
+                        socket,
+                        received: Vec::new(),
+                        next: 0,
+                        searched: 0,
+                        heard: false,
+                        dismissal: None,
+                        poll: Poll::new(),
+                    });
+                }
+                // What is not there, was left by somebody who is gone, or belongs to another container.
+                Err(Errno::ENOENT | Errno::ECONNREFUSED | Errno::ENOTDIR | Errno::ESRCH) => {
+                    looked.push(shown(place));
+                }
+                Err(Errno::EACCES | Errno::EPERM) => return Err(NoConnection::Forbidden(shown(place))),
+                Err(Errno::EAGAIN) => return Err(NoConnection::Busy(shown(place))),
+                Err(errno) => {
+                    return Err(NoConnection::Failed(shown(place), reason(&io::Error::from(errno))));
+                }
+            }
+        }
+        Err(NoConnection::NotRunning(looked))
+    }
+
+    /// From now on, the end of whoever reads our standard output ends the wait for a line.
+    pub fn only_while_heard(&mut self) {
+        self.heard = true;
+    }
+
+    /// For those who stay until the end of the container: from now on, SIGTERM ends the wait for a line, but not before what has come is read.
+    pub fn until_dismissed(&mut self) {
+        let wanted = bit(libc::SIGTERM);
+        if let Ok(descriptor) = signals::signalfd(wanted) {
+            signals::swap_mask(wanted);
+            self.dismissal = Some(descriptor);
+        }
+    }
+
+    /// Sends a line, whose end is part of it. One that is not taken any more is no error: there may be an answer all the same.
+    ///
+    /// # Errors
+    /// [`Lost`], when it is not taken in time.
+    pub fn send(&mut self, line: &[u8], limit: Limit) -> Result<(), Lost> {
+        let mut rest = line;
+        while !rest.is_empty() {
+            match send(self.socket.as_raw_fd(), rest, MsgFlags::MSG_NOSIGNAL) {
+                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => self.wait(Interest::Write, limit)?,
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the next line; without its end.
+    ///
+    /// # Errors
+    /// [`Lost`], when there is none in time, or none any more.
+    pub fn line(&mut self, limit: Limit) -> Result<&[u8], Lost> {
+        loop {
+            if let Some(end) = self.end_of_line() {
+                let line = self.received.get(self.next..end).unwrap_or_default();
+                (self.next, self.searched) = (end + 1, end + 1);
+                return Ok(line);
+            }
+            self.received.drain(..self.next);
+            (self.next, self.searched) = (0, self.received.len());
+            if self.received.len() > LINE_MAX_BYTES {
+                return Err(Lost::TooLong);
+            }
+            match descriptors::read(self.socket.as_fd(), PIECE_BYTES) {
+                Ok(bytes) if bytes.is_empty() => return Err(Lost::Closed),
+                Ok(bytes) => self.received.extend_from_slice(&bytes),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => self.wait(Interest::Read, limit)?,
+                Err(_) => return Err(Lost::Closed),
+            }
+        }
+    }
+
+    /// Whether a line is here already.
+    pub fn has_line(&mut self) -> bool {
+        self.end_of_line().is_some()
+    }
+
+    fn end_of_line(&mut self) -> Option<usize> {
+        let found = memchr::memchr(b'\n', self.received.get(self.searched..)?).map(|at| self.searched + at);
+        self.searched = found.unwrap_or(self.received.len());
+        found
+    }
+
+    fn wait(&mut self, interest: Interest, limit: Limit) -> Result<(), Lost> {
+        if limit.over() {
+            return Err(Lost::Late);
+        }
+        let stdout = io::stdout();
+        self.poll.clear();
+        self.poll.watch(Source::Socket, self.socket.as_fd(), interest);
+        if self.heard {
+            self.poll.watch(Source::Output, stdout.as_fd(), Interest::End);
+        }
+        if let Some(descriptor) = &self.dismissal {
+            self.poll.watch(Source::Signal, descriptor.as_fd(), Interest::Read);
+        }
+        self.poll.wait(limit.left());
+        match self.poll.ready().next() {
+            Some(Source::Socket) | None => Ok(()),
+            Some(Source::Output) => Err(Lost::Unheard),
+            Some(Source::Signal) => Err(Lost::Dismissed),
+        }
+    }
+}
+
+/// Milliseconds since 1970.
+pub fn unix_time_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(0)
+}
+
+/// Whether the shell would find a program of that name.
+pub fn in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| {
+        fs::metadata(folder.join(program)).is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0)
+    })
+}
+
+/// Where one may listen. What begins with `@` is an abstract name.
+fn places(socket: Option<&Path>) -> Vec<PathBuf> {
+    let variable = std::env::var_os(SOCKET_VARIABLE).filter(|value| !value.is_empty());
+    if let Some(place) = socket.map(Path::to_path_buf).or_else(|| variable.map(PathBuf::from)) {
+        return vec![place];
+    }
+    let namespace = fs::metadata("/proc/self/ns/mnt").map_or(0, |file| file.ino());
+    let abstract_name = format!("@{SOCKET_ABSTRACT}{namespace}");
+    SOCKET_PATHS.into_iter().map(PathBuf::from).chain([PathBuf::from(abstract_name)]).collect()
+}
+
+fn shown(place: &Path) -> String {
+    place.display().to_string()
+}
+
+fn try_connect(place: &Path, limit: Limit) -> nix::Result<OwnedFd> {
+    let name = place.as_os_str().as_bytes();
+    let address = match name.strip_prefix(b"@") {
+        Some(name) => UnixAddr::new_abstract(name)?,
+        None => UnixAddr::new(OsStr::from_bytes(name))?,
+    };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    loop {
+        match connect(socket.as_raw_fd(), &address) {
+            Err(Errno::EINTR) => {}
+            // Too many wait already, and no event tells when there is room.
+            Err(Errno::EAGAIN) if !limit.over() => {
+                Poll::<()>::new().wait(Some(RETRY));
+            }
+            other => {
+                other?;
+                break;
+            }
+        }
+    }
+    // Somebody in another PID namespace has no pid here: a folder that two containers share.
+    match getsockopt(&socket, sockopt::PeerCredentials) {
+        Ok(peer) if peer.pid() == 0 => Err(Errno::ESRCH),
+        Ok(_) | Err(_) => Ok(socket),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("tinysup-client-{}-{name}", std::process::id()));
+            let _ = fs::remove_file(&path);
+            Self(path)
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    fn soon() -> Limit {
+        Limit::after(Some(Duration::from_mins(1)))
+    }
+
+    #[test]
+    fn nobody_there_is_told_with_the_place() {
+        let place = Place::new("nobody");
+        let told = |path: &Path| match Connection::open(Some(path), soon()) {
+            Err(NoConnection::NotRunning(looked)) => looked,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told(&place.0), [place.0.display().to_string()]);
+        drop(UnixListener::bind(&place.0).unwrap());
+        assert_eq!(told(&place.0).len(), 1, "left by somebody who is gone");
+        assert_eq!(told(Path::new("@tinysup-no-such-name")), ["@tinysup-no-such-name"]);
+        let long = PathBuf::from("/".to_owned() + &"x".repeat(200));
+        assert!(matches!(Connection::open(Some(&long), soon()), Err(NoConnection::Failed(..))));
+    }
+
+    #[test]
+    fn lines_come_whole_in_whatever_pieces() {
+        let place = Place::new("lines");
+        let listener = UnixListener::bind(&place.0).unwrap();
+        let mut connection = Connection::open(Some(&place.0), soon()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        connection.send(b"hello\n", soon()).unwrap();
+        let mut heard = [0; 6];
+        server.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"hello\n");
+        let long = "x".repeat(3 * PIECE_BYTES);
+        let sender = std::thread::spawn(move || {
+            for piece in ["on", "e\ntwo\n\nth", "ree\n", &long, "\nrest"] {
+                server.write_all(piece.as_bytes()).unwrap();
+            }
+        });
+        for expected in ["one", "two", "", "three"] {
+            assert_eq!(connection.line(soon()).unwrap(), expected.as_bytes());
+        }
+        assert_eq!(connection.line(soon()).unwrap().len(), 3 * PIECE_BYTES);
+        sender.join().unwrap();
+        assert_eq!(connection.line(soon()), Err(Lost::Closed), "half a line is none");
+    }
+
+    #[test]
+    fn silence_ends_with_the_limit() {
+        let place = Place::new("silence");
+        let listener = UnixListener::bind(&place.0).unwrap();
+        let mut connection = Connection::open(Some(&place.0), soon()).unwrap();
+        let (_server, _) = listener.accept().unwrap();
+        assert_eq!(connection.line(Limit::after(Some(Duration::from_millis(20)))), Err(Lost::Late));
+    }
+
+    #[test]
+    fn a_server_that_never_reads_ends_with_the_limit() {
+        let place = Place::new("deaf");
+        let listener = UnixListener::bind(&place.0).unwrap();
+        let mut connection = Connection::open(Some(&place.0), soon()).unwrap();
+        let (_server, _) = listener.accept().unwrap();
+        let much = vec![b'x'; 8 << 20];
+        assert_eq!(connection.send(&much, Limit::after(Some(Duration::from_millis(20)))), Err(Lost::Late));
+    }
+
+    #[test]
+    fn an_answer_is_read_although_the_request_was_not_taken() {
+        let place = Place::new("refused");
+        let listener = UnixListener::bind(&place.0).unwrap();
+        let mut connection = Connection::open(Some(&place.0), soon()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        server.write_all(b"no\n").unwrap();
+        drop(server);
+        connection.send(b"hello\n", soon()).unwrap();
+        assert_eq!(connection.line(soon()).unwrap(), b"no");
+    }
+}

@@ -1,0 +1,521 @@
+//! The control socket: where it is, who may come, and the bytes that go both ways. What a request means the core decides; whoever
+//! has said nothing for too long, or does not take his answer, it tells us to drop.
+
+#![expect(unsafe_code, reason = "inotify, which nix has only with a feature for all of it")]
+
+use std::env;
+use std::ffi::{CString, OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::socket::{
+    self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, getsockopt, sockopt,
+};
+use nix::sys::stat::{Mode, umask};
+
+use super::poll::{Interest, Poll};
+use super::{descriptors, word};
+use crate::control::{
+    Answer, Place, REQUEST_MAX, Refused, Request, SOCKET_ABSTRACT, SOCKET_PATHS, SOCKET_VARIABLE,
+};
+use crate::event::{Client, Event};
+use crate::units::reason;
+
+/// So many clients at once; more wait until one of them has gone.
+const CLIENTS_MAX: usize = 32;
+
+/// So many are let in before others have their turn.
+const ACCEPTS_PER_TURN: usize = 8;
+
+/// Who has more than this waiting for him gets nothing more and loses his connection.
+const PENDING_MAX_BYTES: usize = 256 << 10;
+
+/// So much is read at once.
+const READ_BYTES: usize = 4096;
+
+/// Descriptors that are left for what the services need to start.
+const RESERVED_DESCRIPTORS: u64 = 32;
+
+/// The longest path that a socket can have (unix(7)).
+const PATH_MAX_BYTES: usize = 107;
+
+/// So often the socket is made again after somebody has removed it; after that he seems to mean it.
+const REMADE_MAX: u32 = 100;
+
+/// The socket and who has come to it.
+#[derive(Debug)]
+pub struct Control {
+    place: Place,
+    socket: Option<Socket>,
+    guests: Vec<Guest>,
+    /// How many clients there have been.
+    count: u64,
+    /// Descriptors from this number on are not for clients.
+    highest: RawFd,
+    /// Nobody can be let in for want of descriptors or memory; not tried again before the next turn.
+    muted: bool,
+    remade: u32,
+}
+
+#[derive(Debug)]
+struct Socket {
+    listener: OwnedFd,
+    /// `None`: it is abstract.
+    file: Option<SocketFile>,
+}
+
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    inode: Inode,
+    /// Tells when the file is removed; none where the system refuses that.
+    watch: Option<OwnedFd>,
+}
+
+/// Device and number.
+type Inode = (u64, u64);
+
+/// Where a socket can be.
+#[derive(Debug)]
+enum Address {
+    Path(PathBuf),
+    Abstract(OsString),
+}
+
+/// A client.
+#[derive(Debug)]
+struct Guest {
+    client: Client,
+    socket: OwnedFd,
+    /// What it has said of its request; `None`: all of it.
+    said: Option<Vec<u8>>,
+    /// What it has not taken yet.
+    pending: Vec<u8>,
+    /// How much of that is on its way.
+    sent: usize,
+    /// Something was added since the last attempt to send.
+    fresh: bool,
+    /// It goes when it has all that.
+    last: bool,
+}
+
+/// Whom a descriptor belongs to.
+#[derive(Clone, Copy, Debug)]
+pub enum Source {
+    Listener,
+    Watch,
+    Guest(Client),
+}
+
+impl Control {
+    /// No socket yet.
+    pub fn new() -> Self {
+        Self {
+            place: Place::Off,
+            socket: None,
+            guests: Vec::new(),
+            count: 0,
+            highest: RawFd::MAX,
+            muted: false,
+            remade: 0,
+        }
+    }
+
+    /// Listens where it can. Where it cannot, that is told; for the services it makes no difference.
+    pub fn open(&mut self, place: Place) {
+        let addresses = addresses(&place);
+        self.place = place;
+        if addresses.is_empty() {
+            return;
+        }
+        let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+        self.highest = RawFd::try_from(soft.saturating_sub(RESERVED_DESCRIPTORS)).unwrap_or(RawFd::MAX);
+        let mut obstacles = Vec::new();
+        for address in addresses {
+            match address.bind() {
+                Ok(socket) => {
+                    log::debug!("the control socket is {address}");
+                    for obstacle in obstacles.iter().filter(|obstacle: &&Obstacle| obstacle.taken) {
+                        log::warn!("{}; here it is {address}: set {SOCKET_VARIABLE} for both", obstacle.text);
+                    }
+                    self.socket = Some(socket);
+                    return;
+                }
+                Err(obstacle) => obstacles.push(obstacle),
+            }
+        }
+        let texts: Vec<&str> = obstacles.iter().map(|obstacle| &*obstacle.text).collect();
+        log::warn!(
+            "no control socket, so tinysup cannot be asked anything: {}. {SOCKET_VARIABLE} names another place",
+            texts.join("; ")
+        );
+    }
+
+    /// Whether somebody waits who could not be let in, although nothing more may happen.
+    pub fn muted(&self) -> bool {
+        self.muted
+    }
+
+    /// Adds to `poll` what is listened to.
+    pub fn watch<Owner: Copy>(&mut self, poll: &mut Poll<Owner>, owner: impl Fn(Source) -> Owner) {
+        let Some(socket) = &self.socket else { return };
+        if self.guests.len() < CLIENTS_MAX && !std::mem::take(&mut self.muted) {
+            poll.watch(owner(Source::Listener), socket.listener.as_fd(), Interest::Read);
+        }
+        if let Some(watch) = socket.file.as_ref().and_then(|file| file.watch.as_ref()) {
+            poll.watch(owner(Source::Watch), watch.as_fd(), Interest::Read);
+        }
+        for guest in &self.guests {
+            let interest = match (&guest.said, guest.pending.is_empty()) {
+                (Some(_), _) => Interest::Read,
+                (None, false) => Interest::Write,
+                (None, true) => Interest::End,
+            };
+            poll.watch(owner(Source::Guest(guest.client)), guest.socket.as_fd(), interest);
+        }
+    }
+
+    /// Something has happened there.
+    pub fn ready(&mut self, source: Source, events: &mut Vec<Event>) {
+        match source {
+            Source::Listener => self.accept(events),
+            Source::Watch => self.look_after_file(),
+            Source::Guest(client) => {
+                let Some(index) = self.guests.iter().position(|guest| guest.client == client) else { return };
+                let stays = self.guests.get_mut(index).is_some_and(|guest| match &guest.said {
+                    Some(_) => guest.read(events),
+                    // Without anything to send it can only be the end.
+                    None => !guest.pending.is_empty() && guest.send(events),
+                });
+                if !stays {
+                    self.remove(index, events);
+                }
+            }
+        }
+    }
+
+    /// A line for a client. It is on its way with the next `flush`.
+    pub fn answer(&mut self, client: Client, answer: &Answer, last: bool, events: &mut Vec<Event>) {
+        let Some(index) = self.guests.iter().position(|guest| guest.client == client) else { return };
+        if let Some(guest) =
+            self.guests.get_mut(index).filter(|g| g.pending.len() - g.sent <= PENDING_MAX_BYTES)
+        {
+            guest.pending.append(&mut answer.line());
+            (guest.fresh, guest.last) = (true, last);
+        } else {
+            self.remove(index, events);
+        }
+    }
+
+    /// Closes a connection.
+    pub fn disconnect(&mut self, client: Client) {
+        self.guests.retain(|guest| guest.client != client);
+    }
+
+    /// Sends what was added.
+    pub fn flush(&mut self, events: &mut Vec<Event>) {
+        let mut index = 0;
+        while let Some(guest) = self.guests.get_mut(index) {
+            if guest.fresh && !guest.send(events) {
+                self.remove(index, events);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    fn remove(&mut self, index: usize, events: &mut Vec<Event>) {
+        let client = self.guests.remove(index).client;
+        events.push(Event::Left { client });
+    }
+
+    fn accept(&mut self, events: &mut Vec<Event>) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(socket) = self.socket.as_ref().filter(|_| self.guests.len() < CLIENTS_MAX) else {
+                return;
+            };
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            let stranger = match socket::accept4(socket.listener.as_raw_fd(), flags) {
+                // SAFETY: the descriptor is new, and nobody else's.
+                Ok(descriptor) => unsafe { OwnedFd::from_raw_fd(descriptor) },
+                Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
+                Err(Errno::EAGAIN) => return,
+                Err(errno) => {
+                    log::debug!("cannot accept a client: {}", word(errno));
+                    self.muted = true;
+                    return;
+                }
+            };
+            if let Err(answer) = admit(&stranger, self.highest) {
+                let _ = socket::send(stranger.as_raw_fd(), &answer.line(), NO_WAIT); // he may be gone already
+                continue;
+            }
+            self.count += 1;
+            let client = Client(self.count);
+            events.push(Event::Connected { client });
+            let mut guest = Guest {
+                client,
+                socket: stranger,
+                said: Some(Vec::new()),
+                pending: Vec::new(),
+                sent: 0,
+                fresh: false,
+                last: false,
+            };
+            // Usually it has asked already.
+            if guest.read(events) {
+                self.guests.push(guest);
+            } else {
+                events.push(Event::Left { client });
+            }
+        }
+    }
+
+    /// Something was done to the socket's file.
+    fn look_after_file(&mut self) {
+        let Some(file) = self.socket.as_ref().and_then(|socket| socket.file.as_ref()) else { return };
+        if let Some(watch) = &file.watch {
+            // What exactly it was does not matter.
+            while descriptors::read(watch.as_fd(), READ_BYTES).is_ok_and(|bytes| !bytes.is_empty()) {}
+        }
+        if inode(&file.path) == Some(file.inode) {
+            return;
+        }
+        log::info!("somebody has removed {}", file.path.display());
+        self.socket = None;
+        self.remade += 1;
+        if self.remade <= REMADE_MAX {
+            self.open(self.place.clone());
+        } else {
+            log::warn!("no control socket any more: it was removed {REMADE_MAX} times");
+        }
+    }
+}
+
+const NO_WAIT: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_NOSIGNAL);
+
+/// Who may stay: root, and the user we are. Says why not, before a byte of him was read.
+fn admit(stranger: &OwnedFd, highest: RawFd) -> Result<(), Answer> {
+    let own = nix::unistd::geteuid().as_raw();
+    match getsockopt(stranger, sockopt::PeerCredentials) {
+        Ok(peer) if peer.uid() != 0 && peer.uid() != own => {
+            let text = format!("only root and user {own} may ask this tinysup, not user {}", peer.uid());
+            Err(Answer::refused(Refused::Forbidden, text))
+        }
+        Err(errno) => {
+            let text = format!("it cannot be known who asks: {}", word(errno));
+            Err(Answer::refused(Refused::Forbidden, text))
+        }
+        Ok(_) if stranger.as_raw_fd() >= highest => {
+            Err(Answer::refused(Refused::Busy, "too many files are open; the services come first"))
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
+impl Guest {
+    /// Reads its request. Says whether it is still there.
+    fn read(&mut self, events: &mut Vec<Event>) -> bool {
+        let Some(said) = &mut self.said else { return true };
+        let line = loop {
+            match descriptors::read(self.socket.as_fd(), READ_BYTES) {
+                Ok(bytes) if bytes.is_empty() && said.is_empty() => return false,
+                Ok(bytes) if bytes.is_empty() => break said.len(),
+                Ok(bytes) => {
+                    let from = said.len();
+                    said.extend_from_slice(&bytes);
+                    if let Some(at) = memchr::memchr(b'\n', &bytes) {
+                        break from + at;
+                    }
+                    if said.len() > REQUEST_MAX {
+                        break said.len();
+                    }
+                }
+                Err(Errno::EAGAIN) => return true,
+                Err(Errno::EINTR) => {}
+                Err(_) => return false,
+            }
+        };
+        let request = match said.get(..line) {
+            Some(line) if line.len() < REQUEST_MAX => Request::parse(line),
+            Some(_) | None => Err(format!("a request has at most {} KiB", REQUEST_MAX >> 10)),
+        };
+        self.said = None;
+        events.push(Event::Asked { client: self.client, request });
+        true
+    }
+
+    /// Sends what it takes now. Says whether it is still there.
+    fn send(&mut self, events: &mut Vec<Event>) -> bool {
+        self.fresh = false;
+        while let Some(rest) = self.pending.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match socket::send(self.socket.as_raw_fd(), rest, NO_WAIT) {
+                Ok(count) => self.sent += count,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => {
+                    self.pending.drain(..self.sent);
+                    self.sent = 0;
+                    return true;
+                }
+                Err(_) => return false,
+            }
+        }
+        (self.pending, self.sent) = (Vec::new(), 0);
+        if !self.last {
+            events.push(Event::Taken { client: self.client });
+        }
+        !self.last
+    }
+}
+
+/// Why there is no socket at an address.
+struct Obstacle {
+    text: String,
+    /// Somebody else listens there.
+    taken: bool,
+}
+
+/// Where it is tried, in this order.
+fn addresses(place: &Place) -> Vec<Address> {
+    let named = env::var_os(SOCKET_VARIABLE).filter(|value| !value.is_empty());
+    match (place, named) {
+        (Place::Off, _) => Vec::new(),
+        (Place::At(_) | Place::Usual, Some(value)) => match value.as_bytes().strip_prefix(b"@") {
+            Some(name) => vec![Address::Abstract(OsStr::from_bytes(name).to_owned())],
+            None => vec![Address::Path(value.into())],
+        },
+        (Place::At(path), None) => vec![Address::Path(path.clone())],
+        (Place::Usual, None) => {
+            let namespace = fs::metadata("/proc/self/ns/mnt").map_or(0, |metadata| metadata.ino());
+            let last = Address::Abstract(format!("{SOCKET_ABSTRACT}{namespace}").into());
+            SOCKET_PATHS.iter().map(|path| Address::Path(path.into())).chain([last]).collect()
+        }
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Path(path) => path.display().fmt(f),
+            Self::Abstract(name) => write!(f, "@{}", name.display()),
+        }
+    }
+}
+
+impl Address {
+    fn bind(&self) -> Result<Socket, Obstacle> {
+        let told = |text: String| Obstacle { text: format!("{self}: {text}"), taken: false };
+        match self {
+            Self::Path(path) => {
+                look_at(path).map_err(|(text, taken)| Obstacle { text: format!("{self} {text}"), taken })?;
+                let file = |listener: OwnedFd| -> Result<Socket, String> {
+                    let inode = inode(path).ok_or("it is gone again")?;
+                    let watch = watch(path);
+                    let path = path.clone();
+                    Ok(Socket { listener, file: Some(SocketFile { path, inode, watch }) })
+                };
+                bind_path(path).and_then(file).map_err(told)
+            }
+            Self::Abstract(name) => {
+                let bound = UnixAddr::new_abstract(name.as_bytes()).and_then(|address| listen(&address));
+                match bound {
+                    Ok(listener) => Ok(Socket { listener, file: None }),
+                    Err(Errno::EADDRINUSE) => {
+                        Err(Obstacle { text: format!("another tinysup listens on {self}"), taken: true })
+                    }
+                    Err(errno) => Err(told(word(errno))),
+                }
+            }
+        }
+    }
+}
+
+/// Whether nothing is in the way at a path but, perhaps, a socket on which nobody listens any more.
+fn look_at(path: &Path) -> Result<(), (String, bool)> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err((format!("cannot be looked at: {}", reason(&error)), false)),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            Err(("is there already, and is no socket".to_owned(), false))
+        }
+        Ok(_) => match UnixAddr::new(path).and_then(|address| {
+            let socket = new_socket()?;
+            socket::connect(socket.as_raw_fd(), &address)
+        }) {
+            Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(()),
+            Ok(()) | Err(Errno::EAGAIN | Errno::EINPROGRESS) => {
+                Err(("belongs to another tinysup".to_owned(), true))
+            }
+            Err(errno) => Err((format!("belongs to somebody else: {}", word(errno)), false)),
+        },
+    }
+}
+
+/// Binds under another name and renames, so that whoever sees the path sees a socket that is for its owner alone, and on which
+/// somebody listens.
+fn bind_path(path: &Path) -> Result<OwnedFd, String> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let temporary = directory.join(format!(".tinysup-{}", std::process::id()));
+    for name in [path, &temporary] {
+        let length = name.as_os_str().len();
+        if length > PATH_MAX_BYTES {
+            return Err(format!("a socket's path has at most {PATH_MAX_BYTES} bytes, and this has {length}"));
+        }
+    }
+    let address = UnixAddr::new(&temporary).map_err(word)?;
+    let _ = fs::remove_file(&temporary); // of one that had our number before
+    let before = umask(Mode::from_bits_truncate(0o177));
+    let listener = listen(&address);
+    umask(before);
+    let listener = listener.map_err(word)?;
+    fs::rename(&temporary, path).map_err(|error| {
+        let _ = fs::remove_file(&temporary);
+        reason(&error)
+    })?;
+    Ok(listener)
+}
+
+fn listen(address: &UnixAddr) -> nix::Result<OwnedFd> {
+    let listener = new_socket()?;
+    socket::bind(listener.as_raw_fd(), address)?;
+    socket::listen(&listener, Backlog::new(128)?)?;
+    Ok(listener)
+}
+
+fn new_socket() -> nix::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)
+}
+
+fn inode(path: &Path) -> Option<Inode> {
+    fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// Becomes readable when the file loses its name.
+fn watch(path: &Path) -> Option<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    // A bound socket holds its inode, so what is seen of its removal is a link less.
+    let mask = libc::IN_ATTRIB | libc::IN_MOVE_SELF | libc::IN_DELETE_SELF | libc::IN_DONT_FOLLOW;
+    // SAFETY: plain calls; the new descriptor is nobody else's, and the path is a string with its end.
+    unsafe {
+        let descriptor = Errno::result(libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK)).ok()?;
+        let watch = OwnedFd::from_raw_fd(descriptor);
+        Errno::result(libc::inotify_add_watch(watch.as_raw_fd(), path.as_ptr(), mask)).ok()?;
+        Some(watch)
+    }
+}
+
+/// Nobody can ask any more; the name is free for others.
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.as_ref().filter(|file| inode(&file.path) == Some(file.inode)) {
+            let _ = fs::remove_file(&file.path); // it may be gone, or we may not
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `tinysup describe`: everything about an instance, a line each.
+
+use std::fmt::Write as _;
+
+use super::status::{prospects, restarts};
+use super::{Look, colour_of, count, pad, percent, printable, size, span};
+use crate::control::{Description, Exit};
+
+/// What stands left.
+const KEY_COLUMNS: usize = 12;
+
+/// The whole text, an empty line between two.
+pub fn descriptions(all: &[Description], look: Look) -> String {
+    all.iter().map(|one| description(one, look)).collect::<Vec<_>>().join("\n")
+}
+
+fn description(one: &Description, look: Look) -> String {
+    let status = &one.status;
+    let mut lines: Vec<(String, String)> = Vec::new();
+    let mut line = |key: &str, value: String| lines.push((key.to_owned(), value));
+
+    let state = look.paint(colour_of(&status.state), &printable(&status.state));
+    line("state", [vec![state], prospects(status)].concat().join("; "));
+    line("kind", format!("{}, instance {} of {}", status.kind, status.instance, printable(&status.service)));
+    if let (Some(pid), Some(up)) = (status.pid, status.up_ms) {
+        line("pid", format!("{pid}, up {}", span(up)));
+    }
+    line(
+        "restarts",
+        format!("{} of the budget, {} so far", restarts(status), count(status.runs.into(), "run")),
+    );
+    if let (Some(cpu), Some(up)) = (status.cpu_ms, status.up_ms) {
+        line("cpu", format!("{}, {} in all", percent(cpu, up), span(cpu)));
+    }
+    if let Some(memory) = status.memory_bytes {
+        let processes = status.processes.map_or_else(String::new, |processes| {
+            format!(" in {processes} {}", if processes == 1 { "process" } else { "processes" })
+        });
+        line("memory", format!("{}{processes}", size(memory)));
+    }
+    if let Some(says) = &status.says {
+        line("says", printable(says));
+    }
+    if let Some(last) = &status.last_line {
+        line("last line", printable(last));
+    }
+    let there = |(what, there): &(String, bool)| {
+        format!("{}: {}", printable(what), if *there { "yes" } else { "no" })
+    };
+    several(&mut line, "depends on", one.depends_on.iter().map(there));
+    several(&mut line, "needed by", one.dependents.iter().map(|name| printable(name)));
+    several(&mut line, "listens on", one.listens.iter().map(|address| printable(address)));
+    several(&mut line, "exits", one.exits.iter().map(exit));
+    for (key, value) in &one.settings {
+        line(&printable(key), printable(value));
+    }
+
+    let widest = lines.iter().map(|(key, _)| super::width(key)).max().unwrap_or(0).max(KEY_COLUMNS);
+    let mut text = format!("{}\n", printable(&status.name));
+    for (key, value) in lines {
+        let _ = writeln!(text, "  {}  {value}", pad(&key, widest)); // writing to a String cannot fail
+    }
+    text
+}
+
+/// The key stands before the first only.
+fn several(line: &mut impl FnMut(&str, String), key: &str, values: impl Iterator<Item = String>) {
+    for (number, value) in values.enumerate() {
+        line(if number == 0 { key } else { "" }, value);
+    }
+}
+
+fn exit(exit: &Exit) -> String {
+    let times = if exit.times > 1 { format!(" ({} times)", exit.times) } else { String::new() };
+    let asked = if exit.asked { ", asked for" } else { "" };
+    format!("{} ago: {}{times}{asked}, after {}", span(exit.ago_ms), printable(&exit.text), span(exit.up_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::status::tests::example;
+    use super::*;
+
+    #[test]
+    fn everything_about_an_instance() {
+        let mut status = example().services.remove(3);
+        status.pid = Some(41);
+        status.up_ms = Some(2_000);
+        status.cpu_ms = Some(100);
+        status.memory_bytes = Some(1 << 20);
+        status.processes = Some(1);
+        status.runs = 4;
+        status.says = Some("warming\u{1b}[2J up".to_owned());
+        let code =
+            |ago_ms| Exit { text: "code 9".to_owned(), code: 9, ago_ms, up_ms: 300, times: 1, asked: false };
+        let one = Description {
+            status,
+            settings: vec![
+                ("command".to_owned(), "node server.js".to_owned()),
+                ("max_memory_restart".to_owned(), "300M".to_owned()),
+            ],
+            depends_on: vec![("db (ready)".to_owned(), true), ("cache (started)".to_owned(), false)],
+            dependents: vec!["web".to_owned()],
+            listens: vec!["0.0.0.0:8080".to_owned()],
+            exits: vec![code(5_000), code(1_000)],
+        };
+        let look = Look { colour: false, width: None, utf8: true };
+        assert_eq!(
+            descriptions(std::slice::from_ref(&one), look),
+            "\
+api.2
+  state               backoff; next start in 0.4s
+  kind                daemon, instance 2 of api
+  pid                 41, up 2s
+  restarts            3/10 of the budget, 4 runs so far
+  cpu                 5.0%, 0.1s in all
+  memory              1M in 1 process
+  says                warming [2J up
+  last line           panic: no route to db
+  depends on          db (ready): yes
+                      cache (started): no
+  needed by           web
+  listens on          0.0.0.0:8080
+  exits               5s ago: code 9, after 0.3s
+                      1s ago: code 9, after 0.3s
+  command             node server.js
+  max_memory_restart  300M
+"
+        );
+        assert_eq!(descriptions(&[one.clone(), one], look).matches("\n\napi.2\n").count(), 1);
+    }
+}

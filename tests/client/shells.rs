@@ -1,0 +1,117 @@
+//! The completions in the shells that they are for.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use tinysup::control::Answer;
+
+use crate::answers::status;
+use crate::fake::{Server, tinysup, unused_path};
+use crate::skip;
+
+/// Runs a script in a shell; `None`: it is not here, which was said.
+fn run(shell: &str, options: &[&str], script: &str, env: &[(&str, &str)]) -> Option<Output> {
+    let spawned = Command::new(shell)
+        .args(options)
+        .envs(env.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => {
+            skip(&format!("there is no {shell} here ({error})"));
+            return None;
+        }
+    };
+    // All of it fits into a pipe, or the shell reads as it comes.
+    child.stdin.take().expect("a pipe").write_all(script.as_bytes()).expect("the shell reads");
+    Some(child.wait_with_output().expect("its output"))
+}
+
+fn completions(shell: &str) -> String {
+    let said = tinysup(&unused_path(), &["completions", shell]);
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""));
+    said.stdout
+}
+
+#[test]
+fn shells_can_read_them() {
+    for (shell, options) in
+        [("bash", &["--norc", "-n"][..]), ("zsh", &["-f", "-n"]), ("fish", &["--no-config", "-n"])]
+    {
+        let Some(done) = run(shell, options, &completions(shell), &[]) else { continue };
+        let told = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success() && told.is_empty(), "{shell}: {told}");
+    }
+}
+
+/// What a shell offers after these words, with a server that has `db` and `worker`.
+fn offered(shell: &str, options: &[&str], script: &str) -> Option<Vec<String>> {
+    let server = Server::that_says(vec![Answer::Status(status())]);
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_tinysup")).parent().expect("a folder");
+    let path = format!("{}:/usr/bin:/bin", program.display());
+    let env = [("PATH", path.as_str()), ("TINYSUP_SOCKET", server.path().to_str().expect("UTF-8"))];
+    let done = run(shell, options, script, &env)?;
+    assert!(done.stderr.is_empty(), "{shell}: {}", String::from_utf8_lossy(&done.stderr));
+    Some(String::from_utf8_lossy(&done.stdout).split_whitespace().map(str::to_owned).collect())
+}
+
+#[test]
+fn bash_offers_verbs_options_and_services() {
+    for (words, expected) in [
+        ("tinysup rest", &["restart"][..]),
+        ("tinysup restart w", &["worker"]),
+        (
+            "tinysup restart ",
+            &[
+                "--no-wait",
+                "--with-dependents",
+                "--json",
+                "--timeout",
+                "--socket",
+                "-h",
+                "--help",
+                "all",
+                "db",
+                "worker",
+            ],
+        ),
+        ("tinysup logs --fo", &["--follow"]),
+        ("tinysup wait db --for re", &["ready"]),
+        ("tinysup completions f", &["fish"]),
+        ("tinysup help des", &["describe"]),
+        ("tinysup shutdown d", &[]),
+    ] {
+        // An empty word at the end is one, too.
+        let array = words.split(' ').map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
+        let script = format!(
+            "{}\ncompgen() {{ [ \"$1\" = -c ] || builtin compgen \"$@\"; }}\nCOMP_WORDS=({array})\nCOMP_CWORD={}\n_tinysup\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n",
+            completions("bash"),
+            words.split(' ').count() - 1
+        );
+        let Some(found) = offered("bash", &["--norc"], &script) else { return };
+        let mut found: Vec<&str> = found.iter().map(String::as_str).collect();
+        let mut expected = expected.to_vec();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{words}");
+    }
+}
+
+#[test]
+fn fish_offers_verbs_options_and_services() {
+    for (words, expected) in [
+        ("tinysup rest", &["restart"][..]),
+        ("tinysup restart w", &["worker"]),
+        ("tinysup logs --fo", &["--follow"]),
+        ("tinysup wait db --for re", &["ready"]),
+    ] {
+        // Only the offers, without what they mean.
+        let script =
+            format!("{}\ncomplete -C '{words}' | string replace -r '\\t.*' ''\n", completions("fish"));
+        let Some(found) = offered("fish", &["--no-config"], &script) else { return };
+        assert_eq!(found, expected, "{words}");
+    }
+}
