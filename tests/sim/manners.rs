@@ -56,8 +56,10 @@ impl Script {
             if rng.per_mille(weather.helpers) {
                 // A process of its own says it, perhaps when this one is gone and another run waits to be ready.
                 let mut helper = Self::helper(rng, weather, 2);
-                let after = rng.spread(0, 20_000);
-                helper.announce(rng, &ready.test, Some(after));
+                for _ in 0..3 {
+                    let after = rng.spread(0, 20_000);
+                    helper.announce(rng, &ready.test, Some(after));
+                }
                 let style = *rng.pick(&[Style::Child, Style::Daemon]);
                 self.acts.push((rng.spread(0, 500), Act::Fork(Box::new(helper), style)));
             }
@@ -167,7 +169,7 @@ impl Script {
         if rng.per_mille(weather.frozen / 2) {
             script.acts.push((within(rng), Act::Freeze));
         }
-        if rng.per_mille(weather.stuck / 2) {
+        if rng.per_mille(weather.stuck) {
             let lasts = rng.weighted(&[(5, 1_000), (3, 10_000), (1, 3_600_000)]);
             let lasts = rng.spread(0, lasts);
             script.acts.push((within(rng), Act::Stick(lasts)));

@@ -93,7 +93,7 @@ fn services(rng: &mut Rng) -> Plan {
     // The instances of each service so far: all instances of a service depend on the same services.
     let mut groups: Vec<Vec<InstanceId>> = Vec::new();
     // Some plans have no tests at all.
-    let (tests, restarts) = (*rng.pick(&[0, 500, 1000, 1000]), *rng.pick(&[0, 200, 800]));
+    let (tests, restarts) = (*rng.pick(&[0, 500, 1000, 1000]), *rng.pick(&[0, 300, 1000]));
     for index in 0..count {
         let service: Rc<str> = format!("s{index}").into();
         let copies = rng.weighted(&[(6, 1), (1, 2), (1, 3)]);
