@@ -305,9 +305,11 @@ fn verb(
                     }
                     Word::Plain(word) => {
                         let word = word.to_string_lossy();
-                        return Err(UsageError(format!(
-                            "unexpected \"{word}\" after run; a command goes after \"--\": tinysup run -- {word}"
-                        )));
+                        let meant = match word.ends_with(".toml") {
+                            true => format!("a configuration goes after -c: tinysup run -c {word}"),
+                            false => format!("a command goes after \"--\": tinysup run -- {word}"),
+                        };
+                        return Err(UsageError(format!("unexpected \"{word}\" after run; {meant}")));
                     }
                 }
             }
@@ -562,6 +564,7 @@ mod tests {
             (&["--"][..], "a command must follow"),
             (&["run", "--"], "a command must follow"),
             (&["run", "bash"], "tinysup run -- bash"),
+            (&["run", "x.toml"], "tinysup run -c x.toml"),
             (&["-c"], "needs a value"),
             (&["-c", "f", "bash"], "tinysup run -c FILE"),
             (&["-x", "bash"], "unknown option -x"),
