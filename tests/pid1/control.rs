@@ -55,7 +55,9 @@ fn services_are_shown_stopped_started_and_restarted() {
         let setup = Setup::services(&config);
         let container = if pid1 { setup.start() } else { setup.not_pid1().start() };
         container.wait_for("all 2 services are up");
-        container.wait_for("web | started"); // its trap is set
+        for name in ["db", "web"] {
+            container.wait_for(&format!("{name} | started")); // it is a whole process now, and has set its trap
+        }
         let first = status(&container);
         assert!(first.ok && !first.stopping, "{first:?}");
         let db = first.services.iter().find(|service| service.name == "db").expect("it is there");
