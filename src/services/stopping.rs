@@ -165,6 +165,13 @@ impl Stopping {
 }
 
 impl Cleaning {
+    /// There is something to wait for: unless that is known already, SIGKILL comes after `kill_timeout`.
+    fn limit(&mut self, context: Context) {
+        if let Kill::At(None) = self.kill {
+            self.kill = Kill::At(kill_at(context));
+        }
+    }
+
     /// When SIGKILL comes.
     pub fn kill_at(&self) -> Option<Time> {
         match self.kill {
@@ -455,7 +462,7 @@ impl Service {
             Kill::At(_) => Signal::TERM,
             Kill::Since(_) => Signal::KILL,
         };
-        let cleaning = Cleaning {
+        let mut cleaning = Cleaning {
             leader: pid,
             ended,
             goal,
@@ -474,11 +481,8 @@ impl Service {
             None if !cleaning.helped(context) => self.finish(context, cleaning, out),
             None => {
                 // No look will find them: what was started beside it has as long as remains have.
-                let kill = match cleaning.kill {
-                    Kill::At(None) => Kill::At(kill_at(context)),
-                    kill @ (Kill::At(Some(_)) | Kill::Since(_)) => kill,
-                };
-                self.state = State::Cleaning(Cleaning { kill, ..cleaning });
+                cleaning.limit(context);
+                self.state = State::Cleaning(cleaning);
             }
         }
     }
@@ -555,9 +559,7 @@ impl Service {
         if found.is_empty() && !cleaning.helped(context) {
             return self.finish(context, cleaning, out);
         }
-        if let Kill::At(None) = cleaning.kill {
-            cleaning.kill = Kill::At(kill_at(context));
-        }
+        cleaning.limit(context);
         let killed = matches!(cleaning.kill, Kill::Since(_));
         match cleaning.told {
             Told::Nothing | Told::Found if killed && !found.is_empty() => {
