@@ -256,6 +256,15 @@ pub struct Launch {
     pub mark: Option<Mark>,
     /// How it can tell us how it is.
     pub speaks: Speaks,
+    /// Whether it gets a cgroup of its own where one can be made; what it starts is in it, too.
+    pub cell: Option<Cell>,
+}
+
+/// A cgroup of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cell {
+    /// What it may use at most, in bytes (`memory.max`); `None`: as much as there is.
+    pub memory_max: Option<u64>,
 }
 
 impl Launch {
@@ -276,6 +285,7 @@ impl Launch {
             surroundings: Surroundings::Service,
             mark: None,
             speaks: Speaks::default(),
+            cell: None,
         }
     }
 }
@@ -542,6 +552,65 @@ pub struct Usage {
     pub processes: u32,
 }
 
+/// Which memory controller rules over us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Controller {
+    /// None that we can see.
+    #[default]
+    None,
+    /// That of cgroup v1.
+    V1,
+    /// That of cgroup v2.
+    V2,
+}
+
+/// What is known of the memory of the container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryFound {
+    /// Which controller.
+    pub controller: Controller,
+    /// The smallest limit on the way up, in bytes; `None`: there is none.
+    pub limit: Option<u64>,
+    /// The memory of the machine in bytes (`MemTotal`); 0: unknown.
+    pub total: u64,
+    /// Whether each service can have a cgroup of its own.
+    pub delegated: bool,
+    /// Whether the OOM killer ends all of the container at once (`memory.oom.group`).
+    pub oom_group: bool,
+    /// Where and what, for people.
+    pub text: String,
+}
+
+/// The memory of the container at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContainerMemory {
+    /// Usage less what the kernel can drop at once (`inactive_file`), in bytes: what the kubelet counts.
+    pub working_set: u64,
+    /// All that is charged, in bytes.
+    pub usage: u64,
+    /// The smallest limit on the way up now.
+    pub limit: Option<u64>,
+    /// The highest usage so far, where the kernel tells.
+    pub peak: Option<u64>,
+}
+
+/// What a run holds of memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Weight {
+    /// Whose.
+    pub instance: Option<InstanceId>,
+    /// What is charged to its cgroup less `inactive_file`, else the sum of the resident sets of its processes, in bytes.
+    pub bytes: u64,
+    /// The sum of the proportional set sizes (proc_pid_smaps(5)), where it was asked for and could be read.
+    pub pss: Option<u64>,
+    /// The highest usage so far, where the kernel tells.
+    pub peak: Option<u64>,
+    /// How many processes it has.
+    pub processes: u32,
+    /// The one that holds most, and its resident set in bytes.
+    pub holder: Option<(Process, u64)>,
+}
+
 /// What happened in the world.
 #[derive(Debug)]
 pub enum Event {
@@ -677,6 +746,26 @@ pub enum Event {
         /// What the processes of each run use, in the order in which they were asked for.
         usage: Vec<Usage>,
     },
+    /// The answer to `Action::FindMemory`.
+    MemoryFound(MemoryFound),
+    /// The answer to `Action::Weigh`.
+    Weighed {
+        /// For whom.
+        client: Option<Client>,
+        /// What each run holds, in the order in which they were asked for.
+        runs: Vec<Weight>,
+        /// The container's memory, where it was asked for and can be read.
+        container: Option<ContainerMemory>,
+    },
+    /// The kernel says that memory is short (PSI).
+    Pressure,
+    /// The kernel's OOM killer ended processes. Reported before the ends that it explains.
+    OomKilled {
+        /// Of which instance, where it has a cgroup of its own; `None`: somebody in the container.
+        instance: Option<InstanceId>,
+        /// How many since the last report.
+        count: u64,
+    },
     /// The answer to `Action::Drain`: all output there was has been reported.
     Drained,
 }
@@ -785,6 +874,23 @@ pub enum Action {
         client: Client,
         /// Each run with its leader.
         runs: Vec<(Child, Pid)>,
+    },
+    /// Find out what rules over our memory, and go on to report `OomKilled` and, where it is wanted, `Pressure`. Answered at once by
+    /// `MemoryFound`. A run whose launch has a `Cell` gets a cgroup of its own only after this.
+    FindMemory {
+        /// Whether somebody acts on `Pressure`.
+        pressure: bool,
+    },
+    /// Find out what some runs hold of memory. Answered at once by `Weighed`.
+    Weigh {
+        /// For whom, where somebody asked.
+        client: Option<Client>,
+        /// Each run with its leader.
+        runs: Vec<(Child, Pid)>,
+        /// The container's, too.
+        container: bool,
+        /// The proportional set sizes, too; that is slow.
+        pss: bool,
     },
     /// Write to the container's output; whole lines. Never blocks: kept until the reader takes it.
     Write {

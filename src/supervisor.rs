@@ -228,6 +228,10 @@ impl Supervisor {
             Event::Taken { client } => return self.requests.taken(client),
             Event::Left { client } => return self.left(client),
             Event::Measured { client, usage } => return self.measured(now, client, &usage, out),
+            // Nobody asks for it yet.
+            Event::MemoryFound(_) | Event::Weighed { .. } | Event::Pressure | Event::OomKilled { .. } => {
+                return;
+            }
             Event::Drained => return self.leave(now, out),
         }
         self.settle(now, out);

@@ -59,7 +59,9 @@ use self::sink::Sinks;
 use self::spawn::{Spawner, Stream};
 use self::voices::{Announcement, Voices};
 use crate::control::Place;
-use crate::event::{Action, Child, Event, Launch, Pid, Role, Sink, Standing, Time};
+use crate::event::{
+    Action, Child, Event, Launch, MemoryFound, Pid, Role, Sink, Standing, Time, Usage, Weight,
+};
 use crate::kernel::Kernel;
 use crate::units::{Signal, reason};
 use crate::voice::Voice;
@@ -425,6 +427,18 @@ impl Kernel for Linux {
             Action::Disconnect { client } => self.control.disconnect(client),
             Action::Measure { client, runs } => {
                 events.push(Event::Measured { client, usage: usage::measure(&self.children, &runs) });
+            }
+            Action::FindMemory { .. } => events.push(Event::MemoryFound(MemoryFound::default())),
+            Action::Weigh { client, runs, .. } => {
+                let weigh = |(usage, (child, _)): (Usage, &(Child, Pid))| Weight {
+                    instance: Some(child.instance),
+                    bytes: usage.memory,
+                    processes: usage.processes,
+                    ..Weight::default()
+                };
+                let usage = usage::measure(&self.children, &runs);
+                let runs = usage.into_iter().zip(&runs).map(weigh).collect();
+                events.push(Event::Weighed { client, runs, container: None });
             }
             Action::Probe { child, target } => self.probes.begin(child, &target, events),
             Action::CancelProbe { child } => self.probes.cancel(child),

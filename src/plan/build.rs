@@ -365,6 +365,7 @@ impl<'a> Builder<'a> {
             surroundings: Surroundings::Service,
             mark: Some(Mark { service: Rc::clone(&service.name), instance: number }),
             speaks,
+            cell: None,
         };
         let healthcheck = own.healthcheck.map(|wanted| wanted.resolve(&launch));
         let ready = match own.ready {

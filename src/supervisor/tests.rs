@@ -125,6 +125,7 @@ impl Story {
                 return if last { vec![Event::Left { client }] } else { Vec::new() };
             }
             Action::Disconnect { client } => (format!("disconnect {}", client.0), Vec::new()),
+            Action::FindMemory { .. } | Action::Weigh { .. } => unreachable!("nobody asks for it"),
             Action::Measure { client, runs } => {
                 let used = |index| Usage { cpu: Duration::from_millis(10), memory: 4096, processes: index };
                 (

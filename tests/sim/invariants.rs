@@ -355,6 +355,9 @@ impl Judge {
             Action::SignalEverybody { .. } | Action::Suspend => {
                 violation!("{action:?}, which no plan here asks for");
             }
+            Action::FindMemory { .. } | Action::Weigh { .. } => {
+                violation!("{action:?}, which nobody needs yet");
+            }
             Action::Answer { .. }
             | Action::Disconnect { .. }
             | Action::Measure { .. }

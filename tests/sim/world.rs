@@ -473,6 +473,9 @@ impl Kernel for World {
             | Action::Measure { client, .. } => {
                 violation!("{client:?} asked for nothing")
             }
+            Action::FindMemory { .. } | Action::Weigh { .. } => {
+                violation!("nobody asked for memory")
+            }
             Action::FindListening { child, .. } => {
                 let addresses =
                     (0..self.rng.below(3)).map(|_| format!("0.0.0.0:{}", self.rng.below(9999))).collect();
