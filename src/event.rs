@@ -203,6 +203,16 @@ pub enum Sink {
     Stderr,
 }
 
+/// What happens to output while the reader of the container's standard output or error is stuck.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// The services wait, as they would without us; nothing is lost.
+    #[default]
+    Block,
+    /// The services go on; what does not fit is dropped in whole lines, counted, and told once the reader goes on.
+    Drop,
+}
+
 /// A value that must never be printed: environment values hold secrets. It has no `Display`, and `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(OsString);
