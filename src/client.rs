@@ -1,6 +1,7 @@
 //! The verbs that ask the tinysup that runs: what is sent, how its answer is shown, and the exit code. Text is made by `view`; the
 //! socket and the terminal are in `sys`.
 
+mod already;
 mod top;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use crate::sys::{self, Connection, Limit, Lost, NoConnection};
 use crate::units::show_duration;
 use crate::view::{self, Look};
 
+pub use self::already::runs_already;
 pub use self::top::top;
 
 /// How long an answer may take that is known at once.

@@ -10,7 +10,7 @@ use crate::cli::{self, Command, One, Said};
 use crate::control::Place;
 use crate::event::{ExitCode, Sink};
 use crate::kernel::Kernel;
-use crate::plan::{Mode, Plan, Request};
+use crate::plan::{Loaded, Mode, Plan, Request};
 use crate::supervisor::Supervisor;
 use crate::sys::{self, Descriptors, Files, Inherited, Linux, Setup};
 use crate::{client, config, plan, runtime};
@@ -71,7 +71,12 @@ fn say(said: Said) -> ExitCode {
 
 fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<OsString>) -> ExitCode {
     let main = Some(main).filter(|main| !main.is_empty());
+    let command = main.is_some();
     match plan::load(&Request { file, main }, &Files) {
+        Ok(loaded) if let Some(why) = runs_already(&loaded, command) => {
+            sys::print_error(&format!("tinysup: {why}\n"));
+            ExitCode::RUNS_ALREADY
+        }
         Ok(loaded) => supervise(inherited, Setup::default(), loaded.plan, loaded.control, verbosity),
         Err(_) if sys::asked_to_stop() => ExitCode::SUCCESS,
         Err(problems) => {
@@ -79,6 +84,12 @@ fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<
             refuse(&problems)
         }
     }
+}
+
+/// PID 1 is the first; it asks nobody.
+fn runs_already(loaded: &Loaded, command: bool) -> Option<String> {
+    let config = loaded.plan.config.as_deref().filter(|_| !sys::is_pid1())?;
+    client::runs_already(&loaded.control, config, command)
 }
 
 fn check(file: Option<&Path>) -> ExitCode {

@@ -140,6 +140,8 @@ pub struct Status {
     pub stopping: bool,
     /// Whether all is as it should be: the exit code of `tinysup status` is 3 where it is not.
     pub ok: bool,
+    /// The main file of its configuration, from the root.
+    pub config: Option<String>,
     /// The instances that were asked for, in start order.
     pub services: Vec<ServiceStatus>,
 }

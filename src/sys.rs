@@ -39,7 +39,8 @@ use std::{fmt, io};
 
 use nix::errno::Errno;
 
-pub use self::client::{Connection, Limit, Lost, NoConnection, in_path, unix_time_ms};
+pub use self::client::{Connection, Limit, Lost, NoConnection, in_path, is_one_file, unix_time_ms};
+pub use self::control::places;
 pub use self::files::Files;
 pub use self::log::init_logging;
 pub use self::panic::end_by_panic;

@@ -23,6 +23,7 @@ impl Supervisor {
             v: VERSION,
             up_ms: millis(now.since(self.began)),
             stopping,
+            config: self.plan.config.as_deref().map(str::to_owned),
             ok: !stopping && services.iter().all(|service| service.ok),
             services,
         }

@@ -41,7 +41,7 @@ impl Story {
 
     fn not_begun(mode: Mode, instances: Vec<Instance>) -> Self {
         let shutdown_timeout = (mode == Mode::Services).then_some(Duration::from_secs(9));
-        let plan = Plan { mode, instances, shutdown_timeout, routes: BTreeMap::new() };
+        let plan = Plan { mode, config: None, instances, shutdown_timeout, routes: BTreeMap::new() };
         let supervisor = Supervisor::new(plan, Standing::Pid1, Time::ZERO);
         Self {
             supervisor,

@@ -135,6 +135,16 @@ impl Connection {
         Err(NoConnection::NotRunning(looked))
     }
 
+    /// Who listens there, if that is a process of our own PID namespace and sees the same files as we do: not that of another container.
+    pub fn neighbour(&self) -> Option<i32> {
+        let pid = getsockopt(&self.socket, sockopt::PeerCredentials).ok()?.pid();
+        let mounts = |process: &str| fs::metadata(format!("/proc/{process}/ns/mnt")).map(|file| file.ino());
+        // One that we may not look at is asked all the same.
+        let theirs = mounts(&pid.to_string()).ok();
+        (pid != 0 && theirs.is_none_or(|theirs| mounts("self").is_ok_and(|ours| ours == theirs)))
+            .then_some(pid)
+    }
+
     /// From now on, the end of whoever reads our standard output ends the wait for a line.
     pub fn only_while_heard(&mut self) {
         self.heard = true;
@@ -237,6 +247,13 @@ pub fn in_path(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| {
         fs::metadata(folder.join(program)).is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0)
     })
+}
+
+/// Whether both paths lead to one file that can be read again.
+pub fn is_one_file(one: &Path, other: &Path) -> bool {
+    let file =
+        |path| fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|file| (file.dev(), file.ino()));
+    file(one).is_some_and(|found| file(other) == Some(found))
 }
 
 /// Where one may listen. What begins with `@` is an abstract name.

@@ -196,6 +196,7 @@ pub(super) mod tests {
             up_ms: 135_000,
             stopping: false,
             ok: false,
+            config: Some("/etc/tinysup.toml".to_owned()),
             services: vec![
                 ServiceStatus {
                     kind: "oneshot".to_owned(),
