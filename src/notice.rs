@@ -545,10 +545,10 @@ impl Display for Notice {
                 Processes(found)
             ),
             Self::DependencyFailed { name, on, completed: false } => {
-                write!(f, "{name}: cannot start: it depends on {on}, which has failed")
+                write!(f, "{name}: cannot start: it needs {on}, which failed")
             }
             Self::DependencyFailed { name, on, completed: true } => {
-                write!(f, "{name}: cannot start: it depends on {on}, which has already ended")
+                write!(f, "{name}: cannot start: it needs {on}, which is done")
             }
             Self::Stopping { reason, names } => {
                 write!(f, "stopping ({reason})")?;
