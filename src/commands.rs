@@ -13,11 +13,13 @@ use crate::kernel::Kernel;
 use crate::plan::{Loaded, Mode, Plan, Request};
 use crate::supervisor::Supervisor;
 use crate::sys::{self, Descriptors, Files, Inherited, Linux, Setup};
+use crate::voice::Voice;
 use crate::{client, config, plan, runtime};
 
 /// Runs the program with these words of its command line, its name first.
 pub fn main(inherited: Inherited, words: impl Iterator<Item = OsString>) -> ExitCode {
-    let command = match cli::parse(words, &|name| env::var_os(name)) {
+    let programs = |name: &str| sys::is_pid1() && sys::in_path(name);
+    let command = match cli::parse(words, &|name| env::var_os(name), &programs) {
         Ok(command) => command,
         Err(error) => {
             sys::print_error(&format!("tinysup: {}\n`tinysup help` shows how it is used.\n", error.0));
@@ -54,7 +56,18 @@ fn one_command(inherited: Inherited, one: &One) -> ExitCode {
         voice: one.voice,
     };
     let code = supervise(inherited, setup, plan::single(one), Place::Off, one.verbosity);
+    if code == ExitCode::NOT_FOUND && one.voice == Voice::Tinysup {
+        hint_at_verb(one);
+    }
     if one.success_codes.contains(&code.0) { ExitCode::SUCCESS } else { code }
+}
+
+/// A verb with a slip in it is taken for a command that does not exist.
+fn hint_at_verb(one: &One) {
+    let word = one.argv.first().and_then(|word| word.to_str()).unwrap_or_default();
+    if let Some(help) = cli::meant(word).filter(|_| !sys::in_path(word)) {
+        sys::print_error(&format!("tinysup: there is no verb \"{word}\" either; {help}\n"));
+    }
 }
 
 fn say(said: Said) -> ExitCode {
