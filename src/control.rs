@@ -189,6 +189,8 @@ pub struct ServiceStatus {
     pub last_line: Option<String>,
     /// For whom it waits.
     pub waits_for: Vec<String>,
+    /// Why it has failed although no run of its own says so: `needs db, which failed`.
+    pub lacks: Option<String>,
     /// How its last run ended.
     pub last_exit: Option<Exit>,
 }

@@ -420,7 +420,11 @@ impl Kernel for Linux {
                 let found = sweep::remains(&mut self.children, child, leader, &mark, signal, &spare);
                 events.push(Event::Swept { child, found });
             }
-            Action::SweepStrays { signal } => events.push(Event::Strays { found: sweep::strays(signal) }),
+            Action::SweepStrays { signal } => {
+                // Some of them are clients.
+                self.control.flush(events);
+                events.push(Event::Strays { found: sweep::strays(signal) });
+            }
             Action::FindListener { instance, port } => {
                 events.push(Event::Listener { instance, port, listener: listener::find(port) });
             }

@@ -25,6 +25,8 @@ use crate::units::reason;
 const LINE_MAX_BYTES: usize = 16 << 20;
 /// How much is read at once.
 const PIECE_BYTES: usize = 64 << 10;
+/// How long the last words may take to be read after a SIGTERM; SIGKILL follows a second after it.
+const PARTING: Duration = Duration::from_millis(300);
 /// Between two tries to connect where too many wait already.
 const RETRY: Duration = Duration::from_millis(5);
 
@@ -97,6 +99,8 @@ pub struct Connection {
     heard: bool,
     /// Tells of a SIGTERM, where that is an end like another.
     dismissal: Option<OwnedFd>,
+    /// When the end comes after it, however much is still to be read.
+    dismissed: Limit,
     poll: Poll<Source>,
 }
 
@@ -118,6 +122,7 @@ impl Connection {
                         searched: 0,
                         heard: false,
                         dismissal: None,
+                        dismissed: Limit::after(None),
                         poll: Poll::new(),
                     });
                 }
@@ -150,7 +155,8 @@ impl Connection {
         self.heard = true;
     }
 
-    /// For those who stay until the end of the container: from now on, SIGTERM ends the wait for a line, but not before what has come is read.
+    /// For those who stay until the end of the container, which sends SIGTERM to all: from now on that ends the wait for a line, but not
+    /// before what there is has been read.
     pub fn until_dismissed(&mut self) {
         let wanted = bit(libc::SIGTERM);
         if let Ok(descriptor) = signals::signalfd(wanted) {
@@ -214,6 +220,9 @@ impl Connection {
     }
 
     fn wait(&mut self, interest: Interest, limit: Limit) -> Result<(), Lost> {
+        if self.dismissed.over() {
+            return Err(Lost::Dismissed);
+        }
         if limit.over() {
             return Err(Lost::Late);
         }
@@ -226,11 +235,19 @@ impl Connection {
         if let Some(descriptor) = &self.dismissal {
             self.poll.watch(Source::Signal, descriptor.as_fd(), Interest::Read);
         }
-        self.poll.wait(limit.left());
+        let dismissed = self.dismissed.left();
+        self.poll.wait(limit.left().into_iter().chain(dismissed).min());
         match self.poll.ready().next() {
-            Some(Source::Socket) | None => Ok(()),
+            Some(Source::Socket) => Ok(()),
+            // Nothing more has come.
+            None if dismissed.is_some() => Err(Lost::Dismissed),
+            None => Ok(()),
             Some(Source::Output) => Err(Lost::Unheard),
-            Some(Source::Signal) => Err(Lost::Dismissed),
+            Some(Source::Signal) => {
+                // Whoever ends the container has sent what there was for us before; a slow socket may still hold it back.
+                (self.dismissal, self.dismissed) = (None, Limit::after(Some(PARTING)));
+                Ok(())
+            }
         }
     }
 }
