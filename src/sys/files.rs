@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::poll::{Interest, Poll};
 use super::{rehearsal, signals};
 use crate::config::World;
-use crate::event::{Launch, StartError};
+use crate::event::{Launch, MemoryFound, StartError};
 
 /// How much is read at once.
 const PIECE_BYTES: usize = 64 << 10;
@@ -76,5 +76,9 @@ impl World for Files {
 
     fn obstacle(&self, launch: &Launch) -> Option<StartError> {
         rehearsal::obstacle(launch)
+    }
+
+    fn memory(&self) -> MemoryFound {
+        MemoryFound::default()
     }
 }
