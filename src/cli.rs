@@ -103,7 +103,7 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 pub struct UsageError(pub String);
 
 /// Verbs of the contract that this version does not have.
-const LATER: [&str; 4] = ["reload", "scale", "update", "convert"];
+const LATER: [&str; 3] = ["reload", "scale", "convert"];
 
 /// The text of `tinysup help`.
 pub const HELP: &str = "\

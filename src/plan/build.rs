@@ -14,7 +14,7 @@ use super::settings::{Common, KILL_TIMEOUT, Own, Wanted};
 use super::values::{CommandLine, show};
 use super::{
     Condition, Dependency, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Restart, RestartWhen,
-    Stop,
+    Stop, in_order,
 };
 use crate::cli::One;
 use crate::config::interpolate::Reported;
@@ -82,6 +82,7 @@ pub fn single(one: &One) -> Plan {
     instance.signals = one.rewrite.iter().copied().collect();
     Plan {
         mode: Mode::Command(one.manner),
+        order: in_order(std::slice::from_ref(&instance)),
         instances: vec![instance],
         shutdown_timeout: None,
         routes: BTreeMap::new(),
@@ -90,7 +91,13 @@ pub fn single(one: &One) -> Plan {
 
 /// The plan of nothing at all.
 pub fn pause() -> Plan {
-    Plan { mode: Mode::Pause, instances: Vec::new(), shutdown_timeout: None, routes: BTreeMap::new() }
+    Plan {
+        mode: Mode::Pause,
+        instances: Vec::new(),
+        order: in_order(&[]),
+        shutdown_timeout: None,
+        routes: BTreeMap::new(),
+    }
 }
 
 /// A command given on the command line: never restarted, its end is the end, and the terminal is its own.
@@ -207,7 +214,8 @@ impl<'a> Builder<'a> {
             }
         }
         let shutdown_timeout = Some(shutdown_timeout);
-        (Plan { mode: Mode::Services, instances, shutdown_timeout, routes }, control)
+        let order = in_order(&instances);
+        (Plan { mode: Mode::Services, instances, order, shutdown_timeout, routes }, control)
     }
 
     /// `[defaults]` by themselves, so that a mistake there is told even if no service uses the value.
