@@ -162,6 +162,8 @@ impl ExitCode {
     pub const NOT_WELL: Self = Self(3);
     /// A verb found no tinysup to talk to (`EX_UNAVAILABLE`).
     pub const UNAVAILABLE: Self = Self(69);
+    /// The configuration runs already; nothing was started (`EX_CANTCREAT`).
+    pub const RUNS_ALREADY: Self = Self(73);
     /// A verb had no answer in time, or too much is going on (`EX_TEMPFAIL`).
     pub const TRY_AGAIN: Self = Self(75);
     /// A verb may not be used by this user (`EX_NOPERM`).

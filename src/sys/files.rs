@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::poll::{Interest, Poll};
@@ -68,6 +68,10 @@ impl World for Files {
 
     fn variable(&self, name: &OsStr) -> Option<OsString> {
         std::env::var_os(name)
+    }
+
+    fn absolute(&self, path: &Path) -> PathBuf {
+        std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
     }
 
     fn obstacle(&self, launch: &Launch) -> Option<StartError> {
