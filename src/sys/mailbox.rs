@@ -7,7 +7,7 @@
     reason = "recvmsg with credentials and descriptors, which the standard library does not have yet"
 )]
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, IoSliceMut};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -116,7 +116,7 @@ impl Place {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 Ok(()) | Err(_) => {}
             }
-            if let Some(lock) = lock(&path) {
+            if let Some(lock) = lock(&path)? {
                 lock.set_permissions(Permissions::from_mode(DIRECTORY_MODE))?;
                 remove_sockets(&path);
                 return Ok(Self { path, lock });
@@ -147,17 +147,31 @@ impl Drop for Place {
 
 /// Locks a directory that belongs to us alone; `None` if it does not, or if another holds the lock. The lock goes with its holder,
 /// however he ends, so a container that is started again gets the place it had.
-fn lock(path: &Path) -> Option<File> {
+///
+/// # Errors
+/// Where nothing can be opened or locked, under no name.
+fn lock(path: &Path) -> io::Result<Option<File>> {
     let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    let directory = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
-    let found = directory.metadata().ok()?;
-    let ours = found.uid() == geteuid().as_raw() && found.mode() & 0o022 == 0;
-    if !ours || directory.try_lock().is_err() {
-        return None;
+    let directory = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(directory) => directory,
+        Err(error) => {
+            // Somebody else's, or something else.
+            let names = [libc::EACCES, libc::ELOOP, libc::ENOTDIR];
+            return if names.map(Some).contains(&error.raw_os_error()) { Ok(None) } else { Err(error) };
+        }
+    };
+    let found = directory.metadata()?;
+    if found.uid() != geteuid().as_raw() || found.mode() & 0o022 != 0 {
+        return Ok(None);
+    }
+    match directory.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
     }
     // The holder before us may have removed it.
-    let there = fs::symlink_metadata(path).ok()?;
-    ((there.dev(), there.ino()) == (found.dev(), found.ino())).then_some(directory)
+    let same = |there: &fs::Metadata| (there.dev(), there.ino()) == (found.dev(), found.ino());
+    Ok(fs::symlink_metadata(path).is_ok_and(|there| same(&there)).then_some(directory))
 }
 
 /// What an end without goodbye left.
