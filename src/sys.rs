@@ -42,7 +42,7 @@ use nix::errno::Errno;
 pub use self::client::{Connection, Limit, Lost, NoConnection, in_path, unix_time_ms};
 pub use self::files::Files;
 pub use self::log::init_logging;
-pub use self::panic::end_by_panic;
+pub use self::panic::{end_by_panic, end_without_memory};
 pub use self::print::{print, print_error};
 pub use self::signals::asked_to_stop;
 pub use self::terminal::{Happened, Screen, Size, can_draw, look};

@@ -120,6 +120,23 @@ fn only_sys_touches_the_system() {
     }
 }
 
+/// docs/decisions/broken.md.
+#[test]
+fn overflow_and_panic_are_as_decided() {
+    let manifest =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).expect("there");
+    let section =
+        |name: &str| manifest.split_once(name).expect("a section").1.split("\n[").next().expect("one");
+    let release = section("[profile.release]");
+    for line in ["overflow-checks = true", "panic = \"abort\""] {
+        assert!(release.lines().any(|found| found.starts_with(line)), "[profile.release] {line}");
+    }
+    let lints = section("[lints.clippy]");
+    for lint in ["expect_used", "indexing_slicing", "panic", "unwrap_used"] {
+        assert!(lints.lines().any(|line| line.starts_with(&format!("{lint} = \"warn\""))), "{lint}");
+    }
+}
+
 #[test]
 fn only_one_place_reaps() {
     for (path, text) in sources() {
