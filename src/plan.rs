@@ -27,6 +27,8 @@ pub use build::{Loaded, Request, load, pause, single};
 pub struct Plan {
     /// What the signals that PID 1 gets mean.
     pub mode: Mode,
+    /// The configuration's main file, as an absolute path; `None`: there is none.
+    pub config: Option<Rc<str>>,
     /// All instances, every one after those it depends on.
     pub instances: Vec<Instance>,
     /// The deadline of the whole stop; `None`: no limit.

@@ -762,8 +762,7 @@ impl Supervisor {
         for (child, sink) in self.logs.unfinished() {
             self.output_ended(now, child, sink, out);
         }
-        let killed = self.services.iter().any(|service| service.killed_since(since));
-        let code = self.exit_code(reason, killed);
+        let Some(code) = self.exit_code_now() else { return };
         match reason {
             _ if self.plan.mode != Mode::Services => {}
             Reason::Failed(id) => {
@@ -821,6 +820,13 @@ impl Supervisor {
             Reason::Ended(id) => last(id).unwrap_or(0),
             Reason::AllDone => self.first_failed().map_or(0, |id| failure(last(id))),
         }
+    }
+
+    /// The code that the container ends with, as far as is known: once the services are down, strays change nothing about it.
+    fn exit_code_now(&self) -> Option<u8> {
+        let stop = self.shutdown.as_ref()?;
+        let killed = self.services.iter().any(|service| service.killed_since(stop.since()));
+        Some(self.exit_code(stop.reason(), killed))
     }
 
     /// The first failed instance in start order.

@@ -50,6 +50,7 @@ fn command(rng: &mut Rng) -> Plan {
     let receivers = if rng.per_mille(400) { Receivers::Group } else { Receivers::Command };
     Plan {
         mode: Mode::Command(Manner { receivers, ..Manner::default() }),
+        config: None,
         instances: vec![instance],
         shutdown_timeout: None,
         routes: BTreeMap::new(),
@@ -200,6 +201,7 @@ fn services(rng: &mut Rng) -> Plan {
     }
     Plan {
         mode: Mode::Services,
+        config: None,
         instances,
         shutdown_timeout: rng.weighted(&[
             (8, Some(Duration::from_secs(9))),
