@@ -212,9 +212,9 @@ fn a_file_that_is_planted_at_the_sockets_path_is_not_touched() {
     set_mode(&place, 0o1777);
     let victim = setup.folder().file("victim", "precious");
     let before = fs::metadata(&victim).expect("there");
-    // In the same folder as the socket, as fast as it can, with every name that a socket could have.
+    // In the same folder as the socket, as fast as it can, with both names that the socket has.
     let attack = format!(
-        "while :; do ln -s {victim} socket; ln -s {victim} socket.lock; ln -s {victim} socket.tmp; rm -f socket socket.lock socket.tmp; done 2>/dev/null",
+        "while :; do ln -s {victim} socket; ln -s {victim} .tinysup-1; rm -f socket .tinysup-1; done 2>/dev/null",
         victim = victim.display()
     );
     let arena = Setup::command(&["sh", "-c", &attack]);
