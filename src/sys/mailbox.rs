@@ -112,14 +112,25 @@ impl Place {
         }
         for number in 0..NAMES_MAX {
             let path = base.join(format!("tinysup-notify-{number}"));
-            match DirBuilder::new().mode(0o700).create(&path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-            if let Some(lock) = lock(&path)? {
-                lock.set_permissions(Permissions::from_mode(DIRECTORY_MODE))?;
-                remove_sockets(&path);
-                return Ok(Self { path, lock });
+            let made = match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => true,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+                Err(error) => return Err(error),
+            };
+            match lock(&path) {
+                Ok(Some(lock)) => {
+                    lock.set_permissions(Permissions::from_mode(DIRECTORY_MODE))?;
+                    remove_sockets(&path);
+                    return Ok(Self { path, lock });
+                }
+                Ok(None) => {}
+                // Then it would be no better under any name.
+                Err(error) if made => {
+                    let _ = fs::remove_dir(&path);
+                    return Err(error);
+                }
+                // Somebody else's, or something else.
+                Err(_) => {}
             }
         }
         Err(io::Error::other(format!("{NAMES_MAX} others are there already")))
@@ -149,17 +160,10 @@ impl Drop for Place {
 /// however he ends, so a container that is started again gets the place it had.
 ///
 /// # Errors
-/// Where nothing can be opened or locked, under no name.
+/// When it cannot be opened or locked.
 fn lock(path: &Path) -> io::Result<Option<File>> {
     let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    let directory = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(directory) => directory,
-        Err(error) => {
-            // Somebody else's, or something else.
-            let names = [libc::EACCES, libc::ELOOP, libc::ENOTDIR];
-            return if names.map(Some).contains(&error.raw_os_error()) { Ok(None) } else { Err(error) };
-        }
-    };
+    let directory = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let found = directory.metadata()?;
     if found.uid() != geteuid().as_raw() || found.mode() & 0o022 != 0 {
         return Ok(None);
