@@ -49,7 +49,9 @@ impl Signals {
     /// Takes over every signal that can be. All are blocked when it begins.
     pub fn install(inherited: Inherited) -> Result<Self, InitError> {
         let failed = |error: io::Error| InitError { what: "handle signals", error };
-        match signalfd(SignalSet::MAX) {
+        // A filter may have forbidden it before main. Not blocked, no signal would come to the descriptor.
+        let blocked = swap_mask(SignalSet::MAX).ok_or_else(io::Error::last_os_error);
+        match blocked.and_then(|_| signalfd(SignalSet::MAX)) {
             Ok(descriptor) => {
                 // Ignored, it would make the kernel collect our children.
                 let ignored = set_disposition(Signal::CHLD, libc::SIG_DFL).map_err(failed)?;
