@@ -54,6 +54,7 @@ fn one_command(inherited: Inherited, one: &One) -> ExitCode {
         adopt: one.adopt,
         parent_death: one.parent_death,
         voice: one.voice,
+        ..Setup::default()
     };
     let code = supervise(inherited, setup, plan::single(one), Place::Off, one.verbosity, &mut unchangeable);
     if code == ExitCode::NOT_FOUND && one.voice == Voice::Tinysup {

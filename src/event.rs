@@ -2,6 +2,7 @@
 //! Both enums are closed on purpose: a new kind of event shows up everywhere it matters.
 
 mod memory;
+mod spare;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -11,6 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 pub use self::memory::{Cell, ContainerMemory, Controller, MemoryFound, Weight};
+pub use self::spare::Spare;
 
 use crate::control::{Answer, Request};
 use crate::notice::Notice;
@@ -613,6 +615,17 @@ pub enum Event {
         sink: Sink,
         /// What, at most 64 KiB.
         bytes: Vec<u8>,
+    },
+    /// More waits for the reader of the container's output than is to be kept. From now on nothing is to be written there, and what
+    /// the services write is fetched all the same. Only where the setup says [`Overflow::Drop`].
+    Stuck {
+        /// Where.
+        sink: Sink,
+    },
+    /// The reader has taken all that waited.
+    Flows {
+        /// Where.
+        sink: Sink,
     },
     /// Nobody can write to that stream of a child any more.
     OutputEnded {

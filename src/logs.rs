@@ -1,17 +1,21 @@
 //! What the services write: cut into whole lines, marked with their origin, the last of it kept for those who ask. Bytes pass
 //! unchanged; nothing here waits or writes.
 
+mod copy;
 mod kept;
+mod overflow;
 mod readers;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use memchr::{memchr, memchr_iter, memrchr};
 
-use crate::event::{Child, Client, InstanceId, Output, Sink, Time};
+use crate::event::{Child, Client, InstanceId, Output, Sink, Spare, Time};
 use kept::Kept;
 use readers::Reader;
 
+pub use overflow::Overflowing;
 pub use readers::{Line, Wish};
 
 /// A line longer than this passes in pieces.
@@ -34,7 +38,32 @@ pub struct Logs {
     /// The last whole lines; nothing for those that never spoke.
     kept: BTreeMap<InstanceId, Kept>,
     readers: BTreeMap<Client, Reader>,
+    late: Option<Late>,
+    /// For what is written next.
+    spare: Spare,
 }
+
+/// A large piece of output that is to be kept, and is not yet copied to where that is: in a flood the next takes its place, and nobody
+/// ever asks for it. There is one at most, and none while somebody reads.
+#[derive(Debug)]
+struct Late {
+    at: Time,
+    instance: InstanceId,
+    origin: Origin,
+    /// As it was read. Empty from when its lines are taken until we get it; nobody asks in between.
+    bytes: Vec<u8>,
+    /// Which part of it is to be kept: lines that begin and end there.
+    lines: Range<usize>,
+}
+
+impl Late {
+    fn lines(&self) -> &[u8] {
+        self.bytes.get(self.lines.clone()).unwrap_or_default()
+    }
+}
+
+/// What is at least this large takes the place of all that was kept of an instance before.
+const LATE_LEAST_BYTES: usize = 60 * 1024;
 
 impl Logs {
     /// Takes what a child wrote and returns what to write now: whole lines, in the child's format.
@@ -52,14 +81,12 @@ impl Logs {
         };
         let (lines, rest) = bytes.split_at(last + 1);
         let begun = self.partial.remove(&(child, sink)).unwrap_or_default();
-        self.keep(now, child.instance, Origin::Output(sink), [&begun, lines]);
+        self.keep_lines(now, child.instance, Origin::Output(sink), &begun, lines);
         let mut out = match format {
             Output::Prefix => {
-                let mut out =
-                    Vec::with_capacity(begun.len() + lines.len() + (lines.len() / 64 + 1) * (name.len() + 3));
-                begin(&mut out, name);
-                out.extend_from_slice(&begun);
-                prefix_lines(&mut out, name, lines);
+                let head = head(name);
+                let mut out = self.spare.filled(copy::room(&begun, &head, lines));
+                copy::lines(&mut out, [&head, &begun], &head, lines);
                 out
             }
             Output::Raw | Output::Inherit | Output::Null | Output::Captured => {
@@ -72,6 +99,14 @@ impl Logs {
             out.append(&mut self.hold(now, name, format, child, sink, rest));
         }
         out
+    }
+
+    /// Takes the memory of what was taken last.
+    pub fn done_with(&mut self, bytes: Vec<u8>) {
+        match &mut self.late {
+            Some(late) if late.bytes.is_empty() && late.lines.end <= bytes.len() => late.bytes = bytes,
+            Some(_) | None => self.spare.put(bytes),
+        }
     }
 
     /// The stream is at its end: a line without one gets it.
@@ -91,16 +126,29 @@ impl Logs {
     /// replaced.
     pub fn last_lines(&self, instance: InstanceId, count: usize) -> Vec<String> {
         let mut lines = Vec::new();
-        let Some(kept) = self.kept.get(&instance) else { return lines };
+        let say = |lines: &mut Vec<String>, line: &[u8]| {
+            let line = String::from_utf8_lossy(line).trim_end_matches(['\n', '\r']).to_owned();
+            if !line.trim().is_empty() {
+                lines.push(line);
+            }
+        };
+        if let Some(late) = self.late.as_ref().filter(|late| late.instance == instance) {
+            let mut rest = late.lines();
+            while let (Some((_, before)), true) = (rest.split_last(), lines.len() < count) {
+                let (earlier, line) = rest.split_at(memrchr(b'\n', before).map_or(0, |newline| newline + 1));
+                say(&mut lines, line);
+                rest = earlier;
+            }
+        }
+        let Some(kept) = self.kept.get(&instance) else {
+            lines.reverse();
+            return lines;
+        };
         for (chunk, to) in kept.newest_first().filter(|(chunk, _)| chunk.origin != Origin::Mark) {
             let mut end = to;
             while end > chunk.from && lines.len() < count {
                 let from = kept.find_last(chunk.from, end - 1).map_or(chunk.from, |newline| newline + 1);
-                let line =
-                    String::from_utf8_lossy(&kept.copy(from, end)).trim_end_matches(['\n', '\r']).to_owned();
-                if !line.trim().is_empty() {
-                    lines.push(line);
-                }
+                say(&mut lines, &kept.copy(from, end));
                 end = from;
             }
             if lines.len() == count {
@@ -139,8 +187,8 @@ impl Logs {
         match format {
             Output::Prefix => {
                 self.partial.remove(&(child, sink));
-                let mut out = Vec::with_capacity(piece.len() + name.len() + 4);
-                begin(&mut out, name);
+                let mut out = head(name);
+                out.reserve(piece.len() + 1);
                 out.append(&mut piece);
                 out.push(b'\n');
                 out
@@ -149,11 +197,35 @@ impl Logs {
         }
     }
 
+    /// Keeps whole lines, the first of which may have begun in an earlier piece.
+    fn keep_lines(&mut self, now: Time, instance: InstanceId, origin: Origin, begun: &[u8], lines: &[u8]) {
+        let from = if begun.is_empty() { 0 } else { memchr(b'\n', lines).map_or(0, |newline| newline + 1) };
+        if lines.len() - from < LATE_LEAST_BYTES || !self.readers.is_empty() {
+            return self.keep(now, instance, origin, [begun, lines]);
+        }
+        if let Some(before) = self.late.take_if(|late| late.instance == instance) {
+            self.kept.entry(instance).or_default().skip(before.lines.len());
+            self.spare.put(before.bytes);
+        } else if let Some(another) = self.late.take() {
+            self.copy_late(another);
+        }
+        self.keep(now, instance, origin, [begun, lines.get(..from).unwrap_or_default()]);
+        self.late = Some(Late { at: now, instance, origin, bytes: Vec::new(), lines: from..lines.len() });
+    }
+
+    fn copy_late(&mut self, late: Late) {
+        self.keep(late.at, late.instance, late.origin, [b"", late.lines()]);
+        self.spare.put(late.bytes);
+    }
+
     /// Keeps whole lines, or a piece of one that is very long.
     fn keep(&mut self, now: Time, instance: InstanceId, origin: Origin, parts: [&[u8]; 2]) {
         let [first, second] = parts;
         if first.is_empty() && second.is_empty() {
             return;
+        }
+        if let Some(late) = self.late.take_if(|late| late.instance == instance) {
+            self.copy_late(late);
         }
         let kept = self.kept.entry(instance).or_default();
         let to = kept.over(first.len() + second.len());
@@ -194,22 +266,9 @@ fn last_of([first, second]: [&[u8]; 2]) -> ([&[u8]; 2], [&[u8]; 2]) {
     ([first, gone], [b"", stays])
 }
 
-fn begin(out: &mut Vec<u8>, name: &str) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b" | ");
-}
-
-/// Appends `lines`, which end with a newline; the first has its prefix already.
-fn prefix_lines(out: &mut Vec<u8>, name: &str, lines: &[u8]) {
-    let mut from = 0;
-    for end in memchr_iter(b'\n', lines) {
-        if from > 0 {
-            begin(out, name);
-        }
-        out.extend_from_slice(lines.get(from..=end).unwrap_or_default());
-        from = end + 1;
-    }
-    debug_assert!(from == lines.len() && memchr(b'\n', lines).is_some(), "only whole lines come here");
+/// What stands before each line.
+fn head(name: &str) -> Vec<u8> {
+    [name.as_bytes(), b" | "].concat()
 }
 
 #[cfg(test)]
@@ -314,5 +373,40 @@ mod tests {
             logs.take(Time::ZERO, "a", Output::Prefix, A, Sink::Stdout, format!("line {index}\n").as_bytes());
         }
         assert_eq!(logs.last_lines(InstanceId(0), 1), ["line 29999"]);
+    }
+
+    /// A flood comes in large pieces that are cut anywhere. What is kept of it is the same for whoever asks, and whenever.
+    #[test]
+    fn of_a_flood_the_last_is_kept() {
+        let b = Child { instance: InstanceId(1), ..A };
+        let text: Vec<u8> = (0..40_000).flat_map(|index| format!("line {index}\n").into_bytes()).collect();
+        let last =
+            |logs: &Logs, id| (logs.last_lines(InstanceId(id), 4), logs.last_lines(InstanceId(id), 9999));
+        let between = b"between\n".repeat(8000);
+        for piece in [30_000, 61_500, 64_000, 65_536] {
+            let (mut logs, mut fed) = (Logs::default(), 0);
+            for (index, bytes) in text.chunks(piece).enumerate() {
+                let out = take(&mut logs, Output::Prefix, bytes);
+                logs.done_with(bytes.to_vec());
+                fed += out.lines().count();
+                assert!(out.lines().all(|line| line.starts_with("a | line ")), "{piece}");
+                if index % 3 == 2 {
+                    logs.take(Time::ZERO, "b", Output::Prefix, b, Sink::Stdout, &between);
+                    logs.done_with(between.clone());
+                }
+                let (few, many) = last(&logs, 0);
+                let lines = |count: usize| (fed - count..fed).map(|index| format!("line {index}"));
+                assert_eq!(few, lines(4).collect::<Vec<_>>(), "{piece}");
+                assert_eq!(many, lines(many.len()).collect::<Vec<_>>(), "{piece}: without a hole");
+                assert!(index < 2 || many.len() >= 5000, "{piece}: {} lines", many.len());
+            }
+            // Whoever begins to read finds the same.
+            let before = last(&logs, 0);
+            logs.open(Client(1), &Wish { instances: vec![A.instance, b.instance], ..Wish::default() });
+            assert_eq!(last(&logs, 0), before);
+            assert!(logs.late.is_none());
+            logs.mark(Time::ZERO, A.instance, "happened");
+            assert_eq!(last(&logs, 0).0, before.0);
+        }
     }
 }

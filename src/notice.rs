@@ -211,6 +211,13 @@ pub enum Notice {
         /// Which instances.
         names: Vec<Rc<str>>,
     },
+    /// Lines of an instance were dropped because nobody read the container's output. Somebody does again, or it is the end.
+    Unread {
+        /// Whose.
+        name: Rc<str>,
+        /// How many.
+        lines: u64,
+    },
     /// The configuration was read again, and this is done about it.
     Updating(Updating),
     /// All of that is done.
@@ -397,6 +404,7 @@ impl Notice {
             | Self::LeftoversKilled { .. }
             | Self::Killing { .. }
             | Self::StopCommandFailed { .. }
+            | Self::Unread { .. }
             | Self::NotAdopting
             | Self::Reaped { wanted: true, .. }
             | Self::ControlStays => Warn,
@@ -464,6 +472,7 @@ impl Notice {
             Self::ByHand { what: ByHand::Start, .. } => "start",
             Self::ByHand { what: ByHand::Stop, .. } => "stop",
             Self::ByHand { what: ByHand::Restart, .. } => "restart",
+            Self::Unread { .. } => "unread",
             Self::Updating(_) => "updating",
             Self::Updated { .. } => "updated",
             Self::NotUpdated { .. } => "not-updated",
@@ -492,6 +501,7 @@ impl Notice {
             | Self::DependencyFailed { name, .. }
             | Self::Killing { name, .. }
             | Self::Spawned { name, .. }
+            | Self::Unread { name, .. }
             | Self::StopCommandFailed { name, .. } => Some(name),
             Self::NotPid1
             | Self::NotAdopting

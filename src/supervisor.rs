@@ -2,19 +2,20 @@
 //! stops, and when and how the container ends. Pure: no clock, no I/O; what it wants done it orders.
 
 mod desk;
+mod overflow;
 mod report;
 mod update;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::time::Duration;
 
+use self::report::Measured;
 use crate::event::{
     Action, Child, Event, ExitCode, ExitStatus, InstanceId, Listener, Output, Pid, Process, Role, Sink,
-    Standing, Surroundings, Time, Usage,
+    Standing, Surroundings, Time,
 };
 use crate::journal::Journal;
-use crate::logs::Logs;
+use crate::logs::{Logs, Overflowing};
 use crate::notice::{Cause, KillReason, Notice, StopReason};
 use crate::notify;
 use crate::obituary::{self, Obituary, Other};
@@ -42,6 +43,7 @@ pub struct Supervisor {
     services: Vec<Service>,
     reaper: Reaper,
     logs: Logs,
+    overflowing: Overflowing,
     journal: Journal,
     requests: Requests,
     /// For each instance, what a person wants of it that is not as the plan has it.
@@ -93,22 +95,6 @@ enum Wish {
     Again,
 }
 
-/// What an instance used.
-#[derive(Clone, Copy, Debug)]
-struct Measured {
-    at: Time,
-    run: u32,
-    used: Usage,
-}
-
-impl Measured {
-    /// Whether it is young enough to be told again: looking it up costs some hundred microseconds, and many may ask.
-    fn fresh(&self, now: Time, run: u32) -> bool {
-        const FRESH: Duration = Duration::from_millis(500);
-        self.run == run && now.since(self.at) < FRESH
-    }
-}
-
 impl Supervisor {
     /// A supervisor that has not begun.
     pub fn new(plan: Plan, standing: Standing, now: Time) -> Self {
@@ -123,6 +109,7 @@ impl Supervisor {
             services,
             reaper: Reaper::default(),
             logs: Logs::default(),
+            overflowing: Overflowing::default(),
             journal: Journal::default(),
             requests: Requests::default(),
             wishes,
@@ -204,10 +191,14 @@ impl Supervisor {
             }
             Event::Strays { found } => return self.strays(found, out),
             Event::Output { child, sink, bytes } => {
-                if !self.output(now, child, sink, &bytes, out) {
+                let news = self.output(now, child, sink, &bytes, out);
+                self.logs.done_with(bytes);
+                if !news {
                     return;
                 }
             }
+            Event::Stuck { sink } => return self.overflowing.stuck(sink),
+            Event::Flows { sink } => return self.flows(sink, out),
             Event::OutputEnded { child, sink } => return self.output_ended(now, child, sink, out),
             Event::Listener { port, listener, .. } => {
                 self.port = listener.map(|listener| (port, listener));
@@ -439,9 +430,7 @@ impl Supervisor {
         let waited_for = child.role == Role::Main && instance.ready.is_some();
         let format = format(&instance.launch, sink);
         let lines = self.logs.take(now, &instance.name, format, child, sink, bytes);
-        if !lines.is_empty() {
-            out.push(Action::Write { sink, bytes: lines });
-        }
+        self.write(child.instance, sink, lines, out);
         // After the line, so that the news comes after its reason.
         let mut news = false;
         if waited_for {
@@ -455,9 +444,7 @@ impl Supervisor {
     fn output_ended(&mut self, now: Time, child: Child, sink: Sink, out: &mut Vec<Action>) {
         let Some(instance) = self.plan.instance(child.instance) else { return };
         let bytes = self.logs.end(now, &instance.name, format(&instance.launch, sink), child, sink);
-        if !bytes.is_empty() {
-            out.push(Action::Write { sink, bytes });
-        }
+        self.write(child.instance, sink, bytes, out);
     }
 
     /// Brings everything that depends on several machines to where it belongs after an event.
@@ -785,6 +772,7 @@ impl Supervisor {
         for (child, sink) in self.logs.unfinished() {
             self.output_ended(now, child, sink, out);
         }
+        self.tell_all_unread(out);
         let Some(code) = self.exit_code_now() else { return };
         match reason {
             _ if self.plan.mode != Mode::Services => {}

@@ -1,6 +1,7 @@
 //! The real kernel: Linux. One thread, one poll(2), and the rooms below for what it needs. It carries out actions and
 //! reports events; it never sees the plan or the machines, and decides nothing that the core could.
 
+mod backlog;
 mod caps;
 mod cells;
 mod cgroup;
@@ -64,7 +65,7 @@ use self::sink::Sinks;
 use self::spawn::{Spawner, Stream};
 use self::voices::{Announcement, Voices};
 use crate::control::Place;
-use crate::event::{Action, Child, Event, Launch, Pid, Role, Sink, Standing, Time};
+use crate::event::{Action, Child, Event, Launch, Overflow, Pid, Role, Sink, Spare, Standing, Time};
 use crate::kernel::Kernel;
 use crate::units::{Signal, reason};
 use crate::voice::Voice;
@@ -129,11 +130,19 @@ pub struct Setup {
     pub parent_death: Option<Signal>,
     /// The form of our own lines.
     pub voice: Voice,
+    /// What happens while nobody reads the container's output.
+    pub overflow: Overflow,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { descriptors: Descriptors::Keep, adopt: true, parent_death: None, voice: Voice::Tinysup }
+        Self {
+            descriptors: Descriptors::Keep,
+            adopt: true,
+            parent_death: None,
+            voice: Voice::Tinysup,
+            overflow: Overflow::default(),
+        }
     }
 }
 
@@ -165,6 +174,8 @@ pub struct Linux {
     relay: Relay,
     probes: Probes,
     sinks: Sinks,
+    /// From what is written to what is read.
+    spare: Spare,
     control: Control,
     memory: Memory,
     poll: Poll<Source>,
@@ -211,8 +222,12 @@ impl Linux {
             ::log::debug!("cannot adopt orphans: {}", word(errno));
         }
         let (spawner, sinks) = match setup.descriptors {
-            Descriptors::Keep => (Spawner::new(inherited.mask, signals.dispositions()), Sinks::new()),
-            Descriptors::PassOn => (Spawner::of_one(inherited, signals.dispositions()), Sinks::later()),
+            Descriptors::Keep => {
+                (Spawner::new(inherited.mask, signals.dispositions()), Sinks::new(setup.overflow))
+            }
+            Descriptors::PassOn => {
+                (Spawner::of_one(inherited, signals.dispositions()), Sinks::later(setup.overflow))
+            }
         };
         Ok(Self {
             setup,
@@ -224,6 +239,7 @@ impl Linux {
             probes: Probes::default(),
             voices: Voices::default(),
             sinks,
+            spare: Spare::default(),
             control: Control::new(),
             memory: Memory::default(),
             poll: Poll::new(),
@@ -263,7 +279,8 @@ impl Linux {
         };
         if let Some(child) = self.children.get(pid) {
             self.report_start(pid, true, events);
-            self.relay.child_ended(child, |sink| self.sinks.congested(sink), events);
+            let congested = |sink| self.sinks.congested(sink);
+            self.relay.child_ended(child, congested, &mut self.spare, events);
             self.voices.ended(pid, events);
             if child.role == Role::Main {
                 self.probes.forget_answered(child.instance);
@@ -320,7 +337,7 @@ impl Linux {
             match source {
                 // They come first: what somebody asked for may change what an end of a child means.
                 Source::Signals => self.look |= self.signals.read(events),
-                Source::Sink(sink) => self.sinks.flush(sink),
+                Source::Sink(sink) => self.sinks.flush(sink, &mut self.spare),
                 Source::Starting(pid) => self.report_start(pid, false, events),
                 Source::Pipe(index) => pipes.push(index),
                 Source::Probe(child) => self.probes.go_on(child, events),
@@ -333,7 +350,8 @@ impl Linux {
                 Source::Memory(source) => self.memory.ready(source, events),
             }
         }
-        self.relay.read(&pipes, events);
+        self.sinks.report(events);
+        self.relay.read(&pipes, &mut self.spare, events);
         for source in clients {
             self.control.ready(source, events);
         }
@@ -393,6 +411,7 @@ impl Kernel for Linux {
     fn wait(&mut self, deadline: Option<Time>, events: &mut Vec<Event>) {
         let mut found = Vec::new();
         self.control.flush(&mut found);
+        self.sinks.report(&mut found);
         loop {
             if self.look && self.reported < ENDED_PER_TURN {
                 self.look |= self.signals.read(&mut found);
@@ -462,7 +481,7 @@ impl Kernel for Linux {
                 let addresses = listener::of_run(&self.children, leader, child.instance);
                 events.push(Event::Listening { child, addresses });
             }
-            Action::Write { sink, bytes } => self.sinks.write(sink, bytes),
+            Action::Write { sink, bytes } => self.sinks.write(sink, bytes, &mut self.spare),
             Action::Tell(notice) => {
                 let level = notice.level();
                 if ::log::log_enabled!(level) {
@@ -470,7 +489,7 @@ impl Kernel for Linux {
                 }
             }
             Action::Drain => {
-                self.relay.drain(events);
+                self.relay.drain(&mut self.spare, events);
                 events.push(Event::Drained);
             }
             Action::TerminationLog { text } => termination::leave(&text),

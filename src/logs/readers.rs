@@ -63,6 +63,9 @@ struct Place {
 impl Logs {
     /// Somebody begins to read.
     pub fn open(&mut self, client: Client, wish: &Wish) {
+        if let Some(late) = self.late.take() {
+            self.copy_late(late);
+        }
         let places = wish.instances.iter().map(|instance| {
             let kept = self.kept.get(instance);
             let end = kept.map_or(0, Kept::end);

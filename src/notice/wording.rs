@@ -111,6 +111,12 @@ impl Display for Notice {
                 write!(f, "nothing runs any more; {name} has failed; exit code {code}")
             }
             Self::Obituary(text) => f.write_str(text),
+            Self::Unread { name, lines } => write!(
+                f,
+                "{name}: {lines} line{} dropped because nobody read the container's output ([log] overflow = \"drop\"); tinysup logs \
+                 has the last of them",
+                if *lines == 1 { " was" } else { "s were" }
+            ),
             Self::Updating(updating) => updating.fmt(f),
             Self::Updated { after, bad } => {
                 write!(f, "updated after {}", show_duration(*after))?;

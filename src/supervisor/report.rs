@@ -1,7 +1,9 @@
 //! How everything is, for those who ask: at a glance, and one instance in full. Environment values are in none of it.
 
+use std::time::Duration;
+
 use crate::control::{Description, Exit, ServiceStatus, Status, VERSION};
-use crate::event::{Attributes, InstanceId, Launch, Output, Pid, Stdin, Time};
+use crate::event::{Attributes, InstanceId, Launch, Output, Pid, Stdin, Time, Usage};
 use crate::notice::Cause;
 use crate::plan::{Asks, Condition, Instance, KillMode, Kind, OnFailure, OnSuccess, ReadyTest, RestartWhen};
 use crate::requests::Report;
@@ -13,6 +15,22 @@ use super::{Readiness, Supervisor, Wish};
 
 /// So much of its last line is told at a glance, in characters.
 const LAST_LINE_MAX: usize = 200;
+
+/// What an instance used.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    pub(super) at: Time,
+    pub(super) run: u32,
+    pub(super) used: Usage,
+}
+
+impl Measured {
+    /// Whether it is young enough to be told again: looking it up costs some hundred microseconds, and many may ask.
+    pub(super) fn fresh(&self, now: Time, run: u32) -> bool {
+        const FRESH: Duration = Duration::from_millis(500);
+        self.run == run && now.since(self.at) < FRESH
+    }
+}
 
 impl Supervisor {
     pub(super) fn status(&self, now: Time, report: &Report) -> Status {

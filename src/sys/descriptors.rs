@@ -40,16 +40,25 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a file")) }
 }
 
-/// What can be read now, at most so many bytes; empty at the end. The memory is not cleared first: in a flood of output
-/// that costs as much as the rest.
+/// What can be read now, at most so many bytes; empty at the end.
 pub fn read(descriptor: BorrowedFd<'_>, at_most: usize) -> nix::Result<Vec<u8>> {
-    let mut bytes: Vec<u8> = Vec::with_capacity(at_most);
+    let mut bytes = Vec::with_capacity(at_most);
+    read_into(descriptor, &mut bytes, at_most)?;
+    Ok(bytes)
+}
+
+/// Appends what can be read now, at most so many bytes and as much as there is room for; says how much, 0 at the end. The memory is not
+/// cleared first: in a flood of output that costs as much as the rest.
+pub fn read_into(descriptor: BorrowedFd<'_>, bytes: &mut Vec<u8>, at_most: usize) -> nix::Result<usize> {
+    let room = bytes.spare_capacity_mut();
+    let at_most = at_most.min(room.len());
     // SAFETY: the kernel writes no more than there is room for and says how much; so much is initialised.
     unsafe {
-        let result = libc::read(descriptor.as_raw_fd(), bytes.as_mut_ptr().cast(), at_most);
-        bytes.set_len(usize::try_from(Errno::result(result)?).unwrap_or(0));
+        let result = libc::read(descriptor.as_raw_fd(), room.as_mut_ptr().cast(), at_most);
+        let count = usize::try_from(Errno::result(result)?).unwrap_or(0);
+        bytes.set_len(bytes.len() + count);
+        Ok(count)
     }
-    Ok(bytes)
 }
 
 /// How many bytes can be read from a pipe now.

@@ -8,13 +8,16 @@ use nix::errno::Errno;
 
 use super::descriptors;
 use super::poll::{Interest, Poll};
-use crate::event::{Child, Event, InstanceId, Sink};
+use crate::event::{Child, Event, InstanceId, Sink, Spare};
 
 /// One read, and one `Output` event, is at most this large.
 const READ_MAX_BYTES: usize = 64 << 10;
 
-/// So many reads in one turn of the loop; then signals and ended children have theirs.
-const READS_PER_TURN: usize = 2;
+/// A turn of the loop reads until it has so much, which takes as long as it takes to copy it; then signals and ended children have theirs.
+const TURN_BYTES: usize = 32 << 10;
+
+/// And not more often than this, however little there is to read.
+const READS_PER_TURN: usize = 16;
 
 /// `drain` takes at most this much from one pipe: whoever writes faster than we read has written enough.
 const DRAIN_MAX_BYTES: usize = 1 << 20;
@@ -77,23 +80,32 @@ impl Relay {
     }
 
     /// Reads from the pipes that are ready, in turn, not more than one turn's worth.
-    pub fn read(&mut self, ready: &[Index], events: &mut Vec<Event>) {
+    pub fn read(&mut self, ready: &[Index], spare: &mut Spare, events: &mut Vec<Event>) {
         let start = ready.partition_point(|index| *index < self.next);
         let (before, after) = ready.split_at(start);
-        let mut gone = Vec::new();
+        let (mut gone, mut left) = (Vec::new(), TURN_BYTES);
         for &index in after.iter().chain(before).take(READS_PER_TURN) {
+            if left == 0 {
+                break;
+            }
             self.next = index + 1;
-            if let Some(pipe) = self.pipes.get(index)
-                && pipe.read(READ_MAX_BYTES, events) == Read::End
-            {
-                gone.push(index);
+            match self.pipes.get(index).map(|pipe| pipe.read(READ_MAX_BYTES, spare, events)) {
+                Some(Read::Some(count)) => left = left.saturating_sub(count),
+                Some(Read::End) => gone.push(index),
+                Some(Read::Nothing) | None => {}
             }
         }
         self.close(gone, events);
     }
 
     /// Takes what a child wrote before it ended, except where the reader of its sink is stuck: that is taken when there is room.
-    pub fn child_ended(&mut self, child: Child, congested: impl Fn(Sink) -> bool, events: &mut Vec<Event>) {
+    pub fn child_ended(
+        &mut self,
+        child: Child,
+        congested: impl Fn(Sink) -> bool,
+        spare: &mut Spare,
+        events: &mut Vec<Event>,
+    ) {
         let mut gone = Vec::new();
         for (index, pipe) in
             self.pipes.iter_mut().enumerate().filter(|(_, pipe)| pipe.child == child && !pipe.ended)
@@ -103,7 +115,7 @@ impl Relay {
                 // Not until it is empty: others may hold it and write without end.
                 let mut left = descriptors::readable_bytes(pipe.descriptor.as_fd());
                 let end = loop {
-                    match pipe.read(left.clamp(1, READ_MAX_BYTES), events) {
+                    match pipe.read(left.clamp(1, READ_MAX_BYTES), spare, events) {
                         Read::Some(count) if count < left => left -= count,
                         Read::Some(_) => left = 0,
                         other => break other,
@@ -122,12 +134,12 @@ impl Relay {
     }
 
     /// Reads everything from everybody.
-    pub fn drain(&mut self, events: &mut Vec<Event>) {
+    pub fn drain(&mut self, spare: &mut Spare, events: &mut Vec<Event>) {
         let mut gone = Vec::new();
         for (index, pipe) in self.pipes.iter().enumerate() {
             let mut left = DRAIN_MAX_BYTES;
             while left > 0 {
-                match pipe.read(left.min(READ_MAX_BYTES), events) {
+                match pipe.read(left.min(READ_MAX_BYTES), spare, events) {
                     Read::Some(count) => left -= count,
                     Read::Nothing => break,
                     Read::End => {
@@ -182,18 +194,23 @@ impl Pipe {
         }
     }
 
-    fn read(&self, at_most: usize, events: &mut Vec<Event>) -> Read {
-        match descriptors::read(self.descriptor.as_fd(), at_most) {
-            Ok(bytes) if bytes.is_empty() => Read::End,
-            Ok(bytes) => {
-                let count = bytes.len();
-                if self.purpose != Purpose::Discarded {
-                    events.push(Event::Output { child: self.child, sink: self.sink, bytes });
-                }
-                Read::Some(count)
-            }
+    fn read(&self, at_most: usize, spare: &mut Spare, events: &mut Vec<Event>) -> Read {
+        let mut bytes = spare.empty(READ_MAX_BYTES);
+        let read = match descriptors::read_into(self.descriptor.as_fd(), &mut bytes, at_most) {
+            Ok(0) => Read::End,
+            Ok(count) => Read::Some(count),
             Err(Errno::EAGAIN | Errno::EINTR) => Read::Nothing,
             Err(_) => Read::End,
+        };
+        if !bytes.is_empty() && self.purpose != Purpose::Discarded {
+            // What is small gets memory of its own: there may be many of those, and few of the large.
+            let (bytes, rest) =
+                if bytes.len() < Spare::LEAST_BYTES { (bytes.clone(), bytes) } else { (bytes, Vec::new()) };
+            spare.put(rest);
+            events.push(Event::Output { child: self.child, sink: self.sink, bytes });
+        } else {
+            spare.put(bytes);
         }
+        read
     }
 }

@@ -6,7 +6,6 @@
     reason = "descriptors 1 and 2, which nobody owns; send without a socket type of its own"
 )]
 
-use std::collections::VecDeque;
 use std::fs::OpenOptions;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,11 +15,13 @@ use nix::errno::Errno;
 use nix::sys::stat::{FileStat, SFlag, fstat};
 use nix::unistd;
 
+use super::backlog::{Backlog, Outcome};
 use super::poll::{Interest, Poll, Woken};
-use crate::event::Sink;
+use crate::event::{Event, Overflow, Sink, Spare};
 
-/// How much of our own lines is kept for a reader that is stuck.
-const OWN_MAX_BYTES: usize = 64 << 10;
+/// Where output is dropped rather than waited with: so much waits for a reader that may be slow and not stuck. One turn of the loop
+/// may add to it what it has read.
+const OVERFLOW_BYTES: usize = 256 << 10;
 
 /// What a pipe takes without waiting once it says there is room (PIPE_BUF).
 const PIPE_PIECE_BYTES: usize = 4096;
@@ -31,7 +32,10 @@ const TERMINAL_PIECE_BYTES: usize = 1;
 
 /// Both sinks, made when the first line is to be written.
 #[derive(Debug)]
-pub struct Sinks(Option<Both>);
+pub struct Sinks {
+    both: Option<Both>,
+    overflow: Overflow,
+}
 
 #[derive(Debug)]
 struct Both {
@@ -40,23 +44,13 @@ struct Both {
     stderr: Option<Queue>,
 }
 
-/// What waits for one file.
+/// One file, and what waits for it.
 #[derive(Debug)]
 struct Queue {
     file: File,
-    pending: VecDeque<Piece>,
-    /// How much of the first piece is written already.
-    written: usize,
-    /// How much of `pending` is our own lines.
-    own: usize,
-    /// How many of our own lines were dropped since the queue was last empty.
-    dropped: usize,
-}
-
-#[derive(Debug)]
-struct Piece {
-    bytes: Vec<u8>,
-    own: bool,
+    backlog: Backlog,
+    /// It was reported that too much waits, and not yet that nothing does.
+    stuck: bool,
 }
 
 /// How to write to a file without waiting.
@@ -72,85 +66,96 @@ enum File {
     Careful { descriptor: BorrowedFd<'static>, piece: usize },
 }
 
-/// What became of a write.
-enum Outcome {
-    /// So many bytes are written.
-    Written(usize),
-    /// Nothing more fits now.
-    Full,
-    /// It cannot be written, now or later.
-    Lost,
-}
-
 impl Sinks {
     /// Prepares descriptors 1 and 2 at once.
-    pub fn new() -> Self {
-        Self(Some(Both::new()))
+    pub fn new(overflow: Overflow) -> Self {
+        Self { both: Some(Both::new()), overflow }
     }
 
     /// Prepares them only when something is to be written.
-    pub fn later() -> Self {
-        Self(None)
+    pub fn later(overflow: Overflow) -> Self {
+        Self { both: None, overflow }
     }
 
     /// The descriptors that are in use beside 1 and 2 themselves.
     pub fn held(&self) -> impl Iterator<Item = RawFd> {
-        let queues = self.0.iter().flat_map(|both| [Some(&both.stdout), both.stderr.as_ref()]).flatten();
+        let queues = self.both.iter().flat_map(|both| [Some(&both.stdout), both.stderr.as_ref()]).flatten();
         queues.map(|queue| queue.file.descriptor().as_raw_fd())
     }
 
-    /// Writes, or keeps what does not fit.
-    pub fn write(&mut self, sink: Sink, bytes: Vec<u8>) {
-        self.both().queue(sink).add(Piece { bytes, own: false });
+    /// Writes, or keeps what does not fit. The memory of what is written becomes spare.
+    pub fn write(&mut self, sink: Sink, bytes: Vec<u8>, spare: &mut Spare) {
+        let queue = self.both().queue(sink);
+        if !bytes.is_empty() && queue.backlog.add(bytes) {
+            queue.flush(spare);
+        }
     }
 
     /// Writes our own lines to standard error; drops and counts them when too many wait already.
     pub fn tell(&mut self, bytes: Vec<u8>) {
         let queue = self.both().queue(Sink::Stderr);
-        if queue.own + bytes.len() > OWN_MAX_BYTES {
-            queue.dropped += memchr::memchr_iter(b'\n', &bytes).count();
-        } else {
-            queue.add(Piece { bytes, own: true });
+        if queue.backlog.add_own(bytes) {
+            queue.flush(&mut Spare::default());
         }
     }
 
-    /// Whether something waits for the reader. Then nothing more should be fetched for this sink.
+    /// Whether nothing more should be fetched for this sink, because something waits for its reader.
     pub fn congested(&self, sink: Sink) -> bool {
-        self.0.as_ref().is_some_and(|both| match (&both.stderr, sink) {
-            (Some(stderr), Sink::Stderr) => stderr.congested(),
-            (_, Sink::Stdout) | (None, Sink::Stderr) => both.stdout.congested(),
+        match self.overflow {
+            Overflow::Block => self.waits(sink),
+            Overflow::Drop => false,
+        }
+    }
+
+    fn waits(&self, sink: Sink) -> bool {
+        self.both.as_ref().is_some_and(|both| match (&both.stderr, sink) {
+            (Some(stderr), Sink::Stderr) => stderr.backlog.waits(),
+            (_, Sink::Stdout) | (None, Sink::Stderr) => both.stdout.backlog.waits(),
         })
+    }
+
+    /// Reports where too much waits for it to be kept, and where nothing does any more.
+    pub fn report(&mut self, events: &mut Vec<Event>) {
+        let (Overflow::Drop, Some(both)) = (self.overflow, &mut self.both) else { return };
+        let sinks: (&[Sink], &[Sink]) = match both.stderr {
+            Some(_) => (&[Sink::Stdout], &[Sink::Stderr]),
+            None => (&[Sink::Stdout, Sink::Stderr], &[]),
+        };
+        both.stdout.report(sinks.0, events);
+        if let Some(stderr) = &mut both.stderr {
+            stderr.report(sinks.1, events);
+        }
     }
 
     /// Adds to `poll` whatever waits for a reader.
     pub fn watch<Owner: Copy>(&self, poll: &mut Poll<Owner>, owner: impl Fn(Sink) -> Owner) {
-        let Some(both) = &self.0 else { return };
+        let Some(both) = &self.both else { return };
         for (sink, queue) in [(Sink::Stdout, Some(&both.stdout)), (Sink::Stderr, both.stderr.as_ref())] {
-            if let Some(queue) = queue.filter(|queue| queue.congested()) {
+            if let Some(queue) = queue.filter(|queue| queue.backlog.waits()) {
                 poll.watch(owner(sink), queue.file.descriptor(), Interest::Write);
             }
         }
     }
 
     /// Writes what the reader takes now.
-    pub fn flush(&mut self, sink: Sink) {
-        if let Some(both) = &mut self.0 {
-            both.queue(sink).flush();
+    pub fn flush(&mut self, sink: Sink, spare: &mut Spare) {
+        if let Some(both) = &mut self.both {
+            both.queue(sink).flush(spare);
         }
     }
 
     /// Writes all that waits, for at most so long.
     pub fn finish(mut self, at_most: Duration) {
-        if self.0.is_none() {
+        if self.both.is_none() {
             return;
         }
         let end = Instant::now() + at_most;
-        let mut poll = Poll::new();
+        let (mut poll, mut spare) = (Poll::new(), Spare::default());
         loop {
-            self.flush(Sink::Stdout);
-            self.flush(Sink::Stderr);
+            self.flush(Sink::Stdout, &mut spare);
+            self.flush(Sink::Stderr, &mut spare);
             let left = end.saturating_duration_since(Instant::now());
-            let waiting = self.congested(Sink::Stdout) || self.congested(Sink::Stderr);
+            let waiting = self.waits(Sink::Stdout) || self.waits(Sink::Stderr);
             if !waiting || left.is_zero() {
                 return;
             }
@@ -161,7 +166,7 @@ impl Sinks {
     }
 
     fn both(&mut self) -> &mut Both {
-        self.0.get_or_insert_with(Both::new)
+        self.both.get_or_insert_with(Both::new)
     }
 }
 
@@ -193,53 +198,20 @@ fn kind(stat: &FileStat) -> SFlag {
 
 impl Queue {
     fn new(descriptor: BorrowedFd<'static>) -> Self {
-        Self { file: File::new(descriptor), pending: VecDeque::new(), written: 0, own: 0, dropped: 0 }
+        Self { file: File::new(descriptor), backlog: Backlog::default(), stuck: false }
     }
 
-    fn congested(&self) -> bool {
-        !self.pending.is_empty()
+    fn flush(&mut self, spare: &mut Spare) {
+        self.backlog.flush(spare, |bytes| self.file.write(bytes));
     }
 
-    fn add(&mut self, piece: Piece) {
-        if piece.bytes.is_empty() {
-            return;
-        }
-        if piece.own {
-            self.own += piece.bytes.len();
-        }
-        self.pending.push_back(piece);
-        // Only if it is alone: else the file was full a moment ago, and poll says when it no longer is.
-        if self.pending.len() == 1 {
-            self.flush();
-        }
-    }
-
-    fn flush(&mut self) {
-        while let Some(first) = self.pending.front() {
-            let rest = first.bytes.get(self.written..).unwrap_or_default();
-            match self.file.write(rest) {
-                Outcome::Written(count) if count < rest.len() => self.written += count,
-                Outcome::Written(_) | Outcome::Lost => self.pop(),
-                Outcome::Full => return,
-            }
-        }
-        if self.dropped > 0 {
-            let count = std::mem::take(&mut self.dropped);
-            let text = format!("tinysup | {count} lines of ours were dropped because nobody read them\n");
-            self.add(Piece { bytes: text.into_bytes(), own: true });
-        }
-    }
-
-    fn pop(&mut self) {
-        self.written = 0;
-        if let Some(piece) = self.pending.pop_front()
-            && piece.own
-        {
-            self.own = self.own.saturating_sub(piece.bytes.len());
-        }
-        if self.pending.is_empty() {
-            // What a stuck reader made us collect is not kept for ever.
-            self.pending.shrink_to(4);
+    fn report(&mut self, sinks: &[Sink], events: &mut Vec<Event>) {
+        let stuck = if self.stuck { self.backlog.waits() } else { self.backlog.others() > OVERFLOW_BYTES };
+        if stuck != self.stuck {
+            let event =
+                |sink: &Sink| if stuck { Event::Stuck { sink: *sink } } else { Event::Flows { sink: *sink } };
+            events.extend(sinks.iter().map(event));
+            self.stuck = stuck;
         }
     }
 }

@@ -6,8 +6,9 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use tinysup::event::{Action, Event, ExitStatus, Output, Sink};
+use tinysup::event::{Action, Event, ExitStatus, Output, Overflow, Sink};
 use tinysup::notice::Notice;
+use tinysup::sys::Setup;
 use tinysup::units::Signal;
 
 use crate::world::{World, helper, service, shell};
@@ -20,6 +21,9 @@ pub const CASES: &[Case] = &[
     ("pipes_of_ended_runs_are_few", pipes_of_ended_runs_are_few),
     ("drain_reads_everything", drain_reads_everything),
     ("a_flood_does_not_starve_others", a_flood_does_not_starve_others),
+    ("everybody_has_a_turn", everybody_has_a_turn),
+    ("what_overflows_is_dropped", what_overflows_is_dropped),
+    ("a_stuck_reader_of_a_fifo", a_stuck_reader_of_a_fifo),
     ("a_stuck_reader_of_a_pipe", a_stuck_reader_of_a_pipe),
     ("a_stuck_reader_of_a_socket", a_stuck_reader_of_a_socket),
     ("a_stuck_reader_of_a_terminal", a_stuck_reader_of_a_terminal),
@@ -107,7 +111,7 @@ fn drain_reads_everything() {
     let mut world = World::new();
     let mut all = 0;
     let (child, _) =
-        world.start(shell("head -c 60000 /dev/zero; head -c 3000 /dev/zero >&2; exec sleep 1000"));
+        world.spawn(shell("head -c 60000 /dev/zero; head -c 3000 /dev/zero >&2; exec sleep 1000"));
     let began = Instant::now();
     while all < 63_000 {
         assert!(began.elapsed() < Duration::from_secs(30));
@@ -145,6 +149,89 @@ fn a_flood_does_not_starve_others() {
     });
     assert_eq!(heard, 21);
     assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+/// Whose pipes are full at the same time are read one after the other, and nobody twice before all.
+fn everybody_has_a_turn() {
+    const FLOODS: usize = 5;
+    let mut world = World::new();
+    let all: Vec<_> = (0..FLOODS).map(|_| world.spawn(service(["/usr/bin/yes"]))).collect();
+    let full = |stat: &str| stat.contains("(yes) S");
+    for (_, pid) in &all {
+        world.until_process(*pid, full);
+    }
+    let mut turns = Vec::new();
+    while turns.len() < FLOODS {
+        world.wait(Duration::from_secs(1));
+        let events = world.events.drain(..);
+        turns.extend(events.filter_map(|event| match event {
+            Event::Output { child, bytes, .. } if bytes.len() > 10_000 => Some(child.run),
+            _ => None,
+        }));
+        world.forget_all();
+    }
+    turns.truncate(FLOODS);
+    turns.sort_unstable();
+    turns.dedup();
+    assert_eq!(turns.len(), FLOODS, "{turns:?}");
+}
+
+/// Where it is wanted so, a service goes on although nobody reads: what is too much is fetched, for the core to drop, until the reader has
+/// taken what was kept for it.
+fn what_overflows_is_dropped() {
+    const ALL: usize = 20_000_000;
+    let mut reader = stdout_into_pipe();
+    let mut world = World::of(Setup { overflow: Overflow::Drop, ..Setup::default() });
+    let (child, pid) = world.start(helper(&["flood", &ALL.to_string()]));
+    let (mut fetched, mut written, mut stuck, mut ended) = (0, 0, false, false);
+    let began = Instant::now();
+    while !ended {
+        assert!(began.elapsed() < Duration::from_secs(30), "{fetched} fetched");
+        for event in world.events.drain(..).collect::<Vec<_>>() {
+            match event {
+                Event::Output { child: of, sink, bytes } if of == child => {
+                    fetched += bytes.len();
+                    if !stuck {
+                        written += bytes.len();
+                        world.perform(Action::Write { sink, bytes });
+                    }
+                }
+                Event::Stuck { sink } => {
+                    assert!(sink == Sink::Stdout && !stuck);
+                    stuck = true;
+                }
+                Event::Flows { .. } => panic!("nobody reads"),
+                Event::Exited { pid: of, .. } if of == pid => ended = true,
+                _ => {}
+            }
+        }
+        world.forget_all();
+        if !ended {
+            world.wait(Duration::from_millis(200));
+        }
+    }
+    assert_eq!(fetched, ALL);
+    assert!(stuck && written < 600_000, "{written} kept");
+    let reading = std::thread::spawn(move || {
+        let mut read = vec![0; written];
+        reader.read_exact(&mut read).unwrap();
+        assert!(read.chunks(100).all(is_line));
+    });
+    world.until("the reader to have all", |event| {
+        matches!(event, Event::Flows { sink: Sink::Stdout }).then_some(())
+    });
+    reading.join().unwrap();
+}
+
+fn a_stuck_reader_of_a_fifo() {
+    let scratch = scene::Scratch::new();
+    let path = scratch.path("fifo");
+    nix::unistd::mkfifo(path.as_str(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let both = File::options().read(true).write(true).open(&path).unwrap();
+    let reader = File::open(&path).unwrap();
+    scene::replace(1, &both);
+    drop(both);
+    stuck(World::new(), reader);
 }
 
 /// Where the container's standard output ends in a case.

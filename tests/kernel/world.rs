@@ -49,7 +49,10 @@ impl World {
     }
 
     pub fn with(descriptors: Descriptors) -> Self {
-        let setup = Setup { descriptors, ..Setup::default() };
+        Self::of(Setup { descriptors, ..Setup::default() })
+    }
+
+    pub fn of(setup: Setup) -> Self {
         let linux = Linux::new(early::inherited(), setup).expect("a kernel");
         Self { linux, events: Vec::new(), seen: 0, runs: 0 }
     }

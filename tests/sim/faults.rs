@@ -52,6 +52,8 @@ pub struct Weather {
     pub cannot_ask: u64,
     /// An answer is there as soon as it is asked for.
     pub at_once: u64,
+    /// The reader of the container's output stops, or goes on.
+    pub reader: u64,
     /// Signals to us and orphans, at what moments.
     pub visitors: Vec<(Duration, Visitor)>,
 }
@@ -270,6 +272,7 @@ impl Weather {
             echo: sometimes(rng, 200, 500),
             cannot_ask: sometimes(rng, 100, 300),
             at_once: sometimes(rng, 200, 900),
+            reader: sometimes(rng, 200, 50),
             visitors,
         }
     }

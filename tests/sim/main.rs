@@ -135,6 +135,7 @@ const MUST_HAPPEN: &[&str] = &[
     "sweep of a number that is somebody else's by now",
     "unhealthy",
     "unkillable process",
+    "unread lines told",
     "very late wake-up",
     "watchdog",
     "well again",

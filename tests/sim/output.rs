@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use tinysup::event::{Child, Event, Output, Role, Sink};
+use tinysup::event::{Child, Event, InstanceId, Output, Role, Sink};
 use tinysup::plan::Plan;
 
 use crate::violation;
@@ -25,11 +25,15 @@ pub struct Outputs {
     plan: Rc<Plan>,
     streams: BTreeMap<(Child, Sink), Stream>,
     drained: bool,
+    /// Where nobody reads, and how many lines of whom were dropped there.
+    stuck: BTreeMap<Sink, BTreeMap<InstanceId, u64>>,
+    /// What must be told of that in this step.
+    told: BTreeMap<Sink, BTreeMap<InstanceId, u64>>,
 }
 
 impl Outputs {
     pub fn new(plan: Rc<Plan>) -> Self {
-        Self { plan, streams: BTreeMap::new(), drained: false }
+        Self { plan, streams: BTreeMap::new(), drained: false, stuck: BTreeMap::new(), told: BTreeMap::new() }
     }
 
     pub fn event(&mut self, event: &Event) {
@@ -44,12 +48,58 @@ impl Outputs {
             Event::OutputEnded { child, sink } => {
                 self.streams.entry((*child, *sink)).or_default().ended = true;
             }
+            Event::Stuck { sink } => _ = self.stuck.entry(*sink).or_default(),
+            Event::Flows { sink } => _ = self.told.insert(*sink, self.stuck.remove(sink).unwrap()),
             Event::Drained => self.drained = true,
             _ => {}
         }
     }
 
+    /// Drops what the core must drop where nobody reads.
+    fn drop(&mut self) {
+        for ((child, sink), stream) in &mut self.streams {
+            let Some(dropped) = self.stuck.get_mut(sink) else { continue };
+            let mut lines = 0;
+            if let Some(last) = stream.owed.iter().rposition(|byte| *byte == b'\n') {
+                lines += stream.owed.drain(..=last).filter(|byte| *byte == b'\n').count();
+                stream.open = false;
+            }
+            let launch = &self.plan.instances[child.instance.0 as usize].launch;
+            let format = if *sink == Sink::Stdout { launch.stdout } else { launch.stderr };
+            if stream.owed.len() >= LINE_MAX {
+                lines += 1;
+                stream.owed.clear();
+                stream.open = format == Output::Raw;
+            }
+            if (stream.ended || self.drained) && (stream.open || !stream.owed.is_empty()) {
+                lines += 1;
+                stream.owed.clear();
+                stream.open = false;
+            }
+            if lines > 0 {
+                *dropped.entry(child.instance).or_default() += lines as u64;
+            }
+        }
+    }
+
+    /// It is told that so many lines were dropped.
+    pub fn unread(&mut self, instance: InstanceId, lines: u64) {
+        self.drop();
+        let at_the_end = self.stuck.values_mut().filter(|_| self.drained);
+        let mut owed = self.told.values_mut().chain(at_the_end);
+        if !owed.any(|owed| owed.get(&instance) == Some(&lines) && owed.remove(&instance).is_some()) {
+            violation!(
+                "{lines} lines of {instance:?} are said to be dropped: {:?} {:?}",
+                self.told,
+                self.stuck
+            );
+        }
+    }
+
     pub fn write(&mut self, sink: Sink, bytes: &[u8]) {
+        if self.stuck.contains_key(&sink) {
+            violation!("wrote to {sink:?}, which is stuck: {}", shown(bytes));
+        }
         for ((child, to), stream) in &mut self.streams {
             let may_end = stream.ended || self.drained;
             let instance = &self.plan.instances[child.instance.0 as usize];
@@ -72,7 +122,11 @@ impl Outputs {
     }
 
     /// After every step.
-    pub fn check(&self) {
+    pub fn check(&mut self) {
+        self.drop();
+        if let Some(owed) = std::mem::take(&mut self.told).into_values().find(|owed| !owed.is_empty()) {
+            violation!("it is not told what was dropped while nobody read: {owed:?}");
+        }
         for (key, stream) in &self.streams {
             if stream.owed.contains(&b'\n') {
                 violation!("a whole line of {key:?} is held back: {}", shown(&stream.owed));
@@ -87,6 +141,9 @@ impl Outputs {
     }
 
     pub fn at_exit(&self) {
+        if let Some(owed) = self.stuck.values().find(|owed| !owed.is_empty()) {
+            violation!("it exits and does not tell what was dropped: {owed:?}");
+        }
         for (key, stream) in &self.streams {
             if stream.open || !stream.owed.is_empty() {
                 violation!("output of {key:?} is lost or its last line not ended: {}", shown(&stream.owed));

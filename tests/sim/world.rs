@@ -161,6 +161,8 @@ pub struct World {
     /// Attempts whose answers were reported since the last wait.
     handed: BTreeSet<Child>,
     pipes: BTreeMap<(Child, Sink), Pipe>,
+    /// Where nobody reads.
+    unread: BTreeSet<Sink>,
     /// The ended child that was reported and has to be released before anything else.
     reported: Option<Pid>,
     pub runs: BTreeMap<Child, Run>,
@@ -200,6 +202,7 @@ impl World {
             answers: VecDeque::new(),
             handed: BTreeSet::new(),
             pipes: BTreeMap::new(),
+            unread: BTreeSet::new(),
             reported: None,
             runs: BTreeMap::new(),
             delayed: Duration::ZERO,
@@ -433,6 +436,15 @@ impl Kernel for World {
         }
         self.pass(self.now + late);
         self.delayed += late;
+        if self.rng.per_mille(self.weather.reader) {
+            let sink = *self.rng.pick(&[Sink::Stdout, Sink::Stderr]);
+            events.push(if self.unread.remove(&sink) {
+                Event::Flows { sink }
+            } else {
+                self.unread.insert(sink);
+                Event::Stuck { sink }
+            });
+        }
         if self.something_to_report() {
             self.report(events);
         }

@@ -196,6 +196,10 @@ impl Judge {
             }
             Notice::StopCommandFailed { .. } => world.count("stop_command that failed"),
             Notice::Leftovers { .. } => world.count("leftovers told"),
+            Notice::Unread { name, lines } => {
+                self.outputs.unread(self.by_name(name), *lines);
+                world.count("unread lines told");
+            }
             Notice::ByHand { .. } => violation!("nobody asks for anything by hand yet"),
             Notice::NotPid1
             | Notice::NotAdopting

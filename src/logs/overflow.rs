@@ -1,0 +1,54 @@
+//! What is dropped while nobody reads the container's output, and how much of it was whose. What is kept for `logs` is kept all the
+//! same.
+
+use std::collections::BTreeMap;
+
+use memchr::memchr_iter;
+
+use crate::event::{InstanceId, Sink};
+
+/// The sinks that are stuck, with the number of lines that each instance has lost there since.
+#[derive(Debug, Default)]
+pub struct Overflowing(BTreeMap<Sink, BTreeMap<InstanceId, u64>>);
+
+impl Overflowing {
+    /// From now on nothing passes there.
+    pub fn stuck(&mut self, sink: Sink) {
+        self.0.entry(sink).or_default();
+    }
+
+    /// Whether these lines do not pass. Then they are counted; a piece of a line is one.
+    pub fn drops(&mut self, sink: Sink, instance: InstanceId, lines: &[u8]) -> bool {
+        let Some(dropped) = self.0.get_mut(&sink) else { return false };
+        let count = memchr_iter(b'\n', lines).count().max(1);
+        *dropped.entry(instance).or_default() += count as u64;
+        true
+    }
+
+    /// It passes again: what has been dropped meanwhile.
+    pub fn flows(&mut self, sink: Sink) -> impl Iterator<Item = (InstanceId, u64)> + use<> {
+        self.0.remove(&sink).into_iter().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_pass_is_counted_for_each() {
+        let (a, b) = (InstanceId(0), InstanceId(1));
+        let mut overflowing = Overflowing::default();
+        assert!(!overflowing.drops(Sink::Stdout, a, b"passes\n"));
+        overflowing.stuck(Sink::Stdout);
+        overflowing.stuck(Sink::Stdout);
+        assert!(overflowing.drops(Sink::Stdout, b, b"b | one\nb | two\n"));
+        assert!(overflowing.drops(Sink::Stdout, a, b"a piece"));
+        assert!(overflowing.drops(Sink::Stdout, b, b"b | three\n"));
+        assert!(!overflowing.drops(Sink::Stderr, a, b"the other one passes\n"));
+        assert_eq!(overflowing.flows(Sink::Stderr).count(), 0);
+        assert_eq!(overflowing.flows(Sink::Stdout).collect::<Vec<_>>(), [(a, 1), (b, 3)]);
+        assert_eq!(overflowing.flows(Sink::Stdout).count(), 0, "only once");
+        assert!(!overflowing.drops(Sink::Stdout, a, b"passes\n"));
+    }
+}
