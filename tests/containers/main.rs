@@ -655,6 +655,68 @@ fn real_servers_that_put_themselves_into_the_background_are_told_and_stopped() {
     assert!(!end.stderr.contains("in use") && !end.stdout.contains("in use"), "{end:#?}");
 }
 
+// ---- output, as docker has it ----
+
+/// Written in blocks that end in the middle of lines, by two at once.
+#[test]
+fn docker_logs_have_every_line_once_and_in_order() {
+    const COUNT: usize = 100_000;
+    let Some(docker) = docker() else { return };
+    let one = |name: &str| {
+        format!("[services.{name}]\ntype = \"oneshot\"\ncommand = \"/witness blocks {COUNT}\"\n")
+    };
+    let plan = one("a") + &one("b");
+    let end = docker.start(&["--volume", &config(&plan)], "scratch", &[]).finish();
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    for name in ["a | ", "b | "] {
+        let mut numbers =
+            end.stdout.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix("line "));
+        for number in 1..=COUNT {
+            let found = numbers.next();
+            assert!(found == Some(&number.to_string()), "{name}{found:?} where line {number} should be");
+        }
+        assert_eq!(numbers.next(), None);
+    }
+    assert_eq!(end.stdout.lines().count(), 2 * COUNT, "and none is torn");
+}
+
+#[test]
+fn what_is_written_past_us_reaches_dockers_log_too() {
+    let Some(docker) = docker() else { return };
+    let plan = r#"
+        [services.web]
+        command = ["sh", "-c", "echo to stdout > /dev/stdout; echo to stderr > /dev/stderr; exec sleep 3600"]
+        user = "www-data"
+    "#;
+    let container = docker.start(&["--volume", &config(plan)], "shop", &[]);
+    container.wait_for("web | to stdout");
+    container.wait_for("web | to stderr");
+    // As cron jobs and people do.
+    let done = container.exec(&["sh", "-c", "echo from outside > /proc/1/fd/1; echo error > /proc/1/fd/2"]);
+    assert_eq!(done.code, 0, "{done:#?}");
+    container.wait_for("from outside");
+    container.stop();
+    let end = container.finish();
+    assert!(end.stdout.lines().any(|line| line == "from outside"), "{end:#?}");
+    assert!(end.stderr.lines().any(|line| line == "error"), "{end:#?}");
+}
+
+#[test]
+fn nginx_opens_standard_output_as_its_own_user() {
+    let Some(docker) = docker() else { return };
+    let container = docker.start(&["--publish", "127.0.0.1::8080"], "shop", &[]);
+    container.wait_for("all 2 services are up");
+    let (status, _) = Request::send(&container.published(8080), "/").answer();
+    assert!(status.contains("200"), "{status}");
+    let seen = container.wait_for("GET / HTTP/1.0");
+    assert!(
+        seen.iter().any(|line| line.starts_with("nginx | ") && line.contains("GET / HTTP/1.0")),
+        "{seen:#?}"
+    );
+    container.stop();
+    assert_eq!(container.finish().code, 0);
+}
+
 #[test]
 fn processes_of_docker_exec_do_not_hold_up_the_stop() {
     let Some(docker) = docker() else { return };

@@ -32,6 +32,85 @@ fn two_writers_of_fifty_thousand_lines_each() {
     assert_eq!(end.stdout.len(), 2 * count);
 }
 
+/// The services write in blocks that end anywhere. In the middle the reader does nothing for a long while: nothing is lost by it, and
+/// nobody but the two waits.
+#[test]
+fn two_writers_in_blocks_and_a_reader_that_pauses() {
+    const COUNT: usize = 100_000;
+    /// This pause is what the test is about.
+    const PAUSE: Duration = Duration::from_secs(20);
+    if !root() {
+        return;
+    }
+    let writer = witness(&format!("blocks {COUNT}"));
+    let once = "type = \"oneshot\"";
+    let config = service("a", &writer, once) + &service("b", &writer, once) + &service("c", &sh(HEARS), "");
+    let config = config + "[signals]\nSIGUSR1 = [\"c\"]\n";
+    let (mut reader, writer) = io::pipe().expect("a pipe");
+    let container = Setup::services(&config).stdout(Out::To(writer.into())).start();
+    let (mut read, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
+    let mut more = |read: &mut Vec<u8>| {
+        assert!(launch::readable(&reader, DEADLINE), "nothing more after {} bytes", read.len());
+        let count = io::Read::read(&mut reader, &mut buffer).expect("it is there");
+        read.extend_from_slice(&buffer[..count]);
+    };
+    while read.len() < 1_000_000 {
+        more(&mut read);
+    }
+    let paused = std::time::Instant::now();
+    container.wait_for("c | ready");
+    let mut signals = 0;
+    while paused.elapsed() < PAUSE {
+        signals += 1;
+        container.signal(libc::SIGUSR1);
+        container.wait_for_nth("c | heard", signals);
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    assert!(proc::idle(container.pid(), Duration::from_millis(200)), "we wait, too");
+    let memory = proc::number(container.pid(), "VmRSS");
+    assert!(memory < 20_000, "{memory} kB");
+    let last = format!(" | line {COUNT}\n");
+    let all = |read: &[u8]| {
+        let tail = String::from_utf8_lossy(&read[read.len().saturating_sub(1 << 20)..]).into_owned();
+        ["a", "b"].iter().all(|name| tail.contains(&format!("{name}{last}")))
+    };
+    while read.len() < 2 * 14 * COUNT || !all(&read) {
+        more(&mut read);
+    }
+    container.stop().code(0);
+    let text = String::from_utf8(read).expect("text");
+    let expected: Vec<String> = (1..=COUNT).map(|number| format!("line {number}")).collect();
+    for name in ["a | ", "b | "] {
+        same(&text.lines().filter_map(|line| line.strip_prefix(name)).collect::<Vec<_>>(), &expected);
+    }
+    assert_eq!(text.lines().count(), 2 * COUNT, "and no torn line besides");
+}
+
+#[test]
+fn nothing_is_lost_at_the_stop_while_somebody_reads() {
+    if !root() {
+        return;
+    }
+    // Each counts what it writes, says it last of all, and leaves at once.
+    let script = "trap 'stop=1' TERM; echo ready >&2; i=0; \
+                  while [ -z \"$stop\" ]; do i=$((i+1)); echo \"line $i\"; done; echo \"written $i\"";
+    let names = ["a", "b", "c", "d"];
+    let config: String = names.iter().map(|name| service(name, &sh(script), "")).collect();
+    let container = Setup::services(&config).start();
+    for name in names {
+        container.wait_for(&format!("{name} | ready"));
+    }
+    let end = container.stop();
+    end.code(0);
+    for name in names {
+        let lines = end.of(name);
+        let (last, lines) = lines.split_last().expect("lines");
+        let written: usize =
+            last.strip_prefix("written ").and_then(|count| count.parse().ok()).expect("its last word");
+        same(lines, &(1..=written).map(|number| format!("line {number}")).collect::<Vec<_>>());
+    }
+}
+
 #[test]
 fn last_words_are_heard() {
     if !root() {
