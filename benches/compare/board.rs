@@ -37,6 +37,8 @@ pub enum Word {
     Arrival,
     /// How many bytes a flooding service got rid of.
     Written,
+    /// Stamp: a service is about to say a line.
+    Spoken,
     /// Stamp: the parent of the orphans is about to leave them.
     Orphaned,
     /// Stamp: no orphan is left, not even as a zombie.
@@ -58,6 +60,7 @@ impl Word {
             Self::Written => 7,
             Self::Orphaned => 5,
             Self::Collected => 6,
+            Self::Spoken => 8,
             // In a cache line of their own: the bench looks at them while they are written.
             Self::Arrivals => 16,
             Self::Arrival => 17,

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -40,6 +40,10 @@ enum Program {
     S6,
     Runit,
     Supervisord,
+    /// s6 with s6-log behind the service, which marks each line.
+    S6Log,
+    /// No supervisor: what is read from a pipe is written as it is.
+    Pipe,
 }
 
 /// One init or supervisor.
@@ -65,6 +69,9 @@ pub const OURS_STATIC: &str = "tinysup (static)";
 /// The name of the candidate that is no init at all.
 pub const NO_INIT: &str = "(no init)";
 
+/// The name of the candidate that only passes on what it reads: what nobody can save who reads output at all.
+pub const PIPE: &str = "(plain pipe)";
+
 /// All candidates that this machine has, and the names of those it lacks.
 pub fn find(program: &Path, static_program: Option<&Path>) -> (Vec<Candidate>, Vec<&'static str>) {
     use Kind::{OneCommand, Services};
@@ -76,11 +83,13 @@ pub fn find(program: &Path, static_program: Option<&Path>) -> (Vec<Candidate>, V
         }
     }
     let mut missing = Vec::new();
-    let others: [(_, _, _, &[&str]); 6] = [
+    found.push(Candidate::new(PIPE, Services, Program::Pipe, Vec::new()));
+    let others: [(_, _, _, &[&str]); 7] = [
         ("tini", OneCommand, Program::Tini, &["tini"]),
         ("dumb-init", OneCommand, Program::DumbInit, &["dumb-init"]),
         ("catatonit", OneCommand, Program::Catatonit, &["catatonit"]),
         ("s6", Services, Program::S6, &["s6-svscan", "s6-supervise"]),
+        ("s6-log", Services, Program::S6Log, &["s6-svscan", "s6-log"]),
         ("runit", Services, Program::Runit, &["runsvdir", "runsv"]),
         ("supervisord", Services, Program::Supervisord, &["supervisord"]),
     ];
@@ -135,13 +144,24 @@ impl Candidate {
     pub fn passes_signals_on(&self) -> bool {
         match self.program {
             Program::None | Program::Tinysup | Program::Tini | Program::DumbInit | Program::Catatonit => true,
-            Program::S6 | Program::Runit | Program::Supervisord => false,
+            Program::S6 | Program::Runit | Program::Supervisord | Program::S6Log | Program::Pipe => false,
         }
     }
 
     /// Whether the output of services goes through it rather than past it.
     pub fn relays_output(&self) -> bool {
-        self.kind == Kind::Services && matches!(self.program, Program::Tinysup | Program::Supervisord)
+        let relays = matches!(self.program, Program::Tinysup | Program::Supervisord);
+        self.kind == Kind::Services && (relays || self.only_relays())
+    }
+
+    /// Whether it is one of ours.
+    pub fn is_ours(&self) -> bool {
+        self.program == Program::Tinysup
+    }
+
+    /// Whether it takes part for its relay alone.
+    pub fn only_relays(&self) -> bool {
+        matches!(self.program, Program::S6Log | Program::Pipe)
     }
 
     /// Whether it is an interpreted program that takes long to start and to stop; it is asked less often.
@@ -186,6 +206,15 @@ impl Candidate {
                 directories(directory, services)?;
                 vec![program, path(directory)]
             }
+            (Program::S6Log, _) => {
+                directories(directory, services)?;
+                for number in 0..services.len() {
+                    logger(&directory.join(format!("s{number}/log")), &format!("s{number} |"))?;
+                }
+                vec![program, path(directory)]
+            }
+            // The service knows what to do.
+            (Program::Pipe, _) => services.first().into_iter().flatten().cloned().collect(),
             (Program::Runit, _) => {
                 directories(directory, services)?;
                 vec![program, "-P".to_owned(), path(directory)]
@@ -220,6 +249,14 @@ fn ini(pid_file: &Path, services: &[Vec<String>]) -> String {
         );
     }
     text
+}
+
+/// A logger, which passes lines on to standard output. The shell is gone before anything is measured.
+fn logger(directory: &Path, prefix: &str) -> io::Result<()> {
+    fs::create_dir(directory)?;
+    let run = directory.join("run");
+    fs::write(&run, format!("#!/bin/sh\nexec s6-log 'p{prefix}' 1\n"))?;
+    fs::set_permissions(run, fs::Permissions::from_mode(0o755))
 }
 
 const LONG_AGO: SystemTime = SystemTime::UNIX_EPOCH;

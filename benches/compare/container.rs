@@ -5,7 +5,7 @@
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, PipeReader};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::ptr;
@@ -22,6 +22,8 @@ pub enum Output {
     Log,
     /// To /dev/null.
     Nowhere,
+    /// Standard error to the bench, the rest to /dev/null.
+    Heard,
 }
 
 /// A running init and everything below it.
@@ -31,6 +33,8 @@ pub struct Container {
     handle: OwnedFd,
     /// Where its services put their stamps.
     pub board: Board,
+    /// Its standard error, where that is heard.
+    pub errors: Option<PipeReader>,
     /// Its files, which go with it.
     directory: PathBuf,
 }
@@ -42,9 +46,17 @@ impl Container {
         let environment =
             strings(&["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()])?;
         let (argv_pointers, environment_pointers) = (pointers(&argv), pointers(&environment));
-        let output = match output {
-            Output::Log => OpenOptions::new().append(true).create(true).open(directory.join(LOG))?,
-            Output::Nowhere => OpenOptions::new().append(true).open("/dev/null")?,
+        let nowhere = || OpenOptions::new().append(true).open("/dev/null").map(OwnedFd::from);
+        let (output, error, errors) = match output {
+            Output::Log => {
+                let log = OpenOptions::new().append(true).create(true).open(directory.join(LOG))?;
+                (log.try_clone()?.into(), log.into(), None)
+            }
+            Output::Nowhere => (nowhere()?, nowhere()?, None),
+            Output::Heard => {
+                let (reader, writer) = io::pipe()?;
+                (nowhere()?, writer.into(), Some(reader))
+            }
         };
         let input = File::open("/dev/null")?;
         let flags = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::SIGCHLD;
@@ -56,7 +68,7 @@ impl Container {
         match pid {
             -1 => return Err(io::Error::last_os_error()),
             0 => {
-                prepare(input.as_raw_fd(), output.as_raw_fd());
+                prepare(input.as_raw_fd(), output.as_raw_fd(), error.as_raw_fd());
                 board.stamp(Word::Executed);
                 // SAFETY: arrays of strings with a null at their end, alive until exec.
                 unsafe {
@@ -79,7 +91,7 @@ impl Container {
                 }
             }
         };
-        Ok(Self { pid, handle, board, directory })
+        Ok(Self { pid, handle, board, errors, directory })
     }
 
     /// What it and its services said.
@@ -123,7 +135,7 @@ pub fn signal(pid: i32, number: i32) {
 }
 
 /// In the child: what makes the namespace look like a container. Failures show as an init without /proc, which says so itself.
-fn prepare(input: libc::c_int, output: libc::c_int) {
+fn prepare(input: libc::c_int, output: libc::c_int, error: libc::c_int) {
     // SAFETY: system calls on constants and our own descriptors.
     unsafe {
         // Should the bench be killed, nothing of it stays.
@@ -135,7 +147,7 @@ fn prepare(input: libc::c_int, output: libc::c_int) {
         libc::mount(c"proc".as_ptr(), c"/proc".as_ptr(), c"proc".as_ptr(), flags, ptr::null());
         libc::dup2(input, 0);
         libc::dup2(output, 1);
-        libc::dup2(output, 2);
+        libc::dup2(error, 2);
     }
 }
 

@@ -34,12 +34,14 @@ use report::{Bar, Figures, Unit};
 type Metric = fn(&mut Bench) -> Vec<Figures>;
 
 /// Each metric and what it is called on the command line.
-const METRICS: [(&str, Metric); 8] = [
+const METRICS: [(&str, Metric); 10] = [
     ("stop", metrics::stop),
     ("restart", metrics::restart),
     ("idle", metrics::idle),
     ("signal", metrics::signal),
     ("relay", metrics::relay),
+    ("fairness", metrics::fairness),
+    ("silent", metrics::silent),
     ("start", metrics::start),
     ("orphans", metrics::orphans),
     ("size", metrics::size),
@@ -147,7 +149,7 @@ fn run(options: &Options) -> Result<(), String> {
 fn bars(all: &[Figures]) -> Vec<Bar> {
     use Kind::{OneCommand, Services};
     use Unit::{Count, Kibibytes, Microseconds, Milliseconds, SecondsPerGibibyte};
-    let rows: [(_, _, _, _, _, _); 13] = [
+    let rows: [(_, _, _, _, _, _); 15] = [
         ("stop of three cooperative services", "stop", OURS, Services, 50_000_000, Milliseconds),
         ("crash to next exec, after a while", "restart_steady", OURS, Services, 5_000_000, Milliseconds),
         ("crash to next exec, at once", "restart_hot", OURS, Services, 5_000_000, Milliseconds),
@@ -158,6 +160,22 @@ fn bars(all: &[Figures]) -> Vec<Bar> {
         ("signal in to out, in a flood of lines", "signal_flood", OURS, Services, 100_000, Microseconds),
         ("relay of lines, time", "relay_time", OURS, Services, 1_073_741_824, SecondsPerGibibyte),
         ("relay of lines, CPU", "relay_cpu", OURS, Services, 300_000_000, SecondsPerGibibyte),
+        (
+            "relay of lines, CPU, static build",
+            "relay_cpu",
+            OURS_STATIC,
+            Services,
+            600_000_000,
+            SecondsPerGibibyte,
+        ),
+        (
+            "signal in to out, flood, static build",
+            "signal_flood",
+            OURS_STATIC,
+            Services,
+            100_000,
+            Microseconds,
+        ),
         ("static build: size", "size", OURS_STATIC, Services, 708_080, Kibibytes),
         ("static build: anonymous memory", "memory_anonymous", OURS_STATIC, Services, 300_000, Kibibytes),
         ("static build: resident memory", "memory_resident", OURS_STATIC, Services, 1_000_000, Kibibytes),

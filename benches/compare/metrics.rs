@@ -1,15 +1,16 @@
 //! The metrics. Each starts the candidates it concerns, in turn within every repetition, so that whatever else happens on the
 //! machine meets all of them; the order turns with the repetitions.
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use crate::board::{Board, RUNS_MAX, Word, now};
-use crate::candidates::{Candidate, Kind, NO_INIT, OURS, OURS_STATIC};
+use crate::candidates::{Candidate, Kind, NO_INIT, OURS, OURS_STATIC, PIPE};
 use crate::container::{self, Container, Output};
 use crate::procfs;
 use crate::report::{Figures, Unit};
@@ -46,6 +47,11 @@ impl Bench {
 
     /// All candidates that `wanted` picks, in another order for each repetition. The slow ones only now and then.
     fn turn(&self, repetition: usize, wanted: impl Fn(&Candidate) -> bool) -> Vec<Candidate> {
+        self.turn_of_all(repetition, |candidate| !candidate.only_relays() && wanted(candidate))
+    }
+
+    /// The same with those that take part for their relay alone.
+    fn turn_of_all(&self, repetition: usize, wanted: impl Fn(&Candidate) -> bool) -> Vec<Candidate> {
         let mut turn: Vec<Candidate> = self.candidates.iter().filter(|one| wanted(one)).cloned().collect();
         let places = turn.len().max(1);
         turn.rotate_left(repetition % places);
@@ -101,7 +107,13 @@ impl Bench {
             .collect();
         let command = candidate.prepare(&configuration, &services)?;
         // Nobody keeps a flood.
-        let output = if roles.contains(&Role::Flood) { Output::Nowhere } else { Output::Log };
+        let output = if roles.contains(&Role::Speak) {
+            Output::Heard
+        } else if roles.contains(&Role::Flood) || roles.contains(&Role::Piped) {
+            Output::Nowhere
+        } else {
+            Output::Log
+        };
         Container::start(&command, board, output, directory)
     }
 
@@ -392,19 +404,23 @@ fn signals(
     figures
 }
 
-/// Lines of 100 bytes from one service through the supervisor to /dev/null: time and CPU time per GiB. tinysup marks each line
-/// with its origin, supervisord passes them on as they are; under s6 and runit they go past the supervisor.
+/// Lines of 100 bytes from one service through the supervisor to /dev/null: time and CPU time per GiB. tinysup and s6-log mark each
+/// line with its origin, supervisord and the plain pipe pass them on as they are.
 pub fn relay(bench: &mut Bench) -> Vec<Figures> {
     let window = Duration::from_millis(if bench.quick { 500 } else { 1500 });
     let of = |what: &str| format!("Relay of lines of 100 bytes, {what}");
     let mut time = Figures::new("relay_time", of("time"), Unit::SecondsPerGibibyte);
-    let mut cpu = Figures::new("relay_cpu", of("CPU time of the supervisor"), Unit::SecondsPerGibibyte);
-    for repetition in 0..bench.repetitions(3, 1) {
-        for candidate in bench.turn(repetition * 8, Candidate::relays_output) {
-            let Some(container) = bench.start(&candidate, &[Role::Flood], |_| {}) else { continue };
+    let mut cpu = Figures::new("relay_cpu", of("CPU time of the relay"), Unit::SecondsPerGibibyte);
+    for repetition in 0..bench.repetitions(5, 1) {
+        for candidate in bench.turn_of_all(repetition * 8, Candidate::relays_output) {
+            let role = if candidate.name == PIPE { Role::Piped } else { Role::Flood };
+            let Some(container) = bench.start(&candidate, &[role], |_| {}) else { continue };
             thread::sleep(Duration::from_millis(100));
+            let helpers = procfs::processes(container.pid(), |pid| !procfs::runs(pid, &bench.program));
+            let pids = helpers.unwrap_or_default().into_iter().chain([container.pid()]);
+            let pids: BTreeSet<i32> = pids.collect();
             let look = || {
-                let used = procfs::usage(&[container.pid()])?.cpu;
+                let used = procfs::cpu(&pids)?;
                 Ok((now(), used, container.board.get(Word::Written)))
             };
             let before: io::Result<_> = look();
@@ -420,6 +436,64 @@ pub fn relay(bench: &mut Bench) -> Vec<Figures> {
         }
     }
     vec![time.finish(), cpu.finish()]
+}
+
+/// From the write of a line by a service that is quiet otherwise, to its arrival at the other end, while others write lines without end.
+pub fn fairness(bench: &mut Bench) -> Vec<Figures> {
+    let title = |floods: &str| format!("A line of a quiet service, {floods}, from its write to its reader");
+    let calm = Figures::new("line", title("alone"), Unit::Microseconds);
+    let one = Figures::new("line_flood", title("while another floods"), Unit::Microseconds);
+    let three = Figures::new("line_floods", title("while three others flood"), Unit::Microseconds);
+    let repetitions = bench.repetitions(1000, 200);
+    let roles = [Role::Speak, Role::Flood, Role::Flood, Role::Flood];
+    [(calm, 1), (one, 2), (three, 4)]
+        .map(|(figures, services)| lines(bench, figures, &roles[..services], repetitions).finish())
+        .into()
+}
+
+fn lines(bench: &mut Bench, mut figures: Figures, roles: &[Role], repetitions: usize) -> Figures {
+    // One after the other: together they would wait for the CPUs, not for each other.
+    for candidate in bench.turn(0, |candidate| candidate.kind == Kind::Services && candidate.is_ours()) {
+        let Some(mut container) = bench.start(&candidate, roles, |_| {}) else { continue };
+        let speaks = |pid| procfs::plays(pid, &bench.program, Role::Speak);
+        let speaker = procfs::processes(container.pid(), speaks).unwrap_or_default();
+        let (&[speaker], Some(errors)) = (&speaker[..], container.errors.take()) else { continue };
+        let mut errors = io::BufReader::new(errors);
+        for _ in 0..repetitions {
+            thread::sleep(PAUSE);
+            container::signal(speaker, libc::SIGUSR1);
+            let mut line = String::new();
+            // What the supervisor has to say comes in between.
+            while !line.ends_with("word\n") {
+                line.clear();
+                if errors.read_line(&mut line).unwrap_or(0) == 0 {
+                    figures.note(&candidate, "lost a line");
+                    return figures;
+                }
+            }
+            figures.add(&candidate, now().saturating_sub(container.board.get(Word::Spoken)));
+        }
+    }
+    figures
+}
+
+/// What services cost that say nothing: the anonymous memory of the supervisor with a hundred of them, and with one.
+pub fn silent(bench: &mut Bench) -> Vec<Figures> {
+    let of = |count: usize| format!("Anonymous memory with {count} silent services");
+    let tables = [("memory_silent_1", 1_usize), ("memory_silent_100", 100)];
+    let measure = |(metric, count)| {
+        let mut figures = Figures::new(metric, of(count), Unit::Kibibytes);
+        for candidate in bench.turn(0, |candidate| candidate.kind == Kind::Services && candidate.is_ours()) {
+            let roles = vec![Role::Wait; count];
+            let Some(container) = bench.start(&candidate, &roles, |_| {}) else { continue };
+            match procfs::usage(&[container.pid()]) {
+                Ok(usage) => figures.add(&candidate, usage.anonymous),
+                Err(error) => println!("  {} left out here: {error}", candidate.name),
+            }
+        }
+        figures.finish()
+    };
+    tables.map(measure).into()
 }
 
 /// So long everybody gets to go to sleep again before the next signal.
@@ -446,7 +520,7 @@ pub fn orphans(bench: &mut Bench) -> Vec<Figures> {
 /// What must be copied into an image, without interpreter and libraries.
 pub fn size(bench: &mut Bench) -> Vec<Figures> {
     let mut figures = Figures::new("size", "Size of its own files", Unit::Kibibytes);
-    for candidate in &bench.candidates {
+    for candidate in bench.candidates.iter().filter(|candidate| !candidate.only_relays()) {
         let sizes: Option<u64> =
             candidate.files.iter().map(|file| Some(fs::metadata(file).ok()?.len())).sum();
         if let (Some(bytes), false) = (sizes, candidate.files.is_empty()) {

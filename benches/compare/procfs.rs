@@ -53,14 +53,22 @@ pub fn usage(pids: &[i32]) -> io::Result<Usage> {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         usage.switches +=
             field(&status, "voluntary_ctxt_switches:") + field(&status, "nonvoluntary_ctxt_switches:");
-        let schedule = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
-        usage.cpu += schedule.split_whitespace().next().and_then(|time| time.parse().ok()).unwrap_or(0);
+        usage.cpu += cpu([pid])?;
         let memory = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
         usage.resident += field(&memory, "Rss:") << 10;
         usage.anonymous += field(&memory, "Anonymous:") << 10;
         usage.processes += 1;
     }
     Ok(usage)
+}
+
+/// The CPU time of these processes up to now, in nanoseconds.
+pub fn cpu<'a>(pids: impl IntoIterator<Item = &'a i32>) -> io::Result<u64> {
+    pids.into_iter().try_fold(0, |sum, pid| {
+        let schedule = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
+        let time: u64 = schedule.split_whitespace().next().and_then(|time| time.parse().ok()).unwrap_or(0);
+        Ok(sum + time)
+    })
 }
 
 fn field(text: &str, name: &str) -> u64 {

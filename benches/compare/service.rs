@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::time::Duration;
 use std::{mem, ptr};
@@ -32,12 +32,24 @@ pub enum Role {
     CrashWhenAsked,
     /// Leaves twenty thousand dead children to the init, and sees when they are gone.
     Orphans,
-    /// As `Wait`, and writes lines to stdout as fast as they are taken.
+    /// Writes lines to stdout as fast as they are taken.
     Flood,
+    /// The same into a pipe, from which it reads all and passes it on to stdout.
+    Piped,
+    /// Says a line on stderr at each SIGUSR1.
+    Speak,
 }
 
 impl Role {
-    const ALL: [Self; 5] = [Self::Wait, Self::CrashAtOnce, Self::CrashWhenAsked, Self::Orphans, Self::Flood];
+    const ALL: [Self; 7] = [
+        Self::Wait,
+        Self::CrashAtOnce,
+        Self::CrashWhenAsked,
+        Self::Orphans,
+        Self::Flood,
+        Self::Piped,
+        Self::Speak,
+    ];
 
     /// What it is called on the command line.
     pub fn name(self) -> &'static str {
@@ -47,6 +59,8 @@ impl Role {
             Self::CrashWhenAsked => "crash-when-asked",
             Self::Orphans => "orphans",
             Self::Flood => "flood",
+            Self::Piped => "piped",
+            Self::Speak => "speak",
         }
     }
 
@@ -84,6 +98,8 @@ pub fn play_if_asked(arguments: &[String]) {
         Role::CrashWhenAsked => crash_when_asked(&board, run),
         Role::Orphans => leave_orphans(&board),
         Role::Flood => flood(&board),
+        Role::Piped => piped(&board),
+        Role::Speak => speak(&board),
     };
     // Only reached when something failed.
     let _ = writeln!(io::stderr(), "a service of the bench failed: {:?}", result.err());
@@ -134,6 +150,50 @@ fn flood(board: &Board) -> io::Result<()> {
     loop {
         output.write_all(&lines)?;
         board.add(Word::Written, lines.len() as u64);
+    }
+}
+
+/// What a relay cannot do without: wait, read, write.
+fn piped(board: &Board) -> io::Result<()> {
+    let (mut reader, writer) = io::pipe()?;
+    // SAFETY: this process has one thread, so the copy may go on as usual.
+    match unsafe { libc::fork() } {
+        -1 => return Err(io::Error::last_os_error()),
+        0 => {
+            // SAFETY: both are open. Should the parent be killed, nothing of it stays.
+            unsafe {
+                libc::dup2(writer.as_raw_fd(), 1);
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            }
+            drop(writer);
+            flood(board)?;
+        }
+        _ => {}
+    }
+    drop(writer);
+    let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let mut entry = libc::pollfd { fd: reader.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one entry, which lives here.
+        unsafe { libc::poll(&raw mut entry, 1, -1) };
+        let count = reader.read(&mut buffer)?;
+        output.write_all(buffer.get(..count).unwrap_or_default())?;
+    }
+}
+
+fn speak(board: &Board) -> io::Result<()> {
+    let signals = block();
+    board.count(Word::Ready);
+    loop {
+        let mut signal = 0;
+        // SAFETY: reads a set and writes a number, both live here.
+        unsafe { libc::sigwait(&raw const signals, &raw mut signal) };
+        if signal != libc::SIGUSR1 {
+            leave(0)
+        }
+        board.stamp(Word::Spoken);
+        io::stderr().write_all(b"word\n")?;
     }
 }
 
