@@ -7,6 +7,7 @@ use std::time::Duration;
 use tinysup::event::{Action, Controller, Event, ExitStatus};
 use tinysup::units::Signal;
 
+use crate::container::LIMIT_MIB;
 use crate::memory::{self, Box, MIB, find, in_cell, witness};
 use crate::world::{World, shell};
 use crate::{Case, scene};
@@ -17,6 +18,7 @@ const OURS: &[Case] = &[
     ("who_is_where_we_are_moves_with_us", who_is_where_we_are_moves_with_us),
     ("a_container_sees_its_own_part", a_container_sees_its_own_part),
     ("a_squeeze_is_told", a_squeeze_is_told),
+    ("a_container_of_docker", a_container_of_docker),
 ];
 
 /// Not where all files are in memory, and not where time tells nothing.
@@ -152,6 +154,44 @@ fn a_squeeze_is_told() {
         world.perform(Action::Signal { pid, signal: Signal::KILL });
         world.exit_of(pid);
     }
+}
+
+/// Inside of the container that `container` makes, which looks at what is said here.
+fn a_container_of_docker() {
+    let mut world = World::new();
+    let found = find(&mut world, false);
+    println!("{found:?}");
+    assert_eq!((found.limit, found.delegated), (Some(LIMIT_MIB * MIB), false));
+    assert!(found.controller != Controller::None && found.text.ends_with(", read-only"), "{found:?}");
+    let (child, pid) = world.start(witness("hold 16 wait"));
+    world.until("16 MiB", |event| {
+        matches!(event, Event::Output { bytes, .. } if bytes.starts_with(b"holds")).then_some(())
+    });
+    let container = |world: &mut World| {
+        world.perform(Action::Weigh { client: None, runs: vec![(child, pid)], container: true, pss: false });
+        match world.events.pop() {
+            Some(Event::Weighed { container: Some(container), runs, .. }) => (container, runs),
+            other => panic!("not weighed: {other:?}"),
+        }
+    };
+    let (weighed, runs) = container(&mut world);
+    assert!(runs[0].bytes >= 16 * MIB && weighed.working_set >= 16 * MIB, "{weighed:?}, {runs:?}");
+    println!("weighed {}", weighed.working_set);
+    let limit = loop {
+        match container(&mut world).0.limit {
+            Some(limit) if limit != LIMIT_MIB * MIB => break limit,
+            _ => world.wait(Duration::from_millis(100)),
+        }
+    };
+    println!("limit {limit}");
+    let (_, hog) = world.start(witness("grow 200 200"));
+    assert_eq!(world.exit_of(hog), ExitStatus::Signal { signal: Signal::KILL, core: false });
+    let killed = |event: &Event| match event {
+        Event::OomKilled { instance: None, count } => Some(*count),
+        _ => None,
+    };
+    // Told before the end, which was the last that happened.
+    println!("killed {}", world.events.iter().filter_map(killed).sum::<u64>());
 }
 
 /// At the root of all cgroups, which is not accounted like the others.
