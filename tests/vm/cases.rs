@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use tinysup::event::{Action, Controller, Event, ExitStatus};
+use tinysup::event::{Action, Controller, Event, ExitStatus, InstanceId};
 use tinysup::units::Signal;
 
 use crate::container::LIMIT_MIB;
@@ -19,6 +19,7 @@ const OURS: &[Case] = &[
     ("a_container_sees_its_own_part", a_container_sees_its_own_part),
     ("a_squeeze_is_told", a_squeeze_is_told),
     ("a_container_of_docker", a_container_of_docker),
+    ("a_privileged_container_of_docker", a_privileged_container_of_docker),
 ];
 
 /// Not where all files are in memory, and not where time tells nothing.
@@ -186,12 +187,27 @@ fn a_container_of_docker() {
     println!("limit {limit}");
     let (_, hog) = world.start(witness("grow 200 200"));
     assert_eq!(world.exit_of(hog), ExitStatus::Signal { signal: Signal::KILL, core: false });
-    let killed = |event: &Event| match event {
-        Event::OomKilled { instance: None, count } => Some(*count),
+    // Told before the end, which was the last that happened.
+    println!("killed {}", killed(&world, None));
+}
+
+fn a_privileged_container_of_docker() {
+    let mut world = World::new();
+    let found = find(&mut world, false);
+    println!("{found:?}");
+    assert_eq!((found.limit, found.delegated), (Some(LIMIT_MIB * MIB), true));
+    let (child, pid) = world.start(in_cell(witness("grow 200 200"), Some(24)));
+    assert_eq!(world.exit_of(pid), ExitStatus::Signal { signal: Signal::KILL, core: false });
+    println!("killed {}", killed(&world, Some(child.instance)));
+}
+
+/// How many of this instance, or of none.
+fn killed(world: &World, of: Option<InstanceId>) -> u64 {
+    let count = |event: &Event| match event {
+        Event::OomKilled { instance, count } if *instance == of => Some(*count),
         _ => None,
     };
-    // Told before the end, which was the last that happened.
-    println!("killed {}", world.events.iter().filter_map(killed).sum::<u64>());
+    world.events.iter().filter_map(count).sum()
 }
 
 /// At the root of all cgroups, which is not accounted like the others.
@@ -211,15 +227,7 @@ pub fn as_the_kernels_pid_1(layout: &str) {
     if found.delegated {
         let (child, pid) = world.start(in_cell(witness("grow 200 400"), Some(32)));
         world.exit_of(pid);
-        let killed: Vec<_> = world
-            .events
-            .iter()
-            .filter_map(|event| match event {
-                Event::OomKilled { instance, count } => Some((*instance, *count)),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(killed, [(Some(child.instance), 1)]);
+        assert_eq!((killed(&world, Some(child.instance)), killed(&world, None)), (1, 0));
     }
     world.linux.finish();
 }

@@ -18,6 +18,7 @@ const ROUNDED: u64 = MIB;
 /// The program in it, and the case that it is.
 const PROGRAM: &str = "/case";
 const CASE: &str = "a_container_of_docker";
+const PRIVILEGED_CASE: &str = "a_privileged_container_of_docker";
 
 pub const LIMIT_MIB: u64 = 64;
 pub const RAISED_MIB: u64 = 96;
@@ -40,7 +41,7 @@ pub fn run(shell: &Path) -> bool {
     let started = Instant::now();
     let image = Image::new(shell);
     let result = std::panic::catch_unwind(|| {
-        let mut container = Container::start(&image);
+        let mut container = Container::start(&image, &[], CASE);
         // What it found and weighed, then what docker says of the same.
         let weighed = container.number("weighed ");
         let said =
@@ -50,6 +51,10 @@ pub fn run(shell: &Path) -> bool {
         let raised = format!("{RAISED_MIB}m");
         docker(&["update", "--memory", &raised, "--memory-swap", &raised, &container.name]);
         assert_eq!(container.number("limit "), RAISED_MIB * MIB);
+        assert_eq!(container.number("killed "), 1);
+        assert!(container.process.wait().expect("its end").success());
+        // There its cgroup is writable.
+        let mut container = Container::start(&image, &["--privileged"], PRIVILEGED_CASE);
         assert_eq!(container.number("killed "), 1);
         assert!(container.process.wait().expect("its end").success());
     });
@@ -135,7 +140,7 @@ struct Container {
 }
 
 impl Container {
-    fn start(image: &Image) -> Self {
+    fn start(image: &Image, options: &[&str], case: &str) -> Self {
         let name = format!("tinysup-memory-{}", std::process::id());
         let limit = format!("{LIMIT_MIB}m");
         let mut process = Command::new("docker")
@@ -152,7 +157,8 @@ impl Container {
                 "none",
             ])
             .args(["--env", "PATH=/bin", "--env", &format!("TINYSUP_TEST_WITNESS={}", crate::guest::WITNESS)])
-            .args([&image.0, PROGRAM, "--case", CASE])
+            .args(options)
+            .args([&image.0, PROGRAM, "--case", case])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
