@@ -44,7 +44,7 @@ use nix::errno::Errno;
 
 pub use self::client::{Connection, Limit, Lost, NoConnection, in_path, is_one_file, unix_time_ms};
 pub use self::control::places;
-pub use self::files::Files;
+pub use self::files::{Files, FilesAgain};
 pub use self::log::init_logging;
 pub use self::panic::end_by_panic;
 pub use self::print::{print, print_error};
@@ -482,7 +482,7 @@ impl Kernel for Linux {
                 events.push(Event::Drained);
             }
             Action::TerminationLog { text } => termination::leave(&text),
-            Action::Exit(_) => {} // `finish` follows
+            Action::Reread | Action::Exit(_) => {} // of the loop; after the second `finish` follows
         }
         self.pass_on_our_lines();
     }
