@@ -9,7 +9,7 @@ use tinysup::units::Signal;
 
 use crate::container::LIMIT_MIB;
 use crate::memory::{self, Box, MIB, find, in_cell, witness};
-use crate::world::{World, shell};
+use crate::world::{World, shell, stays_idle};
 use crate::{Case, scene};
 
 const OURS: &[Case] = &[
@@ -18,6 +18,7 @@ const OURS: &[Case] = &[
     ("who_is_where_we_are_moves_with_us", who_is_where_we_are_moves_with_us),
     ("a_container_sees_its_own_part", a_container_sees_its_own_part),
     ("a_squeeze_is_told", a_squeeze_is_told),
+    ("a_cgroup_that_is_gone_wakes_nobody", a_cgroup_that_is_gone_wakes_nobody),
     ("a_container_of_docker", a_container_of_docker),
     ("a_privileged_container_of_docker", a_privileged_container_of_docker),
 ];
@@ -38,6 +39,7 @@ pub fn of(layout: &str) -> Vec<&'static str> {
                 "who_is_where_we_are_moves_with_us",
                 "a_container_sees_its_own_part",
                 "a_squeeze_is_told",
+                "a_cgroup_that_is_gone_wakes_nobody",
             ])
             .collect(),
         "v1" => shared.chain(["a_container_sees_its_own_part"]).collect(),
@@ -155,6 +157,22 @@ fn a_squeeze_is_told() {
         world.perform(Action::Signal { pid, signal: Signal::KILL });
         world.exit_of(pid);
     }
+}
+
+/// Of its files the kernel says without end that there is something new.
+fn a_cgroup_that_is_gone_wakes_nobody() {
+    let group = Box::new();
+    let mut world = World::new();
+    find(&mut world, true);
+    assert!(fs::read_dir("/proc/self/fd").unwrap().flatten().any(|entry| {
+        fs::read_link(entry.path()).is_ok_and(|path| path.ends_with("inner/memory.pressure"))
+    }));
+    fs::write(group.outer.parent().unwrap().join("cgroup.procs"), "0").unwrap();
+    fs::remove_dir(&group.inner).unwrap();
+    stays_idle(&mut world);
+    assert!(!world.events.iter().any(|event| matches!(event, Event::Pressure | Event::OomKilled { .. })));
+    assert_eq!(world.run(shell("echo runs")).text(), "runs\n");
+    fs::create_dir(&group.inner).unwrap();
 }
 
 /// Inside of the container that `container` makes, which looks at what is said here.
