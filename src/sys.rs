@@ -46,7 +46,7 @@ pub use self::client::{Connection, Limit, Lost, NoConnection, in_path, is_one_fi
 pub use self::control::places;
 pub use self::files::{Files, FilesAgain};
 pub use self::log::init_logging;
-pub use self::panic::end_by_panic;
+pub use self::panic::{end_by_panic, end_without_memory};
 pub use self::print::{print, print_error};
 pub use self::signals::asked_to_stop;
 pub use self::terminal::{Happened, Screen, Size, can_draw, look};

@@ -368,22 +368,18 @@ impl Source {
 
 /// The one way to make a process. Signals are blocked in the child until it has put them in order itself.
 fn fork(script: &mut Script) -> io::Result<Pid> {
-    let mask: SignalSet = signals::swap_mask(SignalSet::MAX);
     // SAFETY: the child runs nothing but `child::run`, which keeps to what is allowed after fork and never returns.
-    let result = match unsafe { libc::fork() } {
+    signals::all_blocked(|| match unsafe { libc::fork() } {
         0 => child::run(script),
         number => Pid::new(number).ok_or_else(io::Error::last_os_error),
-    };
-    signals::swap_mask(mask);
-    result
+    })
 }
 
 /// Closes descriptors where it may take its time: in a process of its own, which is collected as any stranger is.
 pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> io::Result<()> {
     let (read_end, write_end) = descriptors::pipe()?;
-    let mask: SignalSet = signals::swap_mask(SignalSet::MAX);
     // SAFETY: the child makes plain calls on what was open before and never returns.
-    let result = unsafe {
+    let result = signals::all_blocked(|| unsafe {
         match libc::fork() {
             0 => {
                 // Nothing else of ours shall stay open with it. As soon as nobody holds the other end, we have closed ours, and its
@@ -397,8 +393,7 @@ pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> io::Result<()> {
             -1 => Err(io::Error::last_os_error()),
             _ => Ok(()),
         }
-    };
-    signals::swap_mask(mask);
+    });
     drop(descriptors);
     drop(write_end);
     result

@@ -28,6 +28,7 @@ mod output;
 mod readiness;
 mod reaping;
 mod restarts;
+mod security;
 mod signals;
 mod stopping;
 mod surroundings;
