@@ -252,7 +252,10 @@ impl Linux {
         self.control.flush(&mut Vec::new());
         self.pass_on_our_lines();
         self.sinks.finish(FINISH_AT_MOST);
-        self.memory.leave();
+        // With PID 1 the container ends, and its cgroup with all below it.
+        if !is_pid1() {
+            self.memory.leave();
+        }
     }
 
     /// Reports one ended child, after all that it did before. Says whether there was one.
@@ -458,7 +461,8 @@ impl Kernel for Linux {
                 events.push(Event::Measured { client, usage: usage::measure(&self.children, &runs) });
             }
             Action::FindMemory { pressure } => {
-                events.push(Event::MemoryFound(self.memory.find(pressure)));
+                let found = self.memory.find(pressure, events);
+                events.push(Event::MemoryFound(found));
             }
             Action::Weigh { client, runs, container, pss } => {
                 let (runs, container) = self.memory.weigh(&self.children, &runs, container, pss, events);

@@ -105,8 +105,9 @@ pub enum Source {
 }
 
 impl Memory {
-    /// Finds out what there is, and watches it from now on.
-    pub fn find(&mut self, pressure: bool) -> MemoryFound {
+    /// Finds out what there is, and watches it from now on. What was killed before is reported first, if it was watched already.
+    pub fn find(&mut self, pressure: bool, events: &mut Vec<Event>) -> MemoryFound {
+        self.count_kills(events);
         let Survey { answer, group, no_cells } = Survey::make(cells::possible);
         self.cells.set_base(group.as_ref().filter(|_| answer.delegated));
         let mut found = Found {

@@ -493,6 +493,18 @@ fn a_killed_helper_is_told_while_its_leader_lives() {
     kill(&mut world, pid);
     weigh(&mut world, &[], false);
     assert_eq!(kills(&world).len(), 1);
+    let (child, pid) = world.start(in_cell(witness("beside grow 200 400 say grown then wait"), Some(32)));
+    let left = group.inner.join("tinysup-web.1");
+    let killed = || {
+        let file = if group.version == Controller::V2 { "memory.events" } else { "memory.oom_control" };
+        fs::read_to_string(left.join(file)).unwrap().contains("oom_kill 1")
+    };
+    while !killed() {
+        std::thread::yield_now();
+    }
+    find(&mut world, false);
+    assert_eq!(kills(&world)[1..], [(Some(child.instance), 1)], "not seen by anybody yet");
+    kill(&mut world, pid);
 }
 
 fn the_containers_limit_kills_and_is_told_once() {
@@ -508,6 +520,10 @@ fn the_containers_limit_kills_and_is_told_once() {
     world.exit_of(pid);
     weigh(&mut world, &[], false);
     assert_eq!(kills(&world), [(None, 1), (Some(child.instance), 1)]);
+    // Nothing is lost or told again when it is asked once more what there is.
+    find(&mut world, false);
+    weigh(&mut world, &[], false);
+    assert_eq!(kills(&world).len(), 2);
 }
 
 fn a_limit_that_cannot_be_set_is_a_failed_start() {
