@@ -13,11 +13,13 @@ use crate::kernel::Kernel;
 use crate::plan::{Loaded, Mode, Plan, Request};
 use crate::supervisor::{Reread, Supervisor};
 use crate::sys::{self, Descriptors, Files, FilesAgain, Inherited, Linux, Setup};
+use crate::voice::Voice;
 use crate::{client, config, plan, runtime};
 
 /// Runs the program with these words of its command line, its name first.
 pub fn main(inherited: Inherited, words: impl Iterator<Item = OsString>) -> ExitCode {
-    let command = match cli::parse(words, &|name| env::var_os(name)) {
+    let programs = |name: &str| sys::is_pid1() && sys::in_path(name);
+    let command = match cli::parse(words, &|name| env::var_os(name), &programs) {
         Ok(command) => command,
         Err(error) => {
             sys::print_error(&format!("tinysup: {}\n`tinysup help` shows how it is used.\n", error.0));
@@ -54,7 +56,18 @@ fn one_command(inherited: Inherited, one: &One) -> ExitCode {
         voice: one.voice,
     };
     let code = supervise(inherited, setup, plan::single(one), Place::Off, one.verbosity, &mut unchangeable);
+    if code == ExitCode::NOT_FOUND && one.voice == Voice::Tinysup {
+        hint_at_verb(one);
+    }
     if one.success_codes.contains(&code.0) { ExitCode::SUCCESS } else { code }
+}
+
+/// A verb with a slip in it is taken for a command that does not exist.
+fn hint_at_verb(one: &One) {
+    let word = one.argv.first().and_then(|word| word.to_str()).unwrap_or_default();
+    if let Some(help) = cli::meant(word).filter(|_| !sys::in_path(word)) {
+        sys::print_error(&format!("tinysup: there is no verb \"{word}\" either; {help}\n"));
+    }
 }
 
 fn say(said: Said) -> ExitCode {
@@ -71,8 +84,13 @@ fn say(said: Said) -> ExitCode {
 
 fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<OsString>) -> ExitCode {
     let main = Some(main).filter(|main| !main.is_empty());
+    let command = main.is_some();
     let request = Request { file, main };
     match plan::load(&request, &Files) {
+        Ok(loaded) if let Some(why) = runs_already(&loaded, command) => {
+            sys::print_error(&format!("tinysup: {why}\n"));
+            ExitCode::RUNS_ALREADY
+        }
         Ok(Loaded { plan, control, file: _ }) => {
             let place = control.clone();
             let mut reread = || match plan::load(&request, &FilesAgain) {
@@ -87,6 +105,12 @@ fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<
             refuse(&problems)
         }
     }
+}
+
+/// PID 1 is the first; it asks nobody.
+fn runs_already(loaded: &Loaded, command: bool) -> Option<String> {
+    let config = loaded.plan.config.as_deref().filter(|_| !sys::is_pid1())?;
+    client::runs_already(&loaded.control, config, command)
 }
 
 fn check(file: Option<&Path>) -> ExitCode {

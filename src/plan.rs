@@ -28,6 +28,8 @@ pub use difference::{Fresh, difference};
 pub struct Plan {
     /// What the signals that PID 1 gets mean.
     pub mode: Mode,
+    /// The configuration's main file, as an absolute path; `None`: there is none.
+    pub config: Option<Rc<str>>,
     /// All instances, each at its id for as long as the container runs; also those that an update has taken out of the order.
     pub instances: Vec<Instance>,
     /// Those that shall run, every one after those it depends on.

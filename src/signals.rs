@@ -63,6 +63,7 @@ mod tests {
         let mut plan = Plan {
             mode: Mode::Services,
             order: [0, 1].map(InstanceId).into(),
+            config: None,
             instances: vec![nginx, api],
             shutdown_timeout: None,
             routes: BTreeMap::from([

@@ -39,7 +39,8 @@ use std::{fmt, io};
 
 use nix::errno::Errno;
 
-pub use self::client::{Connection, Limit, Lost, NoConnection, in_path, unix_time_ms};
+pub use self::client::{Connection, Limit, Lost, NoConnection, in_path, is_one_file, unix_time_ms};
+pub use self::control::places;
 pub use self::files::{Files, FilesAgain};
 pub use self::log::init_logging;
 pub use self::panic::end_by_panic;
@@ -419,7 +420,11 @@ impl Kernel for Linux {
                 let found = sweep::remains(&mut self.children, child, leader, &mark, signal, &spare);
                 events.push(Event::Swept { child, found });
             }
-            Action::SweepStrays { signal } => events.push(Event::Strays { found: sweep::strays(signal) }),
+            Action::SweepStrays { signal } => {
+                // Some of them are clients.
+                self.control.flush(events);
+                events.push(Event::Strays { found: sweep::strays(signal) });
+            }
             Action::FindListener { instance, port } => {
                 events.push(Event::Listener { instance, port, listener: listener::find(port) });
             }

@@ -183,7 +183,7 @@ mod tests {
 
     fn parse(words: &[&str]) -> Result<Command, UsageError> {
         let words = ["tinysup"].iter().chain(words).map(OsString::from);
-        crate::cli::parse(words, &|_| None)
+        crate::cli::parse(words, &|_| None, &|_| false)
     }
 
     fn ask(words: &[&str]) -> Result<Ask, String> {
@@ -323,6 +323,6 @@ mod tests {
             assert!(error.contains(part), "{words:?}: {error}");
         }
         let odd = OsStr::from_bytes(b"\xff").to_owned();
-        assert!(crate::cli::parse(["tinysup".into(), "status".into(), odd], &|_| None).is_err());
+        assert!(crate::cli::parse(["tinysup".into(), "status".into(), odd], &|_| None, &|_| false).is_err());
     }
 }

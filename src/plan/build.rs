@@ -67,7 +67,8 @@ pub fn load(request: &Request<'_>, world: &dyn World) -> Result<Loaded, Problems
     let mut problems = Problems::default();
     let config = config::read(request.file, world, &mut problems);
     let Some(file) = problems.sources.first().map(|source| source.name.clone()) else { return Err(problems) };
-    let (plan, control) = build(&config, request.main.as_deref(), world, &mut problems);
+    let (mut plan, control) = build(&config, request.main.as_deref(), world, &mut problems);
+    plan.config = Some(world.absolute(Path::new(&file)).to_string_lossy().into());
     if problems.is_empty() { Ok(Loaded { plan, file, control }) } else { Err(problems) }
 }
 
@@ -83,6 +84,7 @@ pub fn single(one: &One) -> Plan {
     Plan {
         mode: Mode::Command(one.manner),
         order: in_order(std::slice::from_ref(&instance)),
+        config: None,
         instances: vec![instance],
         shutdown_timeout: None,
         routes: BTreeMap::new(),
@@ -93,6 +95,7 @@ pub fn single(one: &One) -> Plan {
 pub fn pause() -> Plan {
     Plan {
         mode: Mode::Pause,
+        config: None,
         instances: Vec::new(),
         order: in_order(&[]),
         shutdown_timeout: None,
@@ -215,7 +218,7 @@ impl<'a> Builder<'a> {
         }
         let shutdown_timeout = Some(shutdown_timeout);
         let order = in_order(&instances);
-        (Plan { mode: Mode::Services, instances, order, shutdown_timeout, routes }, control)
+        (Plan { mode: Mode::Services, config: None, instances, order, shutdown_timeout, routes }, control)
     }
 
     /// `[defaults]` by themselves, so that a mistake there is told even if no service uses the value.

@@ -364,7 +364,7 @@ impl Supervisor {
 
     /// Stops what is wished to be down or to run anew, those first that depend on it and are to go too.
     pub(super) fn advance_wishes(&mut self, now: Time, out: &mut Vec<Action>) {
-        if self.coming.is_empty() && self.wishes.iter().all(|wish| *wish == Wish::Nothing) {
+        if self.updates.idle() && self.wishes.iter().all(|wish| *wish == Wish::Nothing) {
             return;
         }
         // For each instance, whether it or one that depends on it has to go first: a oneshot in between is long done.
@@ -410,15 +410,6 @@ impl Supervisor {
             if let Some(place) = first_of.get_mut(id.0 as usize) {
                 *place = leaving || (wanted && !rests) || (first && rests);
             }
-        }
-    }
-
-    /// What a person, or else an update, wants of it.
-    fn wish_or_update(&self, id: InstanceId) -> Wish {
-        match self.wish_for(id) {
-            _ if self.is_going_for_good(id) => Wish::Down,
-            Wish::Nothing if self.goes(id) => Wish::Again,
-            wish => wish,
         }
     }
 
@@ -488,13 +479,8 @@ impl Supervisor {
             return result(false, "not done: somebody has asked to stop it".to_owned());
         }
         if service.runs() <= target.runs {
-            let waiting = service.state();
-            return match waiting {
-                State::Failed { .. } if self.wish_for(target.id) == Wish::Nothing => {
-                    result(false, "cannot start: what it depends on cannot be had".to_owned())
-                }
-                _ => None,
-            };
+            let lacks = self.lacks(target.id).filter(|_| self.wish_for(target.id) == Wish::Nothing);
+            return lacks.and_then(|lacks| result(false, format!("cannot start: {lacks}")));
         }
         let verb = match (target.deed, target.pid, service.leader()) {
             (Deed::Restart | Deed::Renew, Some(before), Some(pid)) => {
@@ -528,23 +514,29 @@ impl Supervisor {
     /// Whether all of these are as it is wanted.
     fn judge(&self, now: Time, ids: &[InstanceId], named: bool, wanted: Wanted) -> Judgement {
         let mut bad: Vec<InstanceId> = Vec::new();
-        let (mut never, mut count) = (None, 0_usize);
+        let mut never = None;
+        let (mut counted, mut aside): (Vec<InstanceId>, Vec<String>) = (Vec::new(), Vec::new());
         for id in ids {
             let (Some(instance), Some(service)) = (self.plan.instance(*id), self.service(*id)) else {
                 continue;
             };
-            let retired = self.retired(*id);
-            let optional = wanted != Wanted::Stopped
-                && !named
-                && (retired
-                    || instance.on_failure == OnFailure::Ignore
-                    || (!instance.autostart && matches!(service.state(), State::Down)));
-            if optional {
+            let why = if wanted == Wanted::Stopped || named {
+                None
+            } else if self.retired(*id) {
+                continue;
+            } else if instance.on_failure == OnFailure::Ignore {
+                Some("on_failure = \"ignore\"")
+            } else {
+                Some("autostart = false")
+                    .filter(|_| !instance.autostart && matches!(service.state(), State::Down))
+            };
+            if let Some(why) = why {
+                aside.push(format!("{} ({why})", instance.name));
                 continue;
             }
-            count += 1;
+            counted.push(*id);
             let (ok, hopeless) = match (wanted, service.state()) {
-                (Wanted::Live | Wanted::Ready | Wanted::Completed, _) if retired => (false, true),
+                (Wanted::Live | Wanted::Ready | Wanted::Completed, _) if self.retired(*id) => (false, true),
                 (Wanted::Live, State::Failed { .. }) => (false, false),
                 (Wanted::Live, _) => (service.failing().is_none(), false),
                 (Wanted::Ready, State::Ready(..)) => (true, false),
@@ -573,16 +565,20 @@ impl Supervisor {
             Wanted::Completed => "completed",
             Wanted::Stopped => "stopped",
         };
+        let aside =
+            if aside.is_empty() { String::new() } else { format!("; not counted: {}", aside.join(", ")) };
         let Some(first) = never.or(bad.first().copied()) else {
-            return Judgement::Yes(match (ids, count) {
-                ([one], 1) => format!("{} is {word}", self.name(*one)),
-                (_, count) => format!("all {count} are {word}"),
+            return Judgement::Yes(match counted.as_slice() {
+                [] => format!("nothing counts{aside}"),
+                [one] => format!("{} is {word}{aside}", self.name(*one)),
+                several => format!("all {} are {word}{aside}", several.len()),
             });
         };
         let mut text = format!("{} is not {word}: {}", self.name(first), self.condition(now, first));
         if bad.len() > 1 {
             text = format!("{text}; and {} more", bad.len() - 1);
         }
+        text.push_str(&aside);
         if never.is_some() { Judgement::Never(text) } else { Judgement::NotYet(text) }
     }
 
@@ -686,31 +682,35 @@ impl Supervisor {
         if self.plan.mode != Mode::Services {
             return;
         }
-        let mut code = None;
-        for action in out.iter().skip(from) {
+        let mut last = None;
+        for (at, action) in out.iter().enumerate().skip(from) {
             match action {
                 Action::Tell(notice) => self.record(now, notice),
-                Action::Exit(exit) => code = Some(exit.0),
+                // Clients inside the container are asked to end with everybody else, and then hear nothing any more.
+                Action::Exit(_) | Action::SweepStrays { signal: Some(_) } => last = Some(at),
                 _ => {}
             }
         }
         if self.requests.is_empty() {
             return;
         }
-        // Nothing comes after the exit.
-        let exit = if code.is_some() { out.pop() } else { None };
-        for client in self.requests.clients() {
-            match code {
-                Some(_) => self.conclude(now, client, code, out),
-                None => self.serve(now, client, out),
+        let Some(at) = last else {
+            for client in self.requests.clients() {
+                self.serve(now, client, out);
             }
+            return;
+        };
+        let code = self.exit_code_now();
+        let rest = out.split_off(at);
+        for client in self.requests.clients() {
+            self.conclude(now, client, code, out);
         }
-        out.extend(exit);
+        out.extend(rest);
     }
 
     fn record(&mut self, now: Time, notice: &Notice) {
         self.journal.add(now, notice);
-        if let Notice::Ended { name, .. } = notice
+        if let Notice::Ended { name, .. } | Notice::DependencyFailed { name, .. } = notice
             && let Some(id) = self.plan.all().find(|(_, i)| i.name == *name).map(|(id, _)| id)
         {
             let text = notice.to_string();
@@ -776,6 +776,10 @@ impl Supervisor {
 
     /// The last answer to whoever waits, however things are: its time is over, or the container ends with this code.
     fn conclude(&mut self, now: Time, client: Client, code: Option<u8>, out: &mut Vec<Action>) {
+        // Once more also for a reader that has not taken the last: there is no later.
+        if code.is_some() {
+            self.requests.taken(client);
+        }
         self.serve(now, client, out);
         match self.requests.stage(client) {
             Some(Stage::Doing(targets)) => {

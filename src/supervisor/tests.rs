@@ -44,7 +44,7 @@ impl Story {
     fn not_begun(mode: Mode, instances: Vec<Instance>) -> Self {
         let shutdown_timeout = (mode == Mode::Services).then_some(Duration::from_secs(9));
         let order = crate::plan::in_order(&instances);
-        let plan = Plan { mode, instances, order, shutdown_timeout, routes: BTreeMap::new() };
+        let plan = Plan { mode, config: None, instances, order, shutdown_timeout, routes: BTreeMap::new() };
         let supervisor = Supervisor::new(plan, Standing::Pid1, Time::ZERO);
         Self {
             supervisor,
@@ -72,6 +72,7 @@ impl Story {
                 let read = self.configuration.clone().map(|instances| Reread {
                     plan: Plan {
                         mode: Mode::Services,
+                        config: None,
                         order: crate::plan::in_order(&instances),
                         instances,
                         shutdown_timeout: Some(Duration::from_secs(9)),
@@ -338,7 +339,7 @@ fn a_spent_budget_ends_the_container_with_the_services_code() {
         "CONTAINER STOPPED: worker failed twice in 0.7 s and may not be restarted again (max_restarts = 1)\n  \
            command    worker\n  \
            exits      code 17 (2 times) after 0.3 s each, at 0.3 s, 0.7 s\n  \
-           others     db stopped by itself in 0.0 s\n  \
+           others     db stopped as asked in 0.0 s\n  \
            exit code  17 (that of worker). To stay up without it: [services.worker] on_failure = \"ignore\"",
         "exit 17",
     ]);
@@ -414,7 +415,7 @@ fn a_failed_dependency_fails_what_waits_for_it() {
     let headline =
         story.record.iter().find(|line| line.starts_with("CONTAINER")).cloned().unwrap_or_default();
     assert!(headline.starts_with("CONTAINER STOPPED: api cannot start without migrate"), "{headline}");
-    assert!(story.record.contains(&"api: cannot start: it depends on migrate, which has failed".to_owned()));
+    assert!(story.record.contains(&"api: cannot start: it needs migrate, which failed".to_owned()));
     assert_eq!(story.record.last().map(String::as_str), Some("exit 1"));
 }
 

@@ -5,13 +5,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::poll::{Interest, Poll};
 use super::{rehearsal, signals};
 use crate::config::World;
-use crate::event::{Launch, StartError};
+use crate::event::{Launch, MemoryFound, StartError};
 
 /// How much is read at once.
 const PIECE_BYTES: usize = 64 << 10;
@@ -73,8 +73,16 @@ impl World for Files {
         std::env::var_os(name)
     }
 
+    fn absolute(&self, path: &Path) -> PathBuf {
+        std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+    }
+
     fn obstacle(&self, launch: &Launch) -> Option<StartError> {
         rehearsal::obstacle(launch)
+    }
+
+    fn memory(&self) -> MemoryFound {
+        MemoryFound::default()
     }
 }
 
@@ -97,5 +105,9 @@ impl World for FilesAgain {
 
     fn obstacle(&self, launch: &Launch) -> Option<StartError> {
         Files.obstacle(launch)
+    }
+
+    fn memory(&self) -> MemoryFound {
+        Files.memory()
     }
 }

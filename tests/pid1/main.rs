@@ -31,6 +31,7 @@ mod restarts;
 mod signals;
 mod stopping;
 mod surroundings;
+mod twice;
 mod updates;
 mod verbs;
 

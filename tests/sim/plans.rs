@@ -51,6 +51,7 @@ fn command(rng: &mut Rng) -> Plan {
     Plan {
         mode: Mode::Command(Manner { receivers, ..Manner::default() }),
         order: in_order(std::slice::from_ref(&instance)),
+        config: None,
         instances: vec![instance],
         shutdown_timeout: None,
         routes: BTreeMap::new(),
@@ -202,6 +203,7 @@ fn services(rng: &mut Rng) -> Plan {
     Plan {
         mode: Mode::Services,
         order: in_order(&instances),
+        config: None,
         instances,
         shutdown_timeout: rng.weighted(&[
             (8, Some(Duration::from_secs(9))),

@@ -274,10 +274,10 @@ fn health_says_who_and_why() {
     story.ask(4, health(Wanted::Ready, &[]));
     story.ask(5, health(Wanted::Ready, &["extra"]));
     story.tells(&[
-        "1! - api is not ready: runs for 0.0 s, not ready yet",
-        "2! + all 1 are alive",
-        "3! + all 1 are ready",
-        "4! + all 1 are ready",
+        "1! - api is not ready: runs for 0.0 s, not ready yet; not counted: extra (on_failure = \"ignore\")",
+        "2! + api is alive; not counted: extra (on_failure = \"ignore\")",
+        "3! + api is ready; not counted: extra (on_failure = \"ignore\")",
+        "4! + api is ready; not counted: extra (on_failure = \"ignore\")",
         "5! - extra is not ready: code 1; next start in 0.1 s",
     ]);
 }
