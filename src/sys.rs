@@ -64,7 +64,7 @@ use self::sink::Sinks;
 use self::spawn::{Spawner, Stream};
 use self::voices::{Announcement, Voices};
 use crate::control::Place;
-use crate::event::{Action, Child, Event, Launch, Pid, Role, Sink, Standing, Time};
+use crate::event::{Action, Child, Event, InstanceId, Launch, Pid, Role, Sink, Standing, Time};
 use crate::kernel::Kernel;
 use crate::units::{Signal, reason};
 use crate::voice::Voice;
@@ -373,8 +373,16 @@ impl Linux {
                 }
                 events.push(Event::Spawned { child, pid: spawned.pid });
             }
-            Err(error) => events.push(Event::SpawnFailed { child, error }),
+            Err(error) => {
+                self.memory.released(self.without_children(child.instance), events);
+                events.push(Event::SpawnFailed { child, error });
+            }
         }
+    }
+
+    /// The instance, if it has no child.
+    fn without_children(&self, instance: InstanceId) -> Option<InstanceId> {
+        Some(instance).filter(|instance| !self.children.has(*instance))
     }
 
     fn pass_on_our_lines(&mut self) {
@@ -428,7 +436,7 @@ impl Kernel for Linux {
                 self.spawner.take_terminal_back(pid);
                 let instance = self.children.get(pid).map(|child| child.instance);
                 self.children.release(pid);
-                let over = instance.filter(|instance| !self.children.has(*instance));
+                let over = instance.and_then(|instance| self.without_children(instance));
                 self.memory.released(over, events);
                 self.look = true;
             }
