@@ -78,7 +78,8 @@ impl fmt::Debug for Pid {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Client(pub u64);
 
-/// One instance of a service: its index in [`Plan::instances`](crate::plan::Plan::instances).
+/// One instance of a service: its index in [`Plan::instances`](crate::plan::Plan::instances). Of the same service and number for as long
+/// as the container runs, whatever is updated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceId(pub u32);
 
@@ -848,6 +849,9 @@ pub enum Action {
         /// The text, at most 4096 bytes.
         text: String,
     },
+    /// Read the configuration again. The loop does it, not the kernel, and hands the core what it was once all answers to this step
+    /// are taken in.
+    Reread,
     /// End: flush what can be flushed, and exit.
     Exit(ExitCode),
 }

@@ -1,6 +1,7 @@
 //! What the core announces. Log lines, the journal and later metrics read this one stream; all wording is in `wording`.
 //! No notice carries a value of an environment, except a `PATH` in which a program was not found.
 
+mod updating;
 mod wording;
 
 use std::rc::Rc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use crate::event::{ExitCode, ExitStatus, Pid, Process, StartError};
 use crate::probe::Failure;
 use crate::units::Signal;
+pub use updating::Updating;
 
 /// A thing worth telling.
 #[derive(Clone, Debug, PartialEq)]
@@ -209,8 +211,22 @@ pub enum Notice {
         /// Which instances.
         names: Vec<Rc<str>>,
     },
-    /// A signal that we heed only in a later version.
-    SignalNotSupported(Signal),
+    /// The configuration was read again, and this is done about it.
+    Updating(Updating),
+    /// All of that is done.
+    Updated {
+        /// Since it was read.
+        after: Duration,
+        /// Who is not as it should be.
+        bad: Vec<Rc<str>>,
+    },
+    /// The configuration was to be read again, and nothing is changed by it.
+    NotUpdated {
+        /// Why: what is wrong with it, perhaps in several lines.
+        why: String,
+    },
+    /// The configuration has another `control`.
+    ControlStays,
     /// The one command has a process; its program does not run yet.
     Spawned {
         /// Which.
@@ -371,6 +387,7 @@ impl Notice {
             | Self::Ended { cause: Cause::Start(_), .. }
             | Self::DependencyFailed { .. }
             | Self::Unkillable { .. }
+            | Self::NotUpdated { .. }
             | Self::Obituary(_) => Error,
             Self::Ended { next: Next::Restart { .. }, .. }
             | Self::Failing { .. }
@@ -382,7 +399,8 @@ impl Notice {
             | Self::StopCommandFailed { .. }
             | Self::NotAdopting
             | Self::Reaped { wanted: true, .. }
-            | Self::SignalNotSupported(_) => Warn,
+            | Self::ControlStays => Warn,
+            Self::Updated { bad, .. } if !bad.is_empty() => Warn,
             Self::Up { run: 1, .. }
             | Self::Ready { .. }
             | Self::NotYet { .. }
@@ -397,6 +415,8 @@ impl Notice {
             | Self::Stopped { .. }
             | Self::AllDone { .. }
             | Self::ByHand { .. }
+            | Self::Updating(_)
+            | Self::Updated { .. }
             | Self::NotPid1 => Info,
             Self::Up { .. }
             | Self::Spawned { .. }
@@ -444,7 +464,10 @@ impl Notice {
             Self::ByHand { what: ByHand::Start, .. } => "start",
             Self::ByHand { what: ByHand::Stop, .. } => "stop",
             Self::ByHand { what: ByHand::Restart, .. } => "restart",
-            Self::SignalNotSupported(_) => "not-supported",
+            Self::Updating(_) => "updating",
+            Self::Updated { .. } => "updated",
+            Self::NotUpdated { .. } => "not-updated",
+            Self::ControlStays => "control-stays",
             Self::Forwarded { .. } => "forwarded",
         }
     }
@@ -482,7 +505,10 @@ impl Notice {
             | Self::AllDone { .. }
             | Self::Obituary(_)
             | Self::ByHand { .. }
-            | Self::SignalNotSupported(_)
+            | Self::Updating(_)
+            | Self::Updated { .. }
+            | Self::NotUpdated { .. }
+            | Self::ControlStays
             | Self::Forwarded { .. } => None,
         }
     }

@@ -111,12 +111,15 @@ impl Display for Notice {
                 write!(f, "nothing runs any more; {name} has failed; exit code {code}")
             }
             Self::Obituary(text) => f.write_str(text),
-            Self::SignalNotSupported(signal) => {
-                write!(
-                    f,
-                    "{signal}: re-reading the configuration is not yet supported; restart the container instead"
-                )
+            Self::Updating(updating) => updating.fmt(f),
+            Self::Updated { after, bad } => {
+                write!(f, "updated after {}", show_duration(*after))?;
+                if bad.is_empty() { Ok(()) } else { write!(f, "; not as it should be: {}", bad.join(", ")) }
             }
+            Self::NotUpdated { why } => write!(f, "not updated, nothing is changed: {why}"),
+            Self::ControlStays => f.write_str(
+                "control cannot be changed while the container runs; clients are served where they were until it starts again",
+            ),
             Self::ByHand { what, names } => {
                 let what = match what {
                     ByHand::Start => "starting",

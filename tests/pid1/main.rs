@@ -33,6 +33,7 @@ mod signals;
 mod stopping;
 mod surroundings;
 mod twice;
+mod updates;
 mod verbs;
 
 use std::env;

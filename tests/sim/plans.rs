@@ -8,7 +8,7 @@ use std::time::Duration;
 use tinysup::event::{InstanceId, Launch, Mark, Output, Secret, Surroundings};
 use tinysup::plan::{
     Condition, Dependency, Instance, KillMode, Kind, Manner, Mode, OnFailure, OnSuccess, Plan, Receivers,
-    Restart, RestartWhen, Stop,
+    Restart, RestartWhen, Stop, in_order,
 };
 use tinysup::units::Signal;
 
@@ -51,6 +51,7 @@ fn command(rng: &mut Rng) -> Plan {
     Plan {
         mode: Mode::Command(Manner { receivers, ..Manner::default() }),
         config: None,
+        order: in_order(std::slice::from_ref(&instance)),
         instances: vec![instance],
         shutdown_timeout: None,
         routes: BTreeMap::new(),
@@ -202,6 +203,7 @@ fn services(rng: &mut Rng) -> Plan {
     Plan {
         mode: Mode::Services,
         config: None,
+        order: in_order(&instances),
         instances,
         shutdown_timeout: rng.weighted(&[
             (8, Some(Duration::from_secs(9))),
