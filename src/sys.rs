@@ -12,6 +12,8 @@ mod diagnose;
 mod elf;
 mod environment;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod listener;
 mod log;
 mod mailbox;
