@@ -62,8 +62,8 @@ mod tests {
         api.signals = BTreeMap::from([(Signal::USR1, Some(Signal::HUP)), (Signal::USR2, None)]);
         let mut plan = Plan {
             mode: Mode::Services,
-            config: None,
             order: [0, 1].map(InstanceId).into(),
+            config: None,
             instances: vec![nginx, api],
             shutdown_timeout: None,
             routes: BTreeMap::from([

@@ -5,7 +5,7 @@ mod desk;
 mod report;
 mod update;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::services::{Context, Service, State};
 use crate::shutdown::{Look, Phase, Reason, STRAY_GRACE, Shutdown};
 use crate::signals::{self, Meaning};
 use crate::units::Signal;
-use update::{Asker, Coming, Update};
+use update::Updates;
 
 pub use update::Reread;
 
@@ -46,16 +46,7 @@ pub struct Supervisor {
     requests: Requests,
     /// For each instance, what a person wants of it that is not as the plan has it.
     wishes: Vec<Wish>,
-    /// What an update is going to do when a run is over. Nothing while the container stops.
-    coming: BTreeMap<InstanceId, Coming>,
-    /// Those that updates have taken out, and of which nothing is left.
-    retired: BTreeSet<InstanceId>,
-    /// In what order they would stand if none ran any more as it was defined before the last update.
-    wanted_order: Vec<InstanceId>,
-    /// Who has asked for the configuration that is being read; `None`: nobody, or a signal.
-    asker: Option<Asker>,
-    /// The update that is under way.
-    update: Option<Update>,
+    updates: Updates,
     /// What was measured of each instance the last time.
     usage: BTreeMap<InstanceId, Measured>,
     standing: Standing,
@@ -114,7 +105,7 @@ impl Supervisor {
     pub fn new(plan: Plan, standing: Standing, now: Time) -> Self {
         let ids = (0_u32..).map(InstanceId);
         let services = ids.zip(&plan.instances).map(|(id, i)| Service::new(id, i.autostart)).collect();
-        let wanted_order = plan.ids().collect();
+        let updates = Updates::new(&plan);
         let stops = plan.instances.iter().map(|_| None).collect();
         let wishes = plan.instances.iter().map(|_| Wish::Nothing).collect();
         let mut supervisor = Self {
@@ -126,11 +117,7 @@ impl Supervisor {
             journal: Journal::default(),
             requests: Requests::default(),
             wishes,
-            coming: BTreeMap::new(),
-            retired: BTreeSet::new(),
-            wanted_order,
-            asker: None,
-            update: None,
+            updates,
             usage: BTreeMap::new(),
             standing,
             began: now,
@@ -639,7 +626,7 @@ impl Supervisor {
         };
         let running = wanted().any(|(_, service)| matches!(service.state(), State::Ready(..)));
         let services = self.plan.mode == Mode::Services;
-        if self.up || !running || !services || !self.coming.is_empty() || !wanted().all(arrived) {
+        if self.up || !running || !services || !self.updates.idle() || !wanted().all(arrived) {
             return;
         }
         let mut names: Vec<&str> = wanted().map(|(instance, _)| &*instance.service).collect();

@@ -14,6 +14,8 @@ mod diagnose;
 mod elf;
 mod environment;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod listener;
 mod log;
 mod mailbox;

@@ -364,7 +364,7 @@ impl Supervisor {
 
     /// Stops what is wished to be down or to run anew, those first that depend on it and are to go too.
     pub(super) fn advance_wishes(&mut self, now: Time, out: &mut Vec<Action>) {
-        if self.coming.is_empty() && self.wishes.iter().all(|wish| *wish == Wish::Nothing) {
+        if self.updates.idle() && self.wishes.iter().all(|wish| *wish == Wish::Nothing) {
             return;
         }
         // For each instance, whether it or one that depends on it has to go first: a oneshot in between is long done.
@@ -410,15 +410,6 @@ impl Supervisor {
             if let Some(place) = first_of.get_mut(id.0 as usize) {
                 *place = leaving || (wanted && !rests) || (first && rests);
             }
-        }
-    }
-
-    /// What a person, or else an update, wants of it.
-    fn wish_or_update(&self, id: InstanceId) -> Wish {
-        match self.wish_for(id) {
-            _ if self.is_going_for_good(id) => Wish::Down,
-            Wish::Nothing if self.goes(id) => Wish::Again,
-            wish => wish,
         }
     }
 
@@ -529,10 +520,9 @@ impl Supervisor {
             let (Some(instance), Some(service)) = (self.plan.instance(*id), self.service(*id)) else {
                 continue;
             };
-            let retired = self.retired(*id);
             let why = if wanted == Wanted::Stopped || named {
                 None
-            } else if retired {
+            } else if self.retired(*id) {
                 continue;
             } else if instance.on_failure == OnFailure::Ignore {
                 Some("on_failure = \"ignore\"")
@@ -546,7 +536,7 @@ impl Supervisor {
             }
             counted.push(*id);
             let (ok, hopeless) = match (wanted, service.state()) {
-                (Wanted::Live | Wanted::Ready | Wanted::Completed, _) if retired => (false, true),
+                (Wanted::Live | Wanted::Ready | Wanted::Completed, _) if self.retired(*id) => (false, true),
                 (Wanted::Live, State::Failed { .. }) => (false, false),
                 (Wanted::Live, _) => (service.failing().is_none(), false),
                 (Wanted::Ready, State::Ready(..)) => (true, false),

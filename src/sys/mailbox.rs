@@ -112,7 +112,7 @@ impl Place {
         }
         for number in 0..NAMES_MAX {
             let path = base.join(format!("tinysup-notify-{number}"));
-            let made = match DirBuilder::new().mode(0o700).create(&path) {
+            let new = match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => true,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
                 Err(error) => return Err(error),
@@ -125,7 +125,7 @@ impl Place {
                 }
                 Ok(None) => {}
                 // Then it would be no better under any name.
-                Err(error) if made => {
+                Err(error) if new => {
                     let _ = fs::remove_dir(&path);
                     return Err(error);
                 }
