@@ -29,7 +29,11 @@ pub fn run(bytes: &[u8]) {
         // Their values come from the words.
         (variables & 1 << bit != 0).then(|| words.last().cloned().unwrap_or_default())
     };
-    let parse = || cli::parse([OsString::from(name)].into_iter().chain(words.iter().cloned()), &environment);
+    let programs = |word: &str| word.len() % 2 == usize::from(variables % 2);
+    let parse = || {
+        let all = [OsString::from(name)].into_iter().chain(words.iter().cloned());
+        cli::parse(all, &environment, &programs)
+    };
     let command = parse();
     assert_eq!(command, parse(), "the same words mean the same");
     match command {

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tinysup::config::World;
-use tinysup::event::{Launch, StartError};
+use tinysup::event::{Launch, MemoryFound, StartError};
 use tinysup::plan::{self, Request};
 
 /// The value of `${SECRET}`, which no message may show.
@@ -60,6 +60,12 @@ impl World for Memory<'_> {
             "TEXT" => Some("a \"b\"\n[services.x]".into()),
             _ => None,
         }
+    }
+
+    fn memory(&self) -> MemoryFound {
+        // With a limit, as most containers have, or without, by what is written.
+        let limit = self.0.values().map(|file| file.len() as u64).sum::<u64>();
+        MemoryFound { limit: (limit % 2 == 0).then_some(limit << 20), ..MemoryFound::default() }
     }
 
     fn obstacle(&self, launch: &Launch) -> Option<StartError> {

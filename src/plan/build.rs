@@ -14,7 +14,7 @@ use super::settings::{Common, KILL_TIMEOUT, Own, Wanted};
 use super::values::{CommandLine, show};
 use super::{
     Condition, Dependency, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Restart, RestartWhen,
-    Stop,
+    Stop, in_order,
 };
 use crate::cli::One;
 use crate::config::interpolate::Reported;
@@ -67,7 +67,8 @@ pub fn load(request: &Request<'_>, world: &dyn World) -> Result<Loaded, Problems
     let mut problems = Problems::default();
     let config = config::read(request.file, world, &mut problems);
     let Some(file) = problems.sources.first().map(|source| source.name.clone()) else { return Err(problems) };
-    let (plan, control) = build(&config, request.main.as_deref(), world, &mut problems);
+    let (mut plan, control) = build(&config, request.main.as_deref(), world, &mut problems);
+    plan.config = Some(world.absolute(Path::new(&file)).to_string_lossy().into());
     if problems.is_empty() { Ok(Loaded { plan, file, control }) } else { Err(problems) }
 }
 
@@ -82,6 +83,8 @@ pub fn single(one: &One) -> Plan {
     instance.signals = one.rewrite.iter().copied().collect();
     Plan {
         mode: Mode::Command(one.manner),
+        order: in_order(std::slice::from_ref(&instance)),
+        config: None,
         instances: vec![instance],
         shutdown_timeout: None,
         routes: BTreeMap::new(),
@@ -90,7 +93,14 @@ pub fn single(one: &One) -> Plan {
 
 /// The plan of nothing at all.
 pub fn pause() -> Plan {
-    Plan { mode: Mode::Pause, instances: Vec::new(), shutdown_timeout: None, routes: BTreeMap::new() }
+    Plan {
+        mode: Mode::Pause,
+        config: None,
+        instances: Vec::new(),
+        order: in_order(&[]),
+        shutdown_timeout: None,
+        routes: BTreeMap::new(),
+    }
 }
 
 /// A command given on the command line: never restarted, its end is the end, and the terminal is its own.
@@ -207,7 +217,8 @@ impl<'a> Builder<'a> {
             }
         }
         let shutdown_timeout = Some(shutdown_timeout);
-        (Plan { mode: Mode::Services, instances, shutdown_timeout, routes }, control)
+        let order = in_order(&instances);
+        (Plan { mode: Mode::Services, config: None, instances, order, shutdown_timeout, routes }, control)
     }
 
     /// `[defaults]` by themselves, so that a mistake there is told even if no service uses the value.
