@@ -34,7 +34,7 @@ pub fn main(inherited: Inherited, words: impl Iterator<Item = OsString>) -> Exit
             let setup = Setup { descriptors: Descriptors::PassOn, voice, ..Setup::default() };
             supervise(inherited, setup, plan::pause(), Place::Off, verbosity)
         }
-        Command::Check { config } => check(config.as_deref()),
+        Command::Check { config, here } => check(config.as_deref(), here),
         Command::Example => print(&config::example()),
         Command::Ask(ask) => client::ask(&ask),
         Command::Top(ask) => client::top(&ask),
@@ -71,7 +71,7 @@ fn say(said: Said) -> ExitCode {
 
 fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<OsString>) -> ExitCode {
     let main = Some(main).filter(|main| !main.is_empty());
-    match plan::load(&Request { file, main }, &Files) {
+    match plan::load(&Request { file, main, here: true }, &Files) {
         Ok(loaded) => supervise(inherited, Setup::default(), loaded.plan, loaded.control, verbosity),
         Err(_) if sys::asked_to_stop() => ExitCode::SUCCESS,
         Err(problems) => {
@@ -81,9 +81,9 @@ fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<
     }
 }
 
-fn check(file: Option<&Path>) -> ExitCode {
-    match plan::load(&Request { file, main: None }, &Files) {
-        Ok(loaded) => print(&plan::check::report(&loaded.plan, &Files).to_string()),
+fn check(file: Option<&Path>, here: bool) -> ExitCode {
+    match plan::load(&Request { file, main: None, here }, &Files) {
+        Ok(loaded) => print(&plan::check::report(&loaded.plan, &Files, here).to_string()),
         Err(problems) => refuse(&problems),
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::event::{ExitCode, ExitStatus, Pid, Process, StartError};
 use crate::probe::Failure;
-use crate::units::{Signal, show_duration};
+use crate::units::{Signal, show_duration, show_size};
 
 /// A thing worth telling.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +68,50 @@ pub enum Notice {
         name: Rc<str>,
         /// How many were missed before.
         misses: u32,
+    },
+    /// What rules over the memory of the container.
+    MemoryFound {
+        /// For people.
+        text: String,
+    },
+    /// The OOM killer would end all of the container at once.
+    OomGroup,
+    /// No service can have a cgroup after all; `memory_limit` restarts instead.
+    NoCells,
+    /// The memory limit of the container has been changed.
+    MemoryLimit {
+        /// What it was, in bytes; `None`: there was none.
+        before: Option<u64>,
+        /// What it is.
+        limit: Option<u64>,
+    },
+    /// The container runs short of memory.
+    MemoryLow {
+        /// What it uses, in bytes.
+        used: u64,
+        /// Of how much.
+        whole: u64,
+    },
+    /// It has enough again.
+    MemoryWell {
+        /// What it uses, in bytes.
+        used: u64,
+        /// Of how much.
+        whole: u64,
+    },
+    /// The container runs short of memory, and nobody can be restarted.
+    NoVictim {
+        /// What it uses, in bytes.
+        used: u64,
+        /// Of how much.
+        whole: u64,
+    },
+    /// The OOM killer ended processes that are no service's main one.
+    OomKilled {
+        /// Those of this instance, where that is known.
+        name: Option<Rc<str>>,
+        /// How many.
+        count: u64,
     },
     /// An instance is stopped because one that it depends on is started again.
     RestartsWith {
@@ -278,6 +322,35 @@ pub enum Cause {
         /// For so long; `None`: it called for its end itself.
         silence: Option<Duration>,
     },
+    /// It held more memory than it may, and was stopped.
+    OverMemory {
+        /// What it held, in bytes.
+        bytes: u64,
+        /// What it may.
+        limit: u64,
+        /// Which of its processes held most, and how much.
+        holder: Option<(Process, u64)>,
+    },
+    /// The container ran short of memory, and it was stopped before the kernel would choose.
+    ShortMemory {
+        /// What the container used, in bytes.
+        used: u64,
+        /// Of how much.
+        whole: u64,
+        /// What this run held.
+        held: u64,
+        /// Which of its processes held most, and how much.
+        holder: Option<(Process, u64)>,
+    },
+    /// The kernel's OOM killer ended its main process.
+    OutOfMemory {
+        /// What the run held when it was last looked at, in bytes.
+        held: Option<u64>,
+        /// The limit that was reached, where it is known.
+        limit: Option<u64>,
+        /// That is its own, and not the container's.
+        own: bool,
+    },
 }
 
 /// What a client may ask for that changes what runs.
@@ -373,6 +446,11 @@ impl Notice {
             | Self::Unkillable { .. }
             | Self::Obituary(_) => Error,
             Self::Ended { next: Next::Restart { .. }, .. }
+            | Self::OomGroup
+            | Self::NoCells
+            | Self::MemoryLow { .. }
+            | Self::NoVictim { .. }
+            | Self::OomKilled { .. }
             | Self::Failing { .. }
             | Self::Missed { .. }
             | Self::Refused { .. }
@@ -390,6 +468,8 @@ impl Notice {
             | Self::RestartsWith { .. }
             | Self::WaitsAgain { .. }
             | Self::Reloading { .. }
+            | Self::MemoryLimit { .. }
+            | Self::MemoryWell { .. }
             | Self::AllUp { .. }
             | Self::Ended { next: Next::Completed | Next::Down | Next::Ends, .. }
             | Self::Stopping { .. }
@@ -399,6 +479,7 @@ impl Notice {
             | Self::ByHand { .. }
             | Self::NotPid1 => Info,
             Self::Up { .. }
+            | Self::MemoryFound { .. }
             | Self::Spawned { .. }
             | Self::Strays { .. }
             | Self::Reaped { wanted: false, .. }
@@ -425,6 +506,14 @@ impl Notice {
             Self::WaitsAgain { .. } => "waits",
             Self::Reloading { .. } => "reloading",
             Self::Refused { .. } => "refused",
+            Self::MemoryFound { .. } => "memory-found",
+            Self::OomGroup => "oom-group",
+            Self::NoCells => "no-cells",
+            Self::MemoryLimit { .. } => "memory-limit",
+            Self::MemoryLow { .. } => "memory-low",
+            Self::MemoryWell { .. } => "memory-well",
+            Self::NoVictim { .. } => "no-victim",
+            Self::OomKilled { .. } => "oom-killed",
             Self::AllUp { .. } => "all-up",
             Self::Ended { next: Next::Failed { .. }, .. } => "failed",
             Self::Ended { next: Next::Completed, .. } => "completed",
@@ -469,11 +558,20 @@ impl Notice {
             | Self::DependencyFailed { name, .. }
             | Self::Killing { name, .. }
             | Self::Spawned { name, .. }
+            | Self::OomKilled { name: Some(name), .. }
             | Self::StopCommandFailed { name, .. } => Some(name),
             Self::NotPid1
             | Self::NotAdopting
             | Self::Reaped { .. }
             | Self::AskedGroup(_)
+            | Self::MemoryFound { .. }
+            | Self::OomGroup
+            | Self::NoCells
+            | Self::MemoryLimit { .. }
+            | Self::MemoryLow { .. }
+            | Self::MemoryWell { .. }
+            | Self::NoVictim { .. }
+            | Self::OomKilled { name: None, .. }
             | Self::AllUp { .. }
             | Self::Stopping { .. }
             | Self::StillStopping { .. }
@@ -504,7 +602,7 @@ impl Display for Notice {
                 write!(f, "{name} is not ready yet after {}: {failure}", show_duration(*after))
             }
             Self::Failing { name, cause, waiting } => {
-                write!(f, "{name}: {cause}; stopping it")?;
+                write!(f, "{name}: {cause}{}; stopping it", Holder(cause))?;
                 match waiting.as_slice() {
                     [] => Ok(()),
                     [one] => write!(f, ". {one} waits for it"),
@@ -527,6 +625,36 @@ impl Display for Notice {
             Self::Refused { name, what: Refused::Store } => {
                 write!(f, "{name}: FDSTORE is not supported; its descriptors end with its run")
             }
+            Self::MemoryFound { text } => write!(f, "memory: {text}"),
+            Self::OomGroup => f.write_str(
+                "memory.oom.group is 1: when the memory runs out, the kernel ends everything in this container at once, tinysup too",
+            ),
+            Self::NoCells => f.write_str(
+                "no cgroup can be made for a service after all: memory_limit is not enforced by the kernel, what holds more is restarted",
+            ),
+            Self::MemoryLimit { before, limit } => {
+                let shown = |limit: &Option<u64>| limit.map_or_else(|| "none".to_owned(), show_size);
+                write!(f, "the container's memory limit is {} now, it was {}", shown(limit), shown(before))
+            }
+            Self::MemoryLow { used, whole } => {
+                write!(f, "the container runs short of memory: it uses {}", Part { used: *used, whole: *whole })
+            }
+            Self::MemoryWell { used, whole } => {
+                write!(f, "the container has memory again: it uses {}", Part { used: *used, whole: *whole })
+            }
+            Self::NoVictim { used, whole } => write!(
+                f,
+                "the container runs short of memory, it uses {}, and there is no service whose restart would help",
+                Part { used: *used, whole: *whole }
+            ),
+            Self::OomKilled { name: Some(name), count } => {
+                write!(f, "{name}: out of memory: the kernel killed {}", processes(*count, "of its"))
+            }
+            Self::OomKilled { name: None, count } => write!(
+                f,
+                "out of memory: the kernel killed {} in the container, no main process of a service",
+                processes(*count, "some")
+            ),
             Self::Leftovers { name, found, daemonized: None } => {
                 write!(f, "{name} left {} behind; stopping {}", Processes(found), it(found))
             }
@@ -634,6 +762,70 @@ fn ended(f: &mut Formatter<'_>, name: &str, cause: &Cause, uptime: Duration, nex
             write!(f, "{name}: stopped after {uptime}, as it was unhealthy; {next}")
         }
         (Cause::Watchdog { .. }, _) => write!(f, "{name}: stopped after {uptime} by its watchdog; {next}"),
+        (Cause::OverMemory { bytes, limit, .. }, _) => write!(
+            f,
+            "{name}: stopped after {uptime}, as it held {} of memory and may hold {}; {next}",
+            show_size(*bytes),
+            show_size(*limit)
+        ),
+        (Cause::ShortMemory { held, .. }, _) => write!(
+            f,
+            "{name}: stopped after {uptime}, as it held {} and the container ran short of memory; {next}",
+            show_size(*held)
+        ),
+        (Cause::OutOfMemory { .. }, _) => write!(f, "{name}: {cause} after {uptime}; {next}"),
+    }
+}
+
+/// Which process of a run holds most of its memory.
+struct Holder<'a>(&'a Cause);
+
+impl Display for Holder<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Cause::OverMemory { holder: Some((process, bytes)), .. }
+            | Cause::ShortMemory { holder: Some((process, bytes)), .. } => {
+                write!(
+                    f,
+                    ", most of it \"{}\" (pid {}) with {}",
+                    process.name,
+                    process.pid,
+                    show_size(*bytes)
+                )
+            }
+            Cause::OverMemory { holder: None, .. }
+            | Cause::ShortMemory { holder: None, .. }
+            | Cause::OutOfMemory { .. }
+            | Cause::Exit(_)
+            | Cause::Unready(_)
+            | Cause::Start(_)
+            | Cause::NotReady { .. }
+            | Cause::Unhealthy { .. }
+            | Cause::Watchdog { .. } => Ok(()),
+        }
+    }
+}
+
+/// `262M of 300M (87%)`.
+struct Part {
+    used: u64,
+    whole: u64,
+}
+
+impl Display for Part {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let percent = u128::from(self.used) * 100 / u128::from(self.whole.max(1));
+        write!(f, "{} of {} ({percent}%)", show_size(self.used), show_size(self.whole))
+    }
+}
+
+/// `one of its processes`, `3 of its processes`; `one process`, `3 processes`.
+fn processes(count: u64, which: &str) -> String {
+    match (count, which) {
+        (1, "some") => "one process".to_owned(),
+        (1, _) => format!("one {which} processes"),
+        (_, "some") => format!("{count} processes"),
+        (..) => format!("{count} {which} processes"),
     }
 }
 
@@ -713,6 +905,30 @@ impl Display for Cause {
             Self::Watchdog { silence: None } => {
                 f.write_str("it called for its end (WATCHDOG=trigger): SIGABRT")
             }
+            Self::OverMemory { bytes, limit, .. } => write!(
+                f,
+                "over its memory limit: it holds {} and may hold {}",
+                show_size(*bytes),
+                show_size(*limit)
+            ),
+            Self::ShortMemory { used, whole, held, .. } => write!(
+                f,
+                "the container runs short of memory, it uses {}, and this holds {}",
+                Part { used: *used, whole: *whole },
+                show_size(*held)
+            ),
+            Self::OutOfMemory { held, limit, own } => {
+                write!(f, "code 137, {}: out of memory", Signal::KILL)?;
+                let whose = if *own { "its memory_limit" } else { "the container's limit" };
+                match (limit, held) {
+                    (Some(limit), Some(held)) => {
+                        write!(f, " ({whose} is {}, it held {})", show_size(*limit), show_size(*held))
+                    }
+                    (Some(limit), None) => write!(f, " ({whose} is {})", show_size(*limit)),
+                    (None, Some(held)) => write!(f, " (it held {})", show_size(*held)),
+                    (None, None) => Ok(()),
+                }
+            }
         }
     }
 }
@@ -742,7 +958,12 @@ impl Cause {
             Self::Exit(status) | Self::Unready(status) => status.shell_code(),
             Self::Start(error) => error.exit_code().0,
             // How it ended after it was asked to is no message of its own.
-            Self::NotReady { .. } | Self::Unhealthy { .. } | Self::Watchdog { .. } => ExitCode::FAILURE.0,
+            Self::NotReady { .. }
+            | Self::Unhealthy { .. }
+            | Self::Watchdog { .. }
+            | Self::OverMemory { .. }
+            | Self::ShortMemory { .. } => ExitCode::FAILURE.0,
+            Self::OutOfMemory { .. } => ExitCode::KILLED.0,
         }
     }
 

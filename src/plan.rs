@@ -6,6 +6,7 @@ mod build;
 pub mod check;
 mod eval;
 mod graph;
+mod memory;
 mod names;
 mod readiness;
 mod settings;
@@ -20,6 +21,8 @@ use crate::event::{InstanceId, Launch};
 use crate::probe::Target;
 use crate::units::Signal;
 
+pub use memory::{Amount, Guard, Limits, Reference, Share};
+
 pub use build::{Loaded, Request, load, pause, single};
 
 /// The whole plan.
@@ -31,6 +34,8 @@ pub struct Plan {
     pub instances: Vec<Instance>,
     /// The deadline of the whole stop; `None`: no limit.
     pub shutdown_timeout: Option<Duration>,
+    /// `[memory]`: what is done when the container runs short of it.
+    pub guard: Guard,
     /// `[signals]`: where a signal goes instead of to every service.
     pub routes: BTreeMap<Signal, Vec<InstanceId>>,
 }
@@ -79,6 +84,8 @@ pub struct Instance {
     pub healthcheck: Option<Healthcheck>,
     /// The longest silence between two `WATCHDOG=1` of a ready run.
     pub watchdog: Option<Duration>,
+    /// How much memory it may hold.
+    pub memory: Limits,
 }
 
 /// What an instance is waited for with.
@@ -302,6 +309,7 @@ pub(crate) mod tests {
             ready: None,
             healthcheck: None,
             watchdog: None,
+            memory: Limits::default(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! stops, and when and how the container ends. Pure: no clock, no I/O; what it wants done it orders.
 
 mod desk;
+mod memory;
 mod report;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use crate::event::{
 };
 use crate::journal::Journal;
 use crate::logs::Logs;
+use crate::memory::Memory;
 use crate::notice::{Cause, KillReason, Notice, StopReason};
 use crate::notify;
 use crate::obituary::{self, Obituary, Other};
@@ -40,6 +42,7 @@ pub struct Supervisor {
     logs: Logs,
     journal: Journal,
     requests: Requests,
+    memory: Memory,
     /// For each instance, what a person wants of it that is not as the plan has it.
     wishes: Vec<Wish>,
     /// What was measured of each instance the last time.
@@ -110,6 +113,7 @@ impl Supervisor {
         let stops = plan.instances.iter().map(|_| None).collect();
         let wishes = plan.instances.iter().map(|_| Wish::Nothing).collect();
         Self {
+            memory: Memory::new(&plan),
             plan,
             dependents,
             services,
@@ -135,7 +139,8 @@ impl Supervisor {
     pub fn deadline(&self) -> Option<Time> {
         let services = self.services.iter().filter_map(Service::deadline).min();
         let shutdown = self.shutdown.as_ref().and_then(Shutdown::deadline);
-        services.into_iter().chain(shutdown).chain(self.requests.deadline()).min()
+        let others = self.requests.deadline().into_iter().chain(self.memory.deadline());
+        services.into_iter().chain(shutdown).chain(others).min()
     }
 
     /// Takes in one event and orders what follows from it, in the order in which it must be done.
@@ -153,6 +158,9 @@ impl Supervisor {
                     Standing::Pid1 => {}
                     Standing::Subreaper => out.push(Action::Tell(Notice::NotPid1)),
                     Standing::Neither => out.push(Action::Tell(Notice::NotAdopting)),
+                }
+                if self.plan.mode == Mode::Services {
+                    out.push(Action::FindMemory { pressure: self.memory.is_on() });
                 }
             }
             Event::Tick => self.tick(now, out),
@@ -228,10 +236,13 @@ impl Supervisor {
             Event::Taken { client } => return self.requests.taken(client),
             Event::Left { client } => return self.left(client),
             Event::Measured { client, usage } => return self.measured(now, client, &usage, out),
-            // Nobody asks for it yet.
-            Event::MemoryFound(_) | Event::Weighed { .. } | Event::Pressure | Event::OomKilled { .. } => {
-                return;
+            Event::MemoryFound(found) => self.memory_found(now, &found, out),
+            Event::Weighed { client, runs, container } => self.weighed(now, client, runs, container, out),
+            Event::Pressure => {
+                self.memory.pressure(now);
+                self.look_at_memory(now, out);
             }
+            Event::OomKilled { instance, count } => return self.oom_killed(now, instance, count),
             Event::Drained => return self.leave(now, out),
         }
         self.settle(now, out);
@@ -276,6 +287,8 @@ impl Supervisor {
                 }
             }
         }
+        self.tell_of_kills(Some(now), out);
+        self.look_at_memory(now, out);
         let Some(shutdown) = &mut self.shutdown else { return };
         if shutdown.tell(now) {
             let limit = shutdown.limit();
@@ -380,6 +393,7 @@ impl Supervisor {
         match owner {
             Some(child) => {
                 self.ask_group(pid, child.instance, out);
+                self.explain_end(now, child, status);
                 self.with(now, child.instance, |service, context| {
                     service.exited(context, child, pid, status, out);
                 });
@@ -462,6 +476,7 @@ impl Supervisor {
         if self.shutdown.is_some() {
             self.advance_stops(now, out);
         }
+        self.settle_memory(now);
     }
 
     /// Starts what may start, fails what cannot start any more, and ends the container if one of these ends decides that.
@@ -762,6 +777,7 @@ impl Supervisor {
         for (child, sink) in self.logs.unfinished() {
             self.output_ended(now, child, sink, out);
         }
+        self.tell_of_kills(None, out);
         let killed = self.services.iter().any(|service| service.killed_since(since));
         let code = self.exit_code(reason, killed);
         match reason {

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::control::{
     self, Answer, Change, EventLine, LogLine, Refused, Request, VERSION, Verb, Verdict, Wanted,
 };
-use crate::event::{Action, Child, Client, InstanceId, Role, Sink, Time, Usage};
+use crate::event::{Action, Child, Client, ContainerMemory, InstanceId, Role, Sink, Time, Usage, Weight};
 use crate::logs::{Line, Origin, Wish as ReadingWish};
 use crate::notice::{ByHand, Notice};
 use crate::plan::{Condition, Kind, Mode, OnFailure};
-use crate::requests::{self, Deed, Overdue, Reading, Report, Stage, Target};
+use crate::requests::{self, Deed, Overdue, Reading, Report, Scope, Stage, Target};
 use crate::services::{Service, State};
 use crate::shutdown::Reason;
 use crate::suggest::did_you_mean;
@@ -73,7 +73,12 @@ impl Supervisor {
         match request.verb {
             Verb::Status | Verb::Describe => {
                 let in_full = request.verb == Verb::Describe;
-                self.report(now, client, Report { ids, in_full, ..Report::default() }, out);
+                let scope = if in_full { Scope::InFull } else { Scope::AtAGlance };
+                self.report(now, client, Report { ids, scope, ..Report::default() }, out);
+            }
+            Verb::Memory => {
+                let report = Report { ids, scope: Scope::Memory, ..Report::default() };
+                self.weigh_for(client, report, request.pss, out);
             }
             Verb::Start => return self.change(now, client, request, Deed::Start, (ids, named), out),
             Verb::Stop => return self.change(now, client, request, Deed::Stop, (ids, named), out),
@@ -423,28 +428,35 @@ impl Supervisor {
 
     /// `signal`.
     fn send(
-        &self,
+        &mut self,
         signal: &str,
         group: bool,
         ids: &[InstanceId],
         out: &mut Vec<Action>,
     ) -> Result<Vec<Change>, Refusal> {
         let signal = Signal::parse(signal).map_err(|text| (Refused::Request, text))?;
-        let mut changes = Vec::new();
+        let (mut changes, mut killed) = (Vec::new(), Vec::new());
         for id in ids {
             let leader = self.service(*id).filter(|service| service.running()).and_then(Service::leader);
             let (ok, text) = match leader {
                 Some(leader) if group => {
                     out.push(Action::SignalGroup { leader, signal });
+                    killed.extend((signal == Signal::KILL).then_some(*id));
                     (true, format!("{signal} to its process group {leader}"))
                 }
                 Some(pid) => {
                     out.push(Action::Signal { pid, signal });
+                    killed.extend((signal == Signal::KILL).then_some(*id));
                     (true, format!("{signal} to pid {pid}"))
                 }
                 None => (false, format!("does not run ({})", self.state_word(*id))),
             };
             changes.push(change(&self.name(*id), ok, text));
+        }
+        for id in killed {
+            if let Some(service) = self.services.get_mut(id.0 as usize) {
+                service.kill_sent();
+            }
         }
         Ok(changes)
     }
@@ -578,7 +590,7 @@ impl Supervisor {
             }
         }
         if runs.is_empty() {
-            return self.look_where_they_listen(now, client, report, out);
+            return self.measured_all(now, client, report, out);
         }
         report.asked = runs.iter().map(|(child, _)| child.instance).collect();
         self.requests.enter(client, Stage::Measuring(report), None);
@@ -594,7 +606,40 @@ impl Supervisor {
             self.usage.insert(id, super::Measured { at: now, run, used: *used });
             report.usage.insert(id, *used);
         }
-        self.look_where_they_listen(now, client, report, out);
+        self.measured_all(now, client, report, out);
+    }
+
+    fn measured_all(&mut self, now: Time, client: Client, report: Report, out: &mut Vec<Action>) {
+        match report.scope {
+            Scope::InFull => self.weigh_for(client, report, false, out),
+            Scope::AtAGlance | Scope::Memory => self.tell_report(now, client, &report, out),
+        }
+    }
+
+    /// Has those weighed that run, and the container.
+    fn weigh_for(&mut self, client: Client, report: Report, pss: bool, out: &mut Vec<Action>) {
+        let runs = self.runs_of(&report.ids);
+        self.requests.enter(client, Stage::Measuring(report), None);
+        out.push(Action::Weigh { client: Some(client), runs, container: true, pss });
+    }
+
+    /// What was weighed for a client.
+    pub(super) fn weighed_for(
+        &mut self,
+        now: Time,
+        client: Client,
+        runs: Vec<Weight>,
+        container: Option<ContainerMemory>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(Stage::Measuring(report)) = self.requests.stage_mut(client) else { return };
+        let mut report = std::mem::take(report);
+        report.container = container;
+        report.weights = runs.into_iter().filter_map(|weight| Some((weight.instance?, weight))).collect();
+        match report.scope {
+            Scope::InFull => self.look_where_they_listen(now, client, report, out),
+            Scope::AtAGlance | Scope::Memory => self.tell_report(now, client, &report, out),
+        }
     }
 
     fn look_where_they_listen(
@@ -604,14 +649,12 @@ impl Supervisor {
         mut report: Report,
         out: &mut Vec<Action>,
     ) {
-        if report.in_full {
-            for id in report.ids.iter().take(LISTENS_MAX) {
-                let Some(service) = self.service(*id) else { continue };
-                let Some(leader) = service.leader() else { continue };
-                let child = Child { instance: *id, run: service.runs(), role: Role::Main };
-                out.push(Action::FindListening { child, leader });
-                report.asked.push(*id);
-            }
+        for id in report.ids.iter().take(LISTENS_MAX) {
+            let Some(service) = self.service(*id) else { continue };
+            let Some(leader) = service.leader() else { continue };
+            let child = Child { instance: *id, run: service.runs(), role: Role::Main };
+            out.push(Action::FindListening { child, leader });
+            report.asked.push(*id);
         }
         if report.asked.is_empty() {
             return self.tell_report(now, client, &report, out);
@@ -634,10 +677,13 @@ impl Supervisor {
     }
 
     fn tell_report(&mut self, now: Time, client: Client, report: &Report, out: &mut Vec<Action>) {
-        let answer = if report.in_full {
-            Answer::Describe(report.ids.iter().filter_map(|id| self.description(now, *id, report)).collect())
-        } else {
-            Answer::Status(self.status(now, report))
+        let answer = match report.scope {
+            Scope::InFull => {
+                let ids = report.ids.iter();
+                Answer::Describe(ids.filter_map(|id| self.description(now, *id, report)).collect())
+            }
+            Scope::AtAGlance => Answer::Status(self.status(now, report)),
+            Scope::Memory => Answer::Memory(Box::new(self.memory_report(report))),
         };
         self.answer(now, client, answer, out);
     }
@@ -690,7 +736,7 @@ impl Supervisor {
 
     fn record(&mut self, now: Time, notice: &Notice) {
         self.journal.add(now, notice);
-        if let Notice::Ended { name, .. } = notice
+        if let Notice::Ended { name, .. } | Notice::OomKilled { name: Some(name), .. } = notice
             && let Some(id) = self.plan.ids().zip(&self.plan.instances).find(|(_, i)| i.name == *name)
         {
             let text = notice.to_string();

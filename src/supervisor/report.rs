@@ -1,9 +1,11 @@
 //! How everything is, for those who ask: at a glance, and one instance in full. Environment values are in none of it.
 
-use crate::control::{Description, Exit, ServiceStatus, Status, VERSION};
-use crate::event::{Attributes, InstanceId, Launch, Output, Pid, Stdin, Time};
+use crate::control::{Description, Exit, Holder, Memory, ServiceMemory, ServiceStatus, Status, VERSION};
+use crate::event::{Attributes, Controller, InstanceId, Launch, Output, Pid, Stdin, Time};
 use crate::notice::Cause;
-use crate::plan::{Asks, Condition, Instance, KillMode, Kind, OnFailure, OnSuccess, ReadyTest, RestartWhen};
+use crate::plan::{
+    Asks, Condition, Instance, KillMode, Kind, Limits, OnFailure, OnSuccess, ReadyTest, RestartWhen,
+};
 use crate::requests::Report;
 use crate::services::{Ended, Service, State};
 use crate::units::{CAPABILITIES, RESOURCES, show_duration};
@@ -75,6 +77,10 @@ impl Supervisor {
             runs: service.runs(),
             cpu_ms: usage.map(|usage| millis(usage.cpu)),
             memory_bytes: usage.map(|usage| usage.memory),
+            memory_limit_bytes: [self.memory.threshold(id), self.memory.ceiling(id)]
+                .into_iter()
+                .flatten()
+                .min(),
             processes: usage.map(|usage| usage.processes),
             missed: service.misses().filter(|_| instance.healthcheck.is_some()),
             says: service.says().map(str::to_owned),
@@ -94,7 +100,15 @@ impl Supervisor {
             State::Ready(..) => "ready",
             State::Stopping { .. } => match service.failing() {
                 Some(Cause::Unhealthy { .. } | Cause::Watchdog { .. }) => "unhealthy",
-                Some(Cause::Exit(_) | Cause::Unready(_) | Cause::Start(_) | Cause::NotReady { .. })
+                Some(
+                    Cause::Exit(_)
+                    | Cause::Unready(_)
+                    | Cause::Start(_)
+                    | Cause::NotReady { .. }
+                    | Cause::OverMemory { .. }
+                    | Cause::ShortMemory { .. }
+                    | Cause::OutOfMemory { .. },
+                )
                 | None => "stopping",
             },
             State::Cleaning(_) => "cleaning",
@@ -166,8 +180,53 @@ impl Supervisor {
             depends_on: depends_on.collect(),
             dependents: dependents.map(|id| self.name(*id).to_string()).collect(),
             listens: report.listens.get(&id).cloned().unwrap_or_default(),
+            memory: Some(self.service_memory(id, report)),
+            container_limit_bytes: self.memory.limit(),
+            memory_found: self.memory.what().text.clone(),
             exits: exits(now, self.service(id)?),
         })
+    }
+}
+
+impl Supervisor {
+    pub(super) fn memory_report(&self, report: &Report) -> Memory {
+        let found = self.memory.what();
+        let container = report.container.as_ref();
+        Memory {
+            v: VERSION,
+            found: found.text.clone(),
+            controller: match found.controller {
+                Controller::None => "none",
+                Controller::V1 => "v1",
+                Controller::V2 => "v2",
+            }
+            .to_owned(),
+            used_bytes: container.map(|container| container.working_set),
+            charged_bytes: container.map(|container| container.usage),
+            peak_bytes: container.and_then(|container| container.peak),
+            limit_bytes: container.map_or_else(|| self.memory.limit(), |container| container.limit),
+            machine_bytes: Some(found.total).filter(|total| *total > 0),
+            services: report.ids.iter().map(|id| self.service_memory(*id, report)).collect(),
+        }
+    }
+
+    fn service_memory(&self, id: InstanceId, report: &Report) -> ServiceMemory {
+        let weight = report.weights.get(&id);
+        let most = weight.and_then(|weight| weight.holder.as_ref());
+        ServiceMemory {
+            name: self.name(id).to_string(),
+            bytes: weight.map(|weight| weight.bytes),
+            pss_bytes: weight.and_then(|weight| weight.pss),
+            peak_bytes: weight.and_then(|weight| weight.peak),
+            restart_bytes: self.memory.threshold(id),
+            limit_bytes: self.memory.ceiling(id),
+            processes: weight.map(|weight| weight.processes),
+            most: most.map(|(process, bytes)| Holder {
+                pid: process.pid.number(),
+                name: process.name.clone(),
+                bytes: *bytes,
+            }),
+        }
     }
 }
 
@@ -237,6 +296,7 @@ fn settings(instance: &Instance) -> Vec<(String, String)> {
         row("groups", groups.join(", "));
     }
     attribute_settings(&launch.attributes, &mut row);
+    memory_settings(instance.memory, &mut row);
     if let Some(ready) = &instance.ready {
         let asked = matches!(ready.test, ReadyTest::Asked(_));
         let interval =
@@ -325,6 +385,19 @@ fn attribute_settings(attributes: &Attributes, row: &mut impl FnMut(&str, String
     if let Some(kept) = &attributes.capabilities {
         let names: Vec<String> = kept.iter().map(|one| known(&CAPABILITIES, usize::from(*one))).collect();
         row("capabilities", if names.is_empty() { "none".to_owned() } else { names.join(", ") });
+    }
+}
+
+fn memory_settings(memory: Limits, row: &mut impl FnMut(&str, String)) {
+    if let Some(amount) = memory.restart {
+        row("max_memory_restart", amount.to_string());
+    }
+    if let Some(amount) = memory.limit {
+        let instead = if memory.fallback { ", else restarted above it" } else { "" };
+        row("memory_limit", format!("{amount}{instead}"));
+    }
+    if memory.priority != 0 {
+        row("oom_priority", memory.priority.to_string());
     }
 }
 
