@@ -131,6 +131,11 @@ pub fn pace(bytes: u64, limit: u64, growth: u64) -> Duration {
     Duration::from_nanos(nanos).clamp(LOOK_MIN, LOOK_MAX)
 }
 
+/// What each instance may hold, by its id.
+fn limits(plan: &Plan) -> Vec<Limits> {
+    plan.instances.iter().map(|instance| instance.memory).collect()
+}
+
 impl Pace {
     fn new(now: Time, limit: Option<u64>) -> Self {
         let every = limit.map_or(LOOK_MAX, |limit| pace(0, limit, 0)).min(FIRST_LOOK);
@@ -168,7 +173,7 @@ impl Memory {
     /// What the plan says.
     pub fn new(plan: &Plan) -> Self {
         Self {
-            limits: plan.instances.iter().map(|instance| instance.memory).collect(),
+            limits: limits(plan),
             config: plan.guard,
             found: MemoryFound::default(),
             limit: None,
@@ -194,19 +199,42 @@ impl Memory {
         }
         self.limit = found.limit;
         self.found = found.clone();
-        // The configuration was accepted because a cgroup could be made.
-        let without = |limits: &Limits| limits.limit.is_some() && !limits.fallback && !found.delegated;
-        if self.limits.iter().any(without) {
+        if self.do_without_cells() {
+            notices.push(Notice::NoCells);
+        }
+        self.begin_to_guard(now);
+        notices
+    }
+
+    /// The configuration was accepted because a cgroup could be made. Where none can be all the same, what holds more is restarted.
+    fn do_without_cells(&mut self) -> bool {
+        let without = |limits: &Limits| limits.limit.is_some() && !limits.fallback && !self.found.delegated;
+        let any = self.limits.iter().any(without);
+        if any {
             for limits in &mut self.limits {
                 limits.fallback = true;
             }
-            notices.push(Notice::NoCells);
         }
-        if self.config.is_on() {
-            let (relief, pace) = (Relief::Nothing, Pace::new(now, self.guarded()));
-            self.guard = Some(Watch { pace, warned: false, helpless: false, choosing: false, relief });
+        any
+    }
+
+    fn begin_to_guard(&mut self, now: Time) {
+        let pace = Pace::new(now, self.guarded());
+        let relief = Relief::Nothing;
+        let watch = Watch { pace, warned: false, helpless: false, choosing: false, relief };
+        self.guard = self.config.is_on().then_some(watch);
+    }
+
+    /// An update has changed the plan. Who is watched begins anew where the limit is another.
+    pub fn replan(&mut self, now: Time, plan: &Plan) {
+        let before = std::mem::replace(&mut self.limits, limits(plan));
+        self.do_without_cells();
+        let limits = &self.limits;
+        self.watched.retain(|id, _| before.get(id.0 as usize) == limits.get(id.0 as usize));
+        if self.config != plan.guard {
+            self.config = plan.guard;
+            self.begin_to_guard(now);
         }
-        notices
     }
 
     /// What was found.

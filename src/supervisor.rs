@@ -4,8 +4,9 @@
 mod desk;
 mod memory;
 mod report;
+mod update;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::logs::Logs;
 use crate::memory::Memory;
 use crate::notice::{Cause, KillReason, Notice, StopReason};
 use crate::notify;
-use crate::obituary::{self, Obituary, Other};
+use crate::obituary;
 use crate::plan::{
     Condition, Dependency, Instance, Kind, Manner, Mode, OnFailure, OnSuccess, Plan, Receivers, Rest,
 };
@@ -28,6 +29,9 @@ use crate::services::{Context, Service, State};
 use crate::shutdown::{Look, Phase, Reason, STRAY_GRACE, Shutdown};
 use crate::signals::{self, Meaning};
 use crate::units::Signal;
+use update::{Asker, Coming, Update};
+
+pub use update::Reread;
 
 /// Signals for a command that has no process yet are kept up to this number.
 const EARLY_MAX: usize = 1024;
@@ -45,6 +49,16 @@ pub struct Supervisor {
     memory: Memory,
     /// For each instance, what a person wants of it that is not as the plan has it.
     wishes: Vec<Wish>,
+    /// What an update is going to do when a run is over. Nothing while the container stops.
+    coming: BTreeMap<InstanceId, Coming>,
+    /// Those that updates have taken out, and of which nothing is left.
+    retired: BTreeSet<InstanceId>,
+    /// In what order they would stand if none ran any more as it was defined before the last update.
+    wanted_order: Vec<InstanceId>,
+    /// Who has asked for the configuration that is being read; `None`: nobody, or a signal.
+    asker: Option<Asker>,
+    /// The update that is under way.
+    update: Option<Update>,
     /// What was measured of each instance the last time.
     usage: BTreeMap<InstanceId, Measured>,
     standing: Standing,
@@ -101,27 +115,26 @@ impl Measured {
 impl Supervisor {
     /// A supervisor that has not begun.
     pub fn new(plan: Plan, standing: Standing, now: Time) -> Self {
-        let mut dependents = vec![Vec::new(); plan.instances.len()];
-        for (id, instance) in plan.ids().zip(&plan.instances) {
-            for dependency in &instance.depends_on {
-                if let Some(list) = dependents.get_mut(dependency.on.0 as usize) {
-                    list.push(id);
-                }
-            }
-        }
-        let services = plan.ids().zip(&plan.instances).map(|(id, i)| Service::new(id, i.autostart)).collect();
+        let ids = (0_u32..).map(InstanceId);
+        let services = ids.zip(&plan.instances).map(|(id, i)| Service::new(id, i.autostart)).collect();
+        let wanted_order = plan.ids().collect();
         let stops = plan.instances.iter().map(|_| None).collect();
         let wishes = plan.instances.iter().map(|_| Wish::Nothing).collect();
-        Self {
+        let mut supervisor = Self {
             memory: Memory::new(&plan),
             plan,
-            dependents,
+            dependents: Vec::new(),
             services,
             reaper: Reaper::default(),
             logs: Logs::default(),
             journal: Journal::default(),
             requests: Requests::default(),
             wishes,
+            coming: BTreeMap::new(),
+            retired: BTreeSet::new(),
+            wanted_order,
+            asker: None,
+            update: None,
             usage: BTreeMap::new(),
             standing,
             began: now,
@@ -132,7 +145,9 @@ impl Supervisor {
             early: Some(Vec::new()),
             interrupts: 0,
             port: None,
-        }
+        };
+        supervisor.rewire();
+        supervisor
     }
 
     /// When it wants to be told the time again, by [`Event::Tick`].
@@ -153,14 +168,15 @@ impl Supervisor {
     fn take_in(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::Begin => {
-                self.begun = true;
                 match self.standing {
                     Standing::Pid1 => {}
                     Standing::Subreaper => out.push(Action::Tell(Notice::NotPid1)),
                     Standing::Neither => out.push(Action::Tell(Notice::NotAdopting)),
                 }
-                if self.plan.mode == Mode::Services {
-                    out.push(Action::FindMemory { pressure: self.memory.is_on() });
+                // What services may hold is known before any of them starts.
+                match self.plan.mode {
+                    Mode::Services => out.push(Action::FindMemory { pressure: self.memory.is_on() }),
+                    Mode::Command(_) | Mode::Pause => self.begun = true,
                 }
             }
             Event::Tick => self.tick(now, out),
@@ -337,7 +353,7 @@ impl Supervisor {
                     self.kill_all(now, KillReason::Impatience, out);
                 }
             }
-            Meaning::Update => out.push(Action::Tell(Notice::SignalNotSupported(signal))),
+            Meaning::Update => self.reread_by_signal(out),
             Meaning::Forward(receivers) => self.forward(now, signal, receivers, out),
         }
     }
@@ -461,11 +477,15 @@ impl Supervisor {
 
     /// Brings everything that depends on several machines to where it belongs after an event.
     fn settle(&mut self, now: Time, out: &mut Vec<Action>) {
+        if self.shutdown.is_none() {
+            self.advance_update(now);
+        }
         if self.begun && self.shutdown.is_none() {
             self.advance_wishes(now, out);
             self.advance_starts(now, out);
         }
         if self.begun && self.shutdown.is_none() {
+            self.tell_when_updated(now, out);
             self.tell_when_up(now, out);
             // What was stopped by hand may be started again.
             let settled = self.services.iter().all(Service::settled);
@@ -543,7 +563,7 @@ impl Supervisor {
         let on = dependency.on;
         let Some(service) = self.service(on) else { return Readiness::Ready };
         // It is about to be stopped and started anew.
-        if self.wish_for(on) == Wish::Again {
+        if self.wish_for(on) == Wish::Again || self.goes(on) {
             return Readiness::Wait { on };
         }
         match (service.state(), dependency.condition) {
@@ -617,8 +637,10 @@ impl Supervisor {
     fn tell_when_up(&mut self, now: Time, out: &mut Vec<Action>) {
         // A command of the command line is no service; it may end before anybody could read that all are up.
         let counts = |instance: &Instance| instance.autostart && instance.kind != Kind::Command;
-        let wanted =
-            || self.plan.instances.iter().zip(&self.services).filter(|(instance, _)| counts(instance));
+        let wanted = || {
+            let all = self.plan.all().filter_map(|(id, instance)| Some((instance, self.service(id)?)));
+            all.filter(|(instance, _)| counts(instance))
+        };
         let arrived = |(_, service): (&Instance, &Service)| match service.state() {
             State::Ready(..) | State::Completed => true,
             State::Waiting
@@ -632,7 +654,8 @@ impl Supervisor {
             | State::Failed { .. } => false,
         };
         let running = wanted().any(|(_, service)| matches!(service.state(), State::Ready(..)));
-        if self.up || !running || self.plan.mode != Mode::Services || !wanted().all(arrived) {
+        let services = self.plan.mode == Mode::Services;
+        if self.up || !running || !services || !self.coming.is_empty() || !wanted().all(arrived) {
             return;
         }
         let mut names: Vec<&str> = wanted().map(|(instance, _)| &*instance.service).collect();
@@ -656,6 +679,7 @@ impl Supervisor {
             // Now, before those are gone that may hold it.
             out.push(Action::FindListener { instance: id, port });
         }
+        self.drop_update();
         self.shutdown = Some(Shutdown::new(reason, now, self.plan.shutdown_timeout));
         for id in self.plan.ids() {
             match self.service(id).map(Service::state) {
@@ -778,8 +802,7 @@ impl Supervisor {
             self.output_ended(now, child, sink, out);
         }
         self.tell_of_kills(None, out);
-        let killed = self.services.iter().any(|service| service.killed_since(since));
-        let code = self.exit_code(reason, killed);
+        let Some(code) = self.exit_code_now() else { return };
         match reason {
             _ if self.plan.mode != Mode::Services => {}
             Reason::Failed(id) => {
@@ -839,30 +862,16 @@ impl Supervisor {
         }
     }
 
+    /// The code that the container ends with, as far as is known: once the services are down, strays change nothing about it.
+    fn exit_code_now(&self) -> Option<u8> {
+        let stop = self.shutdown.as_ref()?;
+        let killed = self.services.iter().any(|service| service.killed_since(stop.since()));
+        Some(self.exit_code(stop.reason(), killed))
+    }
+
     /// The first failed instance in start order.
     fn first_failed(&self) -> Option<InstanceId> {
         self.plan.ids().find(|id| matches!(self.service(*id).map(Service::state), Some(State::Failed { .. })))
-    }
-
-    fn obituary(&self, id: InstanceId, since: Time, code: u8) -> Option<String> {
-        let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
-        let missing = service.failed_without().and_then(|on| self.plan.instance(on)).map(|on| &*on.name);
-        let other = |(id, record): (InstanceId, &StopRecord)| {
-            let name = &self.plan.instance(id)?.name;
-            let killed = self.service(id)?.killed_since(since);
-            Some(Other { name, took: record.down.map(|down| down.since(record.asked)), killed })
-        };
-        Some(obituary::text(&Obituary {
-            instance,
-            exits: service.history().iter().filter(|ended| !ended.asked).collect(),
-            runs: service.judged(),
-            began: self.began,
-            missing,
-            last_words: self.logs.last_lines(id, obituary::LAST_WORDS),
-            port: self.port.as_ref().map(|(port, listener)| (*port, listener)),
-            others: self.stopped().into_iter().filter_map(other).collect(),
-            code,
-        }))
     }
 }
 

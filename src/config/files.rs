@@ -27,6 +27,11 @@ pub trait World {
     /// A variable of the container's environment.
     fn variable(&self, name: &OsStr) -> Option<OsString>;
 
+    /// The path from the root. Links stay as they are: what they lead to may change while the file is meant to be the same.
+    fn absolute(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
+
     /// What would stand in the way of this start, as things are here. Only hints depend on it.
     fn obstacle(&self, launch: &Launch) -> Option<StartError>;
 

@@ -15,7 +15,7 @@ use super::settings::{Common, KILL_TIMEOUT, Own, Wanted};
 use super::values::{CommandLine, show};
 use super::{
     Condition, Dependency, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Restart, RestartWhen,
-    Stop,
+    Stop, in_order,
 };
 use crate::cli::One;
 use crate::config::interpolate::Reported;
@@ -70,7 +70,8 @@ pub fn load(request: &Request<'_>, world: &dyn World) -> Result<Loaded, Problems
     let mut problems = Problems::default();
     let config = config::read(request.file, world, &mut problems);
     let Some(file) = problems.sources.first().map(|source| source.name.clone()) else { return Err(problems) };
-    let (plan, control) = build(&config, request, world, &mut problems);
+    let (mut plan, control) = build(&config, request, world, &mut problems);
+    plan.config = Some(world.absolute(Path::new(&file)).to_string_lossy().into());
     if problems.is_empty() { Ok(Loaded { plan, file, control }) } else { Err(problems) }
 }
 
@@ -85,6 +86,8 @@ pub fn single(one: &One) -> Plan {
     instance.signals = one.rewrite.iter().copied().collect();
     Plan {
         mode: Mode::Command(one.manner),
+        config: None,
+        order: in_order(std::slice::from_ref(&instance)),
         instances: vec![instance],
         shutdown_timeout: None,
         guard: Guard::default(),
@@ -96,7 +99,9 @@ pub fn single(one: &One) -> Plan {
 pub fn pause() -> Plan {
     Plan {
         mode: Mode::Pause,
+        config: None,
         instances: Vec::new(),
+        order: in_order(&[]),
         shutdown_timeout: None,
         guard: Guard::default(),
         routes: BTreeMap::new(),
@@ -229,7 +234,11 @@ impl<'a> Builder<'a> {
             }
         }
         let (shutdown_timeout, guard) = (Some(shutdown_timeout), self.guard);
-        (Plan { mode: Mode::Services, instances, shutdown_timeout, guard, routes }, control)
+        let order = in_order(&instances);
+        (
+            Plan { mode: Mode::Services, config: None, instances, order, shutdown_timeout, guard, routes },
+            control,
+        )
     }
 
     /// `[defaults]` by themselves, so that a mistake there is told even if no service uses the value.

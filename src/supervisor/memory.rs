@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::event::{
-    Action, Child, Client, ContainerMemory, ExitStatus, InstanceId, Launch, MemoryFound, Pid, Role, Time,
-    Weight,
+    Action, Cell, Child, Client, ContainerMemory, ExitStatus, InstanceId, Launch, MemoryFound, Pid, Role,
+    Time, Weight,
 };
 use crate::memory::{Candidate, Look, Verdict};
 use crate::notice::Notice;
@@ -16,8 +16,9 @@ use crate::units::Signal;
 use super::Supervisor;
 
 impl Supervisor {
-    /// What rules over the memory is known: the first thing of all.
+    /// What rules over the memory is known, and so what each service may hold: now they may start.
     pub(super) fn memory_found(&mut self, now: Time, found: &MemoryFound, out: &mut Vec<Action>) {
+        self.begun = true;
         out.extend(self.memory.found(now, found).into_iter().map(Action::Tell));
         self.put_ceilings();
     }
@@ -127,7 +128,7 @@ impl Supervisor {
         let running: BTreeMap<InstanceId, u32> = self
             .plan
             .ids()
-            .zip(&self.services)
+            .filter_map(|id| Some((id, self.service(id)?)))
             .filter(|(_, service)| service.running())
             .map(|(id, service)| (id, service.runs()))
             .collect();
@@ -139,17 +140,22 @@ impl Supervisor {
         }
     }
 
+    /// An update has changed what services may hold, or the guard.
+    pub(super) fn replan_memory(&mut self, now: Time) {
+        self.memory.replan(now, &self.plan);
+        self.put_ceilings();
+    }
+
     /// What the kernel is to be told of each service's own limit, from its next start on.
     fn put_ceilings(&mut self) {
         for id in self.plan.ids() {
             let ceiling = self.memory.ceiling(id);
             if let Some(instance) = self.plan.instances.get_mut(id.0 as usize)
                 && let Some(cell) = instance.launch.cell
-                && let Some(ceiling) = ceiling
-                && cell.memory_max != Some(ceiling)
+                && cell.memory_max != ceiling
             {
                 let launch: &mut Launch = Rc::make_mut(&mut instance.launch);
-                launch.cell = Some(crate::event::Cell { memory_max: Some(ceiling) });
+                launch.cell = Some(Cell { memory_max: ceiling });
             }
         }
     }

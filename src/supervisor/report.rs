@@ -1,22 +1,161 @@
 //! How everything is, for those who ask: at a glance, and one instance in full. Environment values are in none of it.
 
-use crate::control::{Description, Exit, Holder, Memory, ServiceMemory, ServiceStatus, Status, VERSION};
-use crate::event::{Attributes, Controller, InstanceId, Launch, Output, Pid, Stdin, Time};
+use crate::control::{
+    Answer, Description, Exit, Holder, Memory, ServiceMemory, ServiceStatus, Status, VERSION,
+};
+use crate::event::{
+    Action, Attributes, Child, Client, ContainerMemory, Controller, InstanceId, Launch, Output, Pid, Role,
+    Stdin, Time, Usage, Weight,
+};
 use crate::notice::Cause;
+use crate::obituary::{self, Obituary, Other};
 use crate::plan::{
     Asks, Condition, Instance, KillMode, Kind, Limits, OnFailure, OnSuccess, ReadyTest, RestartWhen,
 };
-use crate::requests::Report;
+use crate::requests::{Report, Scope, Stage};
 use crate::services::{Ended, Service, State};
 use crate::units::{CAPABILITIES, RESOURCES, show_duration};
 
 use super::desk::millis;
-use super::{Readiness, Supervisor, Wish};
+use super::{Readiness, StopRecord, Supervisor, Wish};
 
+/// Where the processes of so many instances listen is found out for one request.
+const LISTENS_MAX: usize = 16;
 /// So much of its last line is told at a glance, in characters.
 const LAST_LINE_MAX: usize = 200;
 
 impl Supervisor {
+    /// `status` and `describe`: what the processes use is looked up only where it was not a moment ago.
+    pub(super) fn report(&mut self, now: Time, client: Client, mut report: Report, out: &mut Vec<Action>) {
+        let mut runs: Vec<(Child, Pid)> = Vec::new();
+        for id in &report.ids {
+            let Some(service) = self.service(*id) else { continue };
+            let Some(leader) = service.leader() else { continue };
+            match self.usage.get(id).filter(|usage| usage.fresh(now, service.runs())) {
+                Some(usage) => drop(report.usage.insert(*id, usage.used)),
+                None => runs.push((Child { instance: *id, run: service.runs(), role: Role::Main }, leader)),
+            }
+        }
+        if runs.is_empty() {
+            return self.measured_all(now, client, report, out);
+        }
+        report.asked = runs.iter().map(|(child, _)| child.instance).collect();
+        self.requests.enter(client, Stage::Measuring(report), None);
+        out.push(Action::Measure { client, runs });
+    }
+
+    /// What was measured for a client.
+    pub(super) fn measured(&mut self, now: Time, client: Client, usage: &[Usage], out: &mut Vec<Action>) {
+        let Some(Stage::Measuring(report)) = self.requests.stage_mut(client) else { return };
+        let mut report = std::mem::take(report);
+        for (id, used) in std::mem::take(&mut report.asked).into_iter().zip(usage) {
+            let run = self.service(id).map_or(0, Service::runs);
+            self.usage.insert(id, super::Measured { at: now, run, used: *used });
+            report.usage.insert(id, *used);
+        }
+        self.measured_all(now, client, report, out);
+    }
+
+    fn measured_all(&mut self, now: Time, client: Client, report: Report, out: &mut Vec<Action>) {
+        match report.scope {
+            Scope::InFull => self.weigh_for(client, report, false, out),
+            Scope::AtAGlance | Scope::Memory => self.tell_report(now, client, &report, out),
+        }
+    }
+
+    /// Has those weighed that run, and the container.
+    pub(super) fn weigh_for(&mut self, client: Client, report: Report, pss: bool, out: &mut Vec<Action>) {
+        let runs = self.runs_of(&report.ids);
+        self.requests.enter(client, Stage::Measuring(report), None);
+        out.push(Action::Weigh { client: Some(client), runs, container: true, pss });
+    }
+
+    /// What was weighed for a client.
+    pub(super) fn weighed_for(
+        &mut self,
+        now: Time,
+        client: Client,
+        runs: Vec<Weight>,
+        container: Option<ContainerMemory>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(Stage::Measuring(report)) = self.requests.stage_mut(client) else { return };
+        let mut report = std::mem::take(report);
+        report.container = container;
+        report.weights = runs.into_iter().filter_map(|weight| Some((weight.instance?, weight))).collect();
+        match report.scope {
+            Scope::InFull => self.look_where_they_listen(now, client, report, out),
+            Scope::AtAGlance | Scope::Memory => self.tell_report(now, client, &report, out),
+        }
+    }
+
+    fn look_where_they_listen(
+        &mut self,
+        now: Time,
+        client: Client,
+        mut report: Report,
+        out: &mut Vec<Action>,
+    ) {
+        for id in report.ids.iter().take(LISTENS_MAX) {
+            let Some(service) = self.service(*id) else { continue };
+            let Some(leader) = service.leader() else { continue };
+            let child = Child { instance: *id, run: service.runs(), role: Role::Main };
+            out.push(Action::FindListening { child, leader });
+            report.asked.push(*id);
+        }
+        if report.asked.is_empty() {
+            return self.tell_report(now, client, &report, out);
+        }
+        self.requests.enter(client, Stage::Measuring(report), None);
+    }
+
+    /// Where a run listens, for whoever has asked.
+    pub(super) fn listening(&mut self, now: Time, child: Child, addresses: &[String], out: &mut Vec<Action>) {
+        for client in self.requests.clients() {
+            let Some(Stage::Measuring(report)) = self.requests.stage_mut(client) else { continue };
+            let Some(at) = report.asked.iter().position(|id| *id == child.instance) else { continue };
+            report.asked.remove(at);
+            report.listens.insert(child.instance, addresses.to_vec());
+            if report.asked.is_empty() {
+                let report = std::mem::take(report);
+                self.tell_report(now, client, &report, out);
+            }
+        }
+    }
+
+    fn tell_report(&mut self, now: Time, client: Client, report: &Report, out: &mut Vec<Action>) {
+        let answer = match report.scope {
+            Scope::InFull => {
+                let ids = report.ids.iter();
+                Answer::Describe(ids.filter_map(|id| self.description(now, *id, report)).collect())
+            }
+            Scope::AtAGlance => Answer::Status(self.status(now, report)),
+            Scope::Memory => Answer::Memory(Box::new(self.memory_report(report))),
+        };
+        self.answer(now, client, answer, out);
+    }
+
+    pub(super) fn obituary(&self, id: InstanceId, since: Time, code: u8) -> Option<String> {
+        let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
+        let missing = service.failed_without().and_then(|on| self.plan.instance(on)).map(|on| &*on.name);
+        let other = |(id, record): (InstanceId, &StopRecord)| {
+            let name = &self.plan.instance(id)?.name;
+            let killed = self.service(id)?.killed_since(since);
+            Some(Other { name, took: record.down.map(|down| down.since(record.asked)), killed })
+        };
+        Some(obituary::text(&Obituary {
+            instance,
+            exits: service.history().iter().filter(|ended| !ended.asked).collect(),
+            runs: service.judged(),
+            began: self.began,
+            missing,
+            last_words: self.logs.last_lines(id, obituary::LAST_WORDS),
+            port: self.port.as_ref().map(|(port, listener)| (*port, listener)),
+            others: self.stopped().into_iter().filter_map(other).collect(),
+            code,
+        }))
+    }
+
     pub(super) fn status(&self, now: Time, report: &Report) -> Status {
         let services: Vec<ServiceStatus> =
             report.ids.iter().filter_map(|id| self.service_status(now, *id, report)).collect();
@@ -25,6 +164,7 @@ impl Supervisor {
             v: VERSION,
             up_ms: millis(now.since(self.began)),
             stopping,
+            config: self.plan.config.as_deref().map(str::to_owned),
             ok: !stopping && services.iter().all(|service| service.ok),
             services,
         }
@@ -86,6 +226,7 @@ impl Supervisor {
             says: service.says().map(str::to_owned),
             last_line: self.logs.last_lines(id, 1).pop().map(|line| one_line(&line)),
             waits_for: self.waits_for(id),
+            lacks: self.lacks(id),
             last_exit: exits(now, service).pop(),
         })
     }
@@ -143,12 +284,22 @@ impl Supervisor {
             State::Backoff { until } => {
                 format!("{}; next start in {}", why(), show_duration(until.since(now)))
             }
+            State::Down if self.retired(id) => "an update has removed it".to_owned(),
             State::Down if self.wish_for(id) == Wish::Down => "stopped by hand".to_owned(),
             State::Down => "not started".to_owned(),
             State::Completed => "done".to_owned(),
-            State::Failed { .. } if last.is_none() => "what it depends on cannot be had".to_owned(),
-            State::Failed { .. } => format!("failed for good: {}", why()),
+            State::Failed { .. } => self.lacks(id).unwrap_or_else(|| format!("failed for good: {}", why())),
         }
+    }
+
+    /// For want of whom an instance has failed.
+    pub(super) fn lacks(&self, id: InstanceId) -> Option<String> {
+        let on = self.service(id)?.failed_without()?;
+        let how = match self.service(on).map(Service::state) {
+            Some(State::Completed) => "is done",
+            _ => "failed",
+        };
+        Some(format!("needs {}, which {how}", self.name(on)))
     }
 
     /// For whom an instance waits.

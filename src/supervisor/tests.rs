@@ -30,6 +30,8 @@ struct Story {
     found: MemoryFound,
     weights: BTreeMap<String, u64>,
     container: Option<ContainerMemory>,
+    /// What the configuration says when it is read again.
+    configuration: Result<Vec<Instance>, String>,
 }
 
 impl Story {
@@ -49,7 +51,9 @@ impl Story {
 
     fn guarded(mode: Mode, instances: Vec<Instance>, guard: Guard) -> Self {
         let shutdown_timeout = (mode == Mode::Services).then_some(Duration::from_secs(9));
-        let plan = Plan { mode, instances, shutdown_timeout, guard, routes: BTreeMap::new() };
+        let order = crate::plan::in_order(&instances);
+        let plan =
+            Plan { mode, config: None, instances, order, shutdown_timeout, guard, routes: BTreeMap::new() };
         let supervisor = Supervisor::new(plan, Standing::Pid1, Time::ZERO);
         Self {
             supervisor,
@@ -65,15 +69,36 @@ impl Story {
             found: MemoryFound::default(),
             weights: BTreeMap::new(),
             container: None,
+            configuration: Err("nothing was written".to_owned()),
         }
     }
 
     fn event(&mut self, event: Event) {
         let mut pending = VecDeque::from([event]);
-        while let Some(event) = pending.pop_front() {
+        let mut rereads = false;
+        loop {
             let mut actions = Vec::new();
-            self.supervisor.step(self.now, event, &mut actions);
+            if let Some(event) = pending.pop_front() {
+                self.supervisor.step(self.now, event, &mut actions);
+            } else if std::mem::take(&mut rereads) {
+                let read = self.configuration.clone().map(|instances| Reread {
+                    plan: Plan {
+                        guard: Guard::default(),
+                        mode: Mode::Services,
+                        config: None,
+                        order: crate::plan::in_order(&instances),
+                        instances,
+                        shutdown_timeout: Some(Duration::from_secs(9)),
+                        routes: BTreeMap::new(),
+                    },
+                    other_control: false,
+                });
+                self.supervisor.reread(self.now, read, &mut actions);
+            } else {
+                return;
+            }
             for action in actions {
+                rereads |= matches!(action, Action::Reread);
                 pending.extend(self.perform(action));
             }
         }
@@ -176,6 +201,7 @@ impl Story {
             Action::Tell(notice) if notice.level() <= log::Level::Info => (notice.to_string(), Vec::new()),
             Action::Tell(_) => return Vec::new(),
             Action::Drain => (String::new(), vec![Event::Drained]),
+            Action::Reread => return Vec::new(),
             Action::Exit(code) => (format!("exit {}", code.0), Vec::new()),
         };
         if !line.is_empty() {
@@ -209,6 +235,9 @@ impl Story {
         {
             self.now = deadline.max(self.now);
             self.event(Event::Tick);
+            if self.record.last().is_some_and(|line| line.starts_with("exit ")) {
+                return; // there is nobody any more
+            }
         }
         self.now = end;
     }
@@ -346,7 +375,7 @@ fn a_spent_budget_ends_the_container_with_the_services_code() {
         "CONTAINER STOPPED: worker failed twice in 0.7 s and may not be restarted again (max_restarts = 1)\n  \
            command    worker\n  \
            exits      code 17 (2 times) after 0.3 s each, at 0.3 s, 0.7 s\n  \
-           others     db stopped by itself in 0.0 s\n  \
+           others     db stopped as asked in 0.0 s\n  \
            exit code  17 (that of worker). To stay up without it: [services.worker] on_failure = \"ignore\"",
         "exit 17",
     ]);
@@ -422,7 +451,7 @@ fn a_failed_dependency_fails_what_waits_for_it() {
     let headline =
         story.record.iter().find(|line| line.starts_with("CONTAINER")).cloned().unwrap_or_default();
     assert!(headline.starts_with("CONTAINER STOPPED: api cannot start without migrate"), "{headline}");
-    assert!(story.record.contains(&"api: cannot start: it depends on migrate, which has failed".to_owned()));
+    assert!(story.record.contains(&"api: cannot start: it needs migrate, which failed".to_owned()));
     assert_eq!(story.record.last().map(String::as_str), Some("exit 1"));
 }
 
@@ -648,3 +677,4 @@ mod clients;
 mod crowd;
 mod memory;
 mod readiness;
+mod update;

@@ -32,6 +32,8 @@ mod restarts;
 mod signals;
 mod stopping;
 mod surroundings;
+mod twice;
+mod updates;
 mod verbs;
 
 use std::env;

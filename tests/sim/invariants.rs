@@ -382,7 +382,8 @@ impl Judge {
                     violation!("{action:?}");
                 }
             }
-            Action::Answer { .. }
+            Action::Reread
+            | Action::Answer { .. }
             | Action::Disconnect { .. }
             | Action::Measure { .. }
             | Action::FindListener { .. }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tinysup::event::{InstanceId, Launch, Mark, Output, Secret, Surroundings};
 use tinysup::plan::{
     Condition, Dependency, Guard, Instance, KillMode, Kind, Limits, Manner, Mode, OnFailure, OnSuccess, Plan,
-    Receivers, Restart, RestartWhen, Stop,
+    Receivers, Restart, RestartWhen, Stop, in_order,
 };
 use tinysup::units::Signal;
 
@@ -51,6 +51,8 @@ fn command(rng: &mut Rng) -> Plan {
     let receivers = if rng.per_mille(400) { Receivers::Group } else { Receivers::Command };
     Plan {
         mode: Mode::Command(Manner { receivers, ..Manner::default() }),
+        config: None,
+        order: in_order(std::slice::from_ref(&instance)),
         instances: vec![instance],
         shutdown_timeout: None,
         guard: Guard::default(),
@@ -208,6 +210,8 @@ fn services(rng: &mut Rng) -> Plan {
     }
     Plan {
         mode: Mode::Services,
+        config: None,
+        order: in_order(&instances),
         instances,
         shutdown_timeout: rng.weighted(&[
             (8, Some(Duration::from_secs(9))),

@@ -341,6 +341,33 @@ fn a_group_kill_and_a_lost_cgroup_are_warned_about_at_the_start() {
 }
 
 #[test]
+fn an_update_changes_what_a_running_service_may_hold() {
+    let mut story = Story::new(vec![limited("web", 300), instance("db")]);
+    story.holds("web", 200);
+    story.holds("db", 200);
+    story.pass(1_000);
+    story.record.clear();
+    story.configuration = Ok(vec![limited("web", 100), limited("db", 300)]);
+    story.signal(Signal::HUP);
+    story.expect(&[
+        "the configuration was read again: adjusting web (max_memory_restart), db (max_memory_restart)",
+        "updated after 0.0 s",
+    ]);
+    story.pass(1_000);
+    story.expect(&[
+        "weigh web, db",
+        "web: over its memory limit: it holds 200M and may hold 100M, most of it \"web\" (pid 101) with 1M; stopping it",
+        "SIGTERM to web",
+    ]);
+    story.exit("web", 0);
+    story.configuration = Ok(vec![instance("web"), instance("db")]);
+    story.signal(Signal::HUP);
+    story.record.clear();
+    story.pass(60_000);
+    story.expect(&["spawn web"]); // and nobody is weighed any more
+}
+
+#[test]
 fn clients_are_told_who_holds_what() {
     let mut story = Story::new(vec![limited("db", 300), instance("web")]);
     story.holds("db", 7);

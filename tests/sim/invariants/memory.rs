@@ -401,12 +401,15 @@ impl Judge {
         }
     }
 
-    /// Who has a limit that the kernel can be told of has it from its start on.
+    /// Who has a limit that the kernel can be told of starts with it, and nobody else.
     pub(super) fn check_cell(&self, child: Child, launch: &tinysup::event::Launch) {
-        if let (Role::Main, Some(ceiling)) = (child.role, self.ceiling(child.instance))
-            && launch.cell.and_then(|cell| cell.memory_max) != Some(ceiling)
-        {
-            violation!("{child:?} starts with {:?}, and may hold {ceiling}", launch.cell);
+        let ceiling = self.ceiling(child.instance);
+        let memory = self.plan_of(child.instance).memory;
+        let wanted = memory.restart.is_some() || memory.limit.is_some() || self.plan.guard.restart.is_some();
+        // The command of the command line has no limits and is no victim.
+        let right = (wanted && self.plan_of(child.instance).kind != Kind::Command).then_some(ceiling);
+        if child.role == Role::Main && right != launch.cell.map(|cell| cell.memory_max) {
+            violation!("{child:?} starts with {:?}, and may hold {ceiling:?}", launch.cell);
         }
     }
 
