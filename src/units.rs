@@ -222,6 +222,22 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     if (0.0..9e18).contains(&bytes) { Ok(bytes as u64) } else { Err(format!("\"{text}\" is too large")) }
 }
 
+/// An amount of memory as short as it can be told, in binary units: `512K`, `9.8M`, `58M`, `1.2G`.
+pub fn show_size(bytes: u64) -> String {
+    let mut unit = 1_u128;
+    for name in ["", "K", "M", "G", "T"] {
+        let tenths = (u128::from(bytes) * 10 + unit / 2) / unit;
+        if tenths < 100 && !tenths.is_multiple_of(10) {
+            return format!("{}.{}{name}", tenths / 10, tenths % 10);
+        }
+        if tenths < 10_235 {
+            return format!("{}{name}", (tenths + 5) / 10);
+        }
+        unit <<= 10;
+    }
+    format!("{}P", u128::from(bytes) / unit)
+}
+
 /// What the system said, without the number that Rust adds to it.
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();

@@ -34,6 +34,7 @@ pub fn run(bytes: &[u8]) {
             Answer::Describe(_)
             | Answer::Changed(_)
             | Answer::Verdict(_)
+            | Answer::Memory(_)
             | Answer::Event(_)
             | Answer::End => {}
         }
@@ -47,6 +48,7 @@ fn show(answer: &Answer, look: Look) -> String {
         Answer::Describe(all) => view::describe::descriptions(all, look),
         Answer::Changed(changes) => view::changes(changes, look),
         Answer::Verdict(verdict) => view::verdict(verdict),
+        Answer::Memory(memory) => view::memory::memory(memory, look),
         // What a service wrote is shown as it is.
         Answer::Log(line) => {
             view::stream::log(line, true, NOW_MS, look);
