@@ -108,7 +108,7 @@ pub type Programs<'a> = &'a dyn Fn(&str) -> bool;
 pub struct UsageError(pub String);
 
 /// Verbs of the contract that this version does not have.
-const LATER: [&str; 4] = ["reload", "scale", "update", "convert"];
+const LATER: [&str; 3] = ["reload", "scale", "convert"];
 
 /// Words that are no verbs of the table in [`verbs`]; `tinysup help` tells of them.
 const OFFLINE: [&str; 6] = ["run", "check", "example", "pause", "version", "help"];

@@ -237,7 +237,10 @@ impl fmt::Display for Failure {
             Self::Lost(Lost::Closed | Lost::Unheard | Lost::Late | Lost::Dismissed) => {
                 f.write_str("tinysup hung up before the answer was complete: it has ended, or this reader was too slow")
             }
-            Self::Refused(refusal) => f.write_str(&view::line(&refusal.text)),
+            // What is wrong with a configuration has its lines.
+            Self::Refused(refusal) => {
+                f.write_str(&refusal.text.lines().map(view::line).collect::<Vec<_>>().join("\n"))
+            }
         }
     }
 }

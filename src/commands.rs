@@ -11,8 +11,8 @@ use crate::control::Place;
 use crate::event::{ExitCode, Sink};
 use crate::kernel::Kernel;
 use crate::plan::{Loaded, Mode, Plan, Request};
-use crate::supervisor::Supervisor;
-use crate::sys::{self, Descriptors, Files, Inherited, Linux, Setup};
+use crate::supervisor::{Reread, Supervisor};
+use crate::sys::{self, Descriptors, Files, FilesAgain, Inherited, Linux, Setup};
 use crate::voice::Voice;
 use crate::{client, config, plan, runtime};
 
@@ -34,7 +34,7 @@ pub fn main(inherited: Inherited, words: impl Iterator<Item = OsString>) -> Exit
         Command::One(one) => one_command(inherited, &one),
         Command::Pause { voice, verbosity } => {
             let setup = Setup { descriptors: Descriptors::PassOn, voice, ..Setup::default() };
-            supervise(inherited, setup, plan::pause(), Place::Off, verbosity)
+            supervise(inherited, setup, plan::pause(), Place::Off, verbosity, &mut unchangeable)
         }
         Command::Check { config } => check(config.as_deref()),
         Command::Example => print(&config::example()),
@@ -55,7 +55,7 @@ fn one_command(inherited: Inherited, one: &One) -> ExitCode {
         parent_death: one.parent_death,
         voice: one.voice,
     };
-    let code = supervise(inherited, setup, plan::single(one), Place::Off, one.verbosity);
+    let code = supervise(inherited, setup, plan::single(one), Place::Off, one.verbosity, &mut unchangeable);
     if code == ExitCode::NOT_FOUND && one.voice == Voice::Tinysup {
         hint_at_verb(one);
     }
@@ -85,12 +85,20 @@ fn say(said: Said) -> ExitCode {
 fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<OsString>) -> ExitCode {
     let main = Some(main).filter(|main| !main.is_empty());
     let command = main.is_some();
-    match plan::load(&Request { file, main }, &Files) {
+    let request = Request { file, main };
+    match plan::load(&request, &Files) {
         Ok(loaded) if let Some(why) = runs_already(&loaded, command) => {
             sys::print_error(&format!("tinysup: {why}\n"));
             ExitCode::RUNS_ALREADY
         }
-        Ok(loaded) => supervise(inherited, Setup::default(), loaded.plan, loaded.control, verbosity),
+        Ok(Loaded { plan, control, file: _ }) => {
+            let place = control.clone();
+            let mut reread = || match plan::load(&request, &FilesAgain) {
+                Ok(Loaded { plan, control, file: _ }) => Ok(Reread { plan, other_control: control != place }),
+                Err(problems) => Err(problems.listed()),
+            };
+            supervise(inherited, Setup::default(), plan, control, verbosity, &mut reread)
+        }
         Err(_) if sys::asked_to_stop() => ExitCode::SUCCESS,
         Err(problems) => {
             sys::leave_last_word(&problems.to_string());
@@ -122,8 +130,20 @@ fn print(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// There is no configuration that could be read again.
+fn unchangeable() -> Result<Reread, String> {
+    Err("it was started without a configuration".to_owned())
+}
+
 /// Runs a plan to its end.
-fn supervise(inherited: Inherited, setup: Setup, plan: Plan, control: Place, verbosity: u8) -> ExitCode {
+fn supervise(
+    inherited: Inherited,
+    setup: Setup,
+    plan: Plan,
+    control: Place,
+    verbosity: u8,
+    reread: &mut dyn FnMut() -> Result<Reread, String>,
+) -> ExitCode {
     // One command is silent unless something fails; services tell what happens to them.
     let quiet = match plan.mode {
         Mode::Command(_) | Mode::Pause => LevelFilter::Error,
@@ -137,7 +157,7 @@ fn supervise(inherited: Inherited, setup: Setup, plan: Plan, control: Place, ver
         Ok(mut kernel) => {
             kernel.listen(control);
             let mut supervisor = Supervisor::new(plan, kernel.standing(), kernel.now());
-            let code = runtime::run(&mut kernel, &mut supervisor);
+            let code = runtime::run(&mut kernel, &mut supervisor, reread);
             kernel.finish();
             code
         }

@@ -42,10 +42,12 @@ pub struct Request {
     pub verb: Verb,
     /// Services, or instances as `api.2`; empty, or `all`: all of them.
     pub names: Vec<String>,
-    /// `start`, `stop`, `restart`: answer when it is done, not when it has begun.
+    /// `start`, `stop`, `restart`, `update`, `shutdown`: answer when it is done, not when it has begun.
     pub wait: bool,
     /// `stop`, `restart`: those that depend on it, too.
     pub dependents: bool,
+    /// `update`: only tell what would change.
+    pub dry_run: bool,
     /// `signal`: which, by any name that the configuration takes.
     pub signal: String,
     /// `signal`: to the whole process group.

@@ -3,6 +3,7 @@
 
 mod desk;
 mod report;
+mod update;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -26,6 +27,9 @@ use crate::services::{Context, Service, State};
 use crate::shutdown::{Look, Phase, Reason, STRAY_GRACE, Shutdown};
 use crate::signals::{self, Meaning};
 use crate::units::Signal;
+use update::Updates;
+
+pub use update::Reread;
 
 /// Signals for a command that has no process yet are kept up to this number.
 const EARLY_MAX: usize = 1024;
@@ -42,6 +46,7 @@ pub struct Supervisor {
     requests: Requests,
     /// For each instance, what a person wants of it that is not as the plan has it.
     wishes: Vec<Wish>,
+    updates: Updates,
     /// What was measured of each instance the last time.
     usage: BTreeMap<InstanceId, Measured>,
     standing: Standing,
@@ -98,26 +103,21 @@ impl Measured {
 impl Supervisor {
     /// A supervisor that has not begun.
     pub fn new(plan: Plan, standing: Standing, now: Time) -> Self {
-        let mut dependents = vec![Vec::new(); plan.instances.len()];
-        for (id, instance) in plan.ids().zip(&plan.instances) {
-            for dependency in &instance.depends_on {
-                if let Some(list) = dependents.get_mut(dependency.on.0 as usize) {
-                    list.push(id);
-                }
-            }
-        }
-        let services = plan.ids().zip(&plan.instances).map(|(id, i)| Service::new(id, i.autostart)).collect();
+        let ids = (0_u32..).map(InstanceId);
+        let services = ids.zip(&plan.instances).map(|(id, i)| Service::new(id, i.autostart)).collect();
+        let updates = Updates::new(&plan);
         let stops = plan.instances.iter().map(|_| None).collect();
         let wishes = plan.instances.iter().map(|_| Wish::Nothing).collect();
-        Self {
+        let mut supervisor = Self {
             plan,
-            dependents,
+            dependents: Vec::new(),
             services,
             reaper: Reaper::default(),
             logs: Logs::default(),
             journal: Journal::default(),
             requests: Requests::default(),
             wishes,
+            updates,
             usage: BTreeMap::new(),
             standing,
             began: now,
@@ -128,7 +128,9 @@ impl Supervisor {
             early: Some(Vec::new()),
             interrupts: 0,
             port: None,
-        }
+        };
+        supervisor.rewire();
+        supervisor
     }
 
     /// When it wants to be told the time again, by [`Event::Tick`].
@@ -324,7 +326,7 @@ impl Supervisor {
                     self.kill_all(now, KillReason::Impatience, out);
                 }
             }
-            Meaning::Update => out.push(Action::Tell(Notice::SignalNotSupported(signal))),
+            Meaning::Update => self.reread_by_signal(out),
             Meaning::Forward(receivers) => self.forward(now, signal, receivers, out),
         }
     }
@@ -447,11 +449,15 @@ impl Supervisor {
 
     /// Brings everything that depends on several machines to where it belongs after an event.
     fn settle(&mut self, now: Time, out: &mut Vec<Action>) {
+        if self.shutdown.is_none() {
+            self.advance_update(now);
+        }
         if self.begun && self.shutdown.is_none() {
             self.advance_wishes(now, out);
             self.advance_starts(now, out);
         }
         if self.begun && self.shutdown.is_none() {
+            self.tell_when_updated(now, out);
             self.tell_when_up(now, out);
             // What was stopped by hand may be started again.
             let settled = self.services.iter().all(Service::settled);
@@ -528,7 +534,7 @@ impl Supervisor {
         let on = dependency.on;
         let Some(service) = self.service(on) else { return Readiness::Ready };
         // It is about to be stopped and started anew.
-        if self.wish_for(on) == Wish::Again {
+        if self.wish_for(on) == Wish::Again || self.goes(on) {
             return Readiness::Wait { on };
         }
         match (service.state(), dependency.condition) {
@@ -602,8 +608,10 @@ impl Supervisor {
     fn tell_when_up(&mut self, now: Time, out: &mut Vec<Action>) {
         // A command of the command line is no service; it may end before anybody could read that all are up.
         let counts = |instance: &Instance| instance.autostart && instance.kind != Kind::Command;
-        let wanted =
-            || self.plan.instances.iter().zip(&self.services).filter(|(instance, _)| counts(instance));
+        let wanted = || {
+            let all = self.plan.all().filter_map(|(id, instance)| Some((instance, self.service(id)?)));
+            all.filter(|(instance, _)| counts(instance))
+        };
         let arrived = |(_, service): (&Instance, &Service)| match service.state() {
             State::Ready(..) | State::Completed => true,
             State::Waiting
@@ -617,7 +625,8 @@ impl Supervisor {
             | State::Failed { .. } => false,
         };
         let running = wanted().any(|(_, service)| matches!(service.state(), State::Ready(..)));
-        if self.up || !running || self.plan.mode != Mode::Services || !wanted().all(arrived) {
+        let services = self.plan.mode == Mode::Services;
+        if self.up || !running || !services || !self.updates.idle() || !wanted().all(arrived) {
             return;
         }
         let mut names: Vec<&str> = wanted().map(|(instance, _)| &*instance.service).collect();
@@ -641,6 +650,7 @@ impl Supervisor {
             // Now, before those are gone that may hold it.
             out.push(Action::FindListener { instance: id, port });
         }
+        self.drop_update();
         self.shutdown = Some(Shutdown::new(reason, now, self.plan.shutdown_timeout));
         for id in self.plan.ids() {
             match self.service(id).map(Service::state) {

@@ -21,7 +21,9 @@ use std::time::Duration;
 
 use tinysup::cli::One;
 use tinysup::config::{World, keys};
-use tinysup::event::{InstanceId, Launch, Mark, Output, Rlimit, Speaks, StartError, Stdin, Surroundings};
+use tinysup::event::{
+    InstanceId, Launch, Mark, MemoryFound, Output, Rlimit, Speaks, StartError, Stdin, Surroundings,
+};
 use tinysup::plan::{
     self, Asks, Condition, Dependency, Instance, KillMode, Kind, Manner, Mode, OnFailure, OnSuccess, Plan,
     ReadyTest, Receivers, Request, RestartWhen, Test,
@@ -34,6 +36,7 @@ use tinysup::units::Signal;
 struct Memory {
     files: BTreeMap<PathBuf, Vec<u8>>,
     variables: BTreeMap<OsString, OsString>,
+    memory: MemoryFound,
 }
 
 impl Memory {
@@ -71,6 +74,10 @@ impl World for Memory {
         let program = launch.argv[0].reveal().to_string_lossy().into_owned();
         let there = self.files.keys().any(|file| file.ends_with(&program));
         (!there).then_some(StartError::NotFound { program, path: Some("/usr/bin".to_owned()), similar: None })
+    }
+
+    fn memory(&self) -> MemoryFound {
+        self.memory.clone()
     }
 }
 

@@ -54,6 +54,7 @@ pub(super) fn parse(verb: &'static Spec, word: &str, mut words: Words) -> Result
                 Opt::Json => ask.json = true,
                 Opt::NoWait => wait = false,
                 Opt::WithDependents => ask.request.dependents = true,
+                Opt::DryRun => ask.request.dry_run = true,
                 Opt::Group => ask.request.group = true,
                 Opt::Follow => ask.request.follow = true,
                 Opt::Lines => ask.request.lines = Some(number(&name, &mut words)?),

@@ -149,7 +149,7 @@ pub static SERVICE: &[Key] = &[
     key(Id::Groups, "groups", "an array of names or numbers", "the user's", "supplementary groups", "[]"),
     key(Id::Umask, "umask", "an octal string such as \"022\"", "inherited", "file mode creation mask", "\"022\""),
     key(Id::Nice, "nice", "a number from -20 to 19", "inherited", "priority: 19 is the most yielding", "0"),
-    key(Id::OomScoreAdj, "oom_score_adj", "a number from -1000 to 1000", "inherited", "1000: the first to go when memory runs out", "0"),
+    key(Id::OomScoreAdj, "oom_score_adj", "a number from -1000 to 1000", "tinysup's + 20", "1000: the first to go when memory runs out", "0"),
     key(Id::Rlimits, "rlimits", "a table such as { nofile = 65536 }", "{}", "resource limits: a number, \"unlimited\", or { soft = …, hard = … }", "{ core = 0 }"),
     key(Id::NoNewPrivileges, "no_new_privileges", BOOLEAN, "false", "nothing it runs gains rights by set-user-ID or file capabilities", "false"),
     key(Id::Capabilities, "capabilities", "an array of capabilities such as \"NET_BIND_SERVICE\"", "inherited", "keep only these; [] drops all", "[]"),

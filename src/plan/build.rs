@@ -14,7 +14,7 @@ use super::settings::{Common, KILL_TIMEOUT, Own, Wanted};
 use super::values::{CommandLine, show};
 use super::{
     Condition, Dependency, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Restart, RestartWhen,
-    Stop,
+    Stop, in_order,
 };
 use crate::cli::One;
 use crate::config::interpolate::Reported;
@@ -83,6 +83,7 @@ pub fn single(one: &One) -> Plan {
     instance.signals = one.rewrite.iter().copied().collect();
     Plan {
         mode: Mode::Command(one.manner),
+        order: in_order(std::slice::from_ref(&instance)),
         config: None,
         instances: vec![instance],
         shutdown_timeout: None,
@@ -96,6 +97,7 @@ pub fn pause() -> Plan {
         mode: Mode::Pause,
         config: None,
         instances: Vec::new(),
+        order: in_order(&[]),
         shutdown_timeout: None,
         routes: BTreeMap::new(),
     }
@@ -215,7 +217,8 @@ impl<'a> Builder<'a> {
             }
         }
         let shutdown_timeout = Some(shutdown_timeout);
-        (Plan { mode: Mode::Services, config: None, instances, shutdown_timeout, routes }, control)
+        let order = in_order(&instances);
+        (Plan { mode: Mode::Services, config: None, instances, order, shutdown_timeout, routes }, control)
     }
 
     /// `[defaults]` by themselves, so that a mistake there is told even if no service uses the value.

@@ -16,6 +16,7 @@ use crate::shutdown::Reason;
 use crate::suggest::did_you_mean;
 use crate::units::{Signal, show_duration};
 
+use super::update::Outcome;
 use super::{Supervisor, Wish};
 
 /// Where the processes of so many instances listen is found out for one request.
@@ -32,7 +33,7 @@ enum Judgement {
 }
 
 /// What is in the way of a request.
-type Refusal = (Refused, String);
+pub(super) type Refusal = (Refused, String);
 
 impl Supervisor {
     /// A client asks something. Says whether anything is changed by it.
@@ -75,9 +76,9 @@ impl Supervisor {
                 let in_full = request.verb == Verb::Describe;
                 self.report(now, client, Report { ids, in_full, ..Report::default() }, out);
             }
-            Verb::Start => return self.change(now, client, request, Deed::Start, (ids, named), out),
-            Verb::Stop => return self.change(now, client, request, Deed::Stop, (ids, named), out),
-            Verb::Restart => return self.change(now, client, request, Deed::Restart, (ids, named), out),
+            Verb::Start => return self.change(now, client, request, ByHand::Start, (ids, named), out),
+            Verb::Stop => return self.change(now, client, request, ByHand::Stop, (ids, named), out),
+            Verb::Restart => return self.change(now, client, request, ByHand::Restart, (ids, named), out),
             Verb::Signal => {
                 let changes = self.send(&request.signal, request.group, &ids, out)?;
                 self.answer(now, client, Answer::Changed(changes), out);
@@ -118,8 +119,7 @@ impl Supervisor {
                 );
             }
             Verb::Update => {
-                let text = "re-reading the configuration is not yet supported; restart the container instead";
-                return Err((Refused::Configuration, text.to_owned()));
+                self.reread_by_hand(client, request, out)?;
             }
             Verb::Shutdown => {
                 if request.wait {
@@ -145,7 +145,7 @@ impl Supervisor {
         let mut ids = BTreeSet::new();
         for name in names.iter().filter(|name| *name != "all") {
             let count = ids.len();
-            let mut known = self.plan.ids().zip(&self.plan.instances);
+            let mut known = self.plan.all();
             let is = |name: &str, instance: &crate::plan::Instance| {
                 *instance.name == *name || *instance.service == *name
             };
@@ -156,7 +156,7 @@ impl Supervisor {
             }
             if !found {
                 debug_assert_eq!(count, ids.len());
-                let services = self.plan.instances.iter().flat_map(|i| [&*i.name, &*i.service]);
+                let services = self.plan.all().flat_map(|(_, i)| [&*i.name, &*i.service]);
                 let help = did_you_mean(name, services).map(|help| format!("; {help}")).unwrap_or_default();
                 return Err((Refused::NoSuchService, format!("there is no service \"{name}\"{help}")));
             }
@@ -167,7 +167,7 @@ impl Supervisor {
         Ok((ids.into_iter().collect(), true))
     }
 
-    fn room(&self) -> Result<(), Refusal> {
+    pub(super) fn room(&self) -> Result<(), Refusal> {
         if self.requests.room() {
             return Ok(());
         }
@@ -175,7 +175,7 @@ impl Supervisor {
     }
 
     /// The last answer.
-    fn answer(&mut self, now: Time, client: Client, answer: Answer, out: &mut Vec<Action>) {
+    pub(super) fn answer(&mut self, now: Time, client: Client, answer: Answer, out: &mut Vec<Action>) {
         out.push(Action::Answer { client, answer: Box::new(answer), last: true });
         self.logs.close(client);
         self.requests.leave(now, client);
@@ -187,7 +187,7 @@ impl Supervisor {
         now: Time,
         client: Client,
         request: &Request,
-        deed: Deed,
+        what: ByHand,
         (ids, named): (Vec<InstanceId>, bool),
         out: &mut Vec<Action>,
     ) -> Result<bool, Refusal> {
@@ -206,11 +206,18 @@ impl Supervisor {
             );
             return Err((Refused::State, text));
         }
+        let goes = |id: &InstanceId| what != ByHand::Stop && self.is_going_for_good(*id);
+        if let (true, Some(id)) = (named, ids.iter().find(|id| goes(id))) {
+            return Err((Refused::State, format!("{} is being removed by an update", self.name(*id))));
+        }
         let mut ids: BTreeSet<InstanceId> =
-            ids.into_iter().filter(|id| kind(id) != Some(Kind::Command)).collect();
-        match deed {
-            Deed::Start => self.dependencies_are_there(&ids)?,
-            Deed::Stop => {
+            ids.into_iter().filter(|id| kind(id) != Some(Kind::Command) && !goes(id)).collect();
+        let deed = match what {
+            ByHand::Start => {
+                self.dependencies_are_there(&ids)?;
+                Deed::Start
+            }
+            ByHand::Stop => {
                 let dependents = self.running_dependents(&ids);
                 if let (false, Some(first)) = (request.dependents, dependents.first()) {
                     let who: Vec<_> = dependents.iter().map(|(id, _)| self.name(*id)).collect();
@@ -223,37 +230,34 @@ impl Supervisor {
                     return Err((Refused::Dependencies, text));
                 }
                 ids.extend(dependents.into_iter().map(|(id, _)| id));
+                Deed::Stop
             }
-            Deed::Restart => {
+            ByHand::Restart => {
                 if request.dependents {
                     let dependents = self.running_dependents(&ids);
                     ids.extend(dependents.into_iter().map(|(id, _)| id));
                 }
                 let resting = |id: &InstanceId| self.service(*id).is_some_and(|s| ended(s.state()));
                 self.dependencies_are_there(&ids.iter().copied().filter(resting).collect())?;
+                Deed::Restart
             }
-        }
+        };
         let mut targets: Vec<Target> = ids.iter().map(|id| self.target(now, *id, deed)).collect();
         let mut affected = Vec::new();
         for target in targets.iter().filter(|target| target.result.is_none()) {
             affected.push(self.name(target.id));
-            self.wish(target.id, deed);
+            self.wish(target.id, what);
         }
         if !affected.is_empty() {
-            let what = match deed {
-                Deed::Start => ByHand::Start,
-                Deed::Stop => ByHand::Stop,
-                Deed::Restart => ByHand::Restart,
-            };
             out.push(Action::Tell(Notice::ByHand { what, names: affected }));
         }
         if request.wait {
             self.requests.enter(client, Stage::Doing(targets), requests::until(now, request));
         } else {
-            let text = match deed {
-                Deed::Start => "starting",
-                Deed::Stop => "stopping",
-                Deed::Restart => "restarting",
+            let text = match what {
+                ByHand::Start => "starting",
+                ByHand::Stop => "stopping",
+                ByHand::Restart => "restarting",
             };
             for target in &mut targets {
                 let name = self.name(target.id);
@@ -264,7 +268,7 @@ impl Supervisor {
         Ok(true)
     }
 
-    fn changed(&mut self, now: Time, client: Client, targets: Vec<Target>, out: &mut Vec<Action>) {
+    pub(super) fn changed(&mut self, now: Time, client: Client, targets: Vec<Target>, out: &mut Vec<Action>) {
         let changes = targets.into_iter().filter_map(|target| target.result).collect();
         self.answer(now, client, Answer::Changed(changes), out);
     }
@@ -323,7 +327,7 @@ impl Supervisor {
         let service = self.service(id);
         let pid = service.and_then(Service::leader);
         let runs = service.map_or(0, Service::runs);
-        let mut target = Target { id, deed, runs, pid, since: now, result: None };
+        let mut target = Target { id, deed, runs, pid, since: now, keys: String::new(), result: None };
         let name = self.name(id);
         match (deed, service.map(Service::state)) {
             (Deed::Start, Some(State::Ready(..))) if self.wish_for(id) == Wish::Nothing => {
@@ -343,44 +347,32 @@ impl Supervisor {
         target
     }
 
-    fn wish(&mut self, id: InstanceId, deed: Deed) {
+    fn wish(&mut self, id: InstanceId, what: ByHand) {
         let index = id.0 as usize;
         let (Some(wish), Some(service)) = (self.wishes.get_mut(index), self.services.get_mut(index)) else {
             return;
         };
-        *wish = match deed {
-            Deed::Start => {
+        *wish = match what {
+            ByHand::Start => {
                 service.start_by_hand();
                 Wish::Nothing
             }
-            Deed::Stop => Wish::Down,
-            Deed::Restart => Wish::Again,
+            ByHand::Stop => Wish::Down,
+            ByHand::Restart => Wish::Again,
         };
     }
 
     /// Stops what is wished to be down or to run anew, those first that depend on it and are to go too.
     pub(super) fn advance_wishes(&mut self, now: Time, out: &mut Vec<Action>) {
-        if self.wishes.iter().all(|wish| *wish == Wish::Nothing) {
+        if self.updates.idle() && self.wishes.iter().all(|wish| *wish == Wish::Nothing) {
             return;
         }
+        // For each instance, whether it or one that depends on it has to go first: a oneshot in between is long done.
+        let mut first_of = vec![false; self.services.len()];
         for id in self.plan.ids().rev() {
-            let wish = self.wish_for(id);
-            let goes = |id: &InstanceId| {
-                let leaving = self.service(*id).is_some_and(|service| match service.state() {
-                    State::Stopping { .. } | State::Cleaning(_) => true,
-                    State::Waiting
-                    | State::Launching { .. }
-                    | State::Starting(..)
-                    | State::Up(..)
-                    | State::Ready(..)
-                    | State::Backoff { .. }
-                    | State::Down
-                    | State::Completed
-                    | State::Failed { .. } => false,
-                });
-                leaving || (self.wish_for(*id) != Wish::Nothing && !self.at_rest(*id))
-            };
-            let first = self.dependents.get(id.0 as usize).is_some_and(|list| list.iter().any(goes));
+            let wish = self.wish_or_update(id);
+            let is_first = |on: &InstanceId| first_of.get(on.0 as usize).copied().unwrap_or_default();
+            let first = self.dependents.get(id.0 as usize).is_some_and(|list| list.iter().any(is_first));
             let in_use = self.service(id).is_some_and(|service| match service.state() {
                 State::Launching { .. }
                 | State::Starting(..)
@@ -403,12 +395,20 @@ impl Supervisor {
                         self.with(now, id, |service, context| service.stop(context, out));
                     }
                 }
+                Wish::Again if self.goes(id) => {
+                    self.with(now, id, |service, context| service.restart_by_hand(context, out));
+                }
                 Wish::Again => {
                     if let Some(wish) = self.wishes.get_mut(id.0 as usize) {
                         *wish = Wish::Nothing;
                     }
                     self.with(now, id, |service, context| service.restart_by_hand(context, out));
                 }
+            }
+            let leaving = self.service(id).is_some_and(Service::ending);
+            let (rests, wanted) = (self.at_rest(id), self.wish_or_update(id) != Wish::Nothing);
+            if let Some(place) = first_of.get_mut(id.0 as usize) {
+                *place = leaving || (wanted && !rests) || (first && rests);
             }
         }
     }
@@ -450,15 +450,19 @@ impl Supervisor {
     }
 
     /// What has become of it, when it is known.
-    fn outcome(&self, now: Time, target: &Target) -> Option<Change> {
+    pub(super) fn outcome(&self, now: Time, target: &Target) -> Option<Change> {
         let (service, instance) = (self.service(target.id)?, self.plan.instance(target.id)?);
         let result = |ok, text: String| Some(change(&instance.name, ok, text));
         let took = show_duration(now.since(target.since));
-        let stops = target.deed == Deed::Stop;
-        if !stops && self.shutdown.is_some() {
+        if target.deed != Deed::Stop && self.shutdown.is_some() {
             return result(false, "not done: the container is being stopped".to_owned());
         }
-        if stops {
+        match self.outcome_of_update(now, target, service, instance) {
+            Outcome::Known(change) => return Some(change),
+            Outcome::Open => return None,
+            Outcome::Usual => {}
+        }
+        if target.deed == Deed::Stop {
             let last = service.history().back().filter(|last| last.over >= target.since);
             return match service.state() {
                 State::Down | State::Completed | State::Failed { .. } => {
@@ -479,8 +483,12 @@ impl Supervisor {
             return lacks.and_then(|lacks| result(false, format!("cannot start: {lacks}")));
         }
         let verb = match (target.deed, target.pid, service.leader()) {
-            (Deed::Restart, Some(before), Some(pid)) => format!("restarted: pid {before} -> {pid}, "),
-            (Deed::Restart, Some(_), None) => "restarted: ".to_owned(),
+            (Deed::Restart | Deed::Renew, Some(before), Some(pid)) => {
+                format!("restarted: pid {before} -> {pid}, ")
+            }
+            (Deed::Restart | Deed::Renew, Some(_), None) => "restarted: ".to_owned(),
+            (Deed::Add, _, Some(pid)) => format!("added: pid {pid}, "),
+            (Deed::Add, _, None) => "added: ".to_owned(),
             (_, _, Some(pid)) => format!("started: pid {pid}, "),
             (_, _, None) => "started: ".to_owned(),
         };
@@ -514,6 +522,8 @@ impl Supervisor {
             };
             let why = if wanted == Wanted::Stopped || named {
                 None
+            } else if self.retired(*id) {
+                continue;
             } else if instance.on_failure == OnFailure::Ignore {
                 Some("on_failure = \"ignore\"")
             } else {
@@ -526,6 +536,7 @@ impl Supervisor {
             }
             counted.push(*id);
             let (ok, hopeless) = match (wanted, service.state()) {
+                (Wanted::Live | Wanted::Ready | Wanted::Completed, _) if self.retired(*id) => (false, true),
                 (Wanted::Live, State::Failed { .. }) => (false, false),
                 (Wanted::Live, _) => (service.failing().is_none(), false),
                 (Wanted::Ready, State::Ready(..)) => (true, false),
@@ -700,11 +711,11 @@ impl Supervisor {
     fn record(&mut self, now: Time, notice: &Notice) {
         self.journal.add(now, notice);
         if let Notice::Ended { name, .. } | Notice::DependencyFailed { name, .. } = notice
-            && let Some(id) = self.plan.ids().zip(&self.plan.instances).find(|(_, i)| i.name == *name)
+            && let Some(id) = self.plan.all().find(|(_, i)| i.name == *name).map(|(id, _)| id)
         {
             let text = notice.to_string();
             let text = text.strip_prefix(&**name).and_then(|text| text.strip_prefix(": ")).unwrap_or(&text);
-            self.logs.mark(now, id.0, text);
+            self.logs.mark(now, id, text);
         }
     }
 
@@ -753,6 +764,7 @@ impl Supervisor {
             Some(
                 Stage::Silent
                 | Stage::Measuring(_)
+                | Stage::Rereading
                 | Stage::End
                 | Stage::Logs(_)
                 | Stage::Events { .. }
@@ -801,7 +813,7 @@ impl Supervisor {
                 self.answer(now, client, Answer::Changed(vec![change]), out);
             }
             Some(Stage::Logs(_) | Stage::Events { .. }) => self.end_reading(now, client, out),
-            Some(Stage::Silent | Stage::Measuring(_) | Stage::Leaving) | None => {}
+            Some(Stage::Silent | Stage::Measuring(_) | Stage::Rereading | Stage::Leaving) | None => {}
         }
     }
 
@@ -874,7 +886,7 @@ fn ended(state: &State) -> bool {
     }
 }
 
-fn change(name: &str, ok: bool, text: String) -> Change {
+pub(super) fn change(name: &str, ok: bool, text: String) -> Change {
     Change { name: name.to_owned(), text, ok }
 }
 

@@ -131,6 +131,7 @@ impl Supervisor {
             State::Backoff { until } => {
                 format!("{}; next start in {}", why(), show_duration(until.since(now)))
             }
+            State::Down if self.retired(id) => "an update has removed it".to_owned(),
             State::Down if self.wish_for(id) == Wish::Down => "stopped by hand".to_owned(),
             State::Down => "not started".to_owned(),
             State::Completed => "done".to_owned(),

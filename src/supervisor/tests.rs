@@ -26,6 +26,8 @@ struct Story {
     answers: Vec<(Client, Answer, bool)>,
     /// Where everybody listens.
     listens: Vec<String>,
+    /// What the configuration says when it is read again.
+    configuration: Result<Vec<Instance>, String>,
 }
 
 impl Story {
@@ -41,7 +43,8 @@ impl Story {
 
     fn not_begun(mode: Mode, instances: Vec<Instance>) -> Self {
         let shutdown_timeout = (mode == Mode::Services).then_some(Duration::from_secs(9));
-        let plan = Plan { mode, config: None, instances, shutdown_timeout, routes: BTreeMap::new() };
+        let order = crate::plan::in_order(&instances);
+        let plan = Plan { mode, config: None, instances, order, shutdown_timeout, routes: BTreeMap::new() };
         let supervisor = Supervisor::new(plan, Standing::Pid1, Time::ZERO);
         Self {
             supervisor,
@@ -54,15 +57,35 @@ impl Story {
             slow_exec: false,
             answers: Vec::new(),
             listens: Vec::new(),
+            configuration: Err("nothing was written".to_owned()),
         }
     }
 
     fn event(&mut self, event: Event) {
         let mut pending = VecDeque::from([event]);
-        while let Some(event) = pending.pop_front() {
+        let mut rereads = false;
+        loop {
             let mut actions = Vec::new();
-            self.supervisor.step(self.now, event, &mut actions);
+            if let Some(event) = pending.pop_front() {
+                self.supervisor.step(self.now, event, &mut actions);
+            } else if std::mem::take(&mut rereads) {
+                let read = self.configuration.clone().map(|instances| Reread {
+                    plan: Plan {
+                        mode: Mode::Services,
+                        config: None,
+                        order: crate::plan::in_order(&instances),
+                        instances,
+                        shutdown_timeout: Some(Duration::from_secs(9)),
+                        routes: BTreeMap::new(),
+                    },
+                    other_control: false,
+                });
+                self.supervisor.reread(self.now, read, &mut actions);
+            } else {
+                return;
+            }
             for action in actions {
+                rereads |= matches!(action, Action::Reread);
                 pending.extend(self.perform(action));
             }
         }
@@ -145,6 +168,7 @@ impl Story {
             Action::Tell(notice) if notice.level() <= log::Level::Info => (notice.to_string(), Vec::new()),
             Action::Tell(_) => return Vec::new(),
             Action::Drain => (String::new(), vec![Event::Drained]),
+            Action::Reread => return Vec::new(),
             Action::Exit(code) => (format!("exit {}", code.0), Vec::new()),
         };
         if !line.is_empty() {
@@ -175,6 +199,9 @@ impl Story {
         while let Some(deadline) = self.supervisor.deadline().filter(|deadline| *deadline <= end) {
             self.now = deadline.max(self.now);
             self.event(Event::Tick);
+            if self.record.last().is_some_and(|line| line.starts_with("exit ")) {
+                return; // there is nobody any more
+            }
         }
         self.now = end;
     }
@@ -613,3 +640,4 @@ fn an_init_of_nothing_ends_when_it_is_asked_to() {
 mod clients;
 mod crowd;
 mod readiness;
+mod update;

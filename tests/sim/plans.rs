@@ -8,7 +8,7 @@ use std::time::Duration;
 use tinysup::event::{InstanceId, Launch, Mark, Output, Secret, Surroundings};
 use tinysup::plan::{
     Condition, Dependency, Instance, KillMode, Kind, Manner, Mode, OnFailure, OnSuccess, Plan, Receivers,
-    Restart, RestartWhen, Stop,
+    Restart, RestartWhen, Stop, in_order,
 };
 use tinysup::units::Signal;
 
@@ -50,6 +50,7 @@ fn command(rng: &mut Rng) -> Plan {
     let receivers = if rng.per_mille(400) { Receivers::Group } else { Receivers::Command };
     Plan {
         mode: Mode::Command(Manner { receivers, ..Manner::default() }),
+        order: in_order(std::slice::from_ref(&instance)),
         config: None,
         instances: vec![instance],
         shutdown_timeout: None,
@@ -201,6 +202,7 @@ fn services(rng: &mut Rng) -> Plan {
     }
     Plan {
         mode: Mode::Services,
+        order: in_order(&instances),
         config: None,
         instances,
         shutdown_timeout: rng.weighted(&[

@@ -521,7 +521,7 @@ impl Kernel for World {
                 self.read_all(events);
                 events.push(Event::Drained);
             }
-            Action::Write { .. } | Action::Tell(_) => {}
+            Action::Write { .. } | Action::Tell(_) | Action::Reread => {}
             Action::TerminationLog { text } => {
                 if text.len() > 4096 {
                     violation!("a termination log of {} bytes", text.len());
