@@ -134,7 +134,7 @@ impl Supervisor {
             State::Down if self.retired(id) => "an update has removed it".to_owned(),
             State::Down if self.wish_for(id) == Wish::Down => "stopped by hand".to_owned(),
             State::Down => "not started".to_owned(),
-            State::Completed => "done".to_owned(),
+            State::Completed => "completed".to_owned(),
             State::Failed { .. } => self.lacks(id).unwrap_or_else(|| format!("failed for good: {}", why())),
         }
     }
@@ -143,7 +143,7 @@ impl Supervisor {
     pub(super) fn lacks(&self, id: InstanceId) -> Option<String> {
         let on = self.service(id)?.failed_without()?;
         let how = match self.service(on).map(Service::state) {
-            Some(State::Completed) => "is done",
+            Some(State::Completed) => "completed",
             _ => "failed",
         };
         Some(format!("needs {}, which {how}", self.name(on)))
