@@ -11,6 +11,12 @@ use crate::{launch, root};
 
 /// A user without rights.
 const SOMEBODY: &str = "12345";
+/// No capability, as /proc shows it.
+const NONE: &str = "0000000000000000";
+/// What must be told nowhere.
+const CANARY: &str = "c4n4ry";
+/// Starts in a folder where somebody plants files.
+const ROUNDS: usize = 10;
 
 #[test]
 fn no_child_of_any_kind_gets_a_descriptor() {
@@ -90,7 +96,6 @@ fn nothing_of_root_is_left_after_a_change_of_user() {
     if !root() {
         return;
     }
-    const NONE: &str = "0000000000000000";
     // As its parent is in groups 7 and 8, it would be, too.
     let user = format!("user = \"{SOMEBODY}\"");
     let plain = identity(&user);
@@ -158,7 +163,6 @@ fn no_value_of_the_environment_is_told() {
     if !root() {
         return;
     }
-    const CANARY: &str = "c4n4ry";
     let of = |place: &str| format!("{CANARY}-{place}");
     let keys = format!(
         "env = {{ OWN = \"{}\", COPY = \"x${{OUTER}}\" }}\nenv_file = \"dotenv\"\nenv_from_file = {{ SECRET = \"secret\" }}\nrestart = \"never\"\non_failure = \"ignore\"",
@@ -204,9 +208,8 @@ fn a_file_that_is_planted_at_the_sockets_path_is_not_touched() {
     if !root() {
         return;
     }
-    const ROUNDS: usize = 10;
     let setup = Setup::services(&service("a", &sh("exit 0"), "type = \"oneshot\""));
-    let (folder, rounds) = (setup.folder().path().to_owned(), ROUNDS);
+    let folder = setup.folder().path().to_owned();
     let place = folder.join("place");
     fs::create_dir(&place).expect("the folder is ours");
     set_mode(&place, 0o1777);
@@ -223,7 +226,7 @@ fn a_file_that_is_planted_at_the_sockets_path_is_not_touched() {
         .before(move || std::env::set_current_dir(&here))
         .before(|| launch::become_user(SOMEBODY.parse().expect("a number")))
         .start();
-    for _ in 0..rounds {
+    for _ in 0..ROUNDS {
         let config = folder.join("tinysup.toml");
         let one = Setup::command(&["run", "-c"]).arg(config).env("TINYSUP_SOCKET", place.join("socket"));
         one.start().finish().code(0);
