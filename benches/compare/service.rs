@@ -165,7 +165,6 @@ fn piped(board: &Board) -> io::Result<()> {
                 libc::dup2(writer.as_raw_fd(), 1);
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             }
-            drop(writer);
             flood(board)?;
         }
         _ => {}
