@@ -9,6 +9,7 @@ pub mod example;
 pub mod files;
 pub mod interpolate;
 pub mod keys;
+mod likeness;
 pub mod problems;
 pub mod schema;
 pub mod source;
@@ -38,6 +39,8 @@ pub struct Config {
     pub shutdown_timeout: Option<Setting>,
     /// `control`.
     pub control: Option<Setting>,
+    /// `[memory]`.
+    pub memory: Vec<Setting>,
     /// `[signals]`: where signals go.
     pub routes: Vec<Entry>,
     /// Whether a file could not be taken apart completely: what seems to be missing may be there.

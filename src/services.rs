@@ -102,6 +102,10 @@ pub struct Live {
     error: Option<StartError>,
     /// Why it has failed although its program ran, and how long it was known to be well.
     failed: Option<(Cause, Duration)>,
+    /// The kernel's OOM killer ended its leader, as far as is known.
+    out_of_memory: Option<Cause>,
+    /// A client had SIGKILL sent to it.
+    kill_sent: bool,
     /// The attempt of its test that has no answer yet.
     attempt: Option<Attempt>,
     /// Attempts that were called off and have not ended yet.
@@ -330,6 +334,21 @@ impl Service {
         }
     }
 
+    /// Whether its deadline is the end of somebody's patience with its processes; else it is only when something is planned.
+    pub fn measures(&self) -> bool {
+        match &self.state {
+            State::Starting(_, until) => until.is_some(),
+            State::Up(..) | State::Stopping { .. } | State::Cleaning(_) => self.deadline().is_some(),
+            State::Ready(live, watched) => live.attempt.is_some() || watched.measures(),
+            State::Waiting
+            | State::Launching { .. }
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. } => false,
+        }
+    }
+
     /// Starts it; the caller has seen that its dependencies allow it.
     pub fn start(&mut self, context: Context, out: &mut Vec<Action>) {
         match self.state {
@@ -424,6 +443,8 @@ impl Service {
                     executed: false,
                     error: None,
                     failed: None,
+                    out_of_memory: None,
+                    kill_sent: false,
                     attempt: None,
                     helpers: Vec::new(),
                     says: None,

@@ -34,6 +34,7 @@ pub fn run(bytes: &[u8]) {
             Answer::Describe(_)
             | Answer::Changed(_)
             | Answer::Verdict(_)
+            | Answer::Memory(_)
             | Answer::Event(_)
             | Answer::End => {}
         }
@@ -47,6 +48,7 @@ fn show(answer: &Answer, look: Look) -> String {
         Answer::Describe(all) => view::describe::descriptions(all, look),
         Answer::Changed(changes) => view::changes(changes, look),
         Answer::Verdict(verdict) => view::verdict(verdict),
+        Answer::Memory(memory) => view::memory::memory(memory, look),
         // What a service wrote is shown as it is.
         Answer::Log(line) => {
             view::stream::log(line, true, NOW_MS, look);
@@ -63,13 +65,13 @@ fn press(top: &mut Top, typed: &[u8]) {
     for key in keys(&mut left, false).into_iter().chain(keys(&mut left, true)) {
         top.key(key, 10);
         top.wanted_logs();
-        draw(top);
     }
+    draw(top);
     assert!(typed.len() >= left.len());
 }
 
 fn draw(top: &Top) {
-    for (columns, rows) in [(80, 24), (20, 3), (1, 1), (0, 0)] {
+    for (columns, rows) in [(80, 8), (1, 1)] {
         let lines = top.screen(columns, rows, NOW_MS);
         assert!(lines.len() <= rows);
         assert!(lines.iter().all(|line| !super::has_controls(line) && !line.contains('\n')), "{lines:?}");

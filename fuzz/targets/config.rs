@@ -77,7 +77,9 @@ impl World for Memory<'_> {
 
 pub fn run(bytes: &[u8]) {
     let world = Memory::new(bytes);
-    let request = Request { file: None, main: bytes.len().is_multiple_of(8).then(|| vec!["main".into()]) };
+    let main = bytes.len().is_multiple_of(8).then(|| vec!["main".into()]);
+    let here = bytes.len().is_multiple_of(3);
+    let request = Request { file: None, main, here };
     let told = match plan::load(&request, &world) {
         Ok(loaded) => {
             for (index, instance) in loaded.plan.instances.iter().enumerate() {
@@ -85,7 +87,7 @@ pub fn run(bytes: &[u8]) {
                 let earlier = |dependency: &plan::Dependency| (dependency.on.0 as usize) < index;
                 assert!(instance.depends_on.iter().all(earlier), "every one after those it depends on");
             }
-            plan::check::report(&loaded.plan, &world).to_string()
+            plan::check::report(&loaded.plan, &world, here).to_string()
         }
         Err(problems) => {
             let told = problems.to_string();

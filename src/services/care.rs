@@ -148,6 +148,11 @@ impl Watched {
     pub fn deadline(&self, live: &Live) -> Option<Time> {
         earlier(asking(live, self.next), self.silence.map(|(at, _)| at))
     }
+
+    /// Whether the run must not be silent for too long.
+    pub fn measures(&self) -> bool {
+        self.silence.is_some()
+    }
 }
 
 /// When the present attempt has taken too long, or the `next` one is due. None begins while one that was called off has not ended.
@@ -529,6 +534,27 @@ impl Service {
                 }
             }
             other => self.state = other,
+        }
+    }
+
+    /// It holds too much memory: its run has failed.
+    pub fn holds_too_much(&mut self, context: Context, cause: Cause, out: &mut Vec<Action>) {
+        let well = match &self.state {
+            // What was never ready is no stable run.
+            State::Up(_, awaited) if awaited.to_be_ready() => Duration::ZERO,
+            State::Up(live, _) | State::Ready(live, _) => context.now.since(live.since),
+            State::Waiting
+            | State::Launching { .. }
+            | State::Starting(..)
+            | State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. } => return,
+        };
+        if !context.stopping {
+            self.fail(context, cause, well, Vec::new(), out);
         }
     }
 

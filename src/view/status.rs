@@ -78,7 +78,10 @@ fn row(service: &ServiceStatus) -> [String; HEADERS.len()] {
         or_nothing(service.up_ms.map(span)),
         restarts(service),
         or_nothing(cpu),
-        or_nothing(service.memory_bytes.map(size)),
+        or_nothing(service.memory_bytes.map(|memory| match service.memory_limit_bytes {
+            Some(limit) => format!("{} / {}", size(memory), size(limit)),
+            None => size(memory),
+        })),
         or_nothing(last(service)),
     ]
 }

@@ -2,7 +2,7 @@
 //! strace injects it from outside, into PID 1 alone. Required each time: the services are supervised and stop in time, or the
 //! container ends with a documented code and a message; nothing hangs, nothing spins, and nobody goes unsupervised in silence.
 //!
-//! `TINYSUP_TEST_FAULTS=all` makes every call fail at more moments, which takes some minutes; a list of names such as
+//! `TINYSUP_TEST_FAULTS=all` makes every call fail at more moments, which takes two minutes; a list of names such as
 //! `poll=ENOMEM@3+` runs these alone, and says what came of each.
 
 #![expect(
@@ -159,7 +159,7 @@ fn chosen(known: &Calls) -> Vec<Fault> {
 fn run_all(faults: &[Fault], known: &Calls) -> Vec<String> {
     let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let started = Instant::now();
-    let verbose = env::var("TINYSUP_TEST_FAULTS").is_ok();
+    let verbose = env::var("TINYSUP_TEST_FAULTS").is_ok_and(|wanted| wanted != "all");
     thread::scope(|scope| {
         for _ in 0..PARALLEL {
             scope.spawn(|| {

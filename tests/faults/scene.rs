@@ -59,6 +59,8 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 const UP_WITHIN: Duration = Duration::from_secs(30);
 /// The same where something is.
 const TRIED_FOR: Duration = Duration::from_millis(1500);
+/// The code of a bug.
+const BROKEN: i32 = 70;
 /// Its control socket.
 const SOCKET: &str = "control";
 /// What it may leave in /run.
@@ -269,6 +271,9 @@ fn judge(container: Container, fault: Option<&Fault>, trace: &Path) -> Result<Ou
     let mute = fault.is_some_and(|fault| fault.call == "write");
     if end.code < 0 {
         complaints.push(format!("it was ended by signal {}", -end.code));
+    }
+    if end.code == BROKEN {
+        complaints.push("it is broken".to_owned());
     }
     if !told && !mute {
         complaints.push("it said nothing".to_owned());

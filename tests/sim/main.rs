@@ -27,9 +27,10 @@ use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
 use tinysup::event::{Action, Event, ExitCode};
-use tinysup::kernel::Kernel;
+use tinysup::kernel::{Kernel, Until};
 use tinysup::plan::Plan;
 use tinysup::supervisor::Supervisor;
+use tinysup::units::Signal;
 
 use invariants::Judge;
 use rng::Rng;
@@ -52,17 +53,23 @@ const MUST_HAPPEN: &[&str] = &[
     "awaited text in two pieces",
     "budget spent",
     "burst of exits",
+    "changed limit",
+    "changed limit told",
     "command of a test killed",
     "command of a test that cannot be executed",
     "command of a test that cannot be made",
     "command of a test that does not die",
     "command that cannot start",
     "command that ended",
+    "container that cannot be weighed",
     "death before exec",
     "dependency that cannot be had",
     "dependency that cannot be had again",
     "double-forked helper",
     "early wake-up",
+    "end by the OOM killer",
+    "end by the OOM killer of its own cgroup",
+    "exactly at its limit",
     "exec failure",
     "exit code 0",
     "exit code 137",
@@ -87,12 +94,20 @@ const MUST_HAPPEN: &[&str] = &[
     "miss in the start period",
     "missed health check",
     "newline of an earlier run",
+    "nobody to stop",
     "not executed in time",
     "not ready in time",
     "not ready yet",
+    "OOM kill of a helper in its own cgroup",
+    "OOM kill of a helper told",
+    "OOM kill of a leader",
+    "OOM kill of a leader in its own cgroup",
+    "OOM kill of somebody",
+    "OOM kill of somebody told",
     "orphan from outside",
     "output",
     "output of an earlier run",
+    "over its memory limit",
     "process in uninterruptible sleep",
     "process of a neighbour",
     "readiness attempt",
@@ -112,6 +127,7 @@ const MUST_HAPPEN: &[&str] = &[
     "restart that waits",
     "restart that waits before its time",
     "restart with a dependency",
+    "run that the OOM killer ended",
     "second SIGINT",
     "service that calls for its end",
     "service that stops by itself",
@@ -130,14 +146,20 @@ const MUST_HAPPEN: &[&str] = &[
     "stop without kill_timeout",
     "stop_command",
     "stop_command that failed",
+    "stopped by the guard",
     "stopped run that ended",
     "strays at the end",
     "sweep of a number that is somebody else's by now",
+    "the container has memory again",
     "unhealthy",
     "unkillable process",
     "very late wake-up",
+    "victim of the guard",
+    "warned of the container",
     "watchdog",
     "well again",
+    "word of pressure",
+    "word of pressure that is followed later",
     "zombie of a careless parent",
 ];
 
@@ -186,18 +208,24 @@ fn simulate(seed: u64, trace: bool) -> History {
 fn describe(world: &mut World, plan: &Plan) {
     world.say(|world| {
         format!(
-            "pid 1: {}, {} pids, mode {:?}, shutdown_timeout {:?}, routes {:?}",
-            world.weather.pid1, world.weather.pids, plan.mode, plan.shutdown_timeout, plan.routes
+            "pid 1: {}, {} pids, mode {:?}, shutdown_timeout {:?}, routes {:?}, {:?}, {:?}",
+            world.weather.pid1,
+            world.weather.pids,
+            plan.mode,
+            plan.shutdown_timeout,
+            plan.routes,
+            plan.guard,
+            world.weather.memory
         )
     });
     for (id, instance) in plan.ids().zip(&plan.instances) {
         world.say(|world| {
             let tinysup::plan::Instance { name, kind, autostart, depends_on, restart, stop, signals, .. } = instance;
-            let tinysup::plan::Instance { ready, healthcheck, watchdog, launch, .. } = instance;
+            let tinysup::plan::Instance { ready, healthcheck, watchdog, launch, memory, .. } = instance;
             let stop_command = stop.command.is_some();
             let (signal, kill_timeout, mode) = (stop.signal, stop.kill_timeout, stop.mode);
             format!(
-                "{name}: {kind:?} autostart {autostart} {:?} depends on {depends_on:?}\n    {restart:?}\n    stop: {signal:?} {kill_timeout:?} {mode:?} stop_command {stop_command}, on_failure {:?}, on_success {:?}, signals {signals:?}, out {:?} {:?}\n    ready {ready:?}\n    healthcheck {healthcheck:?}\n    watchdog {watchdog:?}, {:?}",
+                "{name}: {kind:?} autostart {autostart} {:?} depends on {depends_on:?}\n    {restart:?}\n    stop: {signal:?} {kill_timeout:?} {mode:?} stop_command {stop_command}, on_failure {:?}, on_success {:?}, signals {signals:?}, out {:?} {:?}\n    ready {ready:?}\n    healthcheck {healthcheck:?}\n    watchdog {watchdog:?}, {:?}\n    memory {memory:?}",
                 world.temper(id),
                 instance.on_failure,
                 instance.on_success,
@@ -212,12 +240,14 @@ fn describe(world: &mut World, plan: &Plan) {
 /// The loop of `runtime::run`, with the judge between.
 fn drive(world: &mut World, supervisor: &mut Supervisor, judge: &mut Judge, steps: &mut u64) -> ExitCode {
     let (mut arrived, mut actions, mut answers) = (Vec::new(), Vec::new(), Vec::new());
-    world.wait(Some(world.now()), &mut arrived);
+    world.wait(Some(Until { at: world.now(), measures: false }), &mut arrived);
+    let mut measured = false;
     // `None`: the configuration, read again.
     let mut pending: VecDeque<Option<Event>> = arrived.drain(..).chain([Event::Begin]).map(Some).collect();
     loop {
         while let Some(turn) = pending.pop_front() {
             let now = world.now();
+            let ticked = matches!(turn, Some(Event::Tick));
             if let Some(event) = turn {
                 world.say(|_| shown(&format!("  > {event:?}")));
                 judge.event(world, now, &event);
@@ -230,6 +260,9 @@ fn drive(world: &mut World, supervisor: &mut Supervisor, judge: &mut Judge, step
             for action in actions.drain(..) {
                 rereads |= matches!(action, Action::Reread);
                 world.say(|_| shown(&format!("    < {action:?}")));
+                if ticked && !measured && ends_patience(&action) {
+                    violation!("{action:?} for a time in which nobody may have run");
+                }
                 judge.action(world, &action);
                 let leaving = if let Action::Exit(code) = action { Some(code) } else { None };
                 world.perform(action, &mut answers);
@@ -243,14 +276,29 @@ fn drive(world: &mut World, supervisor: &mut Supervisor, judge: &mut Judge, step
             for answer in answers.drain(..).rev() {
                 pending.push_front(Some(answer));
             }
+            // What began after the wait may end before the next.
+            measured |= supervisor.measures();
             judge.after(world, supervisor.deadline(), pending.is_empty());
         }
         let deadline = supervisor.deadline();
-        world.wait(deadline, &mut arrived);
+        measured = supervisor.measures();
+        world.wait(deadline.map(|at| Until { at, measures: measured }), &mut arrived);
         pending.extend(arrived.drain(..).map(Some));
         if deadline.is_some_and(|deadline| world.now() >= deadline) {
             pending.push_back(Some(Event::Tick));
         }
+    }
+}
+
+/// What is done to a process because it took too long.
+fn ends_patience(action: &Action) -> bool {
+    match action {
+        Action::Signal { signal, .. } | Action::SignalGroup { signal, .. } | Action::Sweep { signal, .. } => {
+            *signal == Signal::KILL
+        }
+        Action::SweepStrays { signal } => *signal == Some(Signal::KILL),
+        Action::CancelProbe { .. } => true,
+        _ => false,
     }
 }
 
