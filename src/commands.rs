@@ -88,10 +88,7 @@ fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<
     let request = Request { file, main, here: true };
     match plan::load(&request, &Files) {
         Ok(loaded) if let Some(why) = runs_already(&loaded, command) => {
-            sys::print_error(&format!(
-                "tinysup: {why}\
-"
-            ));
+            sys::print_error(&format!("tinysup: {why}\n"));
             ExitCode::RUNS_ALREADY
         }
         Ok(Loaded { plan, control, file: _ }) => {

@@ -63,8 +63,8 @@ mod tests {
         let mut plan = Plan {
             guard: crate::plan::Guard::default(),
             mode: Mode::Services,
-            config: None,
             order: [0, 1].map(InstanceId).into(),
+            config: None,
             instances: vec![nginx, api],
             shutdown_timeout: None,
             routes: BTreeMap::from([

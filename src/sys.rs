@@ -14,6 +14,8 @@ mod diagnose;
 mod elf;
 mod environment;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod listener;
 mod log;
 mod mailbox;
@@ -46,7 +48,7 @@ pub use self::client::{Connection, Limit, Lost, NoConnection, in_path, is_one_fi
 pub use self::control::places;
 pub use self::files::{Files, FilesAgain};
 pub use self::log::init_logging;
-pub use self::panic::end_by_panic;
+pub use self::panic::{end_by_panic, end_without_memory};
 pub use self::print::{print, print_error};
 pub use self::signals::asked_to_stop;
 pub use self::terminal::{Happened, Screen, Size, can_draw, look};
@@ -64,15 +66,16 @@ use self::sink::Sinks;
 use self::spawn::{Spawner, Stream};
 use self::voices::{Announcement, Voices};
 use crate::control::Place;
-use crate::event::{Action, Child, Event, Launch, Pid, Role, Sink, Standing, Time};
-use crate::kernel::Kernel;
+use crate::event::{Action, Child, Event, InstanceId, Launch, Pid, Role, Sink, Standing, Time};
+use crate::kernel::{Kernel, Until};
 use crate::units::{Signal, reason};
 use crate::voice::Voice;
 
 /// Ended children that are reported one after another before output and timers get a turn; signals always come first.
 const ENDED_PER_TURN: u32 = 64;
 
-/// While a deadline is set, no wait is longer than this: so much of a time in which we were frozen may count, not more.
+/// While a deadline measures the time of others, no wait is longer than this, or than an eighth of what is left if that is more: so much
+/// of a time in which we were frozen may count, not more.
 const SLICE: Duration = Duration::from_secs(1);
 
 /// How long the last lines may take to be read.
@@ -252,7 +255,10 @@ impl Linux {
         self.control.flush(&mut Vec::new());
         self.pass_on_our_lines();
         self.sinks.finish(FINISH_AT_MOST);
-        self.memory.leave();
+        // With PID 1 the container ends, and its cgroup with all below it.
+        if !is_pid1() {
+            self.memory.leave();
+        }
     }
 
     /// Reports one ended child, after all that it did before. Says whether there was one.
@@ -286,7 +292,7 @@ impl Linux {
     }
 
     /// Waits for something to happen, and reports what did.
-    fn poll(&mut self, deadline: Option<Time>, events: &mut Vec<Event>) {
+    fn poll(&mut self, until: Option<Until>, events: &mut Vec<Event>) {
         self.poll.clear();
         self.poll.watch(Source::Signals, self.signals.descriptor(), Interest::Read);
         self.sinks.watch(&mut self.poll, Source::Sink);
@@ -302,8 +308,11 @@ impl Linux {
         let latest = if self.look || !events.is_empty() {
             Some(before)
         } else {
-            // In slices, so that a freeze is noticed in the middle of a long wait.
-            let deadline = deadline.map(|deadline| deadline.clamp(before, before + SLICE));
+            let deadline = until.map(|Until { at, measures }| {
+                // In slices, so that a freeze is noticed in the middle of a long wait.
+                let slice = if measures { SLICE.max(at.since(before) / 8) } else { Duration::MAX };
+                at.clamp(before, before + slice)
+            });
             // Who could not be let in is not waited for, but not forgotten either.
             deadline.or(muted.then(|| before + SLICE))
         };
@@ -373,8 +382,16 @@ impl Linux {
                 }
                 events.push(Event::Spawned { child, pid: spawned.pid });
             }
-            Err(error) => events.push(Event::SpawnFailed { child, error }),
+            Err(error) => {
+                self.memory.released(self.without_children(child.instance), events);
+                events.push(Event::SpawnFailed { child, error });
+            }
         }
+    }
+
+    /// The instance, if it has no child.
+    fn without_children(&self, instance: InstanceId) -> Option<InstanceId> {
+        Some(instance).filter(|instance| !self.children.has(*instance))
     }
 
     fn pass_on_our_lines(&mut self) {
@@ -390,7 +407,7 @@ impl Kernel for Linux {
         self.clock.now()
     }
 
-    fn wait(&mut self, deadline: Option<Time>, events: &mut Vec<Event>) {
+    fn wait(&mut self, until: Option<Until>, events: &mut Vec<Event>) {
         let mut found = Vec::new();
         self.control.flush(&mut found);
         loop {
@@ -404,12 +421,12 @@ impl Kernel for Linux {
                 }
             }
             self.reported = 0;
-            self.poll(deadline, &mut found);
+            self.poll(until, &mut found);
             // Also if no signal told of one. A signal for us goes first: what follows from it is not to wait for a look.
             if found.is_empty() {
                 self.report_ended(&mut found);
             }
-            if !found.is_empty() || deadline.is_some_and(|deadline| deadline <= self.now()) {
+            if !found.is_empty() || until.is_some_and(|until| until.at <= self.now()) {
                 break;
             }
         }
@@ -428,7 +445,7 @@ impl Kernel for Linux {
                 self.spawner.take_terminal_back(pid);
                 let instance = self.children.get(pid).map(|child| child.instance);
                 self.children.release(pid);
-                let over = instance.filter(|instance| !self.children.has(*instance));
+                let over = instance.and_then(|instance| self.without_children(instance));
                 self.memory.released(over, events);
                 self.look = true;
             }
@@ -450,7 +467,8 @@ impl Kernel for Linux {
                 events.push(Event::Measured { client, usage: usage::measure(&self.children, &runs) });
             }
             Action::FindMemory { pressure } => {
-                events.push(Event::MemoryFound(self.memory.find(pressure)));
+                let found = self.memory.find(pressure, events);
+                events.push(Event::MemoryFound(found));
             }
             Action::Weigh { client, runs, container, pss } => {
                 let (runs, container) = self.memory.weigh(&self.children, &runs, container, pss, events);

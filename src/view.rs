@@ -153,8 +153,8 @@ fn clip(text: &str, at_most: usize, look: Look) -> String {
 
 /// The text with blanks behind it, up to so many columns.
 fn pad(text: &str, columns: usize) -> String {
-    let blanks = columns.saturating_sub(width(text));
-    format!("{text}{:blanks$}", "")
+    let blanks = std::iter::repeat_n(' ', columns.saturating_sub(width(text)));
+    text.chars().chain(blanks).collect()
 }
 
 /// Rows with columns that begin below each other, two blanks between. `paint` colours a cell after it has been measured; the last
@@ -256,6 +256,12 @@ mod tests {
         {
             assert_eq!(percent(cpu, of), shown);
         }
+    }
+
+    #[test]
+    fn nothing_is_too_wide_to_be_filled_up() {
+        assert_eq!(pad("a", 3), "a  ");
+        assert_eq!(pad("", 70_000).len(), 70_000, "more than the width of a format may be");
     }
 
     #[test]

@@ -86,8 +86,8 @@ pub fn single(one: &One) -> Plan {
     instance.signals = one.rewrite.iter().copied().collect();
     Plan {
         mode: Mode::Command(one.manner),
-        config: None,
         order: in_order(std::slice::from_ref(&instance)),
+        config: None,
         instances: vec![instance],
         shutdown_timeout: None,
         guard: Guard::default(),

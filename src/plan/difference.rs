@@ -17,6 +17,8 @@ pub const INSTANCES_EVER_MAX: usize = 20_000;
 /// A new plan with the ids of an old one.
 #[derive(Debug)]
 pub struct Fresh {
+    /// As in [`Plan`].
+    pub config: Option<Rc<str>>,
     /// All that shall run, in start order.
     pub instances: Vec<(InstanceId, Instance)>,
     /// As in [`Plan`].
@@ -60,7 +62,7 @@ impl Fresh {
     /// Gives the instances of `new`, whose ids are their places, the ids that they have in `known`, if they were ever in it, or the
     /// next free ones. `None`: there have been more than [`INSTANCES_EVER_MAX`].
     pub fn new(new: Plan, known: &Plan) -> Option<Self> {
-        let Plan { mode: _, config: _, instances, order: _, shutdown_timeout, guard, mut routes } = new;
+        let Plan { mode: _, config, instances, order: _, shutdown_timeout, guard, mut routes } = new;
         let mut ids: BTreeMap<(Rc<str>, u32), InstanceId> = BTreeMap::new();
         for (id, instance) in (0_u32..).map(InstanceId).zip(&known.instances) {
             ids.insert((Rc::clone(&instance.service), instance.number), id);
@@ -89,7 +91,7 @@ impl Fresh {
         for receiver in routes.values_mut().flatten() {
             *receiver = stable_of(*receiver);
         }
-        Some(Self { instances: placed, shutdown_timeout, guard, routes })
+        Some(Self { config, instances: placed, shutdown_timeout, guard, routes })
     }
 }
 

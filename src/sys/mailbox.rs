@@ -7,7 +7,7 @@
     reason = "recvmsg with credentials and descriptors, which the standard library does not have yet"
 )]
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, IoSliceMut};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -43,10 +43,15 @@ const DIRECTORY_MODE: u32 = 0o711;
 const NOT_FOR_OTHERS: Mode = Mode::from_bits_truncate(0o177);
 const FOR_ALL: u32 = 0o666;
 
-/// Makes the sockets, all in one place.
+/// So many places are held on to when one after the other is cleared away or filled.
+const PLACES_MAX: usize = 8;
+
+/// Makes the sockets, all in one place as long as that goes.
 #[derive(Debug, Default)]
 pub struct Post {
-    place: Option<Place>,
+    /// Those that are ours, the one in use last. Of the earlier ones the locks are kept: a neighbour would take the place of one that
+    /// is not locked, and remove the sockets of runs that still speak.
+    places: Vec<Place>,
 }
 
 impl Post {
@@ -69,24 +74,31 @@ impl Post {
         Ok(mailbox)
     }
 
-    /// The descriptor that is in use.
-    pub fn held(&self) -> Option<RawFd> {
-        self.place.as_ref().map(|place| place.lock.as_raw_fd())
+    /// The descriptors that are in use.
+    pub fn held(&self) -> impl Iterator<Item = RawFd> {
+        self.places.iter().map(|place| place.lock.as_raw_fd())
     }
 
     fn bind(&mut self, name: &str) -> Result<Mailbox, StartError> {
-        // Somebody may have cleared the place away, or filled it.
-        if let Some(mailbox) = self.place.as_ref().and_then(|place| place.bind(name).ok()) {
+        self.bind_in(&BASES.map(Path::new), name)
+    }
+
+    fn bind_in(&mut self, bases: &[&Path], name: &str) -> Result<Mailbox, StartError> {
+        // Somebody may have cleared the place away, or filled it; for a while only, perhaps.
+        if let Some(mailbox) = self.places.iter().rev().find_map(|place| place.bind(name).ok()) {
             return Ok(mailbox);
         }
         let mut reasons = Vec::new();
-        for base in BASES {
-            match Place::take(Path::new(base)).and_then(|place| Ok((place.bind(name)?, place))) {
+        for base in bases {
+            match Place::take(base).and_then(|place| Ok((place.bind(name)?, place))) {
                 Ok((mailbox, place)) => {
-                    self.place = Some(place);
+                    if self.places.len() >= PLACES_MAX {
+                        self.places.remove(0);
+                    }
+                    self.places.push(place);
                     return Ok(mailbox);
                 }
-                Err(error) => reasons.push(format!("{base}: {}", reason(&error))),
+                Err(error) => reasons.push(format!("{}: {}", base.display(), reason(&error))),
             }
         }
         Err(StartError::Other {
@@ -112,14 +124,25 @@ impl Place {
         }
         for number in 0..NAMES_MAX {
             let path = base.join(format!("tinysup-notify-{number}"));
-            match DirBuilder::new().mode(0o700).create(&path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-            if let Some(lock) = lock(&path) {
-                lock.set_permissions(Permissions::from_mode(DIRECTORY_MODE))?;
-                remove_sockets(&path);
-                return Ok(Self { path, lock });
+            let new = match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => true,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+                Err(error) => return Err(error),
+            };
+            match lock(&path) {
+                Ok(Some(lock)) => {
+                    lock.set_permissions(Permissions::from_mode(DIRECTORY_MODE))?;
+                    remove_sockets(&path);
+                    return Ok(Self { path, lock });
+                }
+                Ok(None) => {}
+                // Then it would be no better under any name.
+                Err(error) if new => {
+                    let _ = fs::remove_dir(&path);
+                    return Err(error);
+                }
+                // Somebody else's, or something else.
+                Err(_) => {}
             }
         }
         Err(io::Error::other(format!("{NAMES_MAX} others are there already")))
@@ -147,17 +170,24 @@ impl Drop for Place {
 
 /// Locks a directory that belongs to us alone; `None` if it does not, or if another holds the lock. The lock goes with its holder,
 /// however he ends, so a container that is started again gets the place it had.
-fn lock(path: &Path) -> Option<File> {
+///
+/// # Errors
+/// When it cannot be opened or locked.
+fn lock(path: &Path) -> io::Result<Option<File>> {
     let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    let directory = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
-    let found = directory.metadata().ok()?;
-    let ours = found.uid() == geteuid().as_raw() && found.mode() & 0o022 == 0;
-    if !ours || directory.try_lock().is_err() {
-        return None;
+    let directory = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let found = directory.metadata()?;
+    if found.uid() != geteuid().as_raw() || found.mode() & 0o022 != 0 {
+        return Ok(None);
+    }
+    match directory.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
     }
     // The holder before us may have removed it.
-    let there = fs::symlink_metadata(path).ok()?;
-    ((there.dev(), there.ino()) == (found.dev(), found.ino())).then_some(directory)
+    let same = |there: &fs::Metadata| (there.dev(), there.ino()) == (found.dev(), found.ino());
+    Ok(fs::symlink_metadata(path).is_ok_and(|there| same(&there)).then_some(directory))
 }
 
 /// What an end without goodbye left.
@@ -272,4 +302,28 @@ fn receive(socket: BorrowedFd<'_>) -> nix::Result<Letter> {
         letter.bytes = Some(bytes);
     }
     Ok(letter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_fails_for_a_while_is_not_given_up() {
+        let base = std::env::temp_dir().join(format!("tinysup-mailbox-{}", std::process::id()));
+        fs::create_dir(&base).unwrap();
+        let mut post = Post::default();
+        let first = post.bind_in(&[&base], "0.1").unwrap();
+        assert!(first.path().starts_with(base.join("tinysup-notify-0")));
+        // Something is in the way there, as a full disk would be.
+        fs::create_dir(base.join("tinysup-notify-0/1.1")).unwrap();
+        let second = post.bind_in(&[&base], "1.1").unwrap();
+        assert!(second.path().starts_with(base.join("tinysup-notify-1")));
+        // The first run still speaks, so its place is nobody else's.
+        let neighbour = Place::take(&base).unwrap();
+        assert_eq!(neighbour.path, base.join("tinysup-notify-2"));
+        assert!(first.path().exists());
+        drop((first, second, neighbour, post));
+        fs::remove_dir_all(&base).unwrap();
+    }
 }

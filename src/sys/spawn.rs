@@ -3,13 +3,14 @@
 
 #![expect(unsafe_code, reason = "fork, and terminal calls on descriptors that nobody owns")]
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -368,22 +369,18 @@ impl Source {
 
 /// The one way to make a process. Signals are blocked in the child until it has put them in order itself.
 fn fork(script: &mut Script) -> io::Result<Pid> {
-    let mask: SignalSet = signals::swap_mask(SignalSet::MAX);
     // SAFETY: the child runs nothing but `child::run`, which keeps to what is allowed after fork and never returns.
-    let result = match unsafe { libc::fork() } {
+    signals::all_blocked(|| match unsafe { libc::fork() } {
         0 => child::run(script),
         number => Pid::new(number).ok_or_else(io::Error::last_os_error),
-    };
-    signals::swap_mask(mask);
-    result
+    })
 }
 
 /// Closes descriptors where it may take its time: in a process of its own, which is collected as any stranger is.
 pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> io::Result<()> {
     let (read_end, write_end) = descriptors::pipe()?;
-    let mask: SignalSet = signals::swap_mask(SignalSet::MAX);
     // SAFETY: the child makes plain calls on what was open before and never returns.
-    let result = unsafe {
+    let result = signals::all_blocked(|| unsafe {
         match libc::fork() {
             0 => {
                 // Nothing else of ours shall stay open with it. As soon as nobody holds the other end, we have closed ours, and its
@@ -397,11 +394,32 @@ pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> io::Result<()> {
             -1 => Err(io::Error::last_os_error()),
             _ => Ok(()),
         }
-    };
-    signals::swap_mask(mask);
+    });
     drop(descriptors);
     drop(write_end);
     result
+}
+
+/// Looks whether something is at a path, in a process of its own, which is collected as any stranger is: on a network file system whose
+/// server is gone that may take for ever. The number of the error, or 0, comes through the pipe.
+pub fn look_elsewhere(path: &CStr) -> io::Result<OwnedFd> {
+    let (read_end, write_end) = descriptors::pipe()?;
+    descriptors::set_nonblocking(&read_end)?;
+    // SAFETY: the child makes plain calls with what was prepared before and never returns. All zeroes is a stat.
+    signals::all_blocked(|| unsafe {
+        match libc::fork() {
+            0 => {
+                descriptors::close_others([write_end.as_raw_fd()].into_iter());
+                let mut found: libc::stat = std::mem::zeroed();
+                let failed = libc::stat(path.as_ptr(), &raw mut found) != 0;
+                let number = if failed { Errno::last_raw() } else { 0 }.to_ne_bytes();
+                libc::write(write_end.as_raw_fd(), number.as_ptr().cast(), number.len());
+                libc::_exit(0)
+            }
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(read_end),
+        }
+    })
 }
 
 /// Our working directory, which must not keep a file system busy that the command does not use any more.

@@ -22,7 +22,15 @@ fn description(one: &Description, look: Look) -> String {
 
     let state = look.paint(colour_of(&status.state), &printable(&status.state));
     line("state", [vec![state], prospects(status)].concat().join("; "));
-    line("kind", format!("{}, instance {} of {}", status.kind, status.instance, printable(&status.service)));
+    line(
+        "kind",
+        format!(
+            "{}, instance {} of {}",
+            printable(&status.kind),
+            status.instance,
+            printable(&status.service)
+        ),
+    );
     if let (Some(pid), Some(up)) = (status.pid, status.up_ms) {
         line("pid", format!("{pid}, up {}", span(up)));
     }
@@ -102,6 +110,39 @@ fn exit(exit: &Exit) -> String {
 mod tests {
     use super::super::status::tests::example;
     use super::*;
+    use crate::control::{Holder, ServiceStatus};
+
+    #[test]
+    fn no_word_of_it_moves_the_cursor() {
+        let odd = || "\u{1b}[2J".to_owned();
+        let one = Description {
+            status: ServiceStatus {
+                name: odd(),
+                service: odd(),
+                kind: odd(),
+                state: odd(),
+                says: Some(odd()),
+                last_line: Some(odd()),
+                waits_for: vec![odd()],
+                ..ServiceStatus::default()
+            },
+            settings: vec![(odd(), odd())],
+            depends_on: vec![(odd(), true)],
+            dependents: vec![odd()],
+            listens: vec![odd()],
+            memory: Some(ServiceMemory {
+                name: odd(),
+                processes: Some(2),
+                most: Some(Holder { pid: 1, name: odd(), bytes: 1 }),
+                ..ServiceMemory::default()
+            }),
+            container_limit_bytes: None,
+            memory_found: odd(),
+            exits: vec![Exit { text: odd(), ..Exit::default() }],
+        };
+        let text = descriptions(&[one], Look { colour: false, width: None, utf8: true });
+        assert!(!text.contains('\u{1b}') && text.matches("[2J").count() == 15, "{text}");
+    }
 
     #[test]
     fn everything_about_an_instance() {

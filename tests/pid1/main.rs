@@ -29,6 +29,7 @@ mod output;
 mod readiness;
 mod reaping;
 mod restarts;
+mod security;
 mod signals;
 mod stopping;
 mod surroundings;

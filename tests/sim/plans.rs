@@ -51,8 +51,8 @@ fn command(rng: &mut Rng) -> Plan {
     let receivers = if rng.per_mille(400) { Receivers::Group } else { Receivers::Command };
     Plan {
         mode: Mode::Command(Manner { receivers, ..Manner::default() }),
-        config: None,
         order: in_order(std::slice::from_ref(&instance)),
+        config: None,
         instances: vec![instance],
         shutdown_timeout: None,
         guard: Guard::default(),
@@ -210,8 +210,8 @@ fn services(rng: &mut Rng) -> Plan {
     }
     Plan {
         mode: Mode::Services,
-        config: None,
         order: in_order(&instances),
+        config: None,
         instances,
         shutdown_timeout: rng.weighted(&[
             (8, Some(Duration::from_secs(9))),
