@@ -61,9 +61,10 @@ mod tests {
         let (nginx, mut api) = (instance("nginx"), instance("api"));
         api.signals = BTreeMap::from([(Signal::USR1, Some(Signal::HUP)), (Signal::USR2, None)]);
         let mut plan = Plan {
+            guard: crate::plan::Guard::default(),
             mode: Mode::Services,
-            config: None,
             order: [0, 1].map(InstanceId).into(),
+            config: None,
             instances: vec![nginx, api],
             shutdown_timeout: None,
             routes: BTreeMap::from([

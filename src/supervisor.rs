@@ -2,10 +2,11 @@
 //! stops, and when and how the container ends. Pure: no clock, no I/O; what it wants done it orders.
 
 mod desk;
+mod memory;
 mod report;
 mod update;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,9 +16,10 @@ use crate::event::{
 };
 use crate::journal::Journal;
 use crate::logs::Logs;
+use crate::memory::Memory;
 use crate::notice::{Cause, KillReason, Notice, StopReason};
 use crate::notify;
-use crate::obituary::{self, Obituary, Other};
+use crate::obituary;
 use crate::plan::{
     Condition, Dependency, Instance, Kind, Manner, Mode, OnFailure, OnSuccess, Plan, Receivers, Rest,
 };
@@ -27,7 +29,7 @@ use crate::services::{Context, Service, State};
 use crate::shutdown::{Look, Phase, Reason, STRAY_GRACE, Shutdown};
 use crate::signals::{self, Meaning};
 use crate::units::Signal;
-use update::{Asker, Coming, Update};
+use update::Updates;
 
 pub use update::Reread;
 
@@ -44,18 +46,10 @@ pub struct Supervisor {
     logs: Logs,
     journal: Journal,
     requests: Requests,
+    memory: Memory,
     /// For each instance, what a person wants of it that is not as the plan has it.
     wishes: Vec<Wish>,
-    /// What an update is going to do when a run is over. Nothing while the container stops.
-    coming: BTreeMap<InstanceId, Coming>,
-    /// Those that updates have taken out, and of which nothing is left.
-    retired: BTreeSet<InstanceId>,
-    /// In what order they would stand if none ran any more as it was defined before the last update.
-    wanted_order: Vec<InstanceId>,
-    /// Who has asked for the configuration that is being read; `None`: nobody, or a signal.
-    asker: Option<Asker>,
-    /// The update that is under way.
-    update: Option<Update>,
+    updates: Updates,
     /// What was measured of each instance the last time.
     usage: BTreeMap<InstanceId, Measured>,
     standing: Standing,
@@ -114,10 +108,11 @@ impl Supervisor {
     pub fn new(plan: Plan, standing: Standing, now: Time) -> Self {
         let ids = (0_u32..).map(InstanceId);
         let services = ids.zip(&plan.instances).map(|(id, i)| Service::new(id, i.autostart)).collect();
-        let wanted_order = plan.ids().collect();
+        let updates = Updates::new(&plan);
         let stops = plan.instances.iter().map(|_| None).collect();
         let wishes = plan.instances.iter().map(|_| Wish::Nothing).collect();
         let mut supervisor = Self {
+            memory: Memory::new(&plan),
             plan,
             dependents: Vec::new(),
             services,
@@ -126,11 +121,7 @@ impl Supervisor {
             journal: Journal::default(),
             requests: Requests::default(),
             wishes,
-            coming: BTreeMap::new(),
-            retired: BTreeSet::new(),
-            wanted_order,
-            asker: None,
-            update: None,
+            updates,
             usage: BTreeMap::new(),
             standing,
             began: now,
@@ -150,7 +141,8 @@ impl Supervisor {
     pub fn deadline(&self) -> Option<Time> {
         let services = self.services.iter().filter_map(Service::deadline).min();
         let shutdown = self.shutdown.as_ref().and_then(Shutdown::deadline);
-        services.into_iter().chain(shutdown).chain(self.requests.deadline()).min()
+        let others = self.requests.deadline().into_iter().chain(self.memory.deadline());
+        services.into_iter().chain(shutdown).chain(others).min()
     }
 
     /// Takes in one event and orders what follows from it, in the order in which it must be done.
@@ -163,11 +155,15 @@ impl Supervisor {
     fn take_in(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::Begin => {
-                self.begun = true;
                 match self.standing {
                     Standing::Pid1 => {}
                     Standing::Subreaper => out.push(Action::Tell(Notice::NotPid1)),
                     Standing::Neither => out.push(Action::Tell(Notice::NotAdopting)),
+                }
+                // What services may hold is known before any of them starts.
+                match self.plan.mode {
+                    Mode::Services => out.push(Action::FindMemory { pressure: self.memory.is_on() }),
+                    Mode::Command(_) | Mode::Pause => self.begun = true,
                 }
             }
             Event::Tick => self.tick(now, out),
@@ -243,10 +239,13 @@ impl Supervisor {
             Event::Taken { client } => return self.requests.taken(client),
             Event::Left { client } => return self.left(client),
             Event::Measured { client, usage } => return self.measured(now, client, &usage, out),
-            // Nobody asks for it yet.
-            Event::MemoryFound(_) | Event::Weighed { .. } | Event::Pressure | Event::OomKilled { .. } => {
-                return;
+            Event::MemoryFound(found) => self.memory_found(now, &found, out),
+            Event::Weighed { client, runs, container } => self.weighed(now, client, runs, container, out),
+            Event::Pressure => {
+                self.memory.pressure(now);
+                self.look_at_memory(now, out);
             }
+            Event::OomKilled { instance, count } => return self.oom_killed(now, instance, count),
             Event::Drained => return self.leave(now, out),
         }
         self.settle(now, out);
@@ -291,6 +290,8 @@ impl Supervisor {
                 }
             }
         }
+        self.tell_of_kills(Some(now), out);
+        self.look_at_memory(now, out);
         let Some(shutdown) = &mut self.shutdown else { return };
         if shutdown.tell(now) {
             let limit = shutdown.limit();
@@ -395,6 +396,7 @@ impl Supervisor {
         match owner {
             Some(child) => {
                 self.ask_group(pid, child.instance, out);
+                self.explain_end(now, child, status);
                 self.with(now, child.instance, |service, context| {
                     service.exited(context, child, pid, status, out);
                 });
@@ -481,6 +483,7 @@ impl Supervisor {
         if self.shutdown.is_some() {
             self.advance_stops(now, out);
         }
+        self.settle_memory(now);
     }
 
     /// Starts what may start, fails what cannot start any more, and ends the container if one of these ends decides that.
@@ -639,7 +642,7 @@ impl Supervisor {
         };
         let running = wanted().any(|(_, service)| matches!(service.state(), State::Ready(..)));
         let services = self.plan.mode == Mode::Services;
-        if self.up || !running || !services || !self.coming.is_empty() || !wanted().all(arrived) {
+        if self.up || !running || !services || !self.updates.idle() || !wanted().all(arrived) {
             return;
         }
         let mut names: Vec<&str> = wanted().map(|(instance, _)| &*instance.service).collect();
@@ -785,6 +788,7 @@ impl Supervisor {
         for (child, sink) in self.logs.unfinished() {
             self.output_ended(now, child, sink, out);
         }
+        self.tell_of_kills(None, out);
         let Some(code) = self.exit_code_now() else { return };
         match reason {
             _ if self.plan.mode != Mode::Services => {}
@@ -855,27 +859,6 @@ impl Supervisor {
     /// The first failed instance in start order.
     fn first_failed(&self) -> Option<InstanceId> {
         self.plan.ids().find(|id| matches!(self.service(*id).map(Service::state), Some(State::Failed { .. })))
-    }
-
-    fn obituary(&self, id: InstanceId, since: Time, code: u8) -> Option<String> {
-        let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
-        let missing = service.failed_without().and_then(|on| self.plan.instance(on)).map(|on| &*on.name);
-        let other = |(id, record): (InstanceId, &StopRecord)| {
-            let name = &self.plan.instance(id)?.name;
-            let killed = self.service(id)?.killed_since(since);
-            Some(Other { name, took: record.down.map(|down| down.since(record.asked)), killed })
-        };
-        Some(obituary::text(&Obituary {
-            instance,
-            exits: service.history().iter().filter(|ended| !ended.asked).collect(),
-            runs: service.judged(),
-            began: self.began,
-            missing,
-            last_words: self.logs.last_lines(id, obituary::LAST_WORDS),
-            port: self.port.as_ref().map(|(port, listener)| (*port, listener)),
-            others: self.stopped().into_iter().filter_map(other).collect(),
-            code,
-        }))
     }
 }
 

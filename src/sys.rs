@@ -14,6 +14,8 @@ mod diagnose;
 mod elf;
 mod environment;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod listener;
 mod log;
 mod mailbox;
@@ -64,7 +66,7 @@ use self::sink::Sinks;
 use self::spawn::{Spawner, Stream};
 use self::voices::{Announcement, Voices};
 use crate::control::Place;
-use crate::event::{Action, Child, Event, Launch, Pid, Role, Sink, Standing, Time};
+use crate::event::{Action, Child, Event, InstanceId, Launch, Pid, Role, Sink, Standing, Time};
 use crate::kernel::Kernel;
 use crate::units::{Signal, reason};
 use crate::voice::Voice;
@@ -252,7 +254,10 @@ impl Linux {
         self.control.flush(&mut Vec::new());
         self.pass_on_our_lines();
         self.sinks.finish(FINISH_AT_MOST);
-        self.memory.leave();
+        // With PID 1 the container ends, and its cgroup with all below it.
+        if !is_pid1() {
+            self.memory.leave();
+        }
     }
 
     /// Reports one ended child, after all that it did before. Says whether there was one.
@@ -373,8 +378,16 @@ impl Linux {
                 }
                 events.push(Event::Spawned { child, pid: spawned.pid });
             }
-            Err(error) => events.push(Event::SpawnFailed { child, error }),
+            Err(error) => {
+                self.memory.released(self.without_children(child.instance), events);
+                events.push(Event::SpawnFailed { child, error });
+            }
         }
+    }
+
+    /// The instance, if it has no child.
+    fn without_children(&self, instance: InstanceId) -> Option<InstanceId> {
+        Some(instance).filter(|instance| !self.children.has(*instance))
     }
 
     fn pass_on_our_lines(&mut self) {
@@ -428,7 +441,7 @@ impl Kernel for Linux {
                 self.spawner.take_terminal_back(pid);
                 let instance = self.children.get(pid).map(|child| child.instance);
                 self.children.release(pid);
-                let over = instance.filter(|instance| !self.children.has(*instance));
+                let over = instance.and_then(|instance| self.without_children(instance));
                 self.memory.released(over, events);
                 self.look = true;
             }
@@ -450,7 +463,8 @@ impl Kernel for Linux {
                 events.push(Event::Measured { client, usage: usage::measure(&self.children, &runs) });
             }
             Action::FindMemory { pressure } => {
-                events.push(Event::MemoryFound(self.memory.find(pressure)));
+                let found = self.memory.find(pressure, events);
+                events.push(Event::MemoryFound(found));
             }
             Action::Weigh { client, runs, container, pss } => {
                 let (runs, container) = self.memory.weigh(&self.children, &runs, container, pss, events);

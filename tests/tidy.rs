@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 8] = [
     &["units", "notice", "voice", "event", "control", "notify", "probe", "hints", "suggest"],
     &["cli", "config", "view"],
     &["plan"],
-    &["services", "reaper", "signals", "shutdown", "logs", "journal", "requests"],
+    &["services", "reaper", "signals", "shutdown", "memory", "logs", "journal", "requests"],
     &["supervisor", "obituary"],
     &["kernel", "runtime"],
     &["sys"],

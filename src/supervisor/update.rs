@@ -1,7 +1,7 @@
 //! An update: another plan takes the place of the one that runs, and only what differs is touched. A run ends by the settings that it
 //! began with; its instance takes on the new ones when nothing of it is left. The newest plan wins.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::control::{Answer, Change, Refused, Request};
@@ -29,7 +29,7 @@ pub struct Reread {
 
 /// What an update is going to do about an instance when nothing of its present run is left.
 #[derive(Debug)]
-pub(super) enum Coming {
+enum Coming {
     /// It will be no more.
     Gone,
     /// It is stopped for it, and runs anew as defined here.
@@ -40,14 +40,46 @@ pub(super) enum Coming {
 
 /// Who wants the configuration to be read again.
 #[derive(Debug)]
-pub(super) struct Asker {
+struct Asker {
     client: Client,
     request: Request,
 }
 
+/// All that is known of updates.
+#[derive(Debug)]
+pub(super) struct Updates {
+    /// What waits for the end of a run. Nothing while the container stops.
+    coming: BTreeMap<InstanceId, Coming>,
+    /// Those that updates have taken out, and of which nothing is left.
+    retired: BTreeSet<InstanceId>,
+    /// In what order all would stand if none ran any more as it was defined before the last update.
+    wanted_order: Vec<InstanceId>,
+    /// Who has asked for the configuration that is being read; `None`: nobody, or a signal.
+    asker: Option<Asker>,
+    /// The update that is under way.
+    update: Option<Update>,
+}
+
+impl Updates {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self {
+            coming: BTreeMap::new(),
+            retired: BTreeSet::new(),
+            wanted_order: plan.ids().collect(),
+            asker: None,
+            update: None,
+        }
+    }
+
+    /// Whether nothing waits for the end of a run.
+    pub(super) fn idle(&self) -> bool {
+        self.coming.is_empty()
+    }
+}
+
 /// What is known of the present update.
 #[derive(Debug)]
-pub(super) struct Update {
+struct Update {
     since: Time,
     targets: Vec<Target>,
 }
@@ -69,7 +101,7 @@ impl Supervisor {
         if self.shutdown.is_some() {
             return out.push(Action::Tell(Notice::NotUpdated { why: STOPPING.to_owned() }));
         }
-        self.asker = None;
+        self.updates.asker = None;
         out.push(Action::Reread);
     }
 
@@ -87,7 +119,7 @@ impl Supervisor {
             self.room()?;
         }
         self.requests.enter(client, Stage::Rereading, None);
-        self.asker = Some(Asker { client, request: request.clone() });
+        self.updates.asker = Some(Asker { client, request: request.clone() });
         out.push(Action::Reread);
         Ok(())
     }
@@ -95,7 +127,7 @@ impl Supervisor {
     /// The answer to [`Action::Reread`]: the configuration, or what is wrong with it.
     pub fn reread(&mut self, now: Time, read: Result<Reread, String>, out: &mut Vec<Action>) {
         let from = out.len();
-        let asker = self.asker.take();
+        let asker = self.updates.asker.take();
         match (self.take_plan(now, read, asker.as_ref(), out), asker) {
             (Ok(targets), Some(Asker { client, request })) => {
                 self.begin_waiting(now, client, &request, targets, out);
@@ -174,8 +206,9 @@ impl Supervisor {
     /// What an update would do, without doing it.
     fn differences(&self, now: Time, fresh: &Fresh) -> Vec<Target> {
         let stays: BTreeSet<InstanceId> = fresh.instances.iter().map(|(id, _)| *id).collect();
-        let goes =
-            |id: &InstanceId| !stays.contains(id) && !matches!(self.coming.get(id), Some(Coming::Gone));
+        let goes = |id: &InstanceId| {
+            !stays.contains(id) && !matches!(self.updates.coming.get(id), Some(Coming::Gone))
+        };
         let gone = self.plan.ids().rev().filter(goes);
         let mut targets: Vec<Target> = gone
             .map(|id| {
@@ -202,7 +235,7 @@ impl Supervisor {
         let found = difference(old, new);
         // It has been told to end, and cannot be told to stay.
         let ends = self.service(id).is_some_and(Service::ending)
-            && matches!(self.coming.get(&id), Some(Coming::Gone | Coming::Anew(_)));
+            && matches!(self.updates.coming.get(&id), Some(Coming::Gone | Coming::Anew(_)));
         let keys = found.keys.join(", ");
         match () {
             // The command of the command line is the same, whatever is updated.
@@ -220,16 +253,18 @@ impl Supervisor {
 
     /// Takes a new plan on, as far as it can be done at once, and remembers the rest.
     fn apply(&mut self, now: Time, fresh: Fresh, out: &mut Vec<Action>) -> Vec<Target> {
-        let Fresh { instances, shutdown_timeout, routes } = fresh;
-        let rules = (self.plan.shutdown_timeout, &self.plan.routes) != (shutdown_timeout, &routes);
-        (self.plan.shutdown_timeout, self.plan.routes) = (shutdown_timeout, routes);
+        let Fresh { config, instances, shutdown_timeout, guard, routes } = fresh;
+        self.plan.config = config;
+        let before = (self.plan.shutdown_timeout, self.plan.guard, &self.plan.routes);
+        let rules = before != (shutdown_timeout, guard, &routes);
+        (self.plan.shutdown_timeout, self.plan.guard, self.plan.routes) = (shutdown_timeout, guard, routes);
         let stays: BTreeSet<InstanceId> = instances.iter().map(|(id, _)| *id).collect();
         let gone: Vec<InstanceId> = self.plan.ids().filter(|id| !stays.contains(id)).collect();
         let order: Vec<InstanceId> = instances.iter().map(|(id, _)| *id).collect();
         let mut targets = Vec::new();
         let mut updating = Updating { rules, ..Updating::default() };
         for id in gone.iter().rev() {
-            let known = self.coming.insert(*id, Coming::Gone);
+            let known = self.updates.coming.insert(*id, Coming::Gone);
             self.forget_restart(*id);
             if !matches!(known, Some(Coming::Gone)) {
                 updating.removes.push(self.name(*id));
@@ -243,7 +278,7 @@ impl Supervisor {
                 Some(old) => self.verdict(id, old, &new),
                 None => Some((Deed::Add, String::new())),
             };
-            self.coming.remove(&id);
+            self.updates.coming.remove(&id);
             let Some((deed, keys)) = verdict else {
                 // Nothing of it has changed, but what it could not be had for is going to be there.
                 let on = self.service(id).and_then(Service::failed_without);
@@ -274,12 +309,12 @@ impl Supervisor {
                     {
                         service.go_on_after_end();
                     }
-                    self.coming.insert(id, Coming::Anew(Box::new(new)));
+                    self.updates.coming.insert(id, Coming::Anew(Box::new(new)));
                 }
                 Deed::Adjust | Deed::Start | Deed::Stop | Deed::Restart | Deed::Remove => {
                     updating.adjusts.push((name, keys));
                     if self.service(id).is_some_and(Service::ending) {
-                        self.coming.insert(id, Coming::Adjusted(Box::new(new)));
+                        self.updates.coming.insert(id, Coming::Adjusted(Box::new(new)));
                     } else if self.place(now, id, new, false) {
                         begins.insert(id);
                     }
@@ -287,10 +322,11 @@ impl Supervisor {
             }
         }
         // Those that go stand behind; `rewire` puts them where they belong.
-        self.wanted_order = order.into_iter().chain(gone).collect();
+        self.updates.wanted_order = order.into_iter().chain(gone).collect();
         self.rewire();
         out.push(Action::Tell(Notice::Updating(updating)));
-        self.update = (!targets.is_empty()).then(|| Update { since: now, targets: targets.clone() });
+        self.replan_memory(now);
+        self.updates.update = (!targets.is_empty()).then(|| Update { since: now, targets: targets.clone() });
         targets
     }
 
@@ -304,7 +340,7 @@ impl Supervisor {
     /// An instance that was not there, or not any more.
     fn place_new(&mut self, id: InstanceId, new: Instance) {
         let autostart = new.autostart;
-        self.retired.remove(&id);
+        self.updates.retired.remove(&id);
         if let (Some(place), Some(service)) =
             (self.plan.instances.get_mut(id.0 as usize), self.services.get_mut(id.0 as usize))
         {
@@ -333,13 +369,18 @@ impl Supervisor {
 
     /// Takes on what waited for the end of a run, where that is over.
     pub(super) fn advance_update(&mut self, now: Time) {
-        let over: Vec<InstanceId> =
-            self.coming.keys().copied().filter(|id| self.service(*id).is_none_or(Service::vacant)).collect();
+        let over: Vec<InstanceId> = self
+            .updates
+            .coming
+            .keys()
+            .copied()
+            .filter(|id| self.service(*id).is_none_or(Service::vacant))
+            .collect();
         for id in &over {
-            match self.coming.remove(id) {
+            match self.updates.coming.remove(id) {
                 Some(Coming::Gone) => {
-                    self.retired.insert(*id);
-                    self.wanted_order.retain(|one| one != id);
+                    self.updates.retired.insert(*id);
+                    self.updates.wanted_order.retain(|one| one != id);
                     if let Some(wish) = self.wishes.get_mut(id.0 as usize) {
                         *wish = Wish::Nothing;
                     }
@@ -359,12 +400,13 @@ impl Supervisor {
         }
         if !over.is_empty() {
             self.rewire();
+            self.replan_memory(now);
         }
     }
 
     /// Tells that the present update is done, when it is.
     pub(super) fn tell_when_updated(&mut self, now: Time, out: &mut Vec<Action>) {
-        let Some(Update { since, mut targets }) = self.update.take() else { return };
+        let Some(Update { since, mut targets }) = self.updates.update.take() else { return };
         for target in targets.iter_mut().filter(|target| target.result.is_none()) {
             target.result = self.outcome(now, target);
         }
@@ -373,7 +415,7 @@ impl Supervisor {
             let bad = targets.iter().filter(bad).map(|target| self.name(target.id)).collect();
             out.push(Action::Tell(Notice::Updated { after: now.since(since), bad }));
         } else {
-            self.update = Some(Update { since, targets });
+            self.updates.update = Some(Update { since, targets });
         }
     }
 
@@ -387,7 +429,7 @@ impl Supervisor {
     ) -> Outcome {
         let id = target.id;
         let result = |ok, text: String| Outcome::Known(desk::change(&instance.name, ok, text));
-        let waits = self.coming.contains_key(&id);
+        let waits = self.updates.coming.contains_key(&id);
         match target.deed {
             Deed::Remove if self.retired(id) => {
                 let over = service.leader().is_none() && target.pid.is_some();
@@ -435,18 +477,18 @@ impl Supervisor {
 
     /// The container stops: what runs does so as it was defined when it began.
     pub(super) fn drop_update(&mut self) {
-        self.coming.clear();
-        self.update = None;
+        self.updates.coming.clear();
+        self.updates.update = None;
     }
 
     /// An update has taken it out, and nothing of it is left.
     pub(super) fn retired(&self, id: InstanceId) -> bool {
-        self.retired.contains(&id)
+        self.updates.retired.contains(&id)
     }
 
     /// It is to be stopped for an update.
     pub(super) fn goes(&self, id: InstanceId) -> bool {
-        match self.coming.get(&id) {
+        match self.updates.coming.get(&id) {
             Some(Coming::Gone | Coming::Anew(_)) => true,
             Some(Coming::Adjusted(_)) | None => false,
         }
@@ -454,7 +496,16 @@ impl Supervisor {
 
     /// It will be no more.
     pub(super) fn is_going_for_good(&self, id: InstanceId) -> bool {
-        matches!(self.coming.get(&id), Some(Coming::Gone))
+        matches!(self.updates.coming.get(&id), Some(Coming::Gone))
+    }
+
+    /// What a person, or else an update, wants of it.
+    pub(super) fn wish_or_update(&self, id: InstanceId) -> Wish {
+        match self.wish_for(id) {
+            _ if self.is_going_for_good(id) => Wish::Down,
+            Wish::Nothing if self.goes(id) => Wish::Again,
+            wish => wish,
+        }
     }
 
     /// Who depends on whom, and the order of starts, as things are now. While an update is under way old definitions stand beside
@@ -462,7 +513,7 @@ impl Supervisor {
     pub(super) fn rewire(&mut self) {
         let count = self.plan.instances.len();
         let mut dependents: Vec<Vec<InstanceId>> = vec![Vec::new(); count];
-        for id in &self.wanted_order {
+        for id in &self.updates.wanted_order {
             for on in self.plan.instance(*id).into_iter().flat_map(|instance| &instance.depends_on) {
                 if let Some(list) = dependents.get_mut(on.on.0 as usize) {
                     list.push(*id);
@@ -472,17 +523,17 @@ impl Supervisor {
         self.dependents = dependents;
         // Each after those it depends on: depth first, without recursion, for there may be thousands in a chain.
         let mut seen = vec![true; count];
-        for id in &self.wanted_order {
+        for id in &self.updates.wanted_order {
             if let Some(seen) = seen.get_mut(id.0 as usize) {
                 *seen = false;
             }
         }
-        let mut order = Vec::with_capacity(self.wanted_order.len());
+        let mut order = Vec::with_capacity(self.updates.wanted_order.len());
         let mut path: Vec<(InstanceId, usize)> = Vec::new();
         let first_time = |seen: &mut Vec<bool>, id: InstanceId| {
             seen.get_mut(id.0 as usize).is_some_and(|seen| !std::mem::replace(seen, true))
         };
-        for start in &self.wanted_order {
+        for start in &self.updates.wanted_order {
             if first_time(&mut seen, *start) {
                 path.push((*start, 0));
             }

@@ -179,16 +179,13 @@ impl Cells {
 
     /// Removes those that are over. One in which somebody is stays until it is tried again.
     pub fn remove_empty(&mut self) {
-        self.of.retain(|_, cell| {
-            !cell.over
-                || fs::remove_dir(&cell.path).is_err_and(|error| error.kind() != io::ErrorKind::NotFound)
-        });
+        self.of.retain(|_, cell| !cell.over || cgroup::remove(&cell.path).is_err());
     }
 
     /// The end: all that can be removed is, and we go back to where we were.
     pub fn leave(&mut self) {
         for cell in std::mem::take(&mut self.of).into_values() {
-            let _ = fs::remove_dir(&cell.path); // somebody is in it still
+            let _ = cgroup::remove(&cell.path); // somebody is in it still
         }
         if let Some(base) = self.base.take() {
             base.undo();

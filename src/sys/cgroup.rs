@@ -241,6 +241,27 @@ pub fn make(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes a cgroup in which nobody is, with those that somebody made below it.
+pub fn remove(path: &Path) -> io::Result<()> {
+    remove_below(path, LEVELS_MAX)
+}
+
+fn remove_below(path: &Path, levels: usize) -> io::Result<()> {
+    match fs::remove_dir(path) {
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) && levels > 0 => {
+            let below = fs::read_dir(path)?
+                .flatten()
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            for entry in below {
+                remove_below(&entry.path(), levels - 1)?;
+            }
+            fs::remove_dir(path)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// A limit as it stands in a file: `None` for `max`, for the largest number that v1 knows, and for more than the machine has.
 pub fn limit(text: &str, total: u64) -> Option<u64> {
     // Rounded down to pages of any size, what v1 writes for "no limit" is above this.

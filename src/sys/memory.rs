@@ -51,6 +51,8 @@ struct Found {
     no_cells: String,
     /// How many processes were killed outside of cells before, or have been reported.
     kills: u64,
+    /// The count that the kernel told last.
+    told: u64,
     events: Option<File>,
     pressure: Option<File>,
 }
@@ -103,8 +105,9 @@ pub enum Source {
 }
 
 impl Memory {
-    /// Finds out what there is, and watches it from now on.
-    pub fn find(&mut self, pressure: bool) -> MemoryFound {
+    /// Finds out what there is, and watches it from now on. What was killed before is reported first, if it was watched already.
+    pub fn find(&mut self, pressure: bool, events: &mut Vec<Event>) -> MemoryFound {
+        self.count_kills(events);
         let Survey { answer, group, no_cells } = Survey::make(cells::possible);
         self.cells.set_base(group.as_ref().filter(|_| answer.delegated));
         let mut found = Found {
@@ -114,6 +117,7 @@ impl Memory {
             total: answer.total,
             no_cells,
             kills: 0,
+            told: 0,
         };
         found.kills = self.kills_elsewhere(&found);
         self.found = Some(found);
@@ -146,14 +150,21 @@ impl Memory {
         // To be read even where that tells nothing: it is how the kernel learns that we know. Of a cgroup that is gone there is
         // news without end, and nothing to be read.
         let mut text = [0; EVENTS_MAX_BYTES];
-        let read = file.as_ref().map(|file| file.read_at(&mut text, 0));
-        if !matches!(read, Some(Ok(_))) {
+        let Some(Ok(length)) = file.as_ref().map(|file| file.read_at(&mut text, 0)) else {
             *file = None;
             return;
-        }
+        };
         match source {
-            Source::Events => self.count_kills(events),
             Source::Pressure => events.push(Event::Pressure),
+            Source::Events => {
+                // At the limit it changes often, and mostly for other reasons.
+                let text = text.get(..length).and_then(|text| str::from_utf8(text).ok());
+                let now = text.and_then(|text| cgroup::field(text, "oom_kill")).unwrap_or(0);
+                if now != found.told {
+                    found.told = now;
+                    self.count_kills(events);
+                }
+            }
         }
     }
 

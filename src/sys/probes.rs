@@ -318,7 +318,7 @@ fn errno_of(error: &io::Error) -> Errno {
 
 /// What has been read of an answer.
 #[derive(Debug, Default)]
-struct Head {
+pub struct Head {
     /// The beginning of a status line.
     line: Vec<u8>,
     interim: Option<Interim>,
@@ -334,7 +334,8 @@ struct Interim {
 }
 
 impl Head {
-    fn take(&mut self, mut bytes: &[u8]) -> Answer {
+    /// Takes what has come, and says what is known by now.
+    pub fn take(&mut self, mut bytes: &[u8]) -> Answer {
         loop {
             if let Some(interim) = &mut self.interim {
                 let Some(end) = bytes.iter().position(|byte| interim.ends_with(*byte)) else {

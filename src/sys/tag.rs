@@ -42,7 +42,7 @@ pub fn either(pid: Pid, instance: InstanceId, mark: &Mark) -> bool {
 }
 
 /// The soft limit in the line of /proc/PID/limits (proc_pid_limits(5)): `Max file locks   SOFT   HARD   locks`.
-fn soft_locks(limits: &[u8]) -> Option<u64> {
+pub fn soft_locks(limits: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(limits).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Max file locks"))?;
     line.split_ascii_whitespace().next()?.parse().ok()

@@ -24,6 +24,7 @@ mod command;
 mod control;
 mod failures;
 mod manners;
+mod memory;
 mod output;
 mod readiness;
 mod reaping;

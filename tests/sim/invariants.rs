@@ -3,6 +3,7 @@
 
 mod attempts;
 mod care;
+mod memory;
 mod runs;
 mod said;
 mod signals;
@@ -68,6 +69,10 @@ struct Life {
     budget: Budget,
     decided: Option<(Time, Next)>,
     cause: Option<Cause>,
+    /// The OOM killer ended the leader of the present run.
+    out_of_memory: Option<Cause>,
+    /// SIGKILL was sent to it, be it as the stop signal.
+    kill_sent: bool,
     completed: bool,
     failed: bool,
     cannot_start: bool,
@@ -201,6 +206,9 @@ pub struct Judge {
     outputs: Outputs,
     /// At what part of their interval instances were asked for the first time.
     parts: BTreeMap<InstanceId, f64>,
+    memory: memory::Model,
+    /// Who ran when that was looked at last.
+    memory_running: BTreeMap<InstanceId, u32>,
 }
 
 impl Judge {
@@ -219,6 +227,8 @@ impl Judge {
             stopped_told: false,
             code_told: None,
             parts: BTreeMap::new(),
+            memory: memory::Model::default(),
+            memory_running: BTreeMap::new(),
         }
     }
 
@@ -252,6 +262,8 @@ impl Judge {
         let tick = matches!(event, Event::Tick);
         self.step = Step { now: Some(now), delayed: world.delayed, tick, ..Step::default() };
         self.outputs.event(event);
+        // Before the ends themselves: what ended by the OOM killer was held until then.
+        self.memory_event(world, event);
         match event {
             Event::Begin => {}
             Event::Signal(signal) => {
@@ -319,7 +331,10 @@ impl Judge {
         match action {
             Action::Spawn { child, launch, extra_env } => {
                 match child.role {
-                    Role::Main | Role::StopCommand => self.spawn(world, *child),
+                    Role::Main | Role::StopCommand => {
+                        self.spawn(world, *child);
+                        self.check_cell(*child, launch);
+                    }
                     Role::Probe(_) => self.asks(world, *child, Err(launch)),
                 }
                 self.check_environment(*child, extra_env);
@@ -355,8 +370,17 @@ impl Judge {
             Action::SignalEverybody { .. } | Action::Suspend => {
                 violation!("{action:?}, which no plan here asks for");
             }
-            Action::FindMemory { .. } | Action::Weigh { .. } => {
-                violation!("{action:?}, which nobody needs yet");
+            Action::Weigh { client: Some(_), .. } => violation!("no client has asked: {action:?}"),
+            Action::Weigh { client: None, runs, container, pss } => {
+                if *pss {
+                    violation!("nobody asked for proportional sizes");
+                }
+                self.weighs(runs, *container);
+            }
+            Action::FindMemory { pressure } => {
+                if self.command_mode() || *pressure != self.memory_on() {
+                    violation!("{action:?}");
+                }
             }
             Action::Reread
             | Action::Answer { .. }
@@ -377,6 +401,7 @@ impl Judge {
         self.outputs.check();
         self.check_continued();
         self.check_care(quiet);
+        self.check_memory();
         if let Some(pid) = self.step.exited
             && self.step.released != 1
         {

@@ -3,6 +3,7 @@
 
 mod asking;
 mod looks;
+mod memory;
 mod pipes;
 mod processes;
 mod reports;
@@ -78,6 +79,7 @@ pub struct Proc {
     depth: u32,
     /// Which of its run's output pipes it holds open.
     holds: [bool; 2],
+    held: memory::Held,
 }
 
 impl Proc {
@@ -109,6 +111,10 @@ enum Happening {
     Unstick(u64),
     Visit(Visitor),
     Answer(Child, Result<(), Failure>),
+    /// A memory limit may be reached, that of an instance or that of the container.
+    Full(Option<InstanceId>),
+    /// Memory may be short; how often that is said again.
+    Pressure(u32),
     /// Somebody of a run speaks; without bytes, by a newline to its descriptor.
     Speak(Child, Option<Vec<u8>>),
 }
@@ -176,6 +182,15 @@ pub struct World {
     pub exited: Option<ExitCode>,
     pub counts: Counts,
     pub trace: Option<Vec<String>>,
+    /// Whether it is to be told when memory is short; none: nobody has asked for it.
+    asked_for_memory: Option<bool>,
+    /// What the kernel gives each instance at most.
+    ceilings: BTreeMap<InstanceId, u64>,
+    /// What the kernel has to tell of memory.
+    told_by_kernel: VecDeque<Event>,
+    pressed_at: Option<Time>,
+    /// OOM kills so far.
+    kills: u64,
 }
 
 impl World {
@@ -211,6 +226,11 @@ impl World {
             exited: None,
             counts: Counts::new(),
             trace: None,
+            asked_for_memory: None,
+            ceilings: BTreeMap::new(),
+            told_by_kernel: VecDeque::new(),
+            pressed_at: None,
+            kills: 0,
         };
         for (after, visitor) in std::mem::take(&mut world.weather.visitors) {
             world.plan_for(after, Happening::Visit(visitor));
@@ -274,6 +294,8 @@ impl World {
         match happening {
             Happening::Visit(visitor) => self.visit(visitor),
             Happening::Speak(child, bytes) => self.speak_for(child, bytes),
+            Happening::Full(scope) => self.full(scope),
+            Happening::Pressure(left) => self.pressure(left),
             Happening::Answer(child, result) => {
                 if self.open.contains(&child) {
                     self.say(|_| format!("        an answer for {child:?}: {result:?}"));
@@ -319,6 +341,7 @@ impl World {
                     Act::Notify(bytes) => self.notify(serial, bytes.clone()),
                     Act::Pulse { left, .. } => self.pulse(serial, index, *left),
                     Act::Announce => self.announce(serial),
+                    Act::Hold { bytes, per_second } => self.hold(serial, *bytes, *per_second),
                     Act::Fork(script, style) => self.fork(serial, script, *style),
                     Act::Freeze => {
                         proc.frozen = true;
@@ -352,6 +375,8 @@ impl World {
                 self.arrive(parent, lives, code);
                 self.count("orphan from outside");
             }
+            Visitor::OomKill => self.kill_anybody(),
+            Visitor::Limit(limit) => self.limit_memory(limit),
             Visitor::Outsider(lives) => {
                 self.arrive(Parent::Outside, lives, 0);
                 self.count("process of a neighbour");
@@ -473,9 +498,8 @@ impl Kernel for World {
             | Action::Measure { client, .. } => {
                 violation!("{client:?} asked for nothing")
             }
-            Action::FindMemory { .. } | Action::Weigh { .. } => {
-                violation!("nobody asked for memory")
-            }
+            Action::FindMemory { pressure } => self.find_memory(pressure, events),
+            Action::Weigh { runs, container, .. } => self.weigh(&runs, container, events),
             Action::FindListening { child, .. } => {
                 let addresses =
                     (0..self.rng.below(3)).map(|_| format!("0.0.0.0:{}", self.rng.below(9999))).collect();

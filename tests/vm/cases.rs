@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use tinysup::event::{Action, Controller, Event, ExitStatus};
+use tinysup::event::{Action, Controller, Event, ExitStatus, InstanceId};
 use tinysup::units::Signal;
 
+use crate::container::LIMIT_MIB;
 use crate::memory::{self, Box, MIB, find, in_cell, witness};
-use crate::world::{World, shell};
+use crate::world::{World, shell, stays_idle};
 use crate::{Case, scene};
 
 const OURS: &[Case] = &[
@@ -17,6 +18,9 @@ const OURS: &[Case] = &[
     ("who_is_where_we_are_moves_with_us", who_is_where_we_are_moves_with_us),
     ("a_container_sees_its_own_part", a_container_sees_its_own_part),
     ("a_squeeze_is_told", a_squeeze_is_told),
+    ("a_cgroup_that_is_gone_wakes_nobody", a_cgroup_that_is_gone_wakes_nobody),
+    ("a_container_of_docker", a_container_of_docker),
+    ("a_privileged_container_of_docker", a_privileged_container_of_docker),
 ];
 
 /// Not where all files are in memory, and not where time tells nothing.
@@ -35,6 +39,7 @@ pub fn of(layout: &str) -> Vec<&'static str> {
                 "who_is_where_we_are_moves_with_us",
                 "a_container_sees_its_own_part",
                 "a_squeeze_is_told",
+                "a_cgroup_that_is_gone_wakes_nobody",
             ])
             .collect(),
         "v1" => shared.chain(["a_container_sees_its_own_part"]).collect(),
@@ -154,6 +159,75 @@ fn a_squeeze_is_told() {
     }
 }
 
+/// Of its files the kernel says without end that there is something new.
+fn a_cgroup_that_is_gone_wakes_nobody() {
+    let group = Box::new();
+    let mut world = World::new();
+    find(&mut world, true);
+    assert!(fs::read_dir("/proc/self/fd").unwrap().flatten().any(|entry| {
+        fs::read_link(entry.path()).is_ok_and(|path| path.ends_with("inner/memory.pressure"))
+    }));
+    fs::write(group.outer.parent().unwrap().join("cgroup.procs"), "0").unwrap();
+    fs::remove_dir(&group.inner).unwrap();
+    stays_idle(&mut world);
+    assert!(!world.events.iter().any(|event| matches!(event, Event::Pressure | Event::OomKilled { .. })));
+    assert_eq!(world.run(shell("echo runs")).text(), "runs\n");
+    fs::create_dir(&group.inner).unwrap();
+}
+
+/// Inside of the container that `container` makes, which looks at what is said here.
+fn a_container_of_docker() {
+    let mut world = World::new();
+    let found = find(&mut world, false);
+    println!("{found:?}");
+    assert_eq!((found.limit, found.delegated), (Some(LIMIT_MIB * MIB), false));
+    assert!(found.controller != Controller::None && found.text.ends_with(", read-only"), "{found:?}");
+    let (child, pid) = world.start(witness("hold 16 wait"));
+    world.until("16 MiB", |event| {
+        matches!(event, Event::Output { bytes, .. } if bytes.starts_with(b"holds")).then_some(())
+    });
+    let container = |world: &mut World| {
+        world.perform(Action::Weigh { client: None, runs: vec![(child, pid)], container: true, pss: false });
+        match world.events.pop() {
+            Some(Event::Weighed { container: Some(container), runs, .. }) => (container, runs),
+            other => panic!("not weighed: {other:?}"),
+        }
+    };
+    let (weighed, runs) = container(&mut world);
+    assert!(runs[0].bytes >= 16 * MIB && weighed.working_set >= 16 * MIB, "{weighed:?}, {runs:?}");
+    println!("weighed {}", weighed.working_set);
+    let limit = loop {
+        match container(&mut world).0.limit {
+            Some(limit) if limit != LIMIT_MIB * MIB => break limit,
+            _ => world.wait(Duration::from_millis(100)),
+        }
+    };
+    println!("limit {limit}");
+    let (_, hog) = world.start(witness("grow 200 200"));
+    assert_eq!(world.exit_of(hog), ExitStatus::Signal { signal: Signal::KILL, core: false });
+    // Told before the end, which was the last that happened.
+    println!("killed {}", killed(&world, None));
+}
+
+fn a_privileged_container_of_docker() {
+    let mut world = World::new();
+    let found = find(&mut world, false);
+    println!("{found:?}");
+    assert_eq!((found.limit, found.delegated), (Some(LIMIT_MIB * MIB), true));
+    let (child, pid) = world.start(in_cell(witness("grow 200 200"), Some(24)));
+    assert_eq!(world.exit_of(pid), ExitStatus::Signal { signal: Signal::KILL, core: false });
+    println!("killed {}", killed(&world, Some(child.instance)));
+}
+
+/// How many of this instance, or of none.
+fn killed(world: &World, of: Option<InstanceId>) -> u64 {
+    let count = |event: &Event| match event {
+        Event::OomKilled { instance, count } if *instance == of => Some(*count),
+        _ => None,
+    };
+    world.events.iter().filter_map(count).sum()
+}
+
 /// At the root of all cgroups, which is not accounted like the others.
 pub fn as_the_kernels_pid_1(layout: &str) {
     let mut world = World::new();
@@ -171,15 +245,7 @@ pub fn as_the_kernels_pid_1(layout: &str) {
     if found.delegated {
         let (child, pid) = world.start(in_cell(witness("grow 200 400"), Some(32)));
         world.exit_of(pid);
-        let killed: Vec<_> = world
-            .events
-            .iter()
-            .filter_map(|event| match event {
-                Event::OomKilled { instance, count } => Some((*instance, *count)),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(killed, [(Some(child.instance), 1)]);
+        assert_eq!((killed(&world, Some(child.instance)), killed(&world, None)), (1, 0));
     }
     world.linux.finish();
 }

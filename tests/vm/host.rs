@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use crate::archive::Archive;
+use crate::container;
 use crate::guest::{DONE, INIT, LAYOUTS, Layout, PLAN, PLAN_CODE, PLAN_FILE, WITNESS};
 use crate::witness::witness_path;
 
@@ -19,44 +20,59 @@ const QEMU: &str = "qemu-system-x86_64";
 const KERNEL_PACKAGE: &str = "linux-image-cloud-amd64";
 const SHELL_PACKAGE: &str = "busybox-static";
 /// What the cases call; all are in that one program.
-const SHELL_COMMANDS: [&str; 6] = ["sh", "cat", "grep", "true", "echo", "sleep"];
+pub const SHELL_COMMANDS: [&str; 6] = ["sh", "cat", "grep", "true", "echo", "sleep"];
 /// How the kernel reports the end of its PID 1: with its status as wait(2) has it.
 const KERNEL_WORD: &str = "Attempted to kill init! exitcode=0x";
 
 pub fn run(arguments: &[String]) -> ExitCode {
     let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let chosen = |layout: &&Layout| {
-        filters.is_empty() || filters.iter().any(|filter| layout.name.contains(filter.as_str()))
-    };
-    let layouts: Vec<&Layout> = LAYOUTS.iter().filter(chosen).collect();
+    let chosen =
+        |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
+    let layouts: Vec<&Layout> = LAYOUTS.iter().filter(|layout| chosen(layout.name)).collect();
+    let docker = chosen(container::NAME);
     if arguments.iter().any(|argument| argument == "--list") {
-        for layout in layouts {
-            println!("{}: test", layout.name);
+        for name in layouts.iter().map(|layout| layout.name).chain(docker.then_some(container::NAME)) {
+            println!("{name}: test");
         }
         return ExitCode::SUCCESS;
     }
-    println!("\nrunning {} machines", layouts.len());
-    let parts = match Parts::find() {
-        Ok(parts) => parts,
-        Err(why) if env::var_os("TINYSUP_TEST_REQUIRE_ALL").is_some_and(|value| value == "1") => {
-            println!("machines must not be skipped (TINYSUP_TEST_REQUIRE_ALL=1), but {why}");
-            return ExitCode::FAILURE;
-        }
-        Err(why) => {
-            println!("*** SKIPPED all machines, NOT RUN: {why}\n");
-            println!("test result: ok. 0 passed; 0 failed; {} ignored\n", layouts.len());
-            return ExitCode::SUCCESS;
-        }
+    println!("\nrunning {} machines", layouts.len() + usize::from(docker));
+    let (mut well, mut skipped, mut failed) = (0, 0, 0);
+    let mut count = |result: Option<bool>| match result {
+        Some(true) => well += 1,
+        Some(false) => failed += 1,
+        None => skipped += 1,
     };
-    let archive = parts.pack();
-    let failed = layouts.iter().filter(|layout| !boot(&parts, &archive, layout)).count();
-    println!(
-        "\ntest result: {}. {} of {} machines failed\n",
-        if failed == 0 { "ok" } else { "FAILED" },
-        failed,
-        layouts.len()
-    );
-    let _ = fs::remove_file(archive);
+    let required = env::var_os("TINYSUP_TEST_REQUIRE_ALL").is_some_and(|value| value == "1");
+    let skip = |what: &str, why: &str| {
+        if required {
+            println!("{what} must not be skipped (TINYSUP_TEST_REQUIRE_ALL=1), but {why}");
+            return Some(false);
+        }
+        println!("\n*** SKIPPED {what}, NOT RUN: {why}");
+        None
+    };
+    let parts = Parts::find();
+    let archive = parts.as_ref().ok().map(Parts::pack);
+    for layout in layouts {
+        count(match (&parts, &archive) {
+            (Ok(parts), Some(archive)) => Some(boot(parts, archive, layout)),
+            (Err(why), _) => skip(&format!("machine {}", layout.name), why),
+            (Ok(_), None) => None,
+        });
+    }
+    if docker {
+        count(match (&parts, container::possible()) {
+            (Ok(parts), Ok(())) => Some(container::run(&parts.shell)),
+            (Err(why), _) => skip(container::NAME, why),
+            (_, Err(why)) => skip(container::NAME, &why),
+        });
+    }
+    let result = if failed == 0 { "ok" } else { "FAILED" };
+    println!("\ntest result: {result}. {well} passed; {failed} failed; {skipped} ignored\n");
+    if let Some(archive) = archive {
+        let _ = fs::remove_file(archive);
+    }
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -136,7 +152,7 @@ impl Parts {
 }
 
 /// The libraries that this program was linked with, and the loader: `tinysup` has the same.
-fn libraries() -> BTreeSet<PathBuf> {
+pub fn libraries() -> BTreeSet<PathBuf> {
     let maps = fs::read_to_string("/proc/self/maps").expect("a list");
     maps.lines()
         .filter_map(|line| line.split_whitespace().nth(5))
@@ -172,7 +188,7 @@ fn fetch(folder: &Path) -> Result<(), String> {
     fs::rename(&unpacked, folder).map_err(|error| error.to_string())
 }
 
-fn output(command: &mut Command) -> Result<String, String> {
+pub fn output(command: &mut Command) -> Result<String, String> {
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     let told = String::from_utf8_lossy(&output.stderr);
     if output.status.success() {

@@ -1,7 +1,7 @@
 //! Machines of our own: a Debian kernel under QEMU whose first process is this program, once for each way in which cgroups can be
 //! mounted. There it runs the cases about memory of `tests/kernel`, and some more, and in the end is `tinysup` as the kernel's PID 1.
 //! What it takes is one package of Debian with the kernel and one with a shell, which are unpacked and not installed, and QEMU, which
-//! needs no privilege and no KVM.
+//! needs no privilege and no KVM. Beside them, a container of Docker with a limit.
 //!
 //! Where something of that is missing, that is said loudly. `TINYSUP_TEST_DOWNLOAD=1` lets apt-get fetch the two packages.
 
@@ -18,6 +18,7 @@
 
 mod archive;
 mod cases;
+mod container;
 #[path = "../../src/sys/early.rs"]
 mod early;
 mod guest;

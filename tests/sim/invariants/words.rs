@@ -197,6 +197,14 @@ impl Judge {
             Notice::StopCommandFailed { .. } => world.count("stop_command that failed"),
             Notice::Leftovers { .. } => world.count("leftovers told"),
             Notice::ByHand { .. } => violation!("nobody asks for anything by hand yet"),
+            Notice::MemoryFound { .. }
+            | Notice::OomGroup
+            | Notice::NoCells
+            | Notice::MemoryLimit { .. }
+            | Notice::MemoryLow { .. }
+            | Notice::MemoryWell { .. }
+            | Notice::NoVictim { .. }
+            | Notice::OomKilled { .. } => self.memory_notice(notice),
             Notice::NotPid1
             | Notice::NotAdopting
             | Notice::Spawned { .. }
