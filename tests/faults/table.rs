@@ -73,6 +73,7 @@ pub const CALLS: &[Call] = &[
     call("statx", &["ENOSYS", "EACCES", "ENOENT", "ENOMEM"], &["EACCES", "ENOENT"], "as openat"),
     call("newfstatat", &["EACCES", "ENOENT", "ENOMEM"], &["EACCES"], "as openat"),
     call("fstat", &["ENOMEM"], &["ENOMEM"], "as openat"),
+    call("sysinfo", &["EPERM", "ENOSYS"], &["EPERM"], "the machine's memory is not known, and no limit"),
     call("statfs", &["ENOSYS", "EACCES", "EIO"], &["ENOSYS"], "no cgroup is found"),
     call("fstatfs", &["ENOSYS", "EACCES", "EIO"], &["ENOSYS"], "no cgroup is found"),
     call("getdents64", &["EIO", "ENOENT"], &["EIO"], "what is in the folder is not seen"),
