@@ -9,6 +9,7 @@ pub mod example;
 pub mod files;
 pub mod interpolate;
 pub mod keys;
+mod likeness;
 pub mod problems;
 pub mod schema;
 pub mod source;

@@ -8,7 +8,9 @@ pub fn foreground(program: &str) -> Option<&'static str> {
         Known::Nginx => "Run it in the foreground: nginx -g \"daemon off;\"",
         Known::PhpFpm => "Run it in the foreground: php-fpm -F",
         Known::Apache => "Run it in the foreground: httpd -DFOREGROUND, or apache2ctl -DFOREGROUND on Debian",
-        Known::Redis => "Run it in the foreground: add --daemonize no to the command",
+        Known::Redis => {
+            "Run it in the foreground: --daemonize no, which goes over the daemonize yes of its configuration"
+        }
         Known::Postgres => "Run it in the foreground: postgres -D DIRECTORY, without pg_ctl",
         Known::Mysql => "Run it in the foreground: mysqld without --daemonize, and not through mysqld_safe",
         Known::Mongo => "Run it in the foreground: mongod without --fork",

@@ -2,17 +2,27 @@
 
 use crate::event::{Action, Event, Time};
 
+/// Until when it is waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Until {
+    /// Until then at the latest.
+    pub at: Time,
+    /// Whether somebody else's time is measured by it, as a timeout does: time in which nobody ran must not count. It takes waking up
+    /// now and then to notice that; what is only planned, such as the next health check, may come early after a freeze.
+    pub measures: bool,
+}
+
 /// The only clock, the only place that blocks, the only place that acts.
 pub trait Kernel {
     /// The present moment on the monotonic clock.
     fn now(&self) -> Time;
 
-    /// Waits until something happens or `deadline` is there, and adds what happened to `events`. Adds nothing when only the
+    /// Waits until something happens or `until` is there, and adds what happened to `events`. Adds nothing when only the
     /// deadline came. `None` waits as long as it takes.
     ///
     /// Of ended children it reports one at a time and the same again until that one is released, so that the core
     /// can act on each while its pid is still reserved.
-    fn wait(&mut self, deadline: Option<Time>, events: &mut Vec<Event>);
+    fn wait(&mut self, until: Option<Until>, events: &mut Vec<Event>);
 
     /// Carries out one action and adds its immediate answers to `events`. Nothing that goes wrong is lost: it comes back as
     /// an event, or concerns only what is already gone.

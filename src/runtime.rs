@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::event::{Action, Event, ExitCode};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Until};
 use crate::supervisor::{Reread, Supervisor};
 
 /// What the core is to be told next.
@@ -21,7 +21,7 @@ pub fn run<K: Kernel>(
 ) -> ExitCode {
     let mut arrived = Vec::new();
     // Whoever is asked to stop before the beginning starts nothing.
-    kernel.wait(Some(kernel.now()), &mut arrived);
+    kernel.wait(Some(Until { at: kernel.now(), measures: false }), &mut arrived);
     let mut pending: VecDeque<Turn> = arrived.drain(..).chain([Event::Begin]).map(Turn::Event).collect();
     let (mut actions, mut answers) = (Vec::new(), Vec::new());
     loop {
@@ -51,7 +51,8 @@ pub fn run<K: Kernel>(
             }
         }
         let deadline = supervisor.deadline();
-        kernel.wait(deadline, &mut arrived);
+        let measures = supervisor.measures();
+        kernel.wait(deadline.map(|at| Until { at, measures }), &mut arrived);
         pending.extend(arrived.drain(..).map(Turn::Event));
         // Last, so that what came in time counts as in time; and always, so that a flood of events stops no clock.
         if deadline.is_some_and(|deadline| kernel.now() >= deadline) {

@@ -334,6 +334,21 @@ impl Service {
         }
     }
 
+    /// Whether its deadline is the end of somebody's patience with its processes; else it is only when something is planned.
+    pub fn measures(&self) -> bool {
+        match &self.state {
+            State::Starting(_, until) => until.is_some(),
+            State::Up(..) | State::Stopping { .. } | State::Cleaning(_) => self.deadline().is_some(),
+            State::Ready(live, watched) => live.attempt.is_some() || watched.measures(),
+            State::Waiting
+            | State::Launching { .. }
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. } => false,
+        }
+    }
+
     /// Starts it; the caller has seen that its dependencies allow it.
     pub fn start(&mut self, context: Context, out: &mut Vec<Action>) {
         match self.state {

@@ -2,6 +2,8 @@
 //! stops, and when and how the container ends. Pure: no clock, no I/O; what it wants done it orders.
 
 mod desk;
+mod ending;
+mod judgement;
 mod memory;
 mod report;
 mod update;
@@ -11,13 +13,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::event::{
-    Action, Child, Event, ExitCode, ExitStatus, InstanceId, Listener, Output, Pid, Process, Role, Sink,
-    Standing, Surroundings, Time, Usage,
+    Action, Child, Event, ExitStatus, InstanceId, Listener, Output, Pid, Process, Role, Sink, Standing,
+    Surroundings, Time, Usage,
 };
 use crate::journal::Journal;
 use crate::logs::Logs;
 use crate::memory::Memory;
-use crate::notice::{Cause, KillReason, Notice, StopReason};
+use crate::notice::{KillReason, Notice, StopReason};
 use crate::notify;
 use crate::obituary;
 use crate::plan::{
@@ -143,6 +145,11 @@ impl Supervisor {
         let shutdown = self.shutdown.as_ref().and_then(Shutdown::deadline);
         let others = self.requests.deadline().into_iter().chain(self.memory.deadline());
         services.into_iter().chain(shutdown).chain(others).min()
+    }
+
+    /// Whether the time until then is that of processes that were asked for something, and not only ours.
+    pub fn measures(&self) -> bool {
+        self.shutdown.is_some() || self.services.iter().any(Service::measures)
     }
 
     /// Takes in one event and orders what follows from it, in the order in which it must be done.
@@ -515,6 +522,8 @@ impl Supervisor {
             }
             let ran = self.service(id).is_some_and(|service| service.runs() > 0);
             match self.service(id).map(Service::state) {
+                // Before those were down that are to go first it has ended by itself, as somebody wanted it to.
+                Some(State::Failed { .. } | State::Completed) if self.wish_for(id) == Wish::Down => {}
                 // One that never ran, for want of what it depends on, has no code to pass on.
                 Some(State::Failed { .. } | State::Completed) if kind == Kind::Command && ran => {
                     return self.begin_shutdown(now, Reason::Ended(id), out);
@@ -779,86 +788,6 @@ impl Supervisor {
             Phase::Strays { .. } if first => out.push(Action::Tell(Notice::Strays { found })),
             Phase::Strays { .. } | Phase::Services | Phase::Killing { .. } | Phase::Leaving => {}
         }
-    }
-
-    /// All is over and all output is out: tell how it ended, last of all, and go.
-    fn leave(&mut self, now: Time, out: &mut Vec<Action>) {
-        let Some(shutdown) = &self.shutdown else { return };
-        let (since, reason) = (shutdown.since(), shutdown.reason());
-        for (child, sink) in self.logs.unfinished() {
-            self.output_ended(now, child, sink, out);
-        }
-        self.tell_of_kills(None, out);
-        let Some(code) = self.exit_code_now() else { return };
-        match reason {
-            _ if self.plan.mode != Mode::Services => {}
-            Reason::Failed(id) => {
-                if let Some(text) = self.obituary(id, since, code) {
-                    let mut log = text.clone();
-                    log.push('\n');
-                    out.push(Action::TerminationLog { text: log });
-                    out.push(Action::Tell(Notice::Obituary(text)));
-                }
-            }
-            Reason::Signal(_) | Reason::Asked | Reason::Ended(_) | Reason::AllDone => {
-                let took = |(id, record): (InstanceId, &StopRecord)| {
-                    Some((self.name(id), record.down?.since(record.asked)))
-                };
-                let each = self.stopped().into_iter().filter_map(took).collect();
-                let after = now.since(since);
-                out.push(Action::Tell(match reason {
-                    Reason::AllDone => {
-                        Notice::AllDone { failed: self.first_failed().map(|id| self.name(id)), code }
-                    }
-                    Reason::Signal(_) | Reason::Asked | Reason::Ended(_) | Reason::Failed(_) => {
-                        Notice::Stopped { after, each, code }
-                    }
-                }));
-            }
-        }
-        out.push(Action::Exit(ExitCode(code)));
-    }
-
-    /// Those that took part in the stop, in the order in which they were asked.
-    fn stopped(&self) -> Vec<(InstanceId, &StopRecord)> {
-        let taken = |id: InstanceId| Some((id, self.stops.get(id.0 as usize)?.as_ref()?));
-        let mut stopped: Vec<_> = self.plan.ids().rev().filter_map(taken).collect();
-        stopped.sort_by_key(|(_, record)| record.asked);
-        stopped
-    }
-
-    fn exit_code(&self, reason: Reason, killed: bool) -> u8 {
-        let start_failure = match self.plan.mode {
-            Mode::Command(manner) => manner.start_failure,
-            Mode::Services | Mode::Pause => None,
-        };
-        let last = |id: InstanceId| {
-            // How its last run ended is not why one failed that could not start again.
-            let service = self.service(id).filter(|service| service.failed_without().is_none())?;
-            let cause = &service.history().back()?.cause;
-            let given = start_failure.filter(|_| matches!(cause, Cause::Start(_)));
-            Some(given.unwrap_or_else(|| cause.exit_code()))
-        };
-        let failure = |code: Option<u8>| code.filter(|code| *code != 0).unwrap_or(ExitCode::FAILURE.0);
-        match reason {
-            Reason::Signal(_) | Reason::Asked if killed => ExitCode::KILLED.0,
-            Reason::Signal(_) | Reason::Asked => ExitCode::SUCCESS.0,
-            Reason::Failed(id) => failure(last(id)),
-            Reason::Ended(id) => last(id).unwrap_or(0),
-            Reason::AllDone => self.first_failed().map_or(0, |id| failure(last(id))),
-        }
-    }
-
-    /// The code that the container ends with, as far as is known: once the services are down, strays change nothing about it.
-    fn exit_code_now(&self) -> Option<u8> {
-        let stop = self.shutdown.as_ref()?;
-        let killed = self.services.iter().any(|service| service.killed_since(stop.since()));
-        Some(self.exit_code(stop.reason(), killed))
-    }
-
-    /// The first failed instance in start order.
-    fn first_failed(&self) -> Option<InstanceId> {
-        self.plan.ids().find(|id| matches!(self.service(*id).map(Service::state), Some(State::Failed { .. })))
     }
 }
 

@@ -67,14 +67,15 @@ use self::spawn::{Spawner, Stream};
 use self::voices::{Announcement, Voices};
 use crate::control::Place;
 use crate::event::{Action, Child, Event, InstanceId, Launch, Pid, Role, Sink, Standing, Time};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Until};
 use crate::units::{Signal, reason};
 use crate::voice::Voice;
 
 /// Ended children that are reported one after another before output and timers get a turn; signals always come first.
 const ENDED_PER_TURN: u32 = 64;
 
-/// While a deadline is set, no wait is longer than this: so much of a time in which we were frozen may count, not more.
+/// While a deadline measures the time of others, no wait is longer than this, or than an eighth of what is left if that is more: so much
+/// of a time in which we were frozen may count, not more.
 const SLICE: Duration = Duration::from_secs(1);
 
 /// How long the last lines may take to be read.
@@ -291,7 +292,7 @@ impl Linux {
     }
 
     /// Waits for something to happen, and reports what did.
-    fn poll(&mut self, deadline: Option<Time>, events: &mut Vec<Event>) {
+    fn poll(&mut self, until: Option<Until>, events: &mut Vec<Event>) {
         self.poll.clear();
         self.poll.watch(Source::Signals, self.signals.descriptor(), Interest::Read);
         self.sinks.watch(&mut self.poll, Source::Sink);
@@ -307,8 +308,11 @@ impl Linux {
         let latest = if self.look || !events.is_empty() {
             Some(before)
         } else {
-            // In slices, so that a freeze is noticed in the middle of a long wait.
-            let deadline = deadline.map(|deadline| deadline.clamp(before, before + SLICE));
+            let deadline = until.map(|Until { at, measures }| {
+                // In slices, so that a freeze is noticed in the middle of a long wait.
+                let slice = if measures { SLICE.max(at.since(before) / 8) } else { Duration::MAX };
+                at.clamp(before, before + slice)
+            });
             // Who could not be let in is not waited for, but not forgotten either.
             deadline.or(muted.then(|| before + SLICE))
         };
@@ -403,7 +407,7 @@ impl Kernel for Linux {
         self.clock.now()
     }
 
-    fn wait(&mut self, deadline: Option<Time>, events: &mut Vec<Event>) {
+    fn wait(&mut self, until: Option<Until>, events: &mut Vec<Event>) {
         let mut found = Vec::new();
         self.control.flush(&mut found);
         loop {
@@ -417,12 +421,12 @@ impl Kernel for Linux {
                 }
             }
             self.reported = 0;
-            self.poll(deadline, &mut found);
+            self.poll(until, &mut found);
             // Also if no signal told of one. A signal for us goes first: what follows from it is not to wait for a look.
             if found.is_empty() {
                 self.report_ended(&mut found);
             }
-            if !found.is_empty() || deadline.is_some_and(|deadline| deadline <= self.now()) {
+            if !found.is_empty() || until.is_some_and(|until| until.at <= self.now()) {
                 break;
             }
         }

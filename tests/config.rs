@@ -237,6 +237,10 @@ tinysup: /etc/conf.d/20-web.toml:1:11: service \"web\" is defined twice
 fn syntax_errors_are_all_shown_and_their_lines_tell_nothing_else() {
     for (text, expected) in [
         ("[services.a]\ncommand = nginx\n", "2:11: not valid TOML: a text must stand in quotes"),
+        (
+            "# x\nservices:\n  web:\n    command: run it\n",
+            "1:1: this looks like a Compose file (YAML); a configuration of tinysup is TOML\n    1 | # x\n      | ^^^ [services.web], and below it command = \"run it\"",
+        ),
         ("[services.a]\ncommand =\n", "2:10: not valid TOML: a value is missing"),
         ("[services.a\nuser = 1\nx = 1\n", "1:12: not valid TOML: unclosed table, expected `]`"),
         ("[services.a]\ncommand = 'x'\ncommand = 'y'\n", "3:1: \"command\" is set twice"),
@@ -651,6 +655,11 @@ fn every_bad_test_says_what_helps() {
         ("WatchdogSec = 30", "WatchdogSec", "unknown key \"WatchdogSec\" in [services.a]", "here it is called \"watchdog\""),
         ("wait_ready = true", "wait_ready", "unknown key \"wait_ready\" in [services.a]", "write ready = \"notify\", \"fd:3\" or \"log:TEXT\""),
         ("listen_timeout = 3000", "listen_timeout", "unknown key \"listen_timeout\" in [services.a]", "write ready = { test = …, timeout = \"60s\" }"),
+        ("restart = \"unless-stopped\"", "\"unless-stopped\"", "restart must be \"always\", \"on-failure\" or \"never\", not \"unless-stopped\"", "here it is called \"always\""),
+        ("restart = \"no\"", "\"no\"", "restart must be \"always\", \"on-failure\" or \"never\", not \"no\"", "here it is called \"never\""),
+        ("stdout_logfile = \"/dev/stdout\"", "stdout_logfile", "unknown key \"stdout_logfile\" in [services.a]", "here it is called \"stdout\""),
+        ("exec_mode = \"cluster\"", "exec_mode", "unknown key \"exec_mode\" in [services.a]", "write instances = 2 for two processes; there is no cluster mode"),
+        ("ports = [\"80:80\"]", "ports", "unknown key \"ports\" in [services.a]", "that is Docker's work: docker run or the Compose file has it"),
         ("retries = 3", "retries", "unknown key \"retries\" in [services.a]", "write healthcheck = { test = …, interval = \"30s\", timeout = \"5s\", retries = 3, start_period = \"0s\" }"),
         // Dependencies.
         ("depends_on = { b = { condition = \"ready\", restart = 1 } }\n[services.b]\ncommand = \"x\"", "1", "restart must be true or false, not a number", ""),
@@ -1265,7 +1274,7 @@ slowest stop chain: nginx 12 s -> php 8 s -> redis 8 s = 28 s, cut to 9 s by shu
 waits: php   for redis (its program runs), migrate (started)
 waits: nginx for php (its program runs)
 hint: nginx: kill_timeout is 12 s, but the whole stop may take only 9 s; shutdown_timeout = \"13s\" would allow it
-hint: redis: redis-server puts itself into the background, as far as one can see. Run it in the foreground: add --daemonize no to the command
+hint: redis: redis-server puts itself into the background, as far as one can see. Run it in the foreground: --daemonize no, which goes over the daemonize yes of its configuration
 hint: migrate: pg_ctl puts itself into the background, as far as one can see. Run it in the foreground: postgres -D DIRECTORY, without pg_ctl
 hint: migrate: On SIGTERM postgres waits until its clients have gone; stop_signal = \"SIGINT\" does not
 hint: nginx: nginx puts itself into the background, as far as one can see. Run it in the foreground: nginx -g \"daemon off;\"
@@ -1286,6 +1295,20 @@ hint: a: the waits between 10 restarts are longer than restart_window = 10 s: th
 hint: a: signals has SIGHUP, which is reserved for re-reading the configuration and never gets here; [signals] SIGHUP = [\"a\"] sends it
 "
     );
+}
+
+#[test]
+fn a_stop_that_takes_as_long_as_docker_waits_is_told() {
+    for (timeout, part) in
+        [("9.5s", ""), ("10s", "shutdown_timeout = \"9s\" leaves time"), ("11s", "docker stop -t 12")]
+    {
+        let text = format!(
+            "shutdown_timeout = \"{timeout}\"\n[services.a]\ncommand = \"/bin/sh\"\nkill_timeout = 20\n"
+        );
+        let remarks = remarks(&text);
+        assert_eq!(remarks.contains("a stop may take"), !part.is_empty(), "{remarks}");
+        assert!(remarks.contains(part), "{remarks}");
+    }
 }
 
 /// What `check` says of a configuration whose only program is /bin/sh, but for its first line.

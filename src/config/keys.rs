@@ -229,7 +229,7 @@ pub const LATER_TOP: [&str; 2] = ["log", "http"];
 
 /// What other programs call the same thing.
 #[rustfmt::skip]
-const FOREIGN: [(&str, &str); 74] = [
+const FOREIGN: [(&str, &str); 79] = [
     ("cmd", "command"), ("exec", "command"), ("exec_start", "command"), ("execstart", "command"), ("script", "command"),
     ("program", "command"), ("entrypoint", "command"), ("args", "command"), ("run", "command"),
     ("directory", "cwd"), ("dir", "cwd"), ("working_dir", "cwd"), ("working_directory", "cwd"), ("workdir", "cwd"),
@@ -248,6 +248,8 @@ const FOREIGN: [(&str, &str); 74] = [
     ("startsecs", "min_uptime"), ("exp_backoff_restart_delay", "restart_backoff"), ("exitcodes", "stop_exit_codes"),
     ("stopsignal", "stop_signal"), ("kill_signal", "stop_signal"), ("stopwaitsecs", "kill_timeout"),
     ("stop_timeout", "kill_timeout"), ("stop_grace_period", "kill_timeout"), ("ulimits", "rlimits"),
+    ("stdout_logfile", "stdout"), ("stderr_logfile", "stderr"), ("out_file", "stdout"), ("error_file", "stderr"),
+    ("interpreter_args", "command"),
     ("disabled", "enabled"), ("increment_var", "instance_env"), ("oneshot", "type"),
     ("memory", "memory_limit"), ("mem_limit", "memory_limit"), ("memory_max", "memory_limit"), ("memorymax", "memory_limit"),
     ("max_memory", "max_memory_restart"), ("memory_restart", "max_memory_restart"), ("memmon", "max_memory_restart"),
@@ -255,7 +257,11 @@ const FOREIGN: [(&str, &str); 74] = [
 
 /// What other programs have a key for and here is a part of another.
 #[rustfmt::skip]
-const PARTS: [(&str, &str); 17] = [
+const PARTS: [(&str, &str); 21] = [
+    ("redirect_stderr", "stderr = \"prefix\", as it is anyway: both streams go to the log of the container"),
+    ("exec_mode", "instances = 2 for two processes; there is no cluster mode"),
+    ("interpreter", "command = [\"node\", \"server.js\"]: the interpreter is its first word"),
+    ("start_delay", "depends_on = [\"db\"], to wait for what is needed and not for a time"),
     ("wait_ready", "ready = \"notify\", \"fd:3\" or \"log:TEXT\""),
     ("notify", "ready = \"notify\""), ("notify_access", "ready = \"notify\"; all processes of the service are heard"),
     ("notification_fd", "ready = \"fd:3\""),
@@ -264,6 +270,10 @@ const PARTS: [(&str, &str); 17] = [
     ("test", HEALTH_PART), ("interval", HEALTH_PART), ("retries", HEALTH_PART), ("start_period", HEALTH_PART),
     ("health_interval", HEALTH_PART), ("health_timeout", HEALTH_PART), ("health_retries", HEALTH_PART),
 ];
+/// What only Docker can do.
+const DOCKERS: [&str; 8] =
+    ["ports", "expose", "image", "build", "volumes", "networks", "container_name", "hostname"];
+
 const READY_TIMEOUT: &str = "ready = { test = …, timeout = \"60s\" }";
 const HEALTH_PART: &str =
     "healthcheck = { test = …, interval = \"30s\", timeout = \"5s\", retries = 3, start_period = \"0s\" }";
@@ -297,6 +307,9 @@ pub fn suggestion(name: &str) -> Option<String> {
     }
     if let Some((_, instead)) = PARTS.iter().find(|(foreign, _)| *foreign == plain) {
         return Some(format!("write {instead}"));
+    }
+    if DOCKERS.contains(&&*plain) {
+        return Some("that is Docker's work: docker run or the Compose file has it".to_owned());
     }
     suggest::did_you_mean(name, known.chain(LATER))
 }

@@ -4,6 +4,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::likeness::likeness;
 use super::problems::{Problem, Problems};
 use super::source::{FileId, Sources, Span};
 use super::syntax;
@@ -108,6 +109,15 @@ pub fn parse(file: FileId, problems: &mut Problems) -> (Vec<Entry>, bool) {
             Err(error) => (Spanned::new(0..0, DeTable::new()), vec![error]),
         }
     };
+    if let Some((what, service)) = likeness(&text).filter(|_| !errors.is_empty()) {
+        let first = text.find(|c: char| !c.is_whitespace()).unwrap_or(0);
+        let end =
+            text.get(first..).and_then(|rest| rest.find('\n')).map_or(text.len(), |length| first + length);
+        problems.sources.put_text(file, text);
+        let message = format!("this looks like {what}; a configuration of tinysup is TOML");
+        problems.push(Problem::at(Span::new(file, first..end), message).help(service));
+        return (Vec::new(), false);
+    }
     let (syntax, broken) = syntax::problems(&text, file, &errors, &problems.sources);
     let mut unusable = Vec::new();
     let mut entries = convert_table(&text, file, table.into_inner(), &mut unusable);

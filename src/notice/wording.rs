@@ -92,7 +92,7 @@ impl Display for Notice {
                 write!(f, "{name}: cannot start: it needs {on}, which failed")
             }
             Self::DependencyFailed { name, on, completed: true } => {
-                write!(f, "{name}: cannot start: it needs {on}, which is done")
+                write!(f, "{name}: cannot start: it needs {on}, which completed")
             }
             Self::Stopping { reason, names } => {
                 write!(f, "stopping ({reason})")?;
@@ -205,7 +205,7 @@ impl Display for Next {
                 }
                 if delay.is_zero() { f.write_str(" now") } else { write!(f, " in {}", show_duration(*delay)) }
             }
-            Self::Completed => f.write_str("done"),
+            Self::Completed => f.write_str("completed"),
             Self::Failed { budget: Some(0) } => f.write_str("failed for good: max_restarts = 0"),
             Self::Failed { budget: Some(1) } => f.write_str("failed for good: its 1 restart is spent"),
             Self::Failed { budget: Some(max) } => write!(f, "failed for good: all {max} restarts are spent"),

@@ -240,8 +240,13 @@ fn show_chain(plan: &Plan, services: &[Service<'_>], chain: &[usize], total: Dur
 }
 
 fn stop_hints(plan: &Plan, services: &[Service<'_>], stop_time: Duration, hints: &mut Vec<String>) {
-    if stop_time > DOCKER_STOP {
-        let seconds = stop_time.as_secs() + 1;
+    let seconds = stop_time.as_secs() + 1;
+    if stop_time == DOCKER_STOP {
+        hints.push(format!(
+            "a stop may take 10 s, and that is when docker stop kills: shutdown_timeout = \"9s\" leaves time for the last words, docker \
+             stop -t {seconds} too"
+        ));
+    } else if stop_time > DOCKER_STOP {
         hints.push(format!(
             "a stop may take {}, but docker stop kills after 10 s: use docker stop -t {seconds}, in Compose \
              stop_grace_period: {seconds}s, in Kubernetes terminationGracePeriodSeconds: {seconds}",

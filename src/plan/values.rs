@@ -16,6 +16,10 @@ use crate::control::Place;
 use crate::suggest::did_you_mean;
 use crate::units::{self, Signal};
 
+/// What others call one of our words: the restart policies of Docker and supervisord.
+const WORDS: [(&str, &str); 3] =
+    [("unless-stopped", "always"), ("no", "never"), ("unexpected", "on-failure")];
+
 impl Evaluator<'_> {
     /// Reports that a value is not what its key takes. `text`: the value, after replacing.
     pub fn mismatch<T>(
@@ -161,8 +165,11 @@ impl Evaluator<'_> {
         if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == written) {
             Ok(*choice)
         } else {
-            let names = choices.iter().map(|(name, _)| *name);
-            let help = self.similar(written, names).filter(|_| !text.replaced);
+            let names = || choices.iter().map(|(name, _)| *name);
+            let foreign =
+                WORDS.iter().find(|(theirs, ours)| *theirs == written && names().any(|name| name == *ours));
+            let help = foreign.map(|(_, ours)| format!("here it is called \"{ours}\""));
+            let help = help.or_else(|| self.similar(written, names())).filter(|_| !text.replaced);
             self.mismatch(key, node, Some(&text), help)
         }
     }

@@ -148,6 +148,11 @@ impl Watched {
     pub fn deadline(&self, live: &Live) -> Option<Time> {
         earlier(asking(live, self.next), self.silence.map(|(at, _)| at))
     }
+
+    /// Whether the run must not be silent for too long.
+    pub fn measures(&self) -> bool {
+        self.silence.is_some()
+    }
 }
 
 /// When the present attempt has taken too long, or the `next` one is due. None begins while one that was called off has not ended.

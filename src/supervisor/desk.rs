@@ -9,26 +9,19 @@ use crate::control::{
 use crate::event::{Action, Client, InstanceId, Sink, Time};
 use crate::logs::{Line, Origin, Wish as ReadingWish};
 use crate::notice::{ByHand, Notice};
-use crate::plan::{Condition, Kind, Mode, OnFailure};
+use crate::plan::{Condition, Kind, Mode};
 use crate::requests::{self, Deed, Overdue, Reading, Report, Scope, Stage, Target};
 use crate::services::{Service, State};
 use crate::shutdown::Reason;
 use crate::suggest::did_you_mean;
 use crate::units::{Signal, show_duration};
 
+use super::judgement::Judgement;
 use super::update::Outcome;
-use super::{Supervisor, Wish};
+use super::{Readiness, Supervisor, Wish};
 
 /// So many notices are sent to a reader at once.
 const EVENTS_PER_TURN: usize = 64;
-
-/// Whether what is asked for is so.
-enum Judgement {
-    Yes(String),
-    NotYet(String),
-    /// And it will not be, unless a person does something.
-    Never(String),
-}
 
 /// What is in the way of a request.
 pub(super) type Refusal = (Refused, String);
@@ -280,16 +273,21 @@ impl Supervisor {
     fn dependencies_are_there(&self, ids: &BTreeSet<InstanceId>) -> Result<(), Refusal> {
         for id in ids {
             let Some(instance) = self.plan.instance(*id) else { continue };
-            if self.service(*id).is_some_and(|service| !ended(service.state())) {
-                continue; // it has found them once
-            }
+            let waiting = match self.service(*id).map(Service::state) {
+                Some(State::Waiting) => true,
+                Some(state) if !ended(state) => continue, // it has found them once
+                Some(_) | None => false,
+            };
             for dependency in instance.depends_on.iter().filter(|on| !ids.contains(&on.on)) {
+                if waiting && matches!(self.dependency(*id, *dependency), Readiness::Ready) {
+                    continue;
+                }
                 let Some(on) = self.service(dependency.on) else { continue };
                 let leaving = self.wish_for(dependency.on) == Wish::Down;
                 let missing = match (on.state(), dependency.condition) {
                     (State::Down, _) => "down",
                     (State::Failed { .. }, _) => "failed",
-                    (State::Completed, Condition::Ready) => "done",
+                    (State::Completed, Condition::Ready) => "completed",
                     _ if leaving => "being stopped",
                     _ => continue,
                 };
@@ -508,7 +506,7 @@ impl Supervisor {
                 let word = if instance.ready.is_some() { "ready" } else { "up" };
                 result(true, format!("{verb}{word} after {after}"))
             }
-            State::Completed => result(true, format!("{verb}done after {took}")),
+            State::Completed => result(true, format!("{verb}completed after {took}")),
             State::Backoff { .. } | State::Failed { .. } | State::Down => {
                 result(false, format!("failed: {}", self.condition(now, target.id)))
             }
@@ -519,77 +517,6 @@ impl Supervisor {
             | State::Stopping { .. }
             | State::Cleaning(_) => None,
         }
-    }
-
-    /// Whether all of these are as it is wanted.
-    fn judge(&self, now: Time, ids: &[InstanceId], named: bool, wanted: Wanted) -> Judgement {
-        let mut bad: Vec<InstanceId> = Vec::new();
-        let mut never = None;
-        let (mut counted, mut aside): (Vec<InstanceId>, Vec<String>) = (Vec::new(), Vec::new());
-        for id in ids {
-            let (Some(instance), Some(service)) = (self.plan.instance(*id), self.service(*id)) else {
-                continue;
-            };
-            let why = if wanted == Wanted::Stopped || named {
-                None
-            } else if self.retired(*id) {
-                continue;
-            } else if instance.on_failure == OnFailure::Ignore {
-                Some("on_failure = \"ignore\"")
-            } else {
-                Some("autostart = false")
-                    .filter(|_| !instance.autostart && matches!(service.state(), State::Down))
-            };
-            if let Some(why) = why {
-                aside.push(format!("{} ({why})", instance.name));
-                continue;
-            }
-            counted.push(*id);
-            let (ok, hopeless) = match (wanted, service.state()) {
-                (Wanted::Live | Wanted::Ready | Wanted::Completed, _) if self.retired(*id) => (false, true),
-                (Wanted::Live, State::Failed { .. }) => (false, false),
-                (Wanted::Live, _) => (service.failing().is_none(), false),
-                (Wanted::Ready, State::Ready(..)) => (true, false),
-                (Wanted::Ready, State::Completed) => {
-                    let done = instance.kind == Kind::Oneshot || !named;
-                    (done, !done)
-                }
-                (Wanted::Completed, State::Completed) => (true, false),
-                (Wanted::Ready | Wanted::Completed, State::Failed { .. }) => (false, true),
-                (Wanted::Stopped, State::Down | State::Completed | State::Failed { .. }) => (true, false),
-                (Wanted::Ready | Wanted::Completed | Wanted::Stopped, _) => (false, false),
-            };
-            if !ok {
-                bad.push(*id);
-            }
-            if hopeless {
-                never.get_or_insert(*id);
-            }
-        }
-        if self.shutdown.is_some() && matches!(wanted, Wanted::Ready | Wanted::Completed) {
-            return Judgement::Never("the container is being stopped".to_owned());
-        }
-        let word = match wanted {
-            Wanted::Live => "alive",
-            Wanted::Ready => "ready",
-            Wanted::Completed => "completed",
-            Wanted::Stopped => "stopped",
-        };
-        let aside =
-            if aside.is_empty() { String::new() } else { format!("; not counted: {}", aside.join(", ")) };
-        let Some(first) = never.or(bad.first().copied()) else {
-            return Judgement::Yes(match counted.as_slice() {
-                [] => format!("nothing counts{aside}"),
-                [one] => format!("{} is {word}{aside}", self.name(*one)),
-                several => format!("all {} are {word}{aside}", several.len()),
-            });
-        };
-        let mut text = format!("{} is not {word}: {}", self.name(first), self.condition(now, first));
-        if bad.len() > 1 {
-            text = format!("{text}; and {} more", bad.len() - 1);
-        }
-        text.push_str(&aside);
-        if never.is_some() { Judgement::Never(text) } else { Judgement::NotYet(text) }
     }
 
     /// Does what is due by now about clients.

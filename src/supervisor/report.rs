@@ -8,7 +8,6 @@ use crate::event::{
     Stdin, Time, Usage, Weight,
 };
 use crate::notice::Cause;
-use crate::obituary::{self, Obituary, Other};
 use crate::plan::{
     Asks, Condition, Instance, KillMode, Kind, Limits, OnFailure, OnSuccess, ReadyTest, RestartWhen,
 };
@@ -17,7 +16,7 @@ use crate::services::{Ended, Service, State};
 use crate::units::{CAPABILITIES, RESOURCES, show_duration};
 
 use super::desk::millis;
-use super::{Readiness, StopRecord, Supervisor, Wish};
+use super::{Readiness, Supervisor, Wish};
 
 /// Where the processes of so many instances listen is found out for one request.
 const LISTENS_MAX: usize = 16;
@@ -133,27 +132,6 @@ impl Supervisor {
             Scope::Memory => Answer::Memory(Box::new(self.memory_report(report))),
         };
         self.answer(now, client, answer, out);
-    }
-
-    pub(super) fn obituary(&self, id: InstanceId, since: Time, code: u8) -> Option<String> {
-        let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
-        let missing = service.failed_without().and_then(|on| self.plan.instance(on)).map(|on| &*on.name);
-        let other = |(id, record): (InstanceId, &StopRecord)| {
-            let name = &self.plan.instance(id)?.name;
-            let killed = self.service(id)?.killed_since(since);
-            Some(Other { name, took: record.down.map(|down| down.since(record.asked)), killed })
-        };
-        Some(obituary::text(&Obituary {
-            instance,
-            exits: service.history().iter().filter(|ended| !ended.asked).collect(),
-            runs: service.judged(),
-            began: self.began,
-            missing,
-            last_words: self.logs.last_lines(id, obituary::LAST_WORDS),
-            port: self.port.as_ref().map(|(port, listener)| (*port, listener)),
-            others: self.stopped().into_iter().filter_map(other).collect(),
-            code,
-        }))
     }
 
     pub(super) fn status(&self, now: Time, report: &Report) -> Status {
@@ -287,7 +265,7 @@ impl Supervisor {
             State::Down if self.retired(id) => "an update has removed it".to_owned(),
             State::Down if self.wish_for(id) == Wish::Down => "stopped by hand".to_owned(),
             State::Down => "not started".to_owned(),
-            State::Completed => "done".to_owned(),
+            State::Completed => "completed".to_owned(),
             State::Failed { .. } => self.lacks(id).unwrap_or_else(|| format!("failed for good: {}", why())),
         }
     }
@@ -296,7 +274,7 @@ impl Supervisor {
     pub(super) fn lacks(&self, id: InstanceId) -> Option<String> {
         let on = self.service(id)?.failed_without()?;
         let how = match self.service(on).map(Service::state) {
-            Some(State::Completed) => "is done",
+            Some(State::Completed) => "completed",
             _ => "failed",
         };
         Some(format!("needs {}, which {how}", self.name(on)))

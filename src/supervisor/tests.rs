@@ -437,9 +437,9 @@ fn oneshots_come_before_what_waits_for_them_and_end_a_container_of_oneshots() {
     let mut story = Story::new(vec![oneshot("migrate"), after(oneshot("seed"), 0, Condition::Completed)]);
     story.expect(&["spawn migrate"]);
     story.exit("migrate", 0);
-    story.expect(&["migrate: code 0 after 0.0 s; done", "spawn seed"]);
+    story.expect(&["migrate: code 0 after 0.0 s; completed", "spawn seed"]);
     story.exit("seed", 0);
-    story.expect(&["seed: code 0 after 0.0 s; done", "all is done; exit code 0", "exit 0"]);
+    story.expect(&["seed: code 0 after 0.0 s; completed", "all is done; exit code 0", "exit 0"]);
 }
 
 #[test]

@@ -43,10 +43,15 @@ const DIRECTORY_MODE: u32 = 0o711;
 const NOT_FOR_OTHERS: Mode = Mode::from_bits_truncate(0o177);
 const FOR_ALL: u32 = 0o666;
 
-/// Makes the sockets, all in one place.
+/// So many places are held on to when one after the other is cleared away or filled.
+const PLACES_MAX: usize = 8;
+
+/// Makes the sockets, all in one place as long as that goes.
 #[derive(Debug, Default)]
 pub struct Post {
-    place: Option<Place>,
+    /// Those that are ours, the one in use last. Of the earlier ones the locks are kept: a neighbour would take the place of one that
+    /// is not locked, and remove the sockets of runs that still speak.
+    places: Vec<Place>,
 }
 
 impl Post {
@@ -69,24 +74,31 @@ impl Post {
         Ok(mailbox)
     }
 
-    /// The descriptor that is in use.
-    pub fn held(&self) -> Option<RawFd> {
-        self.place.as_ref().map(|place| place.lock.as_raw_fd())
+    /// The descriptors that are in use.
+    pub fn held(&self) -> impl Iterator<Item = RawFd> {
+        self.places.iter().map(|place| place.lock.as_raw_fd())
     }
 
     fn bind(&mut self, name: &str) -> Result<Mailbox, StartError> {
-        // Somebody may have cleared the place away, or filled it.
-        if let Some(mailbox) = self.place.as_ref().and_then(|place| place.bind(name).ok()) {
+        self.bind_in(&BASES.map(Path::new), name)
+    }
+
+    fn bind_in(&mut self, bases: &[&Path], name: &str) -> Result<Mailbox, StartError> {
+        // Somebody may have cleared the place away, or filled it; for a while only, perhaps.
+        if let Some(mailbox) = self.places.iter().rev().find_map(|place| place.bind(name).ok()) {
             return Ok(mailbox);
         }
         let mut reasons = Vec::new();
-        for base in BASES {
-            match Place::take(Path::new(base)).and_then(|place| Ok((place.bind(name)?, place))) {
+        for base in bases {
+            match Place::take(base).and_then(|place| Ok((place.bind(name)?, place))) {
                 Ok((mailbox, place)) => {
-                    self.place = Some(place);
+                    if self.places.len() >= PLACES_MAX {
+                        self.places.remove(0);
+                    }
+                    self.places.push(place);
                     return Ok(mailbox);
                 }
-                Err(error) => reasons.push(format!("{base}: {}", reason(&error))),
+                Err(error) => reasons.push(format!("{}: {}", base.display(), reason(&error))),
             }
         }
         Err(StartError::Other {
@@ -290,4 +302,28 @@ fn receive(socket: BorrowedFd<'_>) -> nix::Result<Letter> {
         letter.bytes = Some(bytes);
     }
     Ok(letter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_fails_for_a_while_is_not_given_up() {
+        let base = std::env::temp_dir().join(format!("tinysup-mailbox-{}", std::process::id()));
+        fs::create_dir(&base).unwrap();
+        let mut post = Post::default();
+        let first = post.bind_in(&[&base], "0.1").unwrap();
+        assert!(first.path().starts_with(base.join("tinysup-notify-0")));
+        // Something is in the way there, as a full disk would be.
+        fs::create_dir(base.join("tinysup-notify-0/1.1")).unwrap();
+        let second = post.bind_in(&[&base], "1.1").unwrap();
+        assert!(second.path().starts_with(base.join("tinysup-notify-1")));
+        // The first run still speaks, so its place is nobody else's.
+        let neighbour = Place::take(&base).unwrap();
+        assert_eq!(neighbour.path, base.join("tinysup-notify-2"));
+        assert!(first.path().exists());
+        drop((first, second, neighbour, post));
+        fs::remove_dir_all(&base).unwrap();
+    }
 }

@@ -1,7 +1,7 @@
 //! Attempts to learn from outside how a service is, one system call at a time in the one loop. They have no time of their own: the
 //! core calls off what takes too long. What a good answer is, `probe` knows.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,7 +11,7 @@ use nix::errno::Errno;
 
 use super::poll::{Interest, Poll};
 use super::socket::{self, Address, Kind};
-use super::word;
+use super::{descriptors, spawn, word};
 use crate::event::{Child, Event, InstanceId};
 use crate::probe::{self, Answer, Failure, STATUS_BYTES, Target};
 use crate::units::reason;
@@ -35,11 +35,15 @@ const INTERIM_MAX_BYTES: usize = 16 << 10;
 #[derive(Debug, Default)]
 pub struct Probes {
     open: Vec<(Child, State)>,
+    /// Looks that were called off. Their processes may hang for as long as a file system does, and there is one of an instance only.
+    away: Vec<(InstanceId, OwnedFd)>,
 }
 
 /// How far an attempt is.
 #[derive(Debug)]
 enum State {
+    /// Waits for whoever looks whether the path is there. We do not look ourselves: a file system may be dead.
+    Looking { target: Rc<Target>, pipe: OwnedFd },
     /// Waits for the connection to an address.
     Connecting { target: Rc<Target>, socket: TcpStream, refusals: Refusals, looks: u32 },
     /// Sends what is left of its request.
@@ -66,18 +70,36 @@ impl Probes {
         self.forget_answered(child.instance);
         let step = match &**target {
             Target::Tcp { .. } | Target::Http { .. } => connect(target, Refusals::default()),
-            Target::Unix { path } => connect_unix(path),
+            Target::Unix { path } if path.as_encoded_bytes().starts_with(b"@") => connect_unix(path),
             // Only a look: whoever opens a named pipe waits for its other end.
-            Target::File { path } => {
-                Step::Answered(std::fs::metadata(path).map(drop).map_err(|error| no_file(&error)), None)
-            }
+            Target::Unix { path } | Target::File { path } => self.look(child.instance, target, path),
         };
         self.take(child, step, events);
     }
 
     /// Calls an attempt off.
     pub fn cancel(&mut self, child: Child) {
-        self.open.retain(|(open, _)| *open != child);
+        for (_, state) in self.open.extract_if(.., |(open, _)| *open == child) {
+            if let State::Looking { pipe, .. } = state {
+                self.away.push((child.instance, pipe));
+            }
+        }
+    }
+
+    fn look(&mut self, instance: InstanceId, target: &Rc<Target>, path: &OsStr) -> Step {
+        let cannot = |reason: String| Step::Answered(Err(Failure::CannotAsk { reason }), None);
+        // Nothing to read yet: it still looks.
+        self.away.retain(|(_, pipe)| descriptors::read(pipe.as_fd(), 1) == Err(Errno::EAGAIN));
+        if self.away.iter().any(|(of, _)| *of == instance) {
+            return cannot(
+                "an earlier look at the path has not come back; is its file system dead?".to_owned(),
+            );
+        }
+        let Ok(path) = CString::new(path.as_encoded_bytes()) else { return cannot(word(Errno::EINVAL)) };
+        match spawn::look_elsewhere(&path) {
+            Ok(pipe) => Step::Wait(State::Looking { target: Rc::clone(target), pipe }),
+            Err(error) => cannot(reason(&error)),
+        }
     }
 
     /// Closes what is left of the answered attempts of an instance.
@@ -122,6 +144,7 @@ impl State {
             Self::Connecting { socket, .. } | Self::Asking { socket, .. } => {
                 (socket.as_fd(), Interest::Write)
             }
+            Self::Looking { pipe, .. } => (pipe.as_fd(), Interest::Read),
             Self::Listening { socket, .. } => (socket.as_fd(), Interest::Read),
             Self::Leaving { socket, .. } => (socket.as_fd(), Interest::Read),
         }
@@ -129,6 +152,7 @@ impl State {
 
     fn go_on(self) -> Step {
         match self {
+            Self::Looking { target, pipe } => looked(target, pipe),
             Self::Connecting { target, socket, refusals, looks } => {
                 connected(target, socket, refusals, looks)
             }
@@ -273,6 +297,23 @@ fn leave(socket: OwnedFd, bytes: usize, reads: u32) -> Step {
     }
 }
 
+/// Somebody has looked: what is there can be asked.
+fn looked(target: Rc<Target>, pipe: OwnedFd) -> Step {
+    let number = match descriptors::read(pipe.as_fd(), size_of::<i32>()).as_deref() {
+        Ok(&[a, b, c, d]) => i32::from_ne_bytes([a, b, c, d]),
+        Err(Errno::EAGAIN | Errno::EINTR) => return Step::Wait(State::Looking { target, pipe }),
+        Ok(_) | Err(_) => libc::EIO, // somebody has killed it
+    };
+    let result = if number == 0 { Ok(()) } else { Err(Errno::from_raw(number)) };
+    match (&*target, result) {
+        (Target::Unix { path }, Ok(())) => connect_unix(path),
+        (Target::Unix { .. }, Err(errno)) => Step::Answered(Err(no_socket(errno)), None),
+        (Target::File { .. } | Target::Tcp { .. } | Target::Http { .. }, result) => {
+            Step::Answered(result.map_err(no_file), None)
+        }
+    }
+}
+
 fn connect_unix(path: &OsStr) -> Step {
     let address = match Address::unix(path) {
         Ok(address) => address,
@@ -300,10 +341,10 @@ fn no_socket(errno: Errno) -> Failure {
     }
 }
 
-fn no_file(error: &io::Error) -> Failure {
-    let reason = reason(error);
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Failure::NoFile { reason },
+fn no_file(errno: Errno) -> Failure {
+    let reason = word(errno);
+    match errno {
+        Errno::ENOENT | Errno::ENOTDIR => Failure::NoFile { reason },
         _ => Failure::CannotAsk { reason },
     }
 }

@@ -3,13 +3,14 @@
 
 #![expect(unsafe_code, reason = "fork, and terminal calls on descriptors that nobody owns")]
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -397,6 +398,28 @@ pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> io::Result<()> {
     drop(descriptors);
     drop(write_end);
     result
+}
+
+/// Looks whether something is at a path, in a process of its own, which is collected as any stranger is: on a network file system whose
+/// server is gone that may take for ever. The number of the error, or 0, comes through the pipe.
+pub fn look_elsewhere(path: &CStr) -> io::Result<OwnedFd> {
+    let (read_end, write_end) = descriptors::pipe()?;
+    descriptors::set_nonblocking(&read_end)?;
+    // SAFETY: the child makes plain calls with what was prepared before and never returns. All zeroes is a stat.
+    signals::all_blocked(|| unsafe {
+        match libc::fork() {
+            0 => {
+                descriptors::close_others([write_end.as_raw_fd()].into_iter());
+                let mut found: libc::stat = std::mem::zeroed();
+                let failed = libc::stat(path.as_ptr(), &raw mut found) != 0;
+                let number = if failed { Errno::last_raw() } else { 0 }.to_ne_bytes();
+                libc::write(write_end.as_raw_fd(), number.as_ptr().cast(), number.len());
+                libc::_exit(0)
+            }
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(read_end),
+        }
+    })
 }
 
 /// Our working directory, which must not keep a file system busy that the command does not use any more.

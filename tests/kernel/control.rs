@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tinysup::control::{Answer, Change, LogLine, Place, REQUEST_MAX, Refused, Request, Verb};
 use tinysup::event::{Action, Child, Client, Event, InstanceId, Pid, Usage};
-use tinysup::kernel::Kernel;
+use tinysup::kernel::{Kernel, Until};
 
 use crate::Case;
 use crate::scene::{self, STRANGER, Scratch};
@@ -216,7 +216,7 @@ fn ten_thousand_connections_leave_nothing() {
             stream.write_all(b"{\"v\":1").unwrap();
         }
         drop(stream);
-        desk.world.linux.wait(Some(desk.world.linux.now()), &mut desk.world.events);
+        desk.world.wait(Duration::ZERO);
         for event in &desk.world.events {
             match event {
                 Event::Connected { .. } => came += 1,
@@ -384,7 +384,7 @@ fn a_client_that_reads_nothing_is_dropped() {
         sent += 60_000;
         assert!(sent < 4 << 20, "{sent} bytes wait for a client that reads nothing");
         desk.world.perform(Action::Answer { client, answer: Box::new(line.clone()), last: false });
-        desk.world.linux.wait(Some(desk.world.linux.now()), &mut desk.world.events);
+        desk.world.wait(Duration::ZERO);
     }
     drop(stream);
     desk.works();
@@ -535,7 +535,7 @@ fn without_descriptors_nobody_is_let_in_and_nothing_spins() {
     limit(u64::try_from(lowest_free).unwrap());
     let (before, end) = (cpu(), desk.world.linux.now() + Duration::from_secs(2));
     while desk.world.linux.now() < end {
-        desk.world.linux.wait(Some(end), &mut desk.world.events);
+        desk.world.linux.wait(Some(Until { at: end, measures: false }), &mut desk.world.events);
         assert!(desk.world.events.is_empty(), "{:?}", desk.world.events);
     }
     let used = cpu().saturating_sub(before);

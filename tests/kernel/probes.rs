@@ -20,6 +20,7 @@ pub const CASES: &[Case] = &[
     ("probes_of_tcp", probes_of_tcp),
     ("probes_of_unix_sockets", probes_of_unix_sockets),
     ("probes_of_files", probes_of_files),
+    ("a_dead_file_system_holds_up_its_own_probes_only", a_dead_file_system_holds_up_its_own_probes_only),
     ("probes_of_http", probes_of_http),
     ("a_probe_sends_one_plain_request", a_probe_sends_one_plain_request),
     ("probes_of_both_families", probes_of_both_families),
@@ -500,6 +501,68 @@ fn a_probe_without_descriptors() {
     let expected = Err(Failure::CannotAsk { reason: "Too many open files".to_owned() });
     assert_eq!(results, [expected.clone(), expected.clone(), expected]);
     assert_eq!(probe(&mut world, &targets[0]), Ok(()));
+}
+
+/// A file system whose server never answers, as NFS without its server.
+fn a_dead_file_system_holds_up_its_own_probes_only() {
+    needs_root();
+    let scratch = Scratch::new();
+    let dead = scratch.path("dead");
+    std::fs::create_dir(&dead).unwrap();
+    let Ok(server) = std::fs::File::options().read(true).write(true).open("/dev/fuse") else {
+        scene::skip("needs /dev/fuse");
+    };
+    let [kind, place] = ["fuse", &dead].map(|text| std::ffi::CString::new(text).unwrap());
+    let options =
+        std::ffi::CString::new(format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd()));
+    let options = options.unwrap();
+    // SAFETY: plain calls with strings that live here, before there is a second thread.
+    let mounted = unsafe {
+        libc::unshare(libc::CLONE_NEWNS) == 0
+            && libc::mount(
+                c"none".as_ptr(),
+                c"/".as_ptr(),
+                std::ptr::null(),
+                libc::MS_REC | libc::MS_PRIVATE,
+                std::ptr::null(),
+            ) == 0
+            && libc::mount(kind.as_ptr(), place.as_ptr(), kind.as_ptr(), 0, options.as_ptr().cast()) == 0
+    };
+    if !mounted {
+        scene::skip("needs the right to mount");
+    }
+    let mut world = World::new();
+    let before = Instant::now();
+    for (number, kind) in [(1, "file"), (2, "unix")] {
+        let child = Child { instance: InstanceId(number), ..attempt(1) };
+        let text = format!("{kind}:{dead}/up");
+        world.perform(Action::Probe { child, target: Rc::new(target(&text)) });
+        world.wait(Duration::from_millis(50));
+        // Others are asked all the same.
+        assert_eq!(probe(&mut world, "file:/"), Ok(()));
+        world.perform(Action::CancelProbe { child });
+        // The look that hangs is not followed by another.
+        for again in 2..5 {
+            let child = Child { instance: InstanceId(number), ..attempt(again) };
+            world.perform(Action::Probe { child, target: Rc::new(target(&text)) });
+            let Err(Failure::CannotAsk { reason }) = result(&mut world, child) else { panic!("it is dead") };
+            assert!(reason.contains("has not come back"), "{reason}");
+        }
+    }
+    assert!(before.elapsed() < Duration::from_secs(30), "{:?}", before.elapsed());
+    // With its server's end it is an error like another, and who looked comes back.
+    drop(server);
+    let child = Child { instance: InstanceId(1), ..attempt(9) };
+    let deadline = Instant::now() + world::PATIENCE;
+    loop {
+        world.perform(Action::Probe { child, target: Rc::new(target(&format!("file:{dead}/up"))) });
+        let Err(Failure::CannotAsk { reason }) = result(&mut world, child) else { panic!("it is dead") };
+        if !reason.contains("has not come back") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "who looked does not come back");
+        world.wait(Duration::from_millis(10));
+    }
 }
 
 fn a_thousand_probes_leave_nothing() {

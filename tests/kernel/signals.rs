@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tinysup::event::{Action, Event, ExitStatus, Pid};
-use tinysup::kernel::Kernel;
+use tinysup::kernel::{Kernel, Until};
 use tinysup::units::Signal;
 
 use crate::world::{
@@ -208,7 +208,7 @@ fn ended_children_stay_until_released() {
         let mut events = Vec::new();
         while !events.iter().any(|event| matches!(event, Event::Exited { .. })) {
             let deadline = world.linux.now() + Duration::from_secs(5);
-            world.linux.wait(Some(deadline), &mut events);
+            world.linux.wait(Some(Until { at: deadline, measures: true }), &mut events);
         }
         assert!(
             matches!(events.last(), Some(Event::Exited { pid: of, status: ExitStatus::Code(9) }) if *of == pid)
@@ -352,7 +352,7 @@ fn deadlines_are_kept() {
         assert!(took >= wanted && took < wanted + Duration::from_millis(300), "{took:?} for {wanted:?}");
     }
     let mut events = Vec::new();
-    world.linux.wait(Some(tinysup::event::Time::ZERO), &mut events);
+    world.linux.wait(Some(Until { at: tinysup::event::Time::ZERO, measures: false }), &mut events);
     assert!(events.is_empty());
 }
 

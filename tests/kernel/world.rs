@@ -8,7 +8,7 @@ use tinysup::event::{
     Action, Child, Event, ExitStatus, Identity, InstanceId, Launch, Mark, Output, Pid, Process, Role, Secret,
     Sink, StartError,
 };
-use tinysup::kernel::Kernel;
+use tinysup::kernel::{Kernel, Until};
 use tinysup::sys::{Descriptors, Linux, Setup};
 use tinysup::units::Signal;
 
@@ -62,7 +62,7 @@ impl World {
     pub fn wait(&mut self, at_most: Duration) {
         let from = self.events.len();
         let deadline = self.linux.now() + at_most;
-        self.linux.wait(Some(deadline), &mut self.events);
+        self.linux.wait(Some(Until { at: deadline, measures: true }), &mut self.events);
         let ended: Vec<Pid> = self.events[from..]
             .iter()
             .filter_map(|event| if let Event::Exited { pid, .. } = event { Some(*pid) } else { None })

@@ -175,7 +175,7 @@ fn success_may_end_the_container() {
             "job is up after _ s",
             "b is up after _ s",
             "all 2 services are up, _ s",
-            "job: code 0 after _ s; done",
+            "job: code 0 after _ s; completed",
             "stopping (job has ended): b",
             "stopped in _ s: b _ s",
         ],
@@ -221,8 +221,8 @@ fn oneshots_and_dependencies_in_order() {
     container.stop().check(
         0,
         &[
-            "a: code 0 after _ s; done",
-            "b: code 0 after _ s; done",
+            "a: code 0 after _ s; completed",
+            "b: code 0 after _ s; completed",
             "c is up after _ s",
             "all 3 services are up, _ s",
             "stopping (SIGTERM): c",

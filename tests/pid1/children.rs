@@ -263,7 +263,7 @@ fn instances_know_their_number() {
     for number in 1..=3 {
         let name = format!("look.{number}");
         assert_eq!(end.of(&name), [format!("look {number} {number} 300{number}")], "{end:#?}");
-        end.says(&format!("{name}: code 0 after _ s; done"));
+        end.says(&format!("{name}: code 0 after _ s; completed"));
     }
 }
 

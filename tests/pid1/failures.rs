@@ -199,7 +199,7 @@ fn a_program_that_is_being_written_is_tried_again() {
     drop(writing);
     let end = container.finish();
     end.code(0);
-    end.says("web: code 0 after _ s; done");
+    end.says("web: code 0 after _ s; completed");
 }
 
 /// The limit is one of a user and counts wherever it has processes, so this one has no others.

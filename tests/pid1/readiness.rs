@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::container::{Container, Folder, Setup, free_port};
 use crate::services::{service, sh, witness, witness_path};
-use crate::{launch, root};
+use crate::{launch, proc, root};
 
 /// A service of the witness that is ready in this way, and starts when `before` is.
 fn after(before: &str, name: &str, command: &str, ready: &str) -> String {
@@ -181,4 +181,16 @@ fn a_thousand_checks_leave_no_descriptor() {
     end.code(0);
     end.never_says("missed");
     assert!(end.waited < Duration::from_secs(5), "{end:#?}");
+}
+
+#[test]
+fn nothing_wakes_us_between_two_health_checks() {
+    if !root() {
+        return;
+    }
+    let config = service("a", &witness("wait"), "healthcheck = { test = \"file:/\", interval = \"10m\" }");
+    let container = Setup::services(&config).start();
+    container.wait_for("the service is up");
+    assert!(proc::idle(container.pid(), Duration::from_millis(2_500)), "nothing is due for minutes");
+    container.stop().code(0);
 }

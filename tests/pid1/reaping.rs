@@ -59,7 +59,7 @@ fn a_run_of_microseconds_is_a_run() {
         (0..count).map(|n| service(&format!("o{n}"), &witness(""), "type = \"oneshot\"")).collect();
     let end = Setup::services(&config).start().finish();
     end.code(0);
-    let done = end.own().iter().filter(|line| line.ends_with(": code 0 after _ s; done")).count();
+    let done = end.own().iter().filter(|line| line.ends_with(": code 0 after _ s; completed")).count();
     assert_eq!(done, count, "{end:#?}");
     assert_eq!(end.own().len(), count + 1, "{end:#?}");
 }

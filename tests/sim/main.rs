@@ -27,9 +27,10 @@ use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
 use tinysup::event::{Action, Event, ExitCode};
-use tinysup::kernel::Kernel;
+use tinysup::kernel::{Kernel, Until};
 use tinysup::plan::Plan;
 use tinysup::supervisor::Supervisor;
+use tinysup::units::Signal;
 
 use invariants::Judge;
 use rng::Rng;
@@ -239,12 +240,14 @@ fn describe(world: &mut World, plan: &Plan) {
 /// The loop of `runtime::run`, with the judge between.
 fn drive(world: &mut World, supervisor: &mut Supervisor, judge: &mut Judge, steps: &mut u64) -> ExitCode {
     let (mut arrived, mut actions, mut answers) = (Vec::new(), Vec::new(), Vec::new());
-    world.wait(Some(world.now()), &mut arrived);
+    world.wait(Some(Until { at: world.now(), measures: false }), &mut arrived);
+    let mut measured = false;
     // `None`: the configuration, read again.
     let mut pending: VecDeque<Option<Event>> = arrived.drain(..).chain([Event::Begin]).map(Some).collect();
     loop {
         while let Some(turn) = pending.pop_front() {
             let now = world.now();
+            let ticked = matches!(turn, Some(Event::Tick));
             if let Some(event) = turn {
                 world.say(|_| shown(&format!("  > {event:?}")));
                 judge.event(world, now, &event);
@@ -257,6 +260,9 @@ fn drive(world: &mut World, supervisor: &mut Supervisor, judge: &mut Judge, step
             for action in actions.drain(..) {
                 rereads |= matches!(action, Action::Reread);
                 world.say(|_| shown(&format!("    < {action:?}")));
+                if ticked && !measured && ends_patience(&action) {
+                    violation!("{action:?} for a time in which nobody may have run");
+                }
                 judge.action(world, &action);
                 let leaving = if let Action::Exit(code) = action { Some(code) } else { None };
                 world.perform(action, &mut answers);
@@ -270,14 +276,29 @@ fn drive(world: &mut World, supervisor: &mut Supervisor, judge: &mut Judge, step
             for answer in answers.drain(..).rev() {
                 pending.push_front(Some(answer));
             }
+            // What began after the wait may end before the next.
+            measured |= supervisor.measures();
             judge.after(world, supervisor.deadline(), pending.is_empty());
         }
         let deadline = supervisor.deadline();
-        world.wait(deadline, &mut arrived);
+        measured = supervisor.measures();
+        world.wait(deadline.map(|at| Until { at, measures: measured }), &mut arrived);
         pending.extend(arrived.drain(..).map(Some));
         if deadline.is_some_and(|deadline| world.now() >= deadline) {
             pending.push_back(Some(Event::Tick));
         }
+    }
+}
+
+/// What is done to a process because it took too long.
+fn ends_patience(action: &Action) -> bool {
+    match action {
+        Action::Signal { signal, .. } | Action::SignalGroup { signal, .. } | Action::Sweep { signal, .. } => {
+            *signal == Signal::KILL
+        }
+        Action::SweepStrays { signal } => *signal == Some(Signal::KILL),
+        Action::CancelProbe { .. } => true,
+        _ => false,
     }
 }
 

@@ -17,7 +17,7 @@ use tinysup::event::{
     Action, Child, Event, ExitCode, ExitStatus, InstanceId, Listener, Output, Pid, Process, Role, Sink,
     StartError, Time,
 };
-use tinysup::kernel::Kernel;
+use tinysup::kernel::{Kernel, Until};
 use tinysup::plan::{Mode, Plan};
 use tinysup::probe::Failure;
 use tinysup::units::Signal;
@@ -424,7 +424,8 @@ impl Kernel for World {
         self.now
     }
 
-    fn wait(&mut self, deadline: Option<Time>, events: &mut Vec<Event>) {
+    fn wait(&mut self, until: Option<Until>, events: &mut Vec<Event>) {
+        let deadline = until.map(|until| until.at);
         if let Some(pid) = self.reported {
             violation!("waits although {pid:?}, whose end was reported, is not released");
         }

@@ -179,6 +179,47 @@ fn a_stop_names_who_depends_on_it_or_stops_them_first() {
 }
 
 #[test]
+fn a_start_is_refused_while_it_waits_for_what_is_down() {
+    let db = Instance { autostart: false, ..instance("db") };
+    let mut story = Story::new(vec![db, after(instance("api"), 0, Condition::Ready), instance("other")]);
+    story.ask(1, request(Verb::Start, &["api"]));
+    story.tells(&["1! Dependencies: api depends on db, which is down: start db first, or both at once"]);
+    story.record.clear();
+    story.ask(2, request(Verb::Start, &["db"]));
+    story.expect(&[
+        "starting, as a client asks: db",
+        "spawn db",
+        "db is up after 0.0 s",
+        "spawn api",
+        "api is up after 0.0 s",
+        "all 2 services are up, 0.0 s",
+    ]);
+    // One that waits for what is on its way is only waited for.
+    let mut story = Story::new(vec![slow(instance("db")), after(instance("api"), 0, Condition::Ready)]);
+    story.ask(1, request(Verb::Start, &["api"]));
+    story.tells(&[]);
+    story.is_ready("db");
+    story.tells(&["1! +api: started: pid 102, up after 0.0 s"]);
+}
+
+#[test]
+fn what_fails_while_its_stop_by_hand_waits_does_not_end_the_container() {
+    let mut db = instance("db");
+    (db.stop.mode, db.restart.max_restarts) = (KillMode::Process, Some(0));
+    let mut story = Story::new(vec![db, after(instance("web"), 0, Condition::Ready)]);
+    story.record.clear();
+    story.ask(1, Request { dependents: true, ..request(Verb::Stop, &["db"]) });
+    story.expect(&["stopping, as a client asks: db, web", "SIGTERM to web"]);
+    story.exit("db", 1);
+    story.exit("web", 0);
+    story.tells(&["1! +db: stopped after 0.0 s | +web: stopped after 0.0 s"]);
+    story.expect(&["db: code 1 after 0.0 s; failed for good: max_restarts = 0"]);
+    story.record.clear();
+    story.ask(2, request(Verb::Start, &["db"]));
+    story.expect(&["starting, as a client asks: db", "spawn db"]);
+}
+
+#[test]
 fn a_restart_tells_both_pids_and_costs_nothing() {
     let mut story = Story::new(vec![slow(instance("api"))]);
     story.is_ready("api");

@@ -658,6 +658,26 @@ fn a_service_that_stops_by_itself_is_left_alone_whatever_it_still_says() {
 }
 
 #[test]
+fn only_the_time_of_others_is_measured() {
+    let mut story = Story::new(vec![checked(instance("api"), target(), 3)]);
+    let is = |story: &Story| (story.supervisor.deadline().is_some(), story.supervisor.measures());
+    assert_eq!(is(&story), (true, false), "the first look is planned");
+    story.pass(0);
+    assert_eq!(is(&story), (true, true), "an answer is waited for");
+    story.answer("api", 1, Ok(()));
+    assert_eq!(is(&story), (true, false), "the next look is planned");
+    story.exit("api", 1);
+    assert_eq!(is(&story), (true, false), "in backoff");
+    story.pass(100);
+    story.signal(Signal::TERM);
+    assert_eq!(is(&story), (true, true), "a stop");
+    let mut story = Story::new(vec![Instance { watchdog: Some(SECOND), ..instance("api") }]);
+    assert_eq!(is(&story), (true, true), "a watchdog");
+    story.says("api", "WATCHDOG_USEC=0");
+    assert_eq!(is(&story), (false, false));
+}
+
+#[test]
 fn the_longest_silence_may_be_told_before_it_counts() {
     for (message, silence) in [("WATCHDOG_USEC=5000000", 5_000), ("STATUS=x", 1_000)] {
         let api = ready(instance("api"), ReadyTest::Notified);

@@ -181,7 +181,7 @@ fn what_is_done_runs_again_only_if_it_has_changed() {
     story.update(vec![Instance { on_success: OnSuccess::Ignore, ..other(migrate()) }, other(web())]);
     story.expect(&["the configuration was read again: restarting migrate (command)", "spawn migrate"]);
     story.exit("migrate", 0);
-    story.expect(&["migrate: code 0 after 0.0 s; done", "updated after 0.0 s"]);
+    story.expect(&["migrate: code 0 after 0.0 s; completed", "updated after 0.0 s"]);
 }
 
 #[test]
