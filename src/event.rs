@@ -42,6 +42,10 @@ impl Sub<Duration> for Time {
     }
 }
 
+/// A moment on the wall clock, in milliseconds since 1970, UTC. For people and for other programs; nothing is decided by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Wall(pub u64);
+
 /// A process id, greater than 0: it can be signalled without ever meaning "a group" or "everybody" (kill(2)).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pid(i32);
@@ -670,6 +674,8 @@ pub enum Event {
         child: Child,
         /// To which of its two streams.
         sink: Sink,
+        /// When it was read.
+        at: Wall,
         /// What, at most 64 KiB.
         bytes: Vec<u8>,
     },

@@ -188,7 +188,7 @@ impl Supervisor {
                 });
             }
             Event::Strays { found } => return self.strays(found, out),
-            Event::Output { child, sink, bytes } => {
+            Event::Output { child, sink, bytes, at: _ } => {
                 if !self.output(now, child, sink, &bytes, out) {
                     return;
                 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::control::Answer;
-use crate::event::{Client, Role, StartError};
+use crate::event::{Client, Role, StartError, Wall};
 use crate::plan::tests::instance;
 use crate::plan::{Condition, Dependency, Instance, KillMode, Kind, RestartWhen};
 

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::descriptors;
 use super::poll::{Interest, Poll};
+use super::{clock, descriptors};
 use crate::event::{Child, Event, InstanceId, Sink};
 
 /// One read, and one `Output` event, is at most this large.
@@ -188,7 +188,8 @@ impl Pipe {
             Ok(bytes) => {
                 let count = bytes.len();
                 if self.purpose != Purpose::Discarded {
-                    events.push(Event::Output { child: self.child, sink: self.sink, bytes });
+                    let at = clock::wall();
+                    events.push(Event::Output { child: self.child, sink: self.sink, at, bytes });
                 }
                 Read::Some(count)
             }

@@ -167,7 +167,7 @@ fn stuck(mut world: World, mut reader: impl Reader) {
         let mut signals = Vec::new();
         for event in events {
             match event {
-                Event::Output { child: of, sink, bytes } if of == child => {
+                Event::Output { child: of, sink, bytes, .. } if of == child => {
                     fetched += bytes.len();
                     world.perform(Action::Write { sink, bytes });
                 }
@@ -274,7 +274,7 @@ fn stuck_with_shell(mut world: World, mut reader: impl Reader) {
             break;
         }
         for event in events {
-            if let Event::Output { child: of, sink, bytes } = event
+            if let Event::Output { child: of, sink, bytes, .. } = event
                 && of == child
             {
                 fetched += bytes.len();
@@ -358,7 +358,7 @@ fn a_reader_that_went_away() {
         let mut ended = false;
         for event in world.events.drain(..).collect::<Vec<_>>() {
             match event {
-                Event::Output { child: of, sink, bytes } if of == child => {
+                Event::Output { child: of, sink, bytes, .. } if of == child => {
                     fetched += bytes.len();
                     world.perform(Action::Write { sink, bytes });
                 }

@@ -165,7 +165,7 @@ impl World {
             match event {
                 Event::Executed { child: of } if *of == child => outcome.executed = true,
                 Event::ExecFailed { child: of, error } if *of == child => outcome.error = Some(error.clone()),
-                Event::Output { child: of, sink, bytes } if *of == child => match sink {
+                Event::Output { child: of, sink, bytes, .. } if *of == child => match sink {
                     Sink::Stdout => outcome.stdout.extend(bytes),
                     Sink::Stderr => outcome.stderr.extend(bytes),
                 },

@@ -37,7 +37,7 @@ impl Outputs {
             // What a test prints is nobody's output.
             Event::Output { child: Child { role: Role::Probe(_), .. }, .. }
             | Event::OutputEnded { child: Child { role: Role::Probe(_), .. }, .. } => {}
-            Event::Output { child, sink, bytes } => {
+            Event::Output { child, sink, bytes, .. } => {
                 let stream = self.streams.entry((*child, *sink)).or_default();
                 stream.owed.extend_from_slice(bytes);
             }

@@ -1,5 +1,7 @@
 //! What processes write, and how much of it one read gets.
 
+use tinysup::event::Wall;
+
 use super::*;
 
 impl World {
@@ -54,12 +56,13 @@ impl World {
     pub(super) fn read(&mut self, child: Child, sink: Sink) -> Option<Event> {
         const READ_MAX: usize = 64 * 1024;
         let whole = self.rng.per_mille(700);
+        let at = wall(self.now);
         let pipe = self.pipes.get_mut(&(child, sink))?;
         if !pipe.buffer.is_empty() {
             let most = pipe.buffer.len().min(READ_MAX);
             let take = if whole { most } else { 1 + self.rng.index(most) };
             let bytes = pipe.buffer.drain(..take).collect();
-            return Some(Event::Output { child, sink, bytes });
+            return Some(Event::Output { child, sink, at, bytes });
         }
         if pipe.holders == 0 && !pipe.ended {
             pipe.ended = true;
@@ -83,6 +86,11 @@ impl World {
             }
         }
     }
+}
+
+/// The time of the wall, which here is always right.
+fn wall(now: Time) -> Wall {
+    Wall(1_700_000_000_000 + now.0 / 1_000_000)
 }
 
 fn tag(child: Child, sink: Sink, line: u64) -> String {
