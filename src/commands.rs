@@ -10,7 +10,7 @@ use crate::cli::{self, Command, One, Said};
 use crate::control::Place;
 use crate::event::{ExitCode, Sink};
 use crate::kernel::Kernel;
-use crate::plan::{Mode, Plan, Request};
+use crate::plan::{Color, Mode, Plan, Request};
 use crate::supervisor::Supervisor;
 use crate::sys::{self, Descriptors, Files, Inherited, Linux, Setup};
 use crate::{client, config, plan, runtime};
@@ -52,6 +52,7 @@ fn one_command(inherited: Inherited, one: &One) -> ExitCode {
         adopt: one.adopt,
         parent_death: one.parent_death,
         voice: one.voice,
+        ..Setup::default()
     };
     let code = supervise(inherited, setup, plan::single(one), Place::Off, one.verbosity);
     if one.success_codes.contains(&code.0) { ExitCode::SUCCESS } else { code }
@@ -99,7 +100,19 @@ fn print(text: &str) -> ExitCode {
 }
 
 /// Runs a plan to its end.
-fn supervise(inherited: Inherited, setup: Setup, plan: Plan, control: Place, verbosity: u8) -> ExitCode {
+fn supervise(
+    inherited: Inherited,
+    mut setup: Setup,
+    mut plan: Plan,
+    control: Place,
+    verbosity: u8,
+) -> ExitCode {
+    plan.log.colored = sys::colored(match plan.log.color {
+        Color::Never => None,
+        Color::Auto => Some(false),
+        Color::Always => Some(true),
+    });
+    setup.lines = plan.own_lines();
     // One command is silent unless something fails; services tell what happens to them.
     let quiet = match plan.mode {
         Mode::Command(_) | Mode::Pause => LevelFilter::Error,
@@ -107,7 +120,7 @@ fn supervise(inherited: Inherited, setup: Setup, plan: Plan, control: Place, ver
     };
     let level =
         LevelFilter::iter().nth(quiet as usize + usize::from(verbosity)).unwrap_or(LevelFilter::Trace);
-    sys::init_logging(level, setup.voice);
+    sys::init_logging(level, setup.voice, setup.lines);
     sys::end_by_panic();
     match Linux::new(inherited, setup) {
         Ok(mut kernel) => {

@@ -81,6 +81,7 @@ pub enum Verb {
     Wait,
     Health,
     Update,
+    Reopen,
     Shutdown,
 }
 
@@ -115,7 +116,7 @@ pub enum Answer {
     Status(Status),
     /// To `describe`.
     Describe(Vec<Description>),
-    /// To `start`, `stop`, `restart`, `signal`, `update`, `shutdown`.
+    /// To `start`, `stop`, `restart`, `signal`, `update`, `reopen` (of each file), `shutdown`.
     Changed(Vec<Change>),
     /// To `health` and `wait`.
     Verdict(Verdict),

@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Formatter};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::event::{ExitCode, ExitStatus, Pid, Process, StartError};
+use crate::event::{ExitCode, ExitStatus, FileTrouble, Pid, Process, StartError};
 use crate::probe::Failure;
 use crate::units::{Signal, show_duration};
 
@@ -209,6 +209,29 @@ pub enum Notice {
         /// Which instances.
         names: Vec<Rc<str>>,
     },
+    /// Something about a file of output that was not so before.
+    File {
+        /// Where it is.
+        path: String,
+        /// What.
+        trouble: FileTrouble,
+    },
+    /// The files of output were opened again.
+    Reopened {
+        /// How many.
+        files: usize,
+    },
+    /// An instance said more than its limit lets pass.
+    RateLimited {
+        /// Which.
+        name: Rc<str>,
+        /// So many lines were dropped since that was told.
+        lines: u64,
+        /// So many pass
+        most: u32,
+        /// in so long.
+        per: Duration,
+    },
     /// A signal that we heed only in a later version.
     SignalNotSupported(Signal),
     /// The one command has a process; its program does not run yet.
@@ -381,6 +404,8 @@ impl Notice {
             | Self::Killing { .. }
             | Self::StopCommandFailed { .. }
             | Self::NotAdopting
+            | Self::RateLimited { .. }
+            | Self::File { .. }
             | Self::Reaped { wanted: true, .. }
             | Self::SignalNotSupported(_) => Warn,
             Self::Up { run: 1, .. }
@@ -397,6 +422,7 @@ impl Notice {
             | Self::Stopped { .. }
             | Self::AllDone { .. }
             | Self::ByHand { .. }
+            | Self::Reopened { .. }
             | Self::NotPid1 => Info,
             Self::Up { .. }
             | Self::Spawned { .. }
@@ -444,6 +470,9 @@ impl Notice {
             Self::ByHand { what: ByHand::Start, .. } => "start",
             Self::ByHand { what: ByHand::Stop, .. } => "stop",
             Self::ByHand { what: ByHand::Restart, .. } => "restart",
+            Self::File { .. } => "file",
+            Self::Reopened { .. } => "reopened",
+            Self::RateLimited { .. } => "rate-limited",
             Self::SignalNotSupported(_) => "not-supported",
             Self::Forwarded { .. } => "forwarded",
         }
@@ -469,6 +498,7 @@ impl Notice {
             | Self::DependencyFailed { name, .. }
             | Self::Killing { name, .. }
             | Self::Spawned { name, .. }
+            | Self::RateLimited { name, .. }
             | Self::StopCommandFailed { name, .. } => Some(name),
             Self::NotPid1
             | Self::NotAdopting
@@ -482,6 +512,8 @@ impl Notice {
             | Self::AllDone { .. }
             | Self::Obituary(_)
             | Self::ByHand { .. }
+            | Self::File { .. }
+            | Self::Reopened { .. }
             | Self::SignalNotSupported(_)
             | Self::Forwarded { .. } => None,
         }
@@ -591,6 +623,27 @@ impl Display for Notice {
                 write!(f, "nothing runs any more; {name} has failed; exit code {code}")
             }
             Self::Obituary(text) => f.write_str(text),
+            Self::File { path, trouble: FileTrouble::Lost { reason } } => {
+                write!(f, "cannot write {path}: {reason}; lines for it are lost until that works again")
+            }
+            Self::File { path, trouble: FileTrouble::Grows { reason } } => {
+                write!(f, "cannot rotate {path}: {reason}; it grows until that works again")
+            }
+            Self::File { path, trouble: FileTrouble::Over { lines: 0 } } => {
+                write!(f, "{path} is as it should be again; no line was lost")
+            }
+            Self::File { path, trouble: FileTrouble::Over { lines } } => {
+                write!(f, "{path} can be written again; {} lost", lines_were(*lines))
+            }
+            Self::Reopened { files: 0 } => f.write_str("there are no files of output to open again"),
+            Self::Reopened { files: 1 } => f.write_str("the file of output is opened again"),
+            Self::Reopened { files } => write!(f, "{files} files of output are opened again"),
+            Self::RateLimited { name, lines, most, per } => write!(
+                f,
+                "{name}: {} dropped by log_rate_limit = \"{most}/{}\"; tinysup logs has the last of them",
+                lines_were(*lines),
+                per_word(*per)
+            ),
             Self::SignalNotSupported(signal) => {
                 write!(
                     f,
@@ -797,6 +850,23 @@ const SHELL_WORDS: [&str; 14] = [
 /// `1 miss`, `2 misses`: with an s where it is not one.
 fn count(number: u32, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+fn lines_were(lines: u64) -> String {
+    match lines {
+        1 => "1 line was".to_owned(),
+        _ => format!("{lines} lines were"),
+    }
+}
+
+/// As the configuration writes it.
+fn per_word(per: Duration) -> String {
+    match per.as_secs() {
+        1 if per.subsec_nanos() == 0 => "s".to_owned(),
+        60 if per.subsec_nanos() == 0 => "m".to_owned(),
+        3600 if per.subsec_nanos() == 0 => "h".to_owned(),
+        _ => show_duration(per).replace(' ', ""),
+    }
 }
 
 fn it(found: &[Process]) -> &'static str {

@@ -14,6 +14,7 @@ mod environment;
 mod files;
 mod listener;
 mod log;
+mod logfile;
 mod mailbox;
 mod panic;
 mod poll;
@@ -45,12 +46,13 @@ pub use self::log::init_logging;
 pub use self::panic::end_by_panic;
 pub use self::print::{print, print_error};
 pub use self::signals::asked_to_stop;
-pub use self::terminal::{Happened, Screen, Size, can_draw, look};
+pub use self::terminal::{Happened, Screen, Size, can_draw, colored, look};
 pub use self::termination::leave as leave_last_word;
 
 use self::children::{Children, Start};
 use self::clock::Clock;
 use self::control::Control;
+use self::logfile::LogFiles;
 use self::poll::{Interest, Poll, Woken};
 use self::probes::Probes;
 use self::relay::Relay;
@@ -60,9 +62,10 @@ use self::spawn::{Spawner, Stream};
 use self::voices::{Announcement, Voices};
 use crate::control::Place;
 use crate::event::{
-    Action, Child, Event, Launch, MemoryFound, Pid, Role, Sink, Standing, Time, Usage, Weight,
+    Action, Child, Event, Launch, MemoryFound, Output, Pid, Role, Sink, Standing, Time, Usage, Weight,
 };
 use crate::kernel::Kernel;
+use crate::line::Own;
 use crate::units::{Signal, reason};
 use crate::voice::Voice;
 
@@ -124,13 +127,21 @@ pub struct Setup {
     pub adopt: bool,
     /// The signal to get when our parent dies.
     pub parent_death: Option<Signal>,
-    /// The form of our own lines.
+    /// How our own lines begin and what they say.
     pub voice: Voice,
+    /// How they are written.
+    pub lines: Own,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { descriptors: Descriptors::Keep, adopt: true, parent_death: None, voice: Voice::Tinysup }
+        Self {
+            descriptors: Descriptors::Keep,
+            adopt: true,
+            parent_death: None,
+            voice: Voice::Tinysup,
+            lines: Own::default(),
+        }
     }
 }
 
@@ -162,6 +173,7 @@ pub struct Linux {
     relay: Relay,
     probes: Probes,
     sinks: Sinks,
+    files: LogFiles,
     control: Control,
     poll: Poll<Source>,
     /// Whether a child may have ended since we last looked.
@@ -219,6 +231,7 @@ impl Linux {
             probes: Probes::default(),
             voices: Voices::default(),
             sinks,
+            files: LogFiles::default(),
             control: Control::new(),
             poll: Poll::new(),
             look: true,
@@ -357,6 +370,11 @@ impl Linux {
                         Stream::Read(pipe, purpose) => self.relay.add(child, sink, pipe, purpose),
                     }
                 }
+                for output in [&launch.stdout, &launch.stderr] {
+                    if let Output::File(file) = output {
+                        self.files.prepare(file, events);
+                    }
+                }
                 events.push(Event::Spawned { child, pid: spawned.pid });
             }
             Err(error) => events.push(Event::SpawnFailed { child, error }),
@@ -447,6 +465,11 @@ impl Kernel for Linux {
                 events.push(Event::Listening { child, addresses });
             }
             Action::Write { sink, bytes } => self.sinks.write(sink, bytes),
+            Action::WriteFile { file, bytes } => self.files.write(&file, &bytes, events),
+            Action::Reopen { client } => {
+                let files = self.files.reopen(events);
+                events.push(Event::Reopened { client, files });
+            }
             Action::Tell(notice) => {
                 let level = notice.level();
                 if ::log::log_enabled!(level) {

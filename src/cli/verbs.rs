@@ -154,7 +154,7 @@ pub const OPTIONS: [OptSpec; 15] = [
 
 /// The verbs, in the order in which they are shown.
 #[rustfmt::skip]
-pub const VERBS: [Spec; 13] = [
+pub const VERBS: [Spec; 14] = [
     Spec { name: "status", aliases: &["ls", "ps"], does: Does::Ask(control::Verb::Status), takes: Takes::Names, options: &[],
         about: "everything at a glance; exit code 3 if something is not as it should be" },
     Spec { name: "describe", aliases: &["show"], does: Does::Ask(control::Verb::Describe), takes: Takes::Names, options: &[],
@@ -178,6 +178,8 @@ pub const VERBS: [Spec; 13] = [
         about: "wait until it is ready, completed, stopped or live; 30 s if not told otherwise" },
     Spec { name: "events", aliases: &[], does: Does::Ask(control::Verb::Events), takes: Takes::Nothing,
         options: &[Opt::Follow, Opt::Lines], about: "what has happened, numbered" },
+    Spec { name: "reopen", aliases: &[], does: Does::Ask(control::Verb::Reopen), takes: Takes::Nothing, options: &[],
+        about: "close the files of output and open them again, for those who move them" },
     Spec { name: "shutdown", aliases: &[], does: Does::Ask(control::Verb::Shutdown), takes: Takes::Nothing, options: &[Opt::NoWait],
         about: "stop everything in order, and end the container" },
     Spec { name: "completions", aliases: &[], does: Does::Completions, takes: Takes::Shell, options: &[],

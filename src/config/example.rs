@@ -17,8 +17,12 @@ pub fn example() -> String {
     text.push_str(
         "\n# [defaults]                       # keys for all services, where they do not say otherwise\n\
          # [signals]                        # SIGUSR1 = [\"web\"]: to these alone; otherwise signals go to all\n\n\
-         [services.web]\n",
+         [log]\n",
     );
+    for key in keys::LOG {
+        line(&mut text, key);
+    }
+    text.push_str("\n[services.web]\n");
     for key in keys::SERVICE {
         line(&mut text, key);
     }

@@ -67,6 +67,21 @@ pub enum Id {
     Stdin,
     Stdout,
     Stderr,
+    LogRateLimit,
+    /// A key of `[log]`.
+    LogFormat,
+    /// A key of `[log]`.
+    LogTimestamps,
+    /// A key of `[log]`.
+    LogColor,
+    /// A key of `[log]`.
+    LogOverflow,
+    /// A key of `[log]`.
+    LogMaxSize,
+    /// A key of `[log]`.
+    LogMaxFiles,
+    /// A key of `[log]`.
+    LogReopenSignal,
     /// A key of the top level.
     ShutdownTimeout,
     /// A key of the top level.
@@ -109,7 +124,7 @@ const COMMAND: &str = "a string or an array of strings";
 const BOOLEAN: &str = "true or false";
 /// What a key that takes a duration must be.
 pub const DURATION: &str = "a duration such as \"250ms\", \"10s\", \"5m\" or \"1h\", or a number of seconds";
-const OUTPUT: &str = "\"prefix\", \"raw\", \"inherit\" or \"null\"";
+const OUTPUT: &str = "\"prefix\", \"json\", \"raw\", \"inherit\", \"null\", a path, or a table with a file";
 const USER: &str = "a name or a number";
 const READY: &str = "\"notify\", \"fd:3\", \"tcp:…\", \"unix:…\", \"http://…\", \"log:…\", \"file:…\", \"delay:…\", an array or a table";
 const HEALTHCHECK: &str = "\"http://…\", \"tcp:…\", \"unix:…\", \"file:…\", an array or a table";
@@ -169,8 +184,9 @@ pub static SERVICE: &[Key] = &[
     key(Id::StopCommand, "stop_command", COMMAND, "none", "run to stop it, instead of the signal", "[\"./stop\"]"),
     key(Id::Signals, "signals", "a table such as { SIGHUP = \"SIGUSR1\", SIGUSR2 = \"ignore\" }", "{}", "what signals to the container become for it", "{ SIGUSR2 = \"ignore\" }"),
     key(Id::Stdin, "stdin", "\"null\" or \"inherit\"", "\"null\"", "\"inherit\": the container's standard input", "\"null\""),
-    key(Id::Stdout, "stdout", OUTPUT, "\"prefix\"", "\"prefix\": NAME | line; \"raw\": the line; \"inherit\": not through tinysup", "\"prefix\""),
+    key(Id::Stdout, "stdout", OUTPUT, "\"prefix\"", "\"prefix\": NAME | line; \"json\"; \"raw\": the line; a file; \"inherit\": not through tinysup", "{ file = \"/var/log/web.log\", max_size = \"50M\", max_files = 5, also = \"stdout\" }"),
     key(Id::Stderr, "stderr", OUTPUT, "\"prefix\"", "the same for standard error", "\"prefix\""),
+    key(Id::LogRateLimit, "log_rate_limit", "a rate such as \"1000/s\" or \"60/m\", or \"unlimited\"", "none", "how many of its lines pass; the others are dropped, and counted", "\"1000/s\""),
 ];
 
 /// The keys before the first section that hold a value of their own.
@@ -181,11 +197,23 @@ pub static TOP: &[Key] = &[
     key(Id::Include, "include", "a path or an array of paths", "[]", "more files with [services.NAME]; * may stand in the last part of a path", "[\"conf.d/*.toml\"]"),
 ];
 
+/// The keys of `[log]`.
+#[rustfmt::skip]
+pub static LOG: &[Key] = &[
+    key(Id::LogFormat, "format", "\"prefix\", \"json\" or \"raw\"", "\"prefix\"", "the form of lines where a service does not say otherwise, and of tinysup's own", "\"json\""),
+    key(Id::LogTimestamps, "timestamps", BOOLEAN, "false", "the time before the name; docker logs -t has it without this", "false"),
+    key(Id::LogColor, "color", "\"never\", \"auto\" or \"always\"", "\"never\"", "names in colour: \"auto\" on a terminal; never where NO_COLOR is set", "\"auto\""),
+    key(Id::LogOverflow, "overflow", "\"block\" or \"drop\"", "\"block\"", "while nobody reads: services wait, or lines are dropped and counted", "\"block\""),
+    key(Id::LogMaxSize, "max_size", "a size of at least 4K such as \"10M\", or \"unlimited\"", "\"50M\"", "a file is renamed to FILE.1 before it becomes larger", "\"50M\""),
+    key(Id::LogMaxFiles, "max_files", "a number from 1 to 1000", "5", "so many older files stay, FILE.1 being the newest", "5"),
+    key(Id::LogReopenSignal, "reopen_signal", "a signal such as \"SIGUSR1\"", "none", "opens files again, as `tinysup reopen` does, and is not passed on", "\"SIGUSR1\""),
+];
+
 /// The sections.
-pub const SECTIONS: [&str; 3] = ["defaults", "signals", "services"];
+pub const SECTIONS: [&str; 4] = ["defaults", "log", "signals", "services"];
 
 /// Keys of services that a later version will know. They are refused, never ignored.
-pub const LATER: [&str; 16] = [
+pub const LATER: [&str; 12] = [
     "hold_timeout",
     "reload_signal",
     "listen",
@@ -198,18 +226,14 @@ pub const LATER: [&str; 16] = [
     "watch_delay",
     "cron_restart",
     "timezone",
-    "log_rate_limit",
-    "max_size",
-    "max_files",
-    "also",
 ];
 
 /// Sections and keys of the top level that a later version will know.
-pub const LATER_TOP: [&str; 3] = ["log", "memory", "http"];
+pub const LATER_TOP: [&str; 2] = ["memory", "http"];
 
 /// What other programs call the same thing.
 #[rustfmt::skip]
-const FOREIGN: [(&str, &str); 67] = [
+const FOREIGN: [(&str, &str); 75] = [
     ("cmd", "command"), ("exec", "command"), ("exec_start", "command"), ("execstart", "command"), ("script", "command"),
     ("program", "command"), ("entrypoint", "command"), ("args", "command"), ("run", "command"),
     ("directory", "cwd"), ("dir", "cwd"), ("working_dir", "cwd"), ("working_directory", "cwd"), ("workdir", "cwd"),
@@ -229,11 +253,13 @@ const FOREIGN: [(&str, &str); 67] = [
     ("stopsignal", "stop_signal"), ("kill_signal", "stop_signal"), ("stopwaitsecs", "kill_timeout"),
     ("stop_timeout", "kill_timeout"), ("stop_grace_period", "kill_timeout"), ("ulimits", "rlimits"),
     ("disabled", "enabled"), ("increment_var", "instance_env"), ("oneshot", "type"),
+    ("stdout_logfile", "stdout"), ("stderr_logfile", "stderr"), ("out_file", "stdout"), ("error_file", "stderr"),
+    ("standardoutput", "stdout"), ("standarderror", "stderr"), ("rate_limit", "log_rate_limit"), ("log_limit", "log_rate_limit"),
 ];
 
 /// What other programs have a key for and here is a part of another.
 #[rustfmt::skip]
-const PARTS: [(&str, &str); 17] = [
+const PARTS: [(&str, &str); 26] = [
     ("wait_ready", "ready = \"notify\", \"fd:3\" or \"log:TEXT\""),
     ("notify", "ready = \"notify\""), ("notify_access", "ready = \"notify\"; all processes of the service are heard"),
     ("notification_fd", "ready = \"fd:3\""),
@@ -241,14 +267,22 @@ const PARTS: [(&str, &str); 17] = [
     ("start_timeout", READY_TIMEOUT), ("startup_timeout", READY_TIMEOUT), ("ready_timeout", READY_TIMEOUT),
     ("test", HEALTH_PART), ("interval", HEALTH_PART), ("retries", HEALTH_PART), ("start_period", HEALTH_PART),
     ("health_interval", HEALTH_PART), ("health_timeout", HEALTH_PART), ("health_retries", HEALTH_PART),
+    ("file", FILE_PART), ("max_size", FILE_PART), ("max_files", FILE_PART), ("also", FILE_PART), ("log_file", FILE_PART),
+    ("stdout_logfile_maxbytes", FILE_PART), ("stdout_logfile_backups", FILE_PART), ("format", FILE_PART), ("rotate", FILE_PART),
 ];
 const READY_TIMEOUT: &str = "ready = { test = …, timeout = \"60s\" }";
+const FILE_PART: &str = "stdout = { file = \"/var/log/app.log\", max_size = \"10M\", max_files = 5 }";
 const HEALTH_PART: &str =
     "healthcheck = { test = …, interval = \"30s\", timeout = \"5s\", retries = 3, start_period = \"0s\" }";
 
 /// The key of a service with this name.
 pub fn service(name: &str) -> Option<&'static Key> {
     SERVICE.iter().find(|key| key.name == name)
+}
+
+/// The key of `[log]` with this name.
+pub fn log(name: &str) -> Option<&'static Key> {
+    LOG.iter().find(|key| key.name == name)
 }
 
 /// The key of the top level with this name.
@@ -274,6 +308,11 @@ pub fn suggestion(name: &str) -> Option<String> {
     suggest::did_you_mean(name, known.chain(LATER))
 }
 
+/// What an unknown key of `[log]` was probably meant to be.
+pub fn log_suggestion(name: &str) -> Option<String> {
+    suggest::did_you_mean(name, LOG.iter().map(|key| key.name))
+}
+
 /// What an unknown name of the top level was probably meant to be.
 pub fn top_suggestion(name: &str) -> Option<String> {
     suggest::did_you_mean(name, TOP.iter().map(|key| key.name).chain(SECTIONS).chain(LATER_TOP))
@@ -290,8 +329,8 @@ mod tests {
         for name in SERVICE.iter().chain(TOP).map(|key| key.name).chain(LATER).chain(LATER_TOP) {
             assert!(names.insert(name), "{name} twice");
         }
-        let ids: BTreeSet<Id> = SERVICE.iter().chain(TOP).map(|key| key.id).collect();
-        assert_eq!(ids.len(), SERVICE.len() + TOP.len());
+        let ids: BTreeSet<Id> = SERVICE.iter().chain(LOG).chain(TOP).map(|key| key.id).collect();
+        assert_eq!(ids.len(), SERVICE.len() + LOG.len() + TOP.len());
         assert_eq!(ids.last(), Some(&Id::Include), "an Id without a key");
         for (foreign, ours) in FOREIGN {
             assert!(names.insert(foreign) && service(ours).is_some(), "{foreign} -> {ours}");

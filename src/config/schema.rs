@@ -38,6 +38,11 @@ pub fn read(main: FileId, world: &dyn World, problems: &mut Problems, config: &m
                 }
             }
             "signals" => top_signals = table(entry, "[signals]", problems),
+            "log" => {
+                if let Some(entries) = table(entry, "[log]", problems) {
+                    config.log = log_settings(entries, problems);
+                }
+            }
             name => match keys::top(name) {
                 Some(key) => {
                     let setting = Setting { key, span: entry.span, node: entry.node };
@@ -184,6 +189,22 @@ fn settings(entries: Vec<Entry>, place: &str, defaults: bool, problems: &mut Pro
                     .push(Problem::at(span, format!("unknown key \"{name}\" in {place}")).maybe_help(help));
             }
         }
+    }
+    settings
+}
+
+fn log_settings(entries: Vec<Entry>, problems: &mut Problems) -> Vec<Setting> {
+    let mut settings = Vec::with_capacity(entries.len());
+    for Entry { key: name, span, node } in entries {
+        if let Some(key) = keys::log(&name) {
+            settings.push(Setting { key, span, node });
+            continue;
+        }
+        let help = match keys::service(&name) {
+            Some(_) => Some("it belongs into [services.NAME] or [defaults]".to_owned()),
+            None => problems.suggest(|| keys::log_suggestion(&name)),
+        };
+        problems.push(Problem::at(span, format!("unknown key \"{name}\" in [log]")).maybe_help(help));
     }
     settings
 }

@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::eval::{Environment, Evaluator, INSTANCE, Read, SERVICE, Scope, check_variable};
 use super::graph::{self, Edge};
 use super::names;
+use super::output::Defaults;
 use super::readiness;
 use super::settings::{Common, KILL_TIMEOUT, Own, Wanted};
 use super::values::{CommandLine, show};
 use super::{
-    Condition, Dependency, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Restart, RestartWhen,
-    Stop,
+    Condition, Dependency, Instance, KillMode, Kind, Log, Mode, OnFailure, OnSuccess, Plan, Restart,
+    RestartWhen, Stop,
 };
 use crate::cli::One;
 use crate::config::interpolate::Reported;
@@ -22,7 +23,7 @@ use crate::config::keys::Id;
 use crate::config::tree::{Entry, Value};
 use crate::config::{self, Config, Problem, Problems, Service, Setting, World};
 use crate::control::Place;
-use crate::event::{InstanceId, Launch, Mark, Output, Secret, Speaks, Stdin, Surroundings};
+use crate::event::{InstanceId, Launch, LogFile, Mark, Output, Secret, Speaks, Stdin, Surroundings};
 use crate::suggest::did_you_mean;
 use crate::units::Signal;
 
@@ -85,12 +86,19 @@ pub fn single(one: &One) -> Plan {
         instances: vec![instance],
         shutdown_timeout: None,
         routes: BTreeMap::new(),
+        log: Log::default(),
     }
 }
 
 /// The plan of nothing at all.
 pub fn pause() -> Plan {
-    Plan { mode: Mode::Pause, instances: Vec::new(), shutdown_timeout: None, routes: BTreeMap::new() }
+    Plan {
+        mode: Mode::Pause,
+        instances: Vec::new(),
+        shutdown_timeout: None,
+        routes: BTreeMap::new(),
+        log: Log::default(),
+    }
 }
 
 /// A command given on the command line: never restarted, its end is the end, and the terminal is its own.
@@ -133,6 +141,7 @@ fn command(name: Rc<str>, argv: Vec<OsString>, program: &str, surroundings: Surr
         ready: None,
         healthcheck: None,
         watchdog: None,
+        log_rate_limit: None,
     }
 }
 
@@ -143,7 +152,9 @@ fn build(
     world: &dyn World,
     problems: &mut Problems,
 ) -> (Plan, Place) {
-    let builder = Builder { config, evaluator: Evaluator::new(world, problems), instances: 0 };
+    let evaluator = Evaluator::new(world, problems);
+    let builder =
+        Builder { config, evaluator, instances: 0, log: Defaults::default(), files: BTreeMap::new() };
     builder.build(main)
 }
 
@@ -151,6 +162,10 @@ struct Builder<'a> {
     config: &'a Config,
     evaluator: Evaluator<'a>,
     instances: usize,
+    /// What `[log]` says for all.
+    log: Defaults,
+    /// The files of output so far.
+    files: BTreeMap<PathBuf, Rc<LogFile>>,
 }
 
 /// A service whose instances can be put in order.
@@ -163,6 +178,9 @@ struct Built {
 impl<'a> Builder<'a> {
     fn build(mut self, main: Option<&[OsString]>) -> (Plan, Place) {
         let config = self.config;
+        let nobody = self.environment("", &[]);
+        let (log, defaults) = self.evaluator.log(&mut Scope::new(&nobody, None), &config.log);
+        self.log = defaults;
         self.check_defaults();
         let mut ready: Vec<Built> = Vec::new();
         let mut disabled: BTreeSet<&str> = BTreeSet::new();
@@ -186,7 +204,6 @@ impl<'a> Builder<'a> {
         if let Some(argv) = main {
             self.add_main(argv, &mut instances);
         }
-        let nobody = self.environment("", &[]);
         let mut scope = Scope::new(&nobody, None);
         let shutdown_timeout = config
             .shutdown_timeout
@@ -206,8 +223,15 @@ impl<'a> Builder<'a> {
                 self.evaluator.problems.push(Problem::at(entry.span, format!("{signal} is set twice")));
             }
         }
+        if let Some(entry) =
+            config.routes.iter().find(|entry| Signal::parse(&entry.key).ok() == log.reopen_signal)
+            && let Some(signal) = log.reopen_signal
+        {
+            let message = format!("{signal} opens files again (reopen_signal in [log]) and is not passed on");
+            self.evaluator.problems.push(Problem::at(entry.span, message));
+        }
         let shutdown_timeout = Some(shutdown_timeout);
-        (Plan { mode: Mode::Services, instances, shutdown_timeout, routes }, control)
+        (Plan { mode: Mode::Services, instances, shutdown_timeout, routes, log }, control)
     }
 
     /// `[defaults]` by themselves, so that a mistake there is told even if no service uses the value.
@@ -221,7 +245,7 @@ impl<'a> Builder<'a> {
     fn check_only(&mut self, settings: &[&Setting], environment: &Environment<'a>) {
         self.evaluator.lenient = true;
         let mut scope = Scope::new(environment, Some(1));
-        let (mut common, mut own) = (Common::default(), Own::default());
+        let (mut common, mut own) = (Common::default(), Own::new(self.log));
         for setting in settings {
             self.evaluator.common(&mut scope, setting, &mut common);
             self.evaluator.own(&mut scope, setting, &mut own);
@@ -331,12 +355,13 @@ impl<'a> Builder<'a> {
         number: u32,
     ) -> Option<Instance> {
         let mut scope = Scope::new(environment, Some(number));
-        let mut own = Own::default();
+        let mut own = Own::new(self.log);
         for setting in settings {
             self.evaluator.own(&mut scope, setting, &mut own);
         }
         let delay_max = self.delay_max(&own);
         self.evaluator.check_heard(&own);
+        self.check_files(&own);
         let speaks = readiness::speaks(&own);
         let mut env: Vec<(OsString, Secret)> = self
             .evaluator
@@ -414,7 +439,21 @@ impl<'a> Builder<'a> {
             ready,
             healthcheck,
             watchdog: own.watchdog,
+            log_rate_limit: own.log_rate_limit,
         })
+    }
+
+    /// A file is rotated in one way, and its lines have one form, however many write to it.
+    fn check_files(&mut self, own: &Own) {
+        for (file, span) in &own.files {
+            let known = self.files.entry(file.path.clone()).or_insert_with(|| Rc::clone(file));
+            let alike = LogFile { also: known.also, ..(**file).clone() } == **known;
+            if !alike {
+                let message = "this file has another format, max_size or max_files elsewhere";
+                let help = "they must be the same wherever it is named; [log] sets them for all files";
+                self.evaluator.problems.push(Problem::at(*span, message).help(help));
+            }
+        }
     }
 
     /// The cap never cuts a `restart_delay` that was asked for, unless it was set itself: then the two contradict each other.

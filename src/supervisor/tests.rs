@@ -7,7 +7,7 @@ use super::*;
 use crate::control::Answer;
 use crate::event::{Client, Role, StartError, Wall};
 use crate::plan::tests::instance;
-use crate::plan::{Condition, Dependency, Instance, KillMode, Kind, RestartWhen};
+use crate::plan::{Condition, Dependency, Instance, KillMode, Kind, Log, RestartWhen};
 
 /// A world in which everything works at once, and a record of what was ordered.
 struct Story {
@@ -41,7 +41,7 @@ impl Story {
 
     fn not_begun(mode: Mode, instances: Vec<Instance>) -> Self {
         let shutdown_timeout = (mode == Mode::Services).then_some(Duration::from_secs(9));
-        let plan = Plan { mode, instances, shutdown_timeout, routes: BTreeMap::new() };
+        let plan = Plan { mode, instances, shutdown_timeout, routes: BTreeMap::new(), log: Log::default() };
         let supervisor = Supervisor::new(plan, Standing::Pid1, Time::ZERO);
         Self {
             supervisor,
@@ -100,7 +100,14 @@ impl Story {
             }
             Action::SignalEverybody { signal } => (format!("{signal} to everybody"), Vec::new()),
             Action::Suspend => ("suspend".to_owned(), Vec::new()),
-            Action::Release { .. } | Action::Write { .. } | Action::TerminationLog { .. } => {
+            Action::Reopen { client } => {
+                let files = vec![("/log/a".into(), Ok(())), ("/log/b".into(), Err("full".to_owned()))];
+                ("reopen".to_owned(), vec![Event::Reopened { client, files }])
+            }
+            Action::WriteFile { .. }
+            | Action::Release { .. }
+            | Action::Write { .. }
+            | Action::TerminationLog { .. } => {
                 return Vec::new();
             }
             Action::Sweep { child, signal, spare, .. } => {

@@ -45,8 +45,8 @@ struct Pipe {
 /// What becomes of what is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// It goes on to the sink.
-    Passed,
+    /// It goes on to this sink.
+    Passed(Sink),
     /// It stays with us.
     Captured,
     /// Nobody wants it.
@@ -177,7 +177,7 @@ impl Pipe {
     /// Whether it is left alone until its sink can take more.
     fn waits(&self, congested: impl Fn(Sink) -> bool) -> bool {
         match self.purpose {
-            Purpose::Passed => congested(self.sink),
+            Purpose::Passed(sink) => congested(sink),
             Purpose::Captured | Purpose::Discarded => false,
         }
     }

@@ -37,6 +37,7 @@ impl Judge {
                 dues.extend(care.silence.map(|(at, _)| (at, at, "silence")));
             }
         }
+        dues.extend(self.outputs.dues().map(|(at, what)| (at, at, what)));
         dues
     }
 

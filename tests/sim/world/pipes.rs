@@ -1,6 +1,6 @@
 //! What processes write, and how much of it one read gets.
 
-use tinysup::event::Wall;
+use tinysup::event::{FileTrouble, LogFile, Wall};
 
 use super::*;
 
@@ -15,6 +15,16 @@ impl World {
         let parts = lines + u64::from(unfinished);
         for part in 0..parts {
             pipe.lines += 1;
+            if self.rng.per_mille(150) {
+                // As services do that log objects. Whatever they name there is theirs.
+                let name = *self.rng.pick(&["level", "time", "pid", "message", "tinysup_x"]);
+                let line = format!("{{\"{name}\":\"{}\"}}", tag(child, sink, pipe.lines));
+                pipe.buffer.extend(line.bytes());
+                if !(unfinished && part + 1 == parts) {
+                    pipe.buffer.push_back(b'\n');
+                }
+                continue;
+            }
             // No other line of the whole history begins so: it can be told in the output, whatever comes between.
             pipe.buffer.extend(tag(child, sink, pipe.lines).bytes());
             let filler = self.rng.below(longest + 1);
@@ -42,6 +52,22 @@ impl World {
         if ends {
             pipe.buffer.extend(b" 80\n");
         }
+    }
+
+    /// Now and then a disk is full, and then it is not.
+    pub(super) fn write_file(&mut self, file: &LogFile, events: &mut Vec<Event>) {
+        let odds = if self.lost.contains_key(&file.path) { 300 } else { 5 };
+        if !self.rng.per_mille(odds) {
+            return;
+        }
+        let trouble = if let Some(lines) = self.lost.remove(&file.path) {
+            FileTrouble::Over { lines }
+        } else {
+            self.lost.insert(file.path.clone(), self.rng.below(9));
+            FileTrouble::Lost { reason: "No space left on device".to_owned() }
+        };
+        self.count("trouble with a file");
+        events.push(Event::File { path: file.path.clone(), trouble });
     }
 
     pub(super) fn let_go(&mut self, serial: u64, sink: Sink) {
