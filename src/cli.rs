@@ -18,6 +18,7 @@ pub use self::one::{Manner, One, Receivers, Rest};
 use self::words::{Word, Words};
 use crate::event::{ExitCode, Sink};
 use crate::hints::base_name;
+use crate::suggest::did_you_mean;
 use crate::units::{Signal, parse_duration};
 use crate::voice::Voice;
 
@@ -98,12 +99,34 @@ impl Said {
 /// A variable of our environment, by its name.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
+/// Whether this word, although it asks a running tinysup, means the program of that name: we are the first process of the container,
+/// so that there is nobody to ask, and there is such a program.
+pub type Programs<'a> = &'a dyn Fn(&str) -> bool;
+
 /// The command line cannot be understood; says what is wrong and what to do instead.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UsageError(pub String);
 
 /// Verbs of the contract that this version does not have.
-const LATER: [&str; 4] = ["reload", "scale", "update", "convert"];
+const LATER: [&str; 3] = ["reload", "scale", "convert"];
+
+/// Words that are no verbs of the table in [`verbs`]; `tinysup help` tells of them.
+const OFFLINE: [&str; 6] = ["run", "check", "example", "pause", "version", "help"];
+
+/// The question whether a verb was meant that looks like this word.
+pub fn meant(word: &str) -> Option<String> {
+    let verbs = verbs::VERBS.iter().flat_map(|verb| [&[verb.name], verb.aliases].concat());
+    did_you_mean(word, verbs.chain(OFFLINE))
+}
+
+/// Whether a word asks a running tinysup.
+fn asks(name: &str) -> bool {
+    let online = verbs::find(name).is_some_and(|verb| match verb.does {
+        verbs::Does::Ask(_) | verbs::Does::Top => true,
+        verbs::Does::Completions => false,
+    });
+    online || (LATER.contains(&name) && name != "convert")
+}
 
 /// The text of `tinysup help`.
 pub const HELP: &str = "\
@@ -159,12 +182,13 @@ const GRACE_VARIABLE: &str = "TINYSUP_GRACE";
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     environment: Environment<'_>,
+    programs: Programs<'_>,
 ) -> Result<Command, UsageError> {
     let mut arguments = arguments.into_iter();
     let name = arguments.next().unwrap_or_default();
     let words = Words::new(arguments);
     let mut command = match personality(base_name(&name.to_string_lossy())) {
-        Voice::Tinysup => tinysup(words, environment)?,
+        Voice::Tinysup => tinysup(words, environment, programs)?,
         Voice::Tini => tini::parse(words, environment),
         Voice::DumbInit => dumb_init::parse(words, environment),
         Voice::Catatonit => catatonit::parse(words, environment),
@@ -265,13 +289,17 @@ fn decimal(text: &OsStr) -> u8 {
     if digits.is_empty() { 0 } else { digits.parse().unwrap_or(u8::MAX) }
 }
 
-fn tinysup(mut words: Words, environment: Environment<'_>) -> Result<Command, UsageError> {
+fn tinysup(
+    mut words: Words,
+    environment: Environment<'_>,
+    programs: Programs<'_>,
+) -> Result<Command, UsageError> {
     let mut options = Options::default();
     while let Some(word) = words.next()? {
         match word {
             Word::Option(name) => options.take(&name, &mut words)?,
             Word::Separator => return options.one(words.all(), environment),
-            Word::Plain(word) => return verb(options, word, words, environment),
+            Word::Plain(word) => return verb(options, word, words, environment, programs),
         }
     }
     match options.only_about_run()? {
@@ -285,6 +313,7 @@ fn verb(
     word: OsString,
     mut words: Words,
     environment: Environment<'_>,
+    programs: Programs<'_>,
 ) -> Result<Command, UsageError> {
     let name = word.to_str().unwrap_or_default();
     match name {
@@ -336,10 +365,22 @@ fn verb(
             Ok(Command::Pause { voice: Voice::Tinysup, verbosity: options.verbosity })
         }
         "version" => Ok(Command::Version),
-        "help" => match words.all().first().and_then(|word| verbs::find(word.to_str()?)) {
-            Some(verb) => Ok(Command::HelpOf(verb)),
+        "help" => match words.all().first().map(|word| word.to_string_lossy()) {
             None => Ok(Command::Help),
+            Some(word) => match verbs::find(&word) {
+                Some(verb) => Ok(Command::HelpOf(verb)),
+                None if OFFLINE.contains(&&*word) => Ok(Command::Help),
+                None => {
+                    let help = meant(&word).map(|help| format!("; {help}")).unwrap_or_default();
+                    Err(UsageError(format!("there is no verb \"{word}\"{help}")))
+                }
+            },
         },
+        _ if asks(name) && programs(name) => {
+            let mut argv = vec![word];
+            argv.extend(words.all());
+            options.one(argv, environment)
+        }
         _ if LATER.contains(&name) => Err(UsageError(format!(
             "\"{name}\" is a verb that this version does not support yet; if you mean the program {name}: tinysup -- {name}"
         ))),
@@ -493,7 +534,7 @@ mod tests {
             variables.iter().find(|(name, _)| *name == wanted).map(|(_, value)| OsString::from(value))
         };
         let arguments = std::iter::once(name).chain(words.iter().copied()).map(OsString::from);
-        super::parse(arguments, &environment).map_err(|error| error.0)
+        super::parse(arguments, &environment, &|_| false).map_err(|error| error.0)
     }
 
     fn parse(words: &[&str]) -> Result<Command, String> {
@@ -574,6 +615,8 @@ mod tests {
             (&["-e", "256", "a"], "0 to 255"),
             (&["--kill-timeout", "soon", "a"], "not a duration"),
             (&["reload"], "tinysup -- reload"),
+            (&["help", "statsu"], "there is no verb \"statsu\"; did you mean \"status\"?"),
+            (&["help", "xyzzy"], "there is no verb \"xyzzy\""),
             (&["-p", "SIGFOO", "a"], "-p: \"SIGFOO\" is not a signal"),
             (&["-r", "15", "a"], "does not rewrite a signal"),
             (&["-r", "0:1", "a"], "does not rewrite a signal"),
@@ -590,9 +633,30 @@ mod tests {
     }
 
     #[test]
+    fn where_nobody_can_be_asked_a_verb_that_is_a_program_is_the_program() {
+        let parse = |words: &[&str]| {
+            let words = std::iter::once(&"tinysup").chain(words).map(OsString::from);
+            super::parse(words, &|_| None, &|name| ["top", "ps", "check", "run", "reload"].contains(&name))
+        };
+        for (words, expected) in [
+            (&["top", "-b", "--", "x"][..], one(|_| {}, &["top", "-b", "--", "x"])),
+            (&["-v", "ps", "aux"], one(|one| one.verbosity = 1, &["ps", "aux"])),
+            (&["reload"], one(|_| {}, &["reload"])),
+            // These ask nobody.
+            (&["run"], run(None, 0, &[])),
+            (&["check"], Command::Check { config: None }),
+        ] {
+            assert_eq!(parse(words), Ok(expected), "{words:?}");
+        }
+        // No such program.
+        assert!(matches!(parse(&["ls"]), Ok(Command::Ask(_))));
+    }
+
+    #[test]
     fn arguments_that_are_no_utf8_pass_unchanged() {
         let odd = OsStr::from_bytes(b"\xff\xfe").to_owned();
-        let Ok(Command::One(one)) = super::parse(["tinysup".into(), "a".into(), odd.clone()], &|_| None)
+        let Ok(Command::One(one)) =
+            super::parse(["tinysup".into(), "a".into(), odd.clone()], &|_| None, &|_| false)
         else {
             panic!()
         };

@@ -1,6 +1,7 @@
 //! The verbs that ask the tinysup that runs: what is sent, how its answer is shown, and the exit code. Text is made by `view`; the
 //! socket and the terminal are in `sys`.
 
+mod already;
 mod top;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use crate::sys::{self, Connection, Limit, Lost, NoConnection};
 use crate::units::show_duration;
 use crate::view::{self, Look};
 
+pub use self::already::runs_already;
 pub use self::top::top;
 
 /// How long an answer may take that is known at once.
@@ -30,7 +32,8 @@ pub fn ask(ask: &Ask) -> ExitCode {
     let told = match talk(ask) {
         Ok(code) => Ok(code),
         // Nobody reads any more, as in `logs --follow | head`; or the container ends, and with it everybody in it.
-        Err(Failure::Lost(Lost::Unheard | Lost::Dismissed)) => Ok(ExitCode::SUCCESS),
+        Err(Failure::Lost(Lost::Unheard)) => Ok(ExitCode::SUCCESS),
+        Err(Failure::Lost(Lost::Dismissed)) if stays(&ask.request) => Ok(ExitCode::SUCCESS),
         // It may be gone before it could say so.
         Err(Failure::Lost(Lost::Closed)) if ask.request.verb == Verb::Shutdown => Ok(ExitCode::SUCCESS),
         Err(failure) => Err(failure),
@@ -141,7 +144,7 @@ fn converse(
     if streams {
         connection.only_while_heard();
     }
-    if request.verb == Verb::Shutdown || request.follow {
+    if stays(request) || request.wait || request.verb == Verb::Wait {
         connection.until_dismissed();
     }
     let mut line = serde_json::to_vec(request).map_err(|_| Failure::Garbled)?;
@@ -167,6 +170,11 @@ fn converse(
             return Ok(());
         }
     }
+}
+
+/// Whether the end of the container is what it waits for, or an end like another.
+fn stays(request: &Request) -> bool {
+    request.verb == Verb::Shutdown || request.follow
 }
 
 /// How long the answer is waited for.
@@ -229,7 +237,10 @@ impl fmt::Display for Failure {
             Self::Lost(Lost::Closed | Lost::Unheard | Lost::Late | Lost::Dismissed) => {
                 f.write_str("tinysup hung up before the answer was complete: it has ended, or this reader was too slow")
             }
-            Self::Refused(refusal) => f.write_str(&view::line(&refusal.text)),
+            // What is wrong with a configuration has its lines.
+            Self::Refused(refusal) => {
+                f.write_str(&refusal.text.lines().map(view::line).collect::<Vec<_>>().join("\n"))
+            }
         }
     }
 }

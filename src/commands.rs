@@ -10,14 +10,16 @@ use crate::cli::{self, Command, One, Said};
 use crate::control::Place;
 use crate::event::{ExitCode, Sink};
 use crate::kernel::Kernel;
-use crate::plan::{Color, Mode, Plan, Request};
-use crate::supervisor::Supervisor;
-use crate::sys::{self, Descriptors, Files, Inherited, Linux, Setup};
+use crate::plan::{Color, Loaded, Mode, Plan, Request};
+use crate::supervisor::{Reread, Supervisor};
+use crate::sys::{self, Descriptors, Files, FilesAgain, Inherited, Linux, Setup};
+use crate::voice::Voice;
 use crate::{client, config, plan, runtime};
 
 /// Runs the program with these words of its command line, its name first.
 pub fn main(inherited: Inherited, words: impl Iterator<Item = OsString>) -> ExitCode {
-    let command = match cli::parse(words, &|name| env::var_os(name)) {
+    let programs = |name: &str| sys::is_pid1() && sys::in_path(name);
+    let command = match cli::parse(words, &|name| env::var_os(name), &programs) {
         Ok(command) => command,
         Err(error) => {
             sys::print_error(&format!("tinysup: {}\n`tinysup help` shows how it is used.\n", error.0));
@@ -32,7 +34,7 @@ pub fn main(inherited: Inherited, words: impl Iterator<Item = OsString>) -> Exit
         Command::One(one) => one_command(inherited, &one),
         Command::Pause { voice, verbosity } => {
             let setup = Setup { descriptors: Descriptors::PassOn, voice, ..Setup::default() };
-            supervise(inherited, setup, plan::pause(), Place::Off, verbosity)
+            supervise(inherited, setup, plan::pause(), Place::Off, verbosity, &mut unchangeable)
         }
         Command::Check { config } => check(config.as_deref()),
         Command::Example => print(&config::example()),
@@ -54,8 +56,19 @@ fn one_command(inherited: Inherited, one: &One) -> ExitCode {
         voice: one.voice,
         ..Setup::default()
     };
-    let code = supervise(inherited, setup, plan::single(one), Place::Off, one.verbosity);
+    let code = supervise(inherited, setup, plan::single(one), Place::Off, one.verbosity, &mut unchangeable);
+    if code == ExitCode::NOT_FOUND && one.voice == Voice::Tinysup {
+        hint_at_verb(one);
+    }
     if one.success_codes.contains(&code.0) { ExitCode::SUCCESS } else { code }
+}
+
+/// A verb with a slip in it is taken for a command that does not exist.
+fn hint_at_verb(one: &One) {
+    let word = one.argv.first().and_then(|word| word.to_str()).unwrap_or_default();
+    if let Some(help) = cli::meant(word).filter(|_| !sys::in_path(word)) {
+        sys::print_error(&format!("tinysup: there is no verb \"{word}\" either; {help}\n"));
+    }
 }
 
 fn say(said: Said) -> ExitCode {
@@ -72,14 +85,36 @@ fn say(said: Said) -> ExitCode {
 
 fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<OsString>) -> ExitCode {
     let main = Some(main).filter(|main| !main.is_empty());
-    match plan::load(&Request { file, main }, &Files) {
-        Ok(loaded) => supervise(inherited, Setup::default(), loaded.plan, loaded.control, verbosity),
+    let command = main.is_some();
+    let request = Request { file, main };
+    match plan::load(&request, &Files) {
+        Ok(loaded) if let Some(why) = runs_already(&loaded, command) => {
+            sys::print_error(&format!(
+                "tinysup: {why}\
+"
+            ));
+            ExitCode::RUNS_ALREADY
+        }
+        Ok(Loaded { plan, control, file: _ }) => {
+            let place = control.clone();
+            let mut reread = || match plan::load(&request, &FilesAgain) {
+                Ok(Loaded { plan, control, file: _ }) => Ok(Reread { plan, other_control: control != place }),
+                Err(problems) => Err(problems.listed()),
+            };
+            supervise(inherited, Setup::default(), plan, control, verbosity, &mut reread)
+        }
         Err(_) if sys::asked_to_stop() => ExitCode::SUCCESS,
         Err(problems) => {
             sys::leave_last_word(&problems.to_string());
             refuse(&problems)
         }
     }
+}
+
+/// PID 1 is the first; it asks nobody.
+fn runs_already(loaded: &Loaded, command: bool) -> Option<String> {
+    let config = loaded.plan.config.as_deref().filter(|_| !sys::is_pid1())?;
+    client::runs_already(&loaded.control, config, command)
 }
 
 fn check(file: Option<&Path>) -> ExitCode {
@@ -99,6 +134,20 @@ fn print(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// There is no configuration that could be read again.
+fn unchangeable() -> Result<Reread, String> {
+    Err("it was started without a configuration".to_owned())
+}
+
+/// On which of the container's streams names have a colour.
+fn colored(plan: &Plan) -> [bool; 2] {
+    sys::colored(match plan.log.color {
+        Color::Never => None,
+        Color::Auto => Some(false),
+        Color::Always => Some(true),
+    })
+}
+
 /// Runs a plan to its end.
 fn supervise(
     inherited: Inherited,
@@ -106,12 +155,9 @@ fn supervise(
     mut plan: Plan,
     control: Place,
     verbosity: u8,
+    reread: &mut dyn FnMut() -> Result<Reread, String>,
 ) -> ExitCode {
-    plan.log.colored = sys::colored(match plan.log.color {
-        Color::Never => None,
-        Color::Auto => Some(false),
-        Color::Always => Some(true),
-    });
+    plan.log.colored = colored(&plan);
     setup.lines = plan.own_lines();
     // One command is silent unless something fails; services tell what happens to them.
     let quiet = match plan.mode {
@@ -126,7 +172,7 @@ fn supervise(
         Ok(mut kernel) => {
             kernel.listen(control);
             let mut supervisor = Supervisor::new(plan, kernel.standing(), kernel.now());
-            let code = runtime::run(&mut kernel, &mut supervisor);
+            let code = runtime::run(&mut kernel, &mut supervisor, reread);
             kernel.finish();
             code
         }

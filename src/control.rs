@@ -42,10 +42,12 @@ pub struct Request {
     pub verb: Verb,
     /// Services, or instances as `api.2`; empty, or `all`: all of them.
     pub names: Vec<String>,
-    /// `start`, `stop`, `restart`: answer when it is done, not when it has begun.
+    /// `start`, `stop`, `restart`, `update`, `shutdown`: answer when it is done, not when it has begun.
     pub wait: bool,
     /// `stop`, `restart`: those that depend on it, too.
     pub dependents: bool,
+    /// `update`: only tell what would change.
+    pub dry_run: bool,
     /// `signal`: which, by any name that the configuration takes.
     pub signal: String,
     /// `signal`: to the whole process group.
@@ -141,6 +143,8 @@ pub struct Status {
     pub stopping: bool,
     /// Whether all is as it should be: the exit code of `tinysup status` is 3 where it is not.
     pub ok: bool,
+    /// The main file of its configuration, from the root.
+    pub config: Option<String>,
     /// The instances that were asked for, in start order.
     pub services: Vec<ServiceStatus>,
 }
@@ -188,6 +192,8 @@ pub struct ServiceStatus {
     pub last_line: Option<String>,
     /// For whom it waits.
     pub waits_for: Vec<String>,
+    /// Why it has failed although no run of its own says so: `needs db, which failed`.
+    pub lacks: Option<String>,
     /// How its last run ended.
     pub last_exit: Option<Exit>,
 }

@@ -1,12 +1,16 @@
 //! What crosses the seam between the core and the world: events in, actions out, and the small words both are made of.
 //! Both enums are closed on purpose: a new kind of event shows up everywhere it matters.
 
+mod memory;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
+
+pub use self::memory::{Cell, ContainerMemory, Controller, MemoryFound, Weight};
 
 use crate::control::{Answer, Request};
 use crate::line::Format;
@@ -79,7 +83,8 @@ impl fmt::Debug for Pid {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Client(pub u64);
 
-/// One instance of a service: its index in [`Plan::instances`](crate::plan::Plan::instances).
+/// One instance of a service: its index in [`Plan::instances`](crate::plan::Plan::instances). Of the same service and number for as long
+/// as the container runs, whatever is updated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceId(pub u32);
 
@@ -163,6 +168,8 @@ impl ExitCode {
     pub const NOT_WELL: Self = Self(3);
     /// A verb found no tinysup to talk to (`EX_UNAVAILABLE`).
     pub const UNAVAILABLE: Self = Self(69);
+    /// The configuration runs already; nothing was started (`EX_CANTCREAT`).
+    pub const RUNS_ALREADY: Self = Self(73);
     /// A verb had no answer in time, or too much is going on (`EX_TEMPFAIL`).
     pub const TRY_AGAIN: Self = Self(75);
     /// A verb may not be used by this user (`EX_NOPERM`).
@@ -273,13 +280,6 @@ pub struct Launch {
     pub speaks: Speaks,
     /// Whether it gets a cgroup of its own where one can be made; what it starts is in it, too.
     pub cell: Option<Cell>,
-}
-
-/// A cgroup of its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cell {
-    /// What it may use at most, in bytes (`memory.max`); `None`: as much as there is.
-    pub memory_max: Option<u64>,
 }
 
 impl Launch {
@@ -627,65 +627,6 @@ pub struct Usage {
     pub processes: u32,
 }
 
-/// Which memory controller rules over us.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Controller {
-    /// None that we can see.
-    #[default]
-    None,
-    /// That of cgroup v1.
-    V1,
-    /// That of cgroup v2.
-    V2,
-}
-
-/// What is known of the memory of the container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MemoryFound {
-    /// Which controller.
-    pub controller: Controller,
-    /// The smallest limit on the way up, in bytes; `None`: there is none.
-    pub limit: Option<u64>,
-    /// The memory of the machine in bytes (`MemTotal`); 0: unknown.
-    pub total: u64,
-    /// Whether each service can have a cgroup of its own.
-    pub delegated: bool,
-    /// Whether the OOM killer ends all of the container at once (`memory.oom.group`).
-    pub oom_group: bool,
-    /// Where and what, for people.
-    pub text: String,
-}
-
-/// The memory of the container at a moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ContainerMemory {
-    /// Usage less what the kernel can drop at once (`inactive_file`), in bytes: what the kubelet counts.
-    pub working_set: u64,
-    /// All that is charged, in bytes.
-    pub usage: u64,
-    /// The smallest limit on the way up now.
-    pub limit: Option<u64>,
-    /// The highest usage so far, where the kernel tells.
-    pub peak: Option<u64>,
-}
-
-/// What a run holds of memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Weight {
-    /// Whose.
-    pub instance: Option<InstanceId>,
-    /// What is charged to its cgroup less `inactive_file`, else the sum of the resident sets of its processes, in bytes.
-    pub bytes: u64,
-    /// The sum of the proportional set sizes (proc_pid_smaps(5)), where it was asked for and could be read.
-    pub pss: Option<u64>,
-    /// The highest usage so far, where the kernel tells.
-    pub peak: Option<u64>,
-    /// How many processes it has.
-    pub processes: u32,
-    /// The one that holds most, and its resident set in bytes.
-    pub holder: Option<(Process, u64)>,
-}
-
 /// What happened in the world.
 #[derive(Debug)]
 pub enum Event {
@@ -1012,6 +953,9 @@ pub enum Action {
         /// The text, at most 4096 bytes.
         text: String,
     },
+    /// Read the configuration again. The loop does it, not the kernel, and hands the core what it was once all answers to this step
+    /// are taken in.
+    Reread,
     /// End: flush what can be flushed, and exit.
     Exit(ExitCode),
 }

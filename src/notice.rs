@@ -1,14 +1,16 @@
-//! What the core announces. Log lines, the journal and later metrics read this one stream; all wording is here.
-//! No notice carries a value of an
-//! environment, except a `PATH` in which a program was not found.
+//! What the core announces. Log lines, the journal and later metrics read this one stream; all wording is in `wording`.
+//! No notice carries a value of an environment, except a `PATH` in which a program was not found.
 
-use std::fmt::{self, Display, Formatter};
+mod updating;
+mod wording;
+
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::event::{ExitCode, ExitStatus, FileTrouble, Pid, Process, StartError};
 use crate::probe::Failure;
-use crate::units::{Signal, show_duration};
+use crate::units::Signal;
+pub use updating::Updating;
 
 /// A thing worth telling.
 #[derive(Clone, Debug, PartialEq)]
@@ -232,8 +234,22 @@ pub enum Notice {
         /// in so long.
         per: Duration,
     },
-    /// A signal that we heed only in a later version.
-    SignalNotSupported(Signal),
+    /// The configuration was read again, and this is done about it.
+    Updating(Updating),
+    /// All of that is done.
+    Updated {
+        /// Since it was read.
+        after: Duration,
+        /// Who is not as it should be.
+        bad: Vec<Rc<str>>,
+    },
+    /// The configuration was to be read again, and nothing is changed by it.
+    NotUpdated {
+        /// Why: what is wrong with it, perhaps in several lines.
+        why: String,
+    },
+    /// The configuration has another `control`.
+    ControlStays,
     /// The one command has a process; its program does not run yet.
     Spawned {
         /// Which.
@@ -394,6 +410,7 @@ impl Notice {
             | Self::Ended { cause: Cause::Start(_), .. }
             | Self::DependencyFailed { .. }
             | Self::Unkillable { .. }
+            | Self::NotUpdated { .. }
             | Self::Obituary(_) => Error,
             Self::Ended { next: Next::Restart { .. }, .. }
             | Self::Failing { .. }
@@ -407,7 +424,8 @@ impl Notice {
             | Self::RateLimited { .. }
             | Self::File { .. }
             | Self::Reaped { wanted: true, .. }
-            | Self::SignalNotSupported(_) => Warn,
+            | Self::ControlStays => Warn,
+            Self::Updated { bad, .. } if !bad.is_empty() => Warn,
             Self::Up { run: 1, .. }
             | Self::Ready { .. }
             | Self::NotYet { .. }
@@ -423,6 +441,8 @@ impl Notice {
             | Self::AllDone { .. }
             | Self::ByHand { .. }
             | Self::Reopened { .. }
+            | Self::Updating(_)
+            | Self::Updated { .. }
             | Self::NotPid1 => Info,
             Self::Up { .. }
             | Self::Spawned { .. }
@@ -473,7 +493,10 @@ impl Notice {
             Self::File { .. } => "file",
             Self::Reopened { .. } => "reopened",
             Self::RateLimited { .. } => "rate-limited",
-            Self::SignalNotSupported(_) => "not-supported",
+            Self::Updating(_) => "updating",
+            Self::Updated { .. } => "updated",
+            Self::NotUpdated { .. } => "not-updated",
+            Self::ControlStays => "control-stays",
             Self::Forwarded { .. } => "forwarded",
         }
     }
@@ -514,276 +537,11 @@ impl Notice {
             | Self::ByHand { .. }
             | Self::File { .. }
             | Self::Reopened { .. }
-            | Self::SignalNotSupported(_)
+            | Self::Updating(_)
+            | Self::Updated { .. }
+            | Self::NotUpdated { .. }
+            | Self::ControlStays
             | Self::Forwarded { .. } => None,
-        }
-    }
-}
-
-impl Display for Notice {
-    #[expect(clippy::too_many_lines, reason = "one entry for each notice")]
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotPid1 => f.write_str("not PID 1: fine, orphans are adopted all the same"),
-            Self::Up { name, after, .. } => write!(f, "{name} is up after {}", show_duration(*after)),
-            Self::AllUp { services: 1, after } => write!(f, "the service is up, {}", show_duration(*after)),
-            Self::AllUp { services, after } => {
-                write!(f, "all {services} services are up, {}", show_duration(*after))
-            }
-            Self::Ended { name, cause, uptime, next } => ended(f, name, cause, *uptime, next),
-            Self::Ready { name, after, .. } => write!(f, "{name} is ready after {}", show_duration(*after)),
-            Self::NotYet { name, after, failure } => {
-                write!(f, "{name} is not ready yet after {}: {failure}", show_duration(*after))
-            }
-            Self::Failing { name, cause, waiting } => {
-                write!(f, "{name}: {cause}; stopping it")?;
-                match waiting.as_slice() {
-                    [] => Ok(()),
-                    [one] => write!(f, ". {one} waits for it"),
-                    several => write!(f, ". {} wait for it", several.join(", ")),
-                }
-            }
-            Self::Missed { name, misses, of, failure } => {
-                write!(f, "{name}: health check missed, {misses}/{of}: {failure}")
-            }
-            Self::Well { name, misses } => {
-                write!(f, "{name}: healthy again after {}", count(*misses, "missed health check"))
-            }
-            Self::RestartsWith { name, on } => write!(f, "{name} is restarted with {on}"),
-            Self::WaitsAgain { name, on } => write!(f, "{name} waits for {on}"),
-            Self::Reloading { name } => write!(f, "{name} reads its configuration again"),
-            Self::Refused { name, what: Refused::MainPid } => write!(
-                f,
-                "{name}: MAINPID is not followed: tinysup looks after the process that it started. Let that one stay in the foreground"
-            ),
-            Self::Refused { name, what: Refused::Store } => {
-                write!(f, "{name}: FDSTORE is not supported; its descriptors end with its run")
-            }
-            Self::Leftovers { name, found, daemonized: None } => {
-                write!(f, "{name} left {} behind; stopping {}", Processes(found), it(found))
-            }
-            Self::Leftovers { name, found, daemonized: Some(remedy) } => write!(
-                f,
-                "{name} exited with code 0 but left {} running: it put itself into the background. {remedy}; stopping {}",
-                Processes(found),
-                it(found)
-            ),
-            Self::LeftoversKilled { name, found } => {
-                write!(f, "{name} left {} behind, which did not heed SIGTERM: SIGKILL", Processes(found))
-            }
-            Self::Unkillable { name, found } => write!(
-                f,
-                "{name}: {} cannot be ended even with SIGKILL (waiting for a disk or a network file system?); going on without",
-                Processes(found)
-            ),
-            Self::DependencyFailed { name, on, completed: false } => {
-                write!(f, "{name}: cannot start: it depends on {on}, which has failed")
-            }
-            Self::DependencyFailed { name, on, completed: true } => {
-                write!(f, "{name}: cannot start: it depends on {on}, which has already ended")
-            }
-            Self::Stopping { reason, names } => {
-                write!(f, "stopping ({reason})")?;
-                if names.is_empty() { Ok(()) } else { write!(f, ": {}", names.join(", ")) }
-            }
-            Self::StillStopping { names, remaining } => {
-                write!(f, "still stopping: {}", names.join(", "))?;
-                match remaining {
-                    Some(left) => write!(f, "; SIGKILL in {}", show_duration(*left)),
-                    None => Ok(()),
-                }
-            }
-            Self::Killing { name, signal: None, after: Duration::ZERO, why, .. } => {
-                write!(f, "{name}: SIGKILL at once ({why})")
-            }
-            Self::Killing { name, signal, after, why, hint } => {
-                let asked = signal.map_or_else(|| "stop_command".to_owned(), |signal| signal.to_string());
-                write!(f, "{name}: still there {} after {asked}, SIGKILL ({why})", show_duration(*after))?;
-                match hint {
-                    Some(hint) => write!(f, ". {hint}"),
-                    None => Ok(()),
-                }
-            }
-            Self::StopCommandFailed { name, cause: Cause::Start(error) } => {
-                write!(f, "{name}: cannot run stop_command: {error}; sending the stop signal")
-            }
-            Self::StopCommandFailed { name, cause } => {
-                write!(f, "{name}: stop_command ended with {cause}; sending the stop signal")
-            }
-            Self::Strays { found } => write!(f, "asking {} to end", Processes(found)),
-            Self::Stopped { after, each, code } => {
-                write!(f, "stopped in {}", show_duration(*after))?;
-                for (index, (name, took)) in each.iter().enumerate() {
-                    write!(f, "{} {name} {}", if index == 0 { ":" } else { "," }, show_duration(*took))?;
-                }
-                if *code == 0 { Ok(()) } else { write!(f, "; exit code {code}") }
-            }
-            Self::AllDone { failed: None, code } => write!(f, "all is done; exit code {code}"),
-            Self::AllDone { failed: Some(name), code } => {
-                write!(f, "nothing runs any more; {name} has failed; exit code {code}")
-            }
-            Self::Obituary(text) => f.write_str(text),
-            Self::File { path, trouble: FileTrouble::Lost { reason } } => {
-                write!(f, "cannot write {path}: {reason}; lines for it are lost until that works again")
-            }
-            Self::File { path, trouble: FileTrouble::Grows { reason } } => {
-                write!(f, "cannot rotate {path}: {reason}; it grows until that works again")
-            }
-            Self::File { path, trouble: FileTrouble::Over { lines: 0 } } => {
-                write!(f, "{path} is as it should be again; no line was lost")
-            }
-            Self::File { path, trouble: FileTrouble::Over { lines } } => {
-                write!(f, "{path} can be written again; {} lost", lines_were(*lines))
-            }
-            Self::Reopened { files: 0 } => f.write_str("there are no files of output to open again"),
-            Self::Reopened { files: 1 } => f.write_str("the file of output is opened again"),
-            Self::Reopened { files } => write!(f, "{files} files of output are opened again"),
-            Self::RateLimited { name, lines, most, per } => write!(
-                f,
-                "{name}: {} dropped by log_rate_limit = \"{most}/{}\"; tinysup logs has the last of them",
-                lines_were(*lines),
-                per_word(*per)
-            ),
-            Self::SignalNotSupported(signal) => {
-                write!(
-                    f,
-                    "{signal}: re-reading the configuration is not yet supported; restart the container instead"
-                )
-            }
-            Self::ByHand { what, names } => {
-                let what = match what {
-                    ByHand::Start => "starting",
-                    ByHand::Stop => "stopping",
-                    ByHand::Restart => "restarting",
-                };
-                write!(f, "{what}, as a client asks: {}", names.join(", "))
-            }
-            Self::Spawned { name, pid, .. } => write!(f, "{name} is pid {pid}"),
-            Self::Reaped { pid, status, adopted: true, .. } => write!(f, "reaped orphan pid {pid}: {status}"),
-            Self::Reaped { pid, status, adopted: false, .. } => write!(f, "reaped pid {pid}: {status}"),
-            Self::NotAdopting => {
-                f.write_str("not PID 1 and no child subreaper: orphans go to another process; -s adopts them")
-            }
-            Self::AskedGroup(signal) => write!(f, "{signal} to what is left of the command's group"),
-            Self::Forwarded { signal, receivers } => write!(f, "{signal} passed on to {receivers}"),
-        }
-    }
-}
-
-fn ended(f: &mut Formatter<'_>, name: &str, cause: &Cause, uptime: Duration, next: &Next) -> fmt::Result {
-    let uptime = show_duration(uptime);
-    match (cause, next) {
-        (Cause::Start(error), Next::Ends) => write!(f, "{name}: cannot start: {error}"),
-        (Cause::Start(error), _) => write!(f, "{name}: cannot start: {error}; {next}"),
-        (Cause::Exit(_), _) => write!(f, "{name}: {cause} after {uptime}; {next}"),
-        (Cause::Unready(status), _) => {
-            write!(f, "{name}: {} after {uptime}, before it was ready; {next}", WithMeaning(*status))
-        }
-        // Why has been told when it was stopped.
-        (Cause::NotReady { .. }, _) => {
-            write!(f, "{name}: stopped after {uptime}, as it was not ready; {next}")
-        }
-        (Cause::Unhealthy { .. }, _) => {
-            write!(f, "{name}: stopped after {uptime}, as it was unhealthy; {next}")
-        }
-        (Cause::Watchdog { .. }, _) => write!(f, "{name}: stopped after {uptime} by its watchdog; {next}"),
-    }
-}
-
-impl Display for Next {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Restart { number, max, window, delay } => {
-                match max {
-                    Some(max) => write!(f, "restart {number}/{max}")?,
-                    None => write!(f, "restart {number}")?,
-                }
-                if let Some(window) = window {
-                    write!(f, " within {}", show_duration(*window))?;
-                }
-                if delay.is_zero() { f.write_str(" now") } else { write!(f, " in {}", show_duration(*delay)) }
-            }
-            Self::Completed => f.write_str("done"),
-            Self::Failed { budget: Some(0) } => f.write_str("failed for good: max_restarts = 0"),
-            Self::Failed { budget: Some(1) } => f.write_str("failed for good: its 1 restart is spent"),
-            Self::Failed { budget: Some(max) } => write!(f, "failed for good: all {max} restarts are spent"),
-            Self::Failed { budget: None } => f.write_str("failed for good: restart = \"never\""),
-            Self::Down => f.write_str("stopped"),
-            Self::With(on) => write!(f, "starts again with {on}"),
-            Self::Again => f.write_str("starts again, as asked"),
-            Self::Ends => f.write_str("its code is passed on"),
-        }
-    }
-}
-
-impl Display for StopReason {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Signal(signal) => signal.fmt(f),
-            Self::Asked => f.write_str("a client asks"),
-            Self::Failed(name) => write!(f, "{name} has failed for good"),
-            Self::Ended(name) => write!(f, "{name} has ended"),
-            Self::AllDone => f.write_str("all is done"),
-        }
-    }
-}
-
-impl Display for KillReason {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::KillTimeout => "kill_timeout",
-            Self::ShutdownTimeout => "shutdown_timeout",
-            Self::Impatience => "second SIGINT",
-        })
-    }
-}
-
-impl Display for Cause {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exit(status) => WithMeaning(*status).fmt(f),
-            Self::Unready(status) => write!(f, "{} before it was ready", WithMeaning(*status)),
-            Self::Start(error) => write!(f, "cannot start: {error}"),
-            Self::NotReady { waited, test, failure, listens, says } => {
-                write!(f, "not ready after {} (ready = {test})", show_duration(*waited))?;
-                if let Some(failure) = failure {
-                    write!(f, ": {failure}")?;
-                }
-                if !listens.is_empty() {
-                    write!(f, ". It listens on {}", listens.join(", "))?;
-                }
-                match says {
-                    Some(text) => write!(f, ". It says: {text}"),
-                    None => Ok(()),
-                }
-            }
-            Self::Unhealthy { misses, failure } => {
-                write!(f, "unhealthy: {}, the last: {failure}", count(*misses, "missed health check"))
-            }
-            Self::Watchdog { silence: Some(longest) } => {
-                write!(f, "no WATCHDOG=1 for {}: SIGABRT", show_duration(*longest))
-            }
-            Self::Watchdog { silence: None } => {
-                f.write_str("it called for its end (WATCHDOG=trigger): SIGABRT")
-            }
-        }
-    }
-}
-
-impl Display for Failure {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused { address } => write!(f, "nobody listens on {address}"),
-            Self::NoSocket { reason } => write!(f, "no such socket is open: {reason}"),
-            Self::NoFile { reason } => write!(f, "the file is not there: {reason}"),
-            Self::CannotAsk { reason } => write!(f, "cannot ask: {reason}"),
-            Self::Late { timeout } => write!(f, "no answer within {}", show_duration(*timeout)),
-            Self::Closed => f.write_str("the connection was closed without an answer"),
-            Self::NotHttp => f.write_str("the answer is not HTTP"),
-            Self::Status(status) => write!(f, "HTTP status {status}"),
-            Self::Command { status, said } if said.is_empty() => write!(f, "{}", WithMeaning(*status)),
-            Self::Command { status, said } => write!(f, "{}: {said}", WithMeaning(*status)),
-            Self::CommandStart(error) => write!(f, "cannot run the test: {error}"),
         }
     }
 }
@@ -802,165 +560,5 @@ impl Cause {
     /// Whether it is the plain exit code 0.
     pub fn success(&self) -> bool {
         matches!(self, Self::Exit(status) if status.success())
-    }
-}
-
-/// An exit status with what its code means, where it has a meaning beyond the program's own.
-struct WithMeaning(ExitStatus);
-
-impl Display for WithMeaning {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)?;
-        match self.0 {
-            ExitStatus::Signal { signal: Signal::SEGV, .. } => f.write_str(": invalid memory access"),
-            ExitStatus::Signal { signal: Signal::ABRT, .. } => f.write_str(": aborted itself"),
-            ExitStatus::Code(126) => f.write_str(" (a shell could not execute a command)"),
-            ExitStatus::Code(127) => f.write_str(" (a shell did not find a command)"),
-            ExitStatus::Code(code @ 129..=192) => match Signal::new(i32::from(code) - 128) {
-                Some(signal) => write!(f, " (as after {signal})"),
-                None => Ok(()),
-            },
-            ExitStatus::Code(_) | ExitStatus::Signal { .. } => Ok(()),
-        }
-    }
-}
-
-/// `"sleep" (pid 7)`, with at most five named.
-struct Processes<'a>(&'a [Process]);
-
-impl Display for Processes<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 5;
-        for (index, process) in self.0.iter().take(SHOWN).enumerate() {
-            write!(f, "{}\"{}\" (pid {})", if index == 0 { "" } else { ", " }, process.name, process.pid)?;
-        }
-        match self.0.len().saturating_sub(SHOWN) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
-        }
-    }
-}
-
-/// What people take for programs.
-const SHELL_WORDS: [&str; 14] = [
-    "cd", "exec", "export", "source", ".", "set", "ulimit", "umask", "trap", "if", "for", "while", "until",
-    "eval",
-];
-
-/// `1 miss`, `2 misses`: with an s where it is not one.
-fn count(number: u32, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-fn lines_were(lines: u64) -> String {
-    match lines {
-        1 => "1 line was".to_owned(),
-        _ => format!("{lines} lines were"),
-    }
-}
-
-/// As the configuration writes it.
-fn per_word(per: Duration) -> String {
-    match per.as_secs() {
-        1 if per.subsec_nanos() == 0 => "s".to_owned(),
-        60 if per.subsec_nanos() == 0 => "m".to_owned(),
-        3600 if per.subsec_nanos() == 0 => "h".to_owned(),
-        _ => show_duration(per).replace(' ', ""),
-    }
-}
-
-fn it(found: &[Process]) -> &'static str {
-    if found.len() == 1 { "it" } else { "them" }
-}
-
-impl Display for StartError {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotFound { program, path: None, .. } if program == "/bin/sh" => {
-                f.write_str("this image has no /bin/sh; give the command without shell = true, as an array")
-            }
-            Self::NotFound { program, path: None, .. } => write!(f, "\"{program}\" does not exist"),
-            Self::NotFound { program, path: Some(_), .. } if SHELL_WORDS.contains(&program.as_str()) => {
-                write!(f, "\"{program}\" is a word of the shell and no program; set shell = true")
-            }
-            Self::NotFound { program, path: Some(_), .. } if program.contains(' ') => {
-                let words: Vec<String> =
-                    program.split_whitespace().map(|word| format!("\"{word}\"")).collect();
-                write!(
-                    f,
-                    "there is no program \"{program}\". In an array each word stands alone: [{}]",
-                    words.join(", ")
-                )
-            }
-            Self::NotFound { program, path: Some(path), similar } => {
-                write!(f, "\"{program}\" is not in PATH ({path})")?;
-                match similar {
-                    Some(similar) => write!(f, ". Similar: {similar}"),
-                    None => Ok(()),
-                }
-            }
-            Self::MissingInterpreter { file, interpreter } => write!(
-                f,
-                "{file} is there, but its first line asks for \"{interpreter}\", which this image does not have"
-            ),
-            Self::WindowsLineEnds { file, interpreter } => write!(
-                f,
-                "{file} is there, but its first line asks for \"{interpreter}\\r\": the file has Windows line ends. Fix: sed -i 's/\\r$//' {file}"
-            ),
-            Self::MissingLoader { file, loader } => write!(
-                f,
-                "{file} is there, but needs {loader}, which this image does not have (a glibc program in a musl or scratch image?)"
-            ),
-            Self::NotExecutable { file, noexec: true, .. } => {
-                write!(f, "{file} is on a file system mounted noexec")
-            }
-            Self::NotExecutable { file, mode, noexec: false } => {
-                write!(f, "{file} is not executable (mode {mode:04o}). Dockerfile: RUN chmod +x {file}")
-            }
-            Self::IsDirectory { file } => write!(f, "{file} is a directory"),
-            Self::NoShebang { file } => {
-                write!(
-                    f,
-                    "{file} is neither a program nor a script with a \"#!\" line. Fix: make \"#!/bin/sh\" its first line"
-                )
-            }
-            Self::WrongMachine { file } => {
-                write!(
-                    f,
-                    "{file} is a program for another kind of machine; build the image for this platform"
-                )
-            }
-            Self::TooBig { bytes } => {
-                write!(f, "arguments and environment are {bytes} bytes, more than the kernel takes")
-            }
-            Self::Busy { file } => write!(f, "{file} is being written at this moment"),
-            Self::WorkingDirectory { path, reason } => {
-                write!(f, "cannot change to cwd = \"{path}\": {reason}")
-            }
-            Self::UnknownUser { name, passwd: true } => {
-                write!(f, "no user \"{name}\" in /etc/passwd. A number needs no entry there: user = \"1000\"")
-            }
-            Self::UnknownUser { name, passwd: false } => {
-                write!(f, "no user \"{name}\": this image has no /etc/passwd. Use a number: user = \"1000\"")
-            }
-            Self::UnknownGroup { name, group: true } => {
-                write!(
-                    f,
-                    "no group \"{name}\" in /etc/group. A number needs no entry there: group = \"1000\""
-                )
-            }
-            Self::UnknownGroup { name, group: false } => {
-                write!(f, "no group \"{name}\": this image has no /etc/group. Use a number: group = \"1000\"")
-            }
-            Self::CannotSwitchUser { user, uid, own_uid, reason } => write!(
-                f,
-                "cannot become user \"{user}\" ({uid}): {reason}. It needs root with CAP_SETUID and CAP_SETGID, and the container runs as uid {own_uid}. Remove user, or run the container as {uid}"
-            ),
-            Self::EnvFile { variable, path, reason } => {
-                write!(f, "cannot read {path} for {variable}: {reason}")
-            }
-            Self::NoProcess { reason } => write!(f, "cannot make a process: {reason}"),
-            Self::Other { what, reason } => write!(f, "cannot {what}: {reason}"),
-        }
     }
 }

@@ -192,7 +192,7 @@ fn port(port: u16, Listener { address, process }: &Listener) -> String {
 
 fn others(others: &[Other]) -> String {
     let one = |other: &Other| match (other.took, other.killed) {
-        (Some(took), false) => format!("{} stopped by itself in {}", other.name, show_duration(took)),
+        (Some(took), false) => format!("{} stopped as asked in {}", other.name, show_duration(took)),
         (Some(took), true) => format!("{} had to be killed after {}", other.name, show_duration(took)),
         (None, _) => format!("{} could not be ended", other.name),
     };
@@ -331,7 +331,7 @@ mod tests {
                exits      code 17 (3 times) after 0.3 s each, at 0.3 s, 0.7 s, 1.2 s\n  \
                last words FATAL [31m bad configuration\n  \
                port       8080 is held by \"nginx\" (pid 7), which listens on 0.0.0.0:8080\n  \
-               others     redis stopped by itself in 0.1 s, web had to be killed after 8 s\n  \
+               others     redis stopped as asked in 0.1 s, web had to be killed after 8 s\n  \
                exit code  17 (that of worker). To stay up without it: [services.worker] on_failure = \"ignore\""
         );
     }

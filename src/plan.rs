@@ -1,9 +1,9 @@
-//! What shall run, fully resolved: every default filled in, every name an index, every instance in start order.
-//! Later code asks no questions.
+//! What shall run, fully resolved: every default filled in, every name an id, and the order of starts. Later code asks no questions.
 
 mod advice;
 mod build;
 pub mod check;
+pub mod difference;
 mod eval;
 mod graph;
 mod names;
@@ -23,14 +23,19 @@ use crate::probe::Target;
 use crate::units::Signal;
 
 pub use build::{Loaded, Request, load, pause, single};
+pub use difference::{Fresh, difference};
 
 /// The whole plan.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// What the signals that PID 1 gets mean.
     pub mode: Mode,
-    /// All instances, every one after those it depends on.
+    /// The configuration's main file, as an absolute path; `None`: there is none.
+    pub config: Option<Rc<str>>,
+    /// All instances, each at its id for as long as the container runs; also those that an update has taken out of the order.
     pub instances: Vec<Instance>,
+    /// Those that shall run, every one after those it depends on.
+    pub order: Rc<[InstanceId]>,
     /// The deadline of the whole stop; `None`: no limit.
     pub shutdown_timeout: Option<Duration>,
     /// `[signals]`: where a signal goes instead of to every service.
@@ -89,7 +94,7 @@ pub enum Mode {
 }
 
 /// One instance of a service.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Instance {
     /// What it is called: `api.2`, or `db` where the service has only one.
     pub name: Rc<str>,
@@ -126,7 +131,7 @@ pub struct Instance {
 }
 
 /// What an instance is waited for with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Ready {
     /// How it is known.
     pub test: ReadyTest,
@@ -139,7 +144,7 @@ pub struct Ready {
 }
 
 /// How it is known that a run is ready.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ReadyTest {
     /// `READY=1` comes through its notification socket.
     Notified,
@@ -154,7 +159,7 @@ pub enum ReadyTest {
 }
 
 /// Asking a service from outside.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Test {
     /// How.
     pub asks: Asks,
@@ -163,7 +168,7 @@ pub struct Test {
 }
 
 /// How a service is asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Asks {
     /// By us.
     Target(Rc<Target>),
@@ -172,7 +177,7 @@ pub enum Asks {
 }
 
 /// Whether a ready instance still does its work.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Healthcheck {
     /// How it is asked.
     pub test: Test,
@@ -270,7 +275,7 @@ pub enum OnSuccess {
 }
 
 /// How an instance is stopped.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Stop {
     /// The polite request.
     pub signal: Signal,
@@ -317,10 +322,21 @@ impl Plan {
         self.instances.get(id.0 as usize)
     }
 
-    /// The ids of all instances, in start order.
+    /// The ids of all that shall run, in start order.
     pub fn ids(&self) -> impl DoubleEndedIterator<Item = InstanceId> + use<> {
-        (0..u32::try_from(self.instances.len()).unwrap_or(u32::MAX)).map(InstanceId)
+        let order = Rc::clone(&self.order);
+        (0..order.len()).filter_map(move |at| order.get(at).copied())
     }
+
+    /// All that shall run with their ids, in start order.
+    pub fn all(&self) -> impl DoubleEndedIterator<Item = (InstanceId, &Instance)> {
+        self.order.iter().filter_map(|id| Some((*id, self.instance(*id)?)))
+    }
+}
+
+/// The order of instances that stand in start order.
+pub fn in_order(instances: &[Instance]) -> Rc<[InstanceId]> {
+    (0_u32..).map(InstanceId).take(instances.len()).collect()
 }
 
 #[cfg(test)]

@@ -37,6 +37,8 @@ pub enum Stage {
     Silent,
     /// What it asks for has to be measured first; the answer to that comes before anything else does.
     Measuring(Report),
+    /// It has asked for an update; the configuration is being read, and nothing else happens before.
+    Rereading,
     /// It waits until something is done.
     Doing(Vec<Target>),
     /// It waits until something is so.
@@ -100,6 +102,8 @@ pub struct Target {
     pub pid: Option<Pid>,
     /// Since when.
     pub since: Time,
+    /// By an update: the keys that have changed; empty: none, or not by an update.
+    pub keys: String,
     /// What came of it.
     pub result: Option<Change>,
 }
@@ -113,6 +117,14 @@ pub enum Deed {
     Stop,
     /// It is to run anew.
     Restart,
+    /// It is to be started, as it was not there before.
+    Add,
+    /// It is to run as it is defined now, and not as before.
+    Renew,
+    /// It goes on under other rules.
+    Adjust,
+    /// It is to be down, and to be no more.
+    Remove,
 }
 
 /// What is to become of a client whose time is over.
@@ -143,7 +155,7 @@ impl Requests {
     /// Whether one more request may stay open.
     pub fn room(&self) -> bool {
         let open = |guest: &&Guest| match guest.stage {
-            Stage::Silent | Stage::Measuring(_) | Stage::Leaving => false,
+            Stage::Silent | Stage::Measuring(_) | Stage::Rereading | Stage::Leaving => false,
             Stage::Doing(_) | Stage::Until { .. } | Stage::End | Stage::Logs(_) | Stage::Events { .. } => {
                 true
             }
@@ -213,9 +225,12 @@ impl Requests {
         let due = |guest: &Guest| guest.until.is_some_and(|until| now >= until);
         let what = |guest: &Guest| match guest.stage {
             Stage::Doing(_) | Stage::Until { .. } | Stage::End => Overdue::Tell,
-            Stage::Silent | Stage::Measuring(_) | Stage::Logs(_) | Stage::Events { .. } | Stage::Leaving => {
-                Overdue::Drop
-            }
+            Stage::Silent
+            | Stage::Measuring(_)
+            | Stage::Rereading
+            | Stage::Logs(_)
+            | Stage::Events { .. }
+            | Stage::Leaving => Overdue::Drop,
         };
         self.guests
             .iter()

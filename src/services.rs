@@ -195,6 +195,28 @@ impl Service {
         }
     }
 
+    /// Whether nothing of a run of it is there.
+    pub fn vacant(&self) -> bool {
+        match self.state {
+            State::Waiting
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. } => true,
+            State::Launching { .. }
+            | State::Starting(..)
+            | State::Up(..)
+            | State::Ready(..)
+            | State::Stopping { .. }
+            | State::Cleaning(_) => false,
+        }
+    }
+
+    /// Whether a run of it is on its way out.
+    pub fn ending(&self) -> bool {
+        matches!(self.state, State::Stopping { .. } | State::Cleaning(_))
+    }
+
     /// Whether its program runs and nobody has asked it to end.
     pub fn running(&self) -> bool {
         matches!(self.state, State::Up(..) | State::Ready(..))
@@ -335,6 +357,56 @@ impl Service {
         if matches!(self.state, State::Waiting) {
             self.state = State::Failed { without: Some(without) };
         }
+    }
+
+    /// Another definition has taken the place of the old one; with `anew` nothing of the old may go on. Says whether it begins to run by
+    /// that. `held`: a person wants it to be down.
+    pub fn redefined(
+        &mut self,
+        now: Time,
+        (old, new): (&Instance, &Instance),
+        anew: bool,
+        held: bool,
+    ) -> bool {
+        if anew || old.restart != new.restart {
+            self.budget = Budget::default();
+        }
+        let begins = if held || !new.autostart { State::Down } else { State::Waiting };
+        let state = match &self.state {
+            // By way of a restart that is due now, so that those see it who are restarted with it.
+            State::Backoff { .. } if anew => State::Backoff { until: now },
+            State::Waiting if old.autostart && !new.autostart && self.runs == 0 => State::Down,
+            State::Down if !old.autostart => begins,
+            // What has succeeded does so again only if that may mean something else now; what has failed gets another chance.
+            State::Completed if anew || old.on_success != new.on_success => begins,
+            State::Failed { .. } => begins,
+            State::Waiting
+            | State::Launching { .. }
+            | State::Starting(..)
+            | State::Up(..)
+            | State::Ready(..)
+            | State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed => return false,
+        };
+        let runs = matches!(state, State::Waiting | State::Backoff { .. });
+        self.state = state;
+        runs
+    }
+
+    /// An update has taken it out. Its runs go on being counted, so that none of them is ever taken for a later one.
+    pub fn retire(&mut self) {
+        self.state = State::Down;
+        self.budget = Budget::default();
+        self.judged = 0;
+        self.history.clear();
+    }
+
+    /// It is there again after that.
+    pub fn revive(&mut self, autostart: bool) {
+        self.state = if autostart { State::Waiting } else { State::Down };
     }
 
     /// For want of whom it has failed.

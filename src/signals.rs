@@ -65,6 +65,8 @@ mod tests {
         api.signals = BTreeMap::from([(Signal::USR1, Some(Signal::HUP)), (Signal::USR2, None)]);
         let mut plan = Plan {
             mode: Mode::Services,
+            config: None,
+            order: [0, 1].map(InstanceId).into(),
             instances: vec![nginx, api],
             shutdown_timeout: None,
             routes: BTreeMap::from([
@@ -98,10 +100,10 @@ mod tests {
         assert_eq!(meaning(&plan, Signal::QUIT), to(&[]));
         plan.mode = Mode::Command(Manner::default());
         assert_eq!(meaning(&plan, Signal::USR2), to(&[(0, Signal::USR2)]));
-        plan.instances.remove(0);
-        assert_eq!(meaning(&plan, Signal::USR1), to(&[(0, Signal::HUP)]));
+        plan.order = [1].map(InstanceId).into();
+        assert_eq!(meaning(&plan, Signal::USR1), to(&[(1, Signal::HUP)]));
         assert_eq!(meaning(&plan, Signal::USR2), to(&[]));
-        plan.instances = vec![instance("nginx")];
+        plan.order = [0].map(InstanceId).into();
         assert_eq!(meaning(&plan, Signal::TERM), to(&[(0, Signal::TERM)]));
         assert_eq!(meaning(&plan, Signal::HUP), to(&[(0, Signal::HUP)]));
         assert_eq!(meaning(&plan, Signal::PIPE), to(&[(0, Signal::PIPE)]));

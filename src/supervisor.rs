@@ -4,8 +4,9 @@
 mod desk;
 mod output;
 mod report;
+mod update;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ use crate::services::{Context, Service, State};
 use crate::shutdown::{Look, Phase, Reason, STRAY_GRACE, Shutdown};
 use crate::signals::{self, Meaning};
 use crate::units::Signal;
+use update::{Asker, Coming, Update};
+
+pub use update::Reread;
 
 /// Signals for a command that has no process yet are kept up to this number.
 const EARLY_MAX: usize = 1024;
@@ -48,6 +52,16 @@ pub struct Supervisor {
     requests: Requests,
     /// For each instance, what a person wants of it that is not as the plan has it.
     wishes: Vec<Wish>,
+    /// What an update is going to do when a run is over. Nothing while the container stops.
+    coming: BTreeMap<InstanceId, Coming>,
+    /// Those that updates have taken out, and of which nothing is left.
+    retired: BTreeSet<InstanceId>,
+    /// In what order they would stand if none ran any more as it was defined before the last update.
+    wanted_order: Vec<InstanceId>,
+    /// Who has asked for the configuration that is being read; `None`: nobody, or a signal.
+    asker: Option<Asker>,
+    /// The update that is under way.
+    update: Option<Update>,
     /// What was measured of each instance the last time.
     usage: BTreeMap<InstanceId, Measured>,
     standing: Standing,
@@ -104,21 +118,15 @@ impl Measured {
 impl Supervisor {
     /// A supervisor that has not begun.
     pub fn new(plan: Plan, standing: Standing, now: Time) -> Self {
-        let mut dependents = vec![Vec::new(); plan.instances.len()];
-        for (id, instance) in plan.ids().zip(&plan.instances) {
-            for dependency in &instance.depends_on {
-                if let Some(list) = dependents.get_mut(dependency.on.0 as usize) {
-                    list.push(id);
-                }
-            }
-        }
-        let services = plan.ids().zip(&plan.instances).map(|(id, i)| Service::new(id, i.autostart)).collect();
+        let ids = (0_u32..).map(InstanceId);
+        let services = ids.zip(&plan.instances).map(|(id, i)| Service::new(id, i.autostart)).collect();
+        let wanted_order = plan.ids().collect();
         let stops = plan.instances.iter().map(|_| None).collect();
         let wishes = plan.instances.iter().map(|_| Wish::Nothing).collect();
-        Self {
+        let mut supervisor = Self {
             styles: [Sink::Stdout, Sink::Stderr].map(|sink| plan.style(sink)),
             plan,
-            dependents,
+            dependents: Vec::new(),
             services,
             reaper: Reaper::default(),
             logs: Logs::default(),
@@ -126,6 +134,11 @@ impl Supervisor {
             journal: Journal::default(),
             requests: Requests::default(),
             wishes,
+            coming: BTreeMap::new(),
+            retired: BTreeSet::new(),
+            wanted_order,
+            asker: None,
+            update: None,
             usage: BTreeMap::new(),
             standing,
             began: now,
@@ -136,7 +149,9 @@ impl Supervisor {
             early: Some(Vec::new()),
             interrupts: 0,
             port: None,
-        }
+        };
+        supervisor.rewire();
+        supervisor
     }
 
     /// When it wants to be told the time again, by [`Event::Tick`].
@@ -344,7 +359,7 @@ impl Supervisor {
                 }
             }
             Meaning::Reopen => out.push(Action::Reopen { client: None }),
-            Meaning::Update => out.push(Action::Tell(Notice::SignalNotSupported(signal))),
+            Meaning::Update => self.reread_by_signal(out),
             Meaning::Forward(receivers) => self.forward(now, signal, receivers, out),
         }
     }
@@ -436,11 +451,15 @@ impl Supervisor {
 
     /// Brings everything that depends on several machines to where it belongs after an event.
     fn settle(&mut self, now: Time, out: &mut Vec<Action>) {
+        if self.shutdown.is_none() {
+            self.advance_update(now);
+        }
         if self.begun && self.shutdown.is_none() {
             self.advance_wishes(now, out);
             self.advance_starts(now, out);
         }
         if self.begun && self.shutdown.is_none() {
+            self.tell_when_updated(now, out);
             self.tell_when_up(now, out);
             // What was stopped by hand may be started again.
             let settled = self.services.iter().all(Service::settled);
@@ -517,7 +536,7 @@ impl Supervisor {
         let on = dependency.on;
         let Some(service) = self.service(on) else { return Readiness::Ready };
         // It is about to be stopped and started anew.
-        if self.wish_for(on) == Wish::Again {
+        if self.wish_for(on) == Wish::Again || self.goes(on) {
             return Readiness::Wait { on };
         }
         match (service.state(), dependency.condition) {
@@ -591,8 +610,10 @@ impl Supervisor {
     fn tell_when_up(&mut self, now: Time, out: &mut Vec<Action>) {
         // A command of the command line is no service; it may end before anybody could read that all are up.
         let counts = |instance: &Instance| instance.autostart && instance.kind != Kind::Command;
-        let wanted =
-            || self.plan.instances.iter().zip(&self.services).filter(|(instance, _)| counts(instance));
+        let wanted = || {
+            let all = self.plan.all().filter_map(|(id, instance)| Some((instance, self.service(id)?)));
+            all.filter(|(instance, _)| counts(instance))
+        };
         let arrived = |(_, service): (&Instance, &Service)| match service.state() {
             State::Ready(..) | State::Completed => true,
             State::Waiting
@@ -606,7 +627,8 @@ impl Supervisor {
             | State::Failed { .. } => false,
         };
         let running = wanted().any(|(_, service)| matches!(service.state(), State::Ready(..)));
-        if self.up || !running || self.plan.mode != Mode::Services || !wanted().all(arrived) {
+        let services = self.plan.mode == Mode::Services;
+        if self.up || !running || !services || !self.coming.is_empty() || !wanted().all(arrived) {
             return;
         }
         let mut names: Vec<&str> = wanted().map(|(instance, _)| &*instance.service).collect();
@@ -630,6 +652,7 @@ impl Supervisor {
             // Now, before those are gone that may hold it.
             out.push(Action::FindListener { instance: id, port });
         }
+        self.drop_update();
         self.shutdown = Some(Shutdown::new(reason, now, self.plan.shutdown_timeout));
         for id in self.plan.ids() {
             match self.service(id).map(Service::state) {
@@ -752,8 +775,7 @@ impl Supervisor {
             self.output_ended(now, child, sink, out);
         }
         self.tell_dropped(now, true, out);
-        let killed = self.services.iter().any(|service| service.killed_since(since));
-        let code = self.exit_code(reason, killed);
+        let Some(code) = self.exit_code_now() else { return };
         match reason {
             _ if self.plan.mode != Mode::Services => {}
             Reason::Failed(id) => {
@@ -811,6 +833,13 @@ impl Supervisor {
             Reason::Ended(id) => last(id).unwrap_or(0),
             Reason::AllDone => self.first_failed().map_or(0, |id| failure(last(id))),
         }
+    }
+
+    /// The code that the container ends with, as far as is known: once the services are down, strays change nothing about it.
+    fn exit_code_now(&self) -> Option<u8> {
+        let stop = self.shutdown.as_ref()?;
+        let killed = self.services.iter().any(|service| service.killed_since(stop.since()));
+        Some(self.exit_code(stop.reason(), killed))
     }
 
     /// The first failed instance in start order.

@@ -2,6 +2,8 @@
 //! reports events; it never sees the plan or the machines, and decides nothing that the core could.
 
 mod caps;
+mod cells;
+mod cgroup;
 mod child;
 mod children;
 mod client;
@@ -16,6 +18,7 @@ mod listener;
 mod log;
 mod logfile;
 mod mailbox;
+mod memory;
 mod panic;
 mod poll;
 mod print;
@@ -40,10 +43,11 @@ use std::{fmt, io};
 
 use nix::errno::Errno;
 
-pub use self::client::{Connection, Limit, Lost, NoConnection, in_path, unix_time_ms};
-pub use self::files::Files;
+pub use self::client::{Connection, Limit, Lost, NoConnection, in_path, is_one_file, unix_time_ms};
+pub use self::control::places;
+pub use self::files::{Files, FilesAgain};
 pub use self::log::init_logging;
-pub use self::panic::end_by_panic;
+pub use self::panic::{end_by_panic, end_without_memory};
 pub use self::print::{print, print_error};
 pub use self::signals::asked_to_stop;
 pub use self::terminal::{Happened, Screen, Size, can_draw, colored, look};
@@ -53,6 +57,7 @@ use self::children::{Children, Start};
 use self::clock::Clock;
 use self::control::Control;
 use self::logfile::LogFiles;
+use self::memory::Memory;
 use self::poll::{Interest, Poll, Woken};
 use self::probes::Probes;
 use self::relay::Relay;
@@ -61,9 +66,7 @@ use self::sink::Sinks;
 use self::spawn::{Spawner, Stream};
 use self::voices::{Announcement, Voices};
 use crate::control::Place;
-use crate::event::{
-    Action, Child, Event, Launch, MemoryFound, Output, Pid, Role, Sink, Standing, Time, Usage, Weight,
-};
+use crate::event::{Action, Child, Event, Launch, Output, Pid, Role, Sink, Standing, Time};
 use crate::kernel::Kernel;
 use crate::line::Own;
 use crate::units::{Signal, reason};
@@ -175,6 +178,7 @@ pub struct Linux {
     sinks: Sinks,
     files: LogFiles,
     control: Control,
+    memory: Memory,
     poll: Poll<Source>,
     /// Whether a child may have ended since we last looked.
     look: bool,
@@ -192,6 +196,7 @@ enum Source {
     Probe(Child),
     Voice(Pid),
     Control(control::Source),
+    Memory(memory::Source),
 }
 
 impl Linux {
@@ -233,6 +238,7 @@ impl Linux {
             sinks,
             files: LogFiles::default(),
             control: Control::new(),
+            memory: Memory::default(),
             poll: Poll::new(),
             look: true,
             reported: 0,
@@ -259,6 +265,7 @@ impl Linux {
         self.control.flush(&mut Vec::new());
         self.pass_on_our_lines();
         self.sinks.finish(FINISH_AT_MOST);
+        self.memory.leave();
     }
 
     /// Reports one ended child, after all that it did before. Says whether there was one.
@@ -275,6 +282,7 @@ impl Linux {
                 self.probes.forget_answered(child.instance);
             }
         }
+        self.memory.ended(status, events);
         events.push(Event::Exited { pid, status });
         self.look = true; // it is still there, also if no signal told of it yet
         true
@@ -299,6 +307,7 @@ impl Linux {
         self.relay.watch(&mut self.poll, |sink| self.sinks.congested(sink), Source::Pipe);
         self.probes.watch(&mut self.poll, Source::Probe);
         self.voices.watch(&mut self.poll, Source::Voice);
+        self.memory.watch(&mut self.poll, Source::Memory);
         let muted = self.control.muted();
         self.control.watch(&mut self.poll, Source::Control);
 
@@ -334,6 +343,7 @@ impl Linux {
                     self.voices.hear(pid, events);
                 }
                 Source::Control(source) => clients.push(source),
+                Source::Memory(source) => self.memory.ready(source, events),
             }
         }
         self.relay.read(&pipes, events);
@@ -349,12 +359,16 @@ impl Linux {
         extra: &[(&'static str, String)],
         events: &mut Vec<Event>,
     ) {
-        match self.spawner.spawn(child, launch, extra) {
+        let spawned = self
+            .memory
+            .entrance(child, launch)
+            .and_then(|entrance| self.spawner.spawn(child, launch, extra, entrance.as_ref()));
+        match spawned {
             Ok(spawned) => {
                 if self.setup.descriptors == Descriptors::PassOn {
                     // The one command has them now.
                     let ours = self.spawner.held().chain(self.sinks.held()).chain(spawned.held());
-                    descriptors::close_others(ours.chain(self.signals.held()));
+                    descriptors::close_others(ours.chain(self.signals.held()).chain(self.memory.held()));
                 }
                 self.voices.add(voices::Voice {
                     child,
@@ -430,14 +444,21 @@ impl Kernel for Linux {
             Action::Suspend => suspend(),
             Action::Release { pid } => {
                 self.spawner.take_terminal_back(pid);
+                let instance = self.children.get(pid).map(|child| child.instance);
                 self.children.release(pid);
+                let over = instance.filter(|instance| !self.children.has(*instance));
+                self.memory.released(over, events);
                 self.look = true;
             }
             Action::Sweep { child, leader, mark, signal, spare } => {
                 let found = sweep::remains(&mut self.children, child, leader, &mark, signal, &spare);
                 events.push(Event::Swept { child, found });
             }
-            Action::SweepStrays { signal } => events.push(Event::Strays { found: sweep::strays(signal) }),
+            Action::SweepStrays { signal } => {
+                // Some of them are clients.
+                self.control.flush(events);
+                events.push(Event::Strays { found: sweep::strays(signal) });
+            }
             Action::FindListener { instance, port } => {
                 events.push(Event::Listener { instance, port, listener: listener::find(port) });
             }
@@ -446,17 +467,12 @@ impl Kernel for Linux {
             Action::Measure { client, runs } => {
                 events.push(Event::Measured { client, usage: usage::measure(&self.children, &runs) });
             }
-            Action::FindMemory { .. } => events.push(Event::MemoryFound(MemoryFound::default())),
-            Action::Weigh { client, runs, .. } => {
-                let weigh = |(usage, (child, _)): (Usage, &(Child, Pid))| Weight {
-                    instance: Some(child.instance),
-                    bytes: usage.memory,
-                    processes: usage.processes,
-                    ..Weight::default()
-                };
-                let usage = usage::measure(&self.children, &runs);
-                let runs = usage.into_iter().zip(&runs).map(weigh).collect();
-                events.push(Event::Weighed { client, runs, container: None });
+            Action::FindMemory { pressure } => {
+                events.push(Event::MemoryFound(self.memory.find(pressure)));
+            }
+            Action::Weigh { client, runs, container, pss } => {
+                let (runs, container) = self.memory.weigh(&self.children, &runs, container, pss, events);
+                events.push(Event::Weighed { client, runs, container });
             }
             Action::Probe { child, target } => self.probes.begin(child, &target, events),
             Action::CancelProbe { child } => self.probes.cancel(child),
@@ -481,7 +497,7 @@ impl Kernel for Linux {
                 events.push(Event::Drained);
             }
             Action::TerminationLog { text } => termination::leave(&text),
-            Action::Exit(_) => {} // `finish` follows
+            Action::Reread | Action::Exit(_) => {} // of the loop; after the second `finish` follows
         }
         self.pass_on_our_lines();
     }

@@ -23,8 +23,8 @@ use std::time::Duration;
 use tinysup::cli::One;
 use tinysup::config::{World, keys};
 use tinysup::event::{
-    InstanceId, Launch, LogFile, Mark, Output, Overflow, Rlimit, Sink, Speaks, StartError, Stdin,
-    Surroundings,
+    InstanceId, Launch, LogFile, Mark, MemoryFound, Output, Overflow, Rlimit, Sink, Speaks, StartError,
+    Stdin, Surroundings,
 };
 use tinysup::line::Format;
 use tinysup::plan::{
@@ -39,6 +39,7 @@ use tinysup::units::Signal;
 struct Memory {
     files: BTreeMap<PathBuf, Vec<u8>>,
     variables: BTreeMap<OsString, OsString>,
+    memory: MemoryFound,
 }
 
 impl Memory {
@@ -76,6 +77,10 @@ impl World for Memory {
         let program = launch.argv[0].reveal().to_string_lossy().into_owned();
         let there = self.files.keys().any(|file| file.ends_with(&program));
         (!there).then_some(StartError::NotFound { program, path: Some("/usr/bin".to_owned()), similar: None })
+    }
+
+    fn memory(&self) -> MemoryFound {
+        self.memory.clone()
     }
 }
 

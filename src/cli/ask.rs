@@ -54,6 +54,7 @@ pub(super) fn parse(verb: &'static Spec, word: &str, mut words: Words) -> Result
                 Opt::Json => ask.json = true,
                 Opt::NoWait => wait = false,
                 Opt::WithDependents => ask.request.dependents = true,
+                Opt::DryRun => ask.request.dry_run = true,
                 Opt::Group => ask.request.group = true,
                 Opt::Follow => ask.request.follow = true,
                 Opt::Lines => ask.request.lines = Some(number(&name, &mut words)?),
@@ -182,7 +183,7 @@ mod tests {
 
     fn parse(words: &[&str]) -> Result<Command, UsageError> {
         let words = ["tinysup"].iter().chain(words).map(OsString::from);
-        crate::cli::parse(words, &|_| None)
+        crate::cli::parse(words, &|_| None, &|_| false)
     }
 
     fn ask(words: &[&str]) -> Result<Ask, String> {
@@ -322,6 +323,6 @@ mod tests {
             assert!(error.contains(part), "{words:?}: {error}");
         }
         let odd = OsStr::from_bytes(b"\xff").to_owned();
-        assert!(crate::cli::parse(["tinysup".into(), "status".into(), odd], &|_| None).is_err());
+        assert!(crate::cli::parse(["tinysup".into(), "status".into(), odd], &|_| None, &|_| false).is_err());
     }
 }

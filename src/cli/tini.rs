@@ -36,19 +36,21 @@ pub fn parse(words: Words, environment: Environment<'_>) -> Command {
     match read(words, environment) {
         Ok(command) => command,
         Err(Wrong::Usage) => Command::Say(Said::refusal(HELP.to_owned(), None)),
+        Err(Wrong::Option(text)) => Command::Say(Said::refusal(format!("tini: {text}\n\n{HELP}"), None)),
         Err(Wrong::Fatal(text)) => Command::Say(Said::refusal(text, Some(Voice::Tini))),
     }
 }
 
 enum Wrong {
     Usage,
+    Option(String),
     Fatal(String),
 }
 
 fn read(mut words: Words, environment: Environment<'_>) -> Result<Command, Wrong> {
     let mut one = one();
     // A word that cannot be understood is answered with how it is used.
-    let usage = |_: UsageError| Wrong::Usage;
+    let usage = |error: UsageError| Wrong::Option(error.0);
     if words.is_only("--version") {
         return Ok(Command::Say(Said::text(VERSION)));
     }
@@ -84,7 +86,7 @@ fn read(mut words: Words, environment: Environment<'_>) -> Result<Command, Wrong
             }
             _ => match common_option(&name, &mut words, &mut one) {
                 Some(result) => result.map_err(|error| Wrong::Fatal(error.0))?,
-                None => return Err(Wrong::Usage),
+                None => return Err(Wrong::Option(format!("unknown option {name}"))),
             },
         }
     }
@@ -187,9 +189,11 @@ mod tests {
         for (words, part, voice) in [
             (&[][..], "more verbose", None),
             (&["--"], "valid init process", None),
+            (&["-x", "a"], "tini: unknown option -x\n\ntinysup ", None),
             (&["-x", "a"], "tini [-sgwv]", None),
-            (&["--version", "foo"], "tini [-sgwv]", None),
-            (&["-p"], "tini [-sgwv]", None),
+            (&["--foo=1", "a"], "tini: unknown option --foo\n", None),
+            (&["--version", "foo"], "tini: unknown option --version\n", None),
+            (&["-p"], "tini: option -p needs a value\n", None),
             (&["-p", "SIGFOO", "a"], "Not a valid option for -p: SIGFOO", Some(Voice::Tini)),
             (&["-e", "256", "a"], "Not a valid option for -e: 256", Some(Voice::Tini)),
             (&["--grace", "soon", "a"], "not a duration", Some(Voice::Tini)),

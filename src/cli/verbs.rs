@@ -57,6 +57,8 @@ pub enum Opt {
     NoWait,
     /// Those that depend on it, too.
     WithDependents,
+    /// Nothing is done.
+    DryRun,
     /// The process group.
     Group,
     /// What comes, too.
@@ -134,7 +136,7 @@ pub const EVERYWHERE: [Opt; 4] = [Opt::Json, Opt::Timeout, Opt::Socket, Opt::Hel
 
 /// The options, in the order in which they are shown.
 #[rustfmt::skip]
-pub const OPTIONS: [OptSpec; 15] = [
+pub const OPTIONS: [OptSpec; 16] = [
     OptSpec { opt: Opt::Follow, short: Some('f'), long: "--follow", value: Value::None, about: "go on with what comes" },
     OptSpec { opt: Opt::Lines, short: Some('n'), long: "--lines", value: Value::Text("N"), about: "at most the last N of each" },
     OptSpec { opt: Opt::Since, short: None, long: "--since", value: Value::Text("DURATION"), about: "nothing older, such as 1m" },
@@ -145,6 +147,7 @@ pub const OPTIONS: [OptSpec; 15] = [
     OptSpec { opt: Opt::Ready, short: None, long: "--ready", value: Value::None, about: "whether all are ready or done (the default)" },
     OptSpec { opt: Opt::NoWait, short: None, long: "--no-wait", value: Value::None, about: "answer when it has begun, not when it is done" },
     OptSpec { opt: Opt::WithDependents, short: None, long: "--with-dependents", value: Value::None, about: "those that depend on it, too" },
+    OptSpec { opt: Opt::DryRun, short: None, long: "--dry-run", value: Value::None, about: "only tell what would change" },
     OptSpec { opt: Opt::Group, short: Some('g'), long: "--group", value: Value::None, about: "to the whole process group" },
     OptSpec { opt: Opt::Json, short: None, long: "--json", value: Value::None, about: "one JSON object a line, as docs/control.md has them" },
     OptSpec { opt: Opt::Timeout, short: None, long: "--timeout", value: Value::Text("DURATION"), about: "wait no longer for the answer" },
@@ -154,7 +157,7 @@ pub const OPTIONS: [OptSpec; 15] = [
 
 /// The verbs, in the order in which they are shown.
 #[rustfmt::skip]
-pub const VERBS: [Spec; 14] = [
+pub const VERBS: [Spec; 15] = [
     Spec { name: "status", aliases: &["ls", "ps"], does: Does::Ask(control::Verb::Status), takes: Takes::Names, options: &[],
         about: "everything at a glance; exit code 3 if something is not as it should be" },
     Spec { name: "describe", aliases: &["show"], does: Does::Ask(control::Verb::Describe), takes: Takes::Names, options: &[],
@@ -178,6 +181,9 @@ pub const VERBS: [Spec; 14] = [
         about: "wait until it is ready, completed, stopped or live; 30 s if not told otherwise" },
     Spec { name: "events", aliases: &[], does: Does::Ask(control::Verb::Events), takes: Takes::Nothing,
         options: &[Opt::Follow, Opt::Lines], about: "what has happened, numbered" },
+    Spec { name: "update", aliases: &[], does: Does::Ask(control::Verb::Update), takes: Takes::Nothing,
+        options: &[Opt::NoWait, Opt::DryRun],
+        about: "read the configuration again, and restart only what has changed; a broken one changes nothing" },
     Spec { name: "reopen", aliases: &[], does: Does::Ask(control::Verb::Reopen), takes: Takes::Nothing, options: &[],
         about: "close the files of output and open them again, for those who move them" },
     Spec { name: "shutdown", aliases: &[], does: Does::Ask(control::Verb::Shutdown), takes: Takes::Nothing, options: &[Opt::NoWait],

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::problems::{Problem, Problems};
 use super::source::{FileId, Span};
-use crate::event::{Launch, StartError};
+use crate::event::{Launch, MemoryFound, StartError};
 use crate::units::reason;
 
 /// What the configuration sees of the world.
@@ -27,8 +27,16 @@ pub trait World {
     /// A variable of the container's environment.
     fn variable(&self, name: &OsStr) -> Option<OsString>;
 
+    /// The path from the root. Links stay as they are: what they lead to may change while the file is meant to be the same.
+    fn absolute(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
+
     /// What would stand in the way of this start, as things are here. Only hints depend on it.
     fn obstacle(&self, launch: &Launch) -> Option<StartError>;
+
+    /// What rules over the memory here. Asked only where a setting depends on it, and only for what is to run here.
+    fn memory(&self) -> MemoryFound;
 }
 
 /// The largest file that is taken for a configuration, in bytes.

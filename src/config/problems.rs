@@ -85,6 +85,14 @@ impl Problems {
         self.found.len() + self.uncounted
     }
 
+    /// All of them without the last line, which tells of a start, as lines for a message of its own.
+    pub fn listed(&self) -> String {
+        let text = self.to_string();
+        let (problems, _) = text.trim_end().rsplit_once('\n').unwrap_or_default();
+        let lines = problems.lines().map(|line| line.strip_prefix("tinysup: ").unwrap_or(line));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()

@@ -15,7 +15,7 @@ use super::settings::{Common, KILL_TIMEOUT, Own, Wanted};
 use super::values::{CommandLine, show};
 use super::{
     Condition, Dependency, Instance, KillMode, Kind, Log, Mode, OnFailure, OnSuccess, Plan, Restart,
-    RestartWhen, Stop,
+    RestartWhen, Stop, in_order,
 };
 use crate::cli::One;
 use crate::config::interpolate::Reported;
@@ -68,7 +68,8 @@ pub fn load(request: &Request<'_>, world: &dyn World) -> Result<Loaded, Problems
     let mut problems = Problems::default();
     let config = config::read(request.file, world, &mut problems);
     let Some(file) = problems.sources.first().map(|source| source.name.clone()) else { return Err(problems) };
-    let (plan, control) = build(&config, request.main.as_deref(), world, &mut problems);
+    let (mut plan, control) = build(&config, request.main.as_deref(), world, &mut problems);
+    plan.config = Some(world.absolute(Path::new(&file)).to_string_lossy().into());
     if problems.is_empty() { Ok(Loaded { plan, file, control }) } else { Err(problems) }
 }
 
@@ -83,6 +84,8 @@ pub fn single(one: &One) -> Plan {
     instance.signals = one.rewrite.iter().copied().collect();
     Plan {
         mode: Mode::Command(one.manner),
+        config: None,
+        order: in_order(std::slice::from_ref(&instance)),
         instances: vec![instance],
         shutdown_timeout: None,
         routes: BTreeMap::new(),
@@ -94,7 +97,9 @@ pub fn single(one: &One) -> Plan {
 pub fn pause() -> Plan {
     Plan {
         mode: Mode::Pause,
+        config: None,
         instances: Vec::new(),
+        order: in_order(&[]),
         shutdown_timeout: None,
         routes: BTreeMap::new(),
         log: Log::default(),
@@ -231,7 +236,10 @@ impl<'a> Builder<'a> {
             self.evaluator.problems.push(Problem::at(entry.span, message));
         }
         let shutdown_timeout = Some(shutdown_timeout);
-        (Plan { mode: Mode::Services, instances, shutdown_timeout, routes, log }, control)
+        let order = in_order(&instances);
+        let plan =
+            Plan { mode: Mode::Services, config: None, instances, order, shutdown_timeout, routes, log };
+        (plan, control)
     }
 
     /// `[defaults]` by themselves, so that a mistake there is told even if no service uses the value.

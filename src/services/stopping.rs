@@ -257,6 +257,23 @@ impl Service {
         }
     }
 
+    /// It is to run again after the end that it is coming to, whatever was to follow that before.
+    pub fn go_on_after_end(&mut self) {
+        match &mut self.state {
+            State::Stopping { stop, .. } => stop.goal = Goal::Again,
+            State::Cleaning(cleaning) => cleaning.goal = Goal::Again,
+            State::Waiting
+            | State::Launching { .. }
+            | State::Starting(..)
+            | State::Up(..)
+            | State::Ready(..)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. } => {}
+        }
+    }
+
     /// A person wants it to run anew, with a fresh budget.
     pub fn restart_by_hand(&mut self, context: Context, out: &mut Vec<Action>) {
         self.start_by_hand();

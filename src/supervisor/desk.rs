@@ -17,6 +17,7 @@ use crate::shutdown::Reason;
 use crate::suggest::did_you_mean;
 use crate::units::{Signal, show_duration};
 
+use super::update::Outcome;
 use super::{Supervisor, Wish};
 
 /// Where the processes of so many instances listen is found out for one request.
@@ -33,7 +34,7 @@ enum Judgement {
 }
 
 /// What is in the way of a request.
-type Refusal = (Refused, String);
+pub(super) type Refusal = (Refused, String);
 
 impl Supervisor {
     /// A client asks something. Says whether anything is changed by it.
@@ -76,9 +77,9 @@ impl Supervisor {
                 let in_full = request.verb == Verb::Describe;
                 self.report(now, client, Report { ids, in_full, ..Report::default() }, out);
             }
-            Verb::Start => return self.change(now, client, request, Deed::Start, (ids, named), out),
-            Verb::Stop => return self.change(now, client, request, Deed::Stop, (ids, named), out),
-            Verb::Restart => return self.change(now, client, request, Deed::Restart, (ids, named), out),
+            Verb::Start => return self.change(now, client, request, ByHand::Start, (ids, named), out),
+            Verb::Stop => return self.change(now, client, request, ByHand::Stop, (ids, named), out),
+            Verb::Restart => return self.change(now, client, request, ByHand::Restart, (ids, named), out),
             Verb::Signal => {
                 let changes = self.send(&request.signal, request.group, &ids, out)?;
                 self.answer(now, client, Answer::Changed(changes), out);
@@ -119,8 +120,7 @@ impl Supervisor {
                 );
             }
             Verb::Update => {
-                let text = "re-reading the configuration is not yet supported; restart the container instead";
-                return Err((Refused::Configuration, text.to_owned()));
+                self.reread_by_hand(client, request, out)?;
             }
             Verb::Reopen => out.push(Action::Reopen { client: Some(client) }),
             Verb::Shutdown => {
@@ -165,7 +165,7 @@ impl Supervisor {
         let mut ids = BTreeSet::new();
         for name in names.iter().filter(|name| *name != "all") {
             let count = ids.len();
-            let mut known = self.plan.ids().zip(&self.plan.instances);
+            let mut known = self.plan.all();
             let is = |name: &str, instance: &crate::plan::Instance| {
                 *instance.name == *name || *instance.service == *name
             };
@@ -176,7 +176,7 @@ impl Supervisor {
             }
             if !found {
                 debug_assert_eq!(count, ids.len());
-                let services = self.plan.instances.iter().flat_map(|i| [&*i.name, &*i.service]);
+                let services = self.plan.all().flat_map(|(_, i)| [&*i.name, &*i.service]);
                 let help = did_you_mean(name, services).map(|help| format!("; {help}")).unwrap_or_default();
                 return Err((Refused::NoSuchService, format!("there is no service \"{name}\"{help}")));
             }
@@ -187,7 +187,7 @@ impl Supervisor {
         Ok((ids.into_iter().collect(), true))
     }
 
-    fn room(&self) -> Result<(), Refusal> {
+    pub(super) fn room(&self) -> Result<(), Refusal> {
         if self.requests.room() {
             return Ok(());
         }
@@ -195,7 +195,7 @@ impl Supervisor {
     }
 
     /// The last answer.
-    fn answer(&mut self, now: Time, client: Client, answer: Answer, out: &mut Vec<Action>) {
+    pub(super) fn answer(&mut self, now: Time, client: Client, answer: Answer, out: &mut Vec<Action>) {
         out.push(Action::Answer { client, answer: Box::new(answer), last: true });
         self.logs.close(client);
         self.requests.leave(now, client);
@@ -207,7 +207,7 @@ impl Supervisor {
         now: Time,
         client: Client,
         request: &Request,
-        deed: Deed,
+        what: ByHand,
         (ids, named): (Vec<InstanceId>, bool),
         out: &mut Vec<Action>,
     ) -> Result<bool, Refusal> {
@@ -226,11 +226,18 @@ impl Supervisor {
             );
             return Err((Refused::State, text));
         }
+        let goes = |id: &InstanceId| what != ByHand::Stop && self.is_going_for_good(*id);
+        if let (true, Some(id)) = (named, ids.iter().find(|id| goes(id))) {
+            return Err((Refused::State, format!("{} is being removed by an update", self.name(*id))));
+        }
         let mut ids: BTreeSet<InstanceId> =
-            ids.into_iter().filter(|id| kind(id) != Some(Kind::Command)).collect();
-        match deed {
-            Deed::Start => self.dependencies_are_there(&ids)?,
-            Deed::Stop => {
+            ids.into_iter().filter(|id| kind(id) != Some(Kind::Command) && !goes(id)).collect();
+        let deed = match what {
+            ByHand::Start => {
+                self.dependencies_are_there(&ids)?;
+                Deed::Start
+            }
+            ByHand::Stop => {
                 let dependents = self.running_dependents(&ids);
                 if let (false, Some(first)) = (request.dependents, dependents.first()) {
                     let who: Vec<_> = dependents.iter().map(|(id, _)| self.name(*id)).collect();
@@ -243,37 +250,34 @@ impl Supervisor {
                     return Err((Refused::Dependencies, text));
                 }
                 ids.extend(dependents.into_iter().map(|(id, _)| id));
+                Deed::Stop
             }
-            Deed::Restart => {
+            ByHand::Restart => {
                 if request.dependents {
                     let dependents = self.running_dependents(&ids);
                     ids.extend(dependents.into_iter().map(|(id, _)| id));
                 }
                 let resting = |id: &InstanceId| self.service(*id).is_some_and(|s| ended(s.state()));
                 self.dependencies_are_there(&ids.iter().copied().filter(resting).collect())?;
+                Deed::Restart
             }
-        }
+        };
         let mut targets: Vec<Target> = ids.iter().map(|id| self.target(now, *id, deed)).collect();
         let mut affected = Vec::new();
         for target in targets.iter().filter(|target| target.result.is_none()) {
             affected.push(self.name(target.id));
-            self.wish(target.id, deed);
+            self.wish(target.id, what);
         }
         if !affected.is_empty() {
-            let what = match deed {
-                Deed::Start => ByHand::Start,
-                Deed::Stop => ByHand::Stop,
-                Deed::Restart => ByHand::Restart,
-            };
             out.push(Action::Tell(Notice::ByHand { what, names: affected }));
         }
         if request.wait {
             self.requests.enter(client, Stage::Doing(targets), requests::until(now, request));
         } else {
-            let text = match deed {
-                Deed::Start => "starting",
-                Deed::Stop => "stopping",
-                Deed::Restart => "restarting",
+            let text = match what {
+                ByHand::Start => "starting",
+                ByHand::Stop => "stopping",
+                ByHand::Restart => "restarting",
             };
             for target in &mut targets {
                 let name = self.name(target.id);
@@ -284,7 +288,7 @@ impl Supervisor {
         Ok(true)
     }
 
-    fn changed(&mut self, now: Time, client: Client, targets: Vec<Target>, out: &mut Vec<Action>) {
+    pub(super) fn changed(&mut self, now: Time, client: Client, targets: Vec<Target>, out: &mut Vec<Action>) {
         let changes = targets.into_iter().filter_map(|target| target.result).collect();
         self.answer(now, client, Answer::Changed(changes), out);
     }
@@ -343,7 +347,7 @@ impl Supervisor {
         let service = self.service(id);
         let pid = service.and_then(Service::leader);
         let runs = service.map_or(0, Service::runs);
-        let mut target = Target { id, deed, runs, pid, since: now, result: None };
+        let mut target = Target { id, deed, runs, pid, since: now, keys: String::new(), result: None };
         let name = self.name(id);
         match (deed, service.map(Service::state)) {
             (Deed::Start, Some(State::Ready(..))) if self.wish_for(id) == Wish::Nothing => {
@@ -363,44 +367,32 @@ impl Supervisor {
         target
     }
 
-    fn wish(&mut self, id: InstanceId, deed: Deed) {
+    fn wish(&mut self, id: InstanceId, what: ByHand) {
         let index = id.0 as usize;
         let (Some(wish), Some(service)) = (self.wishes.get_mut(index), self.services.get_mut(index)) else {
             return;
         };
-        *wish = match deed {
-            Deed::Start => {
+        *wish = match what {
+            ByHand::Start => {
                 service.start_by_hand();
                 Wish::Nothing
             }
-            Deed::Stop => Wish::Down,
-            Deed::Restart => Wish::Again,
+            ByHand::Stop => Wish::Down,
+            ByHand::Restart => Wish::Again,
         };
     }
 
     /// Stops what is wished to be down or to run anew, those first that depend on it and are to go too.
     pub(super) fn advance_wishes(&mut self, now: Time, out: &mut Vec<Action>) {
-        if self.wishes.iter().all(|wish| *wish == Wish::Nothing) {
+        if self.coming.is_empty() && self.wishes.iter().all(|wish| *wish == Wish::Nothing) {
             return;
         }
+        // For each instance, whether it or one that depends on it has to go first: a oneshot in between is long done.
+        let mut first_of = vec![false; self.services.len()];
         for id in self.plan.ids().rev() {
-            let wish = self.wish_for(id);
-            let goes = |id: &InstanceId| {
-                let leaving = self.service(*id).is_some_and(|service| match service.state() {
-                    State::Stopping { .. } | State::Cleaning(_) => true,
-                    State::Waiting
-                    | State::Launching { .. }
-                    | State::Starting(..)
-                    | State::Up(..)
-                    | State::Ready(..)
-                    | State::Backoff { .. }
-                    | State::Down
-                    | State::Completed
-                    | State::Failed { .. } => false,
-                });
-                leaving || (self.wish_for(*id) != Wish::Nothing && !self.at_rest(*id))
-            };
-            let first = self.dependents.get(id.0 as usize).is_some_and(|list| list.iter().any(goes));
+            let wish = self.wish_or_update(id);
+            let is_first = |on: &InstanceId| first_of.get(on.0 as usize).copied().unwrap_or_default();
+            let first = self.dependents.get(id.0 as usize).is_some_and(|list| list.iter().any(is_first));
             let in_use = self.service(id).is_some_and(|service| match service.state() {
                 State::Launching { .. }
                 | State::Starting(..)
@@ -423,6 +415,9 @@ impl Supervisor {
                         self.with(now, id, |service, context| service.stop(context, out));
                     }
                 }
+                Wish::Again if self.goes(id) => {
+                    self.with(now, id, |service, context| service.restart_by_hand(context, out));
+                }
                 Wish::Again => {
                     if let Some(wish) = self.wishes.get_mut(id.0 as usize) {
                         *wish = Wish::Nothing;
@@ -430,6 +425,20 @@ impl Supervisor {
                     self.with(now, id, |service, context| service.restart_by_hand(context, out));
                 }
             }
+            let leaving = self.service(id).is_some_and(Service::ending);
+            let (rests, wanted) = (self.at_rest(id), self.wish_or_update(id) != Wish::Nothing);
+            if let Some(place) = first_of.get_mut(id.0 as usize) {
+                *place = leaving || (wanted && !rests) || (first && rests);
+            }
+        }
+    }
+
+    /// What a person, or else an update, wants of it.
+    fn wish_or_update(&self, id: InstanceId) -> Wish {
+        match self.wish_for(id) {
+            _ if self.is_going_for_good(id) => Wish::Down,
+            Wish::Nothing if self.goes(id) => Wish::Again,
+            wish => wish,
         }
     }
 
@@ -470,15 +479,19 @@ impl Supervisor {
     }
 
     /// What has become of it, when it is known.
-    fn outcome(&self, now: Time, target: &Target) -> Option<Change> {
+    pub(super) fn outcome(&self, now: Time, target: &Target) -> Option<Change> {
         let (service, instance) = (self.service(target.id)?, self.plan.instance(target.id)?);
         let result = |ok, text: String| Some(change(&instance.name, ok, text));
         let took = show_duration(now.since(target.since));
-        let stops = target.deed == Deed::Stop;
-        if !stops && self.shutdown.is_some() {
+        if target.deed != Deed::Stop && self.shutdown.is_some() {
             return result(false, "not done: the container is being stopped".to_owned());
         }
-        if stops {
+        match self.outcome_of_update(now, target, service, instance) {
+            Outcome::Known(change) => return Some(change),
+            Outcome::Open => return None,
+            Outcome::Usual => {}
+        }
+        if target.deed == Deed::Stop {
             let last = service.history().back().filter(|last| last.over >= target.since);
             return match service.state() {
                 State::Down | State::Completed | State::Failed { .. } => {
@@ -495,17 +508,16 @@ impl Supervisor {
             return result(false, "not done: somebody has asked to stop it".to_owned());
         }
         if service.runs() <= target.runs {
-            let waiting = service.state();
-            return match waiting {
-                State::Failed { .. } if self.wish_for(target.id) == Wish::Nothing => {
-                    result(false, "cannot start: what it depends on cannot be had".to_owned())
-                }
-                _ => None,
-            };
+            let lacks = self.lacks(target.id).filter(|_| self.wish_for(target.id) == Wish::Nothing);
+            return lacks.and_then(|lacks| result(false, format!("cannot start: {lacks}")));
         }
         let verb = match (target.deed, target.pid, service.leader()) {
-            (Deed::Restart, Some(before), Some(pid)) => format!("restarted: pid {before} -> {pid}, "),
-            (Deed::Restart, Some(_), None) => "restarted: ".to_owned(),
+            (Deed::Restart | Deed::Renew, Some(before), Some(pid)) => {
+                format!("restarted: pid {before} -> {pid}, ")
+            }
+            (Deed::Restart | Deed::Renew, Some(_), None) => "restarted: ".to_owned(),
+            (Deed::Add, _, Some(pid)) => format!("added: pid {pid}, "),
+            (Deed::Add, _, None) => "added: ".to_owned(),
             (_, _, Some(pid)) => format!("started: pid {pid}, "),
             (_, _, None) => "started: ".to_owned(),
         };
@@ -531,20 +543,30 @@ impl Supervisor {
     /// Whether all of these are as it is wanted.
     fn judge(&self, now: Time, ids: &[InstanceId], named: bool, wanted: Wanted) -> Judgement {
         let mut bad: Vec<InstanceId> = Vec::new();
-        let (mut never, mut count) = (None, 0_usize);
+        let mut never = None;
+        let (mut counted, mut aside): (Vec<InstanceId>, Vec<String>) = (Vec::new(), Vec::new());
         for id in ids {
             let (Some(instance), Some(service)) = (self.plan.instance(*id), self.service(*id)) else {
                 continue;
             };
-            let optional = wanted != Wanted::Stopped
-                && !named
-                && (instance.on_failure == OnFailure::Ignore
-                    || (!instance.autostart && matches!(service.state(), State::Down)));
-            if optional {
+            let retired = self.retired(*id);
+            let why = if wanted == Wanted::Stopped || named {
+                None
+            } else if retired {
+                continue;
+            } else if instance.on_failure == OnFailure::Ignore {
+                Some("on_failure = \"ignore\"")
+            } else {
+                Some("autostart = false")
+                    .filter(|_| !instance.autostart && matches!(service.state(), State::Down))
+            };
+            if let Some(why) = why {
+                aside.push(format!("{} ({why})", instance.name));
                 continue;
             }
-            count += 1;
+            counted.push(*id);
             let (ok, hopeless) = match (wanted, service.state()) {
+                (Wanted::Live | Wanted::Ready | Wanted::Completed, _) if retired => (false, true),
                 (Wanted::Live, State::Failed { .. }) => (false, false),
                 (Wanted::Live, _) => (service.failing().is_none(), false),
                 (Wanted::Ready, State::Ready(..)) => (true, false),
@@ -573,16 +595,20 @@ impl Supervisor {
             Wanted::Completed => "completed",
             Wanted::Stopped => "stopped",
         };
+        let aside =
+            if aside.is_empty() { String::new() } else { format!("; not counted: {}", aside.join(", ")) };
         let Some(first) = never.or(bad.first().copied()) else {
-            return Judgement::Yes(match (ids, count) {
-                ([one], 1) => format!("{} is {word}", self.name(*one)),
-                (_, count) => format!("all {count} are {word}"),
+            return Judgement::Yes(match counted.as_slice() {
+                [] => format!("nothing counts{aside}"),
+                [one] => format!("{} is {word}{aside}", self.name(*one)),
+                several => format!("all {} are {word}{aside}", several.len()),
             });
         };
         let mut text = format!("{} is not {word}: {}", self.name(first), self.condition(now, first));
         if bad.len() > 1 {
             text = format!("{text}; and {} more", bad.len() - 1);
         }
+        text.push_str(&aside);
         if never.is_some() { Judgement::Never(text) } else { Judgement::NotYet(text) }
     }
 
@@ -686,36 +712,40 @@ impl Supervisor {
         if self.plan.mode != Mode::Services {
             return;
         }
-        let mut code = None;
-        for action in out.iter().skip(from) {
+        let mut last = None;
+        for (at, action) in out.iter().enumerate().skip(from) {
             match action {
                 Action::Tell(notice) => self.record(now, notice),
-                Action::Exit(exit) => code = Some(exit.0),
+                // Clients inside the container are asked to end with everybody else, and then hear nothing any more.
+                Action::Exit(_) | Action::SweepStrays { signal: Some(_) } => last = Some(at),
                 _ => {}
             }
         }
         if self.requests.is_empty() {
             return;
         }
-        // Nothing comes after the exit.
-        let exit = if code.is_some() { out.pop() } else { None };
-        for client in self.requests.clients() {
-            match code {
-                Some(_) => self.conclude(now, client, code, out),
-                None => self.serve(now, client, out),
+        let Some(at) = last else {
+            for client in self.requests.clients() {
+                self.serve(now, client, out);
             }
+            return;
+        };
+        let code = self.exit_code_now();
+        let rest = out.split_off(at);
+        for client in self.requests.clients() {
+            self.conclude(now, client, code, out);
         }
-        out.extend(exit);
+        out.extend(rest);
     }
 
     fn record(&mut self, now: Time, notice: &Notice) {
         self.journal.add(now, notice);
-        if let Notice::Ended { name, .. } = notice
-            && let Some(id) = self.plan.ids().zip(&self.plan.instances).find(|(_, i)| i.name == *name)
+        if let Notice::Ended { name, .. } | Notice::DependencyFailed { name, .. } = notice
+            && let Some(id) = self.plan.all().find(|(_, i)| i.name == *name).map(|(id, _)| id)
         {
             let text = notice.to_string();
             let text = text.strip_prefix(&**name).and_then(|text| text.strip_prefix(": ")).unwrap_or(&text);
-            self.logs.mark(now, id.0, text);
+            self.logs.mark(now, id, text);
         }
     }
 
@@ -764,6 +794,7 @@ impl Supervisor {
             Some(
                 Stage::Silent
                 | Stage::Measuring(_)
+                | Stage::Rereading
                 | Stage::End
                 | Stage::Logs(_)
                 | Stage::Events { .. }
@@ -775,6 +806,10 @@ impl Supervisor {
 
     /// The last answer to whoever waits, however things are: its time is over, or the container ends with this code.
     fn conclude(&mut self, now: Time, client: Client, code: Option<u8>, out: &mut Vec<Action>) {
+        // Once more also for a reader that has not taken the last: there is no later.
+        if code.is_some() {
+            self.requests.taken(client);
+        }
         self.serve(now, client, out);
         match self.requests.stage(client) {
             Some(Stage::Doing(targets)) => {
@@ -808,7 +843,7 @@ impl Supervisor {
                 self.answer(now, client, Answer::Changed(vec![change]), out);
             }
             Some(Stage::Logs(_) | Stage::Events { .. }) => self.end_reading(now, client, out),
-            Some(Stage::Silent | Stage::Measuring(_) | Stage::Leaving) | None => {}
+            Some(Stage::Silent | Stage::Measuring(_) | Stage::Rereading | Stage::Leaving) | None => {}
         }
     }
 
@@ -881,7 +916,7 @@ fn ended(state: &State) -> bool {
     }
 }
 
-fn change(name: &str, ok: bool, text: String) -> Change {
+pub(super) fn change(name: &str, ok: bool, text: String) -> Change {
     Change { name: name.to_owned(), text, ok }
 }
 

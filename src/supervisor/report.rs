@@ -26,6 +26,7 @@ impl Supervisor {
             v: VERSION,
             up_ms: millis(now.since(self.began)),
             stopping,
+            config: self.plan.config.as_deref().map(str::to_owned),
             ok: !stopping && services.iter().all(|service| service.ok),
             services,
         }
@@ -83,6 +84,7 @@ impl Supervisor {
             says: service.says().map(str::to_owned),
             last_line: self.logs.last_lines(id, 1).pop().map(|line| one_line(&line)),
             waits_for: self.waits_for(id),
+            lacks: self.lacks(id),
             last_exit: exits(now, service).pop(),
         })
     }
@@ -132,12 +134,22 @@ impl Supervisor {
             State::Backoff { until } => {
                 format!("{}; next start in {}", why(), show_duration(until.since(now)))
             }
+            State::Down if self.retired(id) => "an update has removed it".to_owned(),
             State::Down if self.wish_for(id) == Wish::Down => "stopped by hand".to_owned(),
             State::Down => "not started".to_owned(),
             State::Completed => "done".to_owned(),
-            State::Failed { .. } if last.is_none() => "what it depends on cannot be had".to_owned(),
-            State::Failed { .. } => format!("failed for good: {}", why()),
+            State::Failed { .. } => self.lacks(id).unwrap_or_else(|| format!("failed for good: {}", why())),
         }
+    }
+
+    /// For want of whom an instance has failed.
+    pub(super) fn lacks(&self, id: InstanceId) -> Option<String> {
+        let on = self.service(id)?.failed_without()?;
+        let how = match self.service(on).map(Service::state) {
+            Some(State::Completed) => "is done",
+            _ => "failed",
+        };
+        Some(format!("needs {}, which {how}", self.name(on)))
     }
 
     /// For whom an instance waits.

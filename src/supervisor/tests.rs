@@ -26,6 +26,8 @@ struct Story {
     answers: Vec<(Client, Answer, bool)>,
     /// Where everybody listens.
     listens: Vec<String>,
+    /// What the configuration says when it is read again.
+    configuration: Result<Vec<Instance>, String>,
 }
 
 impl Story {
@@ -41,7 +43,9 @@ impl Story {
 
     fn not_begun(mode: Mode, instances: Vec<Instance>) -> Self {
         let shutdown_timeout = (mode == Mode::Services).then_some(Duration::from_secs(9));
-        let plan = Plan { mode, instances, shutdown_timeout, routes: BTreeMap::new(), log: Log::default() };
+        let order = crate::plan::in_order(&instances);
+        let (routes, log) = (BTreeMap::new(), Log::default());
+        let plan = Plan { mode, config: None, instances, order, shutdown_timeout, routes, log };
         let supervisor = Supervisor::new(plan, Standing::Pid1, Time::ZERO);
         Self {
             supervisor,
@@ -54,15 +58,36 @@ impl Story {
             slow_exec: false,
             answers: Vec::new(),
             listens: Vec::new(),
+            configuration: Err("nothing was written".to_owned()),
         }
     }
 
     fn event(&mut self, event: Event) {
         let mut pending = VecDeque::from([event]);
-        while let Some(event) = pending.pop_front() {
+        let mut rereads = false;
+        loop {
             let mut actions = Vec::new();
-            self.supervisor.step(self.now, event, &mut actions);
+            if let Some(event) = pending.pop_front() {
+                self.supervisor.step(self.now, event, &mut actions);
+            } else if std::mem::take(&mut rereads) {
+                let read = self.configuration.clone().map(|instances| Reread {
+                    plan: Plan {
+                        mode: Mode::Services,
+                        config: None,
+                        order: crate::plan::in_order(&instances),
+                        instances,
+                        shutdown_timeout: Some(Duration::from_secs(9)),
+                        log: Log::default(),
+                        routes: BTreeMap::new(),
+                    },
+                    other_control: false,
+                });
+                self.supervisor.reread(self.now, read, &mut actions);
+            } else {
+                return;
+            }
             for action in actions {
+                rereads |= matches!(action, Action::Reread);
                 pending.extend(self.perform(action));
             }
         }
@@ -152,6 +177,7 @@ impl Story {
             Action::Tell(notice) if notice.level() <= log::Level::Info => (notice.to_string(), Vec::new()),
             Action::Tell(_) => return Vec::new(),
             Action::Drain => (String::new(), vec![Event::Drained]),
+            Action::Reread => return Vec::new(),
             Action::Exit(code) => (format!("exit {}", code.0), Vec::new()),
         };
         if !line.is_empty() {
@@ -182,6 +208,9 @@ impl Story {
         while let Some(deadline) = self.supervisor.deadline().filter(|deadline| *deadline <= end) {
             self.now = deadline.max(self.now);
             self.event(Event::Tick);
+            if self.record.last().is_some_and(|line| line.starts_with("exit ")) {
+                return; // there is nobody any more
+            }
         }
         self.now = end;
     }
@@ -319,7 +348,7 @@ fn a_spent_budget_ends_the_container_with_the_services_code() {
         "CONTAINER STOPPED: worker failed twice in 0.7 s and may not be restarted again (max_restarts = 1)\n  \
            command    worker\n  \
            exits      code 17 (2 times) after 0.3 s each, at 0.3 s, 0.7 s\n  \
-           others     db stopped by itself in 0.0 s\n  \
+           others     db stopped as asked in 0.0 s\n  \
            exit code  17 (that of worker). To stay up without it: [services.worker] on_failure = \"ignore\"",
         "exit 17",
     ]);
@@ -395,7 +424,7 @@ fn a_failed_dependency_fails_what_waits_for_it() {
     let headline =
         story.record.iter().find(|line| line.starts_with("CONTAINER")).cloned().unwrap_or_default();
     assert!(headline.starts_with("CONTAINER STOPPED: api cannot start without migrate"), "{headline}");
-    assert!(story.record.contains(&"api: cannot start: it depends on migrate, which has failed".to_owned()));
+    assert!(story.record.contains(&"api: cannot start: it needs migrate, which failed".to_owned()));
     assert_eq!(story.record.last().map(String::as_str), Some("exit 1"));
 }
 
@@ -620,3 +649,4 @@ fn an_init_of_nothing_ends_when_it_is_asked_to() {
 mod clients;
 mod crowd;
 mod readiness;
+mod update;

@@ -25,6 +25,8 @@ use crate::units::reason;
 const LINE_MAX_BYTES: usize = 16 << 20;
 /// How much is read at once.
 const PIECE_BYTES: usize = 64 << 10;
+/// How long the last words may take to be read after a SIGTERM; SIGKILL follows a second after it.
+const PARTING: Duration = Duration::from_millis(300);
 /// Between two tries to connect where too many wait already.
 const RETRY: Duration = Duration::from_millis(5);
 
@@ -97,6 +99,8 @@ pub struct Connection {
     heard: bool,
     /// Tells of a SIGTERM, where that is an end like another.
     dismissal: Option<OwnedFd>,
+    /// When the end comes after it, however much is still to be read.
+    dismissed: Limit,
     poll: Poll<Source>,
 }
 
@@ -118,6 +122,7 @@ impl Connection {
                         searched: 0,
                         heard: false,
                         dismissal: None,
+                        dismissed: Limit::after(None),
                         poll: Poll::new(),
                     });
                 }
@@ -135,12 +140,23 @@ impl Connection {
         Err(NoConnection::NotRunning(looked))
     }
 
+    /// Who listens there, if that is a process of our own PID namespace and sees the same files as we do: not that of another container.
+    pub fn neighbour(&self) -> Option<i32> {
+        let pid = getsockopt(&self.socket, sockopt::PeerCredentials).ok()?.pid();
+        let mounts = |process: &str| fs::metadata(format!("/proc/{process}/ns/mnt")).map(|file| file.ino());
+        // One that we may not look at is asked all the same.
+        let theirs = mounts(&pid.to_string()).ok();
+        (pid != 0 && theirs.is_none_or(|theirs| mounts("self").is_ok_and(|ours| ours == theirs)))
+            .then_some(pid)
+    }
+
     /// From now on, the end of whoever reads our standard output ends the wait for a line.
     pub fn only_while_heard(&mut self) {
         self.heard = true;
     }
 
-    /// For those who stay until the end of the container: from now on, SIGTERM ends the wait for a line, but not before what has come is read.
+    /// For those who stay until the end of the container, which sends SIGTERM to all: from now on that ends the wait for a line, but not
+    /// before what there is has been read.
     pub fn until_dismissed(&mut self) {
         let wanted = bit(libc::SIGTERM);
         if let Ok(descriptor) = signals::signalfd(wanted) {
@@ -204,6 +220,9 @@ impl Connection {
     }
 
     fn wait(&mut self, interest: Interest, limit: Limit) -> Result<(), Lost> {
+        if self.dismissed.over() {
+            return Err(Lost::Dismissed);
+        }
         if limit.over() {
             return Err(Lost::Late);
         }
@@ -216,11 +235,19 @@ impl Connection {
         if let Some(descriptor) = &self.dismissal {
             self.poll.watch(Source::Signal, descriptor.as_fd(), Interest::Read);
         }
-        self.poll.wait(limit.left());
+        let dismissed = self.dismissed.left();
+        self.poll.wait(limit.left().into_iter().chain(dismissed).min());
         match self.poll.ready().next() {
-            Some(Source::Socket) | None => Ok(()),
+            Some(Source::Socket) => Ok(()),
+            // Nothing more has come.
+            None if dismissed.is_some() => Err(Lost::Dismissed),
+            None => Ok(()),
             Some(Source::Output) => Err(Lost::Unheard),
-            Some(Source::Signal) => Err(Lost::Dismissed),
+            Some(Source::Signal) => {
+                // Whoever ends the container has sent what there was for us before; a slow socket may still hold it back.
+                (self.dismissal, self.dismissed) = (None, Limit::after(Some(PARTING)));
+                Ok(())
+            }
         }
     }
 }
@@ -236,6 +263,13 @@ pub fn in_path(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| {
         fs::metadata(folder.join(program)).is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0)
     })
+}
+
+/// Whether both paths lead to one file that can be read again.
+pub fn is_one_file(one: &Path, other: &Path) -> bool {
+    let file =
+        |path| fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|file| (file.dev(), file.ino()));
+    file(one).is_some_and(|found| file(other) == Some(found))
 }
 
 /// Where one may listen. What begins with `@` is an abstract name.

@@ -382,6 +382,11 @@ struct Obstacle {
     taken: bool,
 }
 
+/// Where it is tried, in this order, as clients name it.
+pub fn places(place: &Place) -> Vec<PathBuf> {
+    addresses(place).iter().map(|address| address.to_string().into()).collect()
+}
+
 /// Where it is tried, in this order.
 fn addresses(place: &Place) -> Vec<Address> {
     let named = env::var_os(SOCKET_VARIABLE).filter(|value| !value.is_empty());

@@ -5,13 +5,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::poll::{Interest, Poll};
-use super::{rehearsal, signals};
+use super::{memory, rehearsal, signals};
 use crate::config::World;
-use crate::event::{Launch, StartError};
+use crate::event::{Launch, MemoryFound, StartError};
 
 /// How much is read at once.
 const PIECE_BYTES: usize = 64 << 10;
@@ -21,6 +21,9 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// The real files and the real environment.
 pub struct Files;
+
+/// The same for a program that is running and must not wait: pipes and terminals, which may have nothing to read, are refused.
+pub struct FilesAgain;
 
 /// Waits until a pipe or terminal has something to read, or its writers are gone. An error when we are asked to stop.
 fn wait_for_input(file: &File) -> io::Result<()> {
@@ -70,7 +73,45 @@ impl World for Files {
         std::env::var_os(name)
     }
 
+    fn absolute(&self, path: &Path) -> PathBuf {
+        std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+    }
+
     fn obstacle(&self, launch: &Launch) -> Option<StartError> {
         rehearsal::obstacle(launch)
+    }
+
+    fn memory(&self) -> MemoryFound {
+        memory::look()
+    }
+}
+
+impl World for FilesAgain {
+    fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+        let kind = fs::metadata(path)?.file_type();
+        if kind.is_file() || kind.is_dir() || path == Path::new("/dev/null") {
+            return Files.read(path, limit);
+        }
+        Err(io::Error::other("it is no file that could be read a second time"))
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<OsString>> {
+        Files.list(directory)
+    }
+
+    fn variable(&self, name: &OsStr) -> Option<OsString> {
+        Files.variable(name)
+    }
+
+    fn obstacle(&self, launch: &Launch) -> Option<StartError> {
+        Files.obstacle(launch)
+    }
+
+    fn absolute(&self, path: &Path) -> PathBuf {
+        Files.absolute(path)
+    }
+
+    fn memory(&self) -> MemoryFound {
+        Files.memory()
     }
 }

@@ -81,6 +81,10 @@ impl LogFiles {
     pub fn write(&mut self, file: &Rc<LogFile>, bytes: &[u8], events: &mut Vec<Event>) {
         self.prepare(file, events);
         let entry = self.entry(file);
+        if entry.file != *file {
+            // Another configuration has other limits, or nothing more than another `also`.
+            entry.file = Rc::clone(file);
+        }
         entry.look(events);
         entry.pour(bytes, events);
     }

@@ -94,7 +94,8 @@ pub(super) fn restarts(service: &ServiceStatus) -> String {
 fn last(service: &ServiceStatus) -> Option<String> {
     let mut parts: Vec<String> = service.last_exit.iter().map(exit).collect();
     parts.extend(prospects(service));
-    if service.state == "failed" {
+    // Of what it lacks the reason stands there.
+    if service.state == "failed" && service.lacks.is_none() {
         parts.push(format!("tinysup logs {}", printable(&service.name)));
     }
     (!parts.is_empty()).then(|| parts.join("; "))
@@ -105,11 +106,12 @@ pub(super) fn prospects(service: &ServiceStatus) -> Vec<String> {
     let next = service.next_start_ms.map(|ms| format!("next start in {}", span(ms)));
     let waits = (!service.waits_for.is_empty())
         .then(|| format!("waits for {}", printable(&service.waits_for.join(", "))));
+    let lacks = service.lacks.as_deref().map(printable);
     let missed = service.missed.filter(|missed| *missed > 0);
     let missed = missed.map(|missed| format!("{} missed", count(missed.into(), "health check")));
     let resets = service.resets_in_ms.filter(|_| service.restarts > 0);
     let resets = resets.map(|ms| format!("resets in {}", span(ms)));
-    [next, waits, missed, resets].into_iter().flatten().collect()
+    [next, waits, lacks, missed, resets].into_iter().flatten().collect()
 }
 
 /// `code 17 (11 times), 1m ago`.
@@ -196,6 +198,7 @@ pub(super) mod tests {
             up_ms: 135_000,
             stopping: false,
             ok: false,
+            config: Some("/etc/tinysup.toml".to_owned()),
             services: vec![
                 ServiceStatus {
                     kind: "oneshot".to_owned(),

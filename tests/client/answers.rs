@@ -49,7 +49,14 @@ pub fn status() -> Status {
         last_line: Some("FATAL: no queue".to_owned()),
         ..ready.clone()
     };
-    Status { v: 1, up_ms: 135_000, stopping: false, ok: false, services: vec![ready, failed] }
+    Status {
+        v: 1,
+        up_ms: 135_000,
+        stopping: false,
+        ok: false,
+        config: Some("/etc/tinysup.toml".to_owned()),
+        services: vec![ready, failed],
+    }
 }
 
 const TABLE: &str = "\

@@ -92,7 +92,7 @@ fn a_migration_that_fails_ends_the_container_with_its_code_and_an_orderly_stop()
     // psql has 3 for a script that failed.
     assert_eq!(end.code, 3, "{end:#?}");
     let obituary = last_block(&end.stderr);
-    for wanted in ["migrate failed 3 times", "max_restarts = 2", "division by zero", "db stopped by itself"] {
+    for wanted in ["migrate failed 3 times", "max_restarts = 2", "division by zero", "db stopped as asked"] {
         assert!(obituary.contains(wanted), "no {wanted:?} in the last block:\n{}", end.stderr);
     }
     in_order(&end.stderr, &["tinysup | db is ready", "division by zero", SHUT_DOWN, "CONTAINER STOPPED"]);

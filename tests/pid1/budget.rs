@@ -72,7 +72,7 @@ fn a_spent_budget_ends_the_container_with_the_code_and_the_reason() {
             "  last words no queue to work on",
             "             run",
             "             no queue to work on",
-            "  others     b stopped by itself in _ s",
+            "  others     b stopped as asked in _ s",
             "  exit code  17 (that of a). To stay up without it: [services.a] on_failure = \"ignore\"",
         ]
     );
@@ -247,7 +247,7 @@ fn what_cannot_start_for_want_of_another_has_failed() {
     assert!(end.stdout.is_empty(), "{end:#?}");
     let end = run(&migrate("on_failure = \"ignore\""));
     end.code(1);
-    end.says("api: cannot start: it depends on migrate, which has failed");
+    end.says("api: cannot start: it needs migrate, which failed");
     end.says("CONTAINER STOPPED: api cannot start without migrate");
     assert!(end.stdout.is_empty(), "{end:#?}");
 }

@@ -53,6 +53,40 @@ fn its_code_is_ours_and_nothing_is_said() {
 }
 
 #[test]
+fn a_verb_that_is_a_program_is_run_where_nobody_can_be_asked() {
+    if !root() {
+        return;
+    }
+    silent(&command(&["ls", "-d", "/"]).start().finish(), 0, &["/"]);
+    // In a container that runs there may be somebody.
+    let end = command(&["ls", "-d", "/"]).not_pid1().start().finish();
+    assert!(end.code == 64 && end.stdout.is_empty(), "{end:#?}");
+    let end = command(&["events"]).start().finish();
+    assert!(
+        end.code == 69 && end.stderr.iter().any(|line| line.contains("docker exec CONTAINER")),
+        "{end:#?}"
+    );
+}
+
+#[test]
+fn a_slip_in_a_verb_is_seen() {
+    if !root() {
+        return;
+    }
+    for (word, hint) in [
+        ("statsu", Some("tinysup: there is no verb \"statsu\" either; did you mean \"status\"?")),
+        ("xyzzy", None),
+        ("./statsu", None),
+    ] {
+        let end = command(&[word]).start().finish();
+        assert!(end.code == 127 && end.stderr[0].contains(&format!("cannot start: \"{word}\"")), "{end:#?}");
+        assert_eq!(end.stderr.get(1).map(String::as_str), hint, "{end:#?}");
+    }
+    let end = command(&["sh", "-c", "exit 127"]).start().finish();
+    silent(&end, 127, &[]);
+}
+
+#[test]
 fn it_gets_every_signal_once() {
     if !root() {
         return;

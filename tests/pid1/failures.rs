@@ -37,7 +37,7 @@ fn fails(prepare: impl FnOnce(&Folder), command: &[&str], keys: &str, message: &
             .to_owned(),
     ];
     assert_eq!(end.own()[..failed.len()], failed, "{end:#?}");
-    end.says("  others     steady stopped by itself in _ s");
+    end.says("  others     steady stopped as asked in _ s");
     end.says(&format!("  exit code  {code} (web cannot be run). To stay up without it: [services.web] on_failure = \"ignore\""));
     assert!(end.of("web").is_empty(), "nothing ran: {end:#?}");
     end

@@ -28,9 +28,12 @@ mod output;
 mod readiness;
 mod reaping;
 mod restarts;
+mod security;
 mod signals;
 mod stopping;
 mod surroundings;
+mod twice;
+mod updates;
 mod verbs;
 
 use std::env;

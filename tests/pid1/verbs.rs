@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::container::{Asked, Container, DEADLINE, Setup};
 use crate::launch::{self, Step};
-use crate::root;
 use crate::services::{service, sh, witness};
+use crate::{proc, root};
 
 const STAYS: &str = "trap 'echo bye; exit 0' TERM; echo here; while :; do sleep 0.02; done";
 
@@ -241,10 +241,70 @@ fn shutdown_ends_the_container_with_success() {
         return;
     }
     let container = shop();
-    // The end of the container may take its messenger along before it has heard of it.
-    let asked = container.verb(&["shutdown"]);
-    assert!(asked.code == 0 && ["", "stopped; exit code 0\n"].contains(&&*asked.stdout), "{asked:#?}");
+    let before = proc::descriptors(container.pid()).len();
+    let waiting = container.begin_verb(&["wait", "web", "--for", "completed"], Vec::new());
+    container.until("it waits", || proc::descriptors(container.pid()).len() > before);
+    container.verb(&["shutdown"]).check(0, &["stopped; exit code 0"]);
+    waiting.answer().check(1, &["the container is being stopped"]);
     container.finish().code(0);
+}
+
+#[test]
+fn who_follows_hears_the_last_words() {
+    if !root() {
+        return;
+    }
+    let script =
+        "trap 'for i in 1 2 3; do echo bye $i; done; exit 5' TERM; echo here; while :; do sleep 0.02; done";
+    let container = Setup::services(&service("a", &sh(script), "")).start();
+    container.wait_for("a | here");
+    let mut logs = container.begin_verb(&["logs", "-f", "a"], Vec::new());
+    assert!(logs.line().ends_with(" out here\n"));
+    let mut events = container.begin_verb(&["events", "-f"], Vec::new());
+    assert!(events.line().contains("a is up"));
+    container.stop().code(0);
+    let logs = logs.answer();
+    let told: Vec<&str> =
+        logs.stdout.lines().filter_map(|line| Some(line.split_once("  ")?.1.trim())).collect();
+    assert_eq!(logs.code, 0);
+    assert!(
+        logs.stdout.contains("out bye 3\n") && logs.stdout.contains("--  code 5 after "),
+        "{told:?} {logs:#?}"
+    );
+    let events = events.answer();
+    assert!(
+        events.code == 0
+            && events.stdout.contains("a: code 5 after ")
+            && events.stdout.contains("stopping (SIGTERM)"),
+        "{events:#?}"
+    );
+}
+
+#[test]
+fn what_fails_for_want_of_another_says_so_wherever_it_is_asked() {
+    if !root() {
+        return;
+    }
+    let config = service("db", "[\"/no/such/program\"]", "max_restarts = 0\non_failure = \"ignore\"")
+        + &service("web", &sh(STAYS), "depends_on = [\"db\"]\non_failure = \"ignore\"")
+        + &service("lone", &sh(STAYS), "");
+    let container = Setup::services(&config).start();
+    container.wait_for("web: cannot start: it needs db, which failed");
+    let status = container.verb(&["status", "web"]);
+    let row = status.plain().into_iter().find(|line| line.starts_with("web ")).expect("a row");
+    assert!(row.ends_with(" needs db, which failed"), "{row}");
+    assert_eq!(
+        objects(&container.verb(&["status", "--json", "web"]))[0]["services"][0]["lacks"],
+        "needs db, which failed"
+    );
+    assert!(container.verb(&["describe", "web"]).stdout.contains("failed; needs db, which failed\n"));
+    assert!(container.verb(&["logs", "web"]).stdout.ends_with("cannot start: it needs db, which failed\n"));
+    container.verb(&["health"]).check(
+        0,
+        &["lone is ready; not counted: db (on_failure = \"ignore\"), web (on_failure = \"ignore\")"],
+    );
+    container.verb(&["health", "web"]).check(1, &["web is not ready: needs db, which failed"]);
+    container.stop().code(0);
 }
 
 #[test]

@@ -363,7 +363,8 @@ impl Judge {
             Action::FindMemory { .. } | Action::Weigh { .. } => {
                 violation!("{action:?}, which nobody needs yet");
             }
-            Action::Answer { .. }
+            Action::Reread
+            | Action::Answer { .. }
             | Action::Disconnect { .. }
             | Action::Measure { .. }
             | Action::FindListener { .. }

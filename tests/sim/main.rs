@@ -223,15 +223,22 @@ fn describe(world: &mut World, plan: &Plan) {
 fn drive(world: &mut World, supervisor: &mut Supervisor, judge: &mut Judge, steps: &mut u64) -> ExitCode {
     let (mut arrived, mut actions, mut answers) = (Vec::new(), Vec::new(), Vec::new());
     world.wait(Some(world.now()), &mut arrived);
-    let mut pending: VecDeque<Event> = arrived.drain(..).chain([Event::Begin]).collect();
+    // `None`: the configuration, read again.
+    let mut pending: VecDeque<Option<Event>> = arrived.drain(..).chain([Event::Begin]).map(Some).collect();
     loop {
-        while let Some(event) = pending.pop_front() {
+        while let Some(turn) = pending.pop_front() {
             let now = world.now();
-            world.say(|_| shown(&format!("  > {event:?}")));
-            judge.event(world, now, &event);
-            supervisor.step(now, event, &mut actions);
+            if let Some(event) = turn {
+                world.say(|_| shown(&format!("  > {event:?}")));
+                judge.event(world, now, &event);
+                supervisor.step(now, event, &mut actions);
+            } else {
+                supervisor.reread(now, Err(String::new()), &mut actions);
+            }
             *steps += 1;
+            let mut rereads = false;
             for action in actions.drain(..) {
+                rereads |= matches!(action, Action::Reread);
                 world.say(|_| shown(&format!("    < {action:?}")));
                 judge.action(world, &action);
                 let leaving = if let Action::Exit(code) = action { Some(code) } else { None };
@@ -240,16 +247,19 @@ fn drive(world: &mut World, supervisor: &mut Supervisor, judge: &mut Judge, step
                     return code;
                 }
             }
+            if rereads {
+                pending.push_front(None);
+            }
             for answer in answers.drain(..).rev() {
-                pending.push_front(answer);
+                pending.push_front(Some(answer));
             }
             judge.after(world, supervisor.deadline(), pending.is_empty());
         }
         let deadline = supervisor.deadline();
         world.wait(deadline, &mut arrived);
-        pending.extend(arrived.drain(..));
+        pending.extend(arrived.drain(..).map(Some));
         if deadline.is_some_and(|deadline| world.now() >= deadline) {
-            pending.push_back(Event::Tick);
+            pending.push_back(Some(Event::Tick));
         }
     }
 }
@@ -359,7 +369,7 @@ fn the_loop_of_the_program_does_the_same() {
         let (plan_of_core, rng) = plan(seed);
         let mut world = World::new(rng, Rc::new(plan(seed).0));
         let mut supervisor = Supervisor::new(plan_of_core, world.weather.standing(), world.now());
-        let code = guarded(|| tinysup::runtime::run(&mut world, &mut supervisor));
+        let code = guarded(|| tinysup::runtime::run(&mut world, &mut supervisor, &mut || Err(String::new())));
         if judged.result.is_ok() {
             assert_eq!((code, world.orders), (judged.result, judged.orders), "seed {seed}");
         }

@@ -9,7 +9,7 @@ use tinysup::event::{InstanceId, Launch, LogFile, Mark, Output, Secret, Sink, Su
 use tinysup::line::Format;
 use tinysup::plan::{
     Condition, Dependency, Instance, KillMode, Kind, Log, Manner, Mode, OnFailure, OnSuccess, Plan,
-    RateLimit, Receivers, Restart, RestartWhen, Stop,
+    RateLimit, Receivers, Restart, RestartWhen, Stop, in_order,
 };
 use tinysup::units::Signal;
 
@@ -67,6 +67,8 @@ fn command(rng: &mut Rng) -> Plan {
     let receivers = if rng.per_mille(400) { Receivers::Group } else { Receivers::Command };
     Plan {
         mode: Mode::Command(Manner { receivers, ..Manner::default() }),
+        config: None,
+        order: in_order(std::slice::from_ref(&instance)),
         instances: vec![instance],
         shutdown_timeout: None,
         routes: BTreeMap::new(),
@@ -227,6 +229,8 @@ fn services(rng: &mut Rng) -> Plan {
     Plan {
         log: Log { reopen_signal, ..Log::default() },
         mode: Mode::Services,
+        config: None,
+        order: in_order(&instances),
         instances,
         shutdown_timeout: rng.weighted(&[
             (8, Some(Duration::from_secs(9))),

@@ -524,7 +524,7 @@ impl Kernel for World {
                 self.read_all(events);
                 events.push(Event::Drained);
             }
-            Action::Write { .. } | Action::Tell(_) => {}
+            Action::Write { .. } | Action::Tell(_) | Action::Reread => {}
             Action::WriteFile { file, .. } => self.write_file(&file, events),
             Action::Reopen { client } => {
                 events.push(Event::Reopened { client, files: vec![("/log/a".into(), Ok(()))] });

@@ -8,7 +8,7 @@ use crate::plan::ReadyTest;
 
 impl Story {
     /// A client that comes with a request.
-    fn ask(&mut self, number: u64, request: Request) {
+    pub(super) fn ask(&mut self, number: u64, request: Request) {
         let client = Client(number);
         self.event(Event::Connected { client });
         self.event(Event::Asked { client, request: Ok(Request { v: VERSION, ..request }) });
@@ -22,13 +22,13 @@ impl Story {
     }
 
     /// What the clients were sent since the last time: of changes and verdicts their text, of refusals their kind.
-    fn told(&mut self) -> Vec<String> {
+    pub(super) fn told(&mut self) -> Vec<String> {
         let answers = std::mem::take(&mut self.answers);
         answers.iter().map(|(client, answer, last)| told(client.0, answer, *last)).collect()
     }
 
     #[track_caller]
-    fn tells(&mut self, lines: &[&str]) {
+    pub(super) fn tells(&mut self, lines: &[&str]) {
         let told = self.told();
         assert_eq!(told, lines, "\ntold:\n{}", told.join("\n"));
     }
@@ -61,7 +61,7 @@ fn told(client: u64, answer: &Answer, last: bool) -> String {
     format!("{client}{} {text}", if last { "!" } else { "" })
 }
 
-fn request(verb: Verb, names: &[&str]) -> Request {
+pub(super) fn request(verb: Verb, names: &[&str]) -> Request {
     Request {
         verb,
         names: names.iter().map(|name| (*name).to_owned()).collect(),
@@ -70,7 +70,7 @@ fn request(verb: Verb, names: &[&str]) -> Request {
     }
 }
 
-fn slow(mut instance: Instance) -> Instance {
+pub(super) fn slow(mut instance: Instance) -> Instance {
     instance.ready = Some(Ready {
         test: ReadyTest::Notified,
         shown: "\"notify\"".into(),
@@ -81,7 +81,7 @@ fn slow(mut instance: Instance) -> Instance {
 }
 
 impl Story {
-    fn is_ready(&mut self, name: &str) {
+    pub(super) fn is_ready(&mut self, name: &str) {
         let instance = self.supervisor.plan.ids().find(|id| &*self.supervisor.name(*id) == name).unwrap();
         let run = self.supervisor.service(instance).unwrap().runs();
         let child = Child { instance, run, role: Role::Main };
@@ -274,10 +274,10 @@ fn health_says_who_and_why() {
     story.ask(4, health(Wanted::Ready, &[]));
     story.ask(5, health(Wanted::Ready, &["extra"]));
     story.tells(&[
-        "1! - api is not ready: runs for 0.0 s, not ready yet",
-        "2! + all 1 are alive",
-        "3! + all 1 are ready",
-        "4! + all 1 are ready",
+        "1! - api is not ready: runs for 0.0 s, not ready yet; not counted: extra (on_failure = \"ignore\")",
+        "2! + api is alive; not counted: extra (on_failure = \"ignore\")",
+        "3! + api is ready; not counted: extra (on_failure = \"ignore\")",
+        "4! + api is ready; not counted: extra (on_failure = \"ignore\")",
         "5! - extra is not ready: code 1; next start in 0.1 s",
     ]);
 }

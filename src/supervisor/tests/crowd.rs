@@ -198,6 +198,7 @@ impl Crowd {
             wait: dice.chance(60),
             dependents: dice.chance(40),
             signal: "USR1".to_owned(),
+            dry_run: dice.chance(30),
             group: dice.chance(50),
             follow: dice.chance(50),
             lines: dice.chance(50).then_some(3),

@@ -541,13 +541,13 @@ fn who_cannot_start_again_for_want_of_another_says_so() {
     story.pass(100);
     story.exit("other", 0);
     story.expect(&[
-        "web: cannot start: it depends on db, which has failed",
+        "web: cannot start: it needs db, which failed",
         "stopping (web has failed for good): other",
         "SIGTERM to other",
         "CONTAINER STOPPED: web cannot start without db\n  \
            command    web\n  \
            exits      code 17 after 0.0 s, at 0.0 s\n  \
-           others     other stopped by itself in 0.0 s\n  \
+           others     other stopped as asked in 0.0 s\n  \
            exit code  1. To stay up without it: [services.web] on_failure = \"ignore\"",
         "exit 1",
     ]);
@@ -599,7 +599,7 @@ fn a_test_that_is_ordered_in_the_step_in_which_the_stop_begins_is_killed() {
     story.pass(100);
     story.expect(&[
         "spawn api's test",
-        "web: cannot start: it depends on db, which has failed",
+        "web: cannot start: it needs db, which failed",
         "stopping (web has failed for good): api",
         "SIGTERM to api",
         "SIGKILL to the group of api's test",

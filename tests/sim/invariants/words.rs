@@ -210,7 +210,10 @@ impl Judge {
             | Notice::Reaped { .. }
             | Notice::AskedGroup(_)
             | Notice::Strays { .. }
-            | Notice::SignalNotSupported(_) => {}
+            | Notice::Updating(_)
+            | Notice::Updated { .. }
+            | Notice::NotUpdated { .. }
+            | Notice::ControlStays => {}
         }
     }
 

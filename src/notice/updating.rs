@@ -1,0 +1,48 @@
+//! What an update does, in a sentence.
+
+use std::fmt::{self, Display, Formatter};
+use std::rc::Rc;
+
+/// What an update does: instances, each with the keys that have changed, where it is about some.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Updating {
+    /// Those that are stopped and taken out.
+    pub removes: Vec<Rc<str>>,
+    /// Those that are new.
+    pub adds: Vec<Rc<str>>,
+    /// Those that run anew.
+    pub renews: Vec<(Rc<str>, String)>,
+    /// Those that go on under other rules.
+    pub adjusts: Vec<(Rc<str>, String)>,
+    /// Whether something that is of no single instance has changed: `shutdown_timeout`, `[signals]`.
+    pub rules: bool,
+}
+
+impl Display for Updating {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { removes, adds, renews, adjusts, rules } = self;
+        let with_keys = |all: &[(Rc<str>, String)]| -> Vec<String> {
+            all.iter().map(|(name, keys)| format!("{name} ({keys})")).collect()
+        };
+        let plain = |all: &[Rc<str>]| all.iter().map(ToString::to_string).collect();
+        f.write_str("the configuration was read again")?;
+        let mut sign = ": ";
+        for (what, names) in [
+            ("removing", plain(removes)),
+            ("adding", plain(adds)),
+            ("restarting", with_keys(renews)),
+            ("adjusting", with_keys(adjusts)),
+        ] {
+            let names: Vec<String> = names;
+            if !names.is_empty() {
+                write!(f, "{sign}{what} {}", names.join(", "))?;
+                sign = "; ";
+            }
+        }
+        match (sign, rules) {
+            (": ", false) => f.write_str(": nothing has changed"),
+            (sign, true) => write!(f, "{sign}taking on what is of no single service"),
+            (_, false) => Ok(()),
+        }
+    }
+}

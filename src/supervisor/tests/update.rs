@@ -1,0 +1,302 @@
+//! Stories of updates: what is stopped, what starts, what is left alone, and what is told of it.
+
+use super::clients::{request, slow};
+use super::*;
+use crate::control::{Request, Verb};
+use crate::event::Secret;
+use crate::plan::{OnFailure, OnSuccess};
+
+/// The same with another command.
+fn other(mut instance: Instance) -> Instance {
+    let launch = crate::event::Launch { argv: vec![Secret::new("other")], ..(*instance.launch).clone() };
+    instance.launch = Rc::new(launch);
+    instance
+}
+
+impl Story {
+    /// The configuration is written anew, and SIGHUP comes.
+    fn update(&mut self, instances: Vec<Instance>) {
+        self.configuration = Ok(instances);
+        self.signal(Signal::HUP);
+    }
+
+    fn is_in_order(&self, names: &[&str]) {
+        let order: Vec<_> = self.supervisor.plan.ids().map(|id| self.supervisor.name(id)).collect();
+        assert_eq!(order.iter().map(|name| &**name).collect::<Vec<_>>(), names);
+    }
+}
+
+fn web() -> Instance {
+    after(instance("web"), 0, Condition::Ready)
+}
+
+#[test]
+fn only_what_has_changed_is_restarted() {
+    let mut story = db_and_web();
+    story.update(vec![instance("db"), other(web())]);
+    story.expect(&["the configuration was read again: restarting web (command)", "SIGTERM to web"]);
+    story.pass(300);
+    story.exit("web", 0);
+    story.pass(0);
+    story.expect(&["spawn web", "updated after 0.3 s"]);
+    story.update(vec![instance("db"), other(web())]);
+    story.expect(&["the configuration was read again: nothing has changed"]);
+    // Who depends on it keeps running.
+    story.update(vec![other(instance("db")), other(web())]);
+    story.expect(&["the configuration was read again: restarting db (command)", "SIGTERM to db"]);
+    story.exit("db", 0);
+    story.pass(0);
+    story.expect(&["spawn db", "updated after 0.0 s"]);
+}
+
+#[test]
+fn those_that_go_do_so_in_reverse_order_and_come_back_in_order() {
+    let mut story = db_and_web();
+    story.update(vec![other(slow(instance("db"))), other(web())]);
+    story.expect(&[
+        "the configuration was read again: restarting db (command, ready), web (command)",
+        "SIGTERM to web",
+    ]);
+    story.exit("web", 0);
+    story.expect(&["SIGTERM to db"]);
+    story.exit("db", 0);
+    story.pass(0);
+    story.expect(&["web waits for db", "spawn db"]);
+    story.pass(500);
+    story.is_ready("db");
+    story.expect(&["db is ready after 0.5 s", "spawn web", "updated after 0.5 s"]);
+}
+
+#[test]
+fn services_come_and_go_and_come_back_at_their_old_ids() {
+    let mut story = db_and_web();
+    let cron = || instance("cron");
+    story.update(vec![cron(), instance("db"), after(instance("web"), 1, Condition::Ready)]);
+    story.expect(&[
+        "the configuration was read again: adding cron",
+        "spawn cron",
+        "cron is up after 0.0 s",
+        "updated after 0.0 s",
+    ]);
+    story.is_in_order(&["cron", "db", "web"]);
+    assert_eq!(story.supervisor.plan.ids().collect::<Vec<_>>(), [2, 0, 1].map(InstanceId));
+    story.update(vec![cron()]);
+    story.expect(&["the configuration was read again: removing web, db", "SIGTERM to web"]);
+    story.exit("web", 0);
+    story.expect(&["SIGTERM to db"]);
+    story.pass(8_000);
+    story.expect(&[
+        "db: still there 8 s after SIGTERM, SIGKILL (kill_timeout)",
+        "SIGKILL to the group of db",
+        "SIGKILL to db",
+    ]);
+    story.end("db", ExitStatus::Signal { signal: Signal::KILL, core: false });
+    story.record.clear();
+    story.is_in_order(&["cron"]);
+    story.ask(1, request(Verb::Status, &["db"]));
+    story.tells(&["1! NoSuchService: there is no service \"db\""]);
+    story.update(vec![instance("db"), cron()]);
+    story.expect(&["the configuration was read again: adding db", "spawn db", "updated after 0.0 s"]);
+    assert_eq!(story.supervisor.plan.ids().collect::<Vec<_>>(), [0, 2].map(InstanceId));
+    assert_eq!(story.supervisor.service(InstanceId(0)).map(Service::runs), Some(2));
+}
+
+#[test]
+fn other_rules_do_not_touch_a_process() {
+    let mut story = db_and_web();
+    let mut db = instance("db");
+    db.stop.signal = Signal::INT;
+    db.restart.max_restarts = Some(0);
+    db.on_failure = OnFailure::Ignore;
+    story.update(vec![db, instance("web")]);
+    story.expect(&[
+        "the configuration was read again: adjusting db (max_restarts, on_failure, stop_signal), web (depends_on)",
+        "updated after 0.0 s",
+    ]);
+    story.exit("db", 3);
+    story.expect(&["db: code 3 after 0.0 s; failed for good: max_restarts = 0"]);
+    // It gets another chance, because something of it has changed.
+    let db = instance("db");
+    story.update(vec![db, instance("web")]);
+    story.record.remove(0);
+    story.expect(&["spawn db", "updated after 0.0 s"]);
+    story.signal(Signal::TERM);
+    story.expect(&["stopping (SIGTERM): web, db", "SIGTERM to web", "SIGTERM to db"]);
+}
+
+#[test]
+fn a_broken_file_changes_nothing() {
+    let mut story = db_and_web();
+    story.configuration = Err("x.toml:1:1: no\n    1 | no".to_owned());
+    story.signal(Signal::HUP);
+    story.expect(&["not updated, nothing is changed: x.toml:1:1: no\n    1 | no"]);
+    story.ask(1, request(Verb::Update, &[]));
+    story.tells(&["1! Configuration: x.toml:1:1: no\n    1 | no"]);
+    story.record.clear();
+    story.ask(2, Request { dry_run: true, ..request(Verb::Update, &[]) });
+    story.expect(&[]);
+    story.configuration = Err("a line\n".repeat(10_000));
+    story.told();
+    story.ask(3, request(Verb::Update, &[]));
+    assert!(story.told()[0].len() < 4200);
+}
+
+#[test]
+fn what_a_person_has_stopped_stays_down() {
+    let mut story = db_and_web();
+    story.ask(1, request(Verb::Stop, &["web"]));
+    story.exit("web", 0);
+    story.record.clear();
+    story.told();
+    story.configuration = Ok(vec![instance("db"), other(web())]);
+    story.ask(2, request(Verb::Update, &[]));
+    story.tells(&["2! +web: changed; it stays down, as it was stopped by hand"]);
+    story.expect(&["the configuration was read again: restarting web (command)", "updated after 0.0 s"]);
+    // One that is being stopped by hand at that moment, too.
+    story.ask(3, request(Verb::Start, &["web"]));
+    story.ask(4, request(Verb::Stop, &["web"]));
+    story.record.clear();
+    story.update(vec![instance("db"), web()]);
+    story.exit("web", 0);
+    story.pass(1_000);
+    assert!(!story.record.iter().any(|line| line == "spawn web"), "{:?}", story.record);
+    assert_eq!(
+        story.supervisor.plan.instance(InstanceId(1)).map(|web| web.launch.argv.clone()),
+        Some(vec![Secret::new("web")])
+    );
+}
+
+#[test]
+fn what_is_done_runs_again_only_if_it_has_changed() {
+    let migrate = || Instance { kind: Kind::Oneshot, ..instance("migrate") };
+    let mut story = Story::new(vec![migrate(), after(instance("web"), 0, Condition::Completed)]);
+    story.exit("migrate", 0);
+    story.record.clear();
+    let web = || after(instance("web"), 0, Condition::Completed);
+    story.update(vec![migrate(), other(web())]);
+    story.expect(&["the configuration was read again: restarting web (command)", "SIGTERM to web"]);
+    story.exit("web", 0);
+    story.pass(0);
+    story.expect(&["spawn web", "updated after 0.0 s"]);
+    story.update(vec![Instance { on_success: OnSuccess::Ignore, ..other(migrate()) }, other(web())]);
+    story.expect(&["the configuration was read again: restarting migrate (command)", "spawn migrate"]);
+    story.exit("migrate", 0);
+    story.expect(&["migrate: code 0 after 0.0 s; done", "updated after 0.0 s"]);
+}
+
+#[test]
+fn the_newest_update_wins() {
+    let mut story = db_and_web();
+    story.configuration = Ok(vec![instance("db"), other(web())]);
+    story.ask(1, request(Verb::Update, &[]));
+    story.record.clear();
+    // It cannot be told to stay any more, and starts again as it was.
+    story.configuration = Ok(vec![instance("db"), web()]);
+    story.ask(2, request(Verb::Update, &[]));
+    story.exit("web", 0);
+    story.pass(0);
+    story.tells(&[
+        "1! +web: restarted: pid 102 -> 103, up after 0.0 s",
+        "2! +web: restarted: pid 102 -> 103, up after 0.0 s",
+    ]);
+    // One that waits for its turn can.
+    story.update(vec![other(instance("db")), other(web())]);
+    story.record.clear();
+    story.update(vec![instance("db"), other(web())]);
+    story.exit("web", 0);
+    story.pass(0);
+    story.expect(&[
+        "the configuration was read again: restarting web (command)",
+        "spawn web",
+        "updated after 0.0 s",
+    ]);
+    story.configuration = Ok(vec![instance("db")]);
+    story.ask(3, request(Verb::Update, &[]));
+    story.configuration = Ok(vec![instance("db"), other(web())]);
+    story.ask(4, request(Verb::Update, &[]));
+    story.tells(&["3! -web: not removed: a later update has it again"]);
+    story.exit("web", 0);
+    story.pass(0);
+    story.tells(&["4! +web: restarted: pid 104 -> 105, up after 0.0 s"]);
+}
+
+#[test]
+fn a_client_is_told_each_change() {
+    let mut story = db_and_web();
+    story.configuration =
+        Ok(vec![instance("db"), instance("new"), Instance { autostart: false, ..instance("tool") }]);
+    let mut dry = request(Verb::Update, &[]);
+    dry.dry_run = true;
+    story.ask(1, dry);
+    story.tells(&["1! +web: would be removed | +new: would be added | +tool: would be added"]);
+    story.expect(&[]);
+    story.ask(2, request(Verb::Update, &[]));
+    story.told();
+    story.pass(300);
+    story.exit("web", 0);
+    story.tells(&["2! +web: removed after 0.3 s | +new: added: pid 103, up after 0.0 s | +tool: added; not started (autostart = false)"]);
+    story.ask(3, request(Verb::Update, &[]));
+    story.tells(&["3! +: nothing has changed"]);
+    story.configuration = Ok(vec![other(slow(instance("db")))]);
+    story.ask(4, Request { timeout_ms: Some(400), ..request(Verb::Update, &[]) });
+    story.pass(500);
+    story.tells(&[
+        "4! +tool: removed | -new: not done after 0.4 s: stopping | -db: not done after 0.4 s: stopping",
+    ]);
+}
+
+#[test]
+fn during_the_stop_nothing_is_updated() {
+    let mut story = db_and_web();
+    story.update(vec![other(instance("db")), other(web())]);
+    story.signal(Signal::TERM);
+    story.record.clear();
+    story.signal(Signal::HUP);
+    story.expect(&[
+        "not updated, nothing is changed: the container is being stopped, and nothing else is begun",
+    ]);
+    story.ask(1, request(Verb::Update, &[]));
+    story.tells(&["1! Stopping: the container is being stopped, and nothing else is begun"]);
+    story.exit("web", 0);
+    story.expect(&["SIGTERM to db"]);
+    story.exit("db", 0);
+    assert_eq!(story.record.last().map(String::as_str), Some("exit 0"));
+}
+
+#[test]
+fn what_could_not_be_had_gets_another_chance() {
+    let db = Instance { on_failure: OnFailure::Ignore, ..instance("db") };
+    let db = Instance { restart: crate::plan::Restart { max_restarts: Some(0), ..db.restart.clone() }, ..db };
+    let web = || Instance { on_failure: OnFailure::Ignore, ..web() };
+    let mut story = Story::new(vec![slow(db.clone()), web(), instance("stays")]);
+    story.exit("db", 1);
+    story.record.clear();
+    story.update(vec![other(slow(db)), web(), instance("stays")]);
+    story.expect(&[
+        "the configuration was read again: restarting db (command), web (what it depends on)",
+        "spawn db",
+    ]);
+    story.is_ready("db");
+    story.expect(&[
+        "db is ready after 0.0 s",
+        "spawn web",
+        "web is up after 0.0 s",
+        "updated after 0.0 s",
+        "all 3 services are up, 0.0 s",
+    ]);
+}
+
+#[test]
+fn the_container_does_not_end_in_the_middle() {
+    let mut story = Story::new(vec![instance("a")]);
+    story.record.clear();
+    story.update(vec![instance("b"), after(instance("c"), 0, Condition::Ready)]);
+    story.exit("a", 0);
+    story.pass(0);
+    story.update(vec![other(instance("b"))]);
+    story.exit("c", 0);
+    story.exit("b", 0);
+    story.pass(0);
+    assert!(!story.record.iter().any(|line| line.starts_with("exit")), "{:?}", story.record);
+    story.is_in_order(&["b"]);
+}
