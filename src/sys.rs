@@ -19,6 +19,7 @@ mod files;
 pub mod fuzzing;
 mod listener;
 mod log;
+mod logfile;
 mod mailbox;
 mod memory;
 mod panic;
@@ -52,12 +53,13 @@ pub use self::log::init_logging;
 pub use self::panic::{end_by_panic, end_without_memory};
 pub use self::print::{print, print_error};
 pub use self::signals::asked_to_stop;
-pub use self::terminal::{Happened, Screen, Size, can_draw, look};
+pub use self::terminal::{Happened, Screen, Size, can_draw, colored, look};
 pub use self::termination::leave as leave_last_word;
 
 use self::children::{Children, Start};
 use self::clock::Clock;
 use self::control::Control;
+use self::logfile::LogFiles;
 use self::memory::Memory;
 use self::poll::{Interest, Poll, Woken};
 use self::probes::Probes;
@@ -68,9 +70,10 @@ use self::spawn::{Spawner, Stream};
 use self::voices::{Announcement, Voices};
 use crate::control::Place;
 use crate::event::{
-    Action, Child, Event, InstanceId, Launch, Overflow, Pid, Role, Sink, Spare, Standing, Time,
+    Action, Child, Event, InstanceId, Launch, Output, Overflow, Pid, Role, Sink, Spare, Standing, Time,
 };
 use crate::kernel::{Kernel, Until};
+use crate::line::Own;
 use crate::units::{Signal, reason};
 use crate::voice::Voice;
 
@@ -133,10 +136,12 @@ pub struct Setup {
     pub adopt: bool,
     /// The signal to get when our parent dies.
     pub parent_death: Option<Signal>,
-    /// The form of our own lines.
+    /// How our own lines begin and what they say.
     pub voice: Voice,
     /// What happens while nobody reads the container's output.
     pub overflow: Overflow,
+    /// How they are written.
+    pub lines: Own,
 }
 
 impl Default for Setup {
@@ -147,6 +152,7 @@ impl Default for Setup {
             parent_death: None,
             voice: Voice::Tinysup,
             overflow: Overflow::default(),
+            lines: Own::default(),
         }
     }
 }
@@ -181,6 +187,7 @@ pub struct Linux {
     sinks: Sinks,
     /// From what is written to what is read.
     spare: Spare,
+    files: LogFiles,
     control: Control,
     memory: Memory,
     poll: Poll<Source>,
@@ -245,6 +252,7 @@ impl Linux {
             voices: Voices::default(),
             sinks,
             spare: Spare::default(),
+            files: LogFiles::default(),
             control: Control::new(),
             memory: Memory::default(),
             poll: Poll::new(),
@@ -400,6 +408,11 @@ impl Linux {
                         Stream::Read(pipe, purpose) => self.relay.add(child, sink, pipe, purpose),
                     }
                 }
+                for output in [&launch.stdout, &launch.stderr] {
+                    if let Output::File(file) = output {
+                        self.files.prepare(file, events);
+                    }
+                }
                 events.push(Event::Spawned { child, pid: spawned.pid });
             }
             Err(error) => {
@@ -502,6 +515,11 @@ impl Kernel for Linux {
                 events.push(Event::Listening { child, addresses });
             }
             Action::Write { sink, bytes } => self.sinks.write(sink, bytes, &mut self.spare),
+            Action::WriteFile { file, bytes } => self.files.write(&file, &bytes, events),
+            Action::Reopen { client } => {
+                let files = self.files.reopen(events);
+                events.push(Event::Reopened { client, files });
+            }
             Action::Tell(notice) => {
                 let level = notice.level();
                 if ::log::log_enabled!(level) {

@@ -18,6 +18,7 @@ impl Supervisor {
             self.output_ended(now, child, sink, out);
         }
         self.tell_all_unread(out);
+        self.tell_dropped(now, true, out);
         self.tell_of_kills(None, out);
         let Some(code) = self.exit_code_now() else { return };
         match reason {

@@ -3,6 +3,9 @@
 
 use std::collections::VecDeque;
 
+use ::log::Level;
+
+use super::log;
 use crate::event::Spare;
 
 /// How much of our own lines is kept for a reader that is stuck.
@@ -91,8 +94,8 @@ impl Backlog {
             }
             if self.pending.is_empty() && self.dropped > 0 {
                 let count = std::mem::take(&mut self.dropped);
-                let text = format!("tinysup | {count} lines of ours were dropped because nobody read them\n");
-                self.push(Piece { bytes: text.into_bytes(), own: true });
+                let text = format!("{count} lines of ours were dropped because nobody read them");
+                self.push(Piece { bytes: log::written(Level::Warn, &text), own: true });
             }
         }
     }

@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use tinysup::event::{Action, Child, Event, ExitCode, InstanceId, Pid, Role, StartError, Time};
 use tinysup::notice::{Cause, KillReason, Next, Notice, StopReason};
-use tinysup::plan::{Condition, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Receivers};
+use tinysup::plan::{
+    Condition, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, RateLimit, Receivers,
+};
 use tinysup::units::Signal;
 
 use crate::budget::{self, Budget};
@@ -180,6 +182,8 @@ struct Step {
     /// How many of them were said to be passed on.
     told: usize,
     released: u32,
+    /// Files are opened again.
+    reopened: bool,
     swept: bool,
     /// Who is said to get SIGKILL.
     killing: Vec<InstanceId>,
@@ -261,7 +265,7 @@ impl Judge {
     pub fn event(&mut self, world: &mut World, now: Time, event: &Event) {
         let tick = matches!(event, Event::Tick);
         self.step = Step { now: Some(now), delayed: world.delayed, tick, ..Step::default() };
-        self.outputs.event(event);
+        self.outputs.event(world, now, event);
         // Before the ends themselves: what ended by the OOM killer was held until then.
         self.memory_event(world, event);
         match event {
@@ -325,7 +329,9 @@ impl Judge {
         if self.left {
             violation!("an action after the last: {action:?}");
         }
-        if self.stopped_told && matches!(action, Action::Tell(_) | Action::Write { .. }) {
+        if self.stopped_told
+            && matches!(action, Action::Tell(_) | Action::Write { .. } | Action::WriteFile { .. })
+        {
             violation!("the last words are not the last: {action:?}");
         }
         match action {
@@ -360,11 +366,10 @@ impl Judge {
             }
             Action::SweepStrays { signal } => self.sweep_strays(world, *signal),
             Action::Write { sink, bytes } => {
-                if bytes.is_empty() {
-                    violation!("an empty write");
-                }
-                self.outputs.write(*sink, bytes);
+                self.outputs.write(world, *sink, bytes);
             }
+            Action::WriteFile { file, bytes } => self.outputs.write_file(world, &file.path, bytes),
+            Action::Reopen { .. } => self.reopens(world),
             Action::Tell(notice) => self.notice(world, notice),
             Action::Exit(code) => self.exit(world, *code),
             Action::SignalEverybody { .. } | Action::Suspend => {
@@ -423,6 +428,13 @@ impl Judge {
                 violation!("{signal} does not begin the stop");
             }
             _ => {}
+        }
+        if !self.command_mode()
+            && self.step.signal.is_some()
+            && self.step.signal == self.plan.log.reopen_signal
+            && !self.step.reopened
+        {
+            violation!("{:?} does not open files again", self.step.signal);
         }
         if world.exited.is_some() {
             return;

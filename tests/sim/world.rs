@@ -14,8 +14,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tinysup::event::{
-    Action, Child, Event, ExitCode, ExitStatus, InstanceId, Listener, Output, Pid, Process, Role, Sink,
-    StartError, Time,
+    Action, Child, Event, ExitCode, ExitStatus, InstanceId, Listener, Pid, Process, Role, Sink, StartError,
+    Time,
 };
 use tinysup::kernel::{Kernel, Until};
 use tinysup::plan::{Mode, Plan};
@@ -148,6 +148,8 @@ pub struct World {
     now: Time,
     rng: Rng,
     pub plan: Rc<Plan>,
+    /// Files that cannot be written.
+    lost: BTreeMap<std::path::PathBuf, u64>,
     pub weather: Weather,
     tempers: Vec<Temper>,
     pub procs: BTreeMap<u64, Proc>,
@@ -204,6 +206,7 @@ impl World {
             free: (2..=weather.pids).rev().collect(),
             rng,
             plan,
+            lost: BTreeMap::new(),
             weather,
             tempers,
             procs: BTreeMap::new(),
@@ -559,6 +562,10 @@ impl Kernel for World {
                 events.push(Event::Drained);
             }
             Action::Write { .. } | Action::Tell(_) | Action::Reread => {}
+            Action::WriteFile { file, .. } => self.write_file(&file, events),
+            Action::Reopen { client } => {
+                events.push(Event::Reopened { client, files: vec![("/log/a".into(), Ok(()))] });
+            }
             Action::TerminationLog { text } => {
                 if text.len() > 4096 {
                     violation!("a termination log of {} bytes", text.len());

@@ -135,7 +135,7 @@ impl Judge {
                     self.becomes_ready(world, child.instance);
                 }
             }
-            Event::Output { child, sink, bytes } => match child.role {
+            Event::Output { child, sink, bytes, .. } => match child.role {
                 Role::Main => {
                     if child.run < self.lives[child.instance.0 as usize].run {
                         world.count("output of an earlier run");

@@ -59,6 +59,15 @@ impl Judge {
         }
     }
 
+    /// The files of output are opened again, upon the signal that says so.
+    pub(super) fn reopens(&mut self, world: &mut World) {
+        if self.step.signal != self.plan.log.reopen_signal || self.step.signal.is_none() {
+            violation!("files are opened again for {:?}", self.step.signal);
+        }
+        world.count("signal to open files again");
+        self.step.reopened = true;
+    }
+
     /// A signal that is passed on.
     pub(super) fn forward(&mut self, child: Child, pid: Pid, group: bool, sent: Signal) {
         let got = self.step.signal.unwrap();
@@ -69,7 +78,8 @@ impl Judge {
             Mode::Services => {
                 let routed = self.plan.routes.get(&got).is_none_or(|to| to.contains(&child.instance));
                 let becomes = instance.signals.get(&got).copied().unwrap_or(Some(got));
-                becomes.filter(|_| routed && !group && got != Signal::HUP)
+                let ours = got == Signal::HUP || Some(got) == self.plan.log.reopen_signal;
+                becomes.filter(|_| routed && !group && !ours)
             }
         };
         if expected != Some(sent) || child.role != Role::Main {

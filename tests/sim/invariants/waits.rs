@@ -38,6 +38,7 @@ impl Judge {
             }
         }
         dues.extend(self.memory_dues());
+        dues.extend(self.outputs.dues().map(|(at, what)| (at, at, what)));
         dues
     }
 

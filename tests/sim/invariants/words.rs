@@ -194,11 +194,18 @@ impl Judge {
             Notice::LeftoversKilled { name, .. } => {
                 self.step.leftovers_killed = Some(self.by_name(name));
             }
+            Notice::File { path, trouble } => self.outputs.file_told(path, trouble),
+            Notice::Reopened { .. } => world.count("files opened again"),
+            Notice::RateLimited { name, lines, most, per } => {
+                let (id, now) = (self.by_name(name), self.now());
+                let limit = RateLimit { lines: *most, per: *per };
+                self.outputs.drops_told(world, now, id, *lines, limit);
+            }
             Notice::StopCommandFailed { .. } => world.count("stop_command that failed"),
             Notice::Leftovers { .. } => world.count("leftovers told"),
             Notice::Unread { name, lines } => {
-                self.outputs.unread(self.by_name(name), *lines);
-                world.count("unread lines told");
+                let id = self.by_name(name);
+                self.outputs.unread_told(world, id, *lines);
             }
             Notice::ByHand { .. } => violation!("nobody asks for anything by hand yet"),
             Notice::MemoryFound { .. }
