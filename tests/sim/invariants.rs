@@ -8,12 +8,14 @@ mod said;
 mod signals;
 mod stops;
 mod waits;
+mod wishes;
 mod words;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
+use tinysup::control::{Request, Verb};
 use tinysup::event::{Action, Child, Event, ExitCode, InstanceId, Pid, Role, StartError, Time};
 use tinysup::notice::{Cause, KillReason, Next, Notice, StopReason};
 use tinysup::plan::{Condition, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Receivers};
@@ -24,6 +26,7 @@ use crate::output::Outputs;
 use crate::violation;
 use crate::world::World;
 use care::Care;
+use wishes::{Coming, Expected, Wishes};
 
 /// What a stop may take beyond `shutdown_timeout`: collecting the killed, twice (services, then strays).
 const STOP_SLACK: Duration = Duration::from_millis(1200);
@@ -67,6 +70,8 @@ struct Life {
     ended: Option<Time>,
     budget: Budget,
     decided: Option<(Time, Next)>,
+    /// When the end of the last run was told.
+    over: Option<Time>,
     cause: Option<Cause>,
     completed: bool,
     failed: bool,
@@ -82,9 +87,15 @@ struct Life {
     sweeps_to_kill: Option<Time>,
     /// Processes that the core said it cannot end.
     unkillable: bool,
+    wishes: Wishes,
 }
 
 impl Life {
+    fn new(instance: &Instance) -> Self {
+        let wishes = Wishes { down: !instance.autostart, ..Wishes::default() };
+        Self { wishes, ..Self::default() }
+    }
+
     /// Something of it runs, as far as the core knows.
     fn active(&self) -> bool {
         self.run > self.told
@@ -113,13 +124,15 @@ impl Life {
             {
                 Some(*at + *delay)
             }
+            // As a client or an update wants it.
+            Some((at, Next::Again)) if !self.active() && !self.waits && !self.cannot_start => Some(*at),
             _ => None,
         }
     }
 
     /// Its run is over and there will be another one.
     fn again(&self) -> bool {
-        let decided = matches!(&self.decided, Some((_, Next::Restart { .. } | Next::With(_))));
+        let decided = matches!(&self.decided, Some((_, Next::Restart { .. } | Next::With(_) | Next::Again)));
         !self.active() && decided && !self.cannot_start
     }
 
@@ -147,6 +160,8 @@ enum Leaving {
     Failed(Cause, Duration),
     /// This one, which it depends on, starts again.
     With(Rc<str>),
+    /// A client or an update wants it.
+    Wish,
 }
 
 struct Stop {
@@ -159,6 +174,10 @@ struct Stop {
 }
 
 #[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what one step was told; they are independent of each other"
+)]
 struct Step {
     now: Option<Time>,
     /// What the world had delayed until then.
@@ -181,10 +200,18 @@ struct Step {
     leftovers_killed: Option<InstanceId>,
     /// The leader whose end this step was told.
     leader: Option<InstanceId>,
+    /// What it left has to be looked for.
+    looks: bool,
     /// The command of a test whose end this step was told, as long as what it forked was not killed.
     probe_ended: Option<Pid>,
+    request: Option<Request>,
+    /// The configuration was read.
+    reread: bool,
+    /// A client wants to know all.
+    described: bool,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "what was told so far")]
 pub struct Judge {
     plan: Rc<Plan>,
     lives: Vec<Life>,
@@ -201,12 +228,18 @@ pub struct Judge {
     outputs: Outputs,
     /// At what part of their interval instances were asked for the first time.
     parts: BTreeMap<InstanceId, f64>,
+    /// What updates are going to do.
+    coming: BTreeMap<InstanceId, Coming>,
+    /// The last who asked for an update only wants to be told.
+    dry_run: bool,
+    /// The update that has to be told.
+    expected: Option<Expected>,
 }
 
 impl Judge {
     pub fn new(plan: Rc<Plan>) -> Self {
         Self {
-            lives: plan.instances.iter().map(|_| Life::default()).collect(),
+            lives: plan.instances.iter().map(Life::new).collect(),
             outputs: Outputs::new(plan.clone()),
             plan,
             stop: None,
@@ -219,6 +252,9 @@ impl Judge {
             stopped_told: false,
             code_told: None,
             parts: BTreeMap::new(),
+            coming: BTreeMap::new(),
+            dry_run: false,
+            expected: None,
         }
     }
 
@@ -252,9 +288,16 @@ impl Judge {
         let tick = matches!(event, Event::Tick);
         self.step = Step { now: Some(now), delayed: world.delayed, tick, ..Step::default() };
         self.outputs.event(event);
+        world.told(event);
         match event {
             Event::Begin => {}
+            Event::Measured { .. } => self.step.described = true,
+            Event::Asked { request: Ok(request), .. } => {
+                self.asked(request);
+                self.step.described = request.verb == Verb::Describe;
+            }
             Event::Signal(signal) => {
+                self.dry_run &= *signal != Signal::HUP;
                 self.step.signal = Some(*signal);
                 let command = self.command_mode();
                 // Of a standard signal one waits, of the others all do.
@@ -294,6 +337,7 @@ impl Judge {
                 match world.leader(*pid).and_then(|proc| proc.owner) {
                     Some(Child { instance, role: Role::Main, .. }) => {
                         self.step.leader = Some(instance);
+                        self.step.looks = !only_leader(self.plan_of(instance));
                         let tested = self.plan_of(instance).ready.is_some();
                         let cared_for = self.cared_for(instance);
                         let life = self.life(instance);
@@ -316,8 +360,14 @@ impl Judge {
         if self.stopped_told && matches!(action, Action::Tell(_) | Action::Write { .. }) {
             violation!("the last words are not the last: {action:?}");
         }
+        if !matches!(action, Action::Tell(Notice::Ended { .. })) {
+            self.normalize();
+        }
         match action {
             Action::Spawn { child, launch, extra_env } => {
+                if child.role == Role::Main && **launch != *self.plan_of(child.instance).launch {
+                    violation!("{child:?} is not started as it is defined");
+                }
                 match child.role {
                     Role::Main | Role::StopCommand => self.spawn(world, *child),
                     Role::Probe(_) => self.asks(world, *child, Err(launch)),
@@ -376,6 +426,12 @@ impl Judge {
         let now = self.now();
         self.outputs.check();
         self.check_continued();
+        self.normalize();
+        if let Some(expected) = &self.expected
+            && self.step.reread
+        {
+            violation!("an update is not told: {expected:?}");
+        }
         self.check_care(quiet);
         if let Some(pid) = self.step.exited
             && self.step.released != 1
@@ -389,7 +445,7 @@ impl Judge {
         }
         if let Some(id) = self.step.leader
             && !self.step.swept
-            && !only_leader(self.plan_of(id))
+            && self.step.looks
         {
             violation!("the leader of {} has ended and nobody looks for what it left", self.plan_of(id).name);
         }
@@ -416,7 +472,8 @@ impl Judge {
                 self.check_stop(world, now);
             } else {
                 self.check_starts(now);
-                self.check_deadline(now, deadline);
+                self.check_wishes();
+                self.check_deadline(world, now, deadline);
                 if self.step.tick {
                     self.check_nothing_is_late(now);
                 }

@@ -22,7 +22,7 @@ struct Stream {
 }
 
 pub struct Outputs {
-    plan: Rc<Plan>,
+    pub plan: Rc<Plan>,
     streams: BTreeMap<(Child, Sink), Stream>,
     drained: bool,
 }

@@ -15,9 +15,11 @@ use tinysup::units::Signal;
 use crate::rng::Rng;
 
 mod asking;
+mod changes;
 
 use asking::Care;
 pub use asking::READY_TEXT;
+pub use changes::changed;
 
 pub fn draw(rng: &mut Rng) -> Plan {
     if rng.per_mille(60) { command(rng) } else { services(rng) }
