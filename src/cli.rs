@@ -47,6 +47,8 @@ pub enum Command {
     Check {
         /// The file, by `-c` or as an argument.
         config: Option<PathBuf>,
+        /// `--runtime`: whether it can run in this container.
+        here: bool,
     },
     /// Print a commented configuration.
     Example,
@@ -138,7 +140,8 @@ tinysup, a container-native init and supervisor
   tinysup run [-c FILE] [-v] [-- COMMAND [ARG...]]
                                         run the services, and COMMAND as the main one: its end ends the container
   tinysup pause                         run nothing; reap orphans until SIGTERM or SIGINT
-  tinysup check [FILE]                  check the configuration; print the start order, the stop time, hints
+  tinysup check [--runtime] [FILE]      check the configuration; print the start order, the stop time, hints;
+                                        with --runtime, whether all it asks for can be had in this container
   tinysup example                       print a commented configuration
   tinysup version, tinysup help
 
@@ -347,8 +350,10 @@ fn verb(
         }
         "check" => {
             let mut options = options;
+            let mut here = false;
             while let Some(word) = words.next()? {
                 match word {
+                    Word::Option(name) if name == "--runtime" => here = true,
                     Word::Option(name) => options.take(&name, &mut words)?,
                     Word::Plain(file) if options.config.is_none() => options.config = Some(file.into()),
                     Word::Plain(_) | Word::Separator => {
@@ -357,7 +362,7 @@ fn verb(
                 }
             }
             options.reject_one("check")?;
-            Ok(Command::Check { config: options.config })
+            Ok(Command::Check { config: options.config, here })
         }
         "example" => Ok(Command::Example),
         "pause" => {
@@ -559,7 +564,7 @@ mod tests {
     fn the_words_mean_what_the_help_says() {
         let kill_timeout = Some(Duration::from_secs(5));
         let grace = |seconds| Rest::Stop(Duration::from_secs(seconds));
-        let rows: [(&[&str], Command); 30] = [
+        let rows: [(&[&str], Command); 31] = [
             (&[], run(None, 0, &[])),
             (&["-c", "f"], run(Some("f"), 0, &[])),
             (&["-vcf"], run(Some("f"), 1, &[])),
@@ -585,9 +590,10 @@ mod tests {
             (&["-s", "-e", "143", "-e0", "a"], one(|o| o.success_codes = vec![143, 0], &["a"])),
             (&["--kill-timeout=5s", "a"], one(|o| o.kill_timeout = kill_timeout, &["a"])),
             (&["-"], one(|_| {}, &["-"])),
-            (&["check"], Command::Check { config: None }),
-            (&["check", "f"], Command::Check { config: Some("f".into()) }),
-            (&["check", "-c", "f"], Command::Check { config: Some("f".into()) }),
+            (&["check"], Command::Check { config: None, here: false }),
+            (&["check", "f"], Command::Check { config: Some("f".into()), here: false }),
+            (&["check", "-c", "f"], Command::Check { config: Some("f".into()), here: false }),
+            (&["check", "--runtime", "f"], Command::Check { config: Some("f".into()), here: true }),
             (&["--version"], Command::Version),
             (&["version"], Command::Version),
             (&["-h"], Command::Help),
@@ -644,7 +650,7 @@ mod tests {
             (&["reload"], one(|_| {}, &["reload"])),
             // These ask nobody.
             (&["run"], run(None, 0, &[])),
-            (&["check"], Command::Check { config: None }),
+            (&["check"], Command::Check { config: None, here: false }),
         ] {
             assert_eq!(parse(words), Ok(expected), "{words:?}");
         }

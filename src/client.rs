@@ -91,6 +91,10 @@ fn show(answer: &Answer, ask: &Ask, named: bool, look: Look, text: &mut String) 
             add(text, ask, all, |all| view::describe::descriptions(all, look));
             ExitCode::SUCCESS
         }
+        Answer::Memory(memory) => {
+            add(text, ask, std::slice::from_ref(&**memory), |_| view::memory::memory(memory, look));
+            ExitCode::SUCCESS
+        }
         Answer::Changed(changes) => {
             add(text, ask, changes, |all| view::changes(all, look));
             if changes.iter().all(|change| change.ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -160,6 +164,7 @@ fn converse(
             Answer::Log(_) | Answer::Event(_) => false,
             Answer::Status(_)
             | Answer::Describe(_)
+            | Answer::Memory(_)
             | Answer::Changed(_)
             | Answer::Verdict(_)
             | Answer::End => true,

@@ -36,7 +36,7 @@ pub fn main(inherited: Inherited, words: impl Iterator<Item = OsString>) -> Exit
             let setup = Setup { descriptors: Descriptors::PassOn, voice, ..Setup::default() };
             supervise(inherited, setup, plan::pause(), Place::Off, verbosity, &mut unchangeable)
         }
-        Command::Check { config } => check(config.as_deref()),
+        Command::Check { config, here } => check(config.as_deref(), here),
         Command::Example => print(&config::example()),
         Command::Ask(ask) => client::ask(&ask),
         Command::Top(ask) => client::top(&ask),
@@ -85,7 +85,7 @@ fn say(said: Said) -> ExitCode {
 fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<OsString>) -> ExitCode {
     let main = Some(main).filter(|main| !main.is_empty());
     let command = main.is_some();
-    let request = Request { file, main };
+    let request = Request { file, main, here: true };
     match plan::load(&request, &Files) {
         Ok(loaded) if let Some(why) = runs_already(&loaded, command) => {
             sys::print_error(&format!("tinysup: {why}\n"));
@@ -113,9 +113,9 @@ fn runs_already(loaded: &Loaded, command: bool) -> Option<String> {
     client::runs_already(&loaded.control, config, command)
 }
 
-fn check(file: Option<&Path>) -> ExitCode {
-    match plan::load(&Request { file, main: None }, &Files) {
-        Ok(loaded) => print(&plan::check::report(&loaded.plan, &Files).to_string()),
+fn check(file: Option<&Path>, here: bool) -> ExitCode {
+    match plan::load(&Request { file, main: None, here }, &Files) {
+        Ok(loaded) => print(&plan::check::report(&loaded.plan, &Files, here).to_string()),
         Err(problems) => refuse(&problems),
     }
 }

@@ -38,6 +38,8 @@ pub struct Config {
     pub shutdown_timeout: Option<Setting>,
     /// `control`.
     pub control: Option<Setting>,
+    /// `[memory]`.
+    pub memory: Vec<Setting>,
     /// `[signals]`: where signals go.
     pub routes: Vec<Entry>,
     /// Whether a file could not be taken apart completely: what seems to be missing may be there.

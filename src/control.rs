@@ -64,6 +64,8 @@ pub struct Request {
     pub state: Option<Wanted>,
     /// `wait`: for at most so many milliseconds.
     pub timeout_ms: Option<u64>,
+    /// `memory`: the proportional set sizes, too; they take longer.
+    pub pss: bool,
 }
 
 /// What a client wants done.
@@ -74,6 +76,7 @@ pub enum Verb {
     #[default]
     Status,
     Describe,
+    Memory,
     Start,
     Stop,
     Restart,
@@ -117,6 +120,8 @@ pub enum Answer {
     Status(Status),
     /// To `describe`.
     Describe(Vec<Description>),
+    /// To `memory`.
+    Memory(Box<Memory>),
     /// To `start`, `stop`, `restart`, `signal`, `update`, `shutdown`.
     Changed(Vec<Change>),
     /// To `health` and `wait`.
@@ -181,6 +186,8 @@ pub struct ServiceStatus {
     pub cpu_ms: Option<u64>,
     /// Memory of its processes: the sum of their resident sets.
     pub memory_bytes: Option<u64>,
+    /// Above so much of it is restarted, or gets no more.
+    pub memory_limit_bytes: Option<u64>,
     /// How many processes it has.
     pub processes: Option<u32>,
     /// Health checks missed in a row; none without a health check.
@@ -227,8 +234,70 @@ pub struct Description {
     pub dependents: Vec<String>,
     /// Where its processes listen.
     pub listens: Vec<String>,
+    /// How much memory it holds.
+    pub memory: Option<ServiceMemory>,
+    /// The container's memory limit.
+    pub container_limit_bytes: Option<u64>,
+    /// What rules over its memory, for people.
+    pub memory_found: String,
     /// Its last ends, oldest first.
     pub exits: Vec<Exit>,
+}
+
+/// Who holds how much memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// [`VERSION`].
+    pub v: u32,
+    /// What rules over it, for people.
+    pub found: String,
+    /// `v2`, `v1` or `none`.
+    pub controller: String,
+    /// What the container uses, without what the kernel can drop at once.
+    pub used_bytes: Option<u64>,
+    /// All that is charged to it, files that the kernel keeps among it.
+    pub charged_bytes: Option<u64>,
+    /// The most that was charged to it so far.
+    pub peak_bytes: Option<u64>,
+    /// Its limit; none: it has none.
+    pub limit_bytes: Option<u64>,
+    /// The memory of the machine.
+    pub machine_bytes: Option<u64>,
+    /// The instances that were asked for, in start order.
+    pub services: Vec<ServiceMemory>,
+}
+
+/// How much memory an instance holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceMemory {
+    /// `api.2`, or `db` where there is only one.
+    pub name: String,
+    /// What is charged to its cgroup where it has one, without what the kernel can drop at once; else the sum of the resident sets of
+    /// its processes. None: it does not run.
+    pub bytes: Option<u64>,
+    /// The same with shared memory counted in parts, where it was asked for.
+    pub pss_bytes: Option<u64>,
+    /// The most it held so far, where the kernel tells.
+    pub peak_bytes: Option<u64>,
+    /// Above this it is restarted.
+    pub restart_bytes: Option<u64>,
+    /// The kernel gives it no more than this.
+    pub limit_bytes: Option<u64>,
+    /// How many processes it has.
+    pub processes: Option<u32>,
+    /// The process that holds most.
+    pub most: Option<Holder>,
+}
+
+/// A process and what it holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Its process id.
+    pub pid: i32,
+    /// What it is called.
+    pub name: String,
+    /// Its resident set.
+    pub bytes: u64,
 }
 
 /// What a request has changed for one instance.

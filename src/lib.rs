@@ -23,6 +23,7 @@ pub mod services;
 pub mod reaper;
 pub mod signals;
 pub mod shutdown;
+pub mod memory;
 pub mod logs;
 pub mod journal;
 pub mod requests;

@@ -3,6 +3,8 @@
 #![cfg_attr(not(test), no_main)]
 #![cfg(not(test))]
 
+#[path = "sys/allocator.rs"]
+mod allocator;
 #[path = "sys/early.rs"]
 mod early;
 #[path = "sys/entry.rs"]

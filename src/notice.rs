@@ -1,6 +1,7 @@
 //! What the core announces. Log lines, the journal and later metrics read this one stream; all wording is in `wording`.
 //! No notice carries a value of an environment, except a `PATH` in which a program was not found.
 
+mod memory;
 mod updating;
 mod wording;
 
@@ -70,6 +71,50 @@ pub enum Notice {
         name: Rc<str>,
         /// How many were missed before.
         misses: u32,
+    },
+    /// What rules over the memory of the container.
+    MemoryFound {
+        /// For people.
+        text: String,
+    },
+    /// The OOM killer would end all of the container at once.
+    OomGroup,
+    /// No service can have a cgroup after all; `memory_limit` restarts instead.
+    NoCells,
+    /// The memory limit of the container has been changed.
+    MemoryLimit {
+        /// What it was, in bytes; `None`: there was none.
+        before: Option<u64>,
+        /// What it is.
+        limit: Option<u64>,
+    },
+    /// The container runs short of memory.
+    MemoryLow {
+        /// What it uses, in bytes.
+        used: u64,
+        /// Of how much.
+        whole: u64,
+    },
+    /// It has enough again.
+    MemoryWell {
+        /// What it uses, in bytes.
+        used: u64,
+        /// Of how much.
+        whole: u64,
+    },
+    /// The container runs short of memory, and nobody can be restarted.
+    NoVictim {
+        /// What it uses, in bytes.
+        used: u64,
+        /// Of how much.
+        whole: u64,
+    },
+    /// The OOM killer ended processes that are no service's main one.
+    OomKilled {
+        /// Those of this instance, where that is known.
+        name: Option<Rc<str>>,
+        /// How many.
+        count: u64,
     },
     /// An instance is stopped because one that it depends on is started again.
     RestartsWith {
@@ -294,6 +339,35 @@ pub enum Cause {
         /// For so long; `None`: it called for its end itself.
         silence: Option<Duration>,
     },
+    /// It held more memory than it may, and was stopped.
+    OverMemory {
+        /// What it held, in bytes.
+        bytes: u64,
+        /// What it may.
+        limit: u64,
+        /// Which of its processes held most, and how much.
+        holder: Option<(Process, u64)>,
+    },
+    /// The container ran short of memory, and it was stopped before the kernel would choose.
+    ShortMemory {
+        /// What the container used, in bytes.
+        used: u64,
+        /// Of how much.
+        whole: u64,
+        /// What this run held.
+        held: u64,
+        /// Which of its processes held most, and how much.
+        holder: Option<(Process, u64)>,
+    },
+    /// The kernel's OOM killer ended its main process.
+    OutOfMemory {
+        /// What the run held when it was last looked at, in bytes.
+        held: Option<u64>,
+        /// The limit that was reached, where it is known.
+        limit: Option<u64>,
+        /// That is its own, and not the container's.
+        own: bool,
+    },
 }
 
 /// What a client may ask for that changes what runs.
@@ -390,6 +464,11 @@ impl Notice {
             | Self::NotUpdated { .. }
             | Self::Obituary(_) => Error,
             Self::Ended { next: Next::Restart { .. }, .. }
+            | Self::OomGroup
+            | Self::NoCells
+            | Self::MemoryLow { .. }
+            | Self::NoVictim { .. }
+            | Self::OomKilled { .. }
             | Self::Failing { .. }
             | Self::Missed { .. }
             | Self::Refused { .. }
@@ -408,6 +487,8 @@ impl Notice {
             | Self::RestartsWith { .. }
             | Self::WaitsAgain { .. }
             | Self::Reloading { .. }
+            | Self::MemoryLimit { .. }
+            | Self::MemoryWell { .. }
             | Self::AllUp { .. }
             | Self::Ended { next: Next::Completed | Next::Down | Next::Ends, .. }
             | Self::Stopping { .. }
@@ -419,6 +500,7 @@ impl Notice {
             | Self::Updated { .. }
             | Self::NotPid1 => Info,
             Self::Up { .. }
+            | Self::MemoryFound { .. }
             | Self::Spawned { .. }
             | Self::Strays { .. }
             | Self::Reaped { wanted: false, .. }
@@ -445,6 +527,14 @@ impl Notice {
             Self::WaitsAgain { .. } => "waits",
             Self::Reloading { .. } => "reloading",
             Self::Refused { .. } => "refused",
+            Self::MemoryFound { .. } => "memory-found",
+            Self::OomGroup => "oom-group",
+            Self::NoCells => "no-cells",
+            Self::MemoryLimit { .. } => "memory-limit",
+            Self::MemoryLow { .. } => "memory-low",
+            Self::MemoryWell { .. } => "memory-well",
+            Self::NoVictim { .. } => "no-victim",
+            Self::OomKilled { .. } => "oom-killed",
             Self::AllUp { .. } => "all-up",
             Self::Ended { next: Next::Failed { .. }, .. } => "failed",
             Self::Ended { next: Next::Completed, .. } => "completed",
@@ -492,11 +582,20 @@ impl Notice {
             | Self::DependencyFailed { name, .. }
             | Self::Killing { name, .. }
             | Self::Spawned { name, .. }
+            | Self::OomKilled { name: Some(name), .. }
             | Self::StopCommandFailed { name, .. } => Some(name),
             Self::NotPid1
             | Self::NotAdopting
             | Self::Reaped { .. }
             | Self::AskedGroup(_)
+            | Self::MemoryFound { .. }
+            | Self::OomGroup
+            | Self::NoCells
+            | Self::MemoryLimit { .. }
+            | Self::MemoryLow { .. }
+            | Self::MemoryWell { .. }
+            | Self::NoVictim { .. }
+            | Self::OomKilled { name: None, .. }
             | Self::AllUp { .. }
             | Self::Stopping { .. }
             | Self::StillStopping { .. }
@@ -521,7 +620,12 @@ impl Cause {
             Self::Exit(status) | Self::Unready(status) => status.shell_code(),
             Self::Start(error) => error.exit_code().0,
             // How it ended after it was asked to is no message of its own.
-            Self::NotReady { .. } | Self::Unhealthy { .. } | Self::Watchdog { .. } => ExitCode::FAILURE.0,
+            Self::NotReady { .. }
+            | Self::Unhealthy { .. }
+            | Self::Watchdog { .. }
+            | Self::OverMemory { .. }
+            | Self::ShortMemory { .. } => ExitCode::FAILURE.0,
+            Self::OutOfMemory { .. } => ExitCode::KILLED.0,
         }
     }
 

@@ -213,8 +213,16 @@ fn code(obituary: &Obituary) -> String {
                 format!("{} (128 + {}, {name}'s {signal})", obituary.code, signal.number())
             }
         },
+        Some(Ended { cause: Cause::OutOfMemory { .. }, .. }) => {
+            format!("{} ({name} was killed: out of memory)", obituary.code)
+        }
         Some(Ended {
-            cause: Cause::NotReady { .. } | Cause::Unhealthy { .. } | Cause::Watchdog { .. },
+            cause:
+                Cause::NotReady { .. }
+                | Cause::Unhealthy { .. }
+                | Cause::Watchdog { .. }
+                | Cause::OverMemory { .. }
+                | Cause::ShortMemory { .. },
             ..
         }) => {
             format!("{} ({name} had to be stopped)", obituary.code)

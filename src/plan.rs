@@ -6,6 +6,7 @@ pub mod check;
 pub mod difference;
 mod eval;
 mod graph;
+mod memory;
 mod names;
 mod readiness;
 mod settings;
@@ -19,6 +20,8 @@ pub use crate::cli::{Manner, Receivers, Rest};
 use crate::event::{InstanceId, Launch};
 use crate::probe::Target;
 use crate::units::Signal;
+
+pub use memory::{Amount, Guard, Limits, Reference, Share};
 
 pub use build::{Loaded, Request, load, pause, single};
 pub use difference::{Fresh, difference};
@@ -36,6 +39,8 @@ pub struct Plan {
     pub order: Rc<[InstanceId]>,
     /// The deadline of the whole stop; `None`: no limit.
     pub shutdown_timeout: Option<Duration>,
+    /// `[memory]`: what is done when the container runs short of it.
+    pub guard: Guard,
     /// `[signals]`: where a signal goes instead of to every service.
     pub routes: BTreeMap<Signal, Vec<InstanceId>>,
 }
@@ -84,6 +89,8 @@ pub struct Instance {
     pub healthcheck: Option<Healthcheck>,
     /// The longest silence between two `WATCHDOG=1` of a ready run.
     pub watchdog: Option<Duration>,
+    /// How much memory it may hold.
+    pub memory: Limits,
 }
 
 /// What an instance is waited for with.
@@ -318,6 +325,7 @@ pub(crate) mod tests {
             ready: None,
             healthcheck: None,
             watchdog: None,
+            memory: Limits::default(),
         }
     }
 }

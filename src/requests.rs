@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::control::{Change, Request, Wanted};
-use crate::event::{Client, InstanceId, Pid, Time, Usage};
+use crate::event::{Client, ContainerMemory, InstanceId, Pid, Time, Usage, Weight};
 
 /// So many requests may be open at once that wait for something or follow what comes. There are more connections than that, so
 /// that a health check always finds one.
@@ -70,14 +70,30 @@ pub enum Stage {
 pub struct Report {
     /// About whom.
     pub ids: Vec<InstanceId>,
-    /// Everything, and not only what fits into a line.
-    pub in_full: bool,
+    /// How much of it.
+    pub scope: Scope,
     /// What those that run use, as far as it is known.
     pub usage: BTreeMap<InstanceId, Usage>,
     /// Where they listen.
     pub listens: BTreeMap<InstanceId, Vec<String>>,
+    /// What memory they hold.
+    pub weights: BTreeMap<InstanceId, Weight>,
+    /// And the container, where that was asked for.
+    pub container: Option<ContainerMemory>,
     /// Of whom that is still asked.
     pub asked: Vec<InstanceId>,
+}
+
+/// How much is to be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// What fits into a line.
+    #[default]
+    AtAGlance,
+    /// Everything.
+    InFull,
+    /// Their memory.
+    Memory,
 }
 
 /// How far a client is that reads.

@@ -102,6 +102,10 @@ pub struct Live {
     error: Option<StartError>,
     /// Why it has failed although its program ran, and how long it was known to be well.
     failed: Option<(Cause, Duration)>,
+    /// The kernel's OOM killer ended its leader, as far as is known.
+    out_of_memory: Option<Cause>,
+    /// A client had SIGKILL sent to it.
+    kill_sent: bool,
     /// The attempt of its test that has no answer yet.
     attempt: Option<Attempt>,
     /// Attempts that were called off and have not ended yet.
@@ -425,6 +429,8 @@ impl Service {
                     executed: false,
                     error: None,
                     failed: None,
+                    out_of_memory: None,
+                    kill_sent: false,
                     attempt: None,
                     helpers: Vec::new(),
                     says: None,

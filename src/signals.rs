@@ -61,6 +61,7 @@ mod tests {
         let (nginx, mut api) = (instance("nginx"), instance("api"));
         api.signals = BTreeMap::from([(Signal::USR1, Some(Signal::HUP)), (Signal::USR2, None)]);
         let mut plan = Plan {
+            guard: crate::plan::Guard::default(),
             mode: Mode::Services,
             order: [0, 1].map(InstanceId).into(),
             config: None,

@@ -2,6 +2,7 @@
 //! stops, and when and how the container ends. Pure: no clock, no I/O; what it wants done it orders.
 
 mod desk;
+mod memory;
 mod report;
 mod update;
 
@@ -15,9 +16,10 @@ use crate::event::{
 };
 use crate::journal::Journal;
 use crate::logs::Logs;
+use crate::memory::Memory;
 use crate::notice::{Cause, KillReason, Notice, StopReason};
 use crate::notify;
-use crate::obituary::{self, Obituary, Other};
+use crate::obituary;
 use crate::plan::{
     Condition, Dependency, Instance, Kind, Manner, Mode, OnFailure, OnSuccess, Plan, Receivers, Rest,
 };
@@ -44,6 +46,7 @@ pub struct Supervisor {
     logs: Logs,
     journal: Journal,
     requests: Requests,
+    memory: Memory,
     /// For each instance, what a person wants of it that is not as the plan has it.
     wishes: Vec<Wish>,
     updates: Updates,
@@ -109,6 +112,7 @@ impl Supervisor {
         let stops = plan.instances.iter().map(|_| None).collect();
         let wishes = plan.instances.iter().map(|_| Wish::Nothing).collect();
         let mut supervisor = Self {
+            memory: Memory::new(&plan),
             plan,
             dependents: Vec::new(),
             services,
@@ -137,7 +141,8 @@ impl Supervisor {
     pub fn deadline(&self) -> Option<Time> {
         let services = self.services.iter().filter_map(Service::deadline).min();
         let shutdown = self.shutdown.as_ref().and_then(Shutdown::deadline);
-        services.into_iter().chain(shutdown).chain(self.requests.deadline()).min()
+        let others = self.requests.deadline().into_iter().chain(self.memory.deadline());
+        services.into_iter().chain(shutdown).chain(others).min()
     }
 
     /// Takes in one event and orders what follows from it, in the order in which it must be done.
@@ -150,11 +155,15 @@ impl Supervisor {
     fn take_in(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::Begin => {
-                self.begun = true;
                 match self.standing {
                     Standing::Pid1 => {}
                     Standing::Subreaper => out.push(Action::Tell(Notice::NotPid1)),
                     Standing::Neither => out.push(Action::Tell(Notice::NotAdopting)),
+                }
+                // What services may hold is known before any of them starts.
+                match self.plan.mode {
+                    Mode::Services => out.push(Action::FindMemory { pressure: self.memory.is_on() }),
+                    Mode::Command(_) | Mode::Pause => self.begun = true,
                 }
             }
             Event::Tick => self.tick(now, out),
@@ -230,10 +239,13 @@ impl Supervisor {
             Event::Taken { client } => return self.requests.taken(client),
             Event::Left { client } => return self.left(client),
             Event::Measured { client, usage } => return self.measured(now, client, &usage, out),
-            // Nobody asks for it yet.
-            Event::MemoryFound(_) | Event::Weighed { .. } | Event::Pressure | Event::OomKilled { .. } => {
-                return;
+            Event::MemoryFound(found) => self.memory_found(now, &found, out),
+            Event::Weighed { client, runs, container } => self.weighed(now, client, runs, container, out),
+            Event::Pressure => {
+                self.memory.pressure(now);
+                self.look_at_memory(now, out);
             }
+            Event::OomKilled { instance, count } => return self.oom_killed(now, instance, count),
             Event::Drained => return self.leave(now, out),
         }
         self.settle(now, out);
@@ -278,6 +290,8 @@ impl Supervisor {
                 }
             }
         }
+        self.tell_of_kills(Some(now), out);
+        self.look_at_memory(now, out);
         let Some(shutdown) = &mut self.shutdown else { return };
         if shutdown.tell(now) {
             let limit = shutdown.limit();
@@ -382,6 +396,7 @@ impl Supervisor {
         match owner {
             Some(child) => {
                 self.ask_group(pid, child.instance, out);
+                self.explain_end(now, child, status);
                 self.with(now, child.instance, |service, context| {
                     service.exited(context, child, pid, status, out);
                 });
@@ -468,6 +483,7 @@ impl Supervisor {
         if self.shutdown.is_some() {
             self.advance_stops(now, out);
         }
+        self.settle_memory(now);
     }
 
     /// Starts what may start, fails what cannot start any more, and ends the container if one of these ends decides that.
@@ -772,6 +788,7 @@ impl Supervisor {
         for (child, sink) in self.logs.unfinished() {
             self.output_ended(now, child, sink, out);
         }
+        self.tell_of_kills(None, out);
         let Some(code) = self.exit_code_now() else { return };
         match reason {
             _ if self.plan.mode != Mode::Services => {}
@@ -842,27 +859,6 @@ impl Supervisor {
     /// The first failed instance in start order.
     fn first_failed(&self) -> Option<InstanceId> {
         self.plan.ids().find(|id| matches!(self.service(*id).map(Service::state), Some(State::Failed { .. })))
-    }
-
-    fn obituary(&self, id: InstanceId, since: Time, code: u8) -> Option<String> {
-        let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
-        let missing = service.failed_without().and_then(|on| self.plan.instance(on)).map(|on| &*on.name);
-        let other = |(id, record): (InstanceId, &StopRecord)| {
-            let name = &self.plan.instance(id)?.name;
-            let killed = self.service(id)?.killed_since(since);
-            Some(Other { name, took: record.down.map(|down| down.since(record.asked)), killed })
-        };
-        Some(obituary::text(&Obituary {
-            instance,
-            exits: service.history().iter().filter(|ended| !ended.asked).collect(),
-            runs: service.judged(),
-            began: self.began,
-            missing,
-            last_words: self.logs.last_lines(id, obituary::LAST_WORDS),
-            port: self.port.as_ref().map(|(port, listener)| (*port, listener)),
-            others: self.stopped().into_iter().filter_map(other).collect(),
-            code,
-        }))
     }
 }
 

@@ -2,6 +2,8 @@
 //! reports events; it never sees the plan or the machines, and decides nothing that the core could.
 
 mod caps;
+mod cells;
+mod cgroup;
 mod child;
 mod children;
 mod client;
@@ -12,9 +14,12 @@ mod diagnose;
 mod elf;
 mod environment;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod listener;
 mod log;
 mod mailbox;
+mod memory;
 mod panic;
 mod poll;
 mod print;
@@ -43,7 +48,7 @@ pub use self::client::{Connection, Limit, Lost, NoConnection, in_path, is_one_fi
 pub use self::control::places;
 pub use self::files::{Files, FilesAgain};
 pub use self::log::init_logging;
-pub use self::panic::end_by_panic;
+pub use self::panic::{end_by_panic, end_without_memory};
 pub use self::print::{print, print_error};
 pub use self::signals::asked_to_stop;
 pub use self::terminal::{Happened, Screen, Size, can_draw, look};
@@ -52,6 +57,7 @@ pub use self::termination::leave as leave_last_word;
 use self::children::{Children, Start};
 use self::clock::Clock;
 use self::control::Control;
+use self::memory::Memory;
 use self::poll::{Interest, Poll, Woken};
 use self::probes::Probes;
 use self::relay::Relay;
@@ -60,9 +66,7 @@ use self::sink::Sinks;
 use self::spawn::{Spawner, Stream};
 use self::voices::{Announcement, Voices};
 use crate::control::Place;
-use crate::event::{
-    Action, Child, Event, Launch, MemoryFound, Pid, Role, Sink, Standing, Time, Usage, Weight,
-};
+use crate::event::{Action, Child, Event, InstanceId, Launch, Pid, Role, Sink, Standing, Time};
 use crate::kernel::Kernel;
 use crate::units::{Signal, reason};
 use crate::voice::Voice;
@@ -164,6 +168,7 @@ pub struct Linux {
     probes: Probes,
     sinks: Sinks,
     control: Control,
+    memory: Memory,
     poll: Poll<Source>,
     /// Whether a child may have ended since we last looked.
     look: bool,
@@ -181,6 +186,7 @@ enum Source {
     Probe(Child),
     Voice(Pid),
     Control(control::Source),
+    Memory(memory::Source),
 }
 
 impl Linux {
@@ -221,6 +227,7 @@ impl Linux {
             voices: Voices::default(),
             sinks,
             control: Control::new(),
+            memory: Memory::default(),
             poll: Poll::new(),
             look: true,
             reported: 0,
@@ -247,6 +254,10 @@ impl Linux {
         self.control.flush(&mut Vec::new());
         self.pass_on_our_lines();
         self.sinks.finish(FINISH_AT_MOST);
+        // With PID 1 the container ends, and its cgroup with all below it.
+        if !is_pid1() {
+            self.memory.leave();
+        }
     }
 
     /// Reports one ended child, after all that it did before. Says whether there was one.
@@ -263,6 +274,7 @@ impl Linux {
                 self.probes.forget_answered(child.instance);
             }
         }
+        self.memory.ended(status, events);
         events.push(Event::Exited { pid, status });
         self.look = true; // it is still there, also if no signal told of it yet
         true
@@ -287,6 +299,7 @@ impl Linux {
         self.relay.watch(&mut self.poll, |sink| self.sinks.congested(sink), Source::Pipe);
         self.probes.watch(&mut self.poll, Source::Probe);
         self.voices.watch(&mut self.poll, Source::Voice);
+        self.memory.watch(&mut self.poll, Source::Memory);
         let muted = self.control.muted();
         self.control.watch(&mut self.poll, Source::Control);
 
@@ -322,6 +335,7 @@ impl Linux {
                     self.voices.hear(pid, events);
                 }
                 Source::Control(source) => clients.push(source),
+                Source::Memory(source) => self.memory.ready(source, events),
             }
         }
         self.relay.read(&pipes, events);
@@ -337,12 +351,16 @@ impl Linux {
         extra: &[(&'static str, String)],
         events: &mut Vec<Event>,
     ) {
-        match self.spawner.spawn(child, launch, extra) {
+        let spawned = self
+            .memory
+            .entrance(child, launch)
+            .and_then(|entrance| self.spawner.spawn(child, launch, extra, entrance.as_ref()));
+        match spawned {
             Ok(spawned) => {
                 if self.setup.descriptors == Descriptors::PassOn {
                     // The one command has them now.
                     let ours = self.spawner.held().chain(self.sinks.held()).chain(spawned.held());
-                    descriptors::close_others(ours.chain(self.signals.held()));
+                    descriptors::close_others(ours.chain(self.signals.held()).chain(self.memory.held()));
                 }
                 self.voices.add(voices::Voice {
                     child,
@@ -360,8 +378,16 @@ impl Linux {
                 }
                 events.push(Event::Spawned { child, pid: spawned.pid });
             }
-            Err(error) => events.push(Event::SpawnFailed { child, error }),
+            Err(error) => {
+                self.memory.released(self.without_children(child.instance), events);
+                events.push(Event::SpawnFailed { child, error });
+            }
         }
+    }
+
+    /// The instance, if it has no child.
+    fn without_children(&self, instance: InstanceId) -> Option<InstanceId> {
+        Some(instance).filter(|instance| !self.children.has(*instance))
     }
 
     fn pass_on_our_lines(&mut self) {
@@ -413,7 +439,10 @@ impl Kernel for Linux {
             Action::Suspend => suspend(),
             Action::Release { pid } => {
                 self.spawner.take_terminal_back(pid);
+                let instance = self.children.get(pid).map(|child| child.instance);
                 self.children.release(pid);
+                let over = instance.and_then(|instance| self.without_children(instance));
+                self.memory.released(over, events);
                 self.look = true;
             }
             Action::Sweep { child, leader, mark, signal, spare } => {
@@ -433,17 +462,13 @@ impl Kernel for Linux {
             Action::Measure { client, runs } => {
                 events.push(Event::Measured { client, usage: usage::measure(&self.children, &runs) });
             }
-            Action::FindMemory { .. } => events.push(Event::MemoryFound(MemoryFound::default())),
-            Action::Weigh { client, runs, .. } => {
-                let weigh = |(usage, (child, _)): (Usage, &(Child, Pid))| Weight {
-                    instance: Some(child.instance),
-                    bytes: usage.memory,
-                    processes: usage.processes,
-                    ..Weight::default()
-                };
-                let usage = usage::measure(&self.children, &runs);
-                let runs = usage.into_iter().zip(&runs).map(weigh).collect();
-                events.push(Event::Weighed { client, runs, container: None });
+            Action::FindMemory { pressure } => {
+                let found = self.memory.find(pressure, events);
+                events.push(Event::MemoryFound(found));
+            }
+            Action::Weigh { client, runs, container, pss } => {
+                let (runs, container) = self.memory.weigh(&self.children, &runs, container, pss, events);
+                events.push(Event::Weighed { client, runs, container });
             }
             Action::Probe { child, target } => self.probes.begin(child, &target, events),
             Action::CancelProbe { child } => self.probes.cancel(child),

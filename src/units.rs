@@ -100,8 +100,11 @@ impl Signal {
             return u8::try_from(at + 1).map(Self).map_err(|_| unknown());
         }
         let real_time = |base: u8, offset: &str, sign: i32| {
-            let offset = if offset.is_empty() { Some(0) } else { offset.get(1..)?.parse::<i32>().ok() }?;
-            let number = i32::from(base) + sign * offset;
+            // Digits alone, and few: a second sign is none, and no sum is too large.
+            let digits = offset.get(1..).unwrap_or("0");
+            let offset: u8 =
+                digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+            let number = i32::from(base) + sign * i32::from(offset);
             Self::new(number).filter(|signal| signal.0 >= RTMIN)
         };
         let found = match name {
@@ -219,6 +222,22 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     if (0.0..9e18).contains(&bytes) { Ok(bytes as u64) } else { Err(format!("\"{text}\" is too large")) }
 }
 
+/// An amount of memory as short as it can be told, in binary units: `512K`, `9.8M`, `58M`, `1.2G`.
+pub fn show_size(bytes: u64) -> String {
+    let mut unit = 1_u128;
+    for name in ["", "K", "M", "G", "T"] {
+        let tenths = (u128::from(bytes) * 10 + unit / 2) / unit;
+        if tenths < 100 && !tenths.is_multiple_of(10) {
+            return format!("{}.{}{name}", tenths / 10, tenths % 10);
+        }
+        if tenths < 10_235 {
+            return format!("{}{name}", (tenths + 5) / 10);
+        }
+        unit <<= 10;
+    }
+    format!("{}P", u128::from(bytes) / unit)
+}
+
 /// What the system said, without the number that Rust adds to it.
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();
@@ -283,8 +302,21 @@ mod tests {
             assert_eq!(Signal::parse(text).map(Signal::number), Ok(number), "{text}");
         }
         for text in [
-            "", "SIG", "0", "65", "-1", "SIGFOO", "RTMIN+31", "RTMAX-31", "RTMIN+", "RTMIN3", "15x",
+            "",
+            "SIG",
+            "0",
+            "65",
+            "-1",
+            "SIGFOO",
+            "RTMIN+31",
+            "RTMAX-31",
+            "RTMIN+",
+            "RTMIN3",
+            "15x",
             "RTMIN+-2",
+            "RTMIN++2",
+            "RTMIN+2147483647",
+            "RTMAX--2147483648",
         ] {
             assert!(Signal::parse(text).is_err(), "{text}");
         }

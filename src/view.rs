@@ -4,12 +4,14 @@
 
 pub mod describe;
 pub mod keys;
+pub mod memory;
 pub mod spark;
 pub mod status;
 pub mod stream;
 pub mod top;
 
 use crate::control::{Change, Verdict};
+use crate::units::show_size as size;
 
 /// What the text is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,22 +76,6 @@ fn span(ms: u64) -> String {
         _ => (seconds / 86_400, "d", seconds % 86_400 / 3600, "h"),
     };
     if rest == 0 { format!("{whole}{unit}") } else { format!("{whole}{unit}{rest}{smaller}") }
-}
-
-/// An amount of memory as short as it can be told, in binary units: `512K`, `9.8M`, `58M`, `1.2G`.
-fn size(bytes: u64) -> String {
-    let mut unit = 1_u128;
-    for name in ["", "K", "M", "G", "T"] {
-        let tenths = (u128::from(bytes) * 10 + unit / 2) / unit;
-        if tenths < 100 && !tenths.is_multiple_of(10) {
-            return format!("{}.{}{name}", tenths / 10, tenths % 10);
-        }
-        if tenths < 10_235 {
-            return format!("{}{name}", (tenths + 5) / 10);
-        }
-        unit <<= 10;
-    }
-    format!("{}P", u128::from(bytes) / unit)
 }
 
 /// The share of one processor: `0.3%`, `38%`.
@@ -167,8 +153,8 @@ fn clip(text: &str, at_most: usize, look: Look) -> String {
 
 /// The text with blanks behind it, up to so many columns.
 fn pad(text: &str, columns: usize) -> String {
-    let blanks = columns.saturating_sub(width(text));
-    format!("{text}{:blanks$}", "")
+    let blanks = std::iter::repeat_n(' ', columns.saturating_sub(width(text)));
+    text.chars().chain(blanks).collect()
 }
 
 /// Rows with columns that begin below each other, two blanks between. `paint` colours a cell after it has been measured; the last
@@ -270,6 +256,12 @@ mod tests {
         {
             assert_eq!(percent(cpu, of), shown);
         }
+    }
+
+    #[test]
+    fn nothing_is_too_wide_to_be_filled_up() {
+        assert_eq!(pad("a", 3), "a  ");
+        assert_eq!(pad("", 70_000).len(), 70_000, "more than the width of a format may be");
     }
 
     #[test]

@@ -22,11 +22,11 @@ use std::time::Duration;
 use tinysup::cli::One;
 use tinysup::config::{World, keys};
 use tinysup::event::{
-    InstanceId, Launch, Mark, MemoryFound, Output, Rlimit, Speaks, StartError, Stdin, Surroundings,
+    Cell, InstanceId, Launch, Mark, MemoryFound, Output, Rlimit, Speaks, StartError, Stdin, Surroundings,
 };
 use tinysup::plan::{
-    self, Asks, Condition, Dependency, Instance, KillMode, Kind, Manner, Mode, OnFailure, OnSuccess, Plan,
-    ReadyTest, Receivers, Request, RestartWhen, Test,
+    self, Amount, Asks, Condition, Dependency, Guard, Instance, KillMode, Kind, Limits, Manner, Mode,
+    OnFailure, OnSuccess, Plan, ReadyTest, Receivers, Reference, Request, RestartWhen, Share, Test,
 };
 use tinysup::probe::Target;
 use tinysup::units::Signal;
@@ -347,6 +347,19 @@ fn every_bad_value_says_what_was_expected() {
         ("environment = {}", "3:1: unknown key \"environment\" in [services.a]\n    2 | command = \"run\"\n    3 | environment = {}\n      | ^^^^^^^^^^^ here it is called \"env\""),
         ("shutdown_timeout = 1", "3:1: unknown key \"shutdown_timeout\" in [services.a]\n    2 | command = \"run\"\n    3 | shutdown_timeout = 1\n      | ^^^^^^^^^^^^^^^^ it belongs to the top of the file, before the first [section]"),
         ("watch = []", "3:1: \"watch\" is not yet supported"),
+        // Memory.
+        ("max_memory_restart = true", "3:22: max_memory_restart must be a size such as \"300M\", or a share of the container's limit such as \"40%\", not true"),
+        ("max_memory_restart = 1.5", "3:22: max_memory_restart must be a size such as \"300M\", or a share of the container's limit such as \"40%\", not a number with a point"),
+        ("max_memory_restart = \"lots\"", "3:22: max_memory_restart must be a size such as \"300M\", or a share of the container's limit such as \"40%\", not \"lots\""),
+        ("max_memory_restart = 300", "3:22: max_memory_restart must be at least 64K\n    2 | command = \"run\"\n    3 | max_memory_restart = 300\n      |                      ^^^ a bare number is bytes; \"300M\" is in MiB"),
+        ("memory_limit = 0", "3:16: memory_limit must be at least 64K"),
+        ("max_memory_restart = \"0%\"", "3:22: max_memory_restart must be a size such as \"300M\", or a share of the container's limit such as \"40%\", not \"0%\"\n    2 | command = \"run\"\n    3 | max_memory_restart = \"0%\"\n      |                      ^^^^ a share is more than 0% and at most 100%"),
+        ("memory_limit = \"101%\"", "3:16: memory_limit must be a size such as \"300M\", or a share of the container's limit such as \"40%\", not \"101%\""),
+        ("max_memory_restart = \"300M\"\nmemory_limit = \"200M\"", "3:22: max_memory_restart must not be above memory_limit\n    2 | command = \"run\"\n    3 | max_memory_restart = \"300M\"\n      |                      ^^^^^^ the kernel would be first: it kills at memory_limit, without asking"),
+        ("max_memory_restart = \"60%\"\nmemory_limit = \"50%\"", "3:22: max_memory_restart must not be above memory_limit"),
+        ("memory_limit_fallback = \"kill\"", "3:25: memory_limit_fallback must be \"restart\", not \"kill\""),
+        ("oom_priority = 1001", "3:16: oom_priority must be a number from -1000 to 1000, not 1001"),
+        ("mem_limit = \"1G\"", "3:1: unknown key \"mem_limit\" in [services.a]\n    2 | command = \"run\"\n    3 | mem_limit = \"1G\"\n      | ^^^^^^^^^ here it is called \"memory_limit\""),
         // Other places.
         ("[services.\"a.b\"]\ncommand = \"x\"", "3:11: \"a.b\" cannot be the name of a service: it has letters, digits, - and _, and begins with a letter or digit"),
         ("[services.tinysup]\ncommand = \"x\"", "3:11: \"tinysup\" cannot be the name of a service: tinysup itself speaks under it"),
@@ -354,7 +367,13 @@ fn every_bad_value_says_what_was_expected() {
         ("[services]\nuser = 1", "4:1: \"user\" stands in [services], not in a service"),
         ("[web]\ncommand = \"x\"", "3:2: unknown section \"web\"\n    2 | command = \"run\"\n    3 | [web]\n      |  ^^^ a service is [services.web]"),
         ("[program.web]\ncommand = \"x\"", "3:2: unknown section \"program\"\n    2 | command = \"run\"\n    3 | [program.web]\n      |  ^^^^^^^ did you mean \"services\"?"),
-        ("[memory]\nwarn = \"85%\"", "3:2: \"memory\" is not yet supported"),
+        ("[memory]\nwarn = 85", "4:8: warn must be a share such as \"85%\", not 85\n    3 | [memory]\n    4 | warn = 85\n      |        ^^ warn = \"85%\""),
+        ("[memory]\nwarn = \"300M\"", "4:8: warn must be a share such as \"85%\", not \"300M\""),
+        ("[memory]\nwarn = \"95%\"\nrestart = \"85%\"", "5:11: restart = \"85%\" must not be below warn = \"95%\"\n    4 | warn = \"95%\"\n    5 | restart = \"85%\"\n      |           ^^^^^ the warning comes first"),
+        ("[memory]\nreference = \"machine\"", "4:13: reference must be \"container\" or \"host\", not \"machine\""),
+        ("[memory]\nrestrat = \"85%\"", "4:1: unknown key \"restrat\" in [memory]\n    3 | [memory]\n    4 | restrat = \"85%\"\n      | ^^^^^^^ did you mean \"restart\"?"),
+        ("[memory]\nlimit = \"1G\"", "4:1: unknown key \"limit\" in [memory]\n    3 | [memory]\n    4 | limit = \"1G\"\n      | ^^^^^ the container's limit is set from outside: docker run --memory 512M"),
+        ("[memory]\nmax_memory_restart = \"1G\"", "4:1: unknown key \"max_memory_restart\" in [memory]"),
         ("[defaults]\ncommand = \"x\"", "4:1: \"command\" has no place in [defaults]"),
         ("[defaults]\nkill_timeout = \"x\"\n[services.b]\ncommand = \"x\"", "4:16: kill_timeout must be a duration such as \"250ms\", \"10s\", \"5m\" or \"1h\", or a number of seconds, not \"x\""),
         ("[signals]\nUSR1 = [\"b\"]", "4:9: there is no service \"b\""),
@@ -1013,7 +1032,7 @@ fn the_file_is_found_where_it_should_be() {
     let good = "[services.a]\ncommand = \"a\"\n";
     let at = |path: &str| Memory::default().file(path, good);
     let name = |world: &Memory, file: Option<&str>| {
-        let request = Request { file: file.map(Path::new), main: None };
+        let request = Request { file: file.map(Path::new), main: None, here: false };
         plan::load(&request, world)
             .map(|loaded| loaded.file)
             .map_err(|problems| problems.to_string().lines().next().unwrap().to_owned())
@@ -1086,7 +1105,7 @@ fn more_files_are_included_in_their_order() {
         .file("/app/conf.d/30.toml", "")
         .file("/app/conf.d/readme", "no toml")
         .file("/app/extra.toml", one("a"));
-    let request = Request { file: Some(Path::new("/app/tinysup.toml")), main: None };
+    let request = Request { file: Some(Path::new("/app/tinysup.toml")), main: None, here: false };
     let plan = plan::load(&request, &files).unwrap().plan;
     assert_eq!(names(&plan), ["main", "c", "b", "a"]);
     assert_eq!(plan.instances[1].launch.cwd.as_deref(), Some(Path::new("/app/conf.d/here")));
@@ -1197,7 +1216,7 @@ fn one_command_is_a_plan_too() {
 fn a_command_beside_services_waits_for_them() {
     let main = || Some(vec!["bash".into(), "-l".into()]);
     let text = "[services.init]\ntype = \"oneshot\"\ncommand = \"x\"\n[services.db]\ncommand = \"x\"\n[services.later]\ncommand = \"x\"\nautostart = false\n";
-    let plan = plan::load(&Request { file: None, main: main() }, &world(text)).unwrap().plan;
+    let plan = plan::load(&Request { main: main(), ..Request::default() }, &world(text)).unwrap().plan;
     let main_instance = plan.instances.last().unwrap();
     assert_eq!(&*main_instance.name, "main");
     assert_eq!(
@@ -1212,10 +1231,16 @@ fn a_command_beside_services_waits_for_them() {
     assert_eq!((main_instance.on_success, main_instance.on_failure), (OnSuccess::Exit, OnFailure::Exit));
     assert_eq!(plan.mode, Mode::Services);
     let disabled = world("[services.a]\ncommand = 'x'\nenabled = false\n");
-    assert_eq!(names(&plan::load(&Request { file: None, main: main() }, &disabled).unwrap().plan), ["main"]);
-    let taken = plan::load(&Request { file: None, main: main() }, &world("[services.main]\ncommand = 'x'\n"))
-        .unwrap_err()
-        .to_string();
+    assert_eq!(
+        names(&plan::load(&Request { main: main(), ..Request::default() }, &disabled).unwrap().plan),
+        ["main"]
+    );
+    let taken = plan::load(
+        &Request { main: main(), ..Request::default() },
+        &world("[services.main]\ncommand = 'x'\n"),
+    )
+    .unwrap_err()
+    .to_string();
     assert!(taken.contains("1:11: \"main\" is the name of the command on the command line"), "{taken}");
 }
 
@@ -1234,7 +1259,7 @@ fn check_reports_order_stop_chain_and_hints() {
     }
     let plan = plan_of(&world);
     assert_eq!(
-        plan::check::report(&plan, &world).to_string(),
+        plan::check::report(&plan, &world, false).to_string(),
         "ok: 5 services (6 instances), start order redis, migrate -> php (x2) -> nginx, not started by itself: later, stop takes at most 9 s (docker stop allows 10 s)
 slowest stop chain: nginx 12 s -> php 8 s -> redis 8 s = 28 s, cut to 9 s by shutdown_timeout
 waits: php   for redis (its program runs), migrate (started)
@@ -1254,7 +1279,7 @@ hint: php: what depends on it starts when its program runs; with ready = \"tcp:9
         "shutdown_timeout = 30\n[services.a]\ncommand = \"/bin/sh\"\nkill_timeout = 20\nrestart_window = \"10s\"\nsignals = { HUP = \"USR1\", USR1 = \"HUP\" }\n",
     );
     assert_eq!(
-        plan::check::report(&plan_of(&one), &one).to_string(),
+        plan::check::report(&plan_of(&one), &one, false).to_string(),
         "ok: 1 service, stop takes at most 20 s (docker stop allows 10 s)
 hint: a stop may take 20 s, but docker stop kills after 10 s: use docker stop -t 21, in Compose stop_grace_period: 21s, in Kubernetes terminationGracePeriodSeconds: 21
 hint: a: the waits between 10 restarts are longer than restart_window = 10 s: the budget can never be spent
@@ -1266,7 +1291,7 @@ hint: a: signals has SIGHUP, which is reserved for re-reading the configuration 
 /// What `check` says of a configuration whose only program is /bin/sh, but for its first line.
 fn remarks(text: &str) -> String {
     let world = world_of_one(text);
-    let report = plan::check::report(&plan_of(&world), &world).to_string();
+    let report = plan::check::report(&plan_of(&world), &world, false).to_string();
     report.split_once('\n').unwrap().1.to_owned()
 }
 
@@ -1438,6 +1463,134 @@ fn stated_defaults_are_the_defaults() {
     );
 }
 
+/// What is said of this configuration where that memory was found.
+fn here(text: &str, memory: MemoryFound) -> Result<Plan, String> {
+    let world = Memory { memory, ..world(text) };
+    let request = Request { here: true, ..Request::default() };
+    plan::load(&request, &world).map(|loaded| loaded.plan).map_err(|problems| problems.to_string())
+}
+
+fn limited(megabytes: u64, delegated: bool) -> MemoryFound {
+    let limit = (megabytes > 0).then_some(megabytes << 20);
+    MemoryFound { limit, total: 16 << 30, delegated, text: "cgroup v1".to_owned(), ..MemoryFound::default() }
+}
+
+#[test]
+fn amounts_of_memory_are_read() {
+    let share = |hundredths| Amount::Share(Share::new(hundredths).unwrap());
+    for (written, amount) in [
+        ("\"300M\"", Amount::Bytes(300 << 20)),
+        ("\"1.5G\"", Amount::Bytes(3 << 29)),
+        ("\"200MB\"", Amount::Bytes(200 << 20)),
+        ("314572800", Amount::Bytes(300 << 20)),
+        ("\"40%\"", share(4000)),
+        ("\"${SHARE:-12.5}%\"", share(1250)),
+    ] {
+        let limits = instance(&format!("max_memory_restart = {written}")).memory;
+        assert_eq!(limits.restart, Some(amount), "{written}");
+    }
+    let all = instance("memory_limit = \"500M\"\nmemory_limit_fallback = \"restart\"\noom_priority = -7");
+    let limits =
+        Limits { restart: None, limit: Some(Amount::Bytes(500 << 20)), fallback: true, priority: -7 };
+    assert_eq!(all.memory, limits);
+    assert_eq!(all.launch.cell, Some(Cell { memory_max: Some(500 << 20) }));
+    assert_eq!(instance("").launch.cell, None);
+    let guarded =
+        plan(&format!("[memory]\nwarn = \"85%\"\nrestart = \"95%\"\nreference = \"host\"\n{}", service("")));
+    let (warn, restart) = (Share::new(8500), Share::new(9500));
+    assert_eq!(guarded.guard, Guard { warn, restart, reference: Reference::Host });
+    assert_eq!(guarded.instances[0].launch.cell, Some(Cell { memory_max: None }));
+    assert_eq!(plan(&service("")).guard, Guard::default());
+}
+
+#[test]
+fn what_asks_for_a_share_needs_a_limit_to_take_it_from() {
+    let shares = service("max_memory_restart = \"40%\"\nmemory_limit = \"60%\"");
+    let guarded = format!("[memory]\nwarn = \"85%\"\n{}", service(""));
+    assert_eq!(
+        here(&shares, limited(0, true)).unwrap_err(),
+        "tinysup: /etc/tinysup.toml:3:22: max_memory_restart = \"40%\": the container has no memory limit to take a share of
+    2 | command = \"run\"
+    3 | max_memory_restart = \"40%\"
+      |                      ^^^^^ docker run --memory 512M (in Compose mem_limit: 512M) sets one; or a size; or [memory] reference = \"host\", for shares of the machine's memory
+tinysup: /etc/tinysup.toml:4:16: memory_limit = \"60%\": the container has no memory limit to take a share of
+    3 | max_memory_restart = \"40%\"
+    4 | memory_limit = \"60%\"
+      |                ^^^^^ docker run --memory 512M (in Compose mem_limit: 512M) sets one; or a size; or [memory] reference = \"host\", for shares of the machine's memory
+2 errors, nothing was started. `tinysup check` tests a file; `tinysup example` shows all keys.
+"
+    );
+    assert!(
+        here(&guarded, limited(0, true))
+            .unwrap_err()
+            .contains(":2:8: warn = \"85%\": the container has no memory limit")
+    );
+    let host = |text: &str| text.replace("[memory]", "[memory]\nreference = \"host\"");
+    assert!(here(&host(&guarded), limited(0, true)).is_ok());
+    assert!(
+        here(&host(&guarded), MemoryFound::default())
+            .unwrap_err()
+            .contains("how much memory the machine has is not known")
+    );
+    let plan = here(&shares, limited(500, true)).unwrap();
+    assert_eq!(plan.instances[0].launch.cell, Some(Cell { memory_max: Some(300 << 20) }));
+    assert!(here(&guarded, limited(500, false)).is_ok());
+    // A limit by the size and one by the share can only be compared where the whole is known.
+    let mixed = service("max_memory_restart = \"350M\"\nmemory_limit = \"60%\"");
+    assert!(load(&world(&mixed)).is_ok());
+    assert!(here(&mixed, limited(500, true)).unwrap_err().contains("must not be above memory_limit"));
+}
+
+#[test]
+fn what_the_kernel_cannot_be_told_is_refused_unless_a_restart_will_do() {
+    let limit = service("memory_limit = \"500M\"");
+    assert_eq!(
+        here(&limit, limited(0, false)).unwrap_err(),
+        "tinysup: /etc/tinysup.toml:3:16: memory_limit cannot be had here: it needs a cgroup for the service, and none can be made (cgroup v1)
+    2 | command = \"run\"
+    3 | memory_limit = \"500M\"
+      |                ^^^^^^ memory_limit_fallback = \"restart\" restarts the service above it instead; docs/memory.md says what a cgroup needs
+1 error, nothing was started. `tinysup check` tests a file; `tinysup example` shows all keys.
+"
+    );
+    assert!(load(&world(&limit)).is_ok() && here(&limit, limited(0, true)).is_ok());
+    assert!(here(&format!("{limit}memory_limit_fallback = \"restart\"\n"), limited(0, false)).is_ok());
+    assert!(here(&service("max_memory_restart = \"500M\""), limited(0, false)).is_ok());
+}
+
+#[test]
+fn check_says_how_much_memory_is_meant() {
+    let text = "[memory]\nwarn = \"85%\"\nrestart = \"95%\"\n[services.a]\ncommand = \"/bin/sh\"\nmax_memory_restart = \"40%\"\ninstances = 2\n\
+                [services.b]\ncommand = \"/bin/sh\"\nmax_memory_restart = \"1G\"\nmemory_limit = \"2G\"\nmemory_limit_fallback = \"restart\"\n";
+    assert_eq!(
+        remarks(text),
+        "memory: the container: warn at 85%, restart at 95%
+memory: a each: restarted above 40%
+memory: b: restarted above 1G, no more than 2G
+hint: shares of memory are of the container's memory limit, which is not known here; `tinysup check --runtime` in the container says how much that is
+"
+    );
+    let world = Memory { memory: limited(500, false), ..world_of_one(text) };
+    let report = plan::check::report(&plan_of(&world), &world, true).to_string();
+    assert_eq!(
+        report.split_once('\n').unwrap().1,
+        "memory: the limit of this container is 500M (no controller to be seen, services are summed up from /proc)
+memory: the container: warn at 85% = 425M, restart at 95% = 475M
+memory: a each: restarted above 40% = 200M
+memory: b: restarted above 1G, restarted above 2G, in place of memory_limit
+hint: b: max_memory_restart is 1G, but the container has only 500M: the kernel kills before that
+hint: b: memory_limit is 2G, but the container has only 500M: the kernel kills before that
+"
+    );
+    assert!(
+        !remarks(&service("command = 1").replace("command = 1\n", "").replace("run", "/bin/sh"))
+            .contains("memory")
+    );
+    let memmon =
+        remarks("[services.b]\ncommand = \"/bin/sh\"\n[services.a]\ncommand = \"memmon -a 200MB\"\n");
+    assert!(memmon.contains("hint: a: this speaks to supervisord; here max_memory_restart"), "{memmon}");
+}
+
 #[test]
 fn every_mistyped_key_is_an_error() {
     let mut random = Random(7);
@@ -1468,7 +1621,7 @@ fn every_mistyped_key_is_an_error() {
 #[test]
 fn every_key_is_in_the_documentation() {
     let documentation = include_str!("../docs/configuration.md");
-    for key in keys::SERVICE.iter().chain(keys::TOP) {
+    for key in keys::SERVICE.iter().chain(keys::TOP).chain(keys::MEMORY) {
         let cell = |text: &str| text.replace('|', "\\|");
         let default = if key.default.contains(['"', '[', '{'])
             || key.default.parse::<f64>().is_ok()
@@ -1686,7 +1839,7 @@ fn mutated_configurations_never_panic() {
                 .file("/etc/tinysup.toml", &bytes)
                 .file("/etc/more.toml", "[services.more]\ncommand = 'x'\n")
                 .file("/etc/.env", "C=${B:-1}\n");
-            load(&world).map(|plan| (plan::check::report(&plan, &world).to_string(), plan))
+            load(&world).map(|plan| (plan::check::report(&plan, &world, false).to_string(), plan))
         }) else {
             panic!("seed {seed} round {round} panicked:\n{shown}")
         };

@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 8] = [
     &["units", "notice", "voice", "event", "control", "notify", "probe", "hints", "suggest"],
     &["cli", "config", "view"],
     &["plan"],
-    &["services", "reaper", "signals", "shutdown", "logs", "journal", "requests"],
+    &["services", "reaper", "signals", "shutdown", "memory", "logs", "journal", "requests"],
     &["supervisor", "obituary"],
     &["kernel", "runtime"],
     &["sys"],
@@ -117,6 +117,93 @@ fn only_sys_touches_the_system() {
             path.display()
         );
         assert!(!code(&text).contains("unsafe"), "{}: unsafe belongs into src/sys", path.display());
+    }
+}
+
+/// docs/decisions/broken.md.
+#[test]
+fn overflow_and_panic_are_as_decided() {
+    let manifest =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).expect("there");
+    let section =
+        |name: &str| manifest.split_once(name).expect("a section").1.split("\n[").next().expect("one");
+    let release = section("[profile.release]");
+    for line in ["overflow-checks = true", "panic = \"abort\""] {
+        assert!(release.lines().any(|found| found.starts_with(line)), "[profile.release] {line}");
+    }
+    let lints = section("[lints.clippy]");
+    for lint in ["expect_used", "indexing_slicing", "panic", "unwrap_used"] {
+        assert!(lints.lines().any(|line| line.starts_with(&format!("{lint} = \"warn\""))), "{lint}");
+    }
+}
+
+/// All Rust below a folder, or the one file, as one text.
+fn text_below(path: &Path) -> String {
+    if path.is_file() {
+        return fs::read_to_string(path).expect("a source file");
+    }
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(path).into_iter().flatten().map(|entry| entry.expect("an entry").path()).collect();
+    entries.retain(|path| path.is_dir() || path.extension().is_some_and(|extension| extension == "rs"));
+    entries.iter().map(|path| text_below(path)).collect()
+}
+
+/// `suite::test` in docs/reliability.md and docs/security.md.
+#[test]
+fn tests_that_documents_name_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut suites = std::collections::BTreeMap::new();
+    let (mut named, mut missing) = (0, Vec::new());
+    for document in ["docs/reliability.md", "docs/security.md", "docs/decisions/broken.md"] {
+        let text = fs::read_to_string(root.join(document)).expect("the document");
+        let quoted = text.split('`').skip(1).step_by(2);
+        for (suite, name) in
+            quoted.filter_map(|word| word.split_once("::")).filter(|(suite, _)| !suite.is_empty())
+        {
+            let source = suites.entry(suite.to_owned()).or_insert_with(|| match suite {
+                "unit" => text_below(&root.join("src")),
+                _ if root.join("tests").join(suite).is_dir() => text_below(&root.join("tests").join(suite)),
+                _ => text_below(&root.join("tests").join(suite).with_extension("rs")),
+            });
+            // A case by its function, where it has one; else what is called so.
+            let function =
+                name.contains('_') && name.chars().all(|c| c.is_lowercase() || c == '_' || c.is_numeric());
+            let forms = match function {
+                true => vec![format!("fn {name}("), format!("\"{name}\"")],
+                false => vec![format!("{name},"), format!("{name};"), format!("{name}:")],
+            };
+            let there = forms.iter().any(|form| source.contains(form.as_str()));
+            if !there && !name.is_empty() {
+                missing.push(format!("{document}: {suite}::{name}"));
+            }
+            named += 1;
+        }
+    }
+    assert!(missing.is_empty(), "named and not there: {missing:#?}");
+    assert!(named > 100, "the names were not found: {named}");
+}
+
+/// docs/security.md says what each is trusted with.
+#[test]
+fn each_dependency_is_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("there");
+    let document = fs::read_to_string(root.join("docs/security.md")).expect("there");
+    let section =
+        manifest.split_once("[dependencies]\n").expect("a section").1.split("\n#").next().expect("one");
+    let names: Vec<&str> = section
+        .split("\n[")
+        .next()
+        .expect("one")
+        .lines()
+        .filter_map(|line| Some(line.split_once(" = ")?.0))
+        .collect();
+    assert!(names.len() > 5, "{names:?}");
+    for name in names {
+        assert!(
+            document.contains(&format!("\n| `{name}` |")),
+            "docs/security.md does not tell what {name} is for"
+        );
     }
 }
 

@@ -56,6 +56,7 @@ pub(super) fn parse(verb: &'static Spec, word: &str, mut words: Words) -> Result
                 Opt::WithDependents => ask.request.dependents = true,
                 Opt::DryRun => ask.request.dry_run = true,
                 Opt::Group => ask.request.group = true,
+                Opt::Pss => ask.request.pss = true,
                 Opt::Follow => ask.request.follow = true,
                 Opt::Lines => ask.request.lines = Some(number(&name, &mut words)?),
                 Opt::Since => ask.request.since_ms = Some(milliseconds(duration(&name, &mut words)?)),
@@ -206,7 +207,9 @@ mod tests {
 
     #[test]
     fn verbs_become_requests() {
-        let rows: [(&[&str], Request); 20] = [
+        let rows: [(&[&str], Request); 22] = [
+            (&["memory"], request(Verb::Memory, |_| {})),
+            (&["mem", "--pss", "db"], request(Verb::Memory, |r| (r.pss, r.names) = (true, names(&["db"])))),
             (&["status"], request(Verb::Status, |_| {})),
             (&["ps", "db", "api.2"], request(Verb::Status, |r| r.names = names(&["db", "api.2"]))),
             (&["show", "--", "-db"], request(Verb::Describe, |r| r.names = names(&["-db"]))),

@@ -57,6 +57,8 @@ pub enum Opt {
     NoWait,
     /// Those that depend on it, too.
     WithDependents,
+    /// Shared memory in parts.
+    Pss,
     /// Nothing is done.
     DryRun,
     /// The process group.
@@ -136,7 +138,7 @@ pub const EVERYWHERE: [Opt; 4] = [Opt::Json, Opt::Timeout, Opt::Socket, Opt::Hel
 
 /// The options, in the order in which they are shown.
 #[rustfmt::skip]
-pub const OPTIONS: [OptSpec; 16] = [
+pub const OPTIONS: [OptSpec; 17] = [
     OptSpec { opt: Opt::Follow, short: Some('f'), long: "--follow", value: Value::None, about: "go on with what comes" },
     OptSpec { opt: Opt::Lines, short: Some('n'), long: "--lines", value: Value::Text("N"), about: "at most the last N of each" },
     OptSpec { opt: Opt::Since, short: None, long: "--since", value: Value::Text("DURATION"), about: "nothing older, such as 1m" },
@@ -149,6 +151,7 @@ pub const OPTIONS: [OptSpec; 16] = [
     OptSpec { opt: Opt::WithDependents, short: None, long: "--with-dependents", value: Value::None, about: "those that depend on it, too" },
     OptSpec { opt: Opt::DryRun, short: None, long: "--dry-run", value: Value::None, about: "only tell what would change" },
     OptSpec { opt: Opt::Group, short: Some('g'), long: "--group", value: Value::None, about: "to the whole process group" },
+    OptSpec { opt: Opt::Pss, short: None, long: "--pss", value: Value::None, about: "shared memory counted in parts, too; takes longer" },
     OptSpec { opt: Opt::Json, short: None, long: "--json", value: Value::None, about: "one JSON object a line, as docs/control.md has them" },
     OptSpec { opt: Opt::Timeout, short: None, long: "--timeout", value: Value::Text("DURATION"), about: "wait no longer for the answer" },
     OptSpec { opt: Opt::Socket, short: None, long: "--socket", value: Value::Path, about: "ask the tinysup that listens there" },
@@ -157,7 +160,7 @@ pub const OPTIONS: [OptSpec; 16] = [
 
 /// The verbs, in the order in which they are shown.
 #[rustfmt::skip]
-pub const VERBS: [Spec; 14] = [
+pub const VERBS: [Spec; 15] = [
     Spec { name: "status", aliases: &["ls", "ps"], does: Does::Ask(control::Verb::Status), takes: Takes::Names, options: &[],
         about: "everything at a glance; exit code 3 if something is not as it should be" },
     Spec { name: "describe", aliases: &["show"], does: Does::Ask(control::Verb::Describe), takes: Takes::Names, options: &[],
@@ -165,6 +168,8 @@ pub const VERBS: [Spec; 14] = [
     Spec { name: "logs", aliases: &[], does: Does::Ask(control::Verb::Logs), takes: Takes::Names,
         options: &[Opt::Follow, Opt::Lines, Opt::Since, Opt::Stdout, Opt::Stderr],
         about: "the last output, also of what has ended, with its ends in between" },
+    Spec { name: "memory", aliases: &["mem"], does: Does::Ask(control::Verb::Memory), takes: Takes::Names, options: &[Opt::Pss],
+        about: "who holds how much memory, and the container" },
     Spec { name: "top", aliases: &["monit"], does: Does::Top, takes: Takes::Names, options: &[],
         about: "the status once a second, on the whole screen, with keys to act" },
     Spec { name: "start", aliases: &[], does: Does::Ask(control::Verb::Start), takes: Takes::Names, options: &[Opt::NoWait],

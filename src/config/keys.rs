@@ -49,6 +49,10 @@ pub enum Id {
     Rlimits,
     NoNewPrivileges,
     Capabilities,
+    MaxMemoryRestart,
+    MemoryLimit,
+    MemoryLimitFallback,
+    OomPriority,
     Restart,
     StopExitCodes,
     MaxRestarts,
@@ -67,6 +71,12 @@ pub enum Id {
     Stdin,
     Stdout,
     Stderr,
+    /// A key of `[memory]`.
+    MemoryWarn,
+    /// A key of `[memory]`.
+    MemoryRestart,
+    /// A key of `[memory]`.
+    MemoryReference,
     /// A key of the top level.
     ShutdownTimeout,
     /// A key of the top level.
@@ -109,6 +119,8 @@ const COMMAND: &str = "a string or an array of strings";
 const BOOLEAN: &str = "true or false";
 /// What a key that takes a duration must be.
 pub const DURATION: &str = "a duration such as \"250ms\", \"10s\", \"5m\" or \"1h\", or a number of seconds";
+const AMOUNT: &str = "a size such as \"300M\", or a share of the container's limit such as \"40%\"";
+const SHARE: &str = "a share such as \"85%\"";
 const OUTPUT: &str = "\"prefix\", \"raw\", \"inherit\" or \"null\"";
 const USER: &str = "a name or a number";
 const READY: &str = "\"notify\", \"fd:3\", \"tcp:…\", \"unix:…\", \"http://…\", \"log:…\", \"file:…\", \"delay:…\", an array or a table";
@@ -149,10 +161,14 @@ pub static SERVICE: &[Key] = &[
     key(Id::Groups, "groups", "an array of names or numbers", "the user's", "supplementary groups", "[]"),
     key(Id::Umask, "umask", "an octal string such as \"022\"", "inherited", "file mode creation mask", "\"022\""),
     key(Id::Nice, "nice", "a number from -20 to 19", "inherited", "priority: 19 is the most yielding", "0"),
-    key(Id::OomScoreAdj, "oom_score_adj", "a number from -1000 to 1000", "inherited", "1000: the first to go when memory runs out", "0"),
+    key(Id::OomScoreAdj, "oom_score_adj", "a number from -1000 to 1000", "tinysup's + 20", "1000: the first to go when memory runs out", "0"),
     key(Id::Rlimits, "rlimits", "a table such as { nofile = 65536 }", "{}", "resource limits: a number, \"unlimited\", or { soft = …, hard = … }", "{ core = 0 }"),
     key(Id::NoNewPrivileges, "no_new_privileges", BOOLEAN, "false", "nothing it runs gains rights by set-user-ID or file capabilities", "false"),
     key(Id::Capabilities, "capabilities", "an array of capabilities such as \"NET_BIND_SERVICE\"", "inherited", "keep only these; [] drops all", "[]"),
+    key(Id::MaxMemoryRestart, "max_memory_restart", AMOUNT, "none", "restarted when it holds more, with all that it started; costs one unit of the budget", "\"300M\""),
+    key(Id::MemoryLimit, "memory_limit", AMOUNT, "none", "the kernel gives it no more; needs a cgroup of its own", "\"500M\""),
+    key(Id::MemoryLimitFallback, "memory_limit_fallback", "\"restart\"", "none", "where it cannot have a cgroup: restart it above memory_limit, instead of refusing to start", "\"restart\""),
+    key(Id::OomPriority, "oom_priority", "a number from -1000 to 1000", "0", "the lowest is restarted first when the container runs short of memory", "0"),
     key(Id::Restart, "restart", "\"always\", \"on-failure\" or \"never\"", "\"always\"; of a oneshot \"on-failure\"", "after which ends it is started again", "\"always\""),
     key(Id::MaxRestarts, "max_restarts", "a number from 0 to 4294967295, or \"unlimited\"", "10", "restarts in a row before it has failed for good", "10"),
     key(Id::MinUptime, "min_uptime", DURATION, "\"10s\"", "a run this long starts the count anew", "\"10s\""),
@@ -181,18 +197,22 @@ pub static TOP: &[Key] = &[
     key(Id::Include, "include", "a path or an array of paths", "[]", "more files with [services.NAME]; * may stand in the last part of a path", "[\"conf.d/*.toml\"]"),
 ];
 
+/// The keys of `[memory]`.
+#[rustfmt::skip]
+pub static MEMORY: &[Key] = &[
+    key(Id::MemoryWarn, "warn", SHARE, "none", "say so when the container uses more of its memory", "\"85%\""),
+    key(Id::MemoryRestart, "restart", SHARE, "none", "restart a service when the container uses more, before the kernel kills one", "\"95%\""),
+    key(Id::MemoryReference, "reference", "\"container\" or \"host\"", "\"container\"", "what shares are of: the limit of the container, or the memory of the machine", "\"container\""),
+];
+
 /// The sections.
-pub const SECTIONS: [&str; 3] = ["defaults", "signals", "services"];
+pub const SECTIONS: [&str; 4] = ["defaults", "memory", "signals", "services"];
 
 /// Keys of services that a later version will know. They are refused, never ignored.
-pub const LATER: [&str; 16] = [
+pub const LATER: [&str; 12] = [
     "hold_timeout",
     "reload_signal",
     "listen",
-    "max_memory_restart",
-    "memory_limit",
-    "memory_limit_fallback",
-    "oom_priority",
     "watch",
     "watch_ignore",
     "watch_delay",
@@ -205,11 +225,11 @@ pub const LATER: [&str; 16] = [
 ];
 
 /// Sections and keys of the top level that a later version will know.
-pub const LATER_TOP: [&str; 3] = ["log", "memory", "http"];
+pub const LATER_TOP: [&str; 2] = ["log", "http"];
 
 /// What other programs call the same thing.
 #[rustfmt::skip]
-const FOREIGN: [(&str, &str); 67] = [
+const FOREIGN: [(&str, &str); 74] = [
     ("cmd", "command"), ("exec", "command"), ("exec_start", "command"), ("execstart", "command"), ("script", "command"),
     ("program", "command"), ("entrypoint", "command"), ("args", "command"), ("run", "command"),
     ("directory", "cwd"), ("dir", "cwd"), ("working_dir", "cwd"), ("working_directory", "cwd"), ("workdir", "cwd"),
@@ -229,6 +249,8 @@ const FOREIGN: [(&str, &str); 67] = [
     ("stopsignal", "stop_signal"), ("kill_signal", "stop_signal"), ("stopwaitsecs", "kill_timeout"),
     ("stop_timeout", "kill_timeout"), ("stop_grace_period", "kill_timeout"), ("ulimits", "rlimits"),
     ("disabled", "enabled"), ("increment_var", "instance_env"), ("oneshot", "type"),
+    ("memory", "memory_limit"), ("mem_limit", "memory_limit"), ("memory_max", "memory_limit"), ("memorymax", "memory_limit"),
+    ("max_memory", "max_memory_restart"), ("memory_restart", "max_memory_restart"), ("memmon", "max_memory_restart"),
 ];
 
 /// What other programs have a key for and here is a part of another.
@@ -256,6 +278,11 @@ pub fn top(name: &str) -> Option<&'static Key> {
     TOP.iter().find(|key| key.name == name)
 }
 
+/// The key of `[memory]` with this name.
+pub fn memory(name: &str) -> Option<&'static Key> {
+    MEMORY.iter().find(|key| key.name == name)
+}
+
 /// Whether a later version will know this key of a service.
 pub fn is_later(name: &str) -> bool {
     LATER.contains(&name)
@@ -274,6 +301,14 @@ pub fn suggestion(name: &str) -> Option<String> {
     suggest::did_you_mean(name, known.chain(LATER))
 }
 
+/// What an unknown key of `[memory]` was probably meant to be.
+pub fn memory_suggestion(name: &str) -> Option<String> {
+    if matches!(name, "limit" | "max" | "high") {
+        return Some("the container's limit is set from outside: docker run --memory 512M".to_owned());
+    }
+    suggest::did_you_mean(name, MEMORY.iter().map(|key| key.name))
+}
+
 /// What an unknown name of the top level was probably meant to be.
 pub fn top_suggestion(name: &str) -> Option<String> {
     suggest::did_you_mean(name, TOP.iter().map(|key| key.name).chain(SECTIONS).chain(LATER_TOP))
@@ -290,8 +325,8 @@ mod tests {
         for name in SERVICE.iter().chain(TOP).map(|key| key.name).chain(LATER).chain(LATER_TOP) {
             assert!(names.insert(name), "{name} twice");
         }
-        let ids: BTreeSet<Id> = SERVICE.iter().chain(TOP).map(|key| key.id).collect();
-        assert_eq!(ids.len(), SERVICE.len() + TOP.len());
+        let ids: BTreeSet<Id> = SERVICE.iter().chain(TOP).chain(MEMORY).map(|key| key.id).collect();
+        assert_eq!(ids.len(), SERVICE.len() + TOP.len() + MEMORY.len());
         assert_eq!(ids.last(), Some(&Id::Include), "an Id without a key");
         for (foreign, ours) in FOREIGN {
             assert!(names.insert(foreign) && service(ours).is_some(), "{foreign} -> {ours}");

@@ -38,6 +38,11 @@ pub fn read(main: FileId, world: &dyn World, problems: &mut Problems, config: &m
                 }
             }
             "signals" => top_signals = table(entry, "[signals]", problems),
+            "memory" => {
+                if let Some(entries) = table(entry, "[memory]", problems) {
+                    config.memory = memory(entries, problems);
+                }
+            }
             name => match keys::top(name) {
                 Some(key) => {
                     let setting = Setting { key, span: entry.span, node: entry.node };
@@ -183,6 +188,23 @@ fn settings(entries: Vec<Entry>, place: &str, defaults: bool, problems: &mut Pro
                 problems
                     .push(Problem::at(span, format!("unknown key \"{name}\" in {place}")).maybe_help(help));
             }
+        }
+    }
+    settings
+}
+
+fn memory(entries: Vec<Entry>, problems: &mut Problems) -> Vec<Setting> {
+    let mut settings = Vec::with_capacity(entries.len());
+    for Entry { key: name, span, node } in entries {
+        if let Some(key) = keys::memory(&name) {
+            settings.push(Setting { key, span, node });
+        } else {
+            let help = if keys::service(&name).is_some() {
+                Some("it belongs into [services.NAME] or [defaults]".to_owned())
+            } else {
+                problems.suggest(|| keys::memory_suggestion(&name))
+            };
+            problems.push(Problem::at(span, format!("unknown key \"{name}\" in [memory]")).maybe_help(help));
         }
     }
     settings

@@ -146,16 +146,14 @@ impl Splitter<'_> {
     }
 
     fn backslash(&mut self) {
+        let next = self.text.get(self.at + 1..).and_then(|rest| rest.chars().next());
+        if next != Some('\n') {
+            self.word(); // which begins at the backslash
+        }
         self.at += 1;
-        match self.peek() {
+        match next {
             Some('\n') => self.at += 1, // a line that goes on
-            Some(character) => {
-                // The word begins at the backslash.
-                self.at -= 1;
-                self.word();
-                self.at += 1;
-                self.take_plain(character);
-            }
+            Some(character) => self.take_plain(character),
             None => self.word().push('\\'),
         }
     }
@@ -275,5 +273,8 @@ mod tests {
         let words = split("ab 'c' ${D} e\\ f").unwrap();
         let places: Vec<_> = words.iter().map(|word| (word.at.clone(), word.verbatim)).collect();
         assert_eq!(places, [(0..2, true), (3..6, false), (7..11, true), (12..16, false)]);
+        // A backslash that protects nothing is there, too.
+        let words = split("a \\").unwrap();
+        assert_eq!((words[1].template.as_str(), words[1].at.clone()), ("\\", 2..3));
     }
 }

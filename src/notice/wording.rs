@@ -3,10 +3,11 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
+use super::memory::{self, Holder, Part};
 use super::{ByHand, Cause, KillReason, Next, Notice, Refused, StopReason};
 use crate::event::{ExitStatus, Process, StartError};
 use crate::probe::Failure;
-use crate::units::{Signal, show_duration};
+use crate::units::{Signal, show_duration, show_size};
 
 impl Display for Notice {
     #[expect(clippy::too_many_lines, reason = "one entry for each notice")]
@@ -24,7 +25,7 @@ impl Display for Notice {
                 write!(f, "{name} is not ready yet after {}: {failure}", show_duration(*after))
             }
             Self::Failing { name, cause, waiting } => {
-                write!(f, "{name}: {cause}; stopping it")?;
+                write!(f, "{name}: {cause}{}; stopping it", Holder(cause))?;
                 match waiting.as_slice() {
                     [] => Ok(()),
                     [one] => write!(f, ". {one} waits for it"),
@@ -47,6 +48,29 @@ impl Display for Notice {
             Self::Refused { name, what: Refused::Store } => {
                 write!(f, "{name}: FDSTORE is not supported; its descriptors end with its run")
             }
+            Self::MemoryFound { text } => write!(f, "memory: {text}"),
+            Self::OomGroup => f.write_str(
+                "memory.oom.group is 1: when the memory runs out, the kernel ends everything in this container at once, tinysup too",
+            ),
+            Self::NoCells => f.write_str(
+                "no cgroup can be made for a service after all: memory_limit is not enforced by the kernel, what holds more is restarted",
+            ),
+            Self::MemoryLimit { before, limit } => {
+                let shown = |limit: &Option<u64>| limit.map_or_else(|| "none".to_owned(), show_size);
+                write!(f, "the container's memory limit is {} now, it was {}", shown(limit), shown(before))
+            }
+            Self::MemoryLow { used, whole } => {
+                write!(f, "the container runs short of memory: it uses {}", Part { used: *used, whole: *whole })
+            }
+            Self::MemoryWell { used, whole } => {
+                write!(f, "the container has memory again: it uses {}", Part { used: *used, whole: *whole })
+            }
+            Self::NoVictim { used, whole } => write!(
+                f,
+                "the container runs short of memory, it uses {}, and there is no service whose restart would help",
+                Part { used: *used, whole: *whole }
+            ),
+            Self::OomKilled { name, count } => memory::killed(f, name.as_ref(), *count),
             Self::Leftovers { name, found, daemonized: None } => {
                 write!(f, "{name} left {} behind; stopping {}", Processes(found), it(found))
             }
@@ -157,6 +181,14 @@ fn ended(f: &mut Formatter<'_>, name: &str, cause: &Cause, uptime: Duration, nex
             write!(f, "{name}: stopped after {uptime}, as it was unhealthy; {next}")
         }
         (Cause::Watchdog { .. }, _) => write!(f, "{name}: stopped after {uptime} by its watchdog; {next}"),
+        (Cause::OverMemory { bytes, limit, .. }, _) => {
+            let why = format!("of memory and may hold {}", show_size(*limit));
+            memory::stopped(f, name, &uptime, *bytes, &why, next)
+        }
+        (Cause::ShortMemory { held, .. }, _) => {
+            memory::stopped(f, name, &uptime, *held, "and the container ran short of memory", next)
+        }
+        (Cause::OutOfMemory { .. }, _) => write!(f, "{name}: {cause} after {uptime}; {next}"),
     }
 }
 
@@ -236,6 +268,14 @@ impl Display for Cause {
             Self::Watchdog { silence: None } => {
                 f.write_str("it called for its end (WATCHDOG=trigger): SIGABRT")
             }
+            Self::OverMemory { bytes, limit, .. } => memory::over(f, *bytes, *limit),
+            Self::ShortMemory { used, whole, held, .. } => write!(
+                f,
+                "the container runs short of memory, it uses {}, and this holds {}",
+                Part { used: *used, whole: *whole },
+                show_size(*held)
+            ),
+            Self::OutOfMemory { held, limit, own } => memory::out_of_memory(f, *held, *limit, *own),
         }
     }
 }

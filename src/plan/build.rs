@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::eval::{Environment, Evaluator, INSTANCE, Read, SERVICE, Scope, check_variable};
 use super::graph::{self, Edge};
+use super::memory::{self, Guard, Limits};
 use super::names;
 use super::readiness;
 use super::settings::{Common, KILL_TIMEOUT, Own, Wanted};
@@ -46,6 +47,8 @@ pub struct Request<'a> {
     pub file: Option<&'a Path>,
     /// The command of `tinysup run -- COMMAND`, whose end ends the container.
     pub main: Option<Vec<OsString>>,
+    /// It is for this container: what it asks for has to be possible here.
+    pub here: bool,
 }
 
 /// A configuration that can be run.
@@ -67,7 +70,7 @@ pub fn load(request: &Request<'_>, world: &dyn World) -> Result<Loaded, Problems
     let mut problems = Problems::default();
     let config = config::read(request.file, world, &mut problems);
     let Some(file) = problems.sources.first().map(|source| source.name.clone()) else { return Err(problems) };
-    let (mut plan, control) = build(&config, request.main.as_deref(), world, &mut problems);
+    let (mut plan, control) = build(&config, request, world, &mut problems);
     plan.config = Some(world.absolute(Path::new(&file)).to_string_lossy().into());
     if problems.is_empty() { Ok(Loaded { plan, file, control }) } else { Err(problems) }
 }
@@ -87,6 +90,7 @@ pub fn single(one: &One) -> Plan {
         config: None,
         instances: vec![instance],
         shutdown_timeout: None,
+        guard: Guard::default(),
         routes: BTreeMap::new(),
     }
 }
@@ -99,6 +103,7 @@ pub fn pause() -> Plan {
         instances: Vec::new(),
         order: in_order(&[]),
         shutdown_timeout: None,
+        guard: Guard::default(),
         routes: BTreeMap::new(),
     }
 }
@@ -143,24 +148,35 @@ fn command(name: Rc<str>, argv: Vec<OsString>, program: &str, surroundings: Surr
         ready: None,
         healthcheck: None,
         watchdog: None,
+        memory: Limits::default(),
     }
 }
 
 /// Makes the plan. Where `problems` is not empty afterwards the plan is not to be used.
 fn build(
     config: &Config,
-    main: Option<&[OsString]>,
+    request: &Request<'_>,
     world: &dyn World,
     problems: &mut Problems,
 ) -> (Plan, Place) {
-    let builder = Builder { config, evaluator: Evaluator::new(world, problems), instances: 0 };
-    builder.build(main)
+    let here = request.here.then(|| memory::Here::new(world));
+    let builder = Builder {
+        config,
+        evaluator: Evaluator::new(world, problems),
+        instances: 0,
+        here,
+        guard: Guard::default(),
+    };
+    builder.build(request.main.as_deref())
 }
 
 struct Builder<'a> {
     config: &'a Config,
     evaluator: Evaluator<'a>,
     instances: usize,
+    /// What is here, where that matters.
+    here: Option<memory::Here<'a>>,
+    guard: Guard,
 }
 
 /// A service whose instances can be put in order.
@@ -173,6 +189,9 @@ struct Built {
 impl<'a> Builder<'a> {
     fn build(mut self, main: Option<&[OsString]>) -> (Plan, Place) {
         let config = self.config;
+        let nobody = self.environment("", &[]);
+        let mut scope = Scope::new(&nobody, None);
+        self.guard = memory::guard(&mut self.evaluator, &mut scope, &config.memory, self.here.as_ref());
         self.check_defaults();
         let mut ready: Vec<Built> = Vec::new();
         let mut disabled: BTreeSet<&str> = BTreeSet::new();
@@ -196,8 +215,6 @@ impl<'a> Builder<'a> {
         if let Some(argv) = main {
             self.add_main(argv, &mut instances);
         }
-        let nobody = self.environment("", &[]);
-        let mut scope = Scope::new(&nobody, None);
         let shutdown_timeout = config
             .shutdown_timeout
             .as_ref()
@@ -216,9 +233,12 @@ impl<'a> Builder<'a> {
                 self.evaluator.problems.push(Problem::at(entry.span, format!("{signal} is set twice")));
             }
         }
-        let shutdown_timeout = Some(shutdown_timeout);
+        let (shutdown_timeout, guard) = (Some(shutdown_timeout), self.guard);
         let order = in_order(&instances);
-        (Plan { mode: Mode::Services, config: None, instances, order, shutdown_timeout, routes }, control)
+        (
+            Plan { mode: Mode::Services, config: None, instances, order, shutdown_timeout, guard, routes },
+            control,
+        )
     }
 
     /// `[defaults]` by themselves, so that a mistake there is told even if no service uses the value.
@@ -348,6 +368,8 @@ impl<'a> Builder<'a> {
         }
         let delay_max = self.delay_max(&own);
         self.evaluator.check_heard(&own);
+        let memory = own.memory.resolve(&mut self.evaluator, self.guard.reference, self.here.as_ref());
+        let whole = memory.limit.and(self.here.as_ref()).and_then(|here| here.whole(self.guard.reference));
         let speaks = readiness::speaks(&own);
         let mut env: Vec<(OsString, Secret)> = self
             .evaluator
@@ -401,7 +423,7 @@ impl<'a> Builder<'a> {
             number,
             kind: common.kind,
             autostart: common.autostart,
-            launch: Rc::new(launch),
+            launch: Rc::new(Launch { cell: memory.cell(self.guard, whole), ..launch }),
             depends_on: Vec::new(),
             restart: Restart {
                 when: own.restart.unwrap_or(usual),
@@ -425,6 +447,7 @@ impl<'a> Builder<'a> {
             ready,
             healthcheck,
             watchdog: own.watchdog,
+            memory,
         })
     }
 

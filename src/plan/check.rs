@@ -2,6 +2,7 @@
 //! experience makes one suspect. Hints never stop anything. No environment value is shown: programs are named as the configuration writes them.
 
 mod asking;
+mod memory;
 mod waits;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,8 @@ pub struct Report {
     pub stop_chain: Option<String>,
     /// What waits for what, a service a line.
     pub waits: Vec<String>,
+    /// How much memory is allowed, a service a line.
+    pub memory: Vec<String>,
     /// What may be wrong, each with its remedy.
     pub hints: Vec<String>,
 }
@@ -45,6 +48,9 @@ impl Display for Report {
         }
         for waits in &self.waits {
             writeln!(f, "waits: {waits}")?;
+        }
+        for memory in &self.memory {
+            writeln!(f, "memory: {memory}")?;
         }
         for hint in self.hints.iter().take(MAX_HINTS) {
             f.write_str("hint: ")?;
@@ -80,8 +86,8 @@ struct Link {
     restart: bool,
 }
 
-/// Looks at a plan.
-pub fn report(plan: &Plan, world: &dyn World) -> Report {
+/// Looks at a plan, which is to run here or somewhere else.
+pub fn report(plan: &Plan, world: &dyn World, here: bool) -> Report {
     let services = services(plan);
     let chain = slowest_chain(&services);
     let chain_time =
@@ -94,12 +100,15 @@ pub fn report(plan: &Plan, world: &dyn World) -> Report {
         asking::hints(plan, service, world, &mut hints);
         signal_hints(plan, service.first, &mut hints);
     }
+    let found = here.then(|| world.memory());
+    let memory = memory::lines(plan, &services, found.as_ref(), &mut hints);
     readers(&services, &mut hints);
     asking::without_test(&services, &mut hints);
     Report {
         summary: summary(plan, &services, stop_time),
         stop_chain: (chain.len() > 1).then(|| show_chain(plan, &services, &chain, chain_time)),
         waits: waits::lines(&services),
+        memory,
         hints,
     }
 }
@@ -389,6 +398,9 @@ fn needless(program: &str) -> Option<&'static str> {
         "nohup" | "setsid" | "daemonize" => {
             Some("a service has a session of its own already; start the program itself")
         }
+        "memmon" | "crashmail" => Some(
+            "this speaks to supervisord; here max_memory_restart restarts what holds too much memory, and tinysup tells each end itself",
+        ),
         "cd" | "exec" | "source" | "export" | "ulimit" | "umask" | "set" => Some(
             "this is a word of the shell, not a program: use cwd, env, rlimits or umask, or shell = true",
         ),

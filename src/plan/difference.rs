@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Asks, Healthcheck, Instance, Plan, Ready, ReadyTest, Restart, Stop, Test};
+use super::{Asks, Guard, Healthcheck, Instance, Limits, Plan, Ready, ReadyTest, Restart, Stop, Test};
 use crate::event::{Attributes, Identity, InstanceId, Launch, Secret};
 use crate::units::Signal;
 
@@ -23,6 +23,8 @@ pub struct Fresh {
     pub instances: Vec<(InstanceId, Instance)>,
     /// As in [`Plan`].
     pub shutdown_timeout: Option<Duration>,
+    /// As in [`Plan`].
+    pub guard: Guard,
     /// As in [`Plan`].
     pub routes: BTreeMap<Signal, Vec<InstanceId>>,
 }
@@ -60,7 +62,7 @@ impl Fresh {
     /// Gives the instances of `new`, whose ids are their places, the ids that they have in `known`, if they were ever in it, or the
     /// next free ones. `None`: there have been more than [`INSTANCES_EVER_MAX`].
     pub fn new(new: Plan, known: &Plan) -> Option<Self> {
-        let Plan { mode: _, config, instances, order: _, shutdown_timeout, mut routes } = new;
+        let Plan { mode: _, config, instances, order: _, shutdown_timeout, guard, mut routes } = new;
         let mut ids: BTreeMap<(Rc<str>, u32), InstanceId> = BTreeMap::new();
         for (id, instance) in (0_u32..).map(InstanceId).zip(&known.instances) {
             ids.insert((Rc::clone(&instance.service), instance.number), id);
@@ -89,7 +91,7 @@ impl Fresh {
         for receiver in routes.values_mut().flatten() {
             *receiver = stable_of(*receiver);
         }
-        Some(Self { config, instances: placed, shutdown_timeout, routes })
+        Some(Self { config, instances: placed, shutdown_timeout, guard, routes })
     }
 }
 
@@ -112,9 +114,15 @@ pub fn difference(old: &Instance, new: &Instance) -> Difference {
         ready,
         healthcheck,
         watchdog,
+        memory,
     } = new;
     launch(&mut found, &old.launch, new_launch);
     found.anew("type", old.kind == *kind);
+    let Limits { restart: most, limit, fallback, priority } = memory;
+    found.adjust("max_memory_restart", old.memory.restart == *most);
+    found.anew("memory_limit", old.memory.limit == *limit);
+    found.adjust("memory_limit_fallback", old.memory.fallback == *fallback);
+    found.adjust("oom_priority", old.memory.priority == *priority);
     found.adjust("autostart", old.autostart == *autostart);
     found.adjust("depends_on", old.depends_on == *depends_on);
     ready_test(&mut found, old.ready.as_ref(), ready.as_ref());
@@ -146,7 +154,8 @@ fn launch(found: &mut Difference, old: &Launch, new: &Launch) {
         surroundings,
         mark,
         speaks,
-        cell,
+        // It follows from the limits, and from what is here.
+        cell: _,
     } = new;
     found.anew("command", (&old.argv, old.surroundings, &old.mark) == (argv, *surroundings, mark));
     // The same words, written otherwise.
@@ -170,7 +179,6 @@ fn launch(found: &mut Difference, old: &Launch, new: &Launch) {
     found.anew("stdout", old.stdout == *stdout);
     found.anew("stderr", old.stderr == *stderr);
     found.anew("ready", old.speaks == *speaks);
-    found.anew("memory", old.cell == *cell);
 }
 
 /// In whatever order they are written; of those with one name the last counts.
@@ -252,7 +260,7 @@ mod tests {
     use crate::event::{Cell, Mark, Output, Rlimit, Speaks, Stdin, Surroundings};
     use crate::plan::tests::instance;
     use crate::plan::{
-        Condition, Dependency, KillMode, Kind, Mode, OnFailure, OnSuccess, RestartWhen, in_order,
+        Amount, Condition, Dependency, KillMode, Kind, Mode, OnFailure, OnSuccess, RestartWhen, in_order,
     };
     use crate::probe::Target;
 
@@ -322,6 +330,11 @@ mod tests {
         check(|i| i.stop.command = None, &["stop_command"], false);
         check(|i| i.signals = BTreeMap::from([(Signal::HUP, None)]), &["signals"], false);
         check(|i| i.name = "a.1".into(), &["instances"], false);
+        let most = Some(Amount::Bytes(1 << 30));
+        check(|i| i.memory.restart = most, &["max_memory_restart"], false);
+        check(|i| i.memory.fallback = true, &["memory_limit_fallback"], false);
+        check(|i| i.memory.priority = 1, &["oom_priority"], false);
+        check(|i| of_launch(i).cell = Some(Cell::default()), &[], false);
         check(|i| of_launch(i).shown = "${A}".to_owned(), &["command"], false);
         check(|i| of_launch(i).env.reverse(), &[], false);
         check(
@@ -358,7 +371,8 @@ mod tests {
         check(|i| of_launch(i).surroundings = Surroundings::Command, &["command"], true);
         check(|i| of_launch(i).mark = Some(Mark { service: "b".into(), instance: 1 }), &["command"], true);
         check(|i| of_launch(i).speaks = Speaks { notify: true, descriptor: None }, &["ready"], true);
-        check(|i| of_launch(i).cell = Some(Cell::default()), &["memory"], true);
+        let most = Some(Amount::Bytes(1 << 30));
+        check(|i| i.memory.limit = most, &["memory_limit"], true);
         check(|i| i.kind = Kind::Oneshot, &["type"], true);
         check(|i| i.ready = None, &["ready"], true);
         check(|i| i.healthcheck = None, &["healthcheck"], true);
@@ -387,6 +401,7 @@ mod tests {
                 first.on_failure = OnFailure::Ignore;
             }
             Plan {
+                guard: Guard::default(),
                 mode: Mode::Services,
                 config: None,
                 order: in_order(&instances),

@@ -15,6 +15,7 @@ use crate::config::{Problem, Setting};
 use crate::event::{Attributes, Identity, Output, Rlimit, Stdin};
 use crate::units::{CAPABILITIES, RESOURCES, Signal};
 
+use super::memory::WantedMemory;
 use super::readiness::{WantedHealth, WantedReady};
 use super::values::CommandLine;
 
@@ -57,6 +58,7 @@ pub struct Own {
     pub inherit_env: bool,
     pub identity: Identity,
     pub attributes: Attributes,
+    pub memory: WantedMemory,
     pub restart: Option<RestartWhen>,
     pub stop_exit_codes: Vec<u8>,
     pub max_restarts: Option<u32>,
@@ -103,6 +105,7 @@ impl Default for Own {
             inherit_env: true,
             identity: Identity::default(),
             attributes: Attributes::default(),
+            memory: WantedMemory::default(),
             restart: None,
             stop_exit_codes: Vec::new(),
             max_restarts: Some(10),
@@ -219,6 +222,15 @@ impl Evaluator<'_> {
             Id::Rlimits => self.rlimits(scope, key, node, &mut own.attributes.rlimits)?,
             Id::NoNewPrivileges => own.attributes.no_new_privileges = self.boolean(scope, key, node)?,
             Id::Capabilities => own.attributes.capabilities = Some(self.capabilities(scope, key, node)?),
+            Id::MaxMemoryRestart => own.memory.restart = Some((self.amount(scope, key, node)?, node.span)),
+            Id::MemoryLimit => own.memory.limit = Some((self.amount(scope, key, node)?, node.span)),
+            Id::MemoryLimitFallback => {
+                own.memory.fallback = self.choice(scope, key, node, &[("restart", true)])?;
+            }
+            Id::OomPriority => {
+                let number = self.whole(scope, key, node, -1000..=1000)?;
+                own.memory.priority = i32::try_from(number).unwrap_or_default();
+            }
             Id::Restart => {
                 let choices = [
                     ("always", RestartWhen::Always),
@@ -278,6 +290,9 @@ impl Evaluator<'_> {
             | Id::DependsOn
             | Id::Env
             | Id::EnvFile
+            | Id::MemoryWarn
+            | Id::MemoryRestart
+            | Id::MemoryReference
             | Id::ShutdownTimeout
             | Id::Control
             | Id::Include => {}

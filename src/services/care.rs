@@ -532,6 +532,27 @@ impl Service {
         }
     }
 
+    /// It holds too much memory: its run has failed.
+    pub fn holds_too_much(&mut self, context: Context, cause: Cause, out: &mut Vec<Action>) {
+        let well = match &self.state {
+            // What was never ready is no stable run.
+            State::Up(_, awaited) if awaited.to_be_ready() => Duration::ZERO,
+            State::Up(live, _) | State::Ready(live, _) => context.now.since(live.since),
+            State::Waiting
+            | State::Launching { .. }
+            | State::Starting(..)
+            | State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. } => return,
+        };
+        if !context.stopping {
+            self.fail(context, cause, well, Vec::new(), out);
+        }
+    }
+
     /// Where a run listens that was not ready in time, and who waits for it.
     pub fn listening(
         &mut self,

@@ -338,6 +338,37 @@ impl Service {
         }
     }
 
+    /// Whether an end of its leader by SIGKILL would be none of our doing.
+    pub fn may_be_killed_by_others(&self) -> bool {
+        match &self.state {
+            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => !live.kill_sent,
+            State::Stopping { live, stop } => {
+                !live.kill_sent && !stop.killed() && stop.signal != Some(Signal::KILL)
+            }
+            State::Waiting
+            | State::Launching { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. } => false,
+        }
+    }
+
+    /// The kernel's OOM killer ended its leader, which will be reported.
+    pub fn killed_for_memory(&mut self, cause: Cause) {
+        if let Some(live) = self.live() {
+            live.out_of_memory = Some(cause);
+        }
+    }
+
+    /// A client has sent it SIGKILL through us.
+    pub fn kill_sent(&mut self) {
+        if let Some(live) = self.live() {
+            live.kill_sent = true;
+        }
+    }
+
     /// Whether we sent SIGKILL to something of the run that was not over before `since`.
     pub fn killed_since(&self, since: Time) -> bool {
         match &self.state {
@@ -449,6 +480,10 @@ impl Service {
         self.call_off(&mut live, out);
         let uptime = context.now.since(live.since);
         let (cause, well) = match (live.failed, live.error) {
+            (failed, _) if live.out_of_memory.is_some() => {
+                let well = failed.map_or(uptime, |(_, well)| well);
+                (live.out_of_memory.unwrap_or(Cause::Exit(status)), well)
+            }
             (Some((cause, well)), _) => (cause, well),
             (None, Some(error)) => (Cause::Start(error), uptime),
             (None, None) if unready => (Cause::Unready(status), uptime),

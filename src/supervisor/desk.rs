@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::control::{
     self, Answer, Change, EventLine, LogLine, Refused, Request, VERSION, Verb, Verdict, Wanted,
 };
-use crate::event::{Action, Child, Client, InstanceId, Role, Sink, Time, Usage};
+use crate::event::{Action, Client, InstanceId, Sink, Time};
 use crate::logs::{Line, Origin, Wish as ReadingWish};
 use crate::notice::{ByHand, Notice};
 use crate::plan::{Condition, Kind, Mode, OnFailure};
-use crate::requests::{self, Deed, Overdue, Reading, Report, Stage, Target};
+use crate::requests::{self, Deed, Overdue, Reading, Report, Scope, Stage, Target};
 use crate::services::{Service, State};
 use crate::shutdown::Reason;
 use crate::suggest::did_you_mean;
@@ -19,8 +19,6 @@ use crate::units::{Signal, show_duration};
 use super::update::Outcome;
 use super::{Supervisor, Wish};
 
-/// Where the processes of so many instances listen is found out for one request.
-const LISTENS_MAX: usize = 16;
 /// So many notices are sent to a reader at once.
 const EVENTS_PER_TURN: usize = 64;
 
@@ -74,7 +72,12 @@ impl Supervisor {
         match request.verb {
             Verb::Status | Verb::Describe => {
                 let in_full = request.verb == Verb::Describe;
-                self.report(now, client, Report { ids, in_full, ..Report::default() }, out);
+                let scope = if in_full { Scope::InFull } else { Scope::AtAGlance };
+                self.report(now, client, Report { ids, scope, ..Report::default() }, out);
+            }
+            Verb::Memory => {
+                let report = Report { ids, scope: Scope::Memory, ..Report::default() };
+                self.weigh_for(client, report, request.pss, out);
             }
             Verb::Start => return self.change(now, client, request, ByHand::Start, (ids, named), out),
             Verb::Stop => return self.change(now, client, request, ByHand::Stop, (ids, named), out),
@@ -420,28 +423,35 @@ impl Supervisor {
 
     /// `signal`.
     fn send(
-        &self,
+        &mut self,
         signal: &str,
         group: bool,
         ids: &[InstanceId],
         out: &mut Vec<Action>,
     ) -> Result<Vec<Change>, Refusal> {
         let signal = Signal::parse(signal).map_err(|text| (Refused::Request, text))?;
-        let mut changes = Vec::new();
+        let (mut changes, mut killed) = (Vec::new(), Vec::new());
         for id in ids {
             let leader = self.service(*id).filter(|service| service.running()).and_then(Service::leader);
             let (ok, text) = match leader {
                 Some(leader) if group => {
                     out.push(Action::SignalGroup { leader, signal });
+                    killed.extend((signal == Signal::KILL).then_some(*id));
                     (true, format!("{signal} to its process group {leader}"))
                 }
                 Some(pid) => {
                     out.push(Action::Signal { pid, signal });
+                    killed.extend((signal == Signal::KILL).then_some(*id));
                     (true, format!("{signal} to pid {pid}"))
                 }
                 None => (false, format!("does not run ({})", self.state_word(*id))),
             };
             changes.push(change(&self.name(*id), ok, text));
+        }
+        for id in killed {
+            if let Some(service) = self.services.get_mut(id.0 as usize) {
+                service.kill_sent();
+            }
         }
         Ok(changes)
     }
@@ -579,82 +589,6 @@ impl Supervisor {
         if never.is_some() { Judgement::Never(text) } else { Judgement::NotYet(text) }
     }
 
-    /// `status` and `describe`: what the processes use is looked up only where it was not a moment ago.
-    fn report(&mut self, now: Time, client: Client, mut report: Report, out: &mut Vec<Action>) {
-        let mut runs: Vec<(Child, crate::event::Pid)> = Vec::new();
-        for id in &report.ids {
-            let Some(service) = self.service(*id) else { continue };
-            let Some(leader) = service.leader() else { continue };
-            match self.usage.get(id).filter(|usage| usage.fresh(now, service.runs())) {
-                Some(usage) => drop(report.usage.insert(*id, usage.used)),
-                None => runs.push((Child { instance: *id, run: service.runs(), role: Role::Main }, leader)),
-            }
-        }
-        if runs.is_empty() {
-            return self.look_where_they_listen(now, client, report, out);
-        }
-        report.asked = runs.iter().map(|(child, _)| child.instance).collect();
-        self.requests.enter(client, Stage::Measuring(report), None);
-        out.push(Action::Measure { client, runs });
-    }
-
-    /// What was measured for a client.
-    pub(super) fn measured(&mut self, now: Time, client: Client, usage: &[Usage], out: &mut Vec<Action>) {
-        let Some(Stage::Measuring(report)) = self.requests.stage_mut(client) else { return };
-        let mut report = std::mem::take(report);
-        for (id, used) in std::mem::take(&mut report.asked).into_iter().zip(usage) {
-            let run = self.service(id).map_or(0, Service::runs);
-            self.usage.insert(id, super::Measured { at: now, run, used: *used });
-            report.usage.insert(id, *used);
-        }
-        self.look_where_they_listen(now, client, report, out);
-    }
-
-    fn look_where_they_listen(
-        &mut self,
-        now: Time,
-        client: Client,
-        mut report: Report,
-        out: &mut Vec<Action>,
-    ) {
-        if report.in_full {
-            for id in report.ids.iter().take(LISTENS_MAX) {
-                let Some(service) = self.service(*id) else { continue };
-                let Some(leader) = service.leader() else { continue };
-                let child = Child { instance: *id, run: service.runs(), role: Role::Main };
-                out.push(Action::FindListening { child, leader });
-                report.asked.push(*id);
-            }
-        }
-        if report.asked.is_empty() {
-            return self.tell_report(now, client, &report, out);
-        }
-        self.requests.enter(client, Stage::Measuring(report), None);
-    }
-
-    /// Where a run listens, for whoever has asked.
-    pub(super) fn listening(&mut self, now: Time, child: Child, addresses: &[String], out: &mut Vec<Action>) {
-        for client in self.requests.clients() {
-            let Some(Stage::Measuring(report)) = self.requests.stage_mut(client) else { continue };
-            let Some(at) = report.asked.iter().position(|id| *id == child.instance) else { continue };
-            report.asked.remove(at);
-            report.listens.insert(child.instance, addresses.to_vec());
-            if report.asked.is_empty() {
-                let report = std::mem::take(report);
-                self.tell_report(now, client, &report, out);
-            }
-        }
-    }
-
-    fn tell_report(&mut self, now: Time, client: Client, report: &Report, out: &mut Vec<Action>) {
-        let answer = if report.in_full {
-            Answer::Describe(report.ids.iter().filter_map(|id| self.description(now, *id, report)).collect())
-        } else {
-            Answer::Status(self.status(now, report))
-        };
-        self.answer(now, client, answer, out);
-    }
-
     /// Does what is due by now about clients.
     pub(super) fn tick_requests(&mut self, now: Time, out: &mut Vec<Action>) {
         for (client, overdue) in self.requests.overdue(now) {
@@ -707,7 +641,9 @@ impl Supervisor {
 
     fn record(&mut self, now: Time, notice: &Notice) {
         self.journal.add(now, notice);
-        if let Notice::Ended { name, .. } | Notice::DependencyFailed { name, .. } = notice
+        if let Notice::Ended { name, .. }
+        | Notice::DependencyFailed { name, .. }
+        | Notice::OomKilled { name: Some(name), .. } = notice
             && let Some(id) = self.plan.all().find(|(_, i)| i.name == *name).map(|(id, _)| id)
         {
             let text = notice.to_string();

@@ -1,20 +1,161 @@
 //! How everything is, for those who ask: at a glance, and one instance in full. Environment values are in none of it.
 
-use crate::control::{Description, Exit, ServiceStatus, Status, VERSION};
-use crate::event::{Attributes, InstanceId, Launch, Output, Pid, Stdin, Time};
+use crate::control::{
+    Answer, Description, Exit, Holder, Memory, ServiceMemory, ServiceStatus, Status, VERSION,
+};
+use crate::event::{
+    Action, Attributes, Child, Client, ContainerMemory, Controller, InstanceId, Launch, Output, Pid, Role,
+    Stdin, Time, Usage, Weight,
+};
 use crate::notice::Cause;
-use crate::plan::{Asks, Condition, Instance, KillMode, Kind, OnFailure, OnSuccess, ReadyTest, RestartWhen};
-use crate::requests::Report;
+use crate::obituary::{self, Obituary, Other};
+use crate::plan::{
+    Asks, Condition, Instance, KillMode, Kind, Limits, OnFailure, OnSuccess, ReadyTest, RestartWhen,
+};
+use crate::requests::{Report, Scope, Stage};
 use crate::services::{Ended, Service, State};
 use crate::units::{CAPABILITIES, RESOURCES, show_duration};
 
 use super::desk::millis;
-use super::{Readiness, Supervisor, Wish};
+use super::{Readiness, StopRecord, Supervisor, Wish};
 
+/// Where the processes of so many instances listen is found out for one request.
+const LISTENS_MAX: usize = 16;
 /// So much of its last line is told at a glance, in characters.
 const LAST_LINE_MAX: usize = 200;
 
 impl Supervisor {
+    /// `status` and `describe`: what the processes use is looked up only where it was not a moment ago.
+    pub(super) fn report(&mut self, now: Time, client: Client, mut report: Report, out: &mut Vec<Action>) {
+        let mut runs: Vec<(Child, Pid)> = Vec::new();
+        for id in &report.ids {
+            let Some(service) = self.service(*id) else { continue };
+            let Some(leader) = service.leader() else { continue };
+            match self.usage.get(id).filter(|usage| usage.fresh(now, service.runs())) {
+                Some(usage) => drop(report.usage.insert(*id, usage.used)),
+                None => runs.push((Child { instance: *id, run: service.runs(), role: Role::Main }, leader)),
+            }
+        }
+        if runs.is_empty() {
+            return self.measured_all(now, client, report, out);
+        }
+        report.asked = runs.iter().map(|(child, _)| child.instance).collect();
+        self.requests.enter(client, Stage::Measuring(report), None);
+        out.push(Action::Measure { client, runs });
+    }
+
+    /// What was measured for a client.
+    pub(super) fn measured(&mut self, now: Time, client: Client, usage: &[Usage], out: &mut Vec<Action>) {
+        let Some(Stage::Measuring(report)) = self.requests.stage_mut(client) else { return };
+        let mut report = std::mem::take(report);
+        for (id, used) in std::mem::take(&mut report.asked).into_iter().zip(usage) {
+            let run = self.service(id).map_or(0, Service::runs);
+            self.usage.insert(id, super::Measured { at: now, run, used: *used });
+            report.usage.insert(id, *used);
+        }
+        self.measured_all(now, client, report, out);
+    }
+
+    fn measured_all(&mut self, now: Time, client: Client, report: Report, out: &mut Vec<Action>) {
+        match report.scope {
+            Scope::InFull => self.weigh_for(client, report, false, out),
+            Scope::AtAGlance | Scope::Memory => self.tell_report(now, client, &report, out),
+        }
+    }
+
+    /// Has those weighed that run, and the container.
+    pub(super) fn weigh_for(&mut self, client: Client, report: Report, pss: bool, out: &mut Vec<Action>) {
+        let runs = self.runs_of(&report.ids);
+        self.requests.enter(client, Stage::Measuring(report), None);
+        out.push(Action::Weigh { client: Some(client), runs, container: true, pss });
+    }
+
+    /// What was weighed for a client.
+    pub(super) fn weighed_for(
+        &mut self,
+        now: Time,
+        client: Client,
+        runs: Vec<Weight>,
+        container: Option<ContainerMemory>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(Stage::Measuring(report)) = self.requests.stage_mut(client) else { return };
+        let mut report = std::mem::take(report);
+        report.container = container;
+        report.weights = runs.into_iter().filter_map(|weight| Some((weight.instance?, weight))).collect();
+        match report.scope {
+            Scope::InFull => self.look_where_they_listen(now, client, report, out),
+            Scope::AtAGlance | Scope::Memory => self.tell_report(now, client, &report, out),
+        }
+    }
+
+    fn look_where_they_listen(
+        &mut self,
+        now: Time,
+        client: Client,
+        mut report: Report,
+        out: &mut Vec<Action>,
+    ) {
+        for id in report.ids.iter().take(LISTENS_MAX) {
+            let Some(service) = self.service(*id) else { continue };
+            let Some(leader) = service.leader() else { continue };
+            let child = Child { instance: *id, run: service.runs(), role: Role::Main };
+            out.push(Action::FindListening { child, leader });
+            report.asked.push(*id);
+        }
+        if report.asked.is_empty() {
+            return self.tell_report(now, client, &report, out);
+        }
+        self.requests.enter(client, Stage::Measuring(report), None);
+    }
+
+    /// Where a run listens, for whoever has asked.
+    pub(super) fn listening(&mut self, now: Time, child: Child, addresses: &[String], out: &mut Vec<Action>) {
+        for client in self.requests.clients() {
+            let Some(Stage::Measuring(report)) = self.requests.stage_mut(client) else { continue };
+            let Some(at) = report.asked.iter().position(|id| *id == child.instance) else { continue };
+            report.asked.remove(at);
+            report.listens.insert(child.instance, addresses.to_vec());
+            if report.asked.is_empty() {
+                let report = std::mem::take(report);
+                self.tell_report(now, client, &report, out);
+            }
+        }
+    }
+
+    fn tell_report(&mut self, now: Time, client: Client, report: &Report, out: &mut Vec<Action>) {
+        let answer = match report.scope {
+            Scope::InFull => {
+                let ids = report.ids.iter();
+                Answer::Describe(ids.filter_map(|id| self.description(now, *id, report)).collect())
+            }
+            Scope::AtAGlance => Answer::Status(self.status(now, report)),
+            Scope::Memory => Answer::Memory(Box::new(self.memory_report(report))),
+        };
+        self.answer(now, client, answer, out);
+    }
+
+    pub(super) fn obituary(&self, id: InstanceId, since: Time, code: u8) -> Option<String> {
+        let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
+        let missing = service.failed_without().and_then(|on| self.plan.instance(on)).map(|on| &*on.name);
+        let other = |(id, record): (InstanceId, &StopRecord)| {
+            let name = &self.plan.instance(id)?.name;
+            let killed = self.service(id)?.killed_since(since);
+            Some(Other { name, took: record.down.map(|down| down.since(record.asked)), killed })
+        };
+        Some(obituary::text(&Obituary {
+            instance,
+            exits: service.history().iter().filter(|ended| !ended.asked).collect(),
+            runs: service.judged(),
+            began: self.began,
+            missing,
+            last_words: self.logs.last_lines(id, obituary::LAST_WORDS),
+            port: self.port.as_ref().map(|(port, listener)| (*port, listener)),
+            others: self.stopped().into_iter().filter_map(other).collect(),
+            code,
+        }))
+    }
+
     pub(super) fn status(&self, now: Time, report: &Report) -> Status {
         let services: Vec<ServiceStatus> =
             report.ids.iter().filter_map(|id| self.service_status(now, *id, report)).collect();
@@ -76,6 +217,10 @@ impl Supervisor {
             runs: service.runs(),
             cpu_ms: usage.map(|usage| millis(usage.cpu)),
             memory_bytes: usage.map(|usage| usage.memory),
+            memory_limit_bytes: [self.memory.threshold(id), self.memory.ceiling(id)]
+                .into_iter()
+                .flatten()
+                .min(),
             processes: usage.map(|usage| usage.processes),
             missed: service.misses().filter(|_| instance.healthcheck.is_some()),
             says: service.says().map(str::to_owned),
@@ -96,7 +241,15 @@ impl Supervisor {
             State::Ready(..) => "ready",
             State::Stopping { .. } => match service.failing() {
                 Some(Cause::Unhealthy { .. } | Cause::Watchdog { .. }) => "unhealthy",
-                Some(Cause::Exit(_) | Cause::Unready(_) | Cause::Start(_) | Cause::NotReady { .. })
+                Some(
+                    Cause::Exit(_)
+                    | Cause::Unready(_)
+                    | Cause::Start(_)
+                    | Cause::NotReady { .. }
+                    | Cause::OverMemory { .. }
+                    | Cause::ShortMemory { .. }
+                    | Cause::OutOfMemory { .. },
+                )
                 | None => "stopping",
             },
             State::Cleaning(_) => "cleaning",
@@ -178,8 +331,53 @@ impl Supervisor {
             depends_on: depends_on.collect(),
             dependents: dependents.map(|id| self.name(*id).to_string()).collect(),
             listens: report.listens.get(&id).cloned().unwrap_or_default(),
+            memory: Some(self.service_memory(id, report)),
+            container_limit_bytes: self.memory.limit(),
+            memory_found: self.memory.what().text.clone(),
             exits: exits(now, self.service(id)?),
         })
+    }
+}
+
+impl Supervisor {
+    pub(super) fn memory_report(&self, report: &Report) -> Memory {
+        let found = self.memory.what();
+        let container = report.container.as_ref();
+        Memory {
+            v: VERSION,
+            found: found.text.clone(),
+            controller: match found.controller {
+                Controller::None => "none",
+                Controller::V1 => "v1",
+                Controller::V2 => "v2",
+            }
+            .to_owned(),
+            used_bytes: container.map(|container| container.working_set),
+            charged_bytes: container.map(|container| container.usage),
+            peak_bytes: container.and_then(|container| container.peak),
+            limit_bytes: container.map_or_else(|| self.memory.limit(), |container| container.limit),
+            machine_bytes: Some(found.total).filter(|total| *total > 0),
+            services: report.ids.iter().map(|id| self.service_memory(*id, report)).collect(),
+        }
+    }
+
+    fn service_memory(&self, id: InstanceId, report: &Report) -> ServiceMemory {
+        let weight = report.weights.get(&id);
+        let most = weight.and_then(|weight| weight.holder.as_ref());
+        ServiceMemory {
+            name: self.name(id).to_string(),
+            bytes: weight.map(|weight| weight.bytes),
+            pss_bytes: weight.and_then(|weight| weight.pss),
+            peak_bytes: weight.and_then(|weight| weight.peak),
+            restart_bytes: self.memory.threshold(id),
+            limit_bytes: self.memory.ceiling(id),
+            processes: weight.map(|weight| weight.processes),
+            most: most.map(|(process, bytes)| Holder {
+                pid: process.pid.number(),
+                name: process.name.clone(),
+                bytes: *bytes,
+            }),
+        }
     }
 }
 
@@ -249,6 +447,7 @@ fn settings(instance: &Instance) -> Vec<(String, String)> {
         row("groups", groups.join(", "));
     }
     attribute_settings(&launch.attributes, &mut row);
+    memory_settings(instance.memory, &mut row);
     if let Some(ready) = &instance.ready {
         let asked = matches!(ready.test, ReadyTest::Asked(_));
         let interval =
@@ -337,6 +536,19 @@ fn attribute_settings(attributes: &Attributes, row: &mut impl FnMut(&str, String
     if let Some(kept) = &attributes.capabilities {
         let names: Vec<String> = kept.iter().map(|one| known(&CAPABILITIES, usize::from(*one))).collect();
         row("capabilities", if names.is_empty() { "none".to_owned() } else { names.join(", ") });
+    }
+}
+
+fn memory_settings(memory: Limits, row: &mut impl FnMut(&str, String)) {
+    if let Some(amount) = memory.restart {
+        row("max_memory_restart", amount.to_string());
+    }
+    if let Some(amount) = memory.limit {
+        let instead = if memory.fallback { ", else restarted above it" } else { "" };
+        row("memory_limit", format!("{amount}{instead}"));
+    }
+    if memory.priority != 0 {
+        row("oom_priority", memory.priority.to_string());
     }
 }
 

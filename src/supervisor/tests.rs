@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::control::Answer;
-use crate::event::{Client, Role, StartError};
+use crate::event::{Client, ContainerMemory, MemoryFound, Role, StartError, Weight};
 use crate::plan::tests::instance;
-use crate::plan::{Condition, Dependency, Instance, KillMode, Kind, RestartWhen};
+use crate::plan::{Condition, Dependency, Guard, Instance, KillMode, Kind, RestartWhen};
 
 /// A world in which everything works at once, and a record of what was ordered.
 struct Story {
@@ -26,6 +26,10 @@ struct Story {
     answers: Vec<(Client, Answer, bool)>,
     /// Where everybody listens.
     listens: Vec<String>,
+    /// What rules over the memory, and what of it everybody holds.
+    found: MemoryFound,
+    weights: BTreeMap<String, u64>,
+    container: Option<ContainerMemory>,
     /// What the configuration says when it is read again.
     configuration: Result<Vec<Instance>, String>,
 }
@@ -42,9 +46,14 @@ impl Story {
     }
 
     fn not_begun(mode: Mode, instances: Vec<Instance>) -> Self {
+        Self::guarded(mode, instances, Guard::default())
+    }
+
+    fn guarded(mode: Mode, instances: Vec<Instance>, guard: Guard) -> Self {
         let shutdown_timeout = (mode == Mode::Services).then_some(Duration::from_secs(9));
         let order = crate::plan::in_order(&instances);
-        let plan = Plan { mode, config: None, instances, order, shutdown_timeout, routes: BTreeMap::new() };
+        let plan =
+            Plan { mode, config: None, instances, order, shutdown_timeout, guard, routes: BTreeMap::new() };
         let supervisor = Supervisor::new(plan, Standing::Pid1, Time::ZERO);
         Self {
             supervisor,
@@ -57,6 +66,9 @@ impl Story {
             slow_exec: false,
             answers: Vec::new(),
             listens: Vec::new(),
+            found: MemoryFound::default(),
+            weights: BTreeMap::new(),
+            container: None,
             configuration: Err("nothing was written".to_owned()),
         }
     }
@@ -71,6 +83,7 @@ impl Story {
             } else if std::mem::take(&mut rereads) {
                 let read = self.configuration.clone().map(|instances| Reread {
                     plan: Plan {
+                        guard: Guard::default(),
                         mode: Mode::Services,
                         config: None,
                         order: crate::plan::in_order(&instances),
@@ -91,6 +104,7 @@ impl Story {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one answer for each action")]
     fn perform(&mut self, action: Action) -> Vec<Event> {
         let who = |id: InstanceId| self.supervisor.name(id).to_string();
         let by_pid =
@@ -148,7 +162,26 @@ impl Story {
                 return if last { vec![Event::Left { client }] } else { Vec::new() };
             }
             Action::Disconnect { client } => (format!("disconnect {}", client.0), Vec::new()),
-            Action::FindMemory { .. } | Action::Weigh { .. } => unreachable!("nobody asks for it"),
+            Action::FindMemory { .. } => (String::new(), vec![Event::MemoryFound(self.found.clone())]),
+            Action::Weigh { client, runs, container, .. } => {
+                let names: Vec<String> = runs.iter().map(|(child, _)| who(child.instance)).collect();
+                let weight = |(name, (child, pid)): (&String, &(Child, Pid))| Weight {
+                    instance: Some(child.instance),
+                    bytes: self.weights.get(name).copied().unwrap_or_default(),
+                    processes: 1,
+                    holder: Some((Process { pid: *pid, name: name.clone() }, 1 << 20)),
+                    ..Weight::default()
+                };
+                let weights = names.iter().zip(&runs).map(weight).collect();
+                let whole = if container { " and the container" } else { "" };
+                let container = self.container.filter(|_| container);
+                let line = if client.is_none() {
+                    format!("weigh {}{whole}", names.join(", "))
+                } else {
+                    String::new()
+                };
+                (line, vec![Event::Weighed { client, runs: weights, container }])
+            }
             Action::Measure { client, runs } => {
                 let used = |index| Usage { cpu: Duration::from_millis(10), memory: 4096, processes: index };
                 (
@@ -196,7 +229,10 @@ impl Story {
     /// Lets time pass; every deadline on the way is kept.
     fn pass(&mut self, millis: u64) {
         let end = self.now + Duration::from_millis(millis);
-        while let Some(deadline) = self.supervisor.deadline().filter(|deadline| *deadline <= end) {
+        let over = |story: &Self| story.record.last().is_some_and(|line| line.starts_with("exit "));
+        while let Some(deadline) = self.supervisor.deadline().filter(|deadline| *deadline <= end)
+            && !over(self)
+        {
             self.now = deadline.max(self.now);
             self.event(Event::Tick);
             if self.record.last().is_some_and(|line| line.starts_with("exit ")) {
@@ -639,5 +675,6 @@ fn an_init_of_nothing_ends_when_it_is_asked_to() {
 
 mod clients;
 mod crowd;
+mod memory;
 mod readiness;
 mod update;

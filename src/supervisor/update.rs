@@ -253,10 +253,11 @@ impl Supervisor {
 
     /// Takes a new plan on, as far as it can be done at once, and remembers the rest.
     fn apply(&mut self, now: Time, fresh: Fresh, out: &mut Vec<Action>) -> Vec<Target> {
-        let Fresh { config, instances, shutdown_timeout, routes } = fresh;
+        let Fresh { config, instances, shutdown_timeout, guard, routes } = fresh;
         self.plan.config = config;
-        let rules = (self.plan.shutdown_timeout, &self.plan.routes) != (shutdown_timeout, &routes);
-        (self.plan.shutdown_timeout, self.plan.routes) = (shutdown_timeout, routes);
+        let before = (self.plan.shutdown_timeout, self.plan.guard, &self.plan.routes);
+        let rules = before != (shutdown_timeout, guard, &routes);
+        (self.plan.shutdown_timeout, self.plan.guard, self.plan.routes) = (shutdown_timeout, guard, routes);
         let stays: BTreeSet<InstanceId> = instances.iter().map(|(id, _)| *id).collect();
         let gone: Vec<InstanceId> = self.plan.ids().filter(|id| !stays.contains(id)).collect();
         let order: Vec<InstanceId> = instances.iter().map(|(id, _)| *id).collect();
@@ -324,6 +325,7 @@ impl Supervisor {
         self.updates.wanted_order = order.into_iter().chain(gone).collect();
         self.rewire();
         out.push(Action::Tell(Notice::Updating(updating)));
+        self.replan_memory(now);
         self.updates.update = (!targets.is_empty()).then(|| Update { since: now, targets: targets.clone() });
         targets
     }
@@ -398,6 +400,7 @@ impl Supervisor {
         }
         if !over.is_empty() {
             self.rewire();
+            self.replan_memory(now);
         }
     }
 

@@ -20,6 +20,8 @@ use crate::event::Surroundings;
 pub struct Script {
     /// Where to report a failed step.
     pub report: RawFd,
+    /// Where to write `0` to be in its cgroup, and whether it must be.
+    pub cell: Option<(RawFd, bool)>,
     /// A session or only a group of its own.
     pub surroundings: Surroundings,
     /// The terminal whose foreground the new group becomes, or which the new session gets.
@@ -36,8 +38,8 @@ pub struct Script {
     pub cwd: Option<CString>,
     /// Resource limits.
     pub rlimits: Vec<(u32, libc::rlimit)>,
-    /// What to write to /proc/self/oom_score_adj.
-    pub oom_score_adj: Option<String>,
+    /// What to write to /proc/self/oom_score_adj, and whether it must be possible.
+    pub oom_score_adj: Option<(String, bool)>,
     /// The nice value.
     pub nice: Option<i32>,
     /// Who to become.
@@ -108,6 +110,8 @@ const LISTEN_PID_BYTES: usize = 32;
 pub enum Step {
     /// Making its session or group.
     Session = 1,
+    /// Entering its cgroup.
+    Cell,
     /// Putting descriptors 0, 1, 2 and the announcement in place; the index is the number.
     Stdio,
     /// Entering the working directory.
@@ -135,8 +139,9 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Session,
+        Self::Cell,
         Self::Stdio,
         Self::Cwd,
         Self::Rlimit,
@@ -206,6 +211,13 @@ enum Never {}
 
 fn perform(script: &mut Script) -> Result<Never, Failure> {
     group(script)?;
+    if let Some((procs, required)) = script.cell {
+        // SAFETY: writes one byte that lives in the program.
+        let entered = Errno::result(unsafe { libc::write(procs, c"0".as_ptr().cast(), 1) });
+        if required {
+            entered.map_err(failed(Step::Cell))?;
+        }
+    }
     for ((source, target), closed) in script.stdio.into_iter().zip(0..).zip(script.closed) {
         if closed {
             // SAFETY: what we put there for ourselves alone.
@@ -304,14 +316,10 @@ fn limits(script: &Script) -> Result<(), Failure> {
         Errno::result(unsafe { libc::setrlimit(*resource as _, limit) })
             .map_err(|errno| Failure::new(Step::Rlimit, index, errno))?;
     }
-    if let Some(text) = &script.oom_score_adj {
-        // SAFETY: a constant path, and bytes that live as long as the script.
-        unsafe {
-            let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-            Errno::result(file).map_err(failed(Step::OomScoreAdj))?;
-            let written = libc::write(file, text.as_ptr().cast(), text.len());
-            Errno::result(written).map_err(failed(Step::OomScoreAdj))?;
-            libc::close(file);
+    if let Some((text, required)) = &script.oom_score_adj {
+        match adjust_oom_score(text) {
+            Err(errno) if *required => return Err(failed(Step::OomScoreAdj)(errno)),
+            Ok(()) | Err(_) => {}
         }
     }
     if let Some(nice) = script.nice {
@@ -320,6 +328,17 @@ fn limits(script: &Script) -> Result<(), Failure> {
             .map_err(failed(Step::Nice))?;
     }
     Ok(())
+}
+
+fn adjust_oom_score(text: &str) -> Result<(), Errno> {
+    // SAFETY: a constant path, and bytes that live as long as the script.
+    unsafe {
+        let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        Errno::result(file)?;
+        let written = Errno::result(libc::write(file, text.as_ptr().cast(), text.len()));
+        libc::close(file);
+        written.map(drop)
+    }
 }
 
 /// Groups, user and capabilities, in the only order in which each is still allowed.

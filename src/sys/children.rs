@@ -12,7 +12,7 @@ use super::child::{Failure, REPORT_BYTES};
 use super::poll::{Interest, Poll};
 use super::procfs;
 use super::spawn::Attempt;
-use crate::event::{Child, ExitStatus, Pid};
+use crate::event::{Child, ExitStatus, InstanceId, Pid};
 use crate::units::Signal;
 
 /// All children that we made and have not released.
@@ -57,6 +57,11 @@ impl Children {
     /// Whether a process is a child that we made.
     pub fn knows(&self, pid: Pid) -> bool {
         self.known.contains_key(&pid)
+    }
+
+    /// Whether an instance has any.
+    pub fn has(&self, instance: InstanceId) -> bool {
+        self.known.values().any(|known| known.child.instance == instance)
     }
 
     /// Adds to `poll` the children whose program does not run yet.

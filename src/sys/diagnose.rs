@@ -35,6 +35,7 @@ pub fn diagnose(failure: Failure, attempt: &Attempt) -> StartError {
     let other = |what: String| StartError::Other { what, reason: reason.clone() };
     match failure.step {
         Step::Session => other("make a session of its own".to_owned()),
+        Step::Cell => other("enter the cgroup that limits its memory".to_owned()),
         Step::Stdio => other(format!("put descriptor {} in its place", failure.index)),
         Step::Cwd => StartError::WorkingDirectory {
             path: attempt.launch.cwd.as_ref().map(|cwd| cwd.display().to_string()).unwrap_or_default(),

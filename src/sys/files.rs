@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::poll::{Interest, Poll};
-use super::{rehearsal, signals};
+use super::{memory, rehearsal, signals};
 use crate::config::World;
 use crate::event::{Launch, MemoryFound, StartError};
 
@@ -82,7 +82,7 @@ impl World for Files {
     }
 
     fn memory(&self) -> MemoryFound {
-        MemoryFound::default()
+        memory::look()
     }
 }
 
@@ -105,6 +105,10 @@ impl World for FilesAgain {
 
     fn obstacle(&self, launch: &Launch) -> Option<StartError> {
         Files.obstacle(launch)
+    }
+
+    fn absolute(&self, path: &Path) -> PathBuf {
+        Files.absolute(path)
     }
 
     fn memory(&self) -> MemoryFound {

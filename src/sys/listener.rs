@@ -79,7 +79,7 @@ fn keep_first<T: Ord>(kept: &mut Vec<T>, one: T) {
 fn processes(children: &Children, leader: Pid, instance: InstanceId) -> impl Iterator<Item = Pid> {
     let strays = procfs::own_children().into_iter().filter(|pid| !children.knows(*pid));
     let roots = std::iter::once(leader).chain(strays).collect();
-    let belongs = |stat: &Stat| stat.pid == leader || tag::carries(stat.pid, instance);
+    let belongs = |stat: &Stat| stat.pid == leader || tag::carried(stat.pid) == Some(tag::of(instance));
     sweep::below(roots, belongs).into_iter().map(|stat| stat.pid).take(PROCESSES_MAX)
 }
 
@@ -111,14 +111,16 @@ fn any_line(table: &str, wanted: &mut dyn FnMut(&str) -> bool) -> bool {
 
 /// A socket that listens.
 #[derive(Debug, PartialEq, Eq)]
-struct Socket {
-    address: SocketAddr,
-    inode: u64,
+pub struct Socket {
+    /// Where.
+    pub address: SocketAddr,
+    /// Its number.
+    pub inode: u64,
 }
 
 impl Socket {
     /// Reads one line of a table; `None` for the heading and for connections.
-    fn parse(line: &str) -> Option<Self> {
+    pub fn parse(line: &str) -> Option<Self> {
         const LISTENS: &str = "0A";
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         let (address, port) = fields.get(1)?.split_once(':')?;
@@ -141,7 +143,7 @@ impl Socket {
 
 /// Reads one line of /proc/net/unix: the inode and the path of a socket that can be connected to by it. `None` for the heading,
 /// for connections, and for what has no path.
-fn unix(line: &str) -> Option<(u64, String)> {
+pub fn unix(line: &str) -> Option<(u64, String)> {
     const ACCEPTS: u32 = 1 << 16;
     const DATAGRAM: &str = "0002";
     let mut fields = [""; 7];

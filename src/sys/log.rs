@@ -82,7 +82,7 @@ fn write_lines(out: &mut impl Write, prefix: &str, text: &str) -> io::Result<()>
 }
 
 /// env_logger would complain to standard error itself, and end us if that is closed; so only what it understands gets there.
-fn are_directives(text: &str) -> bool {
+pub fn are_directives(text: &str) -> bool {
     let text = text.split('/').next().unwrap_or_default();
     let mut parts = text.split(',').map(str::trim).filter(|part| !part.is_empty()).peekable();
     parts.peek().is_some()

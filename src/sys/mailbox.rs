@@ -7,7 +7,7 @@
     reason = "recvmsg with credentials and descriptors, which the standard library does not have yet"
 )]
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, IoSliceMut};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -112,14 +112,25 @@ impl Place {
         }
         for number in 0..NAMES_MAX {
             let path = base.join(format!("tinysup-notify-{number}"));
-            match DirBuilder::new().mode(0o700).create(&path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-            if let Some(lock) = lock(&path) {
-                lock.set_permissions(Permissions::from_mode(DIRECTORY_MODE))?;
-                remove_sockets(&path);
-                return Ok(Self { path, lock });
+            let new = match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => true,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+                Err(error) => return Err(error),
+            };
+            match lock(&path) {
+                Ok(Some(lock)) => {
+                    lock.set_permissions(Permissions::from_mode(DIRECTORY_MODE))?;
+                    remove_sockets(&path);
+                    return Ok(Self { path, lock });
+                }
+                Ok(None) => {}
+                // Then it would be no better under any name.
+                Err(error) if new => {
+                    let _ = fs::remove_dir(&path);
+                    return Err(error);
+                }
+                // Somebody else's, or something else.
+                Err(_) => {}
             }
         }
         Err(io::Error::other(format!("{NAMES_MAX} others are there already")))
@@ -147,17 +158,24 @@ impl Drop for Place {
 
 /// Locks a directory that belongs to us alone; `None` if it does not, or if another holds the lock. The lock goes with its holder,
 /// however he ends, so a container that is started again gets the place it had.
-fn lock(path: &Path) -> Option<File> {
+///
+/// # Errors
+/// When it cannot be opened or locked.
+fn lock(path: &Path) -> io::Result<Option<File>> {
     let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    let directory = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
-    let found = directory.metadata().ok()?;
-    let ours = found.uid() == geteuid().as_raw() && found.mode() & 0o022 == 0;
-    if !ours || directory.try_lock().is_err() {
-        return None;
+    let directory = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let found = directory.metadata()?;
+    if found.uid() != geteuid().as_raw() || found.mode() & 0o022 != 0 {
+        return Ok(None);
+    }
+    match directory.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
     }
     // The holder before us may have removed it.
-    let there = fs::symlink_metadata(path).ok()?;
-    ((there.dev(), there.ino()) == (found.dev(), found.ino())).then_some(directory)
+    let same = |there: &fs::Metadata| (there.dev(), there.ino()) == (found.dev(), found.ino());
+    Ok(fs::symlink_metadata(path).is_ok_and(|there| same(&there)).then_some(directory))
 }
 
 /// What an end without goodbye left.

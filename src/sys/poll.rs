@@ -21,6 +21,8 @@ pub enum Interest {
     Write,
     /// Nobody left at the other end.
     End,
+    /// A file of the kernel has something new to say (POLLPRI).
+    News,
 }
 
 /// Why a wait is over.
@@ -52,6 +54,7 @@ impl<Owner: Copy> Poll<Owner> {
             Interest::Read => libc::POLLIN,
             Interest::Write => libc::POLLOUT,
             Interest::End => 0, // which is always reported
+            Interest::News => libc::POLLPRI,
         };
         self.entries.push(libc::pollfd { fd: descriptor.as_raw_fd(), events, revents: 0 });
         self.owners.push(owner);

@@ -24,6 +24,10 @@ const READ_MAX_BYTES: usize = 4 << 10;
 const REST_MAX_BYTES: usize = 64 << 10;
 const REST_MAX_READS: u32 = 64;
 
+/// So often a connection may be said to be there that is not: a look at all descriptors in turn, where poll(2) does not work, says it each
+/// time, and so it does of one whose connect(2) was called off.
+const LOOKS_MAX: u32 = 200;
+
 /// Interim answers (RFC 9110, section 15.2) are passed over up to this size.
 const INTERIM_MAX_BYTES: usize = 16 << 10;
 
@@ -37,7 +41,7 @@ pub struct Probes {
 #[derive(Debug)]
 enum State {
     /// Waits for the connection to an address.
-    Connecting { target: Rc<Target>, socket: TcpStream, refusals: Refusals },
+    Connecting { target: Rc<Target>, socket: TcpStream, refusals: Refusals, looks: u32 },
     /// Sends what is left of its request.
     Asking { socket: TcpStream, request: Vec<u8> },
     /// Waits for the status line.
@@ -125,7 +129,9 @@ impl State {
 
     fn go_on(self) -> Step {
         match self {
-            Self::Connecting { target, socket, refusals } => connected(target, socket, refusals),
+            Self::Connecting { target, socket, refusals, looks } => {
+                connected(target, socket, refusals, looks)
+            }
             Self::Asking { socket, request } => ask(socket, request),
             Self::Listening { socket, head } => listen(socket, head),
             Self::Leaving { socket, bytes, reads } => leave(socket, bytes, reads),
@@ -170,16 +176,19 @@ fn connect(target: &Rc<Target>, mut refusals: Refusals) -> Step {
     while let Some(address) = addresses.get(refusals.count) {
         match Address::internet(*address).connect(Kind::Stream) {
             // Inside of one machine it is mostly there at once.
-            Ok(socket) => return connected(Rc::clone(target), socket.into(), refusals),
+            Ok(socket) => return connected(Rc::clone(target), socket.into(), refusals, LOOKS_MAX),
             Err(errno) => refusals.add(errno),
         }
     }
     Step::Answered(Err(refusals.failure(addresses)), None)
 }
 
-fn connected(target: Rc<Target>, socket: TcpStream, mut refusals: Refusals) -> Step {
+fn connected(target: Rc<Target>, socket: TcpStream, mut refusals: Refusals, looks: u32) -> Step {
     match ends(&socket) {
-        Ok(None) => return Step::Wait(State::Connecting { target, socket, refusals }),
+        Ok(None) if looks > 0 => {
+            return Step::Wait(State::Connecting { target, socket, refusals, looks: looks - 1 });
+        }
+        Ok(None) => refusals.add(Errno::ENOTCONN),
         // Nobody listens, but the kernel gave us the very port that we ask for, and we have connected to ourselves. Whoever
         // wants to listen there must not find it taken.
         Ok(Some((here, there))) if here == there => {
@@ -309,7 +318,7 @@ fn errno_of(error: &io::Error) -> Errno {
 
 /// What has been read of an answer.
 #[derive(Debug, Default)]
-struct Head {
+pub struct Head {
     /// The beginning of a status line.
     line: Vec<u8>,
     interim: Option<Interim>,
@@ -325,7 +334,8 @@ struct Interim {
 }
 
 impl Head {
-    fn take(&mut self, mut bytes: &[u8]) -> Answer {
+    /// Takes what has come, and says what is known by now.
+    pub fn take(&mut self, mut bytes: &[u8]) -> Answer {
         loop {
             if let Some(interim) = &mut self.interim {
                 let Some(end) = bytes.iter().position(|byte| interim.ends_with(*byte)) else {

@@ -58,7 +58,7 @@ impl Stat {
     }
 
     /// Reads the text: the name is in parentheses and may itself hold anything.
-    fn parse(text: &[u8]) -> Option<Self> {
+    pub fn parse(text: &[u8]) -> Option<Self> {
         let open = text.iter().position(|byte| *byte == b'(')?;
         let close = text.iter().rposition(|byte| *byte == b')')?;
         let name = text.get(open + 1..close)?.to_vec();
@@ -77,7 +77,7 @@ impl Stat {
             flags: field(9)?.parse().ok()?,
             threads: field(20)?.parse().ok()?,
             start: field(22)?.parse().ok()?,
-            ticks: (14..=17).filter_map(|number| field(number)?.parse::<u64>().ok()).sum(),
+            ticks: (14..=17).filter_map(|number| field(number)?.parse().ok()).fold(0, u64::saturating_add),
             pages: field(24).and_then(|pages| pages.parse().ok()).unwrap_or(0),
         })
     }
@@ -102,7 +102,7 @@ impl Stat {
 }
 
 /// The first string of a command line, without the directory of a path.
-fn show_name(line: &[u8]) -> Option<String> {
+pub fn show_name(line: &[u8]) -> Option<String> {
     let first = line.split(|byte| *byte == 0).next().filter(|first| !first.is_empty())?;
     if !first.starts_with(b"/") {
         return Some(printable(first));
@@ -185,7 +185,8 @@ pub fn children_of(pid: Pid) -> Vec<Pid> {
     lists.flat_map(|list| pids(&list)).collect()
 }
 
-fn pids(list: &str) -> Vec<Pid> {
+/// The numbers in a list of children.
+pub fn pids(list: &str) -> Vec<Pid> {
     list.split_ascii_whitespace().filter_map(|number| Pid::new(number.parse().ok()?)).collect()
 }
 
@@ -251,6 +252,9 @@ mod tests {
                 }
             );
         }
+        let times = "18446744073709551615 18446744073709551615 18446744073709551615 18446744073709551615";
+        let text = format!("42 (x) S 7 8 9 0 -1 0 1 2 3 4 {times} 20 0 3 0 1 1 1");
+        assert_eq!(Stat::parse(text.as_bytes()).unwrap().ticks, u64::MAX, "no sum is too large");
         for text in ["", "42", "42 (cat", "42 cat) S 1", "0 (x) S 1 1 1", "42 (cat) S 7 8 9"] {
             assert_eq!(Stat::parse(text.as_bytes()), None, "{text}");
         }

@@ -49,7 +49,9 @@ impl Signals {
     /// Takes over every signal that can be. All are blocked when it begins.
     pub fn install(inherited: Inherited) -> Result<Self, InitError> {
         let failed = |error: io::Error| InitError { what: "handle signals", error };
-        match signalfd(SignalSet::MAX) {
+        // A filter may have forbidden it before main. Not blocked, no signal would come to the descriptor.
+        let blocked = swap_mask(SignalSet::MAX).ok_or_else(io::Error::last_os_error);
+        match blocked.and_then(|_| signalfd(SignalSet::MAX)) {
             Ok(descriptor) => {
                 // Ignored, it would make the kernel collect our children.
                 let ignored = set_disposition(Signal::CHLD, libc::SIG_DFL).map_err(failed)?;
@@ -146,14 +148,23 @@ pub const fn bit(number: i32) -> SignalSet {
     1 << (number - 1)
 }
 
-/// Replaces the signal mask and returns what it was. Signals 32 and 33 too, unlike with the C library's functions.
-pub fn swap_mask(new: SignalSet) -> SignalSet {
+/// Replaces the signal mask and returns what it was; `None`: a filter forbids it, and it is as before. Signals 32 and 33 too, unlike
+/// with the C library's functions.
+pub fn swap_mask(new: SignalSet) -> Option<SignalSet> {
     let mut old: SignalSet = 0;
     // SAFETY: the call reads one u64 and writes another, both live here.
-    unsafe {
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const new, &raw mut old, 8_usize);
-    }
-    old
+    let result = unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const new, &raw mut old, 8_usize)
+    };
+    (result == 0).then_some(old)
+}
+
+/// Does something while all signals are blocked.
+pub fn all_blocked<T>(work: impl FnOnce() -> T) -> T {
+    let mask = swap_mask(SignalSet::MAX);
+    let result = work();
+    mask.and_then(swap_mask);
+    result
 }
 
 /// Whether a signal that ends a container has come while all are blocked, before [`Signals::install`].
@@ -175,17 +186,17 @@ fn pending() -> SignalSet {
 /// Gives up the controlling terminal, so that a session of a child can have it. To the leader of its session, and the group in its
 /// foreground, the kernel sends SIGHUP and SIGCONT for that: nobody meant them, so they are taken out again.
 pub fn leave_terminal(terminal: RawFd) {
-    let mask = swap_mask(SignalSet::MAX);
-    let before = pending();
-    // SAFETY: plain call.
-    if unsafe { libc::ioctl(terminal, libc::TIOCNOTTY) } == 0 {
-        for signal in [libc::SIGHUP, libc::SIGCONT] {
-            if before & bit(signal) == 0 {
-                take_our_own(signal);
+    all_blocked(|| {
+        let before = pending();
+        // SAFETY: plain call.
+        if unsafe { libc::ioctl(terminal, libc::TIOCNOTTY) } == 0 {
+            for signal in [libc::SIGHUP, libc::SIGCONT] {
+                if before & bit(signal) == 0 {
+                    take_our_own(signal);
+                }
             }
         }
-    }
-    swap_mask(mask);
+    });
 }
 
 /// Takes a pending, blocked signal out if its sender is this process, which is what the kernel names here.

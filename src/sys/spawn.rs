@@ -13,6 +13,7 @@ use std::rc::Rc;
 use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use super::cells::Entrance;
 use super::child::{self, Script, Strings};
 use super::environment::{DEFAULT_PATH, Environment};
 use super::mailbox::{Mailbox, Post};
@@ -24,6 +25,14 @@ use crate::units;
 
 /// RLIMIT_NOFILE, whose type is not the same in all C libraries.
 const FILES_LIMIT: u32 = 7;
+
+/// So much higher than ours is the OOM score adjustment of services: when memory runs out, what they hold counts for 2 % of the container's
+/// limit more. In the smallest of containers that is more than PID 1 holds, so it is never the first to go, also among many small
+/// services; and it is little enough that another container that has eaten up the machine's memory goes before ours.
+const OOM_SCORE_STEP: i32 = 20;
+
+/// The highest there is (proc_pid_oom_score_adj(5)).
+const OOM_SCORE_MAX: i32 = 1000;
 
 /// What all children have in common.
 #[derive(Debug)]
@@ -39,6 +48,8 @@ pub struct Spawner {
     post: Post,
     /// The open files limit that we were given; ours is higher.
     files_limit: Option<libc::rlimit>,
+    /// The OOM score adjustment of services that ask for none; `None`: ours.
+    oom_score_adj: Option<i32>,
     /// The terminal that we gave away, and to which group.
     given: Option<(Terminal, Pid)>,
 }
@@ -112,6 +123,7 @@ impl Spawner {
             null: descriptors::null().ok().filter(|null| null.as_raw_fd() > 2),
             post: Post::default(),
             files_limit: raise_files_limit(),
+            oom_score_adj: raised_oom_score(),
             given: None,
         }
     }
@@ -126,6 +138,7 @@ impl Spawner {
             null: None,
             post: Post::default(),
             files_limit: None,
+            oom_score_adj: None,
             given: None,
         }
     }
@@ -154,6 +167,7 @@ impl Spawner {
         child: Child,
         launch: &Rc<Launch>,
         extra: &[(&'static str, String)],
+        cell: Option<&Entrance>,
     ) -> Result<Spawned, StartError> {
         let identity = users::resolve(&launch.identity)?;
         let mailbox = launch.speaks.notify.then(|| self.post.open(child, identity.uid)).transpose()?;
@@ -168,7 +182,6 @@ impl Spawner {
 
         let (report, mut report_end) = pipe(None)?;
         let stdio = self.stdio(launch, identity.uid)?;
-        let given = self.given.as_ref().map(|(_, group)| *group);
         let announcement = launch.speaks.descriptor.map(|_| pipe(identity.uid)).transpose()?;
         let (announcement, mut announcement_end) = announcement.unzip();
         if let Some(number) = launch.speaks.descriptor {
@@ -181,7 +194,7 @@ impl Spawner {
         }
         let terminal = match launch.surroundings {
             Surroundings::Service => None,
-            Surroundings::Command => Terminal::ours(given),
+            Surroundings::Command => Terminal::ours(self.given.as_ref().map(|(_, group)| *group)),
             Surroundings::Session => Terminal::controlling(),
         };
         if let (Surroundings::Session, Some(terminal)) = (launch.surroundings, &terminal) {
@@ -194,6 +207,7 @@ impl Spawner {
 
         let mut script = Script {
             report: report_end.as_raw_fd(),
+            cell: cell.map(Entrance::for_child),
             surroundings: launch.surroundings,
             terminal: terminal.as_ref().map(Terminal::descriptor),
             stdio: stdio.sources(),
@@ -206,7 +220,7 @@ impl Spawner {
                 .map(|cwd| string(cwd.as_os_str(), "the working directory"))
                 .transpose()?,
             rlimits: rlimits.clone(),
-            oom_score_adj: launch.attributes.oom_score_adj.map(|score| score.to_string()),
+            oom_score_adj: self.oom_score_adj(launch),
             nice: launch.attributes.nice,
             switch: identity.switch(),
             capabilities: launch.attributes.capabilities.as_ref().map(|numbers| {
@@ -260,6 +274,14 @@ impl Spawner {
                 home,
             },
         })
+    }
+
+    fn oom_score_adj(&self, launch: &Launch) -> Option<(String, bool)> {
+        match (launch.attributes.oom_score_adj, launch.surroundings) {
+            (Some(score), _) => Some((score.to_string(), true)),
+            (None, Surroundings::Service) => Some((self.oom_score_adj?.to_string(), false)),
+            (None, Surroundings::Command | Surroundings::Session) => None,
+        }
     }
 
     fn rlimits(&self, instance: InstanceId, launch: &Launch) -> Vec<(u32, libc::rlimit)> {
@@ -346,22 +368,18 @@ impl Source {
 
 /// The one way to make a process. Signals are blocked in the child until it has put them in order itself.
 fn fork(script: &mut Script) -> io::Result<Pid> {
-    let mask: SignalSet = signals::swap_mask(SignalSet::MAX);
     // SAFETY: the child runs nothing but `child::run`, which keeps to what is allowed after fork and never returns.
-    let result = match unsafe { libc::fork() } {
+    signals::all_blocked(|| match unsafe { libc::fork() } {
         0 => child::run(script),
         number => Pid::new(number).ok_or_else(io::Error::last_os_error),
-    };
-    signals::swap_mask(mask);
-    result
+    })
 }
 
 /// Closes descriptors where it may take its time: in a process of its own, which is collected as any stranger is.
 pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> io::Result<()> {
     let (read_end, write_end) = descriptors::pipe()?;
-    let mask: SignalSet = signals::swap_mask(SignalSet::MAX);
     // SAFETY: the child makes plain calls on what was open before and never returns.
-    let result = unsafe {
+    let result = signals::all_blocked(|| unsafe {
         match libc::fork() {
             0 => {
                 // Nothing else of ours shall stay open with it. As soon as nobody holds the other end, we have closed ours, and its
@@ -375,8 +393,7 @@ pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> io::Result<()> {
             -1 => Err(io::Error::last_os_error()),
             _ => Ok(()),
         }
-    };
-    signals::swap_mask(mask);
+    });
     drop(descriptors);
     drop(write_end);
     result
@@ -523,6 +540,12 @@ fn raise_files_limit() -> Option<libc::rlimit> {
     }
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok()?;
     Some(libc::rlimit { rlim_cur: soft, rlim_max: hard })
+}
+
+/// Above ours, which may be high already: Kubernetes gives up to 1000, by what was requested.
+fn raised_oom_score() -> Option<i32> {
+    let own: i32 = fs::read_to_string("/proc/self/oom_score_adj").ok()?.trim().parse().ok()?;
+    Some(own.saturating_add(OOM_SCORE_STEP).min(OOM_SCORE_MAX)).filter(|raised| *raised > own)
 }
 
 /// fork(2) or a pipe was refused: with the limit that is in the way, where it can be told.

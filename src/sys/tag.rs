@@ -30,19 +30,19 @@ pub fn limit(instance: InstanceId) -> Option<libc::rlimit> {
     (hard == libc::RLIM_INFINITY).then_some(libc::rlimit { rlim_cur: soft, rlim_max: hard })
 }
 
-/// Whether a process carries the number of this instance.
-pub fn carries(pid: Pid, instance: InstanceId) -> bool {
-    procfs::read(pid, "limits").and_then(|limits| soft_locks(&limits)) == Some(of(instance))
+/// The number that a process carries, ours or another.
+pub fn carried(pid: Pid) -> Option<u64> {
+    soft_locks(&procfs::read(pid, "limits")?)
 }
 
 /// Whether a process carries one of both marks of this instance.
 pub fn either(pid: Pid, instance: InstanceId, mark: &Mark) -> bool {
-    carries(pid, instance)
+    carried(pid) == Some(of(instance))
         || procfs::read_private(pid, "environ").is_some_and(|environ| environment::carries(&environ, mark))
 }
 
 /// The soft limit in the line of /proc/PID/limits (proc_pid_limits(5)): `Max file locks   SOFT   HARD   locks`.
-fn soft_locks(limits: &[u8]) -> Option<u64> {
+pub fn soft_locks(limits: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(limits).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Max file locks"))?;
     line.split_ascii_whitespace().next()?.parse().ok()

@@ -16,27 +16,49 @@ const PROCESSES_MAX: usize = 4096;
 
 /// Measures each of these runs.
 pub fn measure(children: &Children, runs: &[(Child, Pid)]) -> Vec<Usage> {
-    let families = Families::new();
     let unit = Units::new();
+    let mut usage = Vec::new();
+    for processes in of_runs(children, runs) {
+        let mut sum = Usage::default();
+        for stat in &processes {
+            unit.add(&mut sum, stat);
+        }
+        usage.push(sum);
+    }
+    usage
+}
+
+/// The living processes of each of these runs, the leader first.
+pub fn of_runs(children: &Children, runs: &[(Child, Pid)]) -> Vec<Vec<Stat>> {
+    let families = Families::new();
     let mut left = PROCESSES_MAX;
     let own = procfs::own_pid();
-    let strangers: Vec<Pid> =
-        families.children(own).into_iter().filter(|pid| !children.knows(*pid)).take(PROCESSES_MAX).collect();
-    runs.iter()
-        .map(|(child, leader)| {
-            let mut usage = Usage::default();
-            // What was re-parented to us and carries its mark is of the run, too.
-            let adopted = strangers.iter().copied().filter(|pid| tag::carries(*pid, child.instance));
-            let mut open: Vec<Pid> = [*leader].into_iter().chain(adopted).collect();
-            while let (Some(pid), Some(fewer)) = (open.pop(), left.checked_sub(1)) {
-                left = fewer;
-                let Some(stat) = families.stat(pid) else { continue };
-                unit.add(&mut usage, &stat);
-                open.extend(families.children(pid.number()));
-            }
-            usage
-        })
-        .collect()
+    // What was re-parented to us and has its mark or session is of the run, too.
+    let strangers: Vec<(Stat, Option<u64>)> = families
+        .children(own)
+        .into_iter()
+        .filter(|pid| !children.knows(*pid))
+        .take(PROCESSES_MAX)
+        .filter_map(|pid| Some((families.stat(pid)?, tag::carried(pid))))
+        .collect();
+    let of_run = |(child, leader): &(Child, Pid)| {
+        let (tag, number) = (Some(tag::of(child.instance)), leader.number());
+        let belongs = |stat: &Stat, carried: Option<u64>| {
+            carried == tag || stat.session == number || stat.group == number
+        };
+        let adopted = strangers.iter().filter(|(stat, carried)| belongs(stat, *carried));
+        // The last is looked at first.
+        let mut open: Vec<Pid> = adopted.map(|(stat, _)| stat.pid).chain([*leader]).collect();
+        let mut found = Vec::new();
+        while let (Some(pid), Some(fewer)) = (open.pop(), left.checked_sub(1)) {
+            left = fewer;
+            let Some(stat) = families.stat(pid) else { continue };
+            found.push(stat);
+            open.extend(families.children(pid.number()));
+        }
+        found
+    };
+    runs.iter().map(of_run).collect()
 }
 
 /// Who is whose child.
@@ -79,13 +101,14 @@ impl Families {
 }
 
 /// In what /proc counts.
-struct Units {
+pub struct Units {
     tick: Duration,
     page_bytes: u64,
 }
 
 impl Units {
-    fn new() -> Self {
+    /// Asks for them.
+    pub fn new() -> Self {
         let of = |variable| sysconf(variable).ok().flatten().and_then(|value| u32::try_from(value).ok());
         Self {
             tick: Duration::from_secs(1) / of(SysconfVar::CLK_TCK).filter(|ticks| *ticks > 0).unwrap_or(100),
@@ -93,9 +116,14 @@ impl Units {
         }
     }
 
+    /// What of a process is in memory, in bytes.
+    pub fn resident(&self, stat: &Stat) -> u64 {
+        stat.pages.saturating_mul(self.page_bytes)
+    }
+
     fn add(&self, usage: &mut Usage, stat: &Stat) {
         usage.cpu += self.tick * u32::try_from(stat.ticks).unwrap_or(u32::MAX);
-        usage.memory = usage.memory.saturating_add(stat.pages.saturating_mul(self.page_bytes));
+        usage.memory = usage.memory.saturating_add(self.resident(stat));
         usage.processes += 1;
     }
 }

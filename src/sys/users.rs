@@ -30,9 +30,11 @@ pub struct Resolved {
 
 /// The two files.
 #[derive(Debug, Default)]
-struct Files {
-    passwd: Option<Vec<u8>>,
-    group: Option<Vec<u8>>,
+pub struct Files {
+    /// /etc/passwd, if it can be read.
+    pub passwd: Option<Vec<u8>>,
+    /// /etc/group, if it can be read.
+    pub group: Option<Vec<u8>>,
 }
 
 /// Looks everything up.
@@ -59,7 +61,11 @@ fn read(path: &str) -> Option<Vec<u8>> {
 }
 
 impl Files {
-    fn resolve(&self, identity: &Identity) -> Result<Resolved, StartError> {
+    /// Looks everything up in them.
+    ///
+    /// # Errors
+    /// Who is in neither.
+    pub fn resolve(&self, identity: &Identity) -> Result<Resolved, StartError> {
         let (user, group) = (identity.user.as_deref(), identity.group.as_deref());
         let account = user.map(|user| self.account(user)).transpose()?;
         let group = group.map(|group| self.group(group)).transpose()?;

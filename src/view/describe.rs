@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use super::memory::{holder, share};
 use super::status::{prospects, restarts};
 use super::{Look, colour_of, count, pad, percent, printable, size, span};
-use crate::control::{Description, Exit};
+use crate::control::{Description, Exit, ServiceMemory};
 
 /// What stands left.
 const KEY_COLUMNS: usize = 12;
@@ -21,7 +22,15 @@ fn description(one: &Description, look: Look) -> String {
 
     let state = look.paint(colour_of(&status.state), &printable(&status.state));
     line("state", [vec![state], prospects(status)].concat().join("; "));
-    line("kind", format!("{}, instance {} of {}", status.kind, status.instance, printable(&status.service)));
+    line(
+        "kind",
+        format!(
+            "{}, instance {} of {}",
+            printable(&status.kind),
+            status.instance,
+            printable(&status.service)
+        ),
+    );
     if let (Some(pid), Some(up)) = (status.pid, status.up_ms) {
         line("pid", format!("{pid}, up {}", span(up)));
     }
@@ -36,7 +45,16 @@ fn description(one: &Description, look: Look) -> String {
         let processes = status.processes.map_or_else(String::new, |processes| {
             format!(" in {processes} {}", if processes == 1 { "process" } else { "processes" })
         });
-        line("memory", format!("{}{processes}", size(memory)));
+        let limit = status.memory_limit_bytes.map(|limit| format!(" of {}", size(limit))).unwrap_or_default();
+        line("memory", format!("{}{limit}{processes}", size(memory)));
+    }
+    if let Some(memory) =
+        one.memory.as_ref().and_then(|memory| memory_line(memory, one.container_limit_bytes))
+    {
+        line("", memory);
+    }
+    if !one.memory_found.is_empty() {
+        line("found", printable(&one.memory_found));
     }
     if let Some(says) = &status.says {
         line("says", printable(says));
@@ -63,6 +81,18 @@ fn description(one: &Description, look: Look) -> String {
     text
 }
 
+/// `at most 60M so far, 19% of the container's 300M, most of it "node" (pid 12) 50M`.
+fn memory_line(memory: &ServiceMemory, container: Option<u64>) -> Option<String> {
+    let peak = memory.peak_bytes.map(|peak| format!("at most {} so far", size(peak)));
+    let of = memory.bytes.zip(container).and_then(|(bytes, whole)| {
+        Some(format!("{} of the container's {}", share(bytes, whole)?, size(whole)))
+    });
+    let most = memory.most.as_ref().filter(|_| memory.processes.is_some_and(|processes| processes > 1));
+    let most = most.map(|most| format!("most of it {}", holder(most)));
+    let parts: Vec<String> = [peak, of, most].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
 /// The key stands before the first only.
 fn several(line: &mut impl FnMut(&str, String), key: &str, values: impl Iterator<Item = String>) {
     for (number, value) in values.enumerate() {
@@ -80,6 +110,39 @@ fn exit(exit: &Exit) -> String {
 mod tests {
     use super::super::status::tests::example;
     use super::*;
+    use crate::control::{Holder, ServiceStatus};
+
+    #[test]
+    fn no_word_of_it_moves_the_cursor() {
+        let odd = || "\u{1b}[2J".to_owned();
+        let one = Description {
+            status: ServiceStatus {
+                name: odd(),
+                service: odd(),
+                kind: odd(),
+                state: odd(),
+                says: Some(odd()),
+                last_line: Some(odd()),
+                waits_for: vec![odd()],
+                ..ServiceStatus::default()
+            },
+            settings: vec![(odd(), odd())],
+            depends_on: vec![(odd(), true)],
+            dependents: vec![odd()],
+            listens: vec![odd()],
+            memory: Some(ServiceMemory {
+                name: odd(),
+                processes: Some(2),
+                most: Some(Holder { pid: 1, name: odd(), bytes: 1 }),
+                ..ServiceMemory::default()
+            }),
+            container_limit_bytes: None,
+            memory_found: odd(),
+            exits: vec![Exit { text: odd(), ..Exit::default() }],
+        };
+        let text = descriptions(&[one], Look { colour: false, width: None, utf8: true });
+        assert!(!text.contains('\u{1b}') && text.matches("[2J").count() == 15, "{text}");
+    }
 
     #[test]
     fn everything_about_an_instance() {
@@ -88,6 +151,7 @@ mod tests {
         status.up_ms = Some(2_000);
         status.cpu_ms = Some(100);
         status.memory_bytes = Some(1 << 20);
+        status.memory_limit_bytes = Some(2 << 20);
         status.processes = Some(1);
         status.runs = 4;
         status.says = Some("warming\u{1b}[2J up".to_owned());
@@ -103,6 +167,14 @@ mod tests {
             dependents: vec!["web".to_owned()],
             listens: vec!["0.0.0.0:8080".to_owned()],
             exits: vec![code(5_000), code(1_000)],
+            memory: Some(ServiceMemory {
+                bytes: Some(1 << 20),
+                peak_bytes: Some(2 << 20),
+                processes: Some(1),
+                ..ServiceMemory::default()
+            }),
+            container_limit_bytes: Some(100 << 20),
+            memory_found: "cgroup v2".to_owned(),
         };
         let look = Look { colour: false, width: None, utf8: true };
         assert_eq!(
@@ -114,7 +186,9 @@ api.2
   pid                 41, up 2s
   restarts            3/10 of the budget, 4 runs so far
   cpu                 5.0%, 0.1s in all
-  memory              1M in 1 process
+  memory              1M of 2M in 1 process
+                      at most 2M so far, 1.0% of the container's 100M
+  found               cgroup v2
   says                warming [2J up
   last line           panic: no route to db
   depends on          db (ready): yes

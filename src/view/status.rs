@@ -55,7 +55,8 @@ pub(super) fn summary(status: &Status) -> String {
             some => parts.push(format!("{some} {state}")),
         }
     }
-    let memory: u64 = status.services.iter().filter_map(|service| service.memory_bytes).sum();
+    let memory = status.services.iter().filter_map(|service| service.memory_bytes);
+    let memory = memory.fold(0, u64::saturating_add);
     let memory = if memory > 0 { format!(", memory {}", size(memory)) } else { String::new() };
     let stopping = if status.stopping { "; the container is being stopped" } else { "" };
     let colon = if parts.is_empty() { "" } else { ": " };
@@ -77,7 +78,10 @@ fn row(service: &ServiceStatus) -> [String; HEADERS.len()] {
         or_nothing(service.up_ms.map(span)),
         restarts(service),
         or_nothing(cpu),
-        or_nothing(service.memory_bytes.map(size)),
+        or_nothing(service.memory_bytes.map(|memory| match service.memory_limit_bytes {
+            Some(limit) => format!("{} / {}", size(memory), size(limit)),
+            None => size(memory),
+        })),
         or_nothing(last(service)),
     ]
 }
@@ -230,6 +234,15 @@ pub(super) mod tests {
     }
 
     const PLAIN: Look = Look { colour: false, width: None, utf8: true };
+
+    #[test]
+    fn no_sum_of_memory_is_too_large() {
+        let mut status = example();
+        for service in &mut status.services {
+            service.memory_bytes = Some(u64::MAX);
+        }
+        assert!(summary(&status).ends_with("memory 16383P"), "{}", summary(&status));
+    }
 
     #[test]
     fn columns_are_aligned_and_nothing_is_cut_without_a_terminal() {

@@ -264,7 +264,7 @@ impl Top {
 
     fn keys(&self) -> String {
         match &self.mode {
-            Mode::Sure(verb, name) => format!("{} {name}?  y yes  n no", word(*verb)),
+            Mode::Sure(verb, name) => format!("{} {}?  y yes  n no", word(*verb), printable(name)),
             Mode::List | Mode::Logs { .. } if !self.note.is_empty() => self.note.clone(),
             Mode::List => {
                 format!("up/down choose  r restart  s {}  l logs  q quit", word(self.stop_or_start()))
@@ -438,6 +438,21 @@ up/down choose  r restart  s …
         let expected = Request { names: vec!["worker".to_owned()], ..request(Verb::Start) };
         assert_eq!(top.key(Key::Char('y'), 24), Wish::Do(expected));
         assert_eq!(top.key(Key::Char('q'), 24), Wish::Quit);
+    }
+
+    #[test]
+    fn no_name_moves_the_cursor_when_it_is_asked_about() {
+        let mut top = Top::new(LOOK);
+        let mut status = example();
+        status.services.truncate(1);
+        status.services[0].name = "a\u{1b}[2J".to_owned();
+        top.update(status);
+        top.key(Key::Char('r'), 24);
+        assert!(
+            screen(&top, 80, 24).ends_with("\nrestart a [2J?  y yes  n no\n"),
+            "{}",
+            screen(&top, 80, 24)
+        );
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::process::Command;
 use serde::de::DeserializeOwned;
 use tinysup::cli::verbs::{EVERYWHERE, OPTIONS, OptSpec, VERBS, options_of};
 use tinysup::control::{
-    Answer, Change, Description, EventLine, Exit, LogLine, Refusal, Refused, Request, ServiceStatus, Status,
-    Stream, Verb, Verdict, Wanted,
+    Answer, Change, Description, EventLine, Exit, Holder, LogLine, Memory, Refusal, Refused, Request,
+    ServiceMemory, ServiceStatus, Status, Stream, Verb, Verdict, Wanted,
 };
 
 use crate::skip;
@@ -57,6 +57,9 @@ fn every_field_of_the_protocol_is_documented_and_no_other() {
         ("ServiceStatus", fields(&ServiceStatus::default())),
         ("Exit", fields(&Exit::default())),
         ("Description", fields(&Description::default())),
+        ("Memory", fields(&Memory::default())),
+        ("ServiceMemory", fields(&ServiceMemory::default())),
+        ("Holder", fields(&Holder::default())),
         ("Change", fields(&Change::default())),
         ("Verdict", fields(&Verdict::default())),
         ("LogLine", fields(&LogLine::default())),

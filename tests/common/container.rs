@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
@@ -20,6 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr};
 use tinysup::control::Answer;
 
 use crate::launch::{self, Holder, Launch, Place, Step};
@@ -326,6 +327,15 @@ impl Container {
         let stream = stream.expect("connected");
         stream.set_read_timeout(Some(DEADLINE)).expect("not zero");
         stream
+    }
+
+    /// The same if there is one at once and room for it.
+    pub fn try_connect(&self) -> Option<UnixStream> {
+        let name = UnixAddr::new_abstract(address(&self.folder).as_bytes()).expect("a short name");
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let socket = socket::socket(AddressFamily::Unix, SockType::Stream, flags, None).ok()?;
+        socket::connect(socket.as_raw_fd(), &name).ok()?;
+        Some(socket.into())
     }
 
     /// Asks something: the fields of a request but its version. All lines of the answer, of which the last is the last.

@@ -325,6 +325,13 @@ pub fn limit(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> io::R
     check(unsafe { libc::setrlimit(resource, &raw const limit) })
 }
 
+/// Sets the soft limit of another process.
+pub fn limit_of(pid: i32, resource: libc::__rlimit_resource_t, soft: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: reads one rlimit that lives here.
+    check(unsafe { libc::prlimit(pid, resource, &raw const limit, ptr::null_mut()) })
+}
+
 /// A resource limit: soft and hard.
 pub fn limits(resource: libc::__rlimit_resource_t) -> (u64, u64) {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

@@ -8,11 +8,14 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::{env, fs};
 
-/// The witness, built once for all runs of the tests with this source.
+/// The witness, built once for all runs of the tests with this source, unless `TINYSUP_TEST_WITNESS` names one.
 pub fn witness_path() -> &'static Path {
+    const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/witness.rs");
     static WITNESS: OnceLock<PathBuf> = OnceLock::new();
     WITNESS.get_or_init(|| {
-        const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/witness.rs");
+        if let Some(path) = env::var_os("TINYSUP_TEST_WITNESS") {
+            return path.into();
+        }
         let mut hasher = DefaultHasher::new();
         fs::read(SOURCE).expect("the source of the witness").hash(&mut hasher);
         // Below /tmp, because the folder of the build may be closed to other users.

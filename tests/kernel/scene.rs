@@ -81,10 +81,16 @@ pub fn hide(directory: &str) {
 }
 
 pub fn mount(source: &str, target: &str, kind: &str, flags: libc::c_ulong) {
-    let [source, target_name, kind] = [source, target, kind].map(|text| CString::new(text).expect("no zero"));
+    mount_with(source, target, kind, flags, "");
+}
+
+pub fn mount_with(source: &str, target: &str, kind: &str, flags: libc::c_ulong, options: &str) {
+    let [source, target_name, kind, options] =
+        [source, target, kind, options].map(|text| CString::new(text).expect("no zero"));
     // SAFETY: strings with their ends.
-    let result =
-        unsafe { libc::mount(source.as_ptr(), target_name.as_ptr(), kind.as_ptr(), flags, std::ptr::null()) };
+    let result = unsafe {
+        libc::mount(source.as_ptr(), target_name.as_ptr(), kind.as_ptr(), flags, options.as_ptr().cast())
+    };
     assert_eq!(result, 0, "mount {target}: {}", std::io::Error::last_os_error());
 }
 

@@ -113,6 +113,21 @@ impl World {
         }
     }
 
+    /// Waits until a child of this process holds so much.
+    pub fn until_processes(&self, parent: Pid, bytes: u64) {
+        let deadline = self.linux.now() + PATIENCE;
+        let holds = |pid: &str| {
+            let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+            let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+            pages.is_some_and(|pages| pages * 4096 >= bytes)
+        };
+        let children = || std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+        while !children().is_ok_and(|list| list.split_whitespace().any(holds)) {
+            assert!(self.linux.now() < deadline, "waited in vain for {bytes} bytes");
+            std::thread::yield_now();
+        }
+    }
+
     pub fn new_child(&mut self) -> Child {
         self.runs += 1;
         Child { instance: InstanceId(0), run: self.runs, role: Role::Main }
@@ -267,6 +282,11 @@ fn usage() -> (i64, Duration) {
     let micros =
         |time: libc::timeval| Duration::from_micros((time.tv_sec * 1_000_000 + time.tv_usec).unsigned_abs());
     (usage.ru_nvcsw, micros(usage.ru_utime) + micros(usage.ru_stime))
+}
+
+/// The CPU time that we have used.
+pub fn cpu_time() -> Duration {
+    usage().1
 }
 
 /// Whatever is under way, we sleep. A loop that spins never waits, so its work is looked at too.

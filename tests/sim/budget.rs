@@ -20,6 +20,17 @@ impl Budget {
         }
     }
 
+    /// Whether the next restart of a run that has lasted so long would be one too many.
+    pub fn spent(&self, instance: &Instance, now: Time, uptime: Duration) -> bool {
+        let policy = &instance.restart;
+        let used = match policy.window {
+            Some(window) => self.decided.iter().filter(|at| now.since(**at) < window).count(),
+            None if uptime >= policy.min_uptime => 0,
+            None => self.row as usize,
+        };
+        policy.max_restarts.is_some_and(|max| used >= max as usize)
+    }
+
     pub fn expect(&mut self, instance: &Instance, now: Time, cause: &Cause, well: Duration) -> Next {
         let policy = &instance.restart;
         let code = match cause {
@@ -29,7 +40,10 @@ impl Budget {
             | Cause::Start(_)
             | Cause::NotReady { .. }
             | Cause::Unhealthy { .. }
-            | Cause::Watchdog { .. } => None,
+            | Cause::Watchdog { .. }
+            | Cause::OverMemory { .. }
+            | Cause::ShortMemory { .. }
+            | Cause::OutOfMemory { .. } => None,
         };
         let listed = code.is_some_and(|code| policy.stop_exit_codes.contains(&code));
         // Whoever was waited for to be ready has not had success by going away.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tinysup::event::{ExitStatus, Sink, Standing, StartError};
+use tinysup::event::{Controller, ExitStatus, Sink, Standing, StartError};
 use tinysup::plan::{Instance, Kind, Mode, Plan, RestartWhen};
 use tinysup::units::Signal;
 
@@ -52,13 +52,49 @@ pub struct Weather {
     pub cannot_ask: u64,
     /// An answer is there as soon as it is asked for.
     pub at_once: u64,
+    pub memory: MemoryWeather,
     /// Signals to us and orphans, at what moments.
     pub visitors: Vec<(Duration, Visitor)>,
+}
+
+/// What rules over the memory, and what services do with it.
+#[derive(Debug)]
+pub struct MemoryWeather {
+    pub controller: Controller,
+    pub limit: Option<u64>,
+    pub total: u64,
+    pub delegated: bool,
+    pub oom_group: bool,
+    /// A run leaks, or holds too much for a while.
+    pub greedy: u64,
+    /// The container cannot be weighed at this moment.
+    pub unreadable: u64,
+}
+
+impl MemoryWeather {
+    fn draw(rng: &mut Rng) -> Self {
+        let controller = rng.weighted(&[(5, Controller::V2), (2, Controller::V1), (2, Controller::None)]);
+        let limit =
+            rng.weighted(&[(4, Some(512 << 20)), (1, Some(1 << 30)), (3, Some(200 << 20)), (1, None)]);
+        Self {
+            controller,
+            limit: limit.filter(|_| controller != Controller::None),
+            total: 2 << 30,
+            delegated: controller != Controller::None && rng.per_mille(500),
+            oom_group: rng.per_mille(50),
+            greedy: *rng.pick(&[0, 300, 1000]),
+            unreadable: sometimes(rng, 100, 300),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
 pub enum Visitor {
     Signal(Signal),
+    /// The OOM killer takes anybody.
+    OomKill,
+    /// The container's memory limit is changed.
+    Limit(Option<u64>),
     /// A process that comes to us as an orphan: how long it lives, and its exit code.
     Orphan(Duration, u8),
     /// A process whose parent is outside: `docker exec`, or a neighbour in a shared pid namespace.
@@ -134,6 +170,11 @@ pub enum Act {
     },
     /// Writes a newline to its readiness descriptor.
     Announce,
+    /// Holds so much memory from now on, and more each second.
+    Hold {
+        bytes: u64,
+        per_second: u64,
+    },
     Fork(Box<Script>, Style),
     /// Stops itself, as under a debugger or by SIGSTOP from outside.
     Freeze,
@@ -243,7 +284,19 @@ impl Weather {
                 visitors.push((at, Visitor::Orphan(rng.spread(0, 10), 99)));
             }
         }
+        if rng.per_mille(250) {
+            for _ in 0..rng.between(1, 6) {
+                visitors.push((random_moment(rng), Visitor::OomKill));
+            }
+        }
+        if rng.per_mille(250) {
+            for _ in 0..rng.between(1, 3) {
+                let limit = *rng.pick(&[None, Some(256 << 20), Some(400 << 20), Some(1 << 30)]);
+                visitors.push((random_moment(rng), Visitor::Limit(limit)));
+            }
+        }
         Self {
+            memory: MemoryWeather::draw(rng),
             pid1: command || rng.per_mille(800),
             pids: rng.weighted(&[(4, 40), (2, 60), (1, 100), (1, 14)]),
             reuse_at_once: *rng.pick(&[1000, 900, 500]),
@@ -300,6 +353,7 @@ impl Script {
     pub fn main(rng: &mut Rng, weather: &Weather, temper: Temper, instance: &Instance) -> Self {
         let mut script = Self::plain(rng, weather);
         script.draw_manners(rng, weather, instance);
+        script.draw_memory(rng, weather, instance);
         let signals = [9, 9, 11, 6, 15, 1, 2, 37];
         let died = |rng: &mut Rng, code: u8| match rng.below(5) {
             0 => ExitStatus::Signal {
@@ -404,6 +458,36 @@ impl Script {
         script
     }
 
+    /// What a run holds of memory: quiet, leaking, for a moment too much, or exactly what it may.
+    fn draw_memory(&mut self, rng: &mut Rng, weather: &Weather, instance: &Instance) {
+        const M: u64 = 1 << 20;
+        let whole = weather.memory.limit.or(Some(weather.memory.total));
+        let limits = [instance.memory.restart, instance.memory.limit];
+        let own = limits.iter().flatten().filter_map(|amount| amount.bytes(whole)).min();
+        let may = own.unwrap_or(150 * M);
+        let quiet = may / 100 * rng.between(1, 70);
+        self.acts.push((rng.spread(0, 500), Act::Hold { bytes: quiet, per_second: 0 }));
+        if !rng.per_mille(weather.memory.greedy) {
+            return;
+        }
+        let at = rng.spread(0, 30_000);
+        let then = at + rng.spread(50, 10_000);
+        let hold = |bytes, per_second| Act::Hold { bytes, per_second };
+        match rng.below(6) {
+            0 | 1 => self.acts.push((at, hold(quiet, M * rng.between(1, 20)))),
+            2 => self.acts.push((at, hold(quiet, M * *rng.pick(&[50, 100, 400])))),
+            3 => {
+                self.acts.push((at, hold(may + may / 10, 0)));
+                self.acts.push((then, hold(quiet, 0)));
+            }
+            4 => self.acts.push((at, hold(may + rng.below(3) - 1, 0))),
+            _ => {
+                self.acts.push((at, hold(quiet, 10 * M)));
+                self.acts.push((then, hold(may / 2, 0)));
+            }
+        }
+    }
+
     fn draw_acts(&mut self, rng: &mut Rng, weather: &Weather, depth: u32) {
         const DEEPEST: u32 = 2;
         if rng.per_mille(weather.chatty) {
@@ -433,6 +517,10 @@ impl Script {
                 let sink = *rng.pick(&[Sink::Stdout, Sink::Stderr]);
                 self.acts.push((rng.spread(0, 20_000), Act::text(sink, READY_TEXT)));
             }
+        }
+        if depth > 0 && rng.per_mille(300) {
+            let (bytes, per_second) = (rng.between(1, 40) << 20, *rng.pick(&[0, 0, 5 << 20]));
+            self.acts.push((rng.spread(0, 10_000), Act::Hold { bytes, per_second }));
         }
         if rng.per_mille(30) {
             self.acts

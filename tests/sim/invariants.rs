@@ -3,6 +3,7 @@
 
 mod attempts;
 mod care;
+mod memory;
 mod runs;
 mod said;
 mod signals;
@@ -16,7 +17,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tinysup::control::{Request, Verb};
-use tinysup::event::{Action, Child, Event, ExitCode, InstanceId, Pid, Role, StartError, Time};
+use tinysup::event::{Action, Child, Event, ExitCode, InstanceId, Launch, Pid, Role, StartError, Time};
 use tinysup::notice::{Cause, KillReason, Next, Notice, StopReason};
 use tinysup::plan::{Condition, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Receivers};
 use tinysup::units::Signal;
@@ -73,6 +74,10 @@ struct Life {
     /// When the end of the last run was told.
     over: Option<Time>,
     cause: Option<Cause>,
+    /// The OOM killer ended the leader of the present run.
+    out_of_memory: Option<Cause>,
+    /// SIGKILL was sent to it, be it as the stop signal.
+    kill_sent: bool,
     completed: bool,
     failed: bool,
     cannot_start: bool,
@@ -234,6 +239,9 @@ pub struct Judge {
     dry_run: bool,
     /// The update that has to be told.
     expected: Option<Expected>,
+    memory: memory::Model,
+    /// Who ran when that was looked at last.
+    memory_running: BTreeMap<InstanceId, u32>,
 }
 
 impl Judge {
@@ -255,6 +263,8 @@ impl Judge {
             coming: BTreeMap::new(),
             dry_run: false,
             expected: None,
+            memory: memory::Model::default(),
+            memory_running: BTreeMap::new(),
         }
     }
 
@@ -289,9 +299,11 @@ impl Judge {
         self.step = Step { now: Some(now), delayed: world.delayed, tick, ..Step::default() };
         self.outputs.event(event);
         world.told(event);
+        // Before the ends themselves: what ended by the OOM killer was held until then.
+        self.memory_event(world, event);
         match event {
             Event::Begin => {}
-            Event::Measured { .. } => self.step.described = true,
+            Event::Measured { .. } | Event::Weighed { client: Some(_), .. } => self.step.described = true,
             Event::Asked { request: Ok(request), .. } => {
                 self.asked(request);
                 self.step.described = request.verb == Verb::Describe;
@@ -365,11 +377,17 @@ impl Judge {
         }
         match action {
             Action::Spawn { child, launch, extra_env } => {
-                if child.role == Role::Main && **launch != *self.plan_of(child.instance).launch {
+                let defined = &self.plan_of(child.instance).launch;
+                // What its cgroup may hold is another matter.
+                let same = Launch { cell: defined.cell, ..(**launch).clone() } == **defined;
+                if child.role == Role::Main && !same {
                     violation!("{child:?} is not started as it is defined");
                 }
                 match child.role {
-                    Role::Main | Role::StopCommand => self.spawn(world, *child),
+                    Role::Main | Role::StopCommand => {
+                        self.spawn(world, *child);
+                        self.check_cell(*child, launch);
+                    }
                     Role::Probe(_) => self.asks(world, *child, Err(launch)),
                 }
                 self.check_environment(*child, extra_env);
@@ -405,8 +423,18 @@ impl Judge {
             Action::SignalEverybody { .. } | Action::Suspend => {
                 violation!("{action:?}, which no plan here asks for");
             }
-            Action::FindMemory { .. } | Action::Weigh { .. } => {
-                violation!("{action:?}, which nobody needs yet");
+            // The world knows whether he is there.
+            Action::Weigh { client: Some(_), .. } => {}
+            Action::Weigh { client: None, runs, container, pss } => {
+                if *pss {
+                    violation!("nobody asked for proportional sizes");
+                }
+                self.weighs(runs, *container);
+            }
+            Action::FindMemory { pressure } => {
+                if self.command_mode() || *pressure != self.memory_on() {
+                    violation!("{action:?}");
+                }
             }
             Action::Reread
             | Action::Answer { .. }
@@ -433,6 +461,7 @@ impl Judge {
             violation!("an update is not told: {expected:?}");
         }
         self.check_care(quiet);
+        self.check_memory();
         if let Some(pid) = self.step.exited
             && self.step.released != 1
         {

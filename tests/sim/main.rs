@@ -57,6 +57,8 @@ const MUST_HAPPEN: &[&str] = &[
     "broken configuration",
     "budget spent",
     "burst of exits",
+    "changed limit",
+    "changed limit told",
     "client",
     "client that is dropped",
     "client that leaves in the middle",
@@ -66,12 +68,16 @@ const MUST_HAPPEN: &[&str] = &[
     "command of a test that does not die",
     "command that cannot start",
     "command that ended",
+    "container that cannot be weighed",
     "death before exec",
     "dependency that cannot be had",
     "dependency that cannot be had again",
     "double-forked helper",
     "early wake-up",
+    "end by the OOM killer",
+    "end by the OOM killer of its own cgroup",
     "end of a stream",
+    "exactly at its limit",
     "exec failure",
     "exit code 0",
     "exit code 137",
@@ -97,12 +103,20 @@ const MUST_HAPPEN: &[&str] = &[
     "miss in the start period",
     "missed health check",
     "newline of an earlier run",
+    "nobody to stop",
     "not executed in time",
     "not ready in time",
     "not ready yet",
+    "OOM kill of a helper in its own cgroup",
+    "OOM kill of a helper told",
+    "OOM kill of a leader",
+    "OOM kill of a leader in its own cgroup",
+    "OOM kill of somebody",
+    "OOM kill of somebody told",
     "orphan from outside",
     "output",
     "output of an earlier run",
+    "over its memory limit",
     "process in uninterruptible sleep",
     "process of a neighbour",
     "readiness attempt",
@@ -125,6 +139,7 @@ const MUST_HAPPEN: &[&str] = &[
     "restart that waits",
     "restart that waits before its time",
     "restart with a dependency",
+    "run that the OOM killer ended",
     "second SIGINT",
     "service that calls for its end",
     "service that runs anew",
@@ -150,9 +165,11 @@ const MUST_HAPPEN: &[&str] = &[
     "stop without kill_timeout",
     "stop_command",
     "stop_command that failed",
+    "stopped by the guard",
     "stopped run that ended",
     "strays at the end",
     "sweep of a number that is somebody else's by now",
+    "the container has memory again",
     "unhealthy",
     "unkillable process",
     "update",
@@ -161,8 +178,12 @@ const MUST_HAPPEN: &[&str] = &[
     "update that waits for the end of runs",
     "verdict",
     "very late wake-up",
+    "victim of the guard",
+    "warned of the container",
     "watchdog",
     "well again",
+    "word of pressure",
+    "word of pressure that is followed later",
     "zombie of a careless parent",
 ];
 
@@ -211,18 +232,24 @@ fn simulate(seed: u64, trace: bool) -> History {
 fn describe(world: &mut World, plan: &Plan) {
     world.say(|world| {
         format!(
-            "pid 1: {}, {} pids, mode {:?}, shutdown_timeout {:?}, routes {:?}",
-            world.weather.pid1, world.weather.pids, plan.mode, plan.shutdown_timeout, plan.routes
+            "pid 1: {}, {} pids, mode {:?}, shutdown_timeout {:?}, routes {:?}, {:?}, {:?}",
+            world.weather.pid1,
+            world.weather.pids,
+            plan.mode,
+            plan.shutdown_timeout,
+            plan.routes,
+            plan.guard,
+            world.weather.memory
         )
     });
     for (id, instance) in plan.all() {
         world.say(|world| {
             let tinysup::plan::Instance { name, kind, autostart, depends_on, restart, stop, signals, .. } = instance;
-            let tinysup::plan::Instance { ready, healthcheck, watchdog, launch, .. } = instance;
+            let tinysup::plan::Instance { ready, healthcheck, watchdog, launch, memory, .. } = instance;
             let stop_command = stop.command.is_some();
             let (signal, kill_timeout, mode) = (stop.signal, stop.kill_timeout, stop.mode);
             format!(
-                "{name}: {kind:?} autostart {autostart} {:?} depends on {depends_on:?}\n    {restart:?}\n    stop: {signal:?} {kill_timeout:?} {mode:?} stop_command {stop_command}, on_failure {:?}, on_success {:?}, signals {signals:?}, out {:?} {:?}\n    ready {ready:?}\n    healthcheck {healthcheck:?}\n    watchdog {watchdog:?}, {:?}",
+                "{name}: {kind:?} autostart {autostart} {:?} depends on {depends_on:?}\n    {restart:?}\n    stop: {signal:?} {kill_timeout:?} {mode:?} stop_command {stop_command}, on_failure {:?}, on_success {:?}, signals {signals:?}, out {:?} {:?}\n    ready {ready:?}\n    healthcheck {healthcheck:?}\n    watchdog {watchdog:?}, {:?}\n    memory {memory:?}",
                 world.temper(id),
                 instance.on_failure,
                 instance.on_success,

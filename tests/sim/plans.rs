@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tinysup::event::{InstanceId, Launch, Mark, Output, Secret, Surroundings};
 use tinysup::plan::{
-    Condition, Dependency, Instance, KillMode, Kind, Manner, Mode, OnFailure, OnSuccess, Plan, Receivers,
-    Restart, RestartWhen, Stop, in_order,
+    Condition, Dependency, Guard, Instance, KillMode, Kind, Limits, Manner, Mode, OnFailure, OnSuccess, Plan,
+    Receivers, Restart, RestartWhen, Stop, in_order,
 };
 use tinysup::units::Signal;
 
@@ -16,6 +16,7 @@ use crate::rng::Rng;
 
 mod asking;
 mod changes;
+mod memory;
 
 use asking::Care;
 pub use asking::READY_TEXT;
@@ -56,6 +57,7 @@ fn command(rng: &mut Rng) -> Plan {
         config: None,
         instances: vec![instance],
         shutdown_timeout: None,
+        guard: Guard::default(),
         routes: BTreeMap::new(),
     }
 }
@@ -87,12 +89,14 @@ fn main_command(launch: Rc<Launch>) -> Instance {
         ready: None,
         healthcheck: None,
         watchdog: None,
+        memory: Limits::default(),
     }
 }
 
 #[expect(clippy::too_many_lines, reason = "one draw for each setting")]
 fn services(rng: &mut Rng) -> Plan {
     let count = rng.weighted(&[(2, 1), (3, 2), (4, 3), (3, 4), (2, 6)]);
+    let (guard, limited) = memory::draw(rng);
     let mut instances: Vec<Instance> = Vec::new();
     // The instances of each service so far: all instances of a service depend on the same services.
     let mut groups: Vec<Vec<InstanceId>> = Vec::new();
@@ -131,6 +135,7 @@ fn services(rng: &mut Rng) -> Plan {
         let signals = signal_table(rng);
         let tested = kind == Kind::Daemon && rng.per_mille(tests);
         let care = rng.fork();
+        let memory = rng.fork();
         let mut ids = Vec::new();
         for number in 1..=copies {
             ids.push(InstanceId(u32::try_from(instances.len()).unwrap()));
@@ -142,7 +147,9 @@ fn services(rng: &mut Rng) -> Plan {
                 Some(mark) => asking::draw(&mut care.clone(), mark, heard),
                 None => Care::default(),
             };
-            let main = Rc::new(Launch { speaks: care.speaks, ..(*main).clone() });
+            let limits = if limited { memory::limits(&mut memory.clone()) } else { Limits::default() };
+            let cell = limits.cell(guard, None);
+            let main = Rc::new(Launch { speaks: care.speaks, cell, ..(*main).clone() });
             instances.push(Instance {
                 name: if copies == 1 { service.clone() } else { format!("{service}.{number}").into() },
                 service: service.clone(),
@@ -172,6 +179,7 @@ fn services(rng: &mut Rng) -> Plan {
                 ready: care.ready,
                 healthcheck: care.healthcheck,
                 watchdog: care.watchdog,
+                memory: limits,
             });
         }
         groups.push(ids);
@@ -214,6 +222,7 @@ fn services(rng: &mut Rng) -> Plan {
             (1, Some(Duration::ZERO)),
             (1, None),
         ]),
+        guard,
         routes,
     }
 }

@@ -4,6 +4,7 @@
 mod asking;
 mod guests;
 mod looks;
+mod memory;
 mod pipes;
 mod processes;
 mod reports;
@@ -81,6 +82,7 @@ pub struct Proc {
     depth: u32,
     /// Which of its run's output pipes it holds open.
     holds: [bool; 2],
+    held: memory::Held,
 }
 
 impl Proc {
@@ -113,6 +115,10 @@ enum Happening {
     Visit(Visitor),
     Answer(Child, Result<(), Failure>),
     Guest(Client, Move),
+    /// A memory limit may be reached, that of an instance or that of the container.
+    Full(Option<InstanceId>),
+    /// Memory may be short; how often that is said again.
+    Pressure(u32),
     /// Somebody of a run speaks; without bytes, by a newline to its descriptor.
     Speak(Child, Option<Vec<u8>>),
 }
@@ -190,6 +196,15 @@ pub struct World {
     /// The configuration as it was last written.
     written: Plan,
     versions: u64,
+    /// Whether it is to be told when memory is short; none: nobody has asked for it.
+    asked_for_memory: Option<bool>,
+    /// What the kernel gives each instance at most.
+    ceilings: BTreeMap<InstanceId, u64>,
+    /// What the kernel has to tell of memory.
+    told_by_kernel: VecDeque<Event>,
+    pressed_at: Option<Time>,
+    /// OOM kills so far.
+    kills: u64,
 }
 
 impl World {
@@ -233,6 +248,11 @@ impl World {
             updates: false,
             written,
             versions: 0,
+            asked_for_memory: None,
+            ceilings: BTreeMap::new(),
+            told_by_kernel: VecDeque::new(),
+            pressed_at: None,
+            kills: 0,
         };
         for (after, visitor) in std::mem::take(&mut world.weather.visitors) {
             world.plan_for(after, Happening::Visit(visitor));
@@ -319,6 +339,8 @@ impl World {
             Happening::Visit(visitor) => self.visit(visitor),
             Happening::Guest(client, doing) => self.guest(client, doing),
             Happening::Speak(child, bytes) => self.speak_for(child, bytes),
+            Happening::Full(scope) => self.full(scope),
+            Happening::Pressure(left) => self.pressure(left),
             Happening::Answer(child, result) => {
                 if self.open.contains(&child) {
                     self.say(|_| format!("        an answer for {child:?}: {result:?}"));
@@ -364,6 +386,7 @@ impl World {
                     Act::Notify(bytes) => self.notify(serial, bytes.clone()),
                     Act::Pulse { left, .. } => self.pulse(serial, index, *left),
                     Act::Announce => self.announce(serial),
+                    Act::Hold { bytes, per_second } => self.hold(serial, *bytes, *per_second),
                     Act::Fork(script, style) => self.fork(serial, script, *style),
                     Act::Freeze => {
                         proc.frozen = true;
@@ -397,6 +420,8 @@ impl World {
                 self.arrive(parent, lives, code);
                 self.count("orphan from outside");
             }
+            Visitor::OomKill => self.kill_anybody(),
+            Visitor::Limit(limit) => self.limit_memory(limit),
             Visitor::Outsider(lives) => {
                 self.arrive(Parent::Outside, lives, 0);
                 self.count("process of a neighbour");
@@ -516,9 +541,8 @@ impl Kernel for World {
             Action::Answer { client, answer, last } => self.answer(client, &answer, last),
             Action::Disconnect { client } => self.disconnect(client),
             Action::Measure { client, runs } => self.measure(client, runs.len(), events),
-            Action::FindMemory { .. } | Action::Weigh { .. } => {
-                violation!("nobody asked for memory")
-            }
+            Action::FindMemory { pressure } => self.find_memory(pressure, events),
+            Action::Weigh { client, runs, container, .. } => self.weigh(client, &runs, container, events),
             Action::FindListening { child, .. } => {
                 let addresses =
                     (0..self.rng.below(3)).map(|_| format!("0.0.0.0:{}", self.rng.below(9999))).collect();

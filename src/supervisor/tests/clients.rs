@@ -43,6 +43,10 @@ fn told(client: u64, answer: &Answer, last: bool) -> String {
             format!("{} {}", sign(status.ok), rows.join(", "))
         }
         Answer::Describe(all) => format!("{} described", all.len()),
+        Answer::Memory(memory) => {
+            let row = |s: &crate::control::ServiceMemory| format!("{} {:?}", s.name, s.bytes);
+            memory.services.iter().map(row).collect::<Vec<_>>().join(", ")
+        }
         Answer::Changed(changes) => {
             let row = |c: &Change| format!("{}{}: {}", sign(c.ok), c.name, c.text);
             changes.iter().map(row).collect::<Vec<_>>().join(" | ")

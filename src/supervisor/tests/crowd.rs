@@ -177,6 +177,7 @@ impl Crowd {
             Verb::Describe,
             Verb::Start,
             Verb::Start,
+            Verb::Memory,
             Verb::Stop,
             Verb::Stop,
             Verb::Restart,
@@ -206,6 +207,7 @@ impl Crowd {
             stream: dice.chance(30).then_some(Stream::Stderr),
             state: Some(dice.one(&[Wanted::Live, Wanted::Ready, Wanted::Completed, Wanted::Stopped])),
             timeout_ms: dice.chance(50).then_some(dice.below(2_000)),
+            pss: dice.chance(50),
         };
         self.asked.insert(self.come);
         let request = if dice.chance(3) { Err("no request".to_owned()) } else { Ok(request) };

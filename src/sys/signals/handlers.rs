@@ -70,8 +70,10 @@ impl Handlers {
                 (Err(_), _) => refused |= bit(signal.number()),
             }
         }
-        // Blocked, they cannot end us.
-        swap_mask(OF_THE_C_LIBRARY | refused);
+        // Blocked, they cannot end us. All blocked, they would not be heard.
+        if swap_mask(OF_THE_C_LIBRARY | refused).is_none() {
+            return Err(InitError { what: "handle signals", error: io::Error::last_os_error() });
+        }
         Ok(Self { read_end, write_end })
     }
 

@@ -62,6 +62,7 @@ pub(super) enum Owed {
     Silent(Duration),
     Sick,
     NotReady(Vec<String>),
+    Memory(Cause),
     Reloading,
     Refused(Refused),
     FindListening,
@@ -71,7 +72,10 @@ pub(super) enum Owed {
 
 impl Owed {
     fn fails(&self) -> bool {
-        matches!(self, Self::Unhealthy(..) | Self::Silent(_) | Self::Sick | Self::NotReady(_))
+        matches!(
+            self,
+            Self::Unhealthy(..) | Self::Silent(_) | Self::Sick | Self::NotReady(_) | Self::Memory(_)
+        )
     }
 }
 
@@ -414,6 +418,7 @@ impl Judge {
             }
             (Owed::Silent(longest), Cause::Watchdog { silence }) => *silence == Some(*longest),
             (Owed::Sick, Cause::Watchdog { silence }) => silence.is_none(),
+            (Owed::Memory(truth), told) => truth == told,
             _ => false,
         };
         if !tells(&how) && !other.is_some_and(tells) {
@@ -421,11 +426,18 @@ impl Judge {
         }
         let (known_well, right) = match cause {
             Cause::NotReady { .. } => (Duration::ZERO, self.who_waits_for(id)),
+            // What was never ready is no stable run.
+            Cause::OverMemory { .. } | Cause::ShortMemory { .. } => {
+                let unready = instance.ready.is_some() && care.ready.is_none();
+                (if unready { Duration::ZERO } else { now.since(ordered) }, Vec::new())
+            }
             _ => (care.well_at.map_or(Duration::ZERO, |at| at.since(ordered)), Vec::new()),
         };
         world.count(match cause {
             Cause::NotReady { .. } => "not ready in time",
             Cause::Unhealthy { .. } => "unhealthy",
+            Cause::OverMemory { .. } => "over its memory limit",
+            Cause::ShortMemory { .. } => "stopped by the guard",
             _ => "watchdog",
         });
         if right != waiting {

@@ -154,9 +154,11 @@ impl Judge {
             (None, None, Some((_, status))) => Cause::Exit(status),
             (None, None, None) => violation!("{name} is said to have ended, but it lives: {run:?}"),
         };
-        let (truth, well) = match &life.leaving {
-            Some(Leaving::Failed(cause, well)) => (cause.clone(), *well),
-            Some(Leaving::With(_) | Leaving::Wish) | None => (truth, uptime),
+        let (truth, well) = match (&life.leaving, &life.out_of_memory) {
+            (Some(Leaving::Failed(_, well)), Some(cause)) => (cause.clone(), *well),
+            (_, Some(cause)) => (cause.clone(), uptime),
+            (Some(Leaving::Failed(cause, well)), None) => (cause.clone(), *well),
+            (Some(Leaving::With(_) | Leaving::Wish) | None, None) => (truth, uptime),
         };
         if truth != *cause {
             violation!("{name} is said to have ended with {cause:?}; it was {truth:?}");
@@ -217,9 +219,12 @@ impl Judge {
             Cause::Start(_) => world.count("failed start"),
             Cause::Unready(_) => world.count("gone before it was ready"),
             Cause::Exit(_) => world.count("run that ended"),
-            Cause::NotReady { .. } | Cause::Unhealthy { .. } | Cause::Watchdog { .. } => {
-                world.count("stopped run that ended");
-            }
+            Cause::NotReady { .. }
+            | Cause::Unhealthy { .. }
+            | Cause::Watchdog { .. }
+            | Cause::OverMemory { .. }
+            | Cause::ShortMemory { .. } => world.count("stopped run that ended"),
+            Cause::OutOfMemory { .. } => world.count("run that the OOM killer ended"),
         }
         if let Some((died, delayed)) = world.last_death.get(&Some(id)) {
             let delayed = world.delayed.saturating_sub(*delayed);

@@ -25,6 +25,9 @@ impl Judge {
         if forwarded {
             return self.forward(child, pid, group, signal);
         }
+        if (child.role, signal) == (Role::Main, Signal::KILL) {
+            self.life(child.instance).kill_sent = true;
+        }
         let stop = &self.plan_of(child.instance).stop;
         let (stop_signal, mode) = (stop.signal, stop.mode);
         match (child.role, signal) {

@@ -139,6 +139,7 @@ impl Judge {
     pub(super) fn exit(&mut self, world: &mut World, code: ExitCode) {
         self.left = true;
         self.outputs.at_exit();
+        self.check_kills_told();
         let Some(stop) = &self.stop else { violation!("it exits without having stopped") };
         for (id, life) in (0..).map(InstanceId).zip(&self.lives) {
             if life.active() && !(self.in_a_hurry() || life.unkillable) {
@@ -222,6 +223,11 @@ fn code_of(cause: &Cause) -> u8 {
         | Cause::Unready(ExitStatus::Signal { signal, .. }) => u8::try_from(128 + signal.number()).unwrap(),
         Cause::Start(StartError::NotFound { .. } | StartError::MissingInterpreter { .. }) => 127,
         Cause::Start(_) => 126,
-        Cause::NotReady { .. } | Cause::Unhealthy { .. } | Cause::Watchdog { .. } => 1,
+        Cause::NotReady { .. }
+        | Cause::Unhealthy { .. }
+        | Cause::Watchdog { .. }
+        | Cause::OverMemory { .. }
+        | Cause::ShortMemory { .. } => 1,
+        Cause::OutOfMemory { .. } => 137,
     }
 }

@@ -37,6 +37,7 @@ impl Judge {
                 dues.extend(care.silence.map(|(at, _)| (at, at, "silence")));
             }
         }
+        dues.extend(self.memory_dues());
         dues
     }
 

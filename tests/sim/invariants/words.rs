@@ -209,6 +209,14 @@ impl Judge {
             Notice::Updating(told) => self.updating(world, told),
             Notice::Updated { .. } => self.updated(world),
             Notice::NotUpdated { .. } => self.not_updated(world),
+            Notice::MemoryFound { .. }
+            | Notice::OomGroup
+            | Notice::NoCells
+            | Notice::MemoryLimit { .. }
+            | Notice::MemoryLow { .. }
+            | Notice::MemoryWell { .. }
+            | Notice::NoVictim { .. }
+            | Notice::OomKilled { .. } => self.memory_notice(notice),
             Notice::NotPid1
             | Notice::NotAdopting
             | Notice::Spawned { .. }

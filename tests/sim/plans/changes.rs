@@ -154,7 +154,8 @@ fn add(rng: &mut Rng, groups: &mut Vec<Group>, version: u64) {
         return;
     }
     let mark = Mark { service: service.clone(), instance: 1 };
-    copy.launch = Rc::new(Launch { mark: Some(mark), ..(*copy.launch).clone() });
+    copy.launch = Rc::new(Launch { mark: Some(mark), cell: None, ..(*copy.launch).clone() });
+    copy.memory = Limits::default();
     (copy.name, copy.service) = (service.clone(), service.clone());
     new.service = service;
     new.on = match rng.per_mille(400) && !groups.is_empty() {
@@ -204,6 +205,7 @@ fn rebuild(groups: Vec<Group>, main: Option<Group>, old: &Plan, shutdown_timeout
     Plan {
         mode: Mode::Services,
         config: None,
+        guard: old.guard,
         order: in_order(&instances),
         instances,
         shutdown_timeout,

@@ -2,6 +2,7 @@
 
 use tinysup::control::{Answer, Request, Stream, VERSION, Verb, Wanted};
 use tinysup::event::{Client, Usage};
+use tinysup::plan::{Guard, Limits};
 
 use super::*;
 use crate::violation;
@@ -39,7 +40,9 @@ impl World {
         if self.plan.mode != Mode::Services || !self.crowd.per_mille(500) {
             return;
         }
-        self.updates = self.crowd.per_mille(700);
+        // Limits of memory that change under a run are not modelled.
+        let limited = self.plan.instances.iter().any(|one| one.memory != Limits::default());
+        self.updates = !limited && self.plan.guard == Guard::default() && self.crowd.per_mille(900);
         for number in 1..=self.crowd.between(1, 25) {
             let after = self.crowd.spread(0, 60_000);
             self.plan_for(after, Happening::Guest(Client(number), Move::Come));
@@ -141,6 +144,7 @@ impl World {
             since_ms: rng.per_mille(300).then_some(500),
             stream: rng.per_mille(300).then_some(Stream::Stderr),
             state: Some(*rng.pick(&[Wanted::Live, Wanted::Ready, Wanted::Completed, Wanted::Stopped])),
+            pss: rng.per_mille(300),
             timeout_ms: rng.per_mille(500).then(|| rng.below(20_000)),
         })
     }
@@ -185,7 +189,7 @@ impl World {
             Answer::End => "end of a stream",
             Answer::Changed(_) => "answer to a change",
             Answer::Verdict(_) => "verdict",
-            Answer::Status(_) | Answer::Describe(_) => "answer about how things are",
+            Answer::Status(_) | Answer::Describe(_) | Answer::Memory(_) => "answer about how things are",
         });
     }
 

@@ -40,6 +40,7 @@ impl World {
             script: Rc::new(script),
             depth: 0,
             holds: [false; 2],
+            held: memory::Held::NOTHING,
         };
         self.procs.insert(serial, proc);
         serial
@@ -97,6 +98,12 @@ impl World {
         proc.spawned = true;
         run.pid = Some(proc.pid());
         self.runs.insert(child, run);
+        if let (Role::Main, Some(cell), true) = (child.role, launch.cell, self.weather.memory.delegated) {
+            match cell.memory_max {
+                Some(most) => self.ceilings.insert(child.instance, most),
+                None => self.ceilings.remove(&child.instance),
+            };
+        }
         self.plan_for(exec_after, Happening::Do(serial, Doing::Exec));
         self.say(|_| format!("        #{serial} is pid {pid}: {child:?}"));
         events.push(Event::Spawned { child, pid: Pid::new(pid).unwrap() });

@@ -10,6 +10,7 @@ impl World {
     pub(super) fn something_to_report(&self) -> bool {
         !self.signals.is_empty()
             || !self.desk.is_empty()
+            || !self.told_by_kernel.is_empty()
             || !self.answers.is_empty()
             || self.news.values().chain(self.spoken.values()).any(|news| !news.is_empty())
             || self.pipes.values().any(|pipe| !pipe.buffer.is_empty() || pipe.holders == 0 && !pipe.ended)
@@ -21,6 +22,7 @@ impl World {
         #[derive(Clone, Copy)]
         enum Source {
             Signals,
+            Memory,
             News(Child),
             Spoken(Child),
             Answers,
@@ -31,6 +33,9 @@ impl World {
         let mut sources: Vec<Source> = Vec::new();
         if !self.signals.is_empty() {
             sources.push(Source::Signals);
+        }
+        if !self.told_by_kernel.is_empty() {
+            sources.push(Source::Memory);
         }
         sources
             .extend(self.news.iter().filter(|(_, n)| !n.is_empty()).map(|(child, _)| Source::News(*child)));
@@ -64,6 +69,7 @@ impl World {
                         events.extend(self.signals.pop_front().map(Event::Signal));
                     }
                 }
+                Source::Memory => events.extend(self.told_by_kernel.drain(..)),
                 Source::News(child) => self.report_news(child, events),
                 Source::Spoken(child) => {
                     let most = self.spoken[&child].len();
@@ -87,6 +93,9 @@ impl World {
                     let proc = &self.procs[&serial];
                     let Stage::Zombie(status) = proc.stage else { continue };
                     let pid = proc.pid();
+                    // The ends that it explains come later.
+                    events.extend(self.told_by_kernel.drain(..));
+                    let proc = &self.procs[&serial];
                     if let Some(child) = proc.owner.filter(|_| proc.spawned) {
                         self.report_news(child, events);
                         // What it said before its end is reported before its end.

@@ -1,0 +1,177 @@
+//! Memory: what is ordered so that it is known, and what follows from it for the services.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::event::{
+    Action, Cell, Child, Client, ContainerMemory, ExitStatus, InstanceId, Launch, MemoryFound, Pid, Role,
+    Time, Weight,
+};
+use crate::memory::{Candidate, Look, Verdict};
+use crate::notice::Notice;
+use crate::plan::{Kind, RestartWhen};
+use crate::services::{Service, State};
+use crate::units::Signal;
+
+use super::Supervisor;
+
+impl Supervisor {
+    /// What rules over the memory is known, and so what each service may hold: now they may start.
+    pub(super) fn memory_found(&mut self, now: Time, found: &MemoryFound, out: &mut Vec<Action>) {
+        self.begun = true;
+        out.extend(self.memory.found(now, found).into_iter().map(Action::Tell));
+        self.put_ceilings();
+    }
+
+    /// The OOM killer ended processes; perhaps the end of a main process will explain it.
+    pub(super) fn oom_killed(&mut self, now: Time, instance: Option<InstanceId>, count: u64) {
+        self.memory.oom_killed(now, instance, count);
+    }
+
+    /// The end of a main process by a SIGKILL that was not ours is that of the OOM killer, where that was reported.
+    pub(super) fn explain_end(&mut self, now: Time, child: Child, status: ExitStatus) {
+        let killed = matches!(status, ExitStatus::Signal { signal: Signal::KILL, .. });
+        let by_others = self.service(child.instance).is_some_and(Service::may_be_killed_by_others);
+        if killed
+            && by_others
+            && child.role == Role::Main
+            && let Some(cause) = self.memory.claim(child.instance)
+        {
+            self.with(now, child.instance, |service, _| service.killed_for_memory(cause));
+        }
+    }
+
+    /// Tells of OOM kills that no end has explained by now; without a time, of all.
+    pub(super) fn tell_of_kills(&mut self, now: Option<Time>, out: &mut Vec<Action>) {
+        for (instance, count) in self.memory.unclaimed(now) {
+            let name = instance.map(|id| self.name(id));
+            out.push(Action::Tell(Notice::OomKilled { name, count }));
+        }
+    }
+
+    /// Weighs those whose turn it is.
+    pub(super) fn look_at_memory(&mut self, now: Time, out: &mut Vec<Action>) {
+        if self.shutdown.is_none()
+            && let Some(Look { runs, container }) = self.memory.due(now)
+        {
+            let runs = self.runs_of(&runs);
+            out.push(Action::Weigh { client: None, runs, container, pss: false });
+        }
+    }
+
+    /// The runs of these instances that have a leader.
+    pub(super) fn runs_of(&self, ids: &[InstanceId]) -> Vec<(Child, Pid)> {
+        let run = |id: &InstanceId| {
+            let service = self.service(*id)?;
+            Some((Child { instance: *id, run: service.runs(), role: Role::Main }, service.leader()?))
+        };
+        ids.iter().filter_map(run).collect()
+    }
+
+    /// What was weighed.
+    pub(super) fn weighed(
+        &mut self,
+        now: Time,
+        client: Option<Client>,
+        runs: Vec<Weight>,
+        container: Option<ContainerMemory>,
+        out: &mut Vec<Action>,
+    ) {
+        if let Some(client) = client {
+            return self.weighed_for(now, client, runs, container, out);
+        }
+        if let Some(notice) = container.and_then(|container| self.memory.measured(container)) {
+            out.push(Action::Tell(notice));
+            self.put_ceilings();
+        }
+        let candidates = self.candidates(now);
+        for verdict in self.memory.weighed(now, &runs, container, &candidates) {
+            match verdict {
+                Verdict::Stop(id, cause) => {
+                    self.with(now, id, |service, context| service.holds_too_much(context, cause, out));
+                }
+                Verdict::WeighAll => {
+                    let ids: Vec<InstanceId> = candidates.iter().map(|one| one.id).collect();
+                    let runs = self.runs_of(&ids);
+                    out.push(Action::Weigh { client: None, runs, container: true, pss: false });
+                }
+                Verdict::Tell(notice) => out.push(Action::Tell(notice)),
+            }
+        }
+    }
+
+    /// Who could be restarted to free memory: what may be started again, and is not the container's command.
+    fn candidates(&self, now: Time) -> Vec<Candidate> {
+        let candidate = |id: InstanceId| {
+            let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
+            let daemon = match instance.kind {
+                Kind::Daemon => true,
+                Kind::Oneshot => false,
+                Kind::Command => return None,
+            };
+            let again = instance.restart.when != RestartWhen::Never;
+            let (used, _) = service.restarts(now, instance);
+            let spent = instance.restart.max_restarts.is_some_and(|max| used >= max);
+            (service.running() && again).then_some(Candidate { id, daemon, spent })
+        };
+        self.plan.ids().filter_map(candidate).collect()
+    }
+
+    /// Keeps the memory's machine informed of who runs, after every event that may have changed it.
+    pub(super) fn settle_memory(&mut self, now: Time) {
+        if !self.memory.is_on() {
+            return;
+        }
+        if self.shutdown.is_some() {
+            return self.memory.rest();
+        }
+        let running: BTreeMap<InstanceId, u32> = self
+            .plan
+            .ids()
+            .filter_map(|id| Some((id, self.service(id)?)))
+            .filter(|(_, service)| service.running())
+            .map(|(id, service)| (id, service.runs()))
+            .collect();
+        self.memory.running(now, running);
+        if let Some((id, run)) = self.memory.waits_for()
+            && self.service(id).is_none_or(|service| service.runs() != run || nothing_runs(service.state()))
+        {
+            self.memory.relieved(now);
+        }
+    }
+
+    /// An update has changed what services may hold, or the guard.
+    pub(super) fn replan_memory(&mut self, now: Time) {
+        self.memory.replan(now, &self.plan);
+        self.put_ceilings();
+    }
+
+    /// What the kernel is to be told of each service's own limit, from its next start on.
+    fn put_ceilings(&mut self) {
+        for id in self.plan.ids() {
+            let ceiling = self.memory.ceiling(id);
+            if let Some(instance) = self.plan.instances.get_mut(id.0 as usize)
+                && let Some(cell) = instance.launch.cell
+                && cell.memory_max != ceiling
+            {
+                let launch: &mut Launch = Rc::make_mut(&mut instance.launch);
+                launch.cell = Some(Cell { memory_max: ceiling });
+            }
+        }
+    }
+}
+
+/// Nothing is left of the run that began last.
+fn nothing_runs(state: &State) -> bool {
+    match state {
+        State::Waiting | State::Backoff { .. } | State::Down | State::Completed | State::Failed { .. } => {
+            true
+        }
+        State::Launching { .. }
+        | State::Starting(..)
+        | State::Up(..)
+        | State::Ready(..)
+        | State::Stopping { .. }
+        | State::Cleaning(_) => false,
+    }
+}

@@ -1,0 +1,232 @@
+//! What is done to the container, one deed after another.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use crate::container::{Container, Inside};
+use crate::rng::Rng;
+use crate::{PROCESSES, launch, proc};
+
+/// Each kind, and how often it is chosen.
+const KINDS: &[(u64, Kind)] = &[
+    (10, Kind::Kill),
+    (4, Kind::KillMany),
+    (6, Kind::Stop),
+    (3, Kind::Freeze),
+    (1, Kind::LongFreeze),
+    (4, Kind::Signals),
+    (5, Kind::Clients),
+    (5, Kind::Verb),
+    (3, Kind::Flood),
+    (2, Kind::Forks),
+    (3, Kind::Words),
+    (3, Kind::Descriptors),
+    (3, Kind::Processes),
+    (4, Kind::Orphans),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    /// A signal that ends a process, to any of them.
+    Kill,
+    /// Half of all at once.
+    KillMany,
+    /// SIGSTOP to one, SIGCONT after some deeds.
+    Stop,
+    /// SIGSTOP to PID 1 for a moment, or for longer than it takes for time that nobody ran.
+    Freeze,
+    LongFreeze,
+    /// A thousand signals to PID 1, of those that hurt nobody.
+    Signals,
+    /// Connections that say nothing, garbage, half of something, or ask and do not read.
+    Clients,
+    /// A service is restarted, or stopped and started.
+    Verb,
+    /// A service writes some megabytes.
+    Flood,
+    /// A service makes more processes than there may be.
+    Forks,
+    /// A service says a hundred things about itself.
+    Words,
+    /// PID 1 may open nothing more.
+    Descriptors,
+    /// Nobody may make a process.
+    Processes,
+    /// Processes from outside that leave orphans, as a `docker exec` does.
+    Orphans,
+}
+
+const SERVICES: &[&str] = &["steady.1", "steady", "leaves", "probed", "speaks", "floods", "forks", "tells"];
+const ENDING: &[i32] =
+    &[libc::SIGKILL, libc::SIGKILL, libc::SIGTERM, libc::SIGSEGV, libc::SIGABRT, libc::SIGHUP, libc::SIGALRM];
+const HARMLESS: &[i32] = &[libc::SIGWINCH, libc::SIGURG, libc::SIGCONT, libc::SIGCHLD];
+
+pub struct Deeds<'a> {
+    container: &'a Container,
+    done: BTreeMap<Kind, usize>,
+    /// What is undone later: who was stopped, clients that hang, limits.
+    stopped: Vec<std::os::fd::OwnedFd>,
+    clients: Vec<UnixStream>,
+    inside: Vec<Inside>,
+    limited: Option<(libc::__rlimit_resource_t, Instant)>,
+    descriptors: u64,
+}
+
+impl<'a> Deeds<'a> {
+    pub fn new(container: &'a Container) -> Self {
+        Self {
+            container,
+            done: BTreeMap::new(),
+            stopped: Vec::new(),
+            clients: Vec::new(),
+            inside: Vec::new(),
+            limited: None,
+            descriptors: launch::limits(libc::RLIMIT_NOFILE).0,
+        }
+    }
+
+    /// One deed by chance, and a pause.
+    pub fn one(&mut self, rng: &mut Rng) {
+        let kind = rng.weighted(KINDS);
+        *self.done.entry(kind).or_default() += 1;
+        self.act(kind, rng);
+        if rng.per_mille(300) {
+            self.stopped.pop().inspect(|process| launch::kill_by(process, libc::SIGCONT));
+            self.clients.truncate(rng.index(20));
+            self.inside.retain(|_| rng.per_mille(700));
+        }
+        if self.limited.is_some_and(|(_, until)| Instant::now() > until) {
+            self.lift();
+        }
+        pass(self.container, rng.spread(2, 150));
+    }
+
+    fn act(&mut self, kind: Kind, rng: &mut Rng) {
+        let pid = self.container.pid();
+        match kind {
+            Kind::Kill => {
+                if let Some(victim) = self.victim(rng) {
+                    launch::kill_by(&victim, *rng.pick(ENDING));
+                }
+            }
+            Kind::KillMany => {
+                for process in self.container.living() {
+                    if rng.per_mille(500) {
+                        launch::pidfd(process.pid).inspect(|fd| launch::kill_by(fd, *rng.pick(ENDING)));
+                    }
+                }
+            }
+            Kind::Stop => {
+                if let Some(victim) = self.victim(rng) {
+                    launch::kill_by(&victim, libc::SIGSTOP);
+                    self.stopped.push(victim);
+                }
+            }
+            Kind::Freeze | Kind::LongFreeze => {
+                let (low, high) = if kind == Kind::Freeze { (1, 300) } else { (1500, 4000) };
+                self.container.freeze();
+                if rng.per_mille(500) {
+                    self.act(Kind::KillMany, rng);
+                }
+                pass(self.container, rng.millis(low, high));
+                self.container.thaw();
+            }
+            Kind::Signals => {
+                for _ in 0..1000 {
+                    launch::kill(pid, *rng.pick(HARMLESS));
+                }
+            }
+            Kind::Clients => (0..rng.below(40)).for_each(|_| self.client(rng)),
+            Kind::Verb => {
+                let name = rng.pick(SERVICES);
+                let verb = rng.pick(&["restart", "stop", "start", "start"]);
+                let wait = rng.per_mille(200);
+                let request = format!(
+                    "{{\"v\":1,\"verb\":\"{verb}\",\"names\":[\"{name}\"],\"wait\":{wait},\"timeout_ms\":2000}}\n"
+                );
+                self.say(request.as_bytes());
+            }
+            Kind::Flood => self.order("yes"),
+            Kind::Forks => self.order("sleep 0.3"),
+            Kind::Words => self.order("STATUS"),
+            Kind::Descriptors => {
+                let open = u64::try_from(proc::descriptors(pid).len()).expect("few");
+                self.limit(libc::RLIMIT_NOFILE, open + rng.below(6), rng);
+            }
+            Kind::Processes => self.limit(libc::RLIMIT_NPROC, rng.below(3), rng),
+            Kind::Orphans => {
+                let script = "i=0; while [ $i -lt 20 ]; do (sleep 0.0$i &); i=$((i+1)); done";
+                self.inside.push(self.container.exec(&["/bin/sh", "-c", script]));
+            }
+        }
+    }
+
+    /// USR1 to the service that has this in its command line.
+    fn order(&self, part: &str) {
+        let found = self.container.living().into_iter().find(|process| process.command.contains(part));
+        found.and_then(|process| launch::pidfd(process.pid)).inspect(|fd| launch::kill_by(fd, libc::SIGUSR1));
+    }
+
+    fn victim(&self, rng: &mut Rng) -> Option<std::os::fd::OwnedFd> {
+        let living = self.container.living();
+        (!living.is_empty()).then(|| rng.pick(&living).pid).and_then(launch::pidfd)
+    }
+
+    fn limit(&mut self, what: libc::__rlimit_resource_t, soft: u64, rng: &mut Rng) {
+        self.lift();
+        if launch::limit_of(self.container.pid(), what, soft).is_ok() {
+            self.limited = Some((what, Instant::now() + rng.millis(10, 1500)));
+        }
+    }
+
+    fn lift(&mut self) {
+        if let Some((what, _)) = self.limited.take() {
+            let usual = if what == libc::RLIMIT_NPROC { PROCESSES } else { self.descriptors };
+            launch::limit_of(self.container.pid(), what, usual).expect("PID 1 is there");
+        }
+    }
+
+    fn client(&mut self, rng: &mut Rng) {
+        let says: &[u8] = match rng.below(6) {
+            0 => b"",
+            1 => b"\x00\xff\xfe garbage {{{{ \n",
+            2 => b"{\"v\":1,\"verb\":\"sta",
+            3 => b"{\"v\":1,\"verb\":\"status\"}\n",
+            4 => b"{\"v\":1,\"verb\":\"logs\",\"follow\":true}\n",
+            _ => b"{\"v\":1,\"verb\":\"describe\"}\n",
+        };
+        self.say(says);
+    }
+
+    fn say(&mut self, bytes: &[u8]) {
+        if let Some(mut client) = self.container.try_connect() {
+            let _ = client.write_all(bytes);
+            self.clients.push(client);
+        }
+    }
+
+    /// Undoes what can be undone, and starts what was stopped.
+    pub fn make_good(&mut self) {
+        self.lift();
+        self.stopped.drain(..).for_each(|process| launch::kill_by(&process, libc::SIGCONT));
+        self.clients.clear();
+        self.inside.clear();
+        self.container.ask("\"verb\":\"start\",\"wait\":true,\"timeout_ms\":30000");
+    }
+
+    pub fn summary(&self) -> String {
+        self.done.iter().fold(String::new(), |mut text, (kind, count)| {
+            let _ = write!(text, "{kind:?} {count}, ");
+            text
+        })
+    }
+}
+
+/// Lets time pass in which PID 1 must not end.
+pub fn pass(container: &Container, how_long: Duration) {
+    let pidfd = launch::pidfd(container.pid()).expect("PID 1 is there");
+    assert!(!launch::readable(pidfd, how_long), "PID 1 has ended: {:#?}", container.lines());
+}
