@@ -36,7 +36,7 @@ use tinysup::units::Signal;
 struct Memory {
     files: BTreeMap<PathBuf, Vec<u8>>,
     variables: BTreeMap<OsString, OsString>,
-    memory: MemoryFound,
+    found: MemoryFound,
 }
 
 impl Memory {
@@ -77,7 +77,7 @@ impl World for Memory {
     }
 
     fn memory(&self) -> MemoryFound {
-        self.memory.clone()
+        self.found.clone()
     }
 }
 
@@ -1488,7 +1488,7 @@ fn stated_defaults_are_the_defaults() {
 
 /// What is said of this configuration where that memory was found.
 fn here(text: &str, memory: MemoryFound) -> Result<Plan, String> {
-    let world = Memory { memory, ..world(text) };
+    let world = Memory { found: memory, ..world(text) };
     let request = Request { here: true, ..Request::default() };
     plan::load(&request, &world).map(|loaded| loaded.plan).map_err(|problems| problems.to_string())
 }
@@ -1593,7 +1593,7 @@ memory: b: restarted above 1G, no more than 2G
 hint: shares of memory are of the container's memory limit, which is not known here; `tinysup check --runtime` in the container says how much that is
 "
     );
-    let world = Memory { memory: limited(500, false), ..world_of_one(text) };
+    let world = Memory { found: limited(500, false), ..world_of_one(text) };
     let report = plan::check::report(&plan_of(&world), &world, true).to_string();
     assert_eq!(
         report.split_once('\n').unwrap().1,

@@ -128,6 +128,7 @@ shell = true
 [services.probed]
 command = ["{w}", "say", "probed", "wait"]
 healthcheck = {{ test = ["true"], interval = "500ms", retries = 20 }}
+max_memory_restart = "300M"
 "#,
         port = server(),
         w = witness_path().display(),

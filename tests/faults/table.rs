@@ -47,6 +47,7 @@ pub const CALLS: &[Call] = &[
 
     // Children.
     call("clone", &["EAGAIN", "ENOMEM"], &["EAGAIN", "ENOMEM"], "a failed start, told with its cause, under the budget"),
+    call("fork", &["EAGAIN", "ENOMEM"], &["EAGAIN", "ENOMEM"], "as clone, which other C libraries call"),
     call("waitid", &["EINTR", "ECHILD"], &[], "asks again; at every turn, whether a signal told of a death or not"),
     call("kill", &["EPERM", "ESRCH"], &["EPERM", "ESRCH"], "told; whoever cannot be signalled is not waited for beyond the deadline"),
     call("pidfd_open", &["ENOSYS", "EPERM", "EMFILE", "ESRCH", "ENODEV"], &["ENOSYS", "EPERM", "EMFILE"], "remains are signalled by number"),
@@ -66,9 +67,13 @@ pub const CALLS: &[Call] = &[
 
     // Files: configuration, /proc, cgroups, secrets.
     call("openat", &["EINTR", "EMFILE", "ENFILE", "ENOMEM", "EACCES", "ENOENT", "EIO"], &["EMFILE", "EACCES", "ENOENT"], "the configuration: told, code 78; a secret: a failed start; /proc: remains and usage are not seen"),
+    call("open", &["EINTR", "EMFILE", "ENFILE", "ENOMEM", "EACCES", "ENOENT", "EIO"], &["EMFILE", "EACCES", "ENOENT"], "as openat"),
+    call("stat", &["EACCES", "ENOENT", "ENOMEM"], &["EACCES"], "as openat"),
+    call("lstat", &["EACCES", "ENOENT", "ENOMEM"], &["EACCES"], "as openat"),
     call("statx", &["ENOSYS", "EACCES", "ENOENT", "ENOMEM"], &["EACCES", "ENOENT"], "as openat"),
     call("newfstatat", &["EACCES", "ENOENT", "ENOMEM"], &["EACCES"], "as openat"),
     call("fstat", &["ENOMEM"], &["ENOMEM"], "as openat"),
+    call("sysinfo", &["EPERM", "ENOSYS"], &["EPERM"], "the machine's memory is not known, and no limit"),
     call("statfs", &["ENOSYS", "EACCES", "EIO"], &["ENOSYS"], "no cgroup is found"),
     call("fstatfs", &["ENOSYS", "EACCES", "EIO"], &["ENOSYS"], "no cgroup is found"),
     call("getdents64", &["EIO", "ENOENT"], &["EIO"], "what is in the folder is not seen"),

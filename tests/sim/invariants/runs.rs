@@ -1,7 +1,7 @@
 //! Starts, ends and restarts: nothing before its dependencies, nothing after the stop began, the budget to the unit.
 
 use super::*;
-use crate::world::Proc;
+use crate::world::{Proc, Run};
 
 /// Whether what an instance depends on allows it to start.
 #[derive(Debug)]
@@ -146,18 +146,7 @@ impl Judge {
         let Some(ended) = life.ended else {
             violation!("the end of {name} is told before it is known: {run:?}")
         };
-        let truth = match (&run.spawn_error, &run.exec_error, run.died) {
-            (Some(error), ..) | (None, Some(error), _) => Cause::Start(error.clone()),
-            (None, None, Some((_, status))) if life.unready => Cause::Unready(status),
-            (None, None, Some((_, status))) => Cause::Exit(status),
-            (None, None, None) => violation!("{name} is said to have ended, but it lives: {run:?}"),
-        };
-        let (truth, well) = match (&life.leaving, &life.out_of_memory) {
-            (Some(Leaving::Failed(_, well)), Some(cause)) => (cause.clone(), *well),
-            (_, Some(cause)) => (cause.clone(), uptime),
-            (Some(Leaving::Failed(cause, well)), None) => (cause.clone(), *well),
-            (Some(Leaving::With(_)) | None, None) => (truth, uptime),
-        };
+        let (truth, well) = truth(name, run, life, uptime);
         if truth != *cause {
             violation!("{name} is said to have ended with {cause:?}; it was {truth:?}");
         }
@@ -354,5 +343,21 @@ impl Judge {
 
     pub(super) fn all_done(&self) -> bool {
         self.lives.iter().all(|life| !life.active() && life.restart_due().is_none())
+    }
+}
+
+/// How a run ended in truth, and how long it was known to be well.
+fn truth(name: &str, run: &Run, life: &Life, uptime: Duration) -> (Cause, Duration) {
+    let truth = match (&run.spawn_error, &run.exec_error, run.died) {
+        (Some(error), ..) | (None, Some(error), _) => Cause::Start(error.clone()),
+        (None, None, Some((_, status))) if life.unready => Cause::Unready(status),
+        (None, None, Some((_, status))) => Cause::Exit(status),
+        (None, None, None) => violation!("{name} is said to have ended, but it lives: {run:?}"),
+    };
+    match (&life.leaving, &life.out_of_memory) {
+        (Some(Leaving::Failed(_, well)), Some(cause)) => (cause.clone(), *well),
+        (_, Some(cause)) => (cause.clone(), uptime),
+        (Some(Leaving::Failed(cause, well)), None) => (cause.clone(), *well),
+        (Some(Leaving::With(_)) | None, None) => (truth, uptime),
     }
 }
