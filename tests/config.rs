@@ -1588,7 +1588,7 @@ fn what_the_kernel_cannot_be_told_is_refused_unless_a_restart_will_do() {
         "tinysup: /etc/tinysup.toml:3:16: memory_limit cannot be had here: it needs a cgroup for the service, and none can be made (cgroup v1)
     2 | command = \"run\"
     3 | memory_limit = \"500M\"
-      |                ^^^^^^ memory_limit_fallback = \"restart\" restarts the service above it instead; docs/memory.md says what a cgroup needs
+      |                ^^^^^^ memory_limit_fallback = \"restart\" restarts the service above it instead; docs/cgroups.md says what a cgroup needs
 1 error, nothing was started. `tinysup check` tests a file; `tinysup example` shows all keys.
 "
     );

@@ -416,9 +416,6 @@ impl Supervisor {
                         self.with(now, id, |service, context| service.stop(context, out));
                     }
                 }
-                Wish::Again if self.goes(id) => {
-                    self.with(now, id, |service, context| service.restart_by_hand(context, out));
-                }
                 Wish::Again => {
                     if let Some(wish) = self.wishes.get_mut(id.0 as usize) {
                         *wish = Wish::Nothing;

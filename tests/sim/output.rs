@@ -60,7 +60,7 @@ struct Bucket {
 }
 
 pub struct Outputs {
-    plan: Rc<Plan>,
+    pub plan: Rc<Plan>,
     held: BTreeMap<(Child, Sink), Held>,
     due: BTreeMap<(Place, Child, Sink), VecDeque<Due>>,
     buckets: BTreeMap<InstanceId, Bucket>,

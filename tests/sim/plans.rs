@@ -16,10 +16,12 @@ use tinysup::units::Signal;
 use crate::rng::Rng;
 
 mod asking;
+mod changes;
 mod memory;
 
 use asking::Care;
 pub use asking::READY_TEXT;
+pub use changes::changed;
 
 pub fn draw(rng: &mut Rng) -> Plan {
     if rng.per_mille(60) { command(rng) } else { services(rng) }
