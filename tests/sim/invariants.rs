@@ -379,7 +379,7 @@ impl Judge {
             violation!("the last words are not the last: {action:?}");
         }
         if !matches!(action, Action::Tell(Notice::Ended { .. })) {
-            self.normalize();
+            self.normalize(false);
         }
         match action {
             Action::Spawn { child, launch, extra_env } => {
@@ -459,7 +459,7 @@ impl Judge {
         let now = self.now();
         self.outputs.check();
         self.check_continued();
-        self.normalize();
+        self.normalize(true);
         if let Some(expected) = &self.expected
             && self.step.reread
         {

@@ -171,6 +171,24 @@ fn what_a_person_has_stopped_stays_down() {
 }
 
 #[test]
+fn what_is_to_start_with_the_container_starts_unless_a_person_has_stopped_it() {
+    let tool = || Instance { autostart: false, ..instance("tool") };
+    let mut story = Story::new(vec![
+        instance("db"),
+        tool(),
+        Instance { name: "held".into(), service: "held".into(), ..tool() },
+    ]);
+    let held = || Instance { name: "held".into(), service: "held".into(), ..instance("held") };
+    story.ask(1, request(Verb::Start, &["held"]));
+    story.ask(2, request(Verb::Stop, &["held"]));
+    story.exit("held", 0);
+    story.record.clear();
+    story.update(vec![instance("db"), instance("tool"), held()]);
+    story.record.retain(|line| line.starts_with("spawn"));
+    story.expect(&["spawn tool"]);
+}
+
+#[test]
 fn what_is_done_runs_again_only_if_it_has_changed() {
     let migrate = || Instance { kind: Kind::Oneshot, ..instance("migrate") };
     let mut story = Story::new(vec![migrate(), after(instance("web"), 0, Condition::Completed)]);

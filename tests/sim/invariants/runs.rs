@@ -299,7 +299,8 @@ impl Judge {
 
     /// Who would start but for this instance.
     pub(super) fn who_waits_for(&self, on: InstanceId) -> Vec<Rc<str>> {
-        let up = self.lives[on.0 as usize].up;
+        // One that is about to be stopped is waited for by everybody.
+        let up = self.lives[on.0 as usize].up && !self.lives[on.0 as usize].wishes.again && !self.goes(on);
         let waits = |id: &InstanceId| {
             // Who needs no more than that it runs does not wait for it.
             let mut dependencies = self.plan_of(*id).depends_on.iter();

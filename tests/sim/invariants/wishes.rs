@@ -100,7 +100,7 @@ impl Judge {
     }
 
     /// What was wished of those that do not run is so as soon as anything else may happen.
-    pub(super) fn normalize(&mut self) {
+    pub(super) fn normalize(&mut self, over: bool) {
         if self.stop.is_some() {
             return;
         }
@@ -110,7 +110,13 @@ impl Judge {
             if life.active() {
                 // What ends already only has to be told what follows; what runs has to be asked, which is seen.
                 let ends = life.is_leaving() || life.ended.is_some();
-                if life.wishes.again && ends && (life.ended.is_some() || self.held_by(id).is_none()) {
+                // An end that this step was told of is judged before wishes are.
+                let judged_first = !over && self.step.leader == Some(id);
+                if life.wishes.again
+                    && ends
+                    && !judged_first
+                    && (life.ended.is_some() || self.held_by(id).is_none())
+                {
                     self.life(id).wishes.again = false;
                     self.begins(id);
                 }
