@@ -10,7 +10,7 @@ use crate::cli::{self, Command, One, Said};
 use crate::control::Place;
 use crate::event::{ExitCode, Sink};
 use crate::kernel::Kernel;
-use crate::plan::{Loaded, Mode, Plan, Request};
+use crate::plan::{Color, Loaded, Mode, Plan, Request};
 use crate::supervisor::{Reread, Supervisor};
 use crate::sys::{self, Descriptors, Files, FilesAgain, Inherited, Linux, Setup};
 use crate::voice::Voice;
@@ -54,6 +54,7 @@ fn one_command(inherited: Inherited, one: &One) -> ExitCode {
         adopt: one.adopt,
         parent_death: one.parent_death,
         voice: one.voice,
+        ..Setup::default()
     };
     let code = supervise(inherited, setup, plan::single(one), Place::Off, one.verbosity, &mut unchangeable);
     if code == ExitCode::NOT_FOUND && one.voice == Voice::Tinysup {
@@ -135,15 +136,26 @@ fn unchangeable() -> Result<Reread, String> {
     Err("it was started without a configuration".to_owned())
 }
 
+/// On which of the container's streams names have a colour.
+fn colored(plan: &Plan) -> [bool; 2] {
+    sys::colored(match plan.log.color {
+        Color::Never => None,
+        Color::Auto => Some(false),
+        Color::Always => Some(true),
+    })
+}
+
 /// Runs a plan to its end.
 fn supervise(
     inherited: Inherited,
-    setup: Setup,
-    plan: Plan,
+    mut setup: Setup,
+    mut plan: Plan,
     control: Place,
     verbosity: u8,
     reread: &mut dyn FnMut() -> Result<Reread, String>,
 ) -> ExitCode {
+    plan.log.colored = colored(&plan);
+    setup.lines = plan.own_lines();
     // One command is silent unless something fails; services tell what happens to them.
     let quiet = match plan.mode {
         Mode::Command(_) | Mode::Pause => LevelFilter::Error,
@@ -151,7 +163,7 @@ fn supervise(
     };
     let level =
         LevelFilter::iter().nth(quiet as usize + usize::from(verbosity)).unwrap_or(LevelFilter::Trace);
-    sys::init_logging(level, setup.voice);
+    sys::init_logging(level, setup.voice, setup.lines);
     sys::end_by_panic();
     match Linux::new(inherited, setup) {
         Ok(mut kernel) => {

@@ -41,6 +41,8 @@ pub struct Config {
     pub control: Option<Setting>,
     /// `[memory]`.
     pub memory: Vec<Setting>,
+    /// `[log]`.
+    pub log: Vec<Setting>,
     /// `[signals]`: where signals go.
     pub routes: Vec<Entry>,
     /// Whether a file could not be taken apart completely: what seems to be missing may be there.

@@ -86,6 +86,7 @@ pub enum Verb {
     Wait,
     Health,
     Update,
+    Reopen,
     Shutdown,
 }
 
@@ -122,7 +123,7 @@ pub enum Answer {
     Describe(Vec<Description>),
     /// To `memory`.
     Memory(Box<Memory>),
-    /// To `start`, `stop`, `restart`, `signal`, `update`, `shutdown`.
+    /// To `start`, `stop`, `restart`, `signal`, `update`, `reopen` (of each file), `shutdown`.
     Changed(Vec<Change>),
     /// To `health` and `wait`.
     Verdict(Verdict),

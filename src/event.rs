@@ -13,6 +13,7 @@ use std::time::Duration;
 pub use self::memory::{Cell, ContainerMemory, Controller, MemoryFound, Weight};
 
 use crate::control::{Answer, Request};
+use crate::line::Format;
 use crate::notice::Notice;
 use crate::probe::{Failure, Target};
 use crate::units::Signal;
@@ -45,6 +46,10 @@ impl Sub<Duration> for Time {
         Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
+
+/// A moment on the wall clock, in milliseconds since 1970, UTC. For people and for other programs; nothing is decided by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Wall(pub u64);
 
 /// A process id, greater than 0: it can be signalled without ever meaning "a group" or "everybody" (kill(2)).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -210,6 +215,16 @@ pub enum Sink {
     Stderr,
 }
 
+/// What happens to output while the reader of the container's standard output or error is stuck.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// The services wait, as they would without us; nothing is lost.
+    #[default]
+    Block,
+    /// The services go on; what does not fit is dropped in whole lines, counted, and told once the reader goes on.
+    Drop,
+}
+
 /// A value that must never be printed: environment values hold secrets. It has no `Display`, and `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(OsString);
@@ -349,19 +364,79 @@ pub enum Stdin {
 }
 
 /// Where an output stream of a process goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Output {
     /// Through us, whole lines, with `name | ` before each.
     #[default]
     Prefix,
+    /// Through us, each line as a JSON object.
+    Json,
     /// Through us, whole lines as they are.
     Raw,
+    /// Through us, whole lines, to a file.
+    File(Rc<LogFile>),
     /// The container's own descriptor, not seen by us.
     Inherit,
     /// /dev/null.
     Null,
     /// To us alone, for what we may have to tell about it.
     Captured,
+}
+
+impl Output {
+    /// Whether we see what is written.
+    pub fn is_seen(&self) -> bool {
+        match self {
+            Self::Prefix | Self::Json | Self::Raw | Self::File(_) | Self::Captured => true,
+            Self::Inherit | Self::Null => false,
+        }
+    }
+
+    /// Where lines go from us, the container's streams, the stream's own being `own`: to which, and in what form.
+    pub fn to_container(&self, own: Sink) -> Option<(Sink, Format)> {
+        match self {
+            Self::Prefix => Some((own, Format::Prefix)),
+            Self::Json => Some((own, Format::Json)),
+            Self::Raw => Some((own, Format::Raw)),
+            Self::File(file) => file.also,
+            Self::Inherit | Self::Null | Self::Captured => None,
+        }
+    }
+}
+
+/// A file that output goes to. Several streams may have the same; then all of this is the same for them but `also`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The form of its lines.
+    pub format: Format,
+    /// A line with which it would become larger than so many bytes begins a new one; `None`: it grows.
+    pub max_size: Option<u64>,
+    /// So many older ones stay; at least 1.
+    pub max_files: u32,
+    /// To which of the container's streams the lines go as well, and in what form.
+    pub also: Option<(Sink, Format)>,
+}
+
+/// What is wrong with a file that output goes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileTrouble {
+    /// It cannot be opened or written; lines are lost until it can.
+    Lost {
+        /// Why.
+        reason: String,
+    },
+    /// It cannot be rotated, and grows beyond its limit.
+    Grows {
+        /// Why.
+        reason: String,
+    },
+    /// It can be written again.
+    Over {
+        /// So many lines were lost.
+        lines: u64,
+    },
 }
 
 /// What a process finds around it.
@@ -601,8 +676,24 @@ pub enum Event {
         child: Child,
         /// To which of its two streams.
         sink: Sink,
+        /// When it was read.
+        at: Wall,
         /// What, at most 64 KiB.
         bytes: Vec<u8>,
+    },
+    /// Something about a file of output that was not so before.
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// What.
+        trouble: FileTrouble,
+    },
+    /// What came of [`Action::Reopen`].
+    Reopened {
+        /// Who has asked.
+        client: Option<Client>,
+        /// The files, and why one cannot be opened.
+        files: Vec<(PathBuf, Result<(), String>)>,
     },
     /// Nobody can write to that stream of a child any more.
     OutputEnded {
@@ -839,6 +930,19 @@ pub enum Action {
         sink: Sink,
         /// What.
         bytes: Vec<u8>,
+    },
+    /// Write whole lines to a file, which is opened, or begun anew where they would make it too large. What cannot be written is lost and
+    /// counted.
+    WriteFile {
+        /// Where.
+        file: Rc<LogFile>,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// Close and open all files of output: somebody has moved them. Answered with `Reopened`.
+    Reopen {
+        /// Who has asked.
+        client: Option<Client>,
     },
     /// Tell what happened.
     Tell(Notice),

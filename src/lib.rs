@@ -11,6 +11,7 @@ pub mod hints;
 pub mod suggest;
 pub mod notice;
 pub mod voice;
+pub mod line;
 pub mod units;
 // Text: what the user wrote.
 pub mod cli;

@@ -2,20 +2,29 @@
 //! unchanged; nothing here waits or writes.
 
 mod kept;
+mod lines;
+mod rate;
 mod readers;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use memchr::{memchr, memchr_iter, memrchr};
 
-use crate::event::{Child, Client, InstanceId, Output, Sink, Time};
+use crate::event::{Child, Client, InstanceId, Sink, Time, Wall};
+use crate::plan::RateLimit;
 use kept::Kept;
+use rate::Bucket;
 use readers::Reader;
 
+pub use lines::{Lines, Speaker};
 pub use readers::{Line, Wish};
 
 /// A line longer than this passes in pieces.
 pub const LINE_MAX: usize = 64 * 1024;
+
+/// After so long a silence the beginning of a line passes without its end: it may be a question that waits for an answer.
+pub const SILENCE: Duration = Duration::from_secs(1);
 
 /// Where something that is kept comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,62 +38,121 @@ pub enum Origin {
 /// The output of all instances.
 #[derive(Debug, Default)]
 pub struct Logs {
-    /// The beginnings of lines whose end has not come; no entry where there is none.
-    partial: BTreeMap<(Child, Sink), Vec<u8>>,
+    /// The lines whose end has not come; no entry where there is none.
+    open: BTreeMap<(Child, Sink), Open>,
     /// The last whole lines; nothing for those that never spoke.
     kept: BTreeMap<InstanceId, Kept>,
     readers: BTreeMap<Client, Reader>,
+    /// Those that have a limit and have spoken.
+    buckets: BTreeMap<InstanceId, Bucket>,
+}
+
+/// A line whose end has not come.
+#[derive(Debug)]
+struct Open {
+    /// What is held of it.
+    bytes: Vec<u8>,
+    /// When the first of these came.
+    begun: Wall,
+    /// When the last of them came.
+    last: Time,
+    /// A piece of it has passed.
+    passed: bool,
+}
+
+impl Open {
+    /// When what is held passes without its end.
+    fn deadline(&self) -> Option<Time> {
+        (!self.bytes.is_empty()).then(|| self.last + SILENCE)
+    }
+
+    /// What is held, as a piece.
+    fn piece(&mut self) -> Lines<'static> {
+        Lines {
+            begun: std::mem::take(&mut self.bytes),
+            begun_at: self.begun,
+            rest: b"",
+            at: self.begun,
+            continues: std::mem::replace(&mut self.passed, true),
+            partial: true,
+        }
+    }
 }
 
 impl Logs {
-    /// Takes what a child wrote and returns what to write now: whole lines, in the child's format.
-    pub fn take(
+    /// Takes what a child wrote and returns what passes now: whole lines, and then a piece of one that is too long.
+    pub fn take<'a>(
         &mut self,
         now: Time,
-        name: &str,
-        format: Output,
+        at: Wall,
         child: Child,
         sink: Sink,
-        bytes: &[u8],
-    ) -> Vec<u8> {
-        let Some(last) = memrchr(b'\n', bytes) else {
-            return self.hold(now, name, format, child, sink, bytes);
-        };
-        let (lines, rest) = bytes.split_at(last + 1);
-        let begun = self.partial.remove(&(child, sink)).unwrap_or_default();
-        self.keep(now, child.instance, Origin::Output(sink), [&begun, lines]);
-        let mut out = match format {
-            Output::Prefix => {
-                let mut out =
-                    Vec::with_capacity(begun.len() + lines.len() + (lines.len() / 64 + 1) * (name.len() + 3));
-                begin(&mut out, name);
-                out.extend_from_slice(&begun);
-                prefix_lines(&mut out, name, lines);
-                out
-            }
-            Output::Raw | Output::Inherit | Output::Null | Output::Captured => {
-                let mut out = begun;
-                out.extend_from_slice(lines);
-                out
-            }
-        };
-        if !rest.is_empty() {
-            out.append(&mut self.hold(now, name, format, child, sink, rest));
+        bytes: &'a [u8],
+    ) -> [Option<Lines<'a>>; 2] {
+        let (lines, rest) = bytes.split_at(memrchr(b'\n', bytes).map_or(0, |last| last + 1));
+        let whole = (!lines.is_empty()).then(|| {
+            let (begun, begun_at, continues) = match self.open.remove(&(child, sink)) {
+                Some(open) => (open.bytes, open.begun, open.passed),
+                None => (Vec::new(), at, false),
+            };
+            let begun_at = if begun.is_empty() { at } else { begun_at };
+            Lines { begun, begun_at, rest: lines, at, continues, partial: false }
+        });
+        if let Some(lines) = &whole {
+            self.keep_lines(now, child.instance, sink, lines);
         }
-        out
+        let piece = if rest.is_empty() { None } else { self.hold(now, at, child, sink, rest) };
+        [whole, piece]
     }
 
     /// The stream is at its end: a line without one gets it.
-    pub fn end(&mut self, now: Time, name: &str, format: Output, child: Child, sink: Sink) -> Vec<u8> {
-        match self.partial.contains_key(&(child, sink)) {
-            true => self.take(now, name, format, child, sink, b"\n"),
-            false => Vec::new(),
-        }
+    pub fn end(&mut self, now: Time, child: Child, sink: Sink) -> Option<Lines<'static>> {
+        let Open { bytes: begun, begun: at, passed: continues, .. } = self.open.remove(&(child, sink))?;
+        let lines = Lines { begun, begun_at: at, rest: b"\n", at, continues, partial: false };
+        self.keep_lines(now, child.instance, sink, &lines);
+        Some(lines)
     }
 
     /// The streams whose last line has no end yet.
     pub fn unfinished(&self) -> Vec<(Child, Sink)> {
-        self.partial.keys().copied().collect()
+        self.open.keys().copied().collect()
+    }
+
+    /// When something passes although its end has not come, or it is to be told what was dropped.
+    pub fn deadline(&self) -> Option<Time> {
+        let open = self.open.values().filter_map(Open::deadline);
+        open.chain(self.buckets.values().filter_map(Bucket::deadline)).min()
+    }
+
+    /// The beginnings of lines after which there was silence for too long.
+    pub fn silent(&mut self, now: Time) -> Vec<(Child, Sink, Lines<'static>)> {
+        let due = |open: &Open| open.deadline().is_some_and(|at| now >= at);
+        let pieces: Vec<_> = self
+            .open
+            .iter_mut()
+            .filter(|(_, open)| due(open))
+            .map(|((child, sink), open)| (*child, *sink, open.piece()))
+            .collect();
+        for (child, sink, piece) in &pieces {
+            self.keep_lines(now, child.instance, *sink, piece);
+        }
+        pieces
+    }
+
+    /// Cuts off what an instance says beyond its limit. It is kept all the same.
+    pub fn limit(&mut self, now: Time, instance: InstanceId, limit: RateLimit, lines: &mut Lines<'_>) {
+        let bucket = self.buckets.entry(instance).or_insert_with(|| Bucket::new(now, limit));
+        lines.cut(bucket.pass(now, limit, lines.count()));
+    }
+
+    /// Who had how many lines dropped, where it is time to tell that, or all there is to tell.
+    pub fn dropped(&mut self, now: Time, all: bool) -> Vec<(InstanceId, u64)> {
+        let due = |bucket: &Bucket| bucket.deadline().is_some_and(|at| all || now >= at);
+        self.buckets
+            .iter_mut()
+            .filter(|(_, bucket)| due(bucket))
+            .map(|(instance, bucket)| (*instance, bucket.told()))
+            .collect()
     }
 
     /// The last whole lines of an instance that say something, oldest first, at most `count`, without line ends. Not UTF-8 is
@@ -121,32 +189,34 @@ impl Logs {
     fn hold(
         &mut self,
         now: Time,
-        name: &str,
-        format: Output,
+        at: Wall,
         child: Child,
         sink: Sink,
         bytes: &[u8],
-    ) -> Vec<u8> {
-        let held = self.partial.entry((child, sink)).or_default();
-        held.extend_from_slice(bytes);
-        if held.len() < LINE_MAX {
-            return Vec::new();
+    ) -> Option<Lines<'static>> {
+        let open = self.open.entry((child, sink)).or_insert_with(|| Open {
+            bytes: Vec::new(),
+            begun: at,
+            last: now,
+            passed: false,
+        });
+        if open.bytes.is_empty() {
+            open.begun = at;
         }
-        // What stays is the knowledge that the line is open, so that its end is written.
-        let mut piece = std::mem::take(held);
-        let whole = format == Output::Prefix;
-        self.keep(now, child.instance, Origin::Output(sink), [&piece, if whole { b"\n" } else { b"" }]);
-        match format {
-            Output::Prefix => {
-                self.partial.remove(&(child, sink));
-                let mut out = Vec::with_capacity(piece.len() + name.len() + 4);
-                begin(&mut out, name);
-                out.append(&mut piece);
-                out.push(b'\n');
-                out
-            }
-            Output::Raw | Output::Inherit | Output::Null | Output::Captured => piece,
+        open.last = now;
+        open.bytes.extend_from_slice(bytes);
+        if open.bytes.len() < LINE_MAX {
+            return None;
         }
+        let piece = open.piece();
+        self.keep_lines(now, child.instance, sink, &piece);
+        Some(piece)
+    }
+
+    fn keep_lines(&mut self, now: Time, instance: InstanceId, sink: Sink, lines: &Lines<'_>) {
+        // A piece is a line of its own, and what is not there needs none.
+        let rest = if lines.partial { b"\n" } else { lines.told() };
+        self.keep(now, instance, Origin::Output(sink), [&lines.begun, rest]);
     }
 
     /// Keeps whole lines, or a piece of one that is very long.
@@ -194,116 +264,250 @@ fn last_of([first, second]: [&[u8]; 2]) -> ([&[u8]; 2], [&[u8]; 2]) {
     ([first, gone], [b"", stays])
 }
 
-fn begin(out: &mut Vec<u8>, name: &str) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b" | ");
-}
-
-/// Appends `lines`, which end with a newline; the first has its prefix already.
-fn prefix_lines(out: &mut Vec<u8>, name: &str, lines: &[u8]) {
-    let mut from = 0;
-    for end in memchr_iter(b'\n', lines) {
-        if from > 0 {
-            begin(out, name);
-        }
-        out.extend_from_slice(lines.get(from..=end).unwrap_or_default());
-        from = end + 1;
-    }
-    debug_assert!(from == lines.len() && memchr(b'\n', lines).is_some(), "only whole lines come here");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Role;
+    use crate::event::{Pid, Role};
+    use crate::line::{Format, Style};
 
     const A: Child = Child { instance: InstanceId(0), run: 1, role: Role::Main };
+    const FORMATS: [Format; 3] = [Format::Prefix, Format::Json, Format::Raw];
 
-    fn take(logs: &mut Logs, format: Output, bytes: &[u8]) -> String {
-        String::from_utf8(logs.take(Time::ZERO, "a", format, A, Sink::Stdout, bytes)).unwrap()
+    fn written(lines: &Lines<'_>, format: Format, sink: Sink) -> Vec<u8> {
+        let pid = Pid::new(7);
+        lines.written(format, Style::default(), Speaker { name: "a", service: "a", instance: 1, sink, pid })
+    }
+
+    fn take_at(logs: &mut Logs, now: Time, at: u64, format: Format, bytes: &[u8]) -> Vec<u8> {
+        let lines = logs.take(now, Wall(at), A, Sink::Stdout, bytes);
+        lines.into_iter().flatten().flat_map(|lines| written(&lines, format, Sink::Stdout)).collect()
+    }
+
+    fn take(logs: &mut Logs, format: Format, bytes: &[u8]) -> String {
+        String::from_utf8(take_at(logs, Time::ZERO, 0, format, bytes)).unwrap()
+    }
+
+    fn end(logs: &mut Logs, format: Format) -> Vec<u8> {
+        let lines = logs.end(Time::ZERO, A, Sink::Stdout);
+        lines.map(|lines| written(&lines, format, Sink::Stdout)).unwrap_or_default()
+    }
+
+    fn silent(logs: &mut Logs, now: Time, format: Format) -> Vec<u8> {
+        logs.silent(now).into_iter().flat_map(|(_, sink, lines)| written(&lines, format, sink)).collect()
     }
 
     #[test]
     fn whole_lines_pass_with_their_origin() {
         let mut logs = Logs::default();
-        assert_eq!(take(&mut logs, Output::Prefix, b"one\ntwo\nthr"), "a | one\na | two\n");
-        assert_eq!(take(&mut logs, Output::Prefix, b"e"), "");
-        assert_eq!(take(&mut logs, Output::Prefix, b"e\n\n"), "a | three\n".to_owned() + "a | \n");
-        assert_eq!(take(&mut logs, Output::Raw, b"raw\nha"), "raw\n");
-        assert_eq!(logs.end(Time::ZERO, "a", Output::Raw, A, Sink::Stdout), b"ha\n");
-        assert_eq!(logs.end(Time::ZERO, "a", Output::Raw, A, Sink::Stdout), b"", "only once");
-        assert_eq!(
-            logs.last_lines(InstanceId(0), 3),
-            ["three", "raw", "half"].map(|l| l.replace("half", "ha"))
-        );
+        assert_eq!(take(&mut logs, Format::Prefix, b"one\ntwo\nthr"), "a | one\na | two\n");
+        assert_eq!(take(&mut logs, Format::Prefix, b"e"), "");
+        assert_eq!(take(&mut logs, Format::Prefix, b"e\n\n"), "a | three\n".to_owned() + "a | \n");
+        assert_eq!(take(&mut logs, Format::Raw, b"raw\nha"), "raw\n");
+        assert_eq!(end(&mut logs, Format::Raw), b"ha\n");
+        assert_eq!(end(&mut logs, Format::Raw), b"", "only once");
+        assert_eq!(logs.last_lines(InstanceId(0), 3), ["three", "raw", "ha"]);
         assert_eq!(logs.last_lines(InstanceId(1), 3), [""; 0]);
     }
 
     #[test]
     fn the_streams_are_kept_apart() {
         let mut logs = Logs::default();
-        assert_eq!(logs.take(Time::ZERO, "a", Output::Prefix, A, Sink::Stdout, b"out "), b"");
-        assert_eq!(logs.take(Time::ZERO, "a", Output::Prefix, A, Sink::Stderr, b"err\n"), b"a | err\n");
+        let mut say = |child, sink, bytes: &[u8]| {
+            let lines = logs.take(Time::ZERO, Wall(0), child, sink, bytes);
+            lines
+                .into_iter()
+                .flatten()
+                .flat_map(|lines| written(&lines, Format::Prefix, sink))
+                .collect::<Vec<_>>()
+        };
         let next = Child { run: 2, ..A };
-        assert_eq!(
-            logs.take(Time::ZERO, "a", Output::Prefix, next, Sink::Stdout, b"new run\n"),
-            b"a | new run\n"
-        );
+        assert_eq!(say(A, Sink::Stdout, b"out "), b"");
+        assert_eq!(say(A, Sink::Stderr, b"err\n"), b"a | err\n");
+        assert_eq!(say(next, Sink::Stdout, b"new run\n"), b"a | new run\n");
         assert_eq!(logs.unfinished(), [(A, Sink::Stdout)]);
-        assert_eq!(logs.end(Time::ZERO, "a", Output::Prefix, A, Sink::Stdout), b"a | out \n");
+        assert_eq!(end(&mut logs, Format::Prefix), b"a | out \n");
+    }
+
+    #[test]
+    fn objects_have_the_time_at_which_their_line_began() {
+        let mut logs = Logs::default();
+        assert_eq!(take_at(&mut logs, Time::ZERO, 1000, Format::Json, b"one"), b"");
+        let out = take_at(&mut logs, Time::ZERO, 2000, Format::Json, b" more\n{\"a\":1}\n");
+        let head = |second| {
+            format!(
+                "{{\"time\":\"1970-01-01T00:00:0{second}.000Z\",\"service\":\"a\",\"instance\":1,\"stream\":\"stdout\",\"pid\":7,"
+            )
+        };
+        let expected = format!("{}\"message\":\"one more\"}}\n{}\"a\":1}}\n", head(1), head(2));
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_has_no_end_passes_after_a_silence() {
+        let later = |millis| Time::ZERO + Duration::from_millis(millis);
+        for (format, question, answer, rest) in [
+            (Format::Prefix, &b"a | Name: \n"[..], &b"a | Bob\n"[..], &b""[..]),
+            (Format::Raw, b"Name: ", b"Bob\n", b"\n"),
+        ] {
+            let mut logs = Logs::default();
+            assert_eq!(logs.deadline(), None);
+            assert_eq!(take_at(&mut logs, later(0), 0, format, b"Na"), b"");
+            assert_eq!(take_at(&mut logs, later(900), 0, format, b"me: "), b"");
+            assert_eq!(logs.deadline(), Some(later(1900)));
+            assert_eq!(silent(&mut logs, later(1899), format), b"");
+            assert_eq!(silent(&mut logs, later(1900), format), question);
+            // Nothing is held, so there is nothing to wake up for.
+            assert_eq!((logs.deadline(), silent(&mut logs, later(9000), format)), (None, Vec::new()));
+            assert_eq!(take_at(&mut logs, later(9000), 0, format, b"Bob\n"), answer);
+            // A line whose end comes alone is no line more.
+            assert_eq!(take_at(&mut logs, later(9000), 0, format, b"Sure? "), b"");
+            assert!(!silent(&mut logs, later(10_000), format).is_empty());
+            assert_eq!(take_at(&mut logs, later(10_000), 0, format, b"\n"), rest);
+            assert_eq!(logs.last_lines(InstanceId(0), 9), ["Name: ", "Bob", "Sure? "]);
+            assert!(logs.unfinished().is_empty());
+        }
+        let mut logs = Logs::default();
+        take_at(&mut logs, later(0), 0, Format::Json, b"{\"a\":");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let piece = text(silent(&mut logs, later(1000), Format::Json));
+        assert!(piece.ends_with("\"pid\":7,\"partial\":true,\"message\":\"{\\\"a\\\":\"}\n"), "{piece}");
+        let last = text(take_at(&mut logs, later(1000), 0, Format::Json, b"{}\n"));
+        assert!(last.ends_with("\"pid\":7,\"message\":\"{}\"}\n"), "a rest is no object: {last}");
     }
 
     #[test]
     fn an_endless_line_passes_in_pieces_without_loss() {
-        for format in [Output::Prefix, Output::Raw] {
+        for format in FORMATS {
             let (mut logs, mut out) = (Logs::default(), Vec::new());
             for _ in 0..100 {
-                out.append(&mut logs.take(Time::ZERO, "a", format, A, Sink::Stdout, &[b'x'; 4000]));
-                assert!(logs.partial.get(&(A, Sink::Stdout)).map_or(0, Vec::len) < LINE_MAX + 4000);
+                out.append(&mut take_at(&mut logs, Time::ZERO, 0, format, &[b'X'; 4000]));
+                assert!(logs.open.get(&(A, Sink::Stdout)).map_or(0, |open| open.bytes.len()) < LINE_MAX);
             }
-            out.append(&mut logs.end(Time::ZERO, "a", format, A, Sink::Stdout));
-            assert_eq!(memchr_iter(b'x', &out).count(), 400_000);
+            out.append(&mut end(&mut logs, format));
+            assert_eq!(memchr_iter(b'X', &out).count(), 400_000);
             let newlines = memchr_iter(b'\n', &out).count();
-            assert_eq!(newlines, if format == Output::Raw { 1 } else { 6 });
+            assert_eq!(newlines, if format == Format::Raw { 1 } else { 6 });
+            let marked = String::from_utf8(out).unwrap().matches("\"partial\":true").count();
+            assert_eq!(marked, if format == Format::Json { 5 } else { 0 });
         }
     }
 
     #[test]
-    fn a_raw_line_that_ends_with_a_piece_gets_its_end() {
+    fn a_line_that_ends_with_a_piece_gets_its_end_once() {
+        for (format, after) in [(Format::Raw, &b"\n"[..]), (Format::Prefix, b"")] {
+            for stream_ends in [false, true] {
+                let mut logs = Logs::default();
+                assert!(take(&mut logs, format, &"x".repeat(LINE_MAX).into_bytes()).len() >= LINE_MAX);
+                let out = match stream_ends {
+                    true => end(&mut logs, format),
+                    false => take_at(&mut logs, Time::ZERO, 0, format, b"\n"),
+                };
+                assert_eq!(out, after);
+                assert!(logs.unfinished().is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_limit_drops_is_kept() {
+        let limit = RateLimit { lines: 3, per: Duration::from_secs(1) };
         let mut logs = Logs::default();
-        assert_eq!(
-            logs.take(Time::ZERO, "a", Output::Raw, A, Sink::Stdout, &vec![b'x'; LINE_MAX]).len(),
-            LINE_MAX
-        );
-        assert_eq!(logs.end(Time::ZERO, "a", Output::Raw, A, Sink::Stdout), b"\n");
-        assert_eq!(
-            logs.take(Time::ZERO, "a", Output::Prefix, A, Sink::Stdout, &vec![b'x'; LINE_MAX]).last(),
-            Some(&b'\n')
-        );
-        assert_eq!(logs.end(Time::ZERO, "a", Output::Prefix, A, Sink::Stdout), b"");
+        for (at, text, passes, dropped) in [
+            (0, "1\n2\n", "1\n2\n", 0),
+            (0, "3\n4\n5\n", "3\n", 2),
+            (10, "6\n", "", 3),
+            (500, "7\n8\n", "7\n", 4),
+        ] {
+            let now = Time::ZERO + Duration::from_millis(at);
+            let [Some(mut lines), None] = logs.take(now, Wall(0), A, Sink::Stdout, text.as_bytes()) else {
+                panic!("whole lines")
+            };
+            logs.limit(now, A.instance, limit, &mut lines);
+            assert_eq!(String::from_utf8(written(&lines, Format::Raw, Sink::Stdout)).unwrap(), passes);
+            assert!(passes.is_empty() == lines.is_empty());
+            assert_eq!(written(&lines, Format::Json, Sink::Stdout).is_empty(), passes.is_empty());
+            assert_eq!(logs.deadline(), (dropped > 0).then(|| Time::ZERO + Duration::from_secs(1)));
+        }
+        assert_eq!(logs.dropped(Time::ZERO + Duration::from_millis(999), false), []);
+        assert_eq!(logs.dropped(Time::ZERO + Duration::from_secs(1), false), [(A.instance, 4)]);
+        assert_eq!(logs.dropped(Time::ZERO, true), []);
+        assert_eq!(logs.last_lines(A.instance, 9).concat(), "12345678");
+    }
+
+    /// What comes out of a whole history, worked out in the plainest way.
+    fn reference(format: Format, text: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            match format {
+                Format::Prefix => out.extend_from_slice(&[b"a | ", line, b"\n"].concat()),
+                Format::Raw => out.extend_from_slice(&[line, b"\n"].concat()),
+                Format::Json => {
+                    let object =
+                        serde_json::from_slice::<serde_json::Value>(line).is_ok_and(|v| v.is_object());
+                    assert!(!object, "the texts here are none");
+                    let text = serde_json::to_string(&String::from_utf8_lossy(line)).unwrap();
+                    out.extend_from_slice(
+                        b"{\"time\":\"1970-01-01T00:00:00.000Z\",\"service\":\"a\",\"instance\":1,",
+                    );
+                    out.extend_from_slice(b"\"stream\":\"stdout\",\"pid\":7,\"message\":");
+                    out.extend_from_slice(text.as_bytes());
+                    out.extend_from_slice(b"}\n");
+                }
+            }
+        }
+        out
     }
 
     #[test]
     fn cuts_anywhere_give_the_same_result() {
         let text = b"alpha\n\nbeta gamma\n\xff\x00\nlast";
-        let whole = {
-            let mut logs = Logs::default();
-            let mut out = logs.take(Time::ZERO, "svc", Output::Prefix, A, Sink::Stdout, text);
-            out.append(&mut logs.end(Time::ZERO, "svc", Output::Prefix, A, Sink::Stdout));
-            out
-        };
-        for first in 0..text.len() {
-            for second in first..text.len() {
-                let mut logs = Logs::default();
-                let mut out = Vec::new();
-                for part in [&text[..first], &text[first..second], &text[second..]] {
-                    if !part.is_empty() {
-                        out.append(&mut logs.take(Time::ZERO, "svc", Output::Prefix, A, Sink::Stdout, part));
+        for format in FORMATS {
+            let whole = reference(format, text);
+            for first in 0..text.len() {
+                for second in first..text.len() {
+                    let mut logs = Logs::default();
+                    let mut out = Vec::new();
+                    for part in [&text[..first], &text[first..second], &text[second..]] {
+                        out.append(&mut take_at(&mut logs, Time::ZERO, 0, format, part));
                     }
+                    out.append(&mut end(&mut logs, format));
+                    assert_eq!(out, whole, "{format:?} cut at {first} and {second}");
                 }
-                out.append(&mut logs.end(Time::ZERO, "svc", Output::Prefix, A, Sink::Stdout));
-                assert_eq!(out, whole, "cut at {first} and {second}");
             }
+        }
+    }
+
+    #[test]
+    fn random_cuts_of_random_text_give_what_the_plainest_way_gives() {
+        let seed = std::env::var("TINYSUP_FUZZ_SEED").map_or(1, |seed| seed.parse::<u64>().unwrap());
+        let rounds = std::env::var("TINYSUP_FUZZ_ROUNDS").map_or(3000, |rounds| rounds.parse().unwrap());
+        let mut state = seed;
+        let mut below = |bound: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % bound as u64).unwrap()
+        };
+        for round in 0..rounds {
+            let length = below(400);
+            let often = 1 + below(20);
+            let text: Vec<u8> = (0..length)
+                .map(|_| match below(often + 1) {
+                    0 => b'\n',
+                    _ => u8::try_from(below(256)).unwrap(),
+                })
+                .collect();
+            let format = FORMATS[below(3)];
+            let (mut logs, mut out, mut from) = (Logs::default(), Vec::new(), 0);
+            while from < text.len() {
+                let to = (from + 1 + below(50)).min(text.len());
+                out.append(&mut take_at(&mut logs, Time::ZERO, 0, format, &text[from..to]));
+                from = to;
+            }
+            out.append(&mut end(&mut logs, format));
+            let told = || format!("seed {seed}, round {round}, {format:?}: {}", text.escape_ascii());
+            assert!(out == reference(format, &text), "{}", told());
         }
     }
 
@@ -311,7 +515,7 @@ mod tests {
     fn what_is_kept_is_bounded() {
         let mut logs = Logs::default();
         for index in 0..30_000 {
-            logs.take(Time::ZERO, "a", Output::Prefix, A, Sink::Stdout, format!("line {index}\n").as_bytes());
+            take(&mut logs, Format::Prefix, format!("line {index}\n").as_bytes());
         }
         assert_eq!(logs.last_lines(InstanceId(0), 1), ["line 29999"]);
     }

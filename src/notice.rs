@@ -8,7 +8,7 @@ mod wording;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::event::{ExitCode, ExitStatus, Pid, Process, StartError};
+use crate::event::{ExitCode, ExitStatus, FileTrouble, Pid, Process, StartError};
 use crate::probe::Failure;
 use crate::units::Signal;
 pub use updating::Updating;
@@ -256,6 +256,29 @@ pub enum Notice {
         /// Which instances.
         names: Vec<Rc<str>>,
     },
+    /// Something about a file of output that was not so before.
+    File {
+        /// Where it is.
+        path: String,
+        /// What.
+        trouble: FileTrouble,
+    },
+    /// The files of output were opened again.
+    Reopened {
+        /// How many.
+        files: usize,
+    },
+    /// An instance said more than its limit lets pass.
+    RateLimited {
+        /// Which.
+        name: Rc<str>,
+        /// So many lines were dropped since that was told.
+        lines: u64,
+        /// So many pass
+        most: u32,
+        /// in so long.
+        per: Duration,
+    },
     /// The configuration was read again, and this is done about it.
     Updating(Updating),
     /// All of that is done.
@@ -477,6 +500,8 @@ impl Notice {
             | Self::Killing { .. }
             | Self::StopCommandFailed { .. }
             | Self::NotAdopting
+            | Self::RateLimited { .. }
+            | Self::File { .. }
             | Self::Reaped { wanted: true, .. }
             | Self::ControlStays => Warn,
             Self::Updated { bad, .. } if !bad.is_empty() => Warn,
@@ -496,6 +521,7 @@ impl Notice {
             | Self::Stopped { .. }
             | Self::AllDone { .. }
             | Self::ByHand { .. }
+            | Self::Reopened { .. }
             | Self::Updating(_)
             | Self::Updated { .. }
             | Self::NotPid1 => Info,
@@ -554,6 +580,9 @@ impl Notice {
             Self::ByHand { what: ByHand::Start, .. } => "start",
             Self::ByHand { what: ByHand::Stop, .. } => "stop",
             Self::ByHand { what: ByHand::Restart, .. } => "restart",
+            Self::File { .. } => "file",
+            Self::Reopened { .. } => "reopened",
+            Self::RateLimited { .. } => "rate-limited",
             Self::Updating(_) => "updating",
             Self::Updated { .. } => "updated",
             Self::NotUpdated { .. } => "not-updated",
@@ -583,6 +612,7 @@ impl Notice {
             | Self::Killing { name, .. }
             | Self::Spawned { name, .. }
             | Self::OomKilled { name: Some(name), .. }
+            | Self::RateLimited { name, .. }
             | Self::StopCommandFailed { name, .. } => Some(name),
             Self::NotPid1
             | Self::NotAdopting
@@ -604,6 +634,8 @@ impl Notice {
             | Self::AllDone { .. }
             | Self::Obituary(_)
             | Self::ByHand { .. }
+            | Self::File { .. }
+            | Self::Reopened { .. }
             | Self::Updating(_)
             | Self::Updated { .. }
             | Self::NotUpdated { .. }

@@ -8,6 +8,7 @@ mod eval;
 mod graph;
 mod memory;
 mod names;
+mod output;
 mod readiness;
 mod settings;
 mod values;
@@ -17,7 +18,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 pub use crate::cli::{Manner, Receivers, Rest};
-use crate::event::{InstanceId, Launch};
+use crate::event::{InstanceId, Launch, Overflow, Sink};
+use crate::line::{Format, Own, Style};
 use crate::probe::Target;
 use crate::units::Signal;
 
@@ -43,6 +45,46 @@ pub struct Plan {
     pub guard: Guard,
     /// `[signals]`: where a signal goes instead of to every service.
     pub routes: BTreeMap<Signal, Vec<InstanceId>>,
+    /// `[log]`: what is the same for all output.
+    pub log: Log,
+}
+
+/// `[log]`: what is the same for all output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// The form of our own lines. Those of the services have it already where they did not say otherwise.
+    pub format: Format,
+    /// Whether lines with a prefix have their time.
+    pub timestamps: bool,
+    /// Whether names have a colour.
+    pub color: Color,
+    /// On which of the container's streams they do: standard output, then error. Decided when it is known where those go.
+    pub colored: [bool; 2],
+    /// What happens while nobody reads.
+    pub overflow: Overflow,
+    /// The signal upon which files are opened again, instead of being passed on.
+    pub reopen_signal: Option<Signal>,
+}
+
+/// Whether names have a colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Color {
+    /// None.
+    #[default]
+    Never,
+    /// Where a person looks: on a terminal.
+    Auto,
+    /// Everywhere.
+    Always,
+}
+
+/// `log_rate_limit`: how much of what an instance says passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// So many lines; not 0.
+    pub lines: u32,
+    /// In so long.
+    pub per: Duration,
 }
 
 /// What the signals that PID 1 gets mean.
@@ -91,6 +133,8 @@ pub struct Instance {
     pub watchdog: Option<Duration>,
     /// How much memory it may hold.
     pub memory: Limits,
+    /// How many lines pass in a time, of both streams together.
+    pub log_rate_limit: Option<RateLimit>,
 }
 
 /// What an instance is waited for with.
@@ -262,6 +306,24 @@ pub enum KillMode {
 }
 
 impl Plan {
+    /// What lines with a prefix have on one of the container's streams.
+    pub fn style(&self, sink: Sink) -> Style {
+        let [stdout, stderr] = self.log.colored;
+        let colored = match sink {
+            Sink::Stdout => stdout,
+            Sink::Stderr => stderr,
+        };
+        // Only where they are looked at.
+        let names = self.instances.iter().map(|instance| instance.name.len());
+        let width = if colored { names.max().unwrap_or(0).max("tinysup".len()) } else { 0 };
+        Style { timestamps: self.log.timestamps, colored, width }
+    }
+
+    /// How our own lines are written.
+    pub fn own_lines(&self) -> Own {
+        Own { format: self.log.format, style: self.style(Sink::Stderr) }
+    }
+
     /// The instance with this id.
     pub fn instance(&self, id: InstanceId) -> Option<&Instance> {
         self.instances.get(id.0 as usize)
@@ -326,6 +388,7 @@ pub(crate) mod tests {
             healthcheck: None,
             watchdog: None,
             memory: Limits::default(),
+            log_rate_limit: None,
         }
     }
 }

@@ -387,7 +387,8 @@ impl Service {
         anew: bool,
         held: bool,
     ) -> bool {
-        if anew || old.restart != new.restart {
+        // Another chance is one with a fresh budget.
+        if anew || old.restart != new.restart || matches!(self.state, State::Failed { .. }) {
             self.budget = Budget::default();
         }
         let begins = if held || !new.autostart { State::Down } else { State::Waiting };

@@ -11,6 +11,8 @@ pub enum Meaning {
     Shutdown,
     /// Re-read the configuration.
     Update,
+    /// Open the files of output again.
+    Reopen,
     /// Send these signals to these instances, if they run.
     Forward(Vec<(InstanceId, Signal)>),
 }
@@ -26,6 +28,7 @@ pub fn meaning(plan: &Plan, signal: Signal) -> Meaning {
         },
         Mode::Services => match (signal, plan.routes.get(&signal)) {
             (Signal::TERM | Signal::INT, _) => Meaning::Shutdown,
+            _ if plan.log.reopen_signal == Some(signal) => Meaning::Reopen,
             (_, Some(receivers)) => forward(plan, signal, receivers.iter().copied()),
             (Signal::QUIT | Signal::RTMIN_3, None) => Meaning::Shutdown,
             (Signal::HUP, None) => Meaning::Update,
@@ -53,8 +56,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::plan::Manner;
     use crate::plan::tests::instance;
+    use crate::plan::{Log, Manner};
 
     #[test]
     fn signals_mean_what_the_documentation_says() {
@@ -71,6 +74,7 @@ mod tests {
                 (Signal::WINCH, vec![InstanceId(0)]),
                 (Signal::TERM, vec![InstanceId(0)]),
             ]),
+            log: Log { reopen_signal: Some(Signal::TTOU), ..Log::default() },
         };
         let to = |list: &[(u32, Signal)]| {
             Meaning::Forward(list.iter().map(|(id, s)| (InstanceId(*id), *s)).collect())
@@ -86,6 +90,7 @@ mod tests {
             (Signal::WINCH, to(&[(0, Signal::WINCH)])),
             (Signal::CONT, to(&[(0, Signal::CONT), (1, Signal::CONT)])),
             (Signal::PIPE, to(&[])),
+            (Signal::TTOU, Meaning::Reopen),
             (Signal::TTIN, to(&[])),
             (Signal::LIBRARY_2, to(&[])),
         ] {

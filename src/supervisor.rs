@@ -5,6 +5,7 @@ mod desk;
 mod ending;
 mod judgement;
 mod memory;
+mod output;
 mod report;
 mod update;
 
@@ -13,10 +14,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::event::{
-    Action, Child, Event, ExitStatus, InstanceId, Listener, Output, Pid, Process, Role, Sink, Standing,
-    Surroundings, Time, Usage,
+    Action, Child, Event, ExitStatus, InstanceId, Listener, Pid, Process, Role, Sink, Standing, Surroundings,
+    Time, Usage,
 };
 use crate::journal::Journal;
+use crate::line::Style;
 use crate::logs::Logs;
 use crate::memory::Memory;
 use crate::notice::{KillReason, Notice, StopReason};
@@ -46,6 +48,10 @@ pub struct Supervisor {
     services: Vec<Service>,
     reaper: Reaper,
     logs: Logs,
+    /// What lines have on standard output and error.
+    styles: [Style; 2],
+    /// The leaders of the latest runs, and the stop commands, of those whose lines tell it.
+    pids: BTreeMap<(InstanceId, bool), (u32, Pid)>,
     journal: Journal,
     requests: Requests,
     memory: Memory,
@@ -115,11 +121,13 @@ impl Supervisor {
         let wishes = plan.instances.iter().map(|_| Wish::Nothing).collect();
         let mut supervisor = Self {
             memory: Memory::new(&plan),
+            styles: [Sink::Stdout, Sink::Stderr].map(|sink| plan.style(sink)),
             plan,
             dependents: Vec::new(),
             services,
             reaper: Reaper::default(),
             logs: Logs::default(),
+            pids: BTreeMap::new(),
             journal: Journal::default(),
             requests: Requests::default(),
             wishes,
@@ -143,8 +151,8 @@ impl Supervisor {
     pub fn deadline(&self) -> Option<Time> {
         let services = self.services.iter().filter_map(Service::deadline).min();
         let shutdown = self.shutdown.as_ref().and_then(Shutdown::deadline);
-        let others = self.requests.deadline().into_iter().chain(self.memory.deadline());
-        services.into_iter().chain(shutdown).chain(others).min()
+        let others = [self.requests.deadline(), self.memory.deadline(), self.logs.deadline()];
+        services.into_iter().chain(shutdown).chain(others.into_iter().flatten()).min()
     }
 
     /// Whether the time until then is that of processes that were asked for something, and not only ours.
@@ -177,6 +185,7 @@ impl Supervisor {
             Event::Signal(signal) => self.signal(now, signal, out),
             Event::Spawned { child, pid } => {
                 self.reaper.own(pid, child);
+                self.note_pid(child, pid);
                 if let (Mode::Command(_), Some(instance)) =
                     (self.plan.mode, self.plan.instance(child.instance))
                 {
@@ -206,11 +215,17 @@ impl Supervisor {
                 });
             }
             Event::Strays { found } => return self.strays(found, out),
-            Event::Output { child, sink, bytes } => {
-                if !self.output(now, child, sink, &bytes, out) {
+            Event::Output { child, sink, at, bytes } => {
+                if !self.output(now, child, sink, at, &bytes, out) {
                     return;
                 }
             }
+            Event::File { path, trouble } => {
+                let path = path.display().to_string();
+                out.push(Action::Tell(Notice::File { path, trouble }));
+                return;
+            }
+            Event::Reopened { client, files } => return self.reopened(now, client, files, out),
             Event::OutputEnded { child, sink } => return self.output_ended(now, child, sink, out),
             Event::Listener { port, listener, .. } => {
                 self.port = listener.map(|listener| (port, listener));
@@ -284,6 +299,10 @@ impl Supervisor {
 
     fn tick(&mut self, now: Time, out: &mut Vec<Action>) {
         self.tick_requests(now, out);
+        for (child, sink, piece) in self.logs.silent(now) {
+            self.pass_lines(now, child, sink, piece, out);
+        }
+        self.tell_dropped(now, false, out);
         // Before the services' own timers, which the deadline has cut: it is the reason to be told.
         if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.over(now)) {
             self.kill_all(now, KillReason::ShutdownTimeout, out);
@@ -347,6 +366,7 @@ impl Supervisor {
                     self.kill_all(now, KillReason::Impatience, out);
                 }
             }
+            Meaning::Reopen => out.push(Action::Reopen { client: None }),
             Meaning::Update => self.reread_by_signal(out),
             Meaning::Forward(receivers) => self.forward(now, signal, receivers, out),
         }
@@ -435,37 +455,6 @@ impl Supervisor {
         }
         if self.shutdown.as_mut().is_some_and(|shutdown| shutdown.stray_ended(pid, now)) {
             self.tick(now, out);
-        }
-    }
-
-    /// Passes on what a child wrote. Returns whether that changes more than what is written.
-    fn output(&mut self, now: Time, child: Child, sink: Sink, bytes: &[u8], out: &mut Vec<Action>) -> bool {
-        let Some(instance) = self.plan.instance(child.instance) else { return false };
-        if let Role::Probe(number) = child.role {
-            self.with(now, child.instance, |service, _| service.probe_said(number, bytes));
-            return false;
-        }
-        let waited_for = child.role == Role::Main && instance.ready.is_some();
-        let format = format(&instance.launch, sink);
-        let lines = self.logs.take(now, &instance.name, format, child, sink, bytes);
-        if !lines.is_empty() {
-            out.push(Action::Write { sink, bytes: lines });
-        }
-        // After the line, so that the news comes after its reason.
-        let mut news = false;
-        if waited_for {
-            self.with(now, child.instance, |service, context| {
-                news = service.said(context, child.run, sink, bytes, out);
-            });
-        }
-        news
-    }
-
-    fn output_ended(&mut self, now: Time, child: Child, sink: Sink, out: &mut Vec<Action>) {
-        let Some(instance) = self.plan.instance(child.instance) else { return };
-        let bytes = self.logs.end(now, &instance.name, format(&instance.launch, sink), child, sink);
-        if !bytes.is_empty() {
-            out.push(Action::Write { sink, bytes });
         }
     }
 
@@ -802,13 +791,6 @@ enum Readiness {
         on: InstanceId,
         completed: bool,
     },
-}
-
-fn format(launch: &crate::event::Launch, sink: Sink) -> Output {
-    match sink {
-        Sink::Stdout => launch.stdout,
-        Sink::Stderr => launch.stderr,
-    }
 }
 
 #[cfg(test)]

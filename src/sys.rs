@@ -18,6 +18,7 @@ mod files;
 pub mod fuzzing;
 mod listener;
 mod log;
+mod logfile;
 mod mailbox;
 mod memory;
 mod panic;
@@ -51,12 +52,13 @@ pub use self::log::init_logging;
 pub use self::panic::{end_by_panic, end_without_memory};
 pub use self::print::{print, print_error};
 pub use self::signals::asked_to_stop;
-pub use self::terminal::{Happened, Screen, Size, can_draw, look};
+pub use self::terminal::{Happened, Screen, Size, can_draw, colored, look};
 pub use self::termination::leave as leave_last_word;
 
 use self::children::{Children, Start};
 use self::clock::Clock;
 use self::control::Control;
+use self::logfile::LogFiles;
 use self::memory::Memory;
 use self::poll::{Interest, Poll, Woken};
 use self::probes::Probes;
@@ -66,8 +68,9 @@ use self::sink::Sinks;
 use self::spawn::{Spawner, Stream};
 use self::voices::{Announcement, Voices};
 use crate::control::Place;
-use crate::event::{Action, Child, Event, InstanceId, Launch, Pid, Role, Sink, Standing, Time};
+use crate::event::{Action, Child, Event, InstanceId, Launch, Output, Pid, Role, Sink, Standing, Time};
 use crate::kernel::{Kernel, Until};
+use crate::line::Own;
 use crate::units::{Signal, reason};
 use crate::voice::Voice;
 
@@ -130,13 +133,21 @@ pub struct Setup {
     pub adopt: bool,
     /// The signal to get when our parent dies.
     pub parent_death: Option<Signal>,
-    /// The form of our own lines.
+    /// How our own lines begin and what they say.
     pub voice: Voice,
+    /// How they are written.
+    pub lines: Own,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { descriptors: Descriptors::Keep, adopt: true, parent_death: None, voice: Voice::Tinysup }
+        Self {
+            descriptors: Descriptors::Keep,
+            adopt: true,
+            parent_death: None,
+            voice: Voice::Tinysup,
+            lines: Own::default(),
+        }
     }
 }
 
@@ -168,6 +179,7 @@ pub struct Linux {
     relay: Relay,
     probes: Probes,
     sinks: Sinks,
+    files: LogFiles,
     control: Control,
     memory: Memory,
     poll: Poll<Source>,
@@ -227,6 +239,7 @@ impl Linux {
             probes: Probes::default(),
             voices: Voices::default(),
             sinks,
+            files: LogFiles::default(),
             control: Control::new(),
             memory: Memory::default(),
             poll: Poll::new(),
@@ -380,6 +393,11 @@ impl Linux {
                         Stream::Read(pipe, purpose) => self.relay.add(child, sink, pipe, purpose),
                     }
                 }
+                for output in [&launch.stdout, &launch.stderr] {
+                    if let Output::File(file) = output {
+                        self.files.prepare(file, events);
+                    }
+                }
                 events.push(Event::Spawned { child, pid: spawned.pid });
             }
             Err(error) => {
@@ -481,6 +499,11 @@ impl Kernel for Linux {
                 events.push(Event::Listening { child, addresses });
             }
             Action::Write { sink, bytes } => self.sinks.write(sink, bytes),
+            Action::WriteFile { file, bytes } => self.files.write(&file, &bytes, events),
+            Action::Reopen { client } => {
+                let files = self.files.reopen(events);
+                events.push(Event::Reopened { client, files });
+            }
             Action::Tell(notice) => {
                 let level = notice.level();
                 if ::log::log_enabled!(level) {

@@ -17,16 +17,20 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use tinysup::cli::One;
 use tinysup::config::{World, keys};
 use tinysup::event::{
-    Cell, InstanceId, Launch, Mark, MemoryFound, Output, Rlimit, Speaks, StartError, Stdin, Surroundings,
+    Cell, InstanceId, Launch, LogFile, Mark, MemoryFound, Output, Overflow, Rlimit, Sink, Speaks, StartError,
+    Stdin, Surroundings,
 };
+use tinysup::line::Format;
 use tinysup::plan::{
-    self, Amount, Asks, Condition, Dependency, Guard, Instance, KillMode, Kind, Limits, Manner, Mode,
-    OnFailure, OnSuccess, Plan, ReadyTest, Receivers, Reference, Request, RestartWhen, Share, Test,
+    self, Amount, Asks, Color, Condition, Dependency, Guard, Instance, KillMode, Kind, Limits, Log, Manner,
+    Mode, OnFailure, OnSuccess, Plan, RateLimit, ReadyTest, Receivers, Reference, Request, RestartWhen,
+    Share, Test,
 };
 use tinysup::probe::Target;
 use tinysup::units::Signal;
@@ -36,7 +40,7 @@ use tinysup::units::Signal;
 struct Memory {
     files: BTreeMap<PathBuf, Vec<u8>>,
     variables: BTreeMap<OsString, OsString>,
-    memory: MemoryFound,
+    found: MemoryFound,
 }
 
 impl Memory {
@@ -77,7 +81,7 @@ impl World for Memory {
     }
 
     fn memory(&self) -> MemoryFound {
-        self.memory.clone()
+        self.found.clone()
     }
 }
 
@@ -302,9 +306,21 @@ fn every_bad_value_says_what_was_expected() {
         ("signals = { HUP = \"x\" }", "3:19: what a signal becomes must be another signal or \"ignore\", not \"x\""),
         ("signals = { HUP = \"USR1\", SIGHUP = \"USR2\" }", "3:27: SIGHUP is set twice"),
         ("stdin = \"tty\"", "3:9: stdin must be \"null\" or \"inherit\", not \"tty\""),
-        ("stdout = \"json\"", "3:10: stdout = \"json\" is not yet supported"),
-        ("stderr = \"/var/log/x\"", "3:10: writing to a file is not yet supported"),
-        ("stdout = \"prefixed\"", "3:10: stdout must be \"prefix\", \"raw\", \"inherit\" or \"null\", not \"prefixed\"\n    2 | command = \"run\"\n    3 | stdout = \"prefixed\"\n      |          ^^^^^^^^^^ did you mean \"prefix\"?"),
+        ("stdout = \"jsn\"", "3:10: stdout must be \"prefix\", \"json\", \"raw\", \"inherit\", \"null\", a path, or a table with a file, not \"jsn\""),
+        ("stdout = \"out.log\"", "3:10: stdout must be \"prefix\", \"json\", \"raw\", \"inherit\", \"null\", a path, or a table with a file, not \"out.log\""),
+        ("stdout = \"/dev/stdout\"", "3:10: output goes to the container's by itself, and stays whole lines then"),
+        ("stderr = \"/proc/self/fd/2\"", "3:10: output goes to the container's by itself, and stays whole lines then"),
+        ("stderr = \"/dev/null\"", "3:10: /dev/null is no file"),
+        ("stdout = \"/var/log/\"", "3:10: this is a folder, not a file"),
+        ("stdout = {}", "3:10: stdout has no file"),
+        ("stdout = { file = \"/a/b\", max_size = \"1K\" }", "3:38: max_size must be a size of at least 4K such as \"10M\", or \"unlimited\", not \"1K\""),
+        ("stdout = { file = \"/a/b\", max_files = 0 }", "3:39: max_files must be a number from 1 to 1000, not 0"),
+        ("stdout = { file = \"/a/b\", also = \"out\" }", "3:34: also must be \"stdout\" or \"stderr\", not \"out\""),
+        ("stdout = { file = \"/a/b\", maxsize = 1 }", "3:27: unknown key \"maxsize\" in stdout"),
+        ("stdout = { file = \"/a/b\", format = \"null\" }", "3:36: format must be \"prefix\", \"json\" or \"raw\", not \"null\""),
+        ("stdout = \"/a/b\"\nstderr = { file = \"/a/b\", format = \"json\" }", "4:10: this file has another format, max_size or max_files elsewhere"),
+        ("log_rate_limit = \"often\"", "3:18: log_rate_limit must be a rate such as \"1000/s\" or \"60/m\", or \"unlimited\", not \"often\""),
+        ("stdout = \"prefixed\"", "3:10: stdout must be \"prefix\", \"json\", \"raw\", \"inherit\", \"null\", a path, or a table with a file, not \"prefixed\"\n    2 | command = \"run\"\n    3 | stdout = \"prefixed\"\n      |          ^^^^^^^^^^ did you mean \"prefix\"?"),
         ("user = \"\"", "3:8: user must be a name or a number, not \"\""),
         ("user = \"a b\"", "3:8: user must be a name or a number, not \"a b\""),
         ("user = -1", "3:8: user must be a name or a number, not -1"),
@@ -602,7 +618,7 @@ fn every_bad_test_says_what_helps() {
         ("ready = \"fd:256\"", "\"fd:256\"", "a descriptor is a number from 3 to 255", "fd:3"),
         ("ready = \"log: \"", "\"log: \"", "a text to look for is missing", "log:listening on"),
         ("ready = \"log:a\\nb\"", "\"log:a\\nb\"", "the text to look for has a line break or another control character", ""),
-        ("ready = \"log:up\"\nstdout = \"null\"\nstderr = \"inherit\"", "\"log:up\"", "\"log:up\" would never be seen: neither stdout nor stderr passes through tinysup", "stdout = \"prefix\" or \"raw\", or another test"),
+        ("ready = \"log:up\"\nstdout = \"null\"\nstderr = \"inherit\"", "\"log:up\"", "\"log:up\" would never be seen: neither stdout nor stderr passes through tinysup", "stdout = \"prefix\", \"json\", \"raw\" or a file, or another test"),
         ("ready = \"delay:0\"", "\"delay:0\"", "a delay must be longer than 0", ""),
         ("ready = \"delay:soon\"", "\"delay:soon\"", "a delay needs a duration", "delay:2s"),
         // Commands.
@@ -818,7 +834,7 @@ stderr = "null"
         i.signals.into_iter().collect::<Vec<_>>(),
         [(Signal::HUP, Some(Signal::USR1)), (Signal::USR2, None)]
     );
-    assert_eq!((launch.stdin, launch.stdout, launch.stderr), (Stdin::Inherit, Output::Raw, Output::Null));
+    assert_eq!((launch.stdin, &launch.stdout, &launch.stderr), (Stdin::Inherit, &Output::Raw, &Output::Null));
 
     let i =
         instance("user = \"33:44\"\numask = 0o22\nrestart_delay = \"7s\"\ngroups = []\ncapabilities = []");
@@ -1212,8 +1228,8 @@ fn one_command_is_a_plan_too() {
         (OnFailure::Exit, OnSuccess::Exit, RestartWhen::Never)
     );
     assert_eq!(
-        (only.launch.surroundings, only.launch.stdin, only.launch.stdout),
-        (Surroundings::Command, Stdin::Inherit, Output::Inherit)
+        (only.launch.surroundings, only.launch.stdin, &only.launch.stdout),
+        (Surroundings::Command, Stdin::Inherit, &Output::Inherit)
     );
     assert_eq!((only.launch.mark.clone(), only.launch.env.len()), (None, 0));
     let limited = plan::single(&One { kill_timeout: Some(Duration::from_secs(3)), ..group() });
@@ -1488,7 +1504,7 @@ fn stated_defaults_are_the_defaults() {
 
 /// What is said of this configuration where that memory was found.
 fn here(text: &str, memory: MemoryFound) -> Result<Plan, String> {
-    let world = Memory { memory, ..world(text) };
+    let world = Memory { found: memory, ..world(text) };
     let request = Request { here: true, ..Request::default() };
     plan::load(&request, &world).map(|loaded| loaded.plan).map_err(|problems| problems.to_string())
 }
@@ -1572,7 +1588,7 @@ fn what_the_kernel_cannot_be_told_is_refused_unless_a_restart_will_do() {
         "tinysup: /etc/tinysup.toml:3:16: memory_limit cannot be had here: it needs a cgroup for the service, and none can be made (cgroup v1)
     2 | command = \"run\"
     3 | memory_limit = \"500M\"
-      |                ^^^^^^ memory_limit_fallback = \"restart\" restarts the service above it instead; docs/memory.md says what a cgroup needs
+      |                ^^^^^^ memory_limit_fallback = \"restart\" restarts the service above it instead; docs/cgroups.md says what a cgroup needs
 1 error, nothing was started. `tinysup check` tests a file; `tinysup example` shows all keys.
 "
     );
@@ -1593,7 +1609,7 @@ memory: b: restarted above 1G, no more than 2G
 hint: shares of memory are of the container's memory limit, which is not known here; `tinysup check --runtime` in the container says how much that is
 "
     );
-    let world = Memory { memory: limited(500, false), ..world_of_one(text) };
+    let world = Memory { found: limited(500, false), ..world_of_one(text) };
     let report = plan::check::report(&plan_of(&world), &world, true).to_string();
     assert_eq!(
         report.split_once('\n').unwrap().1,
@@ -1644,7 +1660,7 @@ fn every_mistyped_key_is_an_error() {
 #[test]
 fn every_key_is_in_the_documentation() {
     let documentation = include_str!("../docs/configuration.md");
-    for key in keys::SERVICE.iter().chain(keys::TOP).chain(keys::MEMORY) {
+    for key in keys::SERVICE.iter().chain(keys::LOG).chain(keys::TOP).chain(keys::MEMORY) {
         let cell = |text: &str| text.replace('|', "\\|");
         let default = if key.default.contains(['"', '[', '{'])
             || key.default.parse::<f64>().is_ok()
@@ -1891,4 +1907,53 @@ fn mutated_configurations_never_panic() {
         }
     }
     assert!(good > 0 && bad > good, "{good} plans, {bad} refused");
+}
+
+#[test]
+fn output_goes_where_it_is_written() {
+    let plan = plan(
+        "[log]\nformat = \"json\"\ntimestamps = true\ncolor = \"auto\"\noverflow = \"drop\"\nmax_size = \"unlimited\"\nmax_files = 9\nreopen_signal = \"USR1\"\n\
+         [defaults]\nlog_rate_limit = \"60/m\"\n\
+         [services.a]\ncommand = \"x\"\nstderr = \"/log/${TINYSUP_SERVICE}.${TINYSUP_INSTANCE}\"\n\
+         [services.b]\ncommand = \"x\"\nlog_rate_limit = \"unlimited\"\nstdout = \"${UNSET:-raw}\"\n\
+         stderr = { file = \"logs/b\", format = \"prefix\", max_size = \"1M\", also = \"stdout\" }\nstop_command = \"y\"\n",
+    );
+    let expected = Log {
+        format: Format::Json,
+        timestamps: true,
+        color: Color::Auto,
+        colored: [false; 2],
+        overflow: Overflow::Drop,
+        reopen_signal: Some(Signal::USR1),
+    };
+    assert_eq!(plan.log, expected);
+    let [a, b] = plan.instances.as_slice() else { panic!("two") };
+    let file = |path: &str, format, max_size, max_files, also| {
+        Output::File(Rc::new(LogFile { path: path.into(), format, max_size, max_files, also }))
+    };
+    assert_eq!(a.launch.stdout, Output::Json);
+    assert_eq!(a.launch.stderr, file("/log/a.1", Format::Raw, None, 9, None));
+    assert_eq!(a.log_rate_limit, Some(RateLimit { lines: 60, per: Duration::from_mins(1) }));
+    assert_eq!((&b.launch.stdout, b.log_rate_limit), (&Output::Raw, None));
+    let also = Some((Sink::Stdout, Format::Json));
+    assert_eq!(b.launch.stderr, file("/etc/logs/b", Format::Prefix, Some(1 << 20), 9, also));
+    assert_eq!(b.stop.command.as_ref().unwrap().stderr, b.launch.stderr);
+}
+
+#[test]
+fn what_is_wrong_in_the_section_about_output_is_told() {
+    for (line, expected) in [
+        ("format = \"xml\"", "2:10: format must be \"prefix\", \"json\" or \"raw\", not \"xml\""),
+        ("formt = \"json\"", "2:1: unknown key \"formt\" in [log]"),
+        ("stdout = \"json\"", "2:1: unknown key \"stdout\" in [log]"),
+        ("color = true", "2:9: color must be \"never\", \"auto\" or \"always\", not true"),
+        ("reopen_signal = \"HUP\"", "2:17: SIGHUP has another meaning for tinysup"),
+        (
+            "reopen_signal = \"USR1\"\n[signals]\nUSR1 = \"a\"",
+            "4:1: SIGUSR1 opens files again (reopen_signal in [log]) and is not passed on",
+        ),
+    ] {
+        let problems = problems(&world(&format!("[log]\n{line}\n[services.a]\ncommand = \"x\"\n")));
+        assert!(problems.starts_with(&format!("tinysup: /etc/tinysup.toml:{expected}\n")), "{problems}");
+    }
 }

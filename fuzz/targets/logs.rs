@@ -3,17 +3,18 @@
 
 use std::collections::BTreeMap;
 
-use tinysup::event::{Child, Client, InstanceId, Output, Role, Sink, Time};
-use tinysup::logs::{LINE_MAX, Logs, Wish};
+use tinysup::event::{Child, Client, InstanceId, Role, Sink, Time, Wall};
+use tinysup::line::{Format, Style};
+use tinysup::logs::{LINE_MAX, Lines, Logs, Speaker, Wish};
 
 const READER: Client = Client(1);
 
 /// A stream and its format, which stays the same for all that an instance writes.
-const STREAMS: [(u32, Sink, Output); 4] = [
-    (0, Sink::Stdout, Output::Prefix),
-    (0, Sink::Stderr, Output::Prefix),
-    (1, Sink::Stdout, Output::Raw),
-    (1, Sink::Stderr, Output::Raw),
+const STREAMS: [(u32, Sink, Format); 4] = [
+    (0, Sink::Stdout, Format::Prefix),
+    (0, Sink::Stderr, Format::Prefix),
+    (1, Sink::Stdout, Format::Raw),
+    (1, Sink::Stderr, Format::Raw),
 ];
 
 /// What a stream is, plainly.
@@ -30,18 +31,21 @@ impl Plain {
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let (lines, rest) = bytes.split_at(whole);
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            // A piece that was written as a line has its end.
+            if std::mem::take(&mut self.open) && !prefix.is_empty() && self.held.is_empty() && line == b"\n" {
+                continue;
+            }
             out.extend_from_slice(prefix.as_bytes());
             out.append(&mut self.held);
             out.extend_from_slice(line);
-            self.open = false;
         }
         self.held.extend_from_slice(rest);
         if self.held.len() >= LINE_MAX {
             out.extend_from_slice(prefix.as_bytes());
             out.append(&mut self.held);
-            match prefix.is_empty() {
-                true => self.open = true,
-                false => out.push(b'\n'),
+            self.open = true;
+            if !prefix.is_empty() {
+                out.push(b'\n');
             }
         }
         out
@@ -67,12 +71,21 @@ pub fn run(bytes: &[u8]) {
         let index = usize::from(*which) % STREAMS.len();
         let (instance, sink, format) = STREAMS[index];
         let child = Child { instance: InstanceId(instance), run: 1, role: Role::Main };
-        let prefix = if format == Output::Prefix { "a | " } else { "" };
+        let prefix = if format == Format::Prefix { "a | " } else { "" };
+        let speaker = Speaker { name: "a", service: "a", instance: 1, sink, pid: None };
+        let written_as = |lines: Lines<'_>| lines.written(format, Style::default(), speaker);
+        let take_in = |logs: &mut Logs, text: &[u8]| -> Vec<u8> {
+            let passed = logs.take(Time(now), Wall::default(), child, sink, text);
+            passed.into_iter().flatten().flat_map(written_as).collect()
+        };
         let plain = plain.entry(index).or_default();
         let (text, others) = others.split_at(usize::from(*length).min(others.len()));
         rest = others;
         let (out, expected) = match which / 4 % 8 {
-            0 => (logs.end(Time(now), "a", format, child, sink), plain.end(prefix)),
+            0 => {
+                let last = logs.end(Time(now), child, sink).map(written_as).unwrap_or_default();
+                (last, plain.end(prefix))
+            }
             1 => {
                 read += take(&mut logs);
                 continue;
@@ -81,9 +94,9 @@ pub fn run(bytes: &[u8]) {
             // A long one: sixty of these are more than is kept or held.
             2 => {
                 let long = text.repeat(60);
-                (logs.take(Time(now), "a", format, child, sink, &long), plain.take(prefix, &long))
+                (take_in(&mut logs, &long), plain.take(prefix, &long))
             }
-            _ => (logs.take(Time(now), "a", format, child, sink, text), plain.take(prefix, text)),
+            _ => (take_in(&mut logs, text), plain.take(prefix, text)),
         };
         assert!(
             out == expected,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tinysup::control::Request;
-use tinysup::event::{Action, Child, Client, Event, ExitStatus, Pid, Sink, Standing, Time, Usage};
+use tinysup::event::{Action, Child, Client, Event, ExitStatus, Pid, Sink, Standing, Time, Usage, Wall};
 use tinysup::plan;
 use tinysup::supervisor::Supervisor;
 use tinysup::units::Signal;
@@ -100,7 +100,12 @@ impl Scene {
             }
             // writes,
             (b'o', Some((_, child)), _) => {
-                self.event(Event::Output { child, sink: Sink::Stdout, bytes: [rest, b"\n"].concat() });
+                self.event(Event::Output {
+                    child,
+                    sink: Sink::Stdout,
+                    bytes: [rest, b"\n"].concat(),
+                    at: Wall::default(),
+                });
             }
             // says something through its notification socket,
             (b'n', Some((_, child)), _) => {

@@ -160,7 +160,7 @@ pub const OPTIONS: [OptSpec; 17] = [
 
 /// The verbs, in the order in which they are shown.
 #[rustfmt::skip]
-pub const VERBS: [Spec; 15] = [
+pub const VERBS: [Spec; 16] = [
     Spec { name: "status", aliases: &["ls", "ps"], does: Does::Ask(control::Verb::Status), takes: Takes::Names, options: &[],
         about: "everything at a glance; exit code 3 if something is not as it should be" },
     Spec { name: "describe", aliases: &["show"], does: Does::Ask(control::Verb::Describe), takes: Takes::Names, options: &[],
@@ -189,6 +189,8 @@ pub const VERBS: [Spec; 15] = [
     Spec { name: "update", aliases: &[], does: Does::Ask(control::Verb::Update), takes: Takes::Nothing,
         options: &[Opt::NoWait, Opt::DryRun],
         about: "read the configuration again, and restart only what has changed; a broken one changes nothing" },
+    Spec { name: "reopen", aliases: &[], does: Does::Ask(control::Verb::Reopen), takes: Takes::Nothing, options: &[],
+        about: "close the files of output and open them again, for those who move them" },
     Spec { name: "shutdown", aliases: &[], does: Does::Ask(control::Verb::Shutdown), takes: Takes::Nothing, options: &[Opt::NoWait],
         about: "stop everything in order, and end the container" },
     Spec { name: "completions", aliases: &[], does: Does::Completions, takes: Takes::Shell, options: &[],

@@ -16,9 +16,13 @@ pub fn example() -> String {
     }
     text.push_str(
         "\n# [defaults]                       # keys for all services, where they do not say otherwise\n\
-         # [signals]                        # SIGUSR1 = [\"web\"]: to these alone; otherwise signals go to all\n\
-         # [memory]                         # of the container; docs/memory.md has more\n",
+         # [signals]                        # SIGUSR1 = [\"web\"]: to these alone; otherwise signals go to all\n\n\
+         [log]\n",
     );
+    for key in keys::LOG {
+        line(&mut text, key);
+    }
+    text.push_str("\n# [memory]                         # of the container; docs/memory.md has more\n");
     for key in keys::MEMORY {
         line(&mut text, key);
     }

@@ -77,6 +77,21 @@ pub enum Id {
     MemoryRestart,
     /// A key of `[memory]`.
     MemoryReference,
+    LogRateLimit,
+    /// A key of `[log]`.
+    LogFormat,
+    /// A key of `[log]`.
+    LogTimestamps,
+    /// A key of `[log]`.
+    LogColor,
+    /// A key of `[log]`.
+    LogOverflow,
+    /// A key of `[log]`.
+    LogMaxSize,
+    /// A key of `[log]`.
+    LogMaxFiles,
+    /// A key of `[log]`.
+    LogReopenSignal,
     /// A key of the top level.
     ShutdownTimeout,
     /// A key of the top level.
@@ -121,7 +136,7 @@ const BOOLEAN: &str = "true or false";
 pub const DURATION: &str = "a duration such as \"250ms\", \"10s\", \"5m\" or \"1h\", or a number of seconds";
 const AMOUNT: &str = "a size such as \"300M\", or a share of the container's limit such as \"40%\"";
 const SHARE: &str = "a share such as \"85%\"";
-const OUTPUT: &str = "\"prefix\", \"raw\", \"inherit\" or \"null\"";
+const OUTPUT: &str = "\"prefix\", \"json\", \"raw\", \"inherit\", \"null\", a path, or a table with a file";
 const USER: &str = "a name or a number";
 const READY: &str = "\"notify\", \"fd:3\", \"tcp:…\", \"unix:…\", \"http://…\", \"log:…\", \"file:…\", \"delay:…\", an array or a table";
 const HEALTHCHECK: &str = "\"http://…\", \"tcp:…\", \"unix:…\", \"file:…\", an array or a table";
@@ -185,8 +200,9 @@ pub static SERVICE: &[Key] = &[
     key(Id::StopCommand, "stop_command", COMMAND, "none", "run to stop it, instead of the signal", "[\"./stop\"]"),
     key(Id::Signals, "signals", "a table such as { SIGHUP = \"SIGUSR1\", SIGUSR2 = \"ignore\" }", "{}", "what signals to the container become for it", "{ SIGUSR2 = \"ignore\" }"),
     key(Id::Stdin, "stdin", "\"null\" or \"inherit\"", "\"null\"", "\"inherit\": the container's standard input", "\"null\""),
-    key(Id::Stdout, "stdout", OUTPUT, "\"prefix\"", "\"prefix\": NAME | line; \"raw\": the line; \"inherit\": not through tinysup", "\"prefix\""),
+    key(Id::Stdout, "stdout", OUTPUT, "\"prefix\"", "\"prefix\": NAME | line; \"json\"; \"raw\": the line; a file; \"inherit\": not through tinysup", "{ file = \"/var/log/web.log\", max_size = \"50M\", max_files = 5, also = \"stdout\" }"),
     key(Id::Stderr, "stderr", OUTPUT, "\"prefix\"", "the same for standard error", "\"prefix\""),
+    key(Id::LogRateLimit, "log_rate_limit", "a rate such as \"1000/s\" or \"60/m\", or \"unlimited\"", "none", "how many of its lines pass; the others are dropped, and counted", "\"1000/s\""),
 ];
 
 /// The keys before the first section that hold a value of their own.
@@ -205,11 +221,23 @@ pub static MEMORY: &[Key] = &[
     key(Id::MemoryReference, "reference", "\"container\" or \"host\"", "\"container\"", "what shares are of: the limit of the container, or the memory of the machine", "\"container\""),
 ];
 
+/// The keys of `[log]`.
+#[rustfmt::skip]
+pub static LOG: &[Key] = &[
+    key(Id::LogFormat, "format", "\"prefix\", \"json\" or \"raw\"", "\"prefix\"", "the form of lines where a service does not say otherwise, and of tinysup's own", "\"json\""),
+    key(Id::LogTimestamps, "timestamps", BOOLEAN, "false", "the time before the name; docker logs -t has it without this", "false"),
+    key(Id::LogColor, "color", "\"never\", \"auto\" or \"always\"", "\"never\"", "names in colour: \"auto\" on a terminal; never where NO_COLOR is set", "\"auto\""),
+    key(Id::LogOverflow, "overflow", "\"block\" or \"drop\"", "\"block\"", "while nobody reads: services wait, or lines are dropped and counted", "\"block\""),
+    key(Id::LogMaxSize, "max_size", "a size of at least 4K such as \"10M\", or \"unlimited\"", "\"50M\"", "a file is renamed to FILE.1 before it becomes larger", "\"50M\""),
+    key(Id::LogMaxFiles, "max_files", "a number from 1 to 1000", "5", "so many older files stay, FILE.1 being the newest", "5"),
+    key(Id::LogReopenSignal, "reopen_signal", "a signal such as \"SIGUSR1\"", "none", "opens files again, as `tinysup reopen` does, and is not passed on", "\"SIGUSR1\""),
+];
+
 /// The sections.
-pub const SECTIONS: [&str; 4] = ["defaults", "memory", "signals", "services"];
+pub const SECTIONS: [&str; 5] = ["defaults", "log", "memory", "signals", "services"];
 
 /// Keys of services that a later version will know. They are refused, never ignored.
-pub const LATER: [&str; 12] = [
+pub const LATER: [&str; 8] = [
     "hold_timeout",
     "reload_signal",
     "listen",
@@ -218,18 +246,14 @@ pub const LATER: [&str; 12] = [
     "watch_delay",
     "cron_restart",
     "timezone",
-    "log_rate_limit",
-    "max_size",
-    "max_files",
-    "also",
 ];
 
 /// Sections and keys of the top level that a later version will know.
-pub const LATER_TOP: [&str; 2] = ["log", "http"];
+pub const LATER_TOP: [&str; 1] = ["http"];
 
 /// What other programs call the same thing.
 #[rustfmt::skip]
-const FOREIGN: [(&str, &str); 79] = [
+const FOREIGN: [(&str, &str); 83] = [
     ("cmd", "command"), ("exec", "command"), ("exec_start", "command"), ("execstart", "command"), ("script", "command"),
     ("program", "command"), ("entrypoint", "command"), ("args", "command"), ("run", "command"),
     ("directory", "cwd"), ("dir", "cwd"), ("working_dir", "cwd"), ("working_directory", "cwd"), ("workdir", "cwd"),
@@ -253,11 +277,12 @@ const FOREIGN: [(&str, &str); 79] = [
     ("disabled", "enabled"), ("increment_var", "instance_env"), ("oneshot", "type"),
     ("memory", "memory_limit"), ("mem_limit", "memory_limit"), ("memory_max", "memory_limit"), ("memorymax", "memory_limit"),
     ("max_memory", "max_memory_restart"), ("memory_restart", "max_memory_restart"), ("memmon", "max_memory_restart"),
+    ("standardoutput", "stdout"), ("standarderror", "stderr"), ("rate_limit", "log_rate_limit"), ("log_limit", "log_rate_limit"),
 ];
 
 /// What other programs have a key for and here is a part of another.
 #[rustfmt::skip]
-const PARTS: [(&str, &str); 21] = [
+const PARTS: [(&str, &str); 30] = [
     ("redirect_stderr", "stderr = \"prefix\", as it is anyway: both streams go to the log of the container"),
     ("exec_mode", "instances = 2 for two processes; there is no cluster mode"),
     ("interpreter", "command = [\"node\", \"server.js\"]: the interpreter is its first word"),
@@ -269,18 +294,26 @@ const PARTS: [(&str, &str); 21] = [
     ("start_timeout", READY_TIMEOUT), ("startup_timeout", READY_TIMEOUT), ("ready_timeout", READY_TIMEOUT),
     ("test", HEALTH_PART), ("interval", HEALTH_PART), ("retries", HEALTH_PART), ("start_period", HEALTH_PART),
     ("health_interval", HEALTH_PART), ("health_timeout", HEALTH_PART), ("health_retries", HEALTH_PART),
+    ("file", FILE_PART), ("max_size", FILE_PART), ("max_files", FILE_PART), ("also", FILE_PART), ("log_file", FILE_PART),
+    ("stdout_logfile_maxbytes", FILE_PART), ("stdout_logfile_backups", FILE_PART), ("format", FILE_PART), ("rotate", FILE_PART),
 ];
 /// What only Docker can do.
 const DOCKERS: [&str; 8] =
     ["ports", "expose", "image", "build", "volumes", "networks", "container_name", "hostname"];
 
 const READY_TIMEOUT: &str = "ready = { test = …, timeout = \"60s\" }";
+const FILE_PART: &str = "stdout = { file = \"/var/log/app.log\", max_size = \"10M\", max_files = 5 }";
 const HEALTH_PART: &str =
     "healthcheck = { test = …, interval = \"30s\", timeout = \"5s\", retries = 3, start_period = \"0s\" }";
 
 /// The key of a service with this name.
 pub fn service(name: &str) -> Option<&'static Key> {
     SERVICE.iter().find(|key| key.name == name)
+}
+
+/// The key of `[log]` with this name.
+pub fn log(name: &str) -> Option<&'static Key> {
+    LOG.iter().find(|key| key.name == name)
 }
 
 /// The key of the top level with this name.
@@ -322,6 +355,11 @@ pub fn memory_suggestion(name: &str) -> Option<String> {
     suggest::did_you_mean(name, MEMORY.iter().map(|key| key.name))
 }
 
+/// What an unknown key of `[log]` was probably meant to be.
+pub fn log_suggestion(name: &str) -> Option<String> {
+    suggest::did_you_mean(name, LOG.iter().map(|key| key.name))
+}
+
 /// What an unknown name of the top level was probably meant to be.
 pub fn top_suggestion(name: &str) -> Option<String> {
     suggest::did_you_mean(name, TOP.iter().map(|key| key.name).chain(SECTIONS).chain(LATER_TOP))
@@ -338,8 +376,9 @@ mod tests {
         for name in SERVICE.iter().chain(TOP).map(|key| key.name).chain(LATER).chain(LATER_TOP) {
             assert!(names.insert(name), "{name} twice");
         }
-        let ids: BTreeSet<Id> = SERVICE.iter().chain(TOP).chain(MEMORY).map(|key| key.id).collect();
-        assert_eq!(ids.len(), SERVICE.len() + TOP.len() + MEMORY.len());
+        let all = || SERVICE.iter().chain(LOG).chain(TOP).chain(MEMORY);
+        let ids: BTreeSet<Id> = all().map(|key| key.id).collect();
+        assert_eq!(ids.len(), all().count());
         assert_eq!(ids.last(), Some(&Id::Include), "an Id without a key");
         for (foreign, ours) in FOREIGN {
             assert!(names.insert(foreign) && service(ours).is_some(), "{foreign} -> {ours}");

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::files::{self, World};
 use super::interpolate::{self, Fault, Lookup, Reported};
-use super::keys::{self, Id};
+use super::keys::{self, Id, Key};
 use super::problems::{Problem, Problems};
 use super::source::{FileId, Span};
 use super::tree::{self, Entry, Node, Value};
@@ -40,7 +40,13 @@ pub fn read(main: FileId, world: &dyn World, problems: &mut Problems, config: &m
             "signals" => top_signals = table(entry, "[signals]", problems),
             "memory" => {
                 if let Some(entries) = table(entry, "[memory]", problems) {
-                    config.memory = memory(entries, problems);
+                    config.memory =
+                        section(entries, "[memory]", keys::memory, keys::memory_suggestion, problems);
+                }
+            }
+            "log" => {
+                if let Some(entries) = table(entry, "[log]", problems) {
+                    config.log = section(entries, "[log]", keys::log, keys::log_suggestion, problems);
                 }
             }
             name => match keys::top(name) {
@@ -193,19 +199,25 @@ fn settings(entries: Vec<Entry>, place: &str, defaults: bool, problems: &mut Pro
     settings
 }
 
-fn memory(entries: Vec<Entry>, problems: &mut Problems) -> Vec<Setting> {
+/// A section whose keys are for nobody else.
+fn section(
+    entries: Vec<Entry>,
+    place: &str,
+    known: fn(&str) -> Option<&'static Key>,
+    suggestion: fn(&str) -> Option<String>,
+    problems: &mut Problems,
+) -> Vec<Setting> {
     let mut settings = Vec::with_capacity(entries.len());
     for Entry { key: name, span, node } in entries {
-        if let Some(key) = keys::memory(&name) {
+        if let Some(key) = known(&name) {
             settings.push(Setting { key, span, node });
-        } else {
-            let help = if keys::service(&name).is_some() {
-                Some("it belongs into [services.NAME] or [defaults]".to_owned())
-            } else {
-                problems.suggest(|| keys::memory_suggestion(&name))
-            };
-            problems.push(Problem::at(span, format!("unknown key \"{name}\" in [memory]")).maybe_help(help));
+            continue;
         }
+        let help = match keys::service(&name) {
+            Some(_) => Some("it belongs into [services.NAME] or [defaults]".to_owned()),
+            None => problems.suggest(|| suggestion(&name)),
+        };
+        problems.push(Problem::at(span, format!("unknown key \"{name}\" in {place}")).maybe_help(help));
     }
     settings
 }

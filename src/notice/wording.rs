@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::memory::{self, Holder, Part};
 use super::{ByHand, Cause, KillReason, Next, Notice, Refused, StopReason};
-use crate::event::{ExitStatus, Process, StartError};
+use crate::event::{ExitStatus, FileTrouble, Process, StartError};
 use crate::probe::Failure;
 use crate::units::{Signal, show_duration, show_size};
 
@@ -143,6 +143,27 @@ impl Display for Notice {
             Self::NotUpdated { why } => write!(f, "not updated, nothing is changed: {why}"),
             Self::ControlStays => f.write_str(
                 "control cannot be changed while the container runs; clients are served where they were until it starts again",
+            ),
+            Self::File { path, trouble: FileTrouble::Lost { reason } } => {
+                write!(f, "cannot write {path}: {reason}; lines for it are lost until that works again")
+            }
+            Self::File { path, trouble: FileTrouble::Grows { reason } } => {
+                write!(f, "cannot rotate {path}: {reason}; it grows until that works again")
+            }
+            Self::File { path, trouble: FileTrouble::Over { lines: 0 } } => {
+                write!(f, "{path} is as it should be again; no line was lost")
+            }
+            Self::File { path, trouble: FileTrouble::Over { lines } } => {
+                write!(f, "{path} can be written again; {} lost", lines_were(*lines))
+            }
+            Self::Reopened { files: 0 } => f.write_str("there are no files of output to open again"),
+            Self::Reopened { files: 1 } => f.write_str("the file of output is opened again"),
+            Self::Reopened { files } => write!(f, "{files} files of output are opened again"),
+            Self::RateLimited { name, lines, most, per } => write!(
+                f,
+                "{name}: {} dropped by log_rate_limit = \"{most}/{}\"; tinysup logs has the last of them",
+                lines_were(*lines),
+                per_word(*per)
             ),
             Self::ByHand { what, names } => {
                 let what = match what {
@@ -343,6 +364,23 @@ const SHELL_WORDS: [&str; 14] = [
 /// `1 miss`, `2 misses`: with an s where it is not one.
 fn count(number: u32, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+fn lines_were(lines: u64) -> String {
+    match lines {
+        1 => "1 line was".to_owned(),
+        _ => format!("{lines} lines were"),
+    }
+}
+
+/// As the configuration writes it.
+fn per_word(per: Duration) -> String {
+    match per.as_secs() {
+        1 if per.subsec_nanos() == 0 => "s".to_owned(),
+        60 if per.subsec_nanos() == 0 => "m".to_owned(),
+        3600 if per.subsec_nanos() == 0 => "h".to_owned(),
+        _ => show_duration(per).replace(' ', ""),
+    }
 }
 
 fn it(found: &[Process]) -> &'static str {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,12 +10,13 @@ use super::eval::{Environment, Evaluator, INSTANCE, Read, SERVICE, Scope, check_
 use super::graph::{self, Edge};
 use super::memory::{self, Guard, Limits};
 use super::names;
+use super::output::Defaults;
 use super::readiness;
 use super::settings::{Common, KILL_TIMEOUT, Own, Wanted};
 use super::values::{CommandLine, show};
 use super::{
-    Condition, Dependency, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Restart, RestartWhen,
-    Stop, in_order,
+    Condition, Dependency, Instance, KillMode, Kind, Log, Mode, OnFailure, OnSuccess, Plan, Restart,
+    RestartWhen, Stop, in_order,
 };
 use crate::cli::One;
 use crate::config::interpolate::Reported;
@@ -23,7 +24,7 @@ use crate::config::keys::Id;
 use crate::config::tree::{Entry, Value};
 use crate::config::{self, Config, Problem, Problems, Service, Setting, World};
 use crate::control::Place;
-use crate::event::{InstanceId, Launch, Mark, Output, Secret, Speaks, Stdin, Surroundings};
+use crate::event::{InstanceId, Launch, LogFile, Mark, Output, Secret, Speaks, Stdin, Surroundings};
 use crate::suggest::did_you_mean;
 use crate::units::Signal;
 
@@ -92,6 +93,7 @@ pub fn single(one: &One) -> Plan {
         shutdown_timeout: None,
         guard: Guard::default(),
         routes: BTreeMap::new(),
+        log: Log::default(),
     }
 }
 
@@ -105,6 +107,7 @@ pub fn pause() -> Plan {
         shutdown_timeout: None,
         guard: Guard::default(),
         routes: BTreeMap::new(),
+        log: Log::default(),
     }
 }
 
@@ -149,6 +152,7 @@ fn command(name: Rc<str>, argv: Vec<OsString>, program: &str, surroundings: Surr
         healthcheck: None,
         watchdog: None,
         memory: Limits::default(),
+        log_rate_limit: None,
     }
 }
 
@@ -166,6 +170,8 @@ fn build(
         instances: 0,
         here,
         guard: Guard::default(),
+        log: Defaults::default(),
+        files: BTreeMap::new(),
     };
     builder.build(request.main.as_deref())
 }
@@ -177,6 +183,10 @@ struct Builder<'a> {
     /// What is here, where that matters.
     here: Option<memory::Here<'a>>,
     guard: Guard,
+    /// What `[log]` says for all.
+    log: Defaults,
+    /// The files of output so far.
+    files: BTreeMap<PathBuf, Rc<LogFile>>,
 }
 
 /// A service whose instances can be put in order.
@@ -192,6 +202,8 @@ impl<'a> Builder<'a> {
         let nobody = self.environment("", &[]);
         let mut scope = Scope::new(&nobody, None);
         self.guard = memory::guard(&mut self.evaluator, &mut scope, &config.memory, self.here.as_ref());
+        let (log, defaults) = self.evaluator.log(&mut scope, &config.log);
+        self.log = defaults;
         self.check_defaults();
         let mut ready: Vec<Built> = Vec::new();
         let mut disabled: BTreeSet<&str> = BTreeSet::new();
@@ -233,12 +245,24 @@ impl<'a> Builder<'a> {
                 self.evaluator.problems.push(Problem::at(entry.span, format!("{signal} is set twice")));
             }
         }
-        let (shutdown_timeout, guard) = (Some(shutdown_timeout), self.guard);
-        let order = in_order(&instances);
-        (
-            Plan { mode: Mode::Services, config: None, instances, order, shutdown_timeout, guard, routes },
-            control,
-        )
+        if let Some(entry) =
+            config.routes.iter().find(|entry| Signal::parse(&entry.key).ok() == log.reopen_signal)
+            && let Some(signal) = log.reopen_signal
+        {
+            let message = format!("{signal} opens files again (reopen_signal in [log]) and is not passed on");
+            self.evaluator.problems.push(Problem::at(entry.span, message));
+        }
+        let plan = Plan {
+            mode: Mode::Services,
+            config: None,
+            order: in_order(&instances),
+            instances,
+            shutdown_timeout: Some(shutdown_timeout),
+            guard: self.guard,
+            routes,
+            log,
+        };
+        (plan, control)
     }
 
     /// `[defaults]` by themselves, so that a mistake there is told even if no service uses the value.
@@ -252,7 +276,7 @@ impl<'a> Builder<'a> {
     fn check_only(&mut self, settings: &[&Setting], environment: &Environment<'a>) {
         self.evaluator.lenient = true;
         let mut scope = Scope::new(environment, Some(1));
-        let (mut common, mut own) = (Common::default(), Own::default());
+        let (mut common, mut own) = (Common::default(), Own::new(self.log));
         for setting in settings {
             self.evaluator.common(&mut scope, setting, &mut common);
             self.evaluator.own(&mut scope, setting, &mut own);
@@ -362,7 +386,7 @@ impl<'a> Builder<'a> {
         number: u32,
     ) -> Option<Instance> {
         let mut scope = Scope::new(environment, Some(number));
-        let mut own = Own::default();
+        let mut own = Own::new(self.log);
         for setting in settings {
             self.evaluator.own(&mut scope, setting, &mut own);
         }
@@ -370,6 +394,7 @@ impl<'a> Builder<'a> {
         self.evaluator.check_heard(&own);
         let memory = own.memory.resolve(&mut self.evaluator, self.guard.reference, self.here.as_ref());
         let whole = memory.limit.and(self.here.as_ref()).and_then(|here| here.whole(self.guard.reference));
+        self.check_files(&own);
         let speaks = readiness::speaks(&own);
         let mut env: Vec<(OsString, Secret)> = self
             .evaluator
@@ -448,7 +473,21 @@ impl<'a> Builder<'a> {
             healthcheck,
             watchdog: own.watchdog,
             memory,
+            log_rate_limit: own.log_rate_limit,
         })
+    }
+
+    /// A file is rotated in one way, and its lines have one form, however many write to it.
+    fn check_files(&mut self, own: &Own) {
+        for (file, span) in &own.files {
+            let known = self.files.entry(file.path.clone()).or_insert_with(|| Rc::clone(file));
+            let alike = LogFile { also: known.also, ..(**file).clone() } == **known;
+            if !alike {
+                let message = "this file has another format, max_size or max_files elsewhere";
+                let help = "they must be the same wherever it is named; [log] sets them for all files";
+                self.evaluator.problems.push(Problem::at(*span, message).help(help));
+            }
+        }
     }
 
     /// The cap never cuts a `restart_delay` that was asked for, unless it was set itself: then the two contradict each other.

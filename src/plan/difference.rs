@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Asks, Guard, Healthcheck, Instance, Limits, Plan, Ready, ReadyTest, Restart, Stop, Test};
+use super::{Asks, Guard, Healthcheck, Instance, Limits, Log, Plan, Ready, ReadyTest, Restart, Stop, Test};
 use crate::event::{Attributes, Identity, InstanceId, Launch, Secret};
 use crate::units::Signal;
 
@@ -27,6 +27,8 @@ pub struct Fresh {
     pub guard: Guard,
     /// As in [`Plan`].
     pub routes: BTreeMap<Signal, Vec<InstanceId>>,
+    /// As in [`Plan`].
+    pub log: Log,
 }
 
 /// What of an instance differs.
@@ -62,7 +64,7 @@ impl Fresh {
     /// Gives the instances of `new`, whose ids are their places, the ids that they have in `known`, if they were ever in it, or the
     /// next free ones. `None`: there have been more than [`INSTANCES_EVER_MAX`].
     pub fn new(new: Plan, known: &Plan) -> Option<Self> {
-        let Plan { mode: _, config, instances, order: _, shutdown_timeout, guard, mut routes } = new;
+        let Plan { mode: _, config, instances, order: _, shutdown_timeout, guard, mut routes, log } = new;
         let mut ids: BTreeMap<(Rc<str>, u32), InstanceId> = BTreeMap::new();
         for (id, instance) in (0_u32..).map(InstanceId).zip(&known.instances) {
             ids.insert((Rc::clone(&instance.service), instance.number), id);
@@ -91,7 +93,7 @@ impl Fresh {
         for receiver in routes.values_mut().flatten() {
             *receiver = stable_of(*receiver);
         }
-        Some(Self { config, instances: placed, shutdown_timeout, guard, routes })
+        Some(Self { config, instances: placed, shutdown_timeout, guard, routes, log })
     }
 }
 
@@ -115,6 +117,7 @@ pub fn difference(old: &Instance, new: &Instance) -> Difference {
         healthcheck,
         watchdog,
         memory,
+        log_rate_limit,
     } = new;
     launch(&mut found, &old.launch, new_launch);
     found.anew("type", old.kind == *kind);
@@ -128,6 +131,7 @@ pub fn difference(old: &Instance, new: &Instance) -> Difference {
     ready_test(&mut found, old.ready.as_ref(), ready.as_ref());
     health(&mut found, old.healthcheck.as_ref(), healthcheck.as_ref());
     found.anew("watchdog", old.watchdog == *watchdog);
+    found.adjust("log_rate_limit", old.log_rate_limit == *log_rate_limit);
     restart_policy(&mut found, &old.restart, restart);
     found.adjust("on_failure", old.on_failure == *on_failure);
     found.adjust("on_success", old.on_success == *on_success);
@@ -408,6 +412,7 @@ mod tests {
                 routes: BTreeMap::from([(Signal::USR1, vec![InstanceId(0)])]),
                 instances,
                 shutdown_timeout: None,
+                log: Log::default(),
             }
         };
         let known = plan(&[("db", 1), ("api", 1), ("api", 2), ("gone", 1)]);

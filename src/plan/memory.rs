@@ -207,7 +207,7 @@ impl WantedMemory {
                     found(here.found())
                 );
                 evaluator.problems.push(Problem::at(span, message).help(
-                    "memory_limit_fallback = \"restart\" restarts the service above it instead; docs/memory.md says what a cgroup needs",
+                    "memory_limit_fallback = \"restart\" restarts the service above it instead; docs/cgroups.md says what a cgroup needs",
                 ));
             }
         }

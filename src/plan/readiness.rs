@@ -322,15 +322,16 @@ impl Evaluator<'_> {
 
     /// A text can only be found in an output that comes by.
     pub fn check_heard(&mut self, own: &Own) {
-        let silent = |output| matches!(output, Output::Inherit | Output::Null);
         if let Some(WantedReady { test: Written { means: Means::Said(_), shown, span }, .. }) = &own.ready
-            && silent(own.stdout)
-            && silent(own.stderr)
+            && !own.stdout.is_seen()
+            && !own.stderr.is_seen()
         {
             let message =
                 format!("\"{shown}\" would never be seen: neither stdout nor stderr passes through tinysup");
-            self.problems
-                .push(Problem::at(*span, message).help("stdout = \"prefix\" or \"raw\", or another test"));
+            self.problems.push(
+                Problem::at(*span, message)
+                    .help("stdout = \"prefix\", \"json\", \"raw\" or a file, or another test"),
+            );
         }
     }
 }

@@ -2,17 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::eval::{Evaluator, Read, Scope, check_variable};
 use super::names;
-use super::{Condition, KillMode, Kind, OnFailure, OnSuccess, RestartWhen};
+use super::output::Defaults;
+use super::{Condition, KillMode, Kind, OnFailure, OnSuccess, RateLimit, RestartWhen};
 use crate::config::interpolate::Reported;
 use crate::config::keys::{Id, Key};
 use crate::config::source::Span;
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::{Problem, Setting};
-use crate::event::{Attributes, Identity, Output, Rlimit, Stdin};
+use crate::event::{Attributes, Identity, LogFile, Output, Rlimit, Stdin};
 use crate::units::{CAPABILITIES, RESOURCES, Signal};
 
 use super::memory::WantedMemory;
@@ -76,6 +78,11 @@ pub struct Own {
     pub stdin: Stdin,
     pub stdout: Output,
     pub stderr: Output,
+    pub log_rate_limit: Option<RateLimit>,
+    /// What `[log]` says for all.
+    pub log: Defaults,
+    /// The files of output, and where they are written.
+    pub files: Vec<(Rc<LogFile>, Span)>,
 }
 
 impl Default for Common {
@@ -123,7 +130,17 @@ impl Default for Own {
             stdin: Stdin::Null,
             stdout: Output::Prefix,
             stderr: Output::Prefix,
+            log_rate_limit: None,
+            log: Defaults::default(),
+            files: Vec::new(),
         }
+    }
+}
+
+impl Own {
+    /// Where nothing is said but what `[log]` says for all.
+    pub fn new(log: Defaults) -> Self {
+        Self { stdout: log.output(), stderr: log.output(), log, ..Self::default() }
     }
 }
 
@@ -279,8 +296,9 @@ impl Evaluator<'_> {
                 own.stdin =
                     self.choice(scope, key, node, &[("null", Stdin::Null), ("inherit", Stdin::Inherit)])?;
             }
-            Id::Stdout => own.stdout = self.output(scope, key, node)?,
-            Id::Stderr => own.stderr = self.output(scope, key, node)?,
+            Id::Stdout => own.stdout = self.output(scope, key, node, own)?,
+            Id::Stderr => own.stderr = self.output(scope, key, node, own)?,
+            Id::LogRateLimit => own.log_rate_limit = self.rate_limit(scope, key, node)?,
             // Read before, or when the environment is made.
             Id::Type
             | Id::Enabled
@@ -295,6 +313,13 @@ impl Evaluator<'_> {
             | Id::MemoryReference
             | Id::ShutdownTimeout
             | Id::Control
+            | Id::LogFormat
+            | Id::LogTimestamps
+            | Id::LogColor
+            | Id::LogOverflow
+            | Id::LogMaxSize
+            | Id::LogMaxFiles
+            | Id::LogReopenSignal
             | Id::Include => {}
         }
         Ok(())
@@ -607,24 +632,6 @@ impl Evaluator<'_> {
         };
         let problem = Problem::at(entry.span, format!("{signal} is never passed on: it {why}"));
         self.fail(problem.maybe_help(help.map(str::to_owned)))
-    }
-
-    fn output(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Output> {
-        if let Value::Text(text) = &node.value {
-            if text.text == "json" {
-                return self.later(node, &format!("{} = \"json\"", key.name));
-            }
-            if text.text.contains('/') {
-                return self.later(node, "writing to a file");
-            }
-        }
-        let choices = [
-            ("prefix", Output::Prefix),
-            ("raw", Output::Raw),
-            ("inherit", Output::Inherit),
-            ("null", Output::Null),
-        ];
-        self.choice(scope, key, node, &choices)
     }
 }
 

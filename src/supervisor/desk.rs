@@ -2,6 +2,7 @@
 //! cannot be done any more, when his time is over, or at the end of the container.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use crate::control::{
     self, Answer, Change, EventLine, LogLine, Refused, Request, VERSION, Verb, Verdict, Wanted,
@@ -117,6 +118,7 @@ impl Supervisor {
             Verb::Update => {
                 self.reread_by_hand(client, request, out)?;
             }
+            Verb::Reopen => out.push(Action::Reopen { client: Some(client) }),
             Verb::Shutdown => {
                 if request.wait {
                     self.room()?;
@@ -131,6 +133,24 @@ impl Supervisor {
             }
         }
         Ok(false)
+    }
+
+    /// The files of output were closed and opened.
+    pub(super) fn reopened(
+        &mut self,
+        now: Time,
+        client: Option<Client>,
+        files: Vec<(PathBuf, Result<(), String>)>,
+        out: &mut Vec<Action>,
+    ) {
+        out.push(Action::Tell(Notice::Reopened { files: files.len() }));
+        if let Some(client) = client {
+            let changes = files.into_iter().map(|(path, result)| {
+                let text = result.as_ref().err().map_or("opened again", String::as_str);
+                change(&path.display().to_string(), result.is_ok(), text.to_owned())
+            });
+            self.answer(now, client, Answer::Changed(changes.collect()), out);
+        }
     }
 
     /// The instances that these names mean, in start order, and whether any was named.
@@ -395,9 +415,6 @@ impl Supervisor {
                     if !self.at_rest(id) {
                         self.with(now, id, |service, context| service.stop(context, out));
                     }
-                }
-                Wish::Again if self.goes(id) => {
-                    self.with(now, id, |service, context| service.restart_by_hand(context, out));
                 }
                 Wish::Again => {
                     if let Some(wish) = self.wishes.get_mut(id.0 as usize) {

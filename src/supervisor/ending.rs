@@ -17,6 +17,7 @@ impl Supervisor {
         for (child, sink) in self.logs.unfinished() {
             self.output_ended(now, child, sink, out);
         }
+        self.tell_dropped(now, true, out);
         self.tell_of_kills(None, out);
         let Some(code) = self.exit_code_now() else { return };
         match reason {

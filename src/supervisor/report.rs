@@ -1,12 +1,15 @@
 //! How everything is, for those who ask: at a glance, and one instance in full. Environment values are in none of it.
 
+use std::fmt::Write;
+
 use crate::control::{
     Answer, Description, Exit, Holder, Memory, ServiceMemory, ServiceStatus, Status, VERSION,
 };
 use crate::event::{
-    Action, Attributes, Child, Client, ContainerMemory, Controller, InstanceId, Launch, Output, Pid, Role,
-    Stdin, Time, Usage, Weight,
+    Action, Attributes, Child, Client, ContainerMemory, Controller, InstanceId, Launch, LogFile, Output, Pid,
+    Role, Stdin, Time, Usage, Weight,
 };
+use crate::line;
 use crate::notice::Cause;
 use crate::plan::{
     Asks, Condition, Instance, KillMode, Kind, Limits, OnFailure, OnSuccess, ReadyTest, RestartWhen,
@@ -471,17 +474,38 @@ fn settings(instance: &Instance) -> Vec<(String, String)> {
     if launch.stdin == Stdin::Inherit {
         row("stdin", "inherit".to_owned());
     }
-    for (key, output) in [("stdout", launch.stdout), ("stderr", launch.stderr)] {
-        let word = match output {
-            Output::Prefix => "prefix",
-            Output::Raw => "raw",
-            Output::Inherit => "inherit",
-            Output::Null => "null",
-            Output::Captured => "captured",
-        };
-        row(key, word.to_owned());
+    for (key, output) in [("stdout", &launch.stdout), ("stderr", &launch.stderr)] {
+        row(
+            key,
+            match output {
+                Output::Prefix => "prefix".to_owned(),
+                Output::Json => "json".to_owned(),
+                Output::Raw => "raw".to_owned(),
+                Output::File(file) => file_setting(file),
+                Output::Inherit => "inherit".to_owned(),
+                Output::Null => "null".to_owned(),
+                Output::Captured => "captured".to_owned(),
+            },
+        );
+    }
+    if let Some(limit) = instance.log_rate_limit {
+        row("log_rate_limit", format!("{} lines in {}", limit.lines, show_duration(limit.per)));
     }
     rows
+}
+
+fn file_setting(file: &LogFile) -> String {
+    let mut text = format!("{} ({}", file.path.display(), file.format.word());
+    if let Some(size) = file.max_size {
+        // Writing to a String cannot fail.
+        let _ = write!(text, ", at most {size} bytes, {} older", file.max_files);
+    }
+    if let Some((sink, _)) = file.also {
+        text.push_str(", also ");
+        text.push_str(line::stream(sink));
+    }
+    text.push(')');
+    text
 }
 
 fn attribute_settings(attributes: &Attributes, row: &mut impl FnMut(&str, String)) {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::control::Answer;
-use crate::event::{Client, ContainerMemory, MemoryFound, Role, StartError, Weight};
+use crate::event::{Client, ContainerMemory, MemoryFound, Role, StartError, Wall, Weight};
 use crate::plan::tests::instance;
-use crate::plan::{Condition, Dependency, Guard, Instance, KillMode, Kind, RestartWhen};
+use crate::plan::{Condition, Dependency, Guard, Instance, KillMode, Kind, Log, RestartWhen};
 
 /// A world in which everything works at once, and a record of what was ordered.
 struct Story {
@@ -52,8 +52,8 @@ impl Story {
     fn guarded(mode: Mode, instances: Vec<Instance>, guard: Guard) -> Self {
         let shutdown_timeout = (mode == Mode::Services).then_some(Duration::from_secs(9));
         let order = crate::plan::in_order(&instances);
-        let plan =
-            Plan { mode, config: None, instances, order, shutdown_timeout, guard, routes: BTreeMap::new() };
+        let (routes, log) = (BTreeMap::new(), Log::default());
+        let plan = Plan { mode, config: None, instances, order, shutdown_timeout, guard, routes, log };
         let supervisor = Supervisor::new(plan, Standing::Pid1, Time::ZERO);
         Self {
             supervisor,
@@ -89,6 +89,7 @@ impl Story {
                         order: crate::plan::in_order(&instances),
                         instances,
                         shutdown_timeout: Some(Duration::from_secs(9)),
+                        log: Log::default(),
                         routes: BTreeMap::new(),
                     },
                     other_control: false,
@@ -137,7 +138,14 @@ impl Story {
             }
             Action::SignalEverybody { signal } => (format!("{signal} to everybody"), Vec::new()),
             Action::Suspend => ("suspend".to_owned(), Vec::new()),
-            Action::Release { .. } | Action::Write { .. } | Action::TerminationLog { .. } => {
+            Action::Reopen { client } => {
+                let files = vec![("/log/a".into(), Ok(())), ("/log/b".into(), Err("full".to_owned()))];
+                ("reopen".to_owned(), vec![Event::Reopened { client, files }])
+            }
+            Action::WriteFile { .. }
+            | Action::Release { .. }
+            | Action::Write { .. }
+            | Action::TerminationLog { .. } => {
                 return Vec::new();
             }
             Action::Sweep { child, signal, spare, .. } => {

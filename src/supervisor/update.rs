@@ -253,11 +253,14 @@ impl Supervisor {
 
     /// Takes a new plan on, as far as it can be done at once, and remembers the rest.
     fn apply(&mut self, now: Time, fresh: Fresh, out: &mut Vec<Action>) -> Vec<Target> {
-        let Fresh { config, instances, shutdown_timeout, guard, routes } = fresh;
+        let Fresh { config, instances, shutdown_timeout, guard, routes, log } = fresh;
         self.plan.config = config;
-        let before = (self.plan.shutdown_timeout, self.plan.guard, &self.plan.routes);
-        let rules = before != (shutdown_timeout, guard, &routes);
+        let plan = &self.plan;
+        let before = (plan.shutdown_timeout, plan.guard, &plan.routes, plan.log.reopen_signal);
+        let rules = before != (shutdown_timeout, guard, &routes, log.reopen_signal);
         (self.plan.shutdown_timeout, self.plan.guard, self.plan.routes) = (shutdown_timeout, guard, routes);
+        // The rest of it is how lines look, ours too, and stays as long as the container runs.
+        self.plan.log.reopen_signal = log.reopen_signal;
         let stays: BTreeSet<InstanceId> = instances.iter().map(|(id, _)| *id).collect();
         let gone: Vec<InstanceId> = self.plan.ids().filter(|id| !stays.contains(id)).collect();
         let order: Vec<InstanceId> = instances.iter().map(|(id, _)| *id).collect();

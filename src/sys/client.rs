@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -17,7 +17,7 @@ use nix::sys::socket::{
 
 use super::poll::{Interest, Poll};
 use super::signals::bit;
-use super::{descriptors, signals};
+use super::{clock, descriptors, signals};
 use crate::control::{SOCKET_ABSTRACT, SOCKET_PATHS, SOCKET_VARIABLE};
 use crate::units::reason;
 
@@ -254,8 +254,7 @@ impl Connection {
 
 /// Milliseconds since 1970.
 pub fn unix_time_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(0)
+    clock::wall().0
 }
 
 /// Whether the shell would find a program of that name.

@@ -1,13 +1,19 @@
-//! The only clock: monotonic, without the time in which nobody of this container ran.
+//! The only clock: monotonic, without the time in which nobody of this container ran. And the time of the wall, for what is told.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::event::Time;
+use crate::event::{Time, Wall};
 
 /// Between two looks at the clock, or after a wait, this much too late means that we were frozen or stopped, and most likely the
 /// services too.
 const FROZEN: Duration = Duration::from_secs(1);
+
+/// The time of the wall.
+pub fn wall() -> Wall {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Wall(u64::try_from(since.as_millis()).unwrap_or(0))
+}
 
 /// The monotonic clock minus the time we were frozen.
 #[derive(Debug)]

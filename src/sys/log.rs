@@ -2,29 +2,38 @@
 //! directly, so that a stuck reader cannot stop us. Every line begins with `tinysup | `, as a service's does with its name, or as `voice` has it.
 
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use env_logger::{Builder, Target};
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 
+use super::clock;
+use crate::line::json::{Members, Writer};
+use crate::line::{self, Format, Own};
 use crate::voice::Voice;
 
 /// The variable that says how much is told.
 const VARIABLE: &str = "TINYSUP_LOG";
+
+/// Under which name we speak.
+const OWN_NAME: &str = "tinysup";
 
 /// What waits for the loop is at most this much; it comes by at every turn.
 const BUFFER_MAX_BYTES: usize = 64 << 10;
 
 static BUFFER: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
+/// The form of our lines.
+static FORM: OnceLock<(Voice, Own)> = OnceLock::new();
+
 /// Begins to collect our lines: `TINYSUP_LOG`, a level such as `debug` or env_logger's directives, else `default`. A value that is
 /// neither is told and otherwise ignored.
-pub fn init_logging(default: LevelFilter, voice: Voice) {
+pub fn init_logging(default: LevelFilter, voice: Voice, own: Own) {
+    let _ = FORM.set((voice, own));
     let mut builder = Builder::new();
-    builder.filter_level(default).format(move |out, record| {
-        let prefix = voice.prefix(record.level(), std::process::id());
-        write_lines(out, &prefix, &record.args().to_string())
-    });
+    builder
+        .filter_level(default)
+        .format(|out, record| out.write_all(&written(record.level(), &record.args().to_string())));
     builder.target(Target::Pipe(Box::new(Buffer)));
     let value = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
     let filters =
@@ -40,6 +49,29 @@ pub fn init_logging(default: LevelFilter, voice: Voice) {
             value.display()
         );
     }
+}
+
+/// Text of ours in the form in which our lines are.
+pub fn written(level: Level, text: &str) -> Vec<u8> {
+    let (voice, own) = FORM.get().copied().unwrap_or_default();
+    let mut out = Vec::new();
+    match (voice, own.format) {
+        (Voice::Tinysup, Format::Json) => {
+            let members = Members::at(clock::wall())
+                .text("service", OWN_NAME)
+                .text("level", &level.as_str().to_ascii_lowercase());
+            Writer::new(&members).message(&mut out, text.as_bytes());
+        }
+        (Voice::Tinysup, Format::Prefix | Format::Raw) => {
+            let mut head = Vec::new();
+            line::head(&mut head, own.style, clock::wall(), OWN_NAME);
+            write_lines(&mut out, &head, text);
+        }
+        (Voice::Tini | Voice::DumbInit | Voice::Catatonit, _) => {
+            write_lines(&mut out, voice.prefix(level, std::process::id()).as_bytes(), text);
+        }
+    }
+    out
 }
 
 /// Takes what was logged since the last time.
@@ -66,19 +98,18 @@ impl Write for Buffer {
 }
 
 /// Names from outside may hold anything; only line ends are let through to a terminal.
-fn write_lines(out: &mut impl Write, prefix: &str, text: &str) -> io::Result<()> {
+fn write_lines(out: &mut Vec<u8>, prefix: &[u8], text: &str) {
     for line in text.lines() {
-        out.write_all(prefix.as_bytes())?;
+        out.extend_from_slice(prefix);
         for character in line.chars() {
             if character.is_control() {
-                write!(out, "{}", character.escape_default())?;
+                out.extend(character.escape_default().map(|escaped| escaped as u8));
             } else {
-                write!(out, "{character}")?;
+                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
             }
         }
-        out.write_all(b"\n")?;
+        out.push(b'\n');
     }
-    Ok(())
 }
 
 /// env_logger would complain to standard error itself, and end us if that is closed; so only what it understands gets there.
@@ -121,7 +152,7 @@ mod tests {
             ("grün", "tinysup | grün\n"),
         ] {
             let mut out = Vec::new();
-            write_lines(&mut out, "tinysup | ", text).unwrap();
+            write_lines(&mut out, b"tinysup | ", text);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }

@@ -250,6 +250,7 @@ impl Memory {
         events: &mut Vec<Event>,
     ) -> (Vec<Weight>, Option<ContainerMemory>) {
         self.count_kills(events);
+        self.cells.remove_empty(); // those in which somebody was still when they should have gone
         let processes = usage::of_runs(children, runs);
         let units = Units::new();
         let weigh = |((child, leader), processes): (&(Child, Pid), Vec<Stat>)| {

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::descriptors;
 use super::poll::{Interest, Poll};
+use super::{clock, descriptors};
 use crate::event::{Child, Event, InstanceId, Sink};
 
 /// One read, and one `Output` event, is at most this large.
@@ -45,8 +45,8 @@ struct Pipe {
 /// What becomes of what is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// It goes on to the sink.
-    Passed,
+    /// It goes on to this sink.
+    Passed(Sink),
     /// It stays with us.
     Captured,
     /// Nobody wants it.
@@ -177,7 +177,7 @@ impl Pipe {
     /// Whether it is left alone until its sink can take more.
     fn waits(&self, congested: impl Fn(Sink) -> bool) -> bool {
         match self.purpose {
-            Purpose::Passed => congested(self.sink),
+            Purpose::Passed(sink) => congested(sink),
             Purpose::Captured | Purpose::Discarded => false,
         }
     }
@@ -188,7 +188,8 @@ impl Pipe {
             Ok(bytes) => {
                 let count = bytes.len();
                 if self.purpose != Purpose::Discarded {
-                    events.push(Event::Output { child: self.child, sink: self.sink, bytes });
+                    let at = clock::wall();
+                    events.push(Event::Output { child: self.child, sink: self.sink, at, bytes });
                 }
                 Read::Some(count)
             }

@@ -12,10 +12,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
+use ::log::Level;
 use nix::errno::Errno;
 use nix::sys::stat::{FileStat, SFlag, fstat};
 use nix::unistd;
 
+use super::log;
 use super::poll::{Interest, Poll, Woken};
 use crate::event::Sink;
 
@@ -225,8 +227,8 @@ impl Queue {
         }
         if self.dropped > 0 {
             let count = std::mem::take(&mut self.dropped);
-            let text = format!("tinysup | {count} lines of ours were dropped because nobody read them\n");
-            self.add(Piece { bytes: text.into_bytes(), own: true });
+            let text = format!("{count} lines of ours were dropped because nobody read them");
+            self.add(Piece { bytes: log::written(Level::Warn, &text), own: true });
         }
     }
 
@@ -260,7 +262,7 @@ impl File {
         match again {
             Ok(file) => Self::Reopened(file.into()),
             Err(error) => {
-                log::debug!("descriptor {} cannot be opened again: {error}", descriptor.as_raw_fd());
+                ::log::debug!("descriptor {} cannot be opened again: {error}", descriptor.as_raw_fd());
                 let piece = if kind == SFlag::S_IFCHR { TERMINAL_PIECE_BYTES } else { PIPE_PIECE_BYTES };
                 Self::Careful { descriptor, piece }
             }

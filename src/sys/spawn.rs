@@ -21,7 +21,7 @@ use super::mailbox::{Mailbox, Post};
 use super::relay::Purpose;
 use super::signals::{self, SignalSet};
 use super::{Inherited, descriptors, tag, users};
-use crate::event::{Child, InstanceId, Launch, Output, Pid, StartError, Stdin, Surroundings};
+use crate::event::{Child, InstanceId, Launch, Output, Pid, Sink, StartError, Stdin, Surroundings};
 use crate::units;
 
 /// RLIMIT_NOFILE, whose type is not the same in all C libraries.
@@ -304,19 +304,21 @@ impl Spawner {
         };
         Ok(Stdio {
             stdin,
-            stdout: self.output(1, launch.stdout, uid)?,
-            stderr: self.output(2, launch.stderr, uid)?,
+            stdout: self.output(1, &launch.stdout, uid)?,
+            stderr: self.output(2, &launch.stderr, uid)?,
         })
     }
 
-    fn output(&self, number: RawFd, output: Output, uid: Option<u32>) -> Result<StdioOutput, StartError> {
+    fn output(&self, number: RawFd, output: &Output, uid: Option<u32>) -> Result<StdioOutput, StartError> {
         let past_us = |source| Ok(StdioOutput { source, stream: Stream::Elsewhere });
         let purpose = match (output, &self.null) {
             (Output::Inherit, _) => return past_us(Source::number(number)),
             (Output::Null, Some(null)) => return past_us(Source::number(null.as_raw_fd())),
             (Output::Null, None) => Purpose::Discarded,
-            (Output::Prefix | Output::Raw, _) => Purpose::Passed,
-            (Output::Captured, _) => Purpose::Captured,
+            (Output::Captured | Output::Prefix | Output::Json | Output::Raw | Output::File(_), _) => {
+                let own = if number == 1 { Sink::Stdout } else { Sink::Stderr };
+                output.to_container(own).map_or(Purpose::Captured, |(sink, _)| Purpose::Passed(sink))
+            }
         };
         let (read_end, write_end) = pipe(uid)?;
         Ok(StdioOutput { source: Source::owned(write_end), stream: Stream::Read(read_end, purpose) })

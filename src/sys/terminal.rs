@@ -46,8 +46,6 @@ pub struct Size {
 /// What standard output can show.
 pub fn look() -> Look {
     let stdout = io::stdout();
-    let set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
-    let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
     let terminal = stdout.is_terminal();
     // The first of these counts. Containers mostly have none, and the terminals at their other end take UTF-8 nevertheless.
     let locale =
@@ -57,7 +55,7 @@ pub fn look() -> Look {
         locale.contains("utf-8") || locale.contains("utf8")
     });
     Look {
-        colour: terminal && !dumb && !set("NO_COLOR"),
+        colour: terminal && !is_dumb() && !is_set("NO_COLOR"),
         width: terminal.then(|| size_of(stdout.as_fd())).flatten().map(|size| size.columns),
         utf8,
     }
@@ -95,8 +93,26 @@ enum Source {
 
 /// Whether there is a terminal on both sides that can be drawn on.
 pub fn can_draw() -> bool {
-    let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
-    io::stdin().is_terminal() && io::stdout().is_terminal() && !dumb
+    io::stdin().is_terminal() && io::stdout().is_terminal() && !is_dumb()
+}
+
+fn is_dumb() -> bool {
+    env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+fn is_set(name: &str) -> bool {
+    env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
+/// Whether lines on standard output and error are coloured, if it is wanted: on terminals, or `everywhere`. `NO_COLOR` goes over both.
+pub fn colored(everywhere: Option<bool>) -> [bool; 2] {
+    match everywhere {
+        Some(everywhere) if !is_set("NO_COLOR") => {
+            let is = |terminal: bool| everywhere || terminal && !is_dumb();
+            [is(io::stdout().is_terminal()), is(io::stderr().is_terminal())]
+        }
+        Some(_) | None => [false; 2],
+    }
 }
 
 impl Screen {

@@ -335,6 +335,16 @@ worker   failed     -    -      10/10     -     -       code 17 (11 times), 1m a
     }
 
     #[test]
+    fn what_it_may_hold_stands_beside_what_it_holds() {
+        let mut one = example();
+        one.services.truncate(3);
+        one.services[2].memory_limit_bytes = Some(300 << 20);
+        let text = status(&one, PLAIN);
+        assert!(text.contains("CPU   MEMORY      LAST EXIT\n"), "{text}");
+        assert!(text.contains("1.2%  58M / 300M  -\n"), "{text}");
+    }
+
+    #[test]
     fn the_summary_counts() {
         let mut one = example();
         one.services.truncate(1);

@@ -493,7 +493,12 @@ fn a_killed_helper_is_told_while_its_leader_lives() {
     kill(&mut world, pid);
     weigh(&mut world, &[], false);
     assert_eq!(kills(&world).len(), 1);
-    let (child, pid) = world.start(in_cell(witness("beside grow 200 400 say grown then wait"), Some(32)));
+    // In another cell, whose count begins with nothing.
+    while !group.cells_of_runs().is_empty() {
+        world.wait(Duration::from_millis(20));
+        weigh(&mut world, &[], false);
+    }
+    let (child, pid) = world.start(in_cell(witness("beside grow 200 400 then wait"), Some(32)));
     let left = group.inner.join("tinysup-web.1");
     let killed = || {
         let file = if group.version == Controller::V2 { "memory.events" } else { "memory.oom_control" };

@@ -167,7 +167,7 @@ fn stuck(mut world: World, mut reader: impl Reader) {
         let mut signals = Vec::new();
         for event in events {
             match event {
-                Event::Output { child: of, sink, bytes } if of == child => {
+                Event::Output { child: of, sink, bytes, .. } if of == child => {
                     fetched += bytes.len();
                     world.perform(Action::Write { sink, bytes });
                 }
@@ -274,7 +274,7 @@ fn stuck_with_shell(mut world: World, mut reader: impl Reader) {
             break;
         }
         for event in events {
-            if let Event::Output { child: of, sink, bytes } = event
+            if let Event::Output { child: of, sink, bytes, .. } = event
                 && of == child
             {
                 fetched += bytes.len();
@@ -358,7 +358,7 @@ fn a_reader_that_went_away() {
         let mut ended = false;
         for event in world.events.drain(..).collect::<Vec<_>>() {
             match event {
-                Event::Output { child: of, sink, bytes } if of == child => {
+                Event::Output { child: of, sink, bytes, .. } if of == child => {
                     fetched += bytes.len();
                     world.perform(Action::Write { sink, bytes });
                 }
@@ -465,7 +465,11 @@ fn read_available(reader: &PipeReader) -> String {
 
 fn our_own_lines() {
     let reader = stderr_into_pipe();
-    tinysup::sys::init_logging(log::LevelFilter::Info, tinysup::voice::Voice::Tinysup);
+    tinysup::sys::init_logging(
+        log::LevelFilter::Info,
+        tinysup::voice::Voice::Tinysup,
+        tinysup::line::Own::default(),
+    );
     let mut world = World::new();
     world.perform(Action::Tell(Notice::Obituary("one\ntwo \u{1b}[31m".to_owned())));
     world.perform(Action::Tell(Notice::Forwarded { signal: Signal::HUP, receivers: 1 })); // of no interest at this level
@@ -474,7 +478,11 @@ fn our_own_lines() {
 
 fn our_own_lines_when_nobody_reads() {
     let reader = stderr_into_pipe();
-    tinysup::sys::init_logging(log::LevelFilter::Info, tinysup::voice::Voice::Tinysup);
+    tinysup::sys::init_logging(
+        log::LevelFilter::Info,
+        tinysup::voice::Voice::Tinysup,
+        tinysup::line::Own::default(),
+    );
     let mut world = World::new();
     let line = "x".repeat(988); // 1000 bytes with our name and the line's end
     for _ in 0..300 {
@@ -498,7 +506,11 @@ fn a_bad_log_level_is_told() {
         unsafe { std::env::set_var("TINYSUP_LOG", "loud") };
     });
     let reader = stderr_into_pipe();
-    tinysup::sys::init_logging(log::LevelFilter::Info, tinysup::voice::Voice::Tinysup);
+    tinysup::sys::init_logging(
+        log::LevelFilter::Info,
+        tinysup::voice::Voice::Tinysup,
+        tinysup::line::Own::default(),
+    );
     let mut world = World::new();
     world.perform(Action::Tell(Notice::NotPid1));
     let text = read_available(&reader);

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tinysup::event::{
-    Action, Child, Event, ExitStatus, Identity, InstanceId, Launch, Mark, Output, Pid, Process, Role, Secret,
-    Sink, StartError,
+    Action, Child, Event, ExitStatus, Identity, InstanceId, Launch, Mark, Pid, Process, Role, Secret, Sink,
+    StartError,
 };
 use tinysup::kernel::{Kernel, Until};
 use tinysup::sys::{Descriptors, Linux, Setup};
@@ -155,8 +155,7 @@ impl World {
 
     /// Spawns and waits for the end.
     pub fn run(&mut self, launch: Launch) -> Outcome {
-        let relayed = |output| matches!(output, Output::Prefix | Output::Raw | Output::Captured);
-        let mut open = usize::from(relayed(launch.stdout)) + usize::from(relayed(launch.stderr));
+        let mut open = usize::from(launch.stdout.is_seen()) + usize::from(launch.stderr.is_seen());
         let from = self.events.len();
         let (child, pid) = self.spawn(launch);
         let mut ended = None;
@@ -180,7 +179,7 @@ impl World {
             match event {
                 Event::Executed { child: of } if *of == child => outcome.executed = true,
                 Event::ExecFailed { child: of, error } if *of == child => outcome.error = Some(error.clone()),
-                Event::Output { child: of, sink, bytes } if *of == child => match sink {
+                Event::Output { child: of, sink, bytes, .. } if *of == child => match sink {
                     Sink::Stdout => outcome.stdout.extend(bytes),
                     Sink::Stderr => outcome.stderr.extend(bytes),
                 },

@@ -41,9 +41,9 @@ fn what_a_service_started_counts_wherever_it_went() {
     if !root() {
         return;
     }
-    let helper = format!("{}; touch $DIR/big; sleep 1000", hold(60_000_000));
+    let helper = format!("{}; sleep 1000", hold(60_000_000));
     let script = format!(
-        "if [ -e $DIR/big ]; then echo again; while :; do sleep 0.02; done; fi
+        "if [ -e $DIR/began ]; then echo again; while :; do sleep 0.02; done; fi; touch $DIR/began
          (setsid sh -c \"{}\" &); while :; do sleep 0.02; done",
         helper.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$")
     );

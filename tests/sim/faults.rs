@@ -72,6 +72,15 @@ pub struct MemoryWeather {
 }
 
 impl MemoryWeather {
+    /// What happens to the memory from outside.
+    fn visitors(rng: &mut Rng) -> Vec<Visitor> {
+        let kills = if rng.per_mille(250) { rng.between(1, 6) } else { 0 };
+        let changes = if rng.per_mille(250) { rng.between(1, 3) } else { 0 };
+        let limits = [None, Some(256 << 20), Some(400 << 20), Some(1 << 30)];
+        let changes: Vec<Visitor> = (0..changes).map(|_| Visitor::Limit(*rng.pick(&limits))).collect();
+        (0..kills).map(|_| Visitor::OomKill).chain(changes).collect()
+    }
+
     fn draw(rng: &mut Rng) -> Self {
         let controller = rng.weighted(&[(5, Controller::V2), (2, Controller::V1), (2, Controller::None)]);
         let limit =
@@ -284,17 +293,7 @@ impl Weather {
                 visitors.push((at, Visitor::Orphan(rng.spread(0, 10), 99)));
             }
         }
-        if rng.per_mille(250) {
-            for _ in 0..rng.between(1, 6) {
-                visitors.push((random_moment(rng), Visitor::OomKill));
-            }
-        }
-        if rng.per_mille(250) {
-            for _ in 0..rng.between(1, 3) {
-                let limit = *rng.pick(&[None, Some(256 << 20), Some(400 << 20), Some(1 << 30)]);
-                visitors.push((random_moment(rng), Visitor::Limit(limit)));
-            }
-        }
+        visitors.extend(MemoryWeather::visitors(rng).into_iter().map(|what| (random_moment(rng), what)));
         Self {
             memory: MemoryWeather::draw(rng),
             pid1: command || rng.per_mille(800),

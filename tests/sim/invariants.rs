@@ -9,15 +9,19 @@ mod said;
 mod signals;
 mod stops;
 mod waits;
+mod wishes;
 mod words;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tinysup::event::{Action, Child, Event, ExitCode, InstanceId, Pid, Role, StartError, Time};
+use tinysup::control::{Request, Verb};
+use tinysup::event::{Action, Child, Event, ExitCode, InstanceId, Launch, Pid, Role, StartError, Time};
 use tinysup::notice::{Cause, KillReason, Next, Notice, StopReason};
-use tinysup::plan::{Condition, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, Receivers};
+use tinysup::plan::{
+    Condition, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, RateLimit, Receivers,
+};
 use tinysup::units::Signal;
 
 use crate::budget::{self, Budget};
@@ -25,6 +29,7 @@ use crate::output::Outputs;
 use crate::violation;
 use crate::world::World;
 use care::Care;
+use wishes::{Coming, Expected, Wishes};
 
 /// What a stop may take beyond `shutdown_timeout`: collecting the killed, twice (services, then strays).
 const STOP_SLACK: Duration = Duration::from_millis(1200);
@@ -68,6 +73,8 @@ struct Life {
     ended: Option<Time>,
     budget: Budget,
     decided: Option<(Time, Next)>,
+    /// When the end of the last run was told.
+    over: Option<Time>,
     cause: Option<Cause>,
     /// The OOM killer ended the leader of the present run.
     out_of_memory: Option<Cause>,
@@ -87,9 +94,15 @@ struct Life {
     sweeps_to_kill: Option<Time>,
     /// Processes that the core said it cannot end.
     unkillable: bool,
+    wishes: Wishes,
 }
 
 impl Life {
+    fn new(instance: &Instance) -> Self {
+        let wishes = Wishes { down: !instance.autostart, ..Wishes::default() };
+        Self { wishes, ..Self::default() }
+    }
+
     /// Something of it runs, as far as the core knows.
     fn active(&self) -> bool {
         self.run > self.told
@@ -118,13 +131,15 @@ impl Life {
             {
                 Some(*at + *delay)
             }
+            // As a client or an update wants it.
+            Some((at, Next::Again)) if !self.active() && !self.waits && !self.cannot_start => Some(*at),
             _ => None,
         }
     }
 
     /// Its run is over and there will be another one.
     fn again(&self) -> bool {
-        let decided = matches!(&self.decided, Some((_, Next::Restart { .. } | Next::With(_))));
+        let decided = matches!(&self.decided, Some((_, Next::Restart { .. } | Next::With(_) | Next::Again)));
         !self.active() && decided && !self.cannot_start
     }
 
@@ -152,6 +167,8 @@ enum Leaving {
     Failed(Cause, Duration),
     /// This one, which it depends on, starts again.
     With(Rc<str>),
+    /// A client or an update wants it.
+    Wish,
 }
 
 struct Stop {
@@ -164,6 +181,10 @@ struct Stop {
 }
 
 #[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what one step was told; they are independent of each other"
+)]
 struct Step {
     now: Option<Time>,
     /// What the world had delayed until then.
@@ -180,16 +201,26 @@ struct Step {
     /// How many of them were said to be passed on.
     told: usize,
     released: u32,
+    /// Files are opened again.
+    reopened: bool,
     swept: bool,
     /// Who is said to get SIGKILL.
     killing: Vec<InstanceId>,
     leftovers_killed: Option<InstanceId>,
     /// The leader whose end this step was told.
     leader: Option<InstanceId>,
+    /// What it left has to be looked for.
+    looks: bool,
     /// The command of a test whose end this step was told, as long as what it forked was not killed.
     probe_ended: Option<Pid>,
+    request: Option<Request>,
+    /// The configuration was read.
+    reread: bool,
+    /// A client wants to know all.
+    described: bool,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "what was told so far")]
 pub struct Judge {
     plan: Rc<Plan>,
     lives: Vec<Life>,
@@ -206,6 +237,12 @@ pub struct Judge {
     outputs: Outputs,
     /// At what part of their interval instances were asked for the first time.
     parts: BTreeMap<InstanceId, f64>,
+    /// What updates are going to do.
+    coming: BTreeMap<InstanceId, Coming>,
+    /// The last who asked for an update only wants to be told.
+    dry_run: bool,
+    /// The update that has to be told.
+    expected: Option<Expected>,
     memory: memory::Model,
     /// Who ran when that was looked at last.
     memory_running: BTreeMap<InstanceId, u32>,
@@ -214,7 +251,7 @@ pub struct Judge {
 impl Judge {
     pub fn new(plan: Rc<Plan>) -> Self {
         Self {
-            lives: plan.instances.iter().map(|_| Life::default()).collect(),
+            lives: plan.instances.iter().map(Life::new).collect(),
             outputs: Outputs::new(plan.clone()),
             plan,
             stop: None,
@@ -227,6 +264,9 @@ impl Judge {
             stopped_told: false,
             code_told: None,
             parts: BTreeMap::new(),
+            coming: BTreeMap::new(),
+            dry_run: false,
+            expected: None,
             memory: memory::Model::default(),
             memory_running: BTreeMap::new(),
         }
@@ -261,12 +301,19 @@ impl Judge {
     pub fn event(&mut self, world: &mut World, now: Time, event: &Event) {
         let tick = matches!(event, Event::Tick);
         self.step = Step { now: Some(now), delayed: world.delayed, tick, ..Step::default() };
-        self.outputs.event(event);
+        self.outputs.event(world, now, event);
+        world.told(event);
         // Before the ends themselves: what ended by the OOM killer was held until then.
         self.memory_event(world, event);
         match event {
             Event::Begin => {}
+            Event::Measured { .. } | Event::Weighed { client: Some(_), .. } => self.step.described = true,
+            Event::Asked { request: Ok(request), .. } => {
+                self.asked(request);
+                self.step.described = request.verb == Verb::Describe;
+            }
             Event::Signal(signal) => {
+                self.dry_run &= *signal != Signal::HUP;
                 self.step.signal = Some(*signal);
                 let command = self.command_mode();
                 // Of a standard signal one waits, of the others all do.
@@ -306,6 +353,7 @@ impl Judge {
                 match world.leader(*pid).and_then(|proc| proc.owner) {
                     Some(Child { instance, role: Role::Main, .. }) => {
                         self.step.leader = Some(instance);
+                        self.step.looks = !only_leader(self.plan_of(instance));
                         let tested = self.plan_of(instance).ready.is_some();
                         let cared_for = self.cared_for(instance);
                         let life = self.life(instance);
@@ -325,11 +373,22 @@ impl Judge {
         if self.left {
             violation!("an action after the last: {action:?}");
         }
-        if self.stopped_told && matches!(action, Action::Tell(_) | Action::Write { .. }) {
+        if self.stopped_told
+            && matches!(action, Action::Tell(_) | Action::Write { .. } | Action::WriteFile { .. })
+        {
             violation!("the last words are not the last: {action:?}");
+        }
+        if !matches!(action, Action::Tell(Notice::Ended { .. })) {
+            self.normalize();
         }
         match action {
             Action::Spawn { child, launch, extra_env } => {
+                let defined = &self.plan_of(child.instance).launch;
+                // What its cgroup may hold is another matter.
+                let same = Launch { cell: defined.cell, ..(**launch).clone() } == **defined;
+                if child.role == Role::Main && !same {
+                    violation!("{child:?} is not started as it is defined");
+                }
                 match child.role {
                     Role::Main | Role::StopCommand => {
                         self.spawn(world, *child);
@@ -360,17 +419,17 @@ impl Judge {
             }
             Action::SweepStrays { signal } => self.sweep_strays(world, *signal),
             Action::Write { sink, bytes } => {
-                if bytes.is_empty() {
-                    violation!("an empty write");
-                }
-                self.outputs.write(*sink, bytes);
+                self.outputs.write(world, *sink, bytes);
             }
+            Action::WriteFile { file, bytes } => self.outputs.write_file(world, &file.path, bytes),
+            Action::Reopen { .. } => self.reopens(world),
             Action::Tell(notice) => self.notice(world, notice),
             Action::Exit(code) => self.exit(world, *code),
             Action::SignalEverybody { .. } | Action::Suspend => {
                 violation!("{action:?}, which no plan here asks for");
             }
-            Action::Weigh { client: Some(_), .. } => violation!("no client has asked: {action:?}"),
+            // The world knows whether he is there.
+            Action::Weigh { client: Some(_), .. } => {}
             Action::Weigh { client: None, runs, container, pss } => {
                 if *pss {
                     violation!("nobody asked for proportional sizes");
@@ -400,6 +459,12 @@ impl Judge {
         let now = self.now();
         self.outputs.check();
         self.check_continued();
+        self.normalize();
+        if let Some(expected) = &self.expected
+            && self.step.reread
+        {
+            violation!("an update is not told: {expected:?}");
+        }
         self.check_care(quiet);
         self.check_memory();
         if let Some(pid) = self.step.exited
@@ -414,7 +479,7 @@ impl Judge {
         }
         if let Some(id) = self.step.leader
             && !self.step.swept
-            && !only_leader(self.plan_of(id))
+            && self.step.looks
         {
             violation!("the leader of {} has ended and nobody looks for what it left", self.plan_of(id).name);
         }
@@ -423,6 +488,13 @@ impl Judge {
                 violation!("{signal} does not begin the stop");
             }
             _ => {}
+        }
+        if !self.command_mode()
+            && self.step.signal.is_some()
+            && self.step.signal == self.plan.log.reopen_signal
+            && !self.step.reopened
+        {
+            violation!("{:?} does not open files again", self.step.signal);
         }
         if world.exited.is_some() {
             return;
@@ -441,7 +513,8 @@ impl Judge {
                 self.check_stop(world, now);
             } else {
                 self.check_starts(now);
-                self.check_deadline(now, deadline);
+                self.check_wishes();
+                self.check_deadline(world, now, deadline);
                 if self.step.tick {
                     self.check_nothing_is_late(now);
                 }

@@ -5,20 +5,23 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tinysup::event::{InstanceId, Launch, Mark, Output, Secret, Surroundings};
+use tinysup::event::{InstanceId, Launch, LogFile, Mark, Output, Secret, Sink, Surroundings};
+use tinysup::line::Format;
 use tinysup::plan::{
-    Condition, Dependency, Guard, Instance, KillMode, Kind, Limits, Manner, Mode, OnFailure, OnSuccess, Plan,
-    Receivers, Restart, RestartWhen, Stop, in_order,
+    Condition, Dependency, Guard, Instance, KillMode, Kind, Limits, Log, Manner, Mode, OnFailure, OnSuccess,
+    Plan, RateLimit, Receivers, Restart, RestartWhen, Stop, in_order,
 };
 use tinysup::units::Signal;
 
 use crate::rng::Rng;
 
 mod asking;
+mod changes;
 mod memory;
 
 use asking::Care;
 pub use asking::READY_TEXT;
+pub use changes::changed;
 
 pub fn draw(rng: &mut Rng) -> Plan {
     if rng.per_mille(60) { command(rng) } else { services(rng) }
@@ -26,10 +29,17 @@ pub fn draw(rng: &mut Rng) -> Plan {
 
 fn launch(rng: &mut Rng, service: &Rc<str>, number: u32, surroundings: Surroundings) -> Rc<Launch> {
     let command = surroundings == Surroundings::Command;
-    let mut output = || match command {
-        true => Output::Inherit,
-        false => {
-            rng.weighted(&[(6, Output::Prefix), (2, Output::Raw), (1, Output::Inherit), (1, Output::Null)])
+    let mut output = || {
+        if command {
+            return Output::Inherit;
+        }
+        match rng.weighted(&[(6, 0), (2, 1), (1, 2), (1, 3), (2, 4), (2, 5)]) {
+            0 => Output::Prefix,
+            1 => Output::Raw,
+            2 => Output::Inherit,
+            3 => Output::Null,
+            4 => Output::Json,
+            _ => Output::File(file(rng)),
         }
     };
     Rc::new(Launch {
@@ -40,6 +50,15 @@ fn launch(rng: &mut Rng, service: &Rc<str>, number: u32, surroundings: Surroundi
         mark: (!command).then(|| Mark { service: service.clone(), instance: number }),
         ..Launch::new(vec![Secret::new(&**service)], service.to_string())
     })
+}
+
+/// One of a few files, so that several streams have the same.
+fn file(rng: &mut Rng) -> Rc<LogFile> {
+    let format = [Format::Prefix, Format::Raw, Format::Json];
+    let number = rng.index(3);
+    let also = rng.pick(&[None, Some(Sink::Stdout), Some(Sink::Stderr)]).map(|sink| (sink, Format::Prefix));
+    let path = format!("/log/{number}").into();
+    Rc::new(LogFile { path, format: format[number], max_size: None, max_files: 1, also })
 }
 
 /// The plan of `tinysup -- COMMAND`.
@@ -57,6 +76,7 @@ fn command(rng: &mut Rng) -> Plan {
         shutdown_timeout: None,
         guard: Guard::default(),
         routes: BTreeMap::new(),
+        log: Log::default(),
     }
 }
 
@@ -88,6 +108,7 @@ fn main_command(launch: Rc<Launch>) -> Instance {
         healthcheck: None,
         watchdog: None,
         memory: Limits::default(),
+        log_rate_limit: None,
     }
 }
 
@@ -134,12 +155,16 @@ fn services(rng: &mut Rng) -> Plan {
         let tested = kind == Kind::Daemon && rng.per_mille(tests);
         let care = rng.fork();
         let memory = rng.fork();
+        let log_rate_limit = rng.weighted(&[
+            (9, None),
+            (1, Some(RateLimit { lines: 10, per: Duration::from_secs(1) })),
+            (1, Some(RateLimit { lines: 100, per: Duration::from_mins(1) })),
+        ]);
         let mut ids = Vec::new();
         for number in 1..=copies {
             ids.push(InstanceId(u32::try_from(instances.len()).unwrap()));
             let main = launch(rng, &service, number, Surroundings::Service);
-            let heard =
-                [main.stdout, main.stderr].iter().any(|out| matches!(out, Output::Prefix | Output::Raw));
+            let heard = [&main.stdout, &main.stderr].iter().any(|output| output.is_seen());
             let care = match main.mark.as_ref().filter(|_| tested) {
                 // Drawn alike for all instances, but that each has its mark.
                 Some(mark) => asking::draw(&mut care.clone(), mark, heard),
@@ -178,6 +203,7 @@ fn services(rng: &mut Rng) -> Plan {
                 healthcheck: care.healthcheck,
                 watchdog: care.watchdog,
                 memory: limits,
+                log_rate_limit,
             });
         }
         groups.push(ids);
@@ -208,7 +234,10 @@ fn services(rng: &mut Rng) -> Plan {
         let signal = *rng.pick(&[Signal::USR1, Signal::USR2, Signal::new(40).unwrap()]);
         routes.insert(signal, vec![InstanceId(u32::try_from(rng.index(instances.len())).unwrap())]);
     }
+    let reopen_signal =
+        Some(Signal::USR1).filter(|signal| !routes.contains_key(signal) && rng.per_mille(100));
     Plan {
+        log: Log { reopen_signal, ..Log::default() },
         mode: Mode::Services,
         order: in_order(&instances),
         config: None,

@@ -2,6 +2,7 @@
 //! `Kernel` to the core, keeps the truth for the judge, and itself holds the core to the contract of the seam.
 
 mod asking;
+mod guests;
 mod looks;
 mod memory;
 mod pipes;
@@ -14,7 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tinysup::event::{
-    Action, Child, Event, ExitCode, ExitStatus, InstanceId, Listener, Output, Pid, Process, Role, Sink,
+    Action, Child, Client, Event, ExitCode, ExitStatus, InstanceId, Listener, Pid, Process, Role, Sink,
     StartError, Time,
 };
 use tinysup::kernel::{Kernel, Until};
@@ -23,7 +24,9 @@ use tinysup::probe::Failure;
 use tinysup::units::Signal;
 
 use crate::faults::{Act, Reaction, Script, Style, Temper, Visitor, Weather, asks_to_end, start_error};
+use crate::plans;
 use crate::rng::Rng;
+use guests::{Guest, Move};
 
 /// What was seen, for the statistics: how often each thing happened.
 pub type Counts = BTreeMap<&'static str, u64>;
@@ -111,6 +114,7 @@ enum Happening {
     Unstick(u64),
     Visit(Visitor),
     Answer(Child, Result<(), Failure>),
+    Guest(Client, Move),
     /// A memory limit may be reached, that of an instance or that of the container.
     Full(Option<InstanceId>),
     /// Memory may be short; how often that is said again.
@@ -148,6 +152,8 @@ pub struct World {
     now: Time,
     rng: Rng,
     pub plan: Rc<Plan>,
+    /// Files that cannot be written.
+    lost: BTreeMap<std::path::PathBuf, u64>,
     pub weather: Weather,
     tempers: Vec<Temper>,
     pub procs: BTreeMap<u64, Proc>,
@@ -182,6 +188,16 @@ pub struct World {
     pub exited: Option<ExitCode>,
     pub counts: Counts,
     pub trace: Option<Vec<String>>,
+    /// Chance for clients and updates.
+    crowd: Rng,
+    guests: BTreeMap<Client, Guest>,
+    /// What clients do and the core was not told yet, in order.
+    desk: VecDeque<Event>,
+    /// Whether the configuration is ever written anew.
+    updates: bool,
+    /// The configuration as it was last written.
+    written: Plan,
+    versions: u64,
     /// Whether it is to be told when memory is short; none: nobody has asked for it.
     asked_for_memory: Option<bool>,
     /// What the kernel gives each instance at most.
@@ -197,11 +213,14 @@ impl World {
     pub fn new(mut rng: Rng, plan: Rc<Plan>) -> Self {
         let weather = Weather::draw(&mut rng, &plan);
         let tempers = plan.instances.iter().map(|instance| Temper::draw(&mut rng, &plan, instance)).collect();
+        let crowd = Rng::new(rng.clone().next());
+        let written = (*plan).clone();
         let mut world = Self {
             now: Time(1_000_000_000),
             free: (2..=weather.pids).rev().collect(),
             rng,
             plan,
+            lost: BTreeMap::new(),
             weather,
             tempers,
             procs: BTreeMap::new(),
@@ -226,6 +245,12 @@ impl World {
             exited: None,
             counts: Counts::new(),
             trace: None,
+            crowd,
+            guests: BTreeMap::new(),
+            desk: VecDeque::new(),
+            updates: false,
+            written,
+            versions: 0,
             asked_for_memory: None,
             ceilings: BTreeMap::new(),
             told_by_kernel: VecDeque::new(),
@@ -235,6 +260,7 @@ impl World {
         for (after, visitor) in std::mem::take(&mut world.weather.visitors) {
             world.plan_for(after, Happening::Visit(visitor));
         }
+        world.invite();
         world
     }
 
@@ -249,6 +275,27 @@ impl World {
                 trace.push(line);
             }
         }
+    }
+
+    /// The configuration is read again: another one, the same, or one that is broken.
+    pub fn reread(&mut self) -> Result<Plan, String> {
+        if !self.updates || self.crowd.per_mille(150) {
+            self.count("broken configuration");
+            return Err("broken".to_owned());
+        }
+        if !self.crowd.per_mille(100) {
+            self.versions += 1;
+            self.written = plans::changed(&mut self.crowd, &self.written, self.versions);
+        }
+        Ok(self.written.clone())
+    }
+
+    /// From now on the instances are defined so.
+    pub fn redefine(&mut self, plan: Rc<Plan>) {
+        for instance in plan.instances.iter().skip(self.tempers.len()) {
+            self.tempers.push(Temper::draw(&mut self.crowd, &plan, instance));
+        }
+        self.plan = plan;
     }
 
     pub fn temper(&self, id: InstanceId) -> Temper {
@@ -293,6 +340,7 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Visit(visitor) => self.visit(visitor),
+            Happening::Guest(client, doing) => self.guest(client, doing),
             Happening::Speak(child, bytes) => self.speak_for(child, bytes),
             Happening::Full(scope) => self.full(scope),
             Happening::Pressure(left) => self.pressure(left),
@@ -494,13 +542,11 @@ impl Kernel for World {
             Action::Release { pid } => self.release(pid),
             Action::Probe { child, target } => self.ask(child, &target, events),
             Action::CancelProbe { child } => self.call_off(child),
-            Action::Answer { client, .. }
-            | Action::Disconnect { client }
-            | Action::Measure { client, .. } => {
-                violation!("{client:?} asked for nothing")
-            }
+            Action::Answer { client, answer, last } => self.answer(client, &answer, last),
+            Action::Disconnect { client } => self.disconnect(client),
+            Action::Measure { client, runs } => self.measure(client, runs.len(), events),
             Action::FindMemory { pressure } => self.find_memory(pressure, events),
-            Action::Weigh { runs, container, .. } => self.weigh(&runs, container, events),
+            Action::Weigh { client, runs, container, .. } => self.weigh(client, &runs, container, events),
             Action::FindListening { child, .. } => {
                 let addresses =
                     (0..self.rng.below(3)).map(|_| format!("0.0.0.0:{}", self.rng.below(9999))).collect();
@@ -547,12 +593,19 @@ impl Kernel for World {
                 events.push(Event::Drained);
             }
             Action::Write { .. } | Action::Tell(_) | Action::Reread => {}
+            Action::WriteFile { file, .. } => self.write_file(&file, events),
+            Action::Reopen { client } => {
+                events.push(Event::Reopened { client, files: vec![("/log/a".into(), Ok(()))] });
+            }
             Action::TerminationLog { text } => {
                 if text.len() > 4096 {
                     violation!("a termination log of {} bytes", text.len());
                 }
             }
-            Action::Exit(code) => self.exited = Some(code),
+            Action::Exit(code) => {
+                self.check_guests();
+                self.exited = Some(code);
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ const OURS: &[Case] = &[
     ("a_squeeze_is_told", a_squeeze_is_told),
     ("a_cgroup_that_is_gone_wakes_nobody", a_cgroup_that_is_gone_wakes_nobody),
     ("a_container_of_docker", a_container_of_docker),
-    ("a_privileged_container_of_docker", a_privileged_container_of_docker),
+    ("a_container_of_docker_with_a_writable_cgroup", a_container_of_docker_with_a_writable_cgroup),
 ];
 
 /// Not where all files are in memory, and not where time tells nothing.
@@ -209,7 +209,7 @@ fn a_container_of_docker() {
     println!("killed {}", killed(&world, None));
 }
 
-fn a_privileged_container_of_docker() {
+fn a_container_of_docker_with_a_writable_cgroup() {
     let mut world = World::new();
     let found = find(&mut world, false);
     println!("{found:?}");

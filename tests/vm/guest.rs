@@ -11,10 +11,22 @@ use crate::{cases, runner, scene};
 /// What it becomes at the end.
 pub const INIT: &str = "/sbin/tinysup";
 pub const WITNESS: &str = "/bin/tinysup-witness";
-pub const PLAN_FILE: &str = "/etc/tinysup.toml";
-/// With this code.
-pub const PLAN_CODE: u32 = 17;
-pub const PLAN: &str = r#"
+
+/// A configuration with which it ends.
+pub struct Plan {
+    pub file: &'static str,
+    pub text: &'static str,
+    /// With this code.
+    pub code: u32,
+    /// Not without having said this.
+    pub words: &'static str,
+}
+
+pub const PLANS: [&Plan; 2] = [&FAILS, &IS_KILLED];
+
+const FAILS: Plan = Plan {
+    file: "/etc/fails.toml",
+    text: r#"
 [services.keeper]
 command = "/bin/tinysup-witness helper 3600s wait say kept"
 
@@ -23,7 +35,27 @@ command = "/bin/tinysup-witness say run exit 17"
 depends_on = { keeper = "started" }
 max_restarts = 2
 restart_delay = "20ms"
-"#;
+"#,
+    code: 17,
+    words: "keeper | kept",
+};
+
+const IS_KILLED: Plan = Plan {
+    file: "/etc/is-killed.toml",
+    text: r#"
+[services.keeper]
+command = "/bin/tinysup-witness helper 3600s wait say kept"
+
+[services.hog]
+command = "/bin/tinysup-witness grow 200 400"
+memory_limit = "32M"
+depends_on = { keeper = "started" }
+max_restarts = 1
+restart_delay = "20ms"
+"#,
+    code: 137,
+    words: "out of memory",
+};
 
 /// Said when all cases were run.
 pub const DONE: &str = "machine: all cases were run";
@@ -35,6 +67,7 @@ pub struct Layout {
     pub parameters: &'static str,
     /// What is mounted where, of which type, with which options.
     mounts: &'static [(&'static str, &'static str, &'static str)],
+    pub plan: &'static Plan,
 }
 
 const ROOT: &str = "/sys/fs/cgroup";
@@ -42,14 +75,20 @@ const V1: (&str, &str, &str) = ("/sys/fs/cgroup/memory", "cgroup", "memory");
 const PIDS: (&str, &str, &str) = ("/sys/fs/cgroup/pids", "cgroup", "pids");
 
 pub const LAYOUTS: [Layout; 4] = [
-    Layout { name: "v2", parameters: "", mounts: &[(ROOT, "cgroup2", "")] },
-    Layout { name: "v1", parameters: "", mounts: &[(ROOT, "tmpfs", "mode=755"), V1, PIDS] },
+    Layout { name: "v2", parameters: "", mounts: &[(ROOT, "cgroup2", "")], plan: &IS_KILLED },
+    Layout { name: "v1", parameters: "", mounts: &[(ROOT, "tmpfs", "mode=755"), V1, PIDS], plan: &IS_KILLED },
     Layout {
         name: "hybrid",
         parameters: "",
         mounts: &[(ROOT, "tmpfs", "mode=755"), V1, ("/sys/fs/cgroup/unified", "cgroup2", "")],
+        plan: &IS_KILLED,
     },
-    Layout { name: "none", parameters: "cgroup_disable=memory", mounts: &[(ROOT, "cgroup2", "")] },
+    Layout {
+        name: "none",
+        parameters: "cgroup_disable=memory",
+        mounts: &[(ROOT, "cgroup2", "")],
+        plan: &FAILS,
+    },
 ];
 
 impl Layout {
@@ -88,6 +127,6 @@ pub fn run() -> ExitCode {
     runner::run_all(cases, &[]);
     cases::as_the_kernels_pid_1(layout.name);
     println!("{DONE}");
-    let error = Command::new(INIT).exec();
+    let error = Command::new(INIT).args(["-c", layout.plan.file]).exec();
     panic!("{INIT}: {error}");
 }

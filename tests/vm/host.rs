@@ -10,7 +10,7 @@ use std::{env, fs, thread};
 
 use crate::archive::Archive;
 use crate::container;
-use crate::guest::{DONE, INIT, LAYOUTS, Layout, PLAN, PLAN_CODE, PLAN_FILE, WITNESS};
+use crate::guest::{DONE, INIT, LAYOUTS, Layout, PLANS, WITNESS};
 use crate::witness::witness_path;
 
 /// For a machine that has to emulate every instruction, beside others that do so, too.
@@ -134,7 +134,9 @@ impl Parts {
         for name in SHELL_COMMANDS {
             archive.link(&format!("bin/{name}"), "busybox");
         }
-        archive.file(PLAN_FILE.trim_start_matches('/'), PLAN.as_bytes());
+        for plan in PLANS {
+            archive.file(plan.file.trim_start_matches('/'), plan.text.as_bytes());
+        }
         archive.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n");
         archive.file("etc/group", b"root:x:0:\n");
         for library in libraries() {
@@ -249,11 +251,16 @@ fn boot(parts: &Parts, archive: &Path, layout: &Layout) -> bool {
     }
     let _ = qemu.kill();
     let _ = qemu.wait();
-    let ended = code == Some(PLAN_CODE << 8);
+    let plan = layout.plan;
+    let ended = code == Some(plan.code << 8) && said.iter().any(|line| line.contains(plan.words));
     let well = done && ended && failed == 0 && usize::try_from(passed) == Ok(layout.cases().len());
     if !well {
         println!("---- what machine {} said ----\n{}\n----", layout.name, said.join("\n"));
-        println!("all cases run: {done}; end of PID 1: {code:x?}, not {:x}", PLAN_CODE << 8);
+        println!(
+            "all cases run: {done}; end of PID 1: {code:x?}, not {:x} and {:?}",
+            plan.code << 8,
+            plan.words
+        );
     }
     println!(
         "machine {}: {passed} passed; {failed} failed; {:.1} s",

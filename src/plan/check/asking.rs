@@ -2,7 +2,7 @@
 
 use super::{Service, effective_argv, list};
 use crate::config::World;
-use crate::event::{Launch, Output};
+use crate::event::Launch;
 use crate::hints::{self, Finds};
 use crate::plan::{Asks, Condition, Instance, Kind, Plan, ReadyTest, Test};
 use crate::probe::{self, Target};
@@ -21,8 +21,7 @@ pub fn hints(plan: &Plan, service: &Service<'_>, world: &dyn World, hints: &mut 
                 ));
             }
             ReadyTest::Said(_) => {
-                let silent = |output| matches!(output, Output::Inherit | Output::Null);
-                let (out, err) = (silent(instance.launch.stdout), silent(instance.launch.stderr));
+                let (out, err) = (!instance.launch.stdout.is_seen(), !instance.launch.stderr.is_seen());
                 if out || err {
                     let (seen, unseen) = if out { ("stderr", "stdout") } else { ("stdout", "stderr") };
                     hint(format!(

@@ -18,7 +18,7 @@ impl Story {
         let instance = self.supervisor.plan.ids().find(|id| &*self.supervisor.name(*id) == name).unwrap();
         let run = self.supervisor.service(instance).unwrap().runs();
         let child = Child { instance, run, role: Role::Main };
-        self.event(Event::Output { child, sink: Sink::Stdout, bytes: text.into() });
+        self.event(Event::Output { child, sink: Sink::Stdout, at: Wall::default(), bytes: text.into() });
     }
 
     /// What the clients were sent since the last time: of changes and verdicts their text, of refusals their kind.

@@ -159,7 +159,7 @@ impl Crowd {
     fn output(&mut self) {
         if let Some(child) = self.child() {
             let bytes = "line\n".repeat(usize::try_from(self.dice.below(3_000)).unwrap()).into_bytes();
-            self.story.event(Event::Output { child, sink: Sink::Stderr, bytes });
+            self.story.event(Event::Output { child, sink: Sink::Stderr, at: Wall::default(), bytes });
         }
     }
 

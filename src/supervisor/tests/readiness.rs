@@ -55,7 +55,7 @@ impl Story {
 
     fn writes(&mut self, name: &str, sink: Sink, text: &str) {
         let child = self.of(name, Role::Main);
-        self.event(Event::Output { child, sink, bytes: text.as_bytes().to_vec() });
+        self.event(Event::Output { child, sink, at: Wall::default(), bytes: text.as_bytes().to_vec() });
     }
 }
 
@@ -298,7 +298,12 @@ fn a_command_that_takes_too_long_is_killed_with_all_it_forked_and_never_doubled(
     story.pass(8_000);
     story.expect(&["spawn api's test"]);
     let child = story.of("api", Role::Probe(2));
-    story.event(Event::Output { child, sink: Sink::Stderr, bytes: b"a\nno \x1bdatabase\n\n".to_vec() });
+    story.event(Event::Output {
+        child,
+        sink: Sink::Stderr,
+        at: Wall::default(),
+        bytes: b"a\nno \x1bdatabase\n\n".to_vec(),
+    });
     story.exit("api's test", 1);
     story.expect(&[
         "SIGKILL to the group of api's test",

@@ -120,6 +120,10 @@ fn other_rules_do_not_touch_a_process() {
     story.update(vec![db, instance("web")]);
     story.record.remove(0);
     story.expect(&["spawn db", "updated after 0.0 s"]);
+    story.exit("db", 3);
+    story.expect(&["db: code 3 after 0.0 s; restart 1/10 in 0.1 s"]);
+    story.pass(100);
+    story.record.clear();
     story.signal(Signal::TERM);
     story.expect(&["stopping (SIGTERM): web, db", "SIGTERM to web", "SIGTERM to db"]);
 }

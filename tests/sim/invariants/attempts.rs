@@ -158,7 +158,7 @@ impl Judge {
         if self.pays(child.instance, |owed| *owed == Owed::Cancel(child)).is_some() {
             return;
         }
-        let cared_for = self.cared_for(child.instance);
+        let cared_for = self.cared_for(child.instance) && !self.wanted_away(child.instance);
         match self.attempt(child) {
             Some(attempt) if !attempt.command && (attempt.unwanted || !cared_for) => {
                 self.life(child.instance).care.attempt = None;
@@ -174,14 +174,15 @@ impl Judge {
             self.step.probe_ended = None; // what it forked goes with it
             return;
         }
-        let (id, now, cared_for) = (child.instance, self.now(), self.cared_for(child.instance));
+        let (id, now) = (child.instance, self.now());
+        let cared_for = self.cared_for(id) && !self.wanted_away(id);
         let again = self.life(id).care.killed.contains(&pid);
         let unwanted = self.attempt(child).is_some_and(|attempt| attempt.unwanted || !cared_for);
         let late = self.pays(id, |owed| *owed == Owed::Kill(pid)).is_some();
         if !(again || unwanted || late) {
             violation!("{child:?} is killed for no reason");
         }
-        if unwanted {
+        if unwanted && !late {
             self.life(id).care.attempt = None;
         }
         let plan = self.plan.clone();

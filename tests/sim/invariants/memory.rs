@@ -173,7 +173,7 @@ impl Judge {
                     self.explained(world, instance);
                 }
             }
-            Event::Weighed { runs, container, .. } => self.is_weighed(world, runs, *container),
+            Event::Weighed { client: None, runs, container } => self.is_weighed(world, runs, *container),
             Event::Drained => {
                 while let Some((instance, count, _)) = self.memory.reports.pop_front() {
                     self.owes_kill(world, instance, count);
@@ -402,7 +402,7 @@ impl Judge {
     }
 
     /// Who has a limit that the kernel can be told of starts with it, and nobody else.
-    pub(super) fn check_cell(&self, child: Child, launch: &tinysup::event::Launch) {
+    pub(super) fn check_cell(&self, child: Child, launch: &Launch) {
         let ceiling = self.ceiling(child.instance);
         let memory = self.plan_of(child.instance).memory;
         let wanted = memory.restart.is_some() || memory.limit.is_some() || self.plan.guard.restart.is_some();

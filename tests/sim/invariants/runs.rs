@@ -1,7 +1,8 @@
 //! Starts, ends and restarts: nothing before its dependencies, nothing after the stop began, the budget to the unit.
 
+use super::wishes::{Coming, Wishes};
 use super::*;
-use crate::world::Proc;
+use crate::world::{Proc, Run};
 
 /// Whether what an instance depends on allows it to start.
 #[derive(Debug)]
@@ -18,9 +19,6 @@ impl Judge {
         let instance = self.plan_of(id);
         let name = instance.name.clone();
         if child.role == Role::StopCommand {
-            if self.stop.is_none() && self.lives[id.0 as usize].leaving.is_none() {
-                violation!("the stop_command of {name} runs although nothing stops");
-            }
             // A deadline of zero is no hurry but the rule.
             let late = self.limit().is_some_and(|limit| now >= limit)
                 && self.plan.shutdown_timeout != Some(Duration::ZERO);
@@ -33,8 +31,9 @@ impl Judge {
         if self.stop.is_some() {
             violation!("{name} starts after the stop began");
         }
-        if !instance.autostart {
-            violation!("{name} starts although autostart = false");
+        let life_is_down = self.lives[id.0 as usize].wishes.down;
+        if life_is_down {
+            violation!("{name} starts although it is to be down");
         }
         let life = &self.lives[id.0 as usize];
         if life.active() || child.run != life.run + 1 {
@@ -52,7 +51,7 @@ impl Judge {
             Chance::Now => {}
             chance => violation!("{name} starts before what it depends on allows it: {chance:?}"),
         }
-        for (other, dependent) in self.plan.ids().zip(&self.plan.instances) {
+        for (other, dependent) in self.plan.all() {
             let with = dependent.depends_on.iter().any(|d| d.on == id && d.restart);
             let life = &self.lives[other.0 as usize];
             if with && child.run > 1 && life.active() && life.ended.is_none() && !life.is_leaving() {
@@ -74,7 +73,9 @@ impl Judge {
         }
         let life = self.life(id);
         let budget = std::mem::take(&mut life.budget);
+        let Wishes { held, again, .. } = life.wishes;
         *life = Life {
+            wishes: Wishes { held, again, ..Wishes::default() },
             run: child.run,
             told: life.told,
             ordered: Some(now),
@@ -106,7 +107,7 @@ impl Judge {
         let (now, name) = (self.now(), &self.plan_of(child.instance).name);
         let life = &self.lives[child.instance.0 as usize];
         match &life.decided {
-            Some((_, Next::With(_))) => {}
+            Some((_, Next::With(_) | Next::Again)) => {}
             // It waited for others, and since when was judged when that was told.
             Some((_, Next::Restart { .. })) if life.waits => {}
             Some((_, Next::Restart { delay, .. })) => {
@@ -123,6 +124,7 @@ impl Judge {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "all that the end of a run claims")]
     pub(super) fn ended(
         &mut self,
         world: &mut World,
@@ -146,18 +148,7 @@ impl Judge {
         let Some(ended) = life.ended else {
             violation!("the end of {name} is told before it is known: {run:?}")
         };
-        let truth = match (&run.spawn_error, &run.exec_error, run.died) {
-            (Some(error), ..) | (None, Some(error), _) => Cause::Start(error.clone()),
-            (None, None, Some((_, status))) if life.unready => Cause::Unready(status),
-            (None, None, Some((_, status))) => Cause::Exit(status),
-            (None, None, None) => violation!("{name} is said to have ended, but it lives: {run:?}"),
-        };
-        let (truth, well) = match (&life.leaving, &life.out_of_memory) {
-            (Some(Leaving::Failed(_, well)), Some(cause)) => (cause.clone(), *well),
-            (_, Some(cause)) => (cause.clone(), uptime),
-            (Some(Leaving::Failed(cause, well)), None) => (cause.clone(), *well),
-            (Some(Leaving::With(_)) | None, None) => (truth, uptime),
-        };
+        let (truth, well) = truth(name, run, life, uptime);
         if truth != *cause {
             violation!("{name} is said to have ended with {cause:?}; it was {truth:?}");
         }
@@ -167,14 +158,29 @@ impl Judge {
         if uptime < least || uptime > most {
             violation!("a run of {name} is said to have lasted {uptime:?}; it was {least:?} to {most:?}");
         }
+        let gone = matches!(self.coming.get(&id), Some(Coming::Gone));
+        let anew = matches!(self.coming.get(&id), Some(Coming::Anew(_)));
+        let may_be_down = life.wishes.held || gone;
+        let may_go_on = life.wishes.goes_on || life.wishes.again || anew;
+        if !stopping
+            && matches!(life.leaving, Some(Leaving::Wish))
+            && !matches!(next, Next::Down | Next::Again)
+        {
+            violation!("{name} was stopped as wished, and goes on with {next:?}");
+        }
+        if !stopping && life.wishes.goes_on && !may_be_down && *next != Next::Again {
+            violation!("{name} is to begin again, and goes on with {next:?}");
+        }
         let expected = match (stopping, command, &life.leaving) {
+            (false, false, _) if *next == Next::Down && may_be_down => Next::Down,
+            (false, false, _) if *next == Next::Again && may_go_on => Next::Again,
             (true, ..) => Next::Down,
             (false, true, _) => Next::Ends,
             (false, false, Some(Leaving::With(on))) => {
                 life.budget.free(instance, uptime);
                 Next::With(on.clone())
             }
-            (false, false, Some(Leaving::Failed(..)) | None) => {
+            (false, false, Some(Leaving::Failed(..) | Leaving::Wish) | None) => {
                 life.budget.expect(instance, now, cause, well)
             }
         };
@@ -190,6 +196,7 @@ impl Judge {
                 world.count(if budget.is_some() { "budget spent" } else { "failed, never restarted" });
             }
             Next::Down | Next::Ends => {
+                life.wishes.down |= !command;
                 life.completed = done;
                 life.failed = command && !stopping && !done;
             }
@@ -220,6 +227,11 @@ impl Judge {
         }
         let life = self.life(id);
         life.told = life.run;
+        life.over = Some(now);
+        life.wishes.goes_on = false;
+        if expected == Next::Again {
+            life.budget = Budget::default();
+        }
         life.cause = Some(cause.clone());
         life.decided = Some((now, expected));
         // A stop of the container goes on without a test that cannot die, and without what that shields.
@@ -246,7 +258,11 @@ impl Judge {
         for dependency in &self.plan_of(id).depends_on {
             let (on, life) = (dependency.on, &self.lives[dependency.on.0 as usize]);
             let failed = life.failed || life.cannot_start;
-            let gone = life.completed || failed || !self.plan_of(on).autostart;
+            let gone = life.completed || failed || life.wishes.down && !life.active();
+            if life.active() && (life.wishes.again || self.goes(on)) {
+                waits.push(on);
+                continue;
+            }
             let there = match dependency.condition {
                 Condition::Started => life.running() || life.completed,
                 Condition::Ready => life.ready(),
@@ -276,9 +292,9 @@ impl Judge {
 
     /// It does not run, and not because of the time.
     pub(super) fn waiting(&self, id: InstanceId) -> bool {
-        let (life, instance) = (&self.lives[id.0 as usize], self.plan_of(id));
+        let life = &self.lives[id.0 as usize];
         let over = life.active() || life.completed || life.failed || life.cannot_start;
-        instance.autostart && !over && life.restart_due().is_none()
+        !life.wishes.down && !over && life.restart_due().is_none()
     }
 
     /// Who would start but for this instance.
@@ -299,7 +315,7 @@ impl Judge {
     }
 
     pub(super) fn check_starts(&mut self, now: Time) {
-        for (id, instance) in self.plan.ids().zip(&self.plan.instances) {
+        for (id, instance) in self.plan.all() {
             let life = &self.lives[id.0 as usize];
             let name = &instance.name;
             if let Some(due) = life.restart_due()
@@ -341,10 +357,11 @@ impl Judge {
                 violation!("{name} is done and the container does not stop");
             }
         }
-        let wanted = || self.lives.iter().zip(&self.plan.instances).filter(|(_, i)| counts(i));
+        let wanted =
+            || self.plan.all().map(|(id, i)| (&self.lives[id.0 as usize], i)).filter(|(_, i)| counts(i));
         let arrived = wanted().all(|(life, i)| arrived(life, i))
             && wanted().any(|(life, i)| life.ready() && arrived(life, i));
-        if arrived && !self.all_up && !self.command_mode() {
+        if arrived && !self.all_up && !self.command_mode() && self.coming.is_empty() {
             violation!("all are up, and it is not told");
         }
         if self.all_done() {
@@ -353,6 +370,23 @@ impl Judge {
     }
 
     pub(super) fn all_done(&self) -> bool {
-        self.lives.iter().all(|life| !life.active() && life.restart_due().is_none())
+        let over = |life: &Life| !life.active() && life.restart_due().is_none() && !life.wishes.held;
+        self.lives.iter().all(over)
+    }
+}
+
+/// How a run ended in truth, and how long it was known to be well.
+fn truth(name: &str, run: &Run, life: &Life, uptime: Duration) -> (Cause, Duration) {
+    let truth = match (&run.spawn_error, &run.exec_error, run.died) {
+        (Some(error), ..) | (None, Some(error), _) => Cause::Start(error.clone()),
+        (None, None, Some((_, status))) if life.unready => Cause::Unready(status),
+        (None, None, Some((_, status))) => Cause::Exit(status),
+        (None, None, None) => violation!("{name} is said to have ended, but it lives: {run:?}"),
+    };
+    match (&life.leaving, &life.out_of_memory) {
+        (Some(Leaving::Failed(_, well)), Some(cause)) => (cause.clone(), *well),
+        (_, Some(cause)) => (cause.clone(), uptime),
+        (Some(Leaving::Failed(cause, well)), None) => (cause.clone(), *well),
+        (Some(Leaving::With(_) | Leaving::Wish) | None, None) => (truth, uptime),
     }
 }

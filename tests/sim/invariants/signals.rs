@@ -14,6 +14,13 @@ impl Judge {
         if let Some(early) = self.step.early.pop_front() {
             self.step.signal = Some(early);
         }
+        if self.verb() == Some(Verb::Signal) {
+            let life = &self.lives[child.instance.0 as usize];
+            if child.role != Role::Main || !life.running() {
+                violation!("a client's {signal} for {child:?}, which does not run");
+            }
+            return world.count("signal by hand");
+        }
         let forwarded = self.step.signal.is_some_and(|signal| !self.ends_container(signal));
         if forwarded {
             return self.forward(child, pid, group, signal);
@@ -59,6 +66,15 @@ impl Judge {
         }
     }
 
+    /// The files of output are opened again, upon the signal that says so.
+    pub(super) fn reopens(&mut self, world: &mut World) {
+        if self.step.signal != self.plan.log.reopen_signal || self.step.signal.is_none() {
+            violation!("files are opened again for {:?}", self.step.signal);
+        }
+        world.count("signal to open files again");
+        self.step.reopened = true;
+    }
+
     /// A signal that is passed on.
     pub(super) fn forward(&mut self, child: Child, pid: Pid, group: bool, sent: Signal) {
         let got = self.step.signal.unwrap();
@@ -69,7 +85,8 @@ impl Judge {
             Mode::Services => {
                 let routed = self.plan.routes.get(&got).is_none_or(|to| to.contains(&child.instance));
                 let becomes = instance.signals.get(&got).copied().unwrap_or(Some(got));
-                becomes.filter(|_| routed && !group && got != Signal::HUP)
+                let ours = got == Signal::HUP || Some(got) == self.plan.log.reopen_signal;
+                becomes.filter(|_| routed && !group && !ours)
             }
         };
         if expected != Some(sent) || child.role != Role::Main {
@@ -83,7 +100,9 @@ impl Judge {
 
     /// Every polite signal is followed by SIGCONT, so that a stopped process acts on it.
     pub(super) fn check_continued(&self) {
-        if self.step.signal.is_some_and(|signal| !self.ends_container(signal)) {
+        if self.step.signal.is_some_and(|signal| !self.ends_container(signal))
+            || self.verb() == Some(Verb::Signal)
+        {
             return;
         }
         for (at, (pid, group, signal)) in self.step.sent.iter().enumerate() {
@@ -98,7 +117,7 @@ impl Judge {
     pub(super) fn ask(&mut self, world: &mut World, id: InstanceId) {
         let name = self.plan_of(id).name.clone();
         if self.stop.is_none() && self.lives[id.0 as usize].leaving.is_none() {
-            violation!("{name} is asked to stop although nothing stops");
+            self.goes_by_wish(world, id);
         }
         let in_a_hurry = self.in_a_hurry();
         let kill_timeout = self.plan_of(id).stop.kill_timeout;
@@ -119,7 +138,7 @@ impl Judge {
             return;
         }
         for other in self.dependents(id) {
-            if !self.down(world, other) {
+            if !self.down(world, other) && !self.dependents(id).contains(&id) {
                 let other = &self.plan_of(other).name;
                 violation!("{name} is asked to stop although {other}, which depends on it, is not down");
             }

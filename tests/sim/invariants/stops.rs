@@ -11,7 +11,7 @@ impl Judge {
         }
         let right = match reason {
             StopReason::Signal(signal) => self.step.signal == Some(*signal) && self.ends_container(*signal),
-            StopReason::Asked => false,
+            StopReason::Asked => self.verb() == Some(Verb::Shutdown),
             StopReason::Failed(name) => {
                 let id = self.by_name(name);
                 let life = &self.lives[id.0 as usize];
@@ -42,6 +42,8 @@ impl Judge {
         if self.lives.iter().any(|life| life.active() && life.ended.is_some()) {
             world.count("stop while leftovers are being stopped");
         }
+        self.coming.clear();
+        self.expected = None;
         let since = self.now();
         self.stop = Some(Stop {
             reason: reason.clone(),
@@ -89,7 +91,7 @@ impl Judge {
         if ticked && now >= stop.told + TELL_INTERVAL && !killing {
             violation!("since {:?} it was not told who is still alive", stop.told);
         }
-        for (id, instance) in self.plan.ids().zip(&self.plan.instances) {
+        for (id, instance) in self.plan.all() {
             let life = &self.lives[id.0 as usize];
             let needed = self.dependents(id).iter().any(|other| self.lives[other.0 as usize].active());
             if !life.active() || life.ended.is_some() && world.living_of(id).all(|proc| proc.spawned) {
@@ -119,12 +121,19 @@ impl Judge {
     /// Whoever depends on it, be it through others.
     pub(super) fn dependents(&self, id: InstanceId) -> Vec<InstanceId> {
         let mut found = Vec::new();
-        for (other, instance) in self.plan.ids().zip(&self.plan.instances) {
-            if instance.depends_on.iter().any(|d| d.on == id || found.contains(&d.on)) {
-                found.push(other);
+        // While an update is under way they need not stand in an order.
+        loop {
+            let known = found.len();
+            for (other, instance) in self.plan.all() {
+                let depends = instance.depends_on.iter().any(|d| d.on == id || found.contains(&d.on));
+                if depends && !found.contains(&other) {
+                    found.push(other);
+                }
+            }
+            if found.len() == known {
+                return found;
             }
         }
-        found
     }
 
     pub(super) fn exit(&mut self, world: &mut World, code: ExitCode) {
@@ -132,7 +141,7 @@ impl Judge {
         self.outputs.at_exit();
         self.check_kills_told();
         let Some(stop) = &self.stop else { violation!("it exits without having stopped") };
-        for (id, life) in self.plan.ids().zip(&self.lives) {
+        for (id, life) in (0..).map(InstanceId).zip(&self.lives) {
             if life.active() && !(self.in_a_hurry() || life.unkillable) {
                 violation!("it exits although the end of {} was not told", self.plan_of(id).name);
             }
@@ -187,7 +196,7 @@ impl Judge {
         match &stop.reason {
             StopReason::Signal(_) | StopReason::Asked => {
                 // Remains of an earlier crash count if they were still there when the stop began.
-                let over = |life: &Life| life.decided.as_ref().map(|(at, _)| *at).filter(|_| !life.active());
+                let over = |life: &Life| life.over.filter(|_| !life.active());
                 let in_it = |life: &Life| over(life).is_none_or(|at| at >= stop.since);
                 let killed = self.lives.iter().any(|life| life.killed.is_some() && in_it(life));
                 if killed { 137 } else { 0 }
@@ -199,7 +208,8 @@ impl Judge {
                 if life.cannot_start { 1 } else { last(life).unwrap_or(0) }
             }
             StopReason::AllDone => {
-                self.lives.iter().find(|life| life.failed || life.cannot_start).map_or(0, failure)
+                let failed = |life: &&Life| life.failed || life.cannot_start;
+                self.plan.ids().map(|id| &self.lives[id.0 as usize]).find(failed).map_or(0, failure)
             }
         }
     }

@@ -6,7 +6,7 @@ impl Judge {
     /// When something is due, for each thing: the earliest and the latest moment that would be right.
     fn dues(&self) -> Vec<(Time, Time, &'static str)> {
         let mut dues = Vec::new();
-        for (id, instance) in self.plan.ids().zip(&self.plan.instances) {
+        for (id, instance) in self.plan.all() {
             let life = &self.lives[id.0 as usize];
             if let Some(due) = life.restart_due() {
                 dues.push((due - NEARLY, due + NEARLY, "restart"));
@@ -38,10 +38,11 @@ impl Judge {
             }
         }
         dues.extend(self.memory_dues());
+        dues.extend(self.outputs.dues().map(|(at, what)| (at, at, what)));
         dues
     }
 
-    pub(super) fn check_deadline(&self, now: Time, deadline: Option<Time>) {
+    pub(super) fn check_deadline(&self, world: &World, now: Time, deadline: Option<Time>) {
         let dues = self.dues();
         let latest = dues.iter().min_by_key(|(_, latest, _)| *latest);
         if let Some((_, at, what)) = latest
@@ -51,7 +52,7 @@ impl Judge {
         }
         // What ends is looked at from time to time.
         let ends = |life: &Life| life.active() && (life.ended.is_some() || life.asked.is_some());
-        if self.lives.iter().any(ends) {
+        if self.lives.iter().any(ends) || world.has_guests() {
             return;
         }
         let earliest = dues.iter().map(|(earliest, ..)| *earliest).min();

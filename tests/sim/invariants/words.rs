@@ -10,7 +10,11 @@ impl Judge {
     #[expect(clippy::too_many_lines, reason = "one table of what each notice claims")]
     pub(super) fn notice(&mut self, world: &mut World, notice: &Notice) {
         match notice {
-            Notice::Ended { name, cause, uptime, next } => self.ended(world, name, cause, *uptime, next),
+            Notice::Ended { name, cause, uptime, next } => {
+                let id = self.by_name(name);
+                self.ended(world, name, cause, *uptime, next);
+                self.run_is_over(world, id);
+            }
             Notice::Stopping { reason, names } => {
                 let order: Vec<_> = names.iter().rev().cloned().collect();
                 self.check_names(&order, "running"); // told in the order of the stop
@@ -19,7 +23,8 @@ impl Judge {
             Notice::StillStopping { names, remaining } => {
                 self.check_names(names, "still stopping");
                 let now = self.now();
-                let own = self.plan.instances.iter().zip(&self.lives).filter_map(|(instance, life)| {
+                let all = self.plan.all().map(|(id, instance)| (instance, &self.lives[id.0 as usize]));
+                let own = all.filter_map(|(instance, life)| {
                     life.kill_due(instance).filter(|_| life.active() && life.killed.is_none())
                 });
                 let next = own.chain(self.limit()).min();
@@ -54,6 +59,7 @@ impl Judge {
             }
             Notice::DependencyFailed { name, on, completed } => {
                 let (id, on) = (self.by_name(name), self.by_name(on));
+                let lacks = on;
                 let never = matches!(self.chance(id), Chance::Never(one) if one == on);
                 let on = &self.lives[on.0 as usize];
                 let right = if *completed { on.completed } else { on.failed || on.cannot_start };
@@ -67,7 +73,9 @@ impl Judge {
                 if self.plan_of(id).kind == Kind::Command {
                     world.count("command that cannot start");
                 }
-                self.life(id).cannot_start = true;
+                let life = self.life(id);
+                life.cannot_start = true;
+                life.wishes.lacks = Some(lacks);
             }
             Notice::Unkillable { name, found } => {
                 let id = self.by_name(name);
@@ -84,7 +92,8 @@ impl Judge {
                 world.count("unkillable process");
             }
             Notice::AllUp { .. } => {
-                let autostart = self.plan.instances.iter().zip(&self.lives).filter(|(i, _)| counts(i));
+                let all = self.plan.all().map(|(id, instance)| (instance, &self.lives[id.0 as usize]));
+                let autostart = all.filter(|(i, _)| counts(i));
                 let missing: Vec<_> =
                     autostart.filter(|(i, life)| !arrived(life, i)).map(|(i, _)| &i.name).collect();
                 if self.all_up || !missing.is_empty() {
@@ -194,9 +203,19 @@ impl Judge {
             Notice::LeftoversKilled { name, .. } => {
                 self.step.leftovers_killed = Some(self.by_name(name));
             }
+            Notice::File { path, trouble } => self.outputs.file_told(path, trouble),
+            Notice::Reopened { .. } => world.count("files opened again"),
+            Notice::RateLimited { name, lines, most, per } => {
+                let (id, now) = (self.by_name(name), self.now());
+                let limit = RateLimit { lines: *most, per: *per };
+                self.outputs.drops_told(world, now, id, *lines, limit);
+            }
             Notice::StopCommandFailed { .. } => world.count("stop_command that failed"),
             Notice::Leftovers { .. } => world.count("leftovers told"),
-            Notice::ByHand { .. } => violation!("nobody asks for anything by hand yet"),
+            Notice::ByHand { what, names } => self.by_hand(world, *what, names),
+            Notice::Updating(told) => self.updating(world, told),
+            Notice::Updated { .. } => self.updated(world),
+            Notice::NotUpdated { .. } => self.not_updated(world),
             Notice::MemoryFound { .. }
             | Notice::OomGroup
             | Notice::NoCells
@@ -211,9 +230,6 @@ impl Judge {
             | Notice::Reaped { .. }
             | Notice::AskedGroup(_)
             | Notice::Strays { .. }
-            | Notice::Updating(_)
-            | Notice::Updated { .. }
-            | Notice::NotUpdated { .. }
             | Notice::ControlStays => {}
         }
     }
@@ -254,12 +270,20 @@ impl Judge {
 
     pub(super) fn check_names(&self, names: &[Rc<str>], what: &str) {
         let right: Vec<_> = self
-            .lives
-            .iter()
-            .zip(&self.plan.instances)
-            .filter(|(l, _)| l.active())
+            .plan
+            .all()
+            .filter(|(id, _)| self.lives[id.0 as usize].active())
             .map(|(_, i)| &i.name)
             .collect();
+        // While an update is under way the order is between the old and the new.
+        let (mut sorted, mut told): (Vec<_>, Vec<_>) = (right.clone(), names.iter().collect());
+        if self.plan.order.iter().zip(0..).any(|(id, at)| id.0 != at) {
+            sorted.sort();
+            told.sort();
+            if sorted == told {
+                return;
+            }
+        }
         if !names.iter().eq(right.iter().copied()) {
             violation!("{names:?} are said to be {what}; it is {right:?}");
         }

@@ -53,9 +53,9 @@ fn as_healthy(rng: &mut Rng, check: &Healthcheck) -> Ready {
 
 fn ready(rng: &mut Rng, mark: &Mark, heard: bool) -> Ready {
     let mut timeout = ready_timeout(rng);
-    let test = match rng.below(8) {
+    let test = match rng.below(10) {
         0 | 1 => ReadyTest::Notified,
-        2 => ReadyTest::Announced,
+        2 | 8 | 9 => ReadyTest::Announced,
         3 if heard => ReadyTest::Said(READY_TEXT.into()),
         4 => {
             let delay = rng.weighted(&[(2, 1), (3, 50), (3, 1_000), (1, 10_000)]);

@@ -167,7 +167,13 @@ impl World {
         }
     }
 
-    pub(super) fn weigh(&mut self, runs: &[(Child, Pid)], container: bool, events: &mut Vec<Event>) {
+    pub(super) fn weigh(
+        &mut self,
+        client: Option<Client>,
+        runs: &[(Child, Pid)],
+        container: bool,
+        events: &mut Vec<Event>,
+    ) {
         let now = self.now;
         let mut weights = Vec::new();
         for (child, leader) in runs {
@@ -203,6 +209,6 @@ impl World {
             limit: self.weather.memory.limit,
             peak: None,
         });
-        events.push(Event::Weighed { client: None, runs: weights, container });
+        events.push(Event::Weighed { client, runs: weights, container });
     }
 }

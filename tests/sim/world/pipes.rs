@@ -1,5 +1,7 @@
 //! What processes write, and how much of it one read gets.
 
+use tinysup::event::{FileTrouble, LogFile, Wall};
+
 use super::*;
 
 impl World {
@@ -13,6 +15,16 @@ impl World {
         let parts = lines + u64::from(unfinished);
         for part in 0..parts {
             pipe.lines += 1;
+            if self.rng.per_mille(150) {
+                // As services do that log objects. Whatever they name there is theirs.
+                let name = *self.rng.pick(&["level", "time", "pid", "message", "tinysup_x"]);
+                let line = format!("{{\"{name}\":\"{}\"}}", tag(child, sink, pipe.lines));
+                pipe.buffer.extend(line.bytes());
+                if !(unfinished && part + 1 == parts) {
+                    pipe.buffer.push_back(b'\n');
+                }
+                continue;
+            }
             // No other line of the whole history begins so: it can be told in the output, whatever comes between.
             pipe.buffer.extend(tag(child, sink, pipe.lines).bytes());
             let filler = self.rng.below(longest + 1);
@@ -42,6 +54,22 @@ impl World {
         }
     }
 
+    /// Now and then a disk is full, and then it is not.
+    pub(super) fn write_file(&mut self, file: &LogFile, events: &mut Vec<Event>) {
+        let odds = if self.lost.contains_key(&file.path) { 300 } else { 5 };
+        if !self.rng.per_mille(odds) {
+            return;
+        }
+        let trouble = if let Some(lines) = self.lost.remove(&file.path) {
+            FileTrouble::Over { lines }
+        } else {
+            self.lost.insert(file.path.clone(), self.rng.below(9));
+            FileTrouble::Lost { reason: "No space left on device".to_owned() }
+        };
+        self.count("trouble with a file");
+        events.push(Event::File { path: file.path.clone(), trouble });
+    }
+
     pub(super) fn let_go(&mut self, serial: u64, sink: Sink) {
         let at = usize::from(sink == Sink::Stderr);
         let proc = self.procs.get_mut(&serial).unwrap();
@@ -54,12 +82,13 @@ impl World {
     pub(super) fn read(&mut self, child: Child, sink: Sink) -> Option<Event> {
         const READ_MAX: usize = 64 * 1024;
         let whole = self.rng.per_mille(700);
+        let at = wall(self.now);
         let pipe = self.pipes.get_mut(&(child, sink))?;
         if !pipe.buffer.is_empty() {
             let most = pipe.buffer.len().min(READ_MAX);
             let take = if whole { most } else { 1 + self.rng.index(most) };
             let bytes = pipe.buffer.drain(..take).collect();
-            return Some(Event::Output { child, sink, bytes });
+            return Some(Event::Output { child, sink, at, bytes });
         }
         if pipe.holders == 0 && !pipe.ended {
             pipe.ended = true;
@@ -83,6 +112,11 @@ impl World {
             }
         }
     }
+}
+
+/// The time of the wall, which here is always right.
+fn wall(now: Time) -> Wall {
+    Wall(1_700_000_000_000 + now.0 / 1_000_000)
 }
 
 fn tag(child: Child, sink: Sink, line: u64) -> String {

@@ -87,9 +87,8 @@ impl World {
         };
         let exec_after = script.exec_after;
         let serial = self.insert(pid, Parent::Us, Some(child), script);
-        let seen = |output| matches!(output, Output::Prefix | Output::Raw | Output::Captured);
-        for (at, sink, output) in [(0, Sink::Stdout, launch.stdout), (1, Sink::Stderr, launch.stderr)] {
-            if seen(output) {
+        for (at, sink, output) in [(0, Sink::Stdout, &launch.stdout), (1, Sink::Stderr, &launch.stderr)] {
+            if output.is_seen() {
                 self.pipes.insert((child, sink), Pipe { holders: 1, ..Pipe::default() });
                 self.procs.get_mut(&serial).unwrap().holds[at] = true;
             }

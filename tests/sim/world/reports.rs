@@ -9,6 +9,7 @@ impl World {
 
     pub(super) fn something_to_report(&self) -> bool {
         !self.signals.is_empty()
+            || !self.desk.is_empty()
             || !self.told_by_kernel.is_empty()
             || !self.answers.is_empty()
             || self.news.values().chain(self.spoken.values()).any(|news| !news.is_empty())
@@ -25,6 +26,7 @@ impl World {
             News(Child),
             Spoken(Child),
             Answers,
+            Desk,
             Pipe(Child, Sink),
             Dead(u64),
         }
@@ -42,6 +44,9 @@ impl World {
         );
         if !self.answers.is_empty() {
             sources.push(Source::Answers);
+        }
+        if !self.desk.is_empty() {
+            sources.push(Source::Desk);
         }
         sources.extend(self.readable().into_iter().map(|(child, sink)| Source::Pipe(child, sink)));
         let dead = self.dead();
@@ -76,6 +81,11 @@ impl World {
                         self.open.remove(&child);
                         self.handed.insert(child);
                         events.push(Event::Probed { child, result });
+                    }
+                }
+                Source::Desk => {
+                    while let Some(event) = self.desk.pop_front() {
+                        events.push(event);
                     }
                 }
                 Source::Pipe(child, sink) => events.extend(self.read(child, sink)),

@@ -1,0 +1,149 @@
+//! Lines on their way out: whole ones, or a piece of one, and how they are written in each form.
+
+use memchr::{memchr, memchr_iter};
+
+use crate::event::{Pid, Sink, Wall};
+use crate::line::json::{Members, Writer};
+use crate::line::{self, Format, Style};
+
+/// Whole lines, or one piece of a line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Lines<'a> {
+    /// The beginning of the first, which came earlier. Has no line end.
+    pub begun: Vec<u8>,
+    /// When that came; if there is none, as the others.
+    pub begun_at: Wall,
+    /// The rest of the first and all others. Ends with a line end, but is empty where this is a piece.
+    pub rest: &'a [u8],
+    /// When that came.
+    pub at: Wall,
+    /// A piece of the first has passed before.
+    pub continues: bool,
+    /// This is a piece, whose rest follows.
+    pub partial: bool,
+}
+
+/// Whose lines they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Speaker<'a> {
+    /// `api.2`, or `db` where there is only one.
+    pub name: &'a str,
+    /// The service.
+    pub service: &'a str,
+    /// The number of the instance.
+    pub instance: u32,
+    /// Which of its streams.
+    pub sink: Sink,
+    /// The leader of the run, where it is known.
+    pub pid: Option<Pid>,
+}
+
+impl Lines<'_> {
+    /// How many lines these are; a piece is one.
+    pub fn count(&self) -> u64 {
+        if self.partial { 1 } else { memchr_iter(b'\n', self.rest).count() as u64 }
+    }
+
+    /// Whether nothing is left of them.
+    pub fn is_empty(&self) -> bool {
+        self.begun.is_empty() && self.rest.is_empty()
+    }
+
+    /// Drops all but the first so many.
+    pub fn cut(&mut self, count: u64) {
+        let Some(last) = count.checked_sub(1) else {
+            self.begun.clear();
+            self.rest = b"";
+            return;
+        };
+        let ends = usize::try_from(last).ok().and_then(|last| memchr_iter(b'\n', self.rest).nth(last));
+        self.rest = ends.and_then(|end| self.rest.get(..=end)).unwrap_or(self.rest);
+    }
+
+    /// The rest, as far as there is something to say: where the first line had its last byte before, its end was written with that.
+    pub fn told(&self) -> &[u8] {
+        let ended = self.continues && self.begun.is_empty();
+        self.rest.strip_prefix(b"\n").filter(|_| ended).unwrap_or(self.rest)
+    }
+
+    /// The lines in a form.
+    pub fn written(&self, format: Format, style: Style, speaker: Speaker<'_>) -> Vec<u8> {
+        match format {
+            Format::Prefix => self.prefixed(style, speaker),
+            Format::Json => self.json(speaker),
+            Format::Raw => [&self.begun, self.rest].concat(),
+        }
+    }
+
+    fn prefixed(&self, style: Style, speaker: Speaker<'_>) -> Vec<u8> {
+        let rest = self.told();
+        if self.is_empty() || rest.is_empty() && !self.partial {
+            return Vec::new();
+        }
+        let mut head = Vec::new();
+        line::head(&mut head, style, self.at, speaker.name);
+        let bytes = self.begun.len() + rest.len();
+        let mut out = Vec::with_capacity(bytes + (rest.len() / 64 + 2) * (head.len() + 1));
+        line::head(&mut out, style, self.begun_at, speaker.name);
+        out.extend_from_slice(&self.begun);
+        if self.partial {
+            out.push(b'\n');
+        } else {
+            prefix_lines(&mut out, &head, rest);
+        }
+        out
+    }
+
+    fn json(&self, speaker: Speaker<'_>) -> Vec<u8> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let members = |at| {
+            let members = Members::at(at)
+                .text("service", speaker.service)
+                .number("instance", speaker.instance.into())
+                .text("stream", line::stream(speaker.sink));
+            match speaker.pid {
+                Some(pid) => members.number("pid", pid.number().into()),
+                None => members,
+            }
+        };
+        let mut out = Vec::with_capacity(self.begun.len() + self.rest.len() * 2);
+        let first = members(self.begun_at);
+        let writer = Writer::new(&first);
+        if self.partial {
+            writer.piece(&mut out, &self.begun);
+            return out;
+        }
+        let (end, rest) = self.rest.split_at(memchr(b'\n', self.rest).map_or(self.rest.len(), |end| end + 1));
+        let end = end.strip_suffix(b"\n").unwrap_or(end);
+        match (self.continues, self.begun.is_empty()) {
+            // The rest of a line is no object, whatever it looks like.
+            (true, true) => writer.message(&mut out, end),
+            (true, false) => writer.message(&mut out, &[&self.begun, end].concat()),
+            (false, true) => writer.line(&mut out, end),
+            (false, false) => writer.line(&mut out, &[&self.begun, end].concat()),
+        }
+        if !rest.is_empty() {
+            let others = members(self.at);
+            let writer = Writer::new(&others);
+            for line in rest.split_inclusive(|byte| *byte == b'\n') {
+                writer.line(&mut out, line.strip_suffix(b"\n").unwrap_or(line));
+            }
+        }
+        out
+    }
+}
+
+/// Appends `lines`, which end with a newline; the first has its head already.
+fn prefix_lines(out: &mut Vec<u8>, head: &[u8], lines: &[u8]) {
+    let mut from = 0;
+    for end in memchr_iter(b'\n', lines) {
+        if from > 0 {
+            out.extend_from_slice(head);
+        }
+        out.extend_from_slice(lines.get(from..=end).unwrap_or_default());
+        from = end + 1;
+    }
+    debug_assert!(from == lines.len() && memchr(b'\n', lines).is_some(), "only whole lines come here");
+}

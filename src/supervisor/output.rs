@@ -1,0 +1,130 @@
+//! What the services wrote, on its way: as whole lines to where each stream goes, in its form, as far as its limit lets it pass.
+
+use std::rc::Rc;
+
+use crate::event::{Action, Child, Launch, Output, Pid, Role, Sink, Time, Wall};
+use crate::line::{Format, Style};
+use crate::logs::{Lines, Speaker};
+use crate::notice::Notice;
+
+use super::Supervisor;
+
+impl Supervisor {
+    /// Passes on what a child wrote. Returns whether that changes more than what is written.
+    pub(super) fn output(
+        &mut self,
+        now: Time,
+        child: Child,
+        sink: Sink,
+        at: Wall,
+        bytes: &[u8],
+        out: &mut Vec<Action>,
+    ) -> bool {
+        let Some(instance) = self.plan.instance(child.instance) else { return false };
+        if let Role::Probe(number) = child.role {
+            self.with(now, child.instance, |service, _| service.probe_said(number, bytes));
+            return false;
+        }
+        let waited_for = child.role == Role::Main && instance.ready.is_some();
+        for lines in self.logs.take(now, at, child, sink, bytes).into_iter().flatten() {
+            self.pass_lines(now, child, sink, lines, out);
+        }
+        // After the line, so that the news comes after its reason.
+        let mut news = false;
+        if waited_for {
+            self.with(now, child.instance, |service, context| {
+                news = service.said(context, child.run, sink, bytes, out);
+            });
+        }
+        news
+    }
+
+    pub(super) fn output_ended(&mut self, now: Time, child: Child, sink: Sink, out: &mut Vec<Action>) {
+        if let Some(lines) = self.logs.end(now, child, sink) {
+            self.pass_lines(now, child, sink, lines, out);
+        }
+    }
+
+    /// Writes lines where those of the stream go, as far as their limit lets them pass.
+    pub(super) fn pass_lines(
+        &mut self,
+        now: Time,
+        child: Child,
+        sink: Sink,
+        mut lines: Lines<'_>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(instance) = self.plan.instance(child.instance) else { return };
+        if let Some(limit) = instance.log_rate_limit {
+            self.logs.limit(now, child.instance, limit, &mut lines);
+        }
+        let pid = self.pids.get(&(child.instance, child.role == Role::Main));
+        let speaker = Speaker {
+            name: &instance.name,
+            service: &instance.service,
+            instance: instance.number,
+            sink,
+            pid: pid.filter(|(run, _)| *run == child.run).map(|(_, pid)| *pid),
+        };
+        let output = output(&instance.launch, sink);
+        if let Output::File(file) = output {
+            let style = Style { timestamps: self.plan.log.timestamps, ..Style::default() };
+            let bytes = lines.written(file.format, style, speaker);
+            if !bytes.is_empty() {
+                out.push(Action::WriteFile { file: Rc::clone(file), bytes });
+            }
+        }
+        if let Some((sink, format)) = output.to_container(sink) {
+            let [stdout, stderr] = self.styles;
+            let style = match sink {
+                Sink::Stdout => stdout,
+                Sink::Stderr => stderr,
+            };
+            let bytes = lines.written(format, style, speaker);
+            if !bytes.is_empty() {
+                out.push(Action::Write { sink, bytes });
+            }
+        }
+    }
+
+    /// Remembers whose lines these will be, where they say it.
+    pub(super) fn note_pid(&mut self, child: Child, pid: Pid) {
+        let main = match child.role {
+            Role::Main => true,
+            Role::StopCommand => false,
+            Role::Probe(_) => return,
+        };
+        let says = |launch: &Launch| {
+            [Sink::Stdout, Sink::Stderr].into_iter().any(|sink| {
+                let output = output(launch, sink);
+                let file = if let Output::File(file) = output { Some(file.format) } else { None };
+                let container = output.to_container(sink).map(|(_, format)| format);
+                file.into_iter().chain(container).any(|format| format == Format::Json)
+            })
+        };
+        if self.plan.instance(child.instance).is_some_and(|instance| says(&instance.launch)) {
+            self.pids.insert((child.instance, main), (child.run, pid));
+        }
+    }
+
+    /// Tells how many lines were more than a limit lets pass.
+    pub(super) fn tell_dropped(&mut self, now: Time, all: bool, out: &mut Vec<Action>) {
+        for (id, lines) in self.logs.dropped(now, all) {
+            if let Some(limit) = self.plan.instance(id).and_then(|instance| instance.log_rate_limit) {
+                out.push(Action::Tell(Notice::RateLimited {
+                    name: self.name(id),
+                    lines,
+                    most: limit.lines,
+                    per: limit.per,
+                }));
+            }
+        }
+    }
+}
+
+fn output(launch: &Launch, sink: Sink) -> &Output {
+    match sink {
+        Sink::Stdout => &launch.stdout,
+        Sink::Stderr => &launch.stderr,
+    }
+}

@@ -1,0 +1,450 @@
+//! The files that output goes to: opened with care, never waited for, rotated by rename between two lines, and opened again when
+//! somebody has moved them. Lines that cannot be written are counted; what is wrong is told once, and that it is over.
+//!
+//! We are mostly root, and the folder of a file may belong to somebody else. So a symbolic link is never followed for the file itself, on
+//! the way there only where root or we made it, and what is opened must be a plain file that nobody could have put there to
+//! have us write into another.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use memchr::{memchr, memchr_iter, memrchr};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, ftruncate, geteuid, unlinkat, write};
+
+use crate::event::{Event, FileTrouble, LogFile};
+use crate::units::reason;
+
+/// What does not work is tried again after this time, and whether somebody has moved a file is looked at no more often.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// So many symbolic links may be on the way to a file, as the kernel has it.
+const LINKS_MAX: usize = 40;
+
+/// All files.
+#[derive(Debug, Default)]
+pub struct LogFiles(BTreeMap<PathBuf, Entry>);
+
+#[derive(Debug)]
+struct Entry {
+    file: Rc<LogFile>,
+    state: State,
+    /// Lines that could not be written since it was told that they can.
+    lost: u64,
+    /// That something is wrong has been told.
+    told: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Open(Open),
+    /// It did not work then.
+    Broken {
+        tried: Instant,
+    },
+}
+
+#[derive(Debug)]
+struct Open {
+    descriptor: File,
+    /// Which file it is, by device and inode.
+    identity: (u64, u64),
+    /// Its size.
+    size: u64,
+    /// Its last byte is no line end, and what comes next is the rest of that line.
+    in_line: bool,
+    /// When it was last seen that its path still leads to it.
+    looked: Instant,
+    /// When it could not be rotated.
+    stuck: Option<Instant>,
+}
+
+impl LogFiles {
+    /// Opens a file that is about to be used.
+    pub fn prepare(&mut self, file: &Rc<LogFile>, events: &mut Vec<Event>) {
+        if !self.0.contains_key(&file.path) {
+            let _ = self.entry(file).open(events); // which tells why not
+        }
+    }
+
+    /// Writes whole lines, or a piece of one.
+    pub fn write(&mut self, file: &Rc<LogFile>, bytes: &[u8], events: &mut Vec<Event>) {
+        self.prepare(file, events);
+        let entry = self.entry(file);
+        if entry.file != *file {
+            // Another configuration has other limits, or nothing more than another `also`.
+            entry.file = Rc::clone(file);
+        }
+        entry.look(events);
+        entry.pour(bytes, events);
+    }
+
+    /// Closes all files and opens them.
+    pub fn reopen(&mut self, events: &mut Vec<Event>) -> Vec<(PathBuf, Result<(), String>)> {
+        let each = |(path, entry): (&PathBuf, &mut Entry)| {
+            let result = entry.open(events).map_err(|error| reason(&error));
+            (path.clone(), result)
+        };
+        self.0.iter_mut().map(each).collect()
+    }
+
+    fn entry(&mut self, file: &Rc<LogFile>) -> &mut Entry {
+        self.0.entry(file.path.clone()).or_insert_with(|| Entry {
+            file: Rc::clone(file),
+            state: State::Broken { tried: Instant::now() },
+            lost: 0,
+            told: false,
+        })
+    }
+}
+
+impl Entry {
+    /// Opens it anew, and tells what changes with that.
+    fn open(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+        let opened = Open::new(&self.file.path);
+        match opened {
+            Ok(open) => {
+                self.state = State::Open(open);
+                Ok(())
+            }
+            Err(error) => {
+                self.breaks(&error, events);
+                Err(error)
+            }
+        }
+    }
+
+    fn breaks(&mut self, error: &io::Error, events: &mut Vec<Event>) {
+        self.state = State::Broken { tried: Instant::now() };
+        let reason = reason(error);
+        self.tell(FileTrouble::Lost { reason }, events);
+    }
+
+    /// Tells once that something is wrong.
+    fn tell(&mut self, trouble: FileTrouble, events: &mut Vec<Event>) {
+        if !std::mem::replace(&mut self.told, true) {
+            events.push(Event::File { path: self.file.path.clone(), trouble });
+        }
+    }
+
+    /// All is well: tells it, if anything was said.
+    fn works(&mut self, events: &mut Vec<Event>) {
+        if std::mem::take(&mut self.told) {
+            let lines = std::mem::take(&mut self.lost);
+            events.push(Event::File { path: self.file.path.clone(), trouble: FileTrouble::Over { lines } });
+        }
+    }
+
+    /// Looks whether it is still the file that is meant, and tries again what did not work.
+    fn look(&mut self, events: &mut Vec<Event>) {
+        let again = match &mut self.state {
+            State::Broken { tried } => tried.elapsed() >= AGAIN,
+            State::Open(open) => open.has_moved(&self.file.path),
+        };
+        if again {
+            let _ = self.open(events); // which has told why not
+        }
+    }
+
+    fn pour(&mut self, mut rest: &[u8], events: &mut Vec<Event>) {
+        while !rest.is_empty() {
+            let State::Open(open) = &mut self.state else { break };
+            let mut part = open.fitting(rest, self.file.max_size);
+            if part == 0 {
+                match open.rotate(&self.file) {
+                    Ok(fresh) => {
+                        *open = fresh;
+                        continue;
+                    }
+                    Err(error) => {
+                        open.stuck = Some(Instant::now());
+                        part = rest.len();
+                        let reason = reason(&error);
+                        self.tell(FileTrouble::Grows { reason }, events);
+                    }
+                }
+            }
+            let State::Open(open) = &mut self.state else { break };
+            let (now, later) = rest.split_at(part.min(rest.len()));
+            let grows = open.stuck.is_some();
+            match open.append(now) {
+                Ok(()) => {
+                    rest = later;
+                    if !grows {
+                        self.works(events);
+                    }
+                }
+                Err((written, error)) => {
+                    rest = rest.get(written..).unwrap_or_default();
+                    self.breaks(&error, events);
+                }
+            }
+        }
+        self.lost = self.lost.saturating_add(memchr_iter(b'\n', rest).count() as u64);
+    }
+}
+
+impl Open {
+    fn new(path: &Path) -> io::Result<Self> {
+        let (folder, name) = folder_of(path, true)?;
+        Self::in_folder(folder.as_fd(), name, OFlag::empty())
+    }
+
+    fn in_folder(folder: BorrowedFd<'_>, name: &OsStr, flags: OFlag) -> io::Result<Self> {
+        // A device is not even opened.
+        if let Ok(there) = fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            check(folder, &there)?;
+        }
+        let flags = flags
+            | OFlag::O_RDWR // to see how it ends
+            | OFlag::O_APPEND
+            | OFlag::O_CREAT
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_NONBLOCK
+            | OFlag::O_NOCTTY
+            | OFlag::O_CLOEXEC;
+        let descriptor = File::from(openat(folder, name, flags, Mode::from_bits_truncate(0o666))?);
+        let stat = fstat(&descriptor)?;
+        check(folder, &stat)?;
+        let mut open = Self {
+            descriptor,
+            identity: identity(&stat),
+            size: size(&stat),
+            in_line: false,
+            looked: Instant::now(),
+            stuck: None,
+        };
+        let mut last = [b'\n'];
+        if let Some(at) = open.size.checked_sub(1)
+            && open.descriptor.read_at(&mut last, at)? == 1
+            && last != *b"\n"
+        {
+            // Whoever wrote that will not end it any more.
+            open.append(b"\n").map_err(|(_, error)| error)?;
+        }
+        Ok(open)
+    }
+
+    /// Whether the path leads elsewhere by now, or the file has no name any more. Somebody else may also have emptied it.
+    fn has_moved(&mut self, path: &Path) -> bool {
+        let Ok(stat) = fstat(&self.descriptor) else { return true };
+        self.size = size(&stat);
+        if stat.st_nlink == 0 {
+            return true;
+        }
+        if self.looked.elapsed() < AGAIN {
+            return false;
+        }
+        self.looked = Instant::now();
+        nix::sys::stat::lstat(path).map_or(true, |there| identity(&there) != self.identity)
+    }
+
+    /// How many of these bytes may be written before it has to be rotated. A line is never cut.
+    fn fitting(&self, bytes: &[u8], max_size: Option<u64>) -> usize {
+        let room = max_size.map(|max| usize::try_from(max.saturating_sub(self.size)).unwrap_or(usize::MAX));
+        let Some(room) = room.filter(|room| *room < bytes.len()) else { return bytes.len() };
+        if self.stuck.is_some_and(|since| since.elapsed() < AGAIN) {
+            return bytes.len();
+        }
+        let first = || memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
+        match memrchr(b'\n', bytes.get(..room).unwrap_or_default()) {
+            Some(end) => end + 1,
+            // The rest of a line, or one that is larger than any file may be.
+            None if self.in_line || self.size == 0 => first(),
+            None => 0,
+        }
+    }
+
+    /// Writes it all, or says how much of it was written in whole lines.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+        let mut done = 0;
+        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+            match write(&self.descriptor, rest) {
+                Ok(0) => return Err((self.take_back(bytes, done), io::ErrorKind::WriteZero.into())),
+                Ok(count) => done += count,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err((self.take_back(bytes, done), errno.into())),
+            }
+        }
+        self.size += done as u64;
+        self.in_line = bytes.last().is_some_and(|last| *last != b'\n');
+        Ok(())
+    }
+
+    /// Takes the beginning of a line out of the file again of which the rest could not be written, unless somebody has written after
+    /// it. What was written in whole lines stays.
+    fn take_back(&mut self, bytes: &[u8], done: usize) -> usize {
+        let whole = bytes.get(..done).and_then(|bytes| memrchr(b'\n', bytes)).map_or(0, |end| end + 1);
+        let (before, after) = (self.size + whole as u64, self.size + done as u64);
+        let ours = fstat(&self.descriptor).is_ok_and(|stat| size(&stat) == after);
+        if let (true, true, Ok(before)) = (ours, whole < done, libc::off_t::try_from(before)) {
+            let _ = ftruncate(&self.descriptor, before); // else it is ended when the file is opened again
+        }
+        whole
+    }
+
+    /// Makes this one the first of the older ones and returns a new one. A new one is there before anything is renamed, so that nothing is lost
+    /// if it cannot be made.
+    fn rotate(&self, file: &LogFile) -> io::Result<Self> {
+        let (folder, name) = folder_of(&file.path, false)?;
+        let folder = folder.as_fd();
+        let there = fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+        if !there.is_ok_and(|there| identity(&there) == self.identity) {
+            // Somebody else has done it.
+            return Self::in_folder(folder, name, OFlag::empty());
+        }
+        let with = |before: &str, after: &str| {
+            let mut full = OsString::from(before);
+            full.push(name);
+            full.push(after);
+            full
+        };
+        let fresh_name = with(".", ".new");
+        let _ = unlinkat(folder, fresh_name.as_os_str(), UnlinkatFlags::NoRemoveDir); // of one who died in between
+        let fresh = Self::in_folder(folder, &fresh_name, OFlag::O_EXCL)?;
+        let older = |number: u32| with("", &format!(".{number}"));
+        let renamed = self.hand_down(&fresh).and_then(|()| {
+            let is_there = |number: &u32| {
+                fstatat(folder, older(*number).as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+            };
+            let gap = (1..file.max_files).find(|number| !is_there(number)).unwrap_or(file.max_files);
+            for number in (1..gap).rev() {
+                renameat(folder, older(number).as_os_str(), folder, older(number + 1).as_os_str())?;
+            }
+            renameat(folder, name, folder, older(1).as_os_str())?;
+            renameat(folder, fresh_name.as_os_str(), folder, name)
+        });
+        match renamed {
+            Ok(()) => Ok(fresh),
+            Err(errno) => {
+                let _ = unlinkat(folder, fresh_name.as_os_str(), UnlinkatFlags::NoRemoveDir);
+                Err(errno.into())
+            }
+        }
+    }
+
+    /// Gives a new file the mode and the owner of this one.
+    fn hand_down(&self, fresh: &Self) -> nix::Result<()> {
+        let (old, new) = (fstat(&self.descriptor)?, fstat(&fresh.descriptor)?);
+        if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid) {
+            // Where we may not, it is ours.
+            let _ =
+                fchown(&fresh.descriptor, Some(Uid::from_raw(old.st_uid)), Some(Gid::from_raw(old.st_gid)));
+        }
+        fchmod(&fresh.descriptor, Mode::from_bits_truncate(old.st_mode))
+    }
+}
+
+fn identity(stat: &FileStat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
+fn size(stat: &FileStat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(0)
+}
+
+fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
+}
+
+/// Whether something is root's or our own.
+fn is_ours(stat: &FileStat) -> bool {
+    stat.st_uid == 0 || stat.st_uid == geteuid().as_raw()
+}
+
+/// Whether a file may be written to that is in that folder.
+fn check(folder: BorrowedFd<'_>, file: &FileStat) -> io::Result<()> {
+    match kind(file) {
+        SFlag::S_IFREG => {}
+        SFlag::S_IFLNK => {
+            return Err(io::Error::other(
+                "it is a symbolic link, which is not followed for a file of output",
+            ));
+        }
+        _ => return Err(io::Error::other("it is not a plain file")),
+    }
+    let folder = fstat(folder)?;
+    let others_write = !is_ours(&folder) || folder.st_mode & 0o022 != 0;
+    if others_write && file.st_nlink > 1 {
+        return Err(io::Error::other(
+            "it has more than one name (hard links), and others may write to its folder",
+        ));
+    }
+    if others_write && !is_ours(file) && file.st_uid != folder.st_uid {
+        let text = format!("it belongs to user {}, and others may write to its folder", file.st_uid);
+        return Err(io::Error::other(text));
+    }
+    Ok(())
+}
+
+/// The folder of a file, and the file's name there. What is missing on the way is made, if it is wanted.
+fn folder_of(path: &Path, make: bool) -> io::Result<(OwnedFd, &OsStr)> {
+    let name = path.file_name().ok_or_else(|| io::Error::other("it has no name"))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let open = |at: BorrowedFd<'_>, name: &OsStr| openat(at, name, flags, Mode::empty());
+    let start = |path: &Path| {
+        let start = if path.is_absolute() { "/" } else { "." };
+        nix::fcntl::open(start, flags, Mode::empty())
+    };
+    let mut here = start(folder)?;
+    let mut ahead = steps(folder);
+    let mut links = 0;
+    while let Some(step) = ahead.pop_front() {
+        let found = match open(here.as_fd(), &step) {
+            Err(Errno::ENOENT) if make => {
+                match mkdirat(&here, step.as_os_str(), Mode::from_bits_truncate(0o777)) {
+                    Ok(()) | Err(Errno::EEXIST) => open(here.as_fd(), &step),
+                    Err(errno) => Err(errno),
+                }
+            }
+            found => found,
+        };
+        match found {
+            Ok(next) => here = next,
+            Err(errno @ (Errno::ELOOP | Errno::ENOTDIR)) => {
+                let link = fstatat(&here, step.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+                if kind(&link) != SFlag::S_IFLNK {
+                    return Err(errno.into());
+                }
+                if !is_ours(&link) {
+                    let text =
+                        format!("a symbolic link of user {} on the way there is not followed", link.st_uid);
+                    return Err(io::Error::other(text));
+                }
+                links += 1;
+                if links > LINKS_MAX {
+                    return Err(Errno::ELOOP.into());
+                }
+                let target = PathBuf::from(readlinkat(&here, step.as_os_str())?);
+                if target.is_absolute() {
+                    here = start(&target)?;
+                }
+                for step in steps(&target).into_iter().rev() {
+                    ahead.push_front(step);
+                }
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok((here, name))
+}
+
+fn steps(path: &Path) -> VecDeque<OsString> {
+    let step = |component: Component<'_>| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some(OsStr::from_bytes(b"..").to_owned()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    };
+    path.components().filter_map(step).collect()
+}

@@ -1,0 +1,233 @@
+//! Clients: they come at any moment, ask whatever comes to their mind or nothing, read or do not, stay or leave in the middle.
+
+use tinysup::control::{Answer, Request, Stream, VERSION, Verb, Wanted};
+use tinysup::event::{Client, Usage};
+use tinysup::plan::{Guard, Limits};
+
+use super::*;
+use crate::violation;
+
+/// What a client does next.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Move {
+    Come,
+    Ask,
+    Take,
+    Leave,
+}
+
+#[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "what has happened to him so far")]
+pub struct Guest {
+    reads: bool,
+    /// The core was told what he asks.
+    asked: bool,
+    /// He has his last answer, or his connection was closed.
+    done: bool,
+    /// The core was told that he is gone.
+    gone: bool,
+    /// He is gone, or will be without a further word.
+    leaving: bool,
+    /// Something was sent to him that he has not taken.
+    owed: bool,
+    follows: bool,
+    lines: u64,
+}
+
+impl World {
+    /// Who will come, and when.
+    pub(super) fn invite(&mut self) {
+        if self.plan.mode != Mode::Services || !self.crowd.per_mille(500) {
+            return;
+        }
+        // Limits of memory that change under a run are not modelled.
+        let limited = self.plan.instances.iter().any(|one| one.memory != Limits::default());
+        self.updates = !limited && self.plan.guard == Guard::default() && self.crowd.per_mille(900);
+        for number in 1..=self.crowd.between(1, 25) {
+            let after = self.crowd.spread(0, 60_000);
+            self.plan_for(after, Happening::Guest(Client(number), Move::Come));
+        }
+        if self.updates {
+            for _ in 0..self.crowd.below(5) {
+                let after = self.crowd.spread(0, 40_000);
+                self.plan_for(after, Happening::Visit(Visitor::Signal(Signal::HUP)));
+            }
+        }
+    }
+
+    pub(super) fn guest(&mut self, client: Client, doing: Move) {
+        match doing {
+            Move::Come => {
+                let reads = self.crowd.per_mille(850);
+                self.guests.insert(client, Guest { reads, ..Guest::default() });
+                self.desk.push_back(Event::Connected { client });
+                if self.crowd.per_mille(950) {
+                    let after = self.crowd.spread(0, 2000);
+                    self.plan_for(after, Happening::Guest(client, Move::Ask));
+                }
+                if self.crowd.per_mille(120) {
+                    let after = self.crowd.spread(0, 10_000);
+                    self.plan_for(after, Happening::Guest(client, Move::Leave));
+                }
+                self.count("client");
+            }
+            Move::Ask => {
+                let here = self.guests.get(&client).is_some_and(|guest| !guest.leaving && !guest.done);
+                if here {
+                    let request = self.draw_request();
+                    if let Some(guest) = self.guests.get_mut(&client) {
+                        guest.follows = request.as_ref().is_ok_and(|request| request.follow);
+                    }
+                    self.desk.push_back(Event::Asked { client, request });
+                }
+            }
+            Move::Take => {
+                if let Some(guest) = self.guests.get_mut(&client)
+                    && !guest.leaving
+                    && !guest.done
+                {
+                    guest.owed = false;
+                    self.desk.push_back(Event::Taken { client });
+                }
+            }
+            Move::Leave => {
+                if let Some(guest) = self.guests.get_mut(&client)
+                    && !guest.leaving
+                {
+                    guest.leaving = true;
+                    if !guest.done {
+                        self.count("client that leaves in the middle");
+                    }
+                    self.desk.push_back(Event::Left { client });
+                }
+            }
+        }
+    }
+
+    fn draw_request(&mut self) -> Result<Request, String> {
+        let rng = &mut self.crowd;
+        if rng.per_mille(30) {
+            return Err("nonsense".to_owned());
+        }
+        let verb = rng.weighted(&[
+            (2, Verb::Status),
+            (2, Verb::Describe),
+            (5, Verb::Start),
+            (6, Verb::Stop),
+            (5, Verb::Restart),
+            (2, Verb::Signal),
+            (2, Verb::Logs),
+            (2, Verb::Events),
+            (3, Verb::Wait),
+            (2, Verb::Health),
+            (if self.updates { 8 } else { 1 }, Verb::Update),
+        ]);
+        let verb = if rng.per_mille(15) { Verb::Shutdown } else { verb };
+        let mut known: Vec<String> =
+            self.plan.all().flat_map(|(_, i)| [i.name.to_string(), i.service.to_string()]).collect();
+        known.push("all".to_owned());
+        let mut names = Vec::new();
+        for _ in 0..rng.below(3) {
+            names.push(if rng.per_mille(40) { "nobody".to_owned() } else { rng.pick(&known).clone() });
+        }
+        Ok(Request {
+            v: if rng.per_mille(10) { 9 } else { VERSION },
+            verb,
+            names,
+            wait: rng.per_mille(600),
+            dependents: rng.per_mille(600),
+            dry_run: rng.per_mille(150),
+            signal: (*rng.pick(&["USR1", "WINCH", "TERM", "HUP", "NOSUCH"])).to_owned(),
+            group: rng.per_mille(300),
+            follow: rng.per_mille(500),
+            lines: rng.per_mille(500).then_some(3),
+            since_ms: rng.per_mille(300).then_some(500),
+            stream: rng.per_mille(300).then_some(Stream::Stderr),
+            state: Some(*rng.pick(&[Wanted::Live, Wanted::Ready, Wanted::Completed, Wanted::Stopped])),
+            pss: rng.per_mille(300),
+            timeout_ms: rng.per_mille(500).then(|| rng.below(20_000)),
+        })
+    }
+
+    /// What the core is told of a client is so from now on.
+    pub fn told(&mut self, event: &Event) {
+        let (client, asked, gone) = match event {
+            Event::Asked { client, .. } => (client, true, false),
+            Event::Left { client } => (client, false, true),
+            _ => return,
+        };
+        if let Some(guest) = self.guests.get_mut(client) {
+            guest.asked |= asked;
+            guest.gone |= gone;
+        }
+    }
+
+    pub(super) fn answer(&mut self, client: Client, answer: &Answer, last: bool) {
+        let Some(guest) = self.guests.get_mut(&client) else { violation!("{client:?} is nobody") };
+        if !guest.asked || guest.done || guest.gone {
+            violation!("{client:?} is told {answer:?}, but {guest:?}");
+        }
+        let streams = matches!(answer, Answer::Log(_) | Answer::Event(_));
+        if streams == last {
+            violation!("{answer:?} as an answer that is the last: {last}");
+        }
+        guest.done = last;
+        guest.lines += u64::from(streams);
+        if guest.reads && !guest.leaving {
+            if last {
+                let after = self.crowd.micros(0, 3000);
+                self.plan_for(after, Happening::Guest(client, Move::Leave));
+            } else if !guest.owed {
+                guest.owed = true;
+                let after = self.crowd.spread(0, 300);
+                self.plan_for(after, Happening::Guest(client, Move::Take));
+            }
+        }
+        self.count(match answer {
+            Answer::Refused(_) => "refusal",
+            Answer::Log(_) | Answer::Event(_) => "line of an answer",
+            Answer::End => "end of a stream",
+            Answer::Changed(_) => "answer to a change",
+            Answer::Verdict(_) => "verdict",
+            Answer::Status(_) | Answer::Describe(_) | Answer::Memory(_) => "answer about how things are",
+        });
+    }
+
+    pub(super) fn disconnect(&mut self, client: Client) {
+        let Some(guest) = self.guests.get_mut(&client) else { violation!("{client:?} is nobody") };
+        if guest.gone || guest.reads && guest.asked && !guest.leaving && !guest.done && !guest.owed {
+            violation!("{client:?} is dropped for no reason: {guest:?}");
+        }
+        (guest.done, guest.leaving, guest.gone) = (true, true, true);
+        self.desk.retain(|event| {
+            !matches!(event, Event::Asked { client: who, .. } | Event::Taken { client: who } | Event::Left { client: who } if *who == client)
+        });
+        self.count("client that is dropped");
+    }
+
+    pub(super) fn measure(&mut self, client: Client, runs: usize, events: &mut Vec<Event>) {
+        if self.guests.get(&client).is_none_or(|guest| guest.gone || guest.done) {
+            violation!("nobody wants to know what is used: {client:?}");
+        }
+        events.push(Event::Measured { client, usage: vec![Usage::default(); runs] });
+    }
+
+    /// At the end everybody who asked has his answer.
+    pub fn check_guests(&self) {
+        for (client, guest) in &self.guests {
+            if guest.asked && !guest.done && !guest.gone {
+                violation!("{client:?} has no last answer: {guest:?}");
+            }
+        }
+    }
+
+    /// Whether anybody comes at all.
+    pub fn is_visited(&self) -> bool {
+        self.agenda.values().any(|happening| matches!(happening, Happening::Guest(..)))
+    }
+
+    /// Whether somebody is here, whose time may be over at any moment.
+    pub fn has_guests(&self) -> bool {
+        self.guests.values().any(|guest| !guest.gone)
+    }
+}
