@@ -270,6 +270,12 @@ fn judge(container: Container, fault: Option<&Fault>, trace: &Path) -> Result<Ou
     let end = container.finish();
     let told = end.stderr.iter().any(|line| line.starts_with("tinysup | ") || line.starts_with("tinysup: "));
     let mute = fault.is_some_and(|fault| fault.call == "write");
+    // Who is not looked after any more must be told of, and not only that all is well or over.
+    let usual = [" is up after ", " is ready after ", " services are up", "stopping ", "stopped in "];
+    let explained = end.own().iter().any(|line| !usual.iter().any(|part| line.contains(part)));
+    if !early && !all_run && !explained && !mute {
+        complaints.push("somebody does not run, and it does not say why".to_owned());
+    }
     if end.code < 0 {
         complaints.push(format!("it was ended by signal {}", -end.code));
     }
