@@ -16,6 +16,7 @@ mod early;
 mod attributes;
 mod control;
 mod failures;
+mod files;
 mod helpers;
 mod memory;
 mod output;
@@ -47,6 +48,7 @@ fn cases() -> Vec<(String, fn())> {
         attributes::CASES,
         control::CASES,
         failures::CASES,
+        files::CASES,
         memory::CASES,
         output::CASES,
         probes::CASES,
