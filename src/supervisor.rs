@@ -170,6 +170,7 @@ impl Supervisor {
         self.pass_on(now, from, out);
     }
 
+    #[expect(clippy::too_many_lines, reason = "one entry for each event")]
     fn take_in(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::Begin => {

@@ -1,5 +1,6 @@
 //! Files of output: what is opened and what is not, rotation, full disks, and files that somebody else moves.
 
+use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -95,7 +96,7 @@ fn rotation_loses_and_tears_nothing() {
     let log = Rc::new(LogFile { max_files: 100, ..(*file(&path, Some(64 << 10))).clone() });
     let (mut text, mut batch) = (String::new(), 1);
     for number in 0..LINES {
-        text.push_str(&format!("line {number:06} {}\n", "x".repeat(number % 37)));
+        writeln!(text, "line {number:06} {}", "x".repeat(number % 37)).unwrap();
         if number % batch == 0 || number + 1 == LINES {
             write(&mut world, &log, &std::mem::take(&mut text));
             batch = number % 500 + 1;
@@ -197,7 +198,10 @@ fn a_full_disk_for_files() {
     let mut world = World::new();
     let path = format!("{disk}/out.log");
     let log = file(&path, None);
-    let lines: String = (0..1000).map(|number| format!("line {number:030}\n")).collect();
+    let lines = (0..1000).fold(String::new(), |mut lines, number| {
+        writeln!(lines, "line {number:030}").unwrap();
+        lines
+    });
     write(&mut world, &log, &lines);
     assert!(reason(&troubles(&mut world)).contains("No space left"));
     let kept = fs::read_to_string(&path).unwrap();
