@@ -612,8 +612,9 @@ pub enum Event {
         /// The files, and why one cannot be opened.
         files: Vec<(PathBuf, Result<(), String>)>,
     },
-    /// More waits for the reader of the container's output than is to be kept. From now on nothing is to be written there, and what
-    /// the services write is fetched all the same. Only where the setup says [`Overflow::Drop`].
+    /// The reader of the container's output is stuck. With [`Overflow::Drop`] more waits for it than is to be kept: from now on nothing is
+    /// to be written there, and what the services write is fetched all the same. With [`Overflow::Block`] the services that feed it
+    /// are not read, so that their silence means nothing.
     Stuck {
         /// Where.
         sink: Sink,

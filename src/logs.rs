@@ -49,6 +49,8 @@ pub struct Logs {
     readers: BTreeMap<Client, Reader>,
     /// Those that have a limit and have spoken.
     buckets: BTreeMap<InstanceId, Bucket>,
+    /// Whether those who write to standard output, and to standard error, are not read for now.
+    stuck: [bool; 2],
     late: Option<Late>,
     /// For what is written next.
     spare: Spare,
@@ -75,6 +77,13 @@ impl Late {
 
 /// What is at least this large takes the place of all that was kept of an instance before.
 const LATE_LEAST_BYTES: usize = 60 * 1024;
+
+fn is_stuck([stdout, stderr]: [bool; 2], sink: Sink) -> bool {
+    match sink {
+        Sink::Stdout => stdout,
+        Sink::Stderr => stderr,
+    }
+}
 
 /// A line whose end has not come.
 #[derive(Debug)]
@@ -162,23 +171,49 @@ impl Logs {
 
     /// When something passes although its end has not come, or it is to be told what was dropped.
     pub fn deadline(&self) -> Option<Time> {
-        let open = self.open.values().filter_map(Open::deadline);
+        let stuck = self.stuck;
+        let heard = |((_, sink), _): &(&(Child, Sink), &Open)| !is_stuck(stuck, *sink);
+        let open = self.open.iter().filter(heard).filter_map(|(_, open)| open.deadline());
         open.chain(self.buckets.values().filter_map(Bucket::deadline)).min()
     }
 
     /// The beginnings of lines after which there was silence for too long.
     pub fn silent(&mut self, now: Time) -> Vec<(Child, Sink, Lines<'static>)> {
-        let due = |open: &Open| open.deadline().is_some_and(|at| now >= at);
+        let stuck = self.stuck;
+        let due = |sink, open: &Open| !is_stuck(stuck, sink) && open.deadline().is_some_and(|at| now >= at);
         let pieces: Vec<_> = self
             .open
             .iter_mut()
-            .filter(|(_, open)| due(open))
+            .filter(|((_, sink), open)| due(*sink, open))
             .map(|((child, sink), open)| (*child, *sink, open.piece()))
             .collect();
         for (child, sink, piece) in &pieces {
             self.keep_lines(now, child.instance, *sink, piece);
         }
         pieces
+    }
+
+    /// Those who write there are not read for now: what they say next may wait already.
+    pub fn stuck(&mut self, sink: Sink) {
+        match sink {
+            Sink::Stdout => self.stuck[0] = true,
+            Sink::Stderr => self.stuck[1] = true,
+        }
+    }
+
+    /// They are read again, and their silence begins anew.
+    pub fn flows(&mut self, now: Time, sink: Sink) {
+        if is_stuck(self.stuck, sink) {
+            for ((_, own), open) in &mut self.open {
+                if *own == sink {
+                    open.last = now;
+                }
+            }
+        }
+        match sink {
+            Sink::Stdout => self.stuck[0] = false,
+            Sink::Stderr => self.stuck[1] = false,
+        }
     }
 
     /// Cuts off what an instance says beyond its limit. It is kept all the same.
@@ -458,6 +493,23 @@ mod tests {
         assert!(piece.ends_with("\"pid\":7,\"partial\":true,\"message\":\"{\\\"a\\\":\"}\n"), "{piece}");
         let last = text(take_at(&mut logs, later(1000), 0, Format::Json, b"{}\n"));
         assert!(last.ends_with("\"pid\":7,\"message\":\"{}\"}\n"), "a rest is no object: {last}");
+    }
+
+    #[test]
+    fn who_is_not_read_is_not_silent() {
+        let later = |millis| Time::ZERO + Duration::from_millis(millis);
+        let mut logs = Logs::default();
+        assert_eq!(take_at(&mut logs, later(0), 0, Format::Prefix, b"half of"), b"");
+        logs.stuck(Sink::Stdout);
+        assert_eq!((logs.deadline(), silent(&mut logs, later(30_000), Format::Prefix)), (None, Vec::new()));
+        logs.flows(later(30_000), Sink::Stdout);
+        assert_eq!(logs.deadline(), Some(later(31_000)));
+        logs.stuck(Sink::Stderr); // that is another
+        assert_eq!(logs.deadline(), Some(later(31_000)));
+        assert_eq!(
+            take_at(&mut logs, later(30_100), 0, Format::Prefix, b" a line\n"),
+            b"a | half of a line\n"
+        );
     }
 
     #[test]

@@ -226,8 +226,8 @@ impl Supervisor {
                     return;
                 }
             }
-            Event::Stuck { sink } => return self.overflowing.stuck(sink),
-            Event::Flows { sink } => return self.flows(sink, out),
+            Event::Stuck { sink } => return self.stuck(sink),
+            Event::Flows { sink } => return self.flows(now, sink, out),
             Event::File { path, trouble } => {
                 let path = path.display().to_string();
                 out.push(Action::Tell(Notice::File { path, trouble }));

@@ -346,6 +346,7 @@ impl Linux {
         let woken = self.poll.wait(latest.map(|latest| latest.since(before)));
         self.clock.waited(before, latest);
         if woken == Woken::BySignal {
+            self.sinks.report(events);
             self.look |= self.signals.read(events);
             return;
         }

@@ -23,6 +23,10 @@ use crate::event::{Event, Overflow, Sink, Spare};
 /// may add to it what it has read.
 const OVERFLOW_BYTES: usize = 256 << 10;
 
+/// Where services wait for the reader: so long it may take before it is reported as stuck. Sooner than anything follows from the silence
+/// of services that are not read.
+const STUCK_AFTER: Duration = Duration::from_millis(500);
+
 /// What a pipe takes without waiting once it says there is room (PIPE_BUF).
 const PIPE_PIECE_BYTES: usize = 4096;
 
@@ -49,8 +53,10 @@ struct Both {
 struct Queue {
     file: File,
     backlog: Backlog,
-    /// It was reported that too much waits, and not yet that nothing does.
+    /// It was reported that its reader is stuck, and not yet that it is not.
     stuck: bool,
+    /// Since when something waits, as far as it was looked at.
+    waits_since: Option<Instant>,
 }
 
 /// How to write to a file without waiting.
@@ -114,16 +120,16 @@ impl Sinks {
         })
     }
 
-    /// Reports where too much waits for it to be kept, and where nothing does any more.
+    /// Reports whose reader is stuck, and whose is not any more.
     pub fn report(&mut self, events: &mut Vec<Event>) {
-        let (Overflow::Drop, Some(both)) = (self.overflow, &mut self.both) else { return };
+        let (overflow, Some(both)) = (self.overflow, &mut self.both) else { return };
         let sinks: (&[Sink], &[Sink]) = match both.stderr {
             Some(_) => (&[Sink::Stdout], &[Sink::Stderr]),
             None => (&[Sink::Stdout, Sink::Stderr], &[]),
         };
-        both.stdout.report(sinks.0, events);
+        both.stdout.report(overflow, sinks.0, events);
         if let Some(stderr) = &mut both.stderr {
-            stderr.report(sinks.1, events);
+            stderr.report(overflow, sinks.1, events);
         }
     }
 
@@ -198,15 +204,27 @@ fn kind(stat: &FileStat) -> SFlag {
 
 impl Queue {
     fn new(descriptor: BorrowedFd<'static>) -> Self {
-        Self { file: File::new(descriptor), backlog: Backlog::default(), stuck: false }
+        Self { file: File::new(descriptor), backlog: Backlog::default(), stuck: false, waits_since: None }
     }
 
     fn flush(&mut self, spare: &mut Spare) {
         self.backlog.flush(spare, |bytes| self.file.write(bytes));
     }
 
-    fn report(&mut self, sinks: &[Sink], events: &mut Vec<Event>) {
-        let stuck = if self.stuck { self.backlog.waits() } else { self.backlog.others() > OVERFLOW_BYTES };
+    fn report(&mut self, overflow: Overflow, sinks: &[Sink], events: &mut Vec<Event>) {
+        let waits = self.backlog.waits();
+        let stuck = match overflow {
+            _ if self.stuck => waits,
+            Overflow::Drop => self.backlog.others() > OVERFLOW_BYTES,
+            Overflow::Block if waits => {
+                let since = *self.waits_since.get_or_insert_with(Instant::now);
+                since.elapsed() >= STUCK_AFTER
+            }
+            Overflow::Block => false,
+        };
+        if !waits {
+            self.waits_since = None;
+        }
         if stuck != self.stuck {
             let event =
                 |sink: &Sink| if stuck { Event::Stuck { sink: *sink } } else { Event::Flows { sink: *sink } };

@@ -212,7 +212,9 @@ fn a_full_disk_for_files() {
     fs::write(&path, "").unwrap();
     assert!(until_it_works(&mut world, &log) > lost);
     // Read-only, and not any more.
-    scene::mount("none", &disk, "", libc::MS_REMOUNT | libc::MS_RDONLY);
+    let disk = scratch.path("other-disk");
+    fs::create_dir(&disk).unwrap();
+    scene::mount_with("tmpfs", &disk, "tmpfs", libc::MS_RDONLY, "");
     let other = file(format!("{disk}/other.log"), None);
     write(&mut world, &other, "lost\n");
     assert!(reason(&troubles(&mut world)).contains("Read-only"));

@@ -213,7 +213,9 @@ impl Judge {
             Notice::StopCommandFailed { .. } => world.count("stop_command that failed"),
             Notice::Leftovers { .. } => world.count("leftovers told"),
             Notice::Unread { name, lines } => {
-                let id = self.by_name(name);
+                // Perhaps an update has removed it meanwhile.
+                let by_name = self.plan.all().find(|(_, instance)| instance.name == *name);
+                let Some((id, _)) = by_name else { violation!("lines of \"{name}\", which never was") };
                 self.outputs.unread_told(world, id, *lines);
             }
             Notice::ByHand { what, names } => self.by_hand(world, *what, names),
