@@ -28,6 +28,7 @@ use std::rc::Rc;
 
 use tinysup::event::{Action, Event, ExitCode};
 use tinysup::kernel::{Kernel, Until};
+use tinysup::notice::Notice;
 use tinysup::plan::Plan;
 use tinysup::supervisor::{Reread, Supervisor};
 use tinysup::units::Signal;
@@ -126,6 +127,7 @@ const MUST_HAPPEN: &[&str] = &[
     "output of an earlier run",
     "over its memory limit",
     "piece as an object",
+    "services that are not read",
     "process in uninterruptible sleep",
     "process of a neighbour",
     "readiness attempt",
@@ -299,11 +301,13 @@ fn drive(world: &mut World, supervisor: &mut Supervisor, judge: &mut Judge, step
                 supervisor.reread(now, read.map(fresh), &mut actions);
             }
             *steps += 1;
-            let mut rereads = false;
+            let (mut rereads, mut stops) = (false, false);
             for action in actions.drain(..) {
                 rereads |= matches!(action, Action::Reread);
                 world.say(|_| shown(&format!("    < {action:?}")));
-                if ticked && !measured && ends_patience(&action) {
+                // A stop that only now begins may have no time at all.
+                stops |= matches!(action, Action::Tell(Notice::Stopping { .. }));
+                if ticked && !measured && !stops && ends_patience(&action) {
                     violation!("{action:?} for a time in which nobody may have run");
                 }
                 judge.action(world, &action);

@@ -1,13 +1,13 @@
 //! Whether what the services wrote comes out as it should: every line once, in order, in its form, at its time, wherever it goes; and
 //! what a limit drops is counted. The judge works out line by line what each step has to write.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tinysup::event::{Child, Event, InstanceId, Output, Pid, Role, Sink, Time, Wall};
+use tinysup::event::{Child, Event, InstanceId, Output, Overflow, Pid, Role, Sink, Time, Wall};
 use tinysup::line::Format;
 use tinysup::plan::{Plan, RateLimit};
 
@@ -69,6 +69,8 @@ pub struct Outputs {
     /// What the world said of files, and is to be told.
     told: VecDeque<(PathBuf, tinysup::event::FileTrouble)>,
     left: bool,
+    /// Where nobody reads, and services wait.
+    unheard: BTreeSet<Sink>,
     /// Where nobody reads, and how many lines of whom were dropped there.
     stuck: BTreeMap<Sink, BTreeMap<InstanceId, u64>>,
     /// What must be told of that in this step.
@@ -85,6 +87,7 @@ impl Outputs {
             pids: BTreeMap::new(),
             told: VecDeque::new(),
             left: false,
+            unheard: BTreeSet::new(),
             stuck: BTreeMap::new(),
             unread: BTreeMap::new(),
         }
@@ -101,9 +104,10 @@ impl Outputs {
             Event::Output { child, sink, at, bytes } => self.came(world, now, (*child, *sink), *at, bytes),
             Event::OutputEnded { child, sink } => self.end(world, now, (*child, *sink)),
             Event::Tick => {
+                let heard = |sink: &Sink| !self.unheard.contains(sink);
                 let silent = |held: &Held| !held.text.is_empty() && now >= held.last + SILENCE;
-                let keys: Vec<_> =
-                    self.held.iter().filter(|(_, held)| silent(held)).map(|(key, _)| *key).collect();
+                let silent = self.held.iter().filter(|((_, sink), held)| heard(sink) && silent(held));
+                let keys: Vec<_> = silent.map(|(key, _)| *key).collect();
                 for key in keys {
                     world.count("line without an end after a silence");
                     self.piece(world, now, key);
@@ -115,6 +119,16 @@ impl Outputs {
                 }
                 self.left = true;
                 self.unread = std::mem::take(&mut self.stuck);
+            }
+            Event::Stuck { sink } if self.plan.log.overflow == Overflow::Block => {
+                world.count("services that are not read");
+                self.unheard.insert(*sink);
+            }
+            Event::Flows { sink } if self.plan.log.overflow == Overflow::Block => {
+                self.unheard.remove(sink);
+                for (_, held) in self.held.iter_mut().filter(|((_, own), _)| own == sink) {
+                    held.last = now;
+                }
             }
             Event::Stuck { sink } => _ = self.stuck.entry(*sink).or_default(),
             Event::Flows { sink } => _ = self.unread.insert(*sink, self.stuck.remove(sink).unwrap()),
@@ -282,8 +296,11 @@ impl Outputs {
 
     /// When something of it is due by itself.
     pub fn dues(&self) -> impl Iterator<Item = (Time, &'static str)> {
-        let held = self.held.values().filter(|held| !held.text.is_empty());
-        let held = held.map(|held| (held.last + SILENCE, "beginning of a line"));
+        let open = self
+            .held
+            .iter()
+            .filter(|((_, sink), held)| !held.text.is_empty() && !self.unheard.contains(sink));
+        let held = open.map(|(_, held)| (held.last + SILENCE, "beginning of a line"));
         held.chain(self.buckets.values().filter_map(|b| Some((b.since? + TELL, "number of dropped lines"))))
     }
 

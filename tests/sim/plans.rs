@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tinysup::event::{InstanceId, Launch, LogFile, Mark, Output, Secret, Sink, Surroundings};
+use tinysup::event::{InstanceId, Launch, LogFile, Mark, Output, Overflow, Secret, Sink, Surroundings};
 use tinysup::line::Format;
 use tinysup::plan::{
     Condition, Dependency, Guard, Instance, KillMode, Kind, Limits, Log, Manner, Mode, OnFailure, OnSuccess,
@@ -236,8 +236,9 @@ fn services(rng: &mut Rng) -> Plan {
     }
     let reopen_signal =
         Some(Signal::USR1).filter(|signal| !routes.contains_key(signal) && rng.per_mille(100));
+    let overflow = if rng.per_mille(500) { Overflow::Drop } else { Overflow::Block };
     Plan {
-        log: Log { reopen_signal, ..Log::default() },
+        log: Log { reopen_signal, overflow, ..Log::default() },
         mode: Mode::Services,
         order: in_order(&instances),
         config: None,

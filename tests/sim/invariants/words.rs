@@ -213,9 +213,13 @@ impl Judge {
             Notice::StopCommandFailed { .. } => world.count("stop_command that failed"),
             Notice::Leftovers { .. } => world.count("leftovers told"),
             Notice::Unread { name, lines } => {
-                // Perhaps an update has removed it meanwhile.
-                let by_name = self.plan.all().find(|(_, instance)| instance.name == *name);
-                let Some((id, _)) = by_name else { violation!("lines of \"{name}\", which never was") };
+                // Perhaps an update has removed it meanwhile, or given it another name: `s2` or `s2.1`.
+                let (service, number) = name.split_once('.').unwrap_or((&**name, "1"));
+                let is = |one: &Instance| *one.service == *service && one.number.to_string() == number;
+                let Some((id, _)) = (0..).map(InstanceId).zip(&self.plan.instances).find(|(_, one)| is(one))
+                else {
+                    violation!("lines of \"{name}\", which never was")
+                };
                 self.outputs.unread_told(world, id, *lines);
             }
             Notice::ByHand { what, names } => self.by_hand(world, *what, names),
