@@ -301,13 +301,13 @@ fn drive(world: &mut World, supervisor: &mut Supervisor, judge: &mut Judge, step
                 supervisor.reread(now, read.map(fresh), &mut actions);
             }
             *steps += 1;
-            let (mut rereads, mut stops) = (false, false);
+            let (mut rereads, mut ending) = (false, false);
             for action in actions.drain(..) {
                 rereads |= matches!(action, Action::Reread);
                 world.say(|_| shown(&format!("    < {action:?}")));
                 // A stop that only now begins may have no time at all.
-                stops |= matches!(action, Action::Tell(Notice::Stopping { .. }));
-                if ticked && !measured && !stops && ends_patience(&action) {
+                ending |= matches!(action, Action::Tell(Notice::Stopping { .. }));
+                if ticked && !measured && !ending && ends_patience(&action) {
                     violation!("{action:?} for a time in which nobody may have run");
                 }
                 judge.action(world, &action);
