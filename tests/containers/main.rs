@@ -5,6 +5,7 @@
 #![cfg(test)]
 
 mod docker;
+mod memory;
 mod readiness;
 
 use std::process::Output;
@@ -678,6 +679,39 @@ fn docker_logs_have_every_line_once_and_in_order() {
         assert_eq!(numbers.next(), None);
     }
     assert_eq!(end.stdout.lines().count(), 2 * COUNT, "and none is torn");
+}
+
+#[test]
+fn every_line_of_dockers_log_is_an_object_where_that_is_wanted() {
+    let Some(docker) = docker() else { return };
+    let plan = r#"
+        [log]
+        format = "json"
+        [services.app]
+        command = ["/witness", "say", "plain \"words\"", "say", "{\"level\":\"warn\",\"service\":\"mine\"}", "exit", "3"]
+        max_restarts = 0
+    "#;
+    let end = docker.start(&["--volume", &config(plan)], "scratch", &[]).finish();
+    assert_eq!(end.code, 3, "{end:#?}");
+    let objects = |text: &str| -> Vec<serde_json::Value> {
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
+    };
+    let said = objects(&end.stdout);
+    assert_eq!((said.len(), &said[0]["message"]), (2, &"plain \"words\"".into()), "{said:#?}");
+    assert_eq!(
+        (&said[0]["service"], &said[0]["stream"], &said[0]["instance"]),
+        (&"app".into(), &"stdout".into(), &1.into())
+    );
+    // Its own field stays what it is.
+    assert_eq!(
+        (&said[1]["service"], &said[1]["tinysup_service"]),
+        (&"mine".into(), &"app".into()),
+        "{said:#?}"
+    );
+    let ours = objects(&end.stderr);
+    assert!(ours.iter().all(|line| line["service"] == "tinysup"), "{ours:#?}");
+    let last = ours.last().and_then(|line| line["message"].as_str()).unwrap_or_default();
+    assert!(last.starts_with("CONTAINER STOPPED: app"), "{last}");
 }
 
 #[test]
