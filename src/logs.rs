@@ -96,6 +96,8 @@ struct Open {
     last: Time,
     /// A piece of it has passed.
     passed: bool,
+    /// The container's stream that it goes to, where it does.
+    to: Option<Sink>,
 }
 
 impl Open {
@@ -172,25 +174,33 @@ impl Logs {
     /// When something passes although its end has not come, or it is to be told what was dropped.
     pub fn deadline(&self) -> Option<Time> {
         let stuck = self.stuck;
-        let heard = |((_, sink), _): &(&(Child, Sink), &Open)| !is_stuck(stuck, *sink);
-        let open = self.open.iter().filter(heard).filter_map(|(_, open)| open.deadline());
+        let heard = |open: &&Open| !open.to.is_some_and(|sink| is_stuck(stuck, sink));
+        let open = self.open.values().filter(heard).filter_map(Open::deadline);
         open.chain(self.buckets.values().filter_map(Bucket::deadline)).min()
     }
 
     /// The beginnings of lines after which there was silence for too long.
     pub fn silent(&mut self, now: Time) -> Vec<(Child, Sink, Lines<'static>)> {
         let stuck = self.stuck;
-        let due = |sink, open: &Open| !is_stuck(stuck, sink) && open.deadline().is_some_and(|at| now >= at);
+        let heard = |open: &Open| !open.to.is_some_and(|sink| is_stuck(stuck, sink));
+        let due = |open: &Open| heard(open) && open.deadline().is_some_and(|at| now >= at);
         let pieces: Vec<_> = self
             .open
             .iter_mut()
-            .filter(|((_, sink), open)| due(*sink, open))
+            .filter(|(_, open)| due(open))
             .map(|((child, sink), open)| (*child, *sink, open.piece()))
             .collect();
         for (child, sink, piece) in &pieces {
             self.keep_lines(now, child.instance, *sink, piece);
         }
         pieces
+    }
+
+    /// Where the open line of a stream goes, if that is not the container's stream of the same kind.
+    pub fn goes_to(&mut self, child: Child, sink: Sink, to: Option<Sink>) {
+        if let Some(open) = self.open.get_mut(&(child, sink)) {
+            open.to = to;
+        }
     }
 
     /// Those who write there are not read for now: what they say next may wait already.
@@ -204,10 +214,8 @@ impl Logs {
     /// They are read again, and their silence begins anew.
     pub fn flows(&mut self, now: Time, sink: Sink) {
         if is_stuck(self.stuck, sink) {
-            for ((_, own), open) in &mut self.open {
-                if *own == sink {
-                    open.last = now;
-                }
+            for open in self.open.values_mut().filter(|open| open.to == Some(sink)) {
+                open.last = now;
             }
         }
         match sink {
@@ -289,6 +297,7 @@ impl Logs {
             begun: at,
             last: now,
             passed: false,
+            to: Some(sink),
         });
         if open.bytes.is_empty() {
             open.begun = at;
@@ -505,6 +514,11 @@ mod tests {
         logs.flows(later(30_000), Sink::Stdout);
         assert_eq!(logs.deadline(), Some(later(31_000)));
         logs.stuck(Sink::Stderr); // that is another
+        assert_eq!(logs.deadline(), Some(later(31_000)));
+        // It goes where that one goes, or into a file, which nobody reads.
+        logs.goes_to(A, Sink::Stdout, Some(Sink::Stderr));
+        assert_eq!(logs.deadline(), None);
+        logs.goes_to(A, Sink::Stdout, None);
         assert_eq!(logs.deadline(), Some(later(31_000)));
         assert_eq!(
             take_at(&mut logs, later(30_100), 0, Format::Prefix, b" a line\n"),

@@ -381,7 +381,7 @@ impl Memory {
             None if blind
                 && self.running.keys().all(|id| weights.iter().any(|w| w.instance == Some(*id))) =>
             {
-                Some(weights.iter().map(|weight| weight.bytes).sum())
+                Some(weights.iter().map(|weight| weight.bytes).fold(0, u64::saturating_add))
             }
             None => None,
         };

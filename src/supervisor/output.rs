@@ -29,6 +29,12 @@ impl Supervisor {
         for lines in self.logs.take(now, at, child, sink, bytes).into_iter().flatten() {
             self.pass_lines(now, child, sink, lines, out);
         }
+        if let Some(to) = self.plan.instance(child.instance).map(|instance| output(&instance.launch, sink))
+            && let Output::File(_) = to
+        {
+            let to = to.to_container(sink).map(|(sink, _)| sink);
+            self.logs.goes_to(child, sink, to);
+        }
         // After the line, so that the news comes after its reason.
         let mut news = false;
         if waited_for {

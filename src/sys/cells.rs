@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::unistd::{AccessFlags, access};
 
@@ -38,7 +39,15 @@ pub struct Cells {
     of: BTreeMap<InstanceId, Cell>,
     /// How many processes were killed in all there ever were.
     killed: u64,
+    /// When it was last tried to remove what is over.
+    tried: Option<Instant>,
+    /// How often it is tried before there is a pause between two tries.
+    soon: u32,
 }
+
+/// A cell that could not be removed is tried again at so many further deaths, and then no sooner than after a pause.
+const SOON: u32 = 16;
+const AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Cell {
@@ -169,12 +178,21 @@ impl Cells {
         self.killed
     }
 
-    /// A process is gone; no child of this instance is left. Whether anything is there to be removed.
+    /// A process is gone; no child of this instance is left. Whether it is time to remove something: what could not be removed is
+    /// tried again at the next few deaths, which may be of those that were in it, but not at each of a thousand.
     pub fn over(&mut self, instance: Option<InstanceId>) -> bool {
-        if let Some(cell) = instance.and_then(|instance| self.of.get_mut(&instance)) {
-            cell.over = true;
+        let known = instance.and_then(|instance| self.of.get_mut(&instance));
+        let news = known.is_some_and(|cell| !std::mem::replace(&mut cell.over, true));
+        if news {
+            self.soon = SOON;
         }
-        self.of.values().any(|cell| cell.over)
+        let due = self.soon > 0 || self.tried.is_none_or(|at| at.elapsed() >= AGAIN);
+        let now = due && self.of.values().any(|cell| cell.over);
+        if now {
+            self.soon = self.soon.saturating_sub(1);
+            self.tried = Some(Instant::now());
+        }
+        now
     }
 
     /// Removes those that are over. One in which somebody is stays until it is tried again.

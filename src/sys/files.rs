@@ -41,28 +41,36 @@ fn wait_for_input(file: &File) -> io::Result<()> {
     }
 }
 
+/// Opens it without waiting for the writer of a pipe.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+}
+
+/// Reads at most so many bytes.
+fn read(mut file: File, waits: bool, limit: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // A pipe is fine (`-c /dev/stdin`); a directory fails at the first read with EISDIR.
+    while bytes.len() < limit {
+        if waits {
+            wait_for_input(&file)?;
+        }
+        let mut piece = vec![0; PIECE_BYTES.min(limit - bytes.len())];
+        match file.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => bytes.extend_from_slice(piece.get(..count).unwrap_or_default()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
+}
+
 impl World for Files {
     fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
-        // Without waiting for the writer of a pipe here: that is done below, where a signal ends it.
-        let mut file =
-            OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+        // A signal ends the wait for a pipe's writer.
+        let file = open(path)?;
         let waits = !file.metadata()?.is_file();
-        let mut bytes = Vec::new();
-        // A pipe is fine (`-c /dev/stdin`); a directory fails at the first read with EISDIR.
-        while bytes.len() < limit {
-            if waits {
-                wait_for_input(&file)?;
-            }
-            let mut piece = vec![0; PIECE_BYTES.min(limit - bytes.len())];
-            match file.read(&mut piece) {
-                Ok(0) => break,
-                Ok(count) => bytes.extend_from_slice(piece.get(..count).unwrap_or_default()),
-                Err(error)
-                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(bytes)
+        read(file, waits, limit)
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<OsString>> {
@@ -88,9 +96,11 @@ impl World for Files {
 
 impl World for FilesAgain {
     fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
-        let kind = fs::metadata(path)?.file_type();
+        // Looked at when it is open: a name may become a pipe's between two looks.
+        let file = open(path)?;
+        let kind = file.metadata()?.file_type();
         if kind.is_file() || kind.is_dir() || path == Path::new("/dev/null") {
-            return Files.read(path, limit);
+            return read(file, false, limit);
         }
         Err(io::Error::other("it is no file that could be read a second time"))
     }

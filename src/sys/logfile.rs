@@ -81,16 +81,16 @@ impl LogFiles {
     pub fn write(&mut self, file: &Rc<LogFile>, bytes: &[u8], events: &mut Vec<Event>) {
         self.prepare(file, events);
         let entry = self.entry(file);
-        if entry.file != *file {
-            // Another configuration has other limits, or nothing more than another `also`.
-            entry.file = Rc::clone(file);
-        }
+        // Another configuration may have other limits.
+        entry.file = Rc::clone(file);
         entry.look(events);
         entry.pour(bytes, events);
     }
 
-    /// Closes all files and opens them.
+    /// Closes all files and opens those that somebody still writes to.
     pub fn reopen(&mut self, events: &mut Vec<Event>) -> Vec<(PathBuf, Result<(), String>)> {
+        // Whose service is gone, or writes elsewhere now, has nobody who knows it but us.
+        self.0.retain(|_, entry| Rc::strong_count(&entry.file) > 1);
         let each = |(path, entry): (&PathBuf, &mut Entry)| {
             let result = entry.open(events).map_err(|error| reason(&error));
             (path.clone(), result)
@@ -336,12 +336,16 @@ impl Open {
     /// Gives a new file the mode and the owner of this one.
     fn hand_down(&self, fresh: &Self) -> nix::Result<()> {
         let (old, new) = (fstat(&self.descriptor)?, fstat(&fresh.descriptor)?);
-        if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid) {
-            // Where we may not, it is ours.
-            let _ =
-                fchown(&fresh.descriptor, Some(Uid::from_raw(old.st_uid)), Some(Gid::from_raw(old.st_gid)));
+        // Neither set-user-ID nor its like: what is written into it is not ours.
+        let mut mode = old.st_mode & 0o777;
+        if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid)
+            && fchown(&fresh.descriptor, Some(Uid::from_raw(old.st_uid)), Some(Gid::from_raw(old.st_gid)))
+                .is_err()
+        {
+            // Where we may not, it is ours, and nobody else's to write.
+            mode &= 0o755;
         }
-        fchmod(&fresh.descriptor, Mode::from_bits_truncate(old.st_mode))
+        fchmod(&fresh.descriptor, Mode::from_bits_truncate(mode))
     }
 }
 
@@ -413,20 +417,23 @@ fn folder_of(path: &Path, make: bool) -> io::Result<(OwnedFd, &OsStr)> {
         match found {
             Ok(next) => here = next,
             Err(errno @ (Errno::ELOOP | Errno::ENOTDIR)) => {
-                let link = fstatat(&here, step.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
-                if kind(&link) != SFlag::S_IFLNK {
+                // The link itself is opened, so that what is read is what was looked at: by its name somebody could exchange it.
+                let itself = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                let link = openat(&here, step.as_os_str(), itself, Mode::empty())?;
+                let seen = fstat(&link)?;
+                if kind(&seen) != SFlag::S_IFLNK {
                     return Err(errno.into());
                 }
-                if !is_ours(&link) {
+                if !is_ours(&seen) {
                     let text =
-                        format!("a symbolic link of user {} on the way there is not followed", link.st_uid);
+                        format!("a symbolic link of user {} on the way there is not followed", seen.st_uid);
                     return Err(io::Error::other(text));
                 }
                 links += 1;
                 if links > LINKS_MAX {
                     return Err(Errno::ELOOP.into());
                 }
-                let target = PathBuf::from(readlinkat(&here, step.as_os_str())?);
+                let target = PathBuf::from(readlinkat(&link, "")?);
                 if target.is_absolute() {
                     here = start(&target)?;
                 }

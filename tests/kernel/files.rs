@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::ops::Add;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -23,6 +24,8 @@ pub const CASES: &[Case] = &[
     ("a_full_disk_for_files", a_full_disk_for_files),
     ("a_file_that_somebody_moves_or_empties", a_file_that_somebody_moves_or_empties),
     ("a_torn_line_is_ended", a_torn_line_is_ended),
+    ("a_rotated_file_hands_down_no_rights", a_rotated_file_hands_down_no_rights),
+    ("a_file_of_nobody_is_let_go", a_file_of_nobody_is_let_go),
 ];
 
 fn file(path: impl Into<PathBuf>, max_size: Option<u64>) -> Rc<LogFile> {
@@ -262,4 +265,34 @@ fn a_torn_line_is_ended() {
     let mut world = World::new();
     write(&mut world, &file(&path, None), "next\n");
     assert_eq!(fs::read_to_string(&path).unwrap(), "whole\nbegun\nnext\n");
+}
+
+fn a_rotated_file_hands_down_no_rights() {
+    let scratch = Scratch::new();
+    let path = scratch.path("out.log");
+    let mut world = World::new();
+    let log = file(&path, Some(4096));
+    write(&mut world, &log, "one\n");
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o6755)).unwrap();
+    write(&mut world, &log, &"x".repeat(4095).add("\n"));
+    assert!(fs::metadata(format!("{path}.1")).is_ok(), "it was rotated");
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o755);
+}
+
+fn a_file_of_nobody_is_let_go() {
+    let scratch = Scratch::new();
+    let (path, other) = (scratch.path("out.log"), scratch.path("other.log"));
+    let mut world = World::new();
+    let (gone, stays) = (file(&path, None), file(&other, None));
+    write(&mut world, &gone, "one\n");
+    write(&mut world, &stays, "one\n");
+    drop(gone); // as by an update
+    fs::remove_file(&path).unwrap();
+    world.perform(Action::Reopen { client: None });
+    match world.events.pop() {
+        Some(Event::Reopened { files, .. }) => assert_eq!(files, [(PathBuf::from(&other), Ok(()))]),
+        other => panic!("{other:?}"),
+    }
+    assert!(fs::metadata(&path).is_err(), "it is not made again");
+    write(&mut world, &stays, "two\n");
 }
