@@ -104,9 +104,8 @@ impl Outputs {
             Event::Output { child, sink, at, bytes } => self.came(world, now, (*child, *sink), *at, bytes),
             Event::OutputEnded { child, sink } => self.end(world, now, (*child, *sink)),
             Event::Tick => {
-                let heard = |sink: &Sink| !self.unheard.contains(sink);
                 let silent = |held: &Held| !held.text.is_empty() && now >= held.last + SILENCE;
-                let silent = self.held.iter().filter(|((_, sink), held)| heard(sink) && silent(held));
+                let silent = self.held.iter().filter(|(key, held)| self.heard(**key) && silent(held));
                 let keys: Vec<_> = silent.map(|(key, _)| *key).collect();
                 for key in keys {
                     world.count("line without an end after a silence");
@@ -126,8 +125,10 @@ impl Outputs {
             }
             Event::Flows { sink } if self.plan.log.overflow == Overflow::Block => {
                 self.unheard.remove(sink);
-                for (_, held) in self.held.iter_mut().filter(|((_, own), _)| own == sink) {
-                    held.last = now;
+                let fed: Vec<_> =
+                    self.held.keys().filter(|key| self.feeds(**key) == Some(*sink)).copied().collect();
+                for key in fed {
+                    self.held.get_mut(&key).unwrap().last = now;
                 }
             }
             Event::Stuck { sink } => _ = self.stuck.entry(*sink).or_default(),
@@ -135,6 +136,20 @@ impl Outputs {
             Event::File { path, trouble } => self.told.push_back((path.clone(), trouble.clone())),
             _ => {}
         }
+    }
+
+    /// Whose reader can hold up a stream.
+    fn feeds(&self, (child, sink): (Child, Sink)) -> Option<Sink> {
+        let launch = &self.plan.instances[child.instance.0 as usize].launch;
+        match if sink == Sink::Stdout { &launch.stdout } else { &launch.stderr } {
+            Output::File(file) => file.also.map(|(sink, _)| sink),
+            _ => Some(sink),
+        }
+    }
+
+    /// Whether it is read now.
+    fn heard(&self, key: (Child, Sink)) -> bool {
+        self.feeds(key).is_none_or(|sink| !self.unheard.contains(&sink))
     }
 
     fn came(&mut self, world: &mut World, now: Time, key: (Child, Sink), at: Wall, bytes: &[u8]) {
@@ -296,10 +311,7 @@ impl Outputs {
 
     /// When something of it is due by itself.
     pub fn dues(&self) -> impl Iterator<Item = (Time, &'static str)> {
-        let open = self
-            .held
-            .iter()
-            .filter(|((_, sink), held)| !held.text.is_empty() && !self.unheard.contains(sink));
+        let open = self.held.iter().filter(|(key, held)| !held.text.is_empty() && self.heard(**key));
         let held = open.map(|(_, held)| (held.last + SILENCE, "beginning of a line"));
         held.chain(self.buckets.values().filter_map(|b| Some((b.since? + TELL, "number of dropped lines"))))
     }
