@@ -49,8 +49,8 @@ pub struct Logs {
     readers: BTreeMap<Client, Reader>,
     /// Those that have a limit and have spoken.
     buckets: BTreeMap<InstanceId, Bucket>,
-    /// Whether those who write to standard output, and to standard error, are not read for now.
-    stuck: [bool; 2],
+    /// Where those who write are not read for now.
+    stuck: Vec<Sink>,
     late: Option<Late>,
     /// For what is written next.
     spare: Spare,
@@ -78,13 +78,6 @@ impl Late {
 /// What is at least this large takes the place of all that was kept of an instance before.
 const LATE_LEAST_BYTES: usize = 60 * 1024;
 
-fn is_stuck([stdout, stderr]: [bool; 2], sink: Sink) -> bool {
-    match sink {
-        Sink::Stdout => stdout,
-        Sink::Stderr => stderr,
-    }
-}
-
 /// A line whose end has not come.
 #[derive(Debug)]
 struct Open {
@@ -104,6 +97,11 @@ impl Open {
     /// When what is held passes without its end.
     fn deadline(&self) -> Option<Time> {
         (!self.bytes.is_empty()).then(|| self.last + SILENCE)
+    }
+
+    /// Whether it is read now.
+    fn heard(&self, stuck: &[Sink]) -> bool {
+        self.to.is_none_or(|sink| !stuck.contains(&sink))
     }
 
     /// What is held, as a piece.
@@ -173,17 +171,15 @@ impl Logs {
 
     /// When something passes although its end has not come, or it is to be told what was dropped.
     pub fn deadline(&self) -> Option<Time> {
-        let stuck = self.stuck;
-        let heard = |open: &&Open| !open.to.is_some_and(|sink| is_stuck(stuck, sink));
-        let open = self.open.values().filter(heard).filter_map(Open::deadline);
+        let heard = self.open.values().filter(|open| open.heard(&self.stuck));
+        let open = heard.filter_map(Open::deadline);
         open.chain(self.buckets.values().filter_map(Bucket::deadline)).min()
     }
 
     /// The beginnings of lines after which there was silence for too long.
     pub fn silent(&mut self, now: Time) -> Vec<(Child, Sink, Lines<'static>)> {
-        let stuck = self.stuck;
-        let heard = |open: &Open| !open.to.is_some_and(|sink| is_stuck(stuck, sink));
-        let due = |open: &Open| heard(open) && open.deadline().is_some_and(|at| now >= at);
+        let stuck = &self.stuck;
+        let due = |open: &Open| open.heard(stuck) && open.deadline().is_some_and(|at| now >= at);
         let pieces: Vec<_> = self
             .open
             .iter_mut()
@@ -205,22 +201,17 @@ impl Logs {
 
     /// Those who write there are not read for now: what they say next may wait already.
     pub fn stuck(&mut self, sink: Sink) {
-        match sink {
-            Sink::Stdout => self.stuck[0] = true,
-            Sink::Stderr => self.stuck[1] = true,
+        if !self.stuck.contains(&sink) {
+            self.stuck.push(sink);
         }
     }
 
     /// They are read again, and their silence begins anew.
     pub fn flows(&mut self, now: Time, sink: Sink) {
-        if is_stuck(self.stuck, sink) {
-            for open in self.open.values_mut().filter(|open| open.to == Some(sink)) {
-                open.last = now;
-            }
-        }
-        match sink {
-            Sink::Stdout => self.stuck[0] = false,
-            Sink::Stderr => self.stuck[1] = false,
+        let Some(at) = self.stuck.iter().position(|stuck| *stuck == sink) else { return };
+        self.stuck.remove(at);
+        for open in self.open.values_mut().filter(|open| open.to == Some(sink)) {
+            open.last = now;
         }
     }
 

@@ -213,20 +213,7 @@ fn services(rng: &mut Rng) -> Plan {
         let mark = Mark { service: main.service.clone(), instance: 1 };
         main.launch = Rc::new(Launch { mark: Some(mark), ..(*main.launch).clone() });
         main.stop = Stop { kill_timeout: Some(Duration::from_secs(8)), mode: KillMode::Mixed, ..main.stop };
-        main.depends_on = instances
-            .iter()
-            .zip(0..)
-            .filter(|(instance, _)| instance.autostart)
-            .map(|(instance, id)| Dependency {
-                on: InstanceId(id),
-                condition: if instance.kind == Kind::Oneshot {
-                    Condition::Completed
-                } else {
-                    Condition::Ready
-                },
-                restart: false,
-            })
-            .collect();
+        main.depends_on = on_all(&instances);
         instances.push(main);
     }
     let mut routes = BTreeMap::new();
@@ -333,4 +320,18 @@ fn signal_table(rng: &mut Rng) -> BTreeMap<Signal, Option<Signal>> {
         table.insert(Signal::WINCH, Some(Signal::TERM));
     }
     table
+}
+
+/// The main command comes after everything that is started with the container.
+fn on_all(instances: &[Instance]) -> Vec<Dependency> {
+    instances
+        .iter()
+        .zip(0..)
+        .filter(|(instance, _)| instance.autostart)
+        .map(|(instance, id)| Dependency {
+            on: InstanceId(id),
+            condition: if instance.kind == Kind::Oneshot { Condition::Completed } else { Condition::Ready },
+            restart: false,
+        })
+        .collect()
 }

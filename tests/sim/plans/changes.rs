@@ -185,20 +185,7 @@ fn rebuild(groups: Vec<Group>, main: Option<Group>, old: &Plan, shutdown_timeout
             .extend(group.copies.into_iter().map(|copy| Instance { depends_on: depends_on.clone(), ..copy }));
     }
     if let Some(mut main) = main {
-        main.copies[0].depends_on = instances
-            .iter()
-            .zip(0..)
-            .filter(|(instance, _)| instance.autostart)
-            .map(|(instance, id)| Dependency {
-                on: InstanceId(id),
-                condition: if instance.kind == Kind::Oneshot {
-                    Condition::Completed
-                } else {
-                    Condition::Ready
-                },
-                restart: false,
-            })
-            .collect();
+        main.copies[0].depends_on = on_all(&instances);
         instances.append(&mut main.copies);
     }
     Plan {
