@@ -3,6 +3,8 @@
 //! The modules in the order to read them. Each may use those above it, never those below; a test keeps it so.
 
 // Words: what everything is made of.
+pub mod gather;
+pub mod sorted;
 pub mod event;
 pub mod control;
 pub mod notify;
