@@ -75,7 +75,7 @@ impl Share {
     }
 
     /// Reads `85%` or `82.5%`.
-    fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let hundredths = parse_decimal(text.strip_suffix('%')?.trim_end())? * 100.0;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 10,000 fits")]
         if (0.0..=10_000.0).contains(&hundredths) { Self::new(hundredths.round() as u16) } else { None }
