@@ -92,6 +92,7 @@ pub fn text(obituary: &Obituary) -> String {
     text
 }
 
+#[inline(never)]
 fn headline(obituary: &Obituary) -> String {
     let name = &obituary.instance.name;
     if let Some(missing) = obituary.missing {
@@ -199,6 +200,7 @@ fn others(others: &[Other]) -> String {
     others.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
+#[inline(never)]
 fn code(obituary: &Obituary) -> String {
     let name = &obituary.instance.name;
     match obituary.exits.last() {

@@ -94,7 +94,12 @@ impl Scene {
                 self.clients.insert(client);
                 self.event(Event::Connected { client });
                 if self.clients.contains(&client) {
-                    self.event(Event::Asked { client, request: Request::parse(line) });
+                    let request = Request::parse(line);
+                    if let Ok(request) = &request {
+                        let theirs = serde_json::from_slice::<Request>(line);
+                        assert_eq!(theirs.ok().as_ref(), Some(request), "another reader");
+                    }
+                    self.event(Event::Asked { client, request });
                 }
             }
             // Time.

@@ -35,6 +35,7 @@ pub struct BadLine {
 }
 
 /// Takes a file apart.
+#[inline(never)]
 pub fn parse(text: &str) -> (EnvFile, Vec<BadLine>) {
     let mut file = EnvFile::default();
     let mut bad = Vec::new();

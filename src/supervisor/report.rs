@@ -16,7 +16,7 @@ use crate::plan::{
 };
 use crate::requests::{Report, Scope, Stage};
 use crate::services::{Ended, Service, State};
-use crate::units::{CAPABILITIES, RESOURCES, show_duration};
+use crate::units::{CAPABILITIES, RESOURCES, show_decimal, show_duration};
 
 use super::desk::millis;
 use super::{Readiness, Supervisor, Wish};
@@ -575,7 +575,7 @@ fn restart_settings(instance: &Instance, row: &mut impl FnMut(&str, String)) {
         format!(
             "{}, {} times longer each time, at most {}",
             show_duration(policy.delay),
-            policy.backoff,
+            show_decimal(policy.backoff),
             show_duration(policy.delay_max)
         ),
     );
