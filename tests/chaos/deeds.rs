@@ -30,6 +30,7 @@ const KINDS: &[(u64, Kind)] = &[
     (4, Kind::Orphans),
     (3, Kind::Pause),
     (3, Kind::Crowd),
+    (2, Kind::Starve),
     (2, Kind::Hunger),
     (3, Kind::Disk),
     (2, Kind::Storm),
@@ -69,6 +70,8 @@ enum Kind {
     Pause,
     /// The container is full of processes.
     Crowd,
+    /// There is next to no time on a processor.
+    Starve,
     /// A helper of a service takes more memory than the container has.
     Hunger,
     /// A service writes more into its file than its disk holds; or somebody removes the file.
@@ -86,6 +89,7 @@ impl Kind {
             Self::Pause => Some(Part::Freezer),
             Self::Crowd => Some(Part::Pids),
             Self::Hunger => Some(Part::Memory),
+            Self::Starve => Some(Part::Cpu),
             _ => None,
         }
     }
@@ -96,6 +100,7 @@ impl Kind {
 enum Limit {
     Resource(libc::__rlimit_resource_t),
     Crowd,
+    Time,
 }
 
 const SERVICES: &[&str] =
@@ -225,6 +230,11 @@ impl<'a> Deeds<'a> {
                 self.fence.crowd(Some(rng.below(4)));
                 self.limited = Some((Limit::Crowd, Instant::now() + rng.millis(10, 1500)));
             }
+            Kind::Starve => {
+                self.lift();
+                self.fence.starve(true);
+                self.limited = Some((Limit::Time, Instant::now() + rng.millis(10, 3000)));
+            }
             Kind::Hunger => self.order("hold 400"),
             Kind::Disk => {
                 self.order("to a file");
@@ -289,6 +299,7 @@ impl<'a> Deeds<'a> {
                 launch::limit_of(self.container.pid(), what, usual).expect("PID 1 is there");
             }
             Some((Limit::Crowd, _)) => self.fence.crowd(None),
+            Some((Limit::Time, _)) => self.fence.starve(false),
             None => {}
         }
     }

@@ -1,6 +1,7 @@
-//! Cgroups around the container, as a runtime makes them: one that stops all of it (`docker pause`), a bound for its processes and one for
-//! its memory. Of either version, where there is one and it may be used; what there is not, the deeds do without.
+//! Cgroups around the container, as a runtime makes them: one that stops all of it (`docker pause`), and bounds for its processes, its
+//! memory and its share of the processors. Of either version, where there is one and it may be used; what there is not, the deeds do without.
 
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,15 +16,20 @@ const MEMORY_BYTES: &str = "201326592";
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
+/// So often it is tried to stop everything, and so often looked whether it has.
+const FREEZES_MAX: u32 = 50;
+const LOOKS_PER_FREEZE: u32 = 100;
+
 /// What a cgroup can do for us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     Freezer,
     Pids,
     Memory,
+    Cpu,
 }
 
-const PARTS: [Part; 3] = [Part::Freezer, Part::Pids, Part::Memory];
+const PARTS: [Part; 4] = [Part::Freezer, Part::Pids, Part::Memory, Part::Cpu];
 
 impl Part {
     /// As version 1 calls the controller.
@@ -32,6 +38,7 @@ impl Part {
             Self::Freezer => "freezer",
             Self::Pids => "pids",
             Self::Memory => "memory",
+            Self::Cpu => "cpu",
         }
     }
 }
@@ -40,6 +47,8 @@ impl Part {
 pub struct Fence {
     parts: Vec<(Part, PathBuf)>,
     second: bool,
+    /// So often it was in vain to stop everything.
+    vain: Cell<u32>,
 }
 
 /// Everything stands still as long as this is there.
@@ -57,7 +66,7 @@ impl Fence {
             let path = if second { root.join(&name) } else { root.join(part.name()).join(&name) };
             let there = match (second, part) {
                 (true, Part::Freezer) => true,
-                (true, Part::Pids | Part::Memory) => {
+                (true, Part::Pids | Part::Memory | Part::Cpu) => {
                     passed_on.split_whitespace().any(|word| word == part.name())
                 }
                 (false, _) => root.join(part.name()).join("cgroup.procs").exists(),
@@ -66,7 +75,7 @@ impl Fence {
                 parts.push((part, path));
             }
         }
-        let fence = Self { parts, second };
+        let fence = Self { parts, second, vain: Cell::new(0) };
         if fence.has(Part::Memory) {
             let file = if second { "memory.max" } else { "memory.limit_in_bytes" };
             fence.write(Part::Memory, file, MEMORY_BYTES);
@@ -90,19 +99,26 @@ impl Fence {
         move || paths.iter().try_for_each(|path| fs::write(path, "0"))
     }
 
-    /// Stops everything at once, PID 1 too.
-    pub fn freeze(&self) -> Frozen<'_> {
-        let frozen = Frozen(self);
+    /// Stops everything at once, PID 1 too. Version 1 sometimes stays half way when somebody forks or is killed at that moment, and a
+    /// runtime tries again then, too; `None`: it was in vain.
+    pub fn freeze(&self) -> Option<Frozen<'_>> {
         let (file, word) = if self.second { ("cgroup.freeze", "1") } else { ("freezer.state", "FROZEN") };
-        self.write(Part::Freezer, file, word);
-        let (file, word) =
+        let (told, wanted) =
             if self.second { ("cgroup.events", "frozen 1") } else { ("freezer.state", "FROZEN") };
-        let start = Instant::now();
-        while !self.read(Part::Freezer, file).contains(word) {
-            assert!(start.elapsed() < DEADLINE, "it does not freeze");
+        for _ in 0..FREEZES_MAX {
+            let frozen = Frozen(self);
+            for _ in 0..LOOKS_PER_FREEZE {
+                self.write(Part::Freezer, file, word);
+                if self.read(Part::Freezer, told).contains(wanted) {
+                    return Some(frozen);
+                }
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            drop(frozen);
             std::thread::sleep(LOOK_AGAIN);
         }
-        frozen
+        self.vain.set(self.vain.get() + 1);
+        None
     }
 
     /// Lets there be so many more than there are; `None`: as many as they like.
@@ -112,6 +128,13 @@ impl Fence {
             (now + more).to_string()
         });
         self.write(Part::Pids, "pids.max", &most);
+    }
+
+    /// Leaves it two hundredths of one processor, or gives it all of them again.
+    pub fn starve(&self, starve: bool) {
+        let (file, words) =
+            if self.second { ("cpu.max", ["max", "2000"]) } else { ("cpu.cfs_quota_us", ["-1", "2000"]) };
+        self.write(Part::Cpu, file, words[usize::from(starve)]);
     }
 
     /// How often a bound was met, for people.
@@ -124,9 +147,10 @@ impl Fence {
         };
         let kills = if self.second { "memory.events" } else { "memory.oom_control" };
         format!(
-            "{} killed for want of memory, {} processes too many",
+            "{} killed for want of memory, {} processes too many, {} pauses that were in vain",
             count(Part::Memory, kills, "oom_kill"),
             count(Part::Pids, "pids.events", "max"),
+            self.vain.get(),
         )
     }
 

@@ -50,6 +50,8 @@ const GROWTH_MAX_KIB: u64 = 3 << 10;
 /// All of it is this user's, who may have so many processes.
 const USER: u32 = 987_601;
 const PROCESSES: u64 = 150;
+/// And so many pids, where a namespace can have a number of its own.
+const PIDS: &str = "400";
 /// What its standard output may take.
 const DISK: &str = "size=256k";
 /// And what the file of a service may, which is less than it becomes with the older ones.
@@ -109,6 +111,8 @@ fn configuration(limited: bool) -> String {
     .concat()
 }
 
+/// How long it stands still while it is stopped.
+const PAUSE: Duration = Duration::from_secs(2);
 /// How many leaders there are when all run.
 const LEADERS: usize = 11;
 
@@ -133,6 +137,7 @@ fn run(rng: &mut Rng, how_long: Duration) {
             let full = std::fs::File::create(format!("{disk}/out"))?;
             launch::duplicate(std::os::fd::AsRawFd::as_raw_fd(&full), 1)
         })
+        .before(few_pids)
         .before(|| launch::limit(libc::RLIMIT_NPROC, PROCESSES, 1000))
         .before(|| launch::become_user(USER))
         .start();
@@ -155,9 +160,28 @@ fn run(rng: &mut Rng, how_long: Duration) {
     println!("before {before:?}, after {after:?}");
     assert!(after.anonymous_kib <= before.anonymous_kib + GROWTH_MAX_KIB, "{before:?}, then {after:?}");
     let runs = account::runs(&container);
-    let end = container.stop();
+    container.signal(libc::SIGTERM);
+    if fence.has(Part::Freezer) {
+        // A pause in the middle of the stop. It may be over already.
+        let pidfd = launch::pidfd(container.pid()).expect("nobody has collected it");
+        let frozen = fence.freeze();
+        launch::readable(pidfd, PAUSE);
+        drop(frozen);
+    }
+    let end = container.finish();
     assert!([0, 137].contains(&end.code), "{end:#?}");
     println!("{}", account.close(runs));
+}
+
+/// Lets there be few pids, so that each is somebody else's soon.
+fn few_pids() -> std::io::Result<()> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let numbers = release.split(['.', '-']).map_while(|part| part.parse().ok());
+    // Before that it is a number of the machine.
+    if numbers.collect::<Vec<u32>>() >= vec![6, 14] {
+        std::fs::write("/proc/sys/kernel/pid_max", PIDS)?;
+    }
+    Ok(())
 }
 
 /// All services run, and say so.
