@@ -93,6 +93,7 @@ pub fn text(obituary: &Obituary) -> String {
     text
 }
 
+#[inline(never)]
 fn headline(obituary: &Obituary) -> String {
     let name = &obituary.instance.name;
     if let Some(missing) = obituary.missing {
@@ -200,6 +201,7 @@ fn others(others: &[Other]) -> String {
     others.iter().map(one).gather().join(", ")
 }
 
+#[inline(never)]
 fn code(obituary: &Obituary) -> String {
     let name = &obituary.instance.name;
     match obituary.exits.last() {

@@ -46,6 +46,7 @@ const LONG: [(&str, &str); 8] = [
 const OF_THE_TERMINAL: [Signal; 3] = [Signal::TSTP, Signal::TTIN, Signal::TTOU];
 
 /// Reads the words after the program's name.
+#[inline(never)]
 pub fn parse(words: Words, environment: Environment<'_>) -> Command {
     let refused = |UsageError(text)| Command::Say(Said::refusal(format!("dumb-init: {text}\n"), None));
     read(words, environment).unwrap_or_else(refused)

@@ -36,6 +36,7 @@ pub struct BadLine {
 }
 
 /// Takes a file apart.
+#[inline(never)]
 pub fn parse(text: &str) -> (EnvFile, Vec<BadLine>) {
     let (mut found, mut bad) = (Vec::new(), Vec::new());
     let mut at = 0;

@@ -158,6 +158,7 @@ pub fn unreadable(path: &Path, error: &Unreadable, at: Option<Span>, origin: &st
 ///
 /// # Errors
 /// A sentence that says what is wrong with the pattern or the directory.
+#[inline(never)]
 pub fn matching(directory: &Path, pattern: &Path, world: &dyn World) -> Result<Vec<PathBuf>, String> {
     let full = directory.join(pattern);
     let (Some(last), parent) = (full.file_name(), full.parent().unwrap_or(Path::new(""))) else {

@@ -86,6 +86,7 @@ fn parse(file: FileId, problems: &mut Problems, config: &mut Config) -> Vec<Entr
     entries
 }
 
+#[inline(never)]
 fn unknown_top(entry: &Entry, problems: &mut Problems) {
     let name = &entry.key;
     if keys::LATER_TOP.contains(&name.as_str()) {
@@ -224,6 +225,7 @@ fn section(
 }
 
 /// The files that `include` names, read, each once.
+#[inline(never)]
 fn included(setting: &Setting, world: &dyn World, problems: &mut Problems) -> Vec<FileId> {
     let directory =
         problems.sources.get(setting.span.file).map(|source| source.directory.clone()).unwrap_or_default();

@@ -11,6 +11,7 @@ const NOT_TOML: &str = "not valid TOML";
 const MAX_ERRORS: usize = 200;
 
 /// The syntax errors as problems, without those that only follow from others, and the lines of which nothing else is to be said.
+#[inline(never)]
 pub fn problems(
     text: &str,
     file: FileId,

@@ -36,8 +36,6 @@ pub enum Value {
     },
     /// A number with a point or an exponent; perhaps infinite or not a number.
     Float {
-        /// Its value.
-        value: f64,
         /// Its digits.
         written: String,
     },
@@ -200,10 +198,7 @@ fn convert(text: &str, file: FileId, value: Spanned<DeValue<'_>>, problems: &mut
             Ok(value) => Value::Integer { value, decimal: integer.radix() == 10 },
             Err(_) => unusable("this number is too large"),
         },
-        DeValue::Float(float) => match float.as_str().parse() {
-            Ok(value) => Value::Float { value, written: float.as_str().to_owned() },
-            Err(_) => unusable("this is not a number"),
-        },
+        DeValue::Float(float) => Value::Float { written: float.as_str().to_owned() },
         DeValue::Boolean(boolean) => Value::Boolean(boolean),
         DeValue::Datetime(_) => unusable("a date or time has no use here; a text needs quotes"),
         DeValue::Array(array) => {

@@ -286,6 +286,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A service with its instances; `None` if it is disabled.
+    #[inline(never)]
     fn service(&mut self, service: &'a Service) -> Option<Built> {
         let mut settings = merged(self.config, service);
         let mut environment = self.environment(&service.name, &service.settings);
@@ -377,6 +378,7 @@ impl<'a> Builder<'a> {
         }
     }
 
+    #[inline(never)]
     fn instance(
         &mut self,
         service: &'a Service,
@@ -507,6 +509,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Puts the instances in start order and ties them together. The second value says where the instances of each service are.
+    #[inline(never)]
     fn in_order(&mut self, ready: Vec<Built>, disabled: &Set<&str>) -> (Vec<Instance>, Places) {
         let index: Map<Rc<str>, usize> =
             ready.iter().enumerate().map(|(at, service)| (Rc::clone(&service.name), at)).collect();
@@ -570,6 +573,7 @@ impl<'a> Builder<'a> {
     }
 
     /// What a service depends on, as far as it is there and can ever come true.
+    #[inline(never)]
     fn edges(
         &mut self,
         service: &Built,
@@ -622,6 +626,7 @@ impl<'a> Builder<'a> {
         edges
     }
 
+    #[inline(never)]
     fn missing(&mut self, wanted: &Wanted, own: &str, index: &Map<Rc<str>, usize>, disabled: &Set<&str>) {
         if self.config.incomplete {
             return;
@@ -643,6 +648,7 @@ impl<'a> Builder<'a> {
 
     /// The command of `tinysup run -- COMMAND`, after everything that starts with the container. It may use the terminal, as if
     /// there were no init, but carries a mark, so that what it leaves behind is found.
+    #[inline(never)]
     fn add_main(&mut self, argv: &[OsString], instances: &mut Vec<Instance>) {
         if let Some(service) = self.config.services.iter().find(|service| &*service.name == MAIN) {
             let message =
@@ -676,6 +682,7 @@ impl<'a> Builder<'a> {
     }
 
     /// One line of `[signals]`.
+    #[inline(never)]
     fn route(
         &mut self,
         scope: &mut Scope<'_>,

@@ -98,6 +98,7 @@ impl Fresh {
 }
 
 /// What differs between an instance as it was and as it shall be; both with the ids of the same plan.
+#[inline(never)]
 pub fn difference(old: &Instance, new: &Instance) -> Difference {
     let mut found = Difference::default();
     let Instance {
@@ -142,6 +143,7 @@ pub fn difference(old: &Instance, new: &Instance) -> Difference {
     found
 }
 
+#[inline(never)]
 fn launch(found: &mut Difference, old: &Launch, new: &Launch) {
     let Launch {
         argv,

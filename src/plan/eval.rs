@@ -321,6 +321,7 @@ impl<'a> Evaluator<'a> {
         value
     }
 
+    #[inline(never)]
     fn evaluate(&mut self, scope: &mut Scope<'_>, position: Position) -> Read<Option<Rc<[u8]>>> {
         match position {
             Position::Env(index) => {
@@ -386,6 +387,7 @@ impl<'a> Evaluator<'a> {
         scope.files = Some(open);
     }
 
+    #[inline(never)]
     fn env_file(&mut self, path: &Path, at: Span) -> Option<Rc<(FileId, EnvFile)>> {
         if let Some(known) = self.env_files.get(path) {
             return known.clone();

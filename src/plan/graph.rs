@@ -29,6 +29,7 @@ pub struct Circle {
 }
 
 /// The services in start order, and all circles; those in or behind a circle are not in the order. `edges`: what each depends on.
+#[inline(never)]
 pub fn sort(edges: &[Vec<Edge>]) -> (Vec<usize>, Vec<Circle>) {
     let mut waiting: Vec<usize> = edges.iter().map(Vec::len).collect();
     let mut dependents: Vec<Vec<usize>> = vec![Vec::new(); edges.len()];

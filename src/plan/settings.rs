@@ -151,6 +151,7 @@ impl Evaluator<'_> {
         let _: Read<()> = self.read_common(scope, setting, common);
     }
 
+    #[inline(never)]
     fn read_common(&mut self, scope: &mut Scope<'_>, setting: &Setting, common: &mut Common) -> Read<()> {
         let (key, node) = (setting.key, &setting.node);
         match key.id {
@@ -195,6 +196,7 @@ impl Evaluator<'_> {
     }
 
     #[expect(clippy::too_many_lines, reason = "one line for each key")]
+    #[inline(never)]
     fn read_own(&mut self, scope: &mut Scope<'_>, setting: &Setting, own: &mut Own) -> Read<()> {
         let (key, node) = (setting.key, &setting.node);
         match key.id {

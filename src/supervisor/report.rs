@@ -17,7 +17,7 @@ use crate::plan::{
 };
 use crate::requests::{Report, Scope, Stage};
 use crate::services::{Ended, Service, State};
-use crate::units::{CAPABILITIES, RESOURCES, show_duration};
+use crate::units::{CAPABILITIES, RESOURCES, show_decimal, show_duration};
 
 use super::desk::millis;
 use super::{Readiness, Supervisor, Wish};
@@ -589,7 +589,7 @@ fn restart_settings(instance: &Instance, rows: &mut Rows) {
         &format_args!(
             "{}, {} times longer each time, at most {}",
             show_duration(policy.delay),
-            policy.backoff,
+            show_decimal(policy.backoff),
             show_duration(policy.delay_max)
         ),
     );

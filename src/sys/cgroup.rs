@@ -59,17 +59,20 @@ pub fn find() -> Option<Group> {
 
 /// Where it may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Candidate {
-    controller: Controller,
-    point: PathBuf,
+pub struct Candidate {
+    /// Of which kind.
+    pub controller: Controller,
+    /// The directory that is mounted.
+    pub point: PathBuf,
     /// Our own below `point`; `None`: it is not said.
-    below: Option<PathBuf>,
-    writable: bool,
+    pub below: Option<PathBuf>,
+    /// Whether the mount may be written to.
+    pub writable: bool,
 }
 
 /// All mounts that may have the memory controller, the best first: where it is part of cgroup v1, the other has it not; and of two at
 /// one place, the later hides the earlier.
-fn candidates(mounts: &[u8], memberships: &[u8]) -> Vec<Candidate> {
+pub fn candidates(mounts: &[u8], memberships: &[u8]) -> Vec<Candidate> {
     let mut found: Vec<Candidate> =
         mounts.split(|byte| *byte == b'\n').filter_map(|line| candidate(line, memberships)).gather();
     found.reverse();
@@ -214,7 +217,12 @@ fn read_at_most(path: &Path, at_most: u64) -> Option<Vec<u8>> {
 
 /// A file with one number in it.
 pub fn number(path: &Path) -> Option<u64> {
-    parse_number(read(path)?.trim())
+    one_number(&read(path)?)
+}
+
+/// The number that is all of a text.
+pub fn one_number(text: &str) -> Option<u64> {
+    parse_number(text.trim())
 }
 
 /// The number after a name, in a file with one of each a line.
@@ -224,7 +232,12 @@ pub fn field(text: &str, name: &str) -> Option<u64> {
 
 /// The processes in a cgroup, in our numbers; 0 for one outside of our PID namespace.
 pub fn processes(path: &Path) -> Option<Vec<i32>> {
-    Some(read(&path.join("cgroup.procs"))?.lines().filter_map(parse_number).gather())
+    Some(numbers(&read(&path.join("cgroup.procs"))?))
+}
+
+/// The numbers in a text with one a line.
+pub fn numbers(text: &str) -> Vec<i32> {
+    text.lines().filter_map(parse_number).gather()
 }
 
 /// Writes to a file of a cgroup, which must be there.

@@ -96,7 +96,7 @@ struct Guest {
     client: Client,
     socket: OwnedFd,
     /// What it has said of its request; `None`: all of it.
-    said: Option<Vec<u8>>,
+    said: Option<Said>,
     /// What it has not taken yet.
     pending: Vec<u8>,
     /// How much of that is on its way.
@@ -106,6 +106,10 @@ struct Guest {
     /// It goes when it has all that.
     last: bool,
 }
+
+/// The beginning of a request: of a line that has not come to its end.
+#[derive(Debug, Default)]
+pub struct Said(Vec<u8>);
 
 /// Whom a descriptor belongs to.
 #[derive(Clone, Copy, Debug)]
@@ -264,7 +268,7 @@ impl Control {
             let mut guest = Guest {
                 client,
                 socket: stranger,
-                said: Some(Vec::new()),
+                said: Some(Said::default()),
                 pending: Vec::new(),
                 sent: 0,
                 fresh: false,
@@ -321,32 +325,48 @@ fn admit(stranger: &OwnedFd, highest: RawFd) -> Result<(), Answer> {
     }
 }
 
+impl Said {
+    /// Takes what came next; what is asked, as soon as that is decided. What follows the line is not looked at.
+    pub fn take(&mut self, bytes: &[u8]) -> Option<Result<Request, String>> {
+        let from = self.0.len();
+        self.0.extend_from_slice(bytes);
+        match memchr::memchr(b'\n', bytes) {
+            Some(at) => Some(self.request(from + at)),
+            None => (self.0.len() > REQUEST_MAX).then(|| self.request(self.0.len())),
+        }
+    }
+
+    /// Nothing more comes: what there is of a line is the whole of it, if there is anything.
+    pub fn end(&self) -> Option<Result<Request, String>> {
+        (!self.0.is_empty()).then(|| self.request(self.0.len()))
+    }
+
+    fn request(&self, length: usize) -> Result<Request, String> {
+        match self.0.get(..length) {
+            Some(line) if line.len() < REQUEST_MAX => Request::parse(line),
+            Some(_) | None => Err(format!("a request has at most {} KiB", REQUEST_MAX >> 10)),
+        }
+    }
+}
+
 impl Guest {
     /// Reads its request. Says whether it is still there.
     fn read(&mut self, events: &mut Vec<Event>) -> bool {
         let Some(said) = &mut self.said else { return true };
-        let line = loop {
-            match descriptors::read(self.socket.as_fd(), READ_BYTES) {
-                Ok(bytes) if bytes.is_empty() && said.is_empty() => return false,
-                Ok(bytes) if bytes.is_empty() => break said.len(),
-                Ok(bytes) => {
-                    let from = said.len();
-                    said.extend_from_slice(&bytes);
-                    if let Some(at) = memchr::memchr(b'\n', &bytes) {
-                        break from + at;
-                    }
-                    if said.len() > REQUEST_MAX {
-                        break said.len();
-                    }
-                }
+        let request = loop {
+            let request = match descriptors::read(self.socket.as_fd(), READ_BYTES) {
+                Ok(bytes) if bytes.is_empty() => match said.end() {
+                    Some(request) => break request,
+                    None => return false,
+                },
+                Ok(bytes) => said.take(&bytes),
                 Err(Errno::EAGAIN) => return true,
-                Err(Errno::EINTR) => {}
+                Err(Errno::EINTR) => None,
                 Err(_) => return false,
+            };
+            if let Some(request) = request {
+                break request;
             }
-        };
-        let request = match said.get(..line) {
-            Some(line) if line.len() < REQUEST_MAX => Request::parse(line),
-            Some(_) | None => Err(format!("a request has at most {} KiB", REQUEST_MAX >> 10)),
         };
         self.said = None;
         report(events, Event::Asked { client: self.client, request });

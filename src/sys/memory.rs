@@ -356,7 +356,8 @@ fn sum_of_pss(processes: &[Stat]) -> Option<u64> {
     Some(sum)
 }
 
-fn pss(text: &str) -> Option<u64> {
+/// The sum in a text of smaps_rollup, in bytes.
+pub fn pss(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     Some(parse_number::<u64>(line.trim().strip_suffix("kB")?.trim())?.saturating_mul(1024))
 }
