@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 
 /// The layers from top to bottom; a module may import from its own family and from layers above its own.
 const LAYERS: [&[&str]; 8] = [
-    &["units", "notice", "voice", "line", "event", "control", "notify", "probe", "hints", "suggest"],
+    &[
+        "units", "notice", "voice", "line", "event", "control", "notify", "probe", "hints", "suggest",
+        "newlines",
+    ],
     &["cli", "config", "view"],
     &["plan"],
     &["services", "reaper", "signals", "shutdown", "memory", "logs", "journal", "requests"],
