@@ -17,6 +17,9 @@ pub mod notice;
 pub mod voice;
 pub mod line;
 pub mod units;
+// It is pure, and lies where only sys may do what it does.
+#[path = "sys/newlines.rs"]
+mod newlines;
 // Text: what the user wrote.
 pub mod cli;
 pub mod config;

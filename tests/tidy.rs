@@ -11,7 +11,7 @@ use std::process::Command;
 const LAYERS: [&[&str]; 8] = [
     &[
         "sorted", "units", "notice", "voice", "line", "event", "control", "notify", "probe", "hints",
-        "suggest",
+        "suggest", "newlines",
     ],
     &["cli", "config", "view"],
     &["plan"],
