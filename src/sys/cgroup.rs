@@ -237,7 +237,7 @@ pub fn processes(path: &Path) -> Option<Vec<i32>> {
 
 /// The numbers in a text with one a line.
 pub fn numbers(text: &str) -> Vec<i32> {
-    text.lines().filter_map(parse_number).gather()
+    text.lines().filter_map(|line| line.parse().ok()).gather()
 }
 
 /// Writes to a file of a cgroup, which must be there.

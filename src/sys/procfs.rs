@@ -74,8 +74,8 @@ impl Stat {
             name,
             state: *field(3)?.as_bytes().first()?,
             parent: parse_number(field(4)?)?,
-            group: parse_number(field(5)?)?,
-            session: parse_number(field(6)?)?,
+            group: signed(field(5)?)?,
+            session: signed(field(6)?)?,
             flags: parse_number(field(9)?)?,
             threads: parse_number(field(20)?)?,
             start: parse_number(field(22)?)?,
@@ -101,6 +101,12 @@ impl Stat {
         let line = if look { read(self.pid, "cmdline").unwrap_or_default() } else { Vec::new() };
         Process { pid: self.pid, name: show_name(&line).unwrap_or_else(|| printable(&self.name)) }
     }
+}
+
+/// -1 where the process is just being collected.
+#[inline(never)]
+fn signed(number: &str) -> Option<i32> {
+    number.parse().ok()
 }
 
 /// The first string of a command line, without the directory of a path.
@@ -271,6 +277,9 @@ mod tests {
                 }
             );
         }
+        let collected =
+            Stat::parse(format!("42 (cat) X 0 -1 -1{}", rest.replacen(" S 7 8 9", "", 1)).as_bytes());
+        assert_eq!(collected.map(|stat| (stat.group, stat.session)), Some((-1, -1)));
         let times = "18446744073709551615 18446744073709551615 18446744073709551615 18446744073709551615";
         let text = format!("42 (x) S 7 8 9 0 -1 0 1 2 3 4 {times} 20 0 3 0 1 1 1");
         assert_eq!(Stat::parse(text.as_bytes()).unwrap().ticks, u64::MAX, "no sum is too large");
