@@ -22,6 +22,7 @@ fn room_of_block(head: &[u8]) -> usize {
 
 /// Writes `lines`, all of which end with a newline, to `out`: `first` before the first of them, `head` before each other. What `out` held
 /// is written over.
+#[cfg_attr(small, optimize(speed))] // and with it all that is inlined
 pub fn lines(out: &mut Vec<u8>, first: [&[u8]; 2], head: &[u8], lines: &[u8]) {
     let mut page = Page { bytes: out, used: 0 };
     for part in first {
