@@ -297,7 +297,8 @@ impl Supervisor {
         }
     }
 
-    fn service(&self, id: InstanceId) -> Option<&Service> {
+    /// How an instance is.
+    pub fn service(&self, id: InstanceId) -> Option<&Service> {
         self.services.get(id.0 as usize)
     }
 
