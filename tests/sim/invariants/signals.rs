@@ -146,7 +146,8 @@ impl Judge {
         };
         for (id, pid) in self.step.killing.iter().filter_map(|id| Some((*id, leader(*id)?))) {
             let instance = self.plan_of(id);
-            if instance.stop.mode != KillMode::Process && !self.step.sent.contains(&(pid, true, Signal::KILL)) {
+            if instance.stop.mode != KillMode::Process && !self.step.sent.contains(&(pid, true, Signal::KILL))
+            {
                 violation!("{} is said to be killed, but not its group", instance.name);
             }
         }
