@@ -2,6 +2,8 @@
 //!
 //! The modules in the order to read them. Each may use those above it, never those below; a test keeps it so.
 
+#![cfg_attr(small, feature(optimize_attribute))]
+
 // Words: what everything is made of.
 pub mod event;
 pub mod control;

@@ -16,6 +16,7 @@ pub fn room(begun: &[u8], head: &[u8], lines: &[u8]) -> usize {
 
 /// Writes `lines`, all of which end with a newline, to `out`: `first` before the first of them, `head` before each other. What `out` held
 /// is written over.
+#[cfg_attr(small, optimize(speed))] // and with it all that is inlined
 pub fn lines(out: &mut Vec<u8>, first: [&[u8]; 2], head: &[u8], lines: &[u8]) {
     let mut padded = head.to_vec();
     padded.resize(head.len().next_multiple_of(CHUNK_BYTES), 0);
