@@ -25,6 +25,7 @@ const MAX_NAME: usize = 64;
 const RESERVED: &str = "tinysup";
 
 /// Reads the main file, and what it includes.
+#[inline(never)]
 pub fn read(main: FileId, world: &dyn World, problems: &mut Problems, config: &mut Config) {
     let mut names = BTreeMap::new();
     let mut include = None;
@@ -117,6 +118,7 @@ fn table(entry: Entry, name: &str, problems: &mut Problems) -> Option<Vec<Entry>
     }
 }
 
+#[inline(never)]
 fn services(entry: Entry, problems: &mut Problems, config: &mut Config, names: &mut BTreeMap<String, Span>) {
     let Some(entries) = table(entry, "[services]", problems) else { return };
     for entry in entries {
