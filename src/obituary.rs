@@ -145,6 +145,7 @@ fn is_done_each_time(obituary: &Obituary) -> bool {
 }
 
 /// Ends that are alike are told together: `code 17 (5 times) after 0.3 s each, at 0.3 s, 0.7 s, 1.4 s`.
+#[inline(never)]
 fn exits(obituary: &Obituary) -> String {
     // As they are told: a tenth of a second more or less makes no difference.
     let mut groups: Vec<(String, Vec<&Ended>)> = Vec::new();
@@ -239,6 +240,7 @@ fn code(obituary: &Obituary) -> String {
 
 /// The port that the last lines of output say is taken, as the usual runtimes word it. Python and some others do not name it;
 /// then it is the last number of the command that could be one.
+#[inline(never)]
 pub fn port_in_use(last_lines: &[String], command: &str) -> Option<u16> {
     let line =
         last_lines.iter().rev().map(|line| line.to_ascii_lowercase()).find(|line| says_in_use(line))?;
