@@ -298,7 +298,8 @@ impl Supervisor {
         Some((service, Context { now, instance, limit, stopping: self.shutdown.is_some() }))
     }
 
-    fn service(&self, id: InstanceId) -> Option<&Service> {
+    /// How an instance is.
+    pub fn service(&self, id: InstanceId) -> Option<&Service> {
         self.services.get(id.0 as usize)
     }
 

@@ -30,11 +30,18 @@ impl Spare {
         bytes
     }
 
-    /// So many bytes of no meaning, for writing over; most of them need not be cleared first.
-    #[cfg_attr(small, optimize(speed))]
+    /// So many bytes of no meaning, for writing over. What is missing of them is copied from those that are there: `Vec::resize` would go
+    /// byte by byte where the compiler minds size above all.
     pub fn filled(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = self.take(length).unwrap_or_default();
-        bytes.resize(length, 0);
+        bytes.reserve(length.saturating_sub(bytes.len()));
+        if bytes.is_empty() {
+            bytes.push(0);
+        }
+        while bytes.len() < length {
+            bytes.extend_from_within(..bytes.len().min(length - bytes.len()));
+        }
+        bytes.truncate(length);
         bytes
     }
 

@@ -50,8 +50,8 @@ const GROWTH_MAX_KIB: u64 = 3 << 10;
 /// All of it is this user's, who may have so many processes.
 const USER: u32 = 987_601;
 const PROCESSES: u64 = 150;
-/// And so many pids, where a namespace can have a number of its own.
-const PIDS: &str = "400";
+/// And so many pids, where a namespace can have a number of its own. The first three hundred are not given away again.
+const PIDS: &str = "600";
 /// What its standard output may take.
 const DISK: &str = "size=256k";
 /// And what the file of a service may, which is less than it becomes with the older ones.
