@@ -292,6 +292,7 @@ fn decimal(text: &OsStr) -> u8 {
     if digits.is_empty() { 0 } else { digits.parse().unwrap_or(u8::MAX) }
 }
 
+#[inline(never)]
 fn tinysup(
     mut words: Words,
     environment: Environment<'_>,

@@ -75,6 +75,7 @@ fn worse(code: ExitCode, other: ExitCode) -> ExitCode {
 }
 
 /// Adds the answer to the text, for programs or for people, and says what it means for the exit code.
+#[inline(never)]
 fn show(answer: &Answer, ask: &Ask, named: bool, look: Look, text: &mut String) -> ExitCode {
     if ask.json {
         text.push_str(&String::from_utf8_lossy(&answer.lines()));

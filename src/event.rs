@@ -1,6 +1,7 @@
 //! What crosses the seam between the core and the world: events in, actions out, and the small words both are made of.
 //! Both enums are closed on purpose: a new kind of event shows up everywhere it matters.
 
+mod handing;
 mod memory;
 mod output;
 mod spare;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use self::handing::{order, report, tell};
 pub use self::memory::{Cell, ContainerMemory, Controller, MemoryFound, Weight};
 pub use self::output::{FileTrouble, LogFile, Output, Overflow};
 pub use self::spare::Spare;
@@ -733,12 +735,6 @@ pub enum Event {
     Drained,
 }
 
-/// Reports something. As [`order`], not inlined.
-#[inline(never)]
-pub fn report(events: &mut Vec<Event>, event: Event) {
-    events.push(event);
-}
-
 /// What the core wants done.
 #[derive(Debug)]
 pub enum Action {
@@ -895,16 +891,4 @@ pub enum Action {
     Reread,
     /// End: flush what can be flushed, and exit.
     Exit(ExitCode),
-}
-
-/// Orders something. There are many places that do, and an action is large: to write it there in each of them would be much code.
-#[inline(never)]
-pub fn order(out: &mut Vec<Action>, action: Action) {
-    out.push(action);
-}
-
-/// Orders that something is told.
-#[inline(never)]
-pub fn tell(out: &mut Vec<Action>, notice: Notice) {
-    out.push(Action::Tell(notice));
 }

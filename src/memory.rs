@@ -193,6 +193,7 @@ impl Memory {
     }
 
     /// What rules over the memory is known.
+    #[inline(never)]
     pub fn found(&mut self, now: Time, found: &MemoryFound) -> Vec<Notice> {
         let text = Some(found.text.clone()).filter(|text| !text.is_empty());
         let mut notices: Vec<Notice> = text.map(|text| Notice::MemoryFound { text }).into_iter().gather();
@@ -273,6 +274,7 @@ impl Memory {
     }
 
     /// Whose program runs now, and in which run.
+    #[inline(never)]
     pub fn running(&mut self, now: Time, running: Map<InstanceId, u32>) {
         self.watched.retain(|id, _| running.get(id).is_some_and(|run| self.running.get(id) == Some(run)));
         for id in running.keys() {
@@ -323,6 +325,7 @@ impl Memory {
     }
 
     /// Who is to be weighed now, if anybody.
+    #[inline(never)]
     pub fn due(&mut self, now: Time) -> Option<Look> {
         let paces = self.watched.values().chain(self.guard.as_ref().map(|guard| &guard.pace));
         if !paces.into_iter().any(|pace| pace.is_due(now)) {
@@ -393,6 +396,7 @@ impl Memory {
         verdicts
     }
 
+    #[inline(never)]
     fn guard(
         &mut self,
         now: Time,

@@ -10,6 +10,7 @@ use crate::notice::Cause;
 use crate::plan::{Instance, Kind, RestartWhen};
 use crate::services::Ended;
 use crate::units::{parse_number, show_duration};
+use crate::view;
 
 /// The longest obituary, in bytes, prefixes included.
 pub const LENGTH_MAX: usize = 2048;
@@ -50,6 +51,7 @@ pub struct Other<'a> {
 }
 
 /// The text, in lines without prefix.
+#[inline(never)]
 pub fn text(obituary: &Obituary) -> String {
     let mut lines = vec![headline(obituary), command(obituary.instance)];
     if !obituary.exits.is_empty() {
@@ -66,7 +68,7 @@ pub fn text(obituary: &Obituary) -> String {
         lines.push(format!(
             "  {} {}",
             if index == 0 { "last words" } else { "          " },
-            clip(&printable(line), 180)
+            clip(&view::line(line), 180)
         ));
     }
     if let Some((port, holder)) = &obituary.port {
@@ -130,7 +132,7 @@ fn command(instance: &Instance) -> String {
     let cwd = launch.cwd.as_ref().map(|cwd| format!("cwd {}", cwd.display()));
     let aside = user.into_iter().chain(cwd).gather().join(", ");
     let aside = if aside.is_empty() { aside } else { format!("   ({})", clip(&aside, 120)) };
-    format!("  command    {}{aside}", clip(&printable(&launch.shown), 200))
+    format!("  command    {}{aside}", clip(&view::line(&launch.shown), 200))
 }
 
 /// Whether it looks like a task that nobody said was one.
@@ -143,6 +145,7 @@ fn is_done_each_time(obituary: &Obituary) -> bool {
 }
 
 /// Ends that are alike are told together: `code 17 (5 times) after 0.3 s each, at 0.3 s, 0.7 s, 1.4 s`.
+#[inline(never)]
 fn exits(obituary: &Obituary) -> String {
     // As they are told: a tenth of a second more or less makes no difference.
     let mut groups: Vec<(String, Vec<&Ended>)> = Vec::new();
@@ -182,7 +185,7 @@ fn port(port: u16, Listener { address, process }: &Listener) -> String {
         Some(process) => {
             format!(
                 "{port} is held by \"{}\" (pid {}), which listens on {address}",
-                printable(&process.name),
+                view::line(&process.name),
                 process.pid
             )
         }
@@ -237,6 +240,7 @@ fn code(obituary: &Obituary) -> String {
 
 /// The port that the last lines of output say is taken, as the usual runtimes word it. Python and some others do not name it;
 /// then it is the last number of the command that could be one.
+#[inline(never)]
 pub fn port_in_use(last_lines: &[String], command: &str) -> Option<u16> {
     let line =
         last_lines.iter().rev().map(|line| line.to_ascii_lowercase()).find(|line| says_in_use(line))?;
@@ -267,17 +271,12 @@ fn last_port(text: &str, introduced: &dyn Fn(&str) -> bool) -> Option<u16> {
         }
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
         let after = rest.get(digits.len()..).unwrap_or_default();
-        let ends = !after.starts_with(|c: char| c == '.' || c.is_alphabetic());
+        let ends = !after.starts_with(|c: char| c == '.' || c.is_ascii_alphabetic() || !c.is_ascii());
         if let (true, true, Some(port @ 1..)) = (introduced(before), ends, parse_number(&digits)) {
             found = Some(port);
         }
     }
     found
-}
-
-/// Without what could move a terminal's cursor.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// At most `max` bytes, with an ellipsis where something is missing.

@@ -121,6 +121,7 @@ fn socket(path: &str) -> Result<Target, String> {
     Ok(Target::Unix { path: path.into() })
 }
 
+#[inline(never)]
 fn http(rest: &str) -> Result<Target, String> {
     const HTTP: u16 = 80;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());

@@ -383,6 +383,7 @@ impl Service {
 
     /// Another definition has taken the place of the old one; with `anew` nothing of the old may go on. Says whether it begins to run by
     /// that. `held`: a person wants it to be down.
+    #[inline(never)]
     pub fn redefined(
         &mut self,
         now: Time,
@@ -468,6 +469,7 @@ impl Service {
     }
 
     /// No process could be made, or its exec failed.
+    #[inline(never)]
     pub fn start_failed(&mut self, context: Context, child: Child, error: StartError, out: &mut Vec<Action>) {
         match (child.role, &mut self.state) {
             (Role::Main, State::Launching { since }) => {
@@ -518,6 +520,7 @@ impl Service {
     }
 
     /// Does what is due by now.
+    #[inline(never)]
     pub fn tick(&mut self, context: Context, out: &mut Vec<Action>) {
         match &self.state {
             // It starts as soon as what it depends on allows it, which usually is at once.

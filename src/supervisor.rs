@@ -298,7 +298,8 @@ impl Supervisor {
         Some((service, Context { now, instance, limit, stopping: self.shutdown.is_some() }))
     }
 
-    fn service(&self, id: InstanceId) -> Option<&Service> {
+    /// How an instance is.
+    pub fn service(&self, id: InstanceId) -> Option<&Service> {
         self.services.get(id.0 as usize)
     }
 
@@ -381,6 +382,7 @@ impl Supervisor {
         }
     }
 
+    #[inline(never)]
     fn forward(
         &mut self,
         now: Time,
@@ -422,6 +424,7 @@ impl Supervisor {
         }
     }
 
+    #[inline(never)]
     fn exited(&mut self, now: Time, pid: Pid, status: ExitStatus, out: &mut Vec<Action>) {
         let owner = self.reaper.forget(pid);
         if let Mode::Command(manner) = self.plan.mode {
@@ -444,6 +447,7 @@ impl Supervisor {
     }
 
     /// SIGTERM, or what it is rewritten to, for the group that the one command leaves behind, where that is all that is done about it.
+    #[inline(never)]
     fn ask_group(&self, leader: Pid, id: InstanceId, out: &mut Vec<Action>) {
         let (Mode::Command(Manner { rest: Rest::AskGroup, .. }), Meaning::Forward(receivers)) =
             (self.plan.mode, signals::meaning(&self.plan, Signal::TERM))
@@ -456,6 +460,7 @@ impl Supervisor {
         }
     }
 
+    #[inline(never)]
     fn stranger_exited(&mut self, now: Time, pid: Pid, out: &mut Vec<Action>) {
         for id in self.plan.ids() {
             if matches!(self.service(id).map(Service::state), Some(State::Cleaning(_))) {
@@ -492,6 +497,7 @@ impl Supervisor {
     }
 
     /// Starts what may start, fails what cannot start any more, and ends the container if one of these ends decides that.
+    #[inline(never)]
     fn advance_starts(&mut self, now: Time, out: &mut Vec<Action>) {
         // Before anything starts: what is restarted with another must not see that one come back.
         for id in self.plan.ids() {
@@ -611,6 +617,7 @@ impl Supervisor {
     }
 
     /// Who waits for this instance before it may start.
+    #[inline(never)]
     fn waiting_for(&self, on: InstanceId) -> Vec<Rc<str>> {
         let waits = |id: &&InstanceId| {
             let waiting = matches!(self.service(**id).map(Service::state), Some(State::Waiting));
@@ -628,6 +635,7 @@ impl Supervisor {
             .gather()
     }
 
+    #[inline(never)]
     fn tell_when_up(&mut self, now: Time, out: &mut Vec<Action>) {
         // A command of the command line is no service; it may end before anybody could read that all are up.
         let counts = |instance: &Instance| instance.autostart && instance.kind != Kind::Command;
@@ -707,6 +715,7 @@ impl Supervisor {
     }
 
     /// Stops what nobody needs any more, and goes on to the next part of the stop when this one is done.
+    #[inline(never)]
     fn advance_stops(&mut self, now: Time, out: &mut Vec<Action>) {
         for (record, service) in self.stops.iter_mut().zip(&self.services) {
             if let Some(record @ StopRecord { down: None, .. }) = record {
@@ -772,6 +781,7 @@ impl Supervisor {
         }
     }
 
+    #[inline(never)]
     fn strays(&mut self, found: Vec<Process>, out: &mut Vec<Action>) {
         let Some(shutdown) = &mut self.shutdown else { return };
         let first = shutdown.strays_seen(&found);

@@ -321,6 +321,7 @@ impl Linux {
     }
 
     /// Waits for something to happen, and reports what did.
+    #[inline(never)]
     fn poll(&mut self, until: Option<Until>, events: &mut Vec<Event>) {
         self.poll.clear();
         self.poll.watch(Source::Signals, self.signals.descriptor(), Interest::Read);

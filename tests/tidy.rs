@@ -10,8 +10,8 @@ use std::process::Command;
 /// The layers from top to bottom; a module may import from its own family and from layers above its own.
 const LAYERS: [&[&str]; 8] = [
     &[
-        "sorted", "units", "notice", "voice", "line", "event", "control", "notify", "probe", "hints",
-        "suggest", "newlines",
+        "gather", "sorted", "units", "notice", "voice", "line", "event", "control", "notify", "probe",
+        "hints", "suggest", "newlines",
     ],
     &["cli", "config", "view"],
     &["plan"],

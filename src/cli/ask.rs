@@ -31,6 +31,7 @@ pub struct Ask {
 }
 
 /// Reads what follows a verb.
+#[inline(never)]
 pub(super) fn parse(verb: &'static Spec, word: &str, mut words: Words) -> Result<Command, UsageError> {
     let mut ask = Ask {
         word: word.to_owned(),

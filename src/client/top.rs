@@ -42,6 +42,7 @@ pub fn top(asked: &Ask) -> ExitCode {
     }
 }
 
+#[inline(never)]
 fn run(asked: &Ask, mut screen: Screen, first: Status) -> Result<(), Failure> {
     let mut top = Top::new(sys::look());
     top.update(first);

@@ -77,6 +77,7 @@ fn end_of_line(text: &str, at: usize) -> usize {
 }
 
 /// Reads what begins at `at`, the start of a line. Returns where the next line begins.
+#[inline(never)]
 fn line(text: &str, at: usize) -> Result<(Option<Variable>, usize), BadLine> {
     let end = end_of_line(text, at);
     let whole = text.get(at..end).unwrap_or("");

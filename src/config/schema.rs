@@ -26,6 +26,7 @@ const MAX_NAME: usize = 64;
 const RESERVED: &str = "tinysup";
 
 /// Reads the main file, and what it includes.
+#[inline(never)]
 pub fn read(main: FileId, world: &dyn World, problems: &mut Problems, config: &mut Config) {
     let mut names = Map::new();
     let mut include = None;
@@ -118,6 +119,7 @@ fn table(entry: Entry, name: &str, problems: &mut Problems) -> Option<Vec<Entry>
     }
 }
 
+#[inline(never)]
 fn services(entry: Entry, problems: &mut Problems, config: &mut Config, names: &mut Map<String, Span>) {
     let Some(entries) = table(entry, "[services]", problems) else { return };
     for entry in entries {

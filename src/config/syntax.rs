@@ -67,6 +67,7 @@ fn problem(text: &str, file: FileId, error: &toml::de::Error) -> Problem {
 }
 
 /// The line on which what is set again at `again` was set before: the last such key in the same table, or the same header.
+#[inline(never)]
 fn first_place(text: &str, again: usize, key: &str) -> Option<usize> {
     let line_start = text.get(..again)?.rfind('\n').map_or(0, |newline| newline + 1);
     let line = text.get(line_start..)?.lines().next()?.trim();

@@ -76,6 +76,7 @@ impl Lines<'_> {
         }
     }
 
+    #[inline(never)]
     fn prefixed(&self, style: Style, speaker: Speaker<'_>, spare: &mut Spare) -> Vec<u8> {
         let rest = self.told();
         if self.is_empty() || rest.is_empty() && !self.partial {
@@ -95,6 +96,7 @@ impl Lines<'_> {
         out
     }
 
+    #[inline(never)]
     fn json(&self, speaker: Speaker<'_>) -> Vec<u8> {
         if self.is_empty() {
             return Vec::new();

@@ -197,6 +197,7 @@ struct Built {
 }
 
 impl<'a> Builder<'a> {
+    #[inline(never)]
     fn build(mut self, main: Option<&[OsString]>) -> (Plan, Place) {
         let config = self.config;
         let nobody = self.environment("", &[]);

@@ -87,6 +87,7 @@ struct Link {
 }
 
 /// Looks at a plan, which is to run here or somewhere else.
+#[inline(never)]
 pub fn report(plan: &Plan, world: &dyn World, here: bool) -> Report {
     let services = services(plan);
     let chain = slowest_chain(&services);
@@ -113,6 +114,7 @@ pub fn report(plan: &Plan, world: &dyn World, here: bool) -> Report {
     }
 }
 
+#[inline(never)]
 fn services(plan: &Plan) -> Vec<Service<'_>> {
     let mut services: Vec<Service<'_>> = Vec::new();
     let mut places: Map<Rc<str>, usize> = Map::new();
@@ -135,6 +137,7 @@ fn services(plan: &Plan) -> Vec<Service<'_>> {
     services
 }
 
+#[inline(never)]
 fn summary(plan: &Plan, services: &[Service<'_>], stop_time: Duration) -> String {
     let mut parts = vec![match (services.len(), plan.instances.len()) {
         (1, 1) => "1 service".to_owned(),
@@ -224,6 +227,7 @@ fn slowest_chain(services: &[Service<'_>]) -> Vec<usize> {
     chain
 }
 
+#[inline(never)]
 fn show_chain(plan: &Plan, services: &[Service<'_>], chain: &[usize], total: Duration) -> String {
     let links: Vec<String> = chain
         .iter()
@@ -367,6 +371,7 @@ fn is_longer(restart: &Restart, max: u32, run: Duration, window: Duration) -> bo
 }
 
 /// Only one program can read a terminal or a pipe.
+#[inline(never)]
 fn readers(services: &[Service<'_>], hints: &mut Vec<String>) {
     let names: Vec<String> = services
         .iter()

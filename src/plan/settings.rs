@@ -331,6 +331,7 @@ impl Evaluator<'_> {
         self.fail(Problem::at(node.span, format!("{what} is not yet supported")))
     }
 
+    #[inline(never)]
     fn depends_on(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Vec<Wanted>> {
         let mut wanted: Vec<Wanted> = Vec::new();
         match &node.value {

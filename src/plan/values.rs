@@ -29,19 +29,7 @@ impl Evaluator<'_> {
         text: Option<&Text>,
         help: Option<String>,
     ) -> Read<T> {
-        let found = match text {
-            Some(text) if text.replaced => "what it is once its variables are replaced".to_owned(),
-            Some(text) => match (&node.value, text.show()) {
-                (Value::Text(_), Some(shown)) => format!("\"{shown}\""),
-                (_, Some(shown)) => shown.to_owned(),
-                (_, None) => "this".to_owned(),
-            },
-            None => node.kind().to_owned(),
-        };
-        self.fail(
-            Problem::at(node.span, format!("{} must be {}, not {found}", key.name, key.expected))
-                .maybe_help(help),
-        )
+        self.fail(mismatched(key, node, text).maybe_help(help))
     }
 
     /// "Did you mean" for one of some names.
@@ -364,6 +352,19 @@ impl Evaluator<'_> {
     }
 }
 
+fn mismatched(key: &Key, node: &Node, text: Option<&Text>) -> Problem {
+    let found = match text {
+        Some(text) if text.replaced => "what it is once its variables are replaced".to_owned(),
+        Some(text) => match (&node.value, text.show()) {
+            (Value::Text(_), Some(shown)) => format!("\"{shown}\""),
+            (_, Some(shown)) => shown.to_owned(),
+            (_, None) => "this".to_owned(),
+        },
+        None => node.kind().to_owned(),
+    };
+    Problem::at(node.span, format!("{} must be {}, not {found}", key.name, key.expected))
+}
+
 /// A command, ready to run, and as it may be shown.
 pub struct CommandLine {
     /// Program and arguments.
@@ -399,7 +400,7 @@ pub fn show(written: &str) -> String {
 
 /// A word as one would write it for a shell.
 pub fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,${}".contains(c);
+    let plain = |c: char| c.is_ascii_alphanumeric() || !c.is_ascii() || "-_./:=@%+,${}".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
     } else {

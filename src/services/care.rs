@@ -180,6 +180,7 @@ fn spread(interval: Duration, id: InstanceId) -> Duration {
 
 impl Service {
     /// Its program runs: it is ready at once, or waited for from now on.
+    #[inline(never)]
     pub(super) fn begin_to_run(&mut self, context: Context, live: Live, out: &mut Vec<Action>) {
         if let Some(awaited) = Awaited::new(context, live.since) {
             self.state = State::Up(live, awaited);
@@ -401,6 +402,7 @@ impl Service {
     }
 
     /// A command has ended and is not released yet, so its group is surely its own: what it forked goes with it.
+    #[inline(never)]
     pub(super) fn probe_exited(
         &mut self,
         context: Context,
@@ -559,6 +561,7 @@ impl Service {
     }
 
     /// Where a run listens that was not ready in time, and who waits for it.
+    #[inline(never)]
     pub fn listening(
         &mut self,
         context: Context,

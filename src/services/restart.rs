@@ -52,6 +52,7 @@ impl Budget {
         }
     }
 
+    #[inline(never)]
     fn spend(&mut self, policy: &Restart, now: Time, uptime: Duration) -> Next {
         self.free(policy, uptime);
         let used = match policy.window {

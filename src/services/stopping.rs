@@ -420,6 +420,7 @@ impl Service {
     }
 
     /// Does what is due by now about a run that ends.
+    #[inline(never)]
     pub(super) fn tick_end(&mut self, context: Context, out: &mut Vec<Action>) {
         let now = context.now;
         match &mut self.state {
@@ -452,6 +453,7 @@ impl Service {
         }
     }
 
+    #[inline(never)]
     pub(super) fn leader_exited(
         &mut self,
         context: Context,

@@ -30,6 +30,7 @@ pub(super) type Refusal = (Refused, String);
 
 impl Supervisor {
     /// A client asks something. Says whether anything is changed by it.
+    #[inline(never)]
     pub(super) fn asked(
         &mut self,
         now: Time,
@@ -52,6 +53,7 @@ impl Supervisor {
         }
     }
 
+    #[inline(never)]
     fn carry_out(
         &mut self,
         now: Time,
@@ -137,6 +139,7 @@ impl Supervisor {
     }
 
     /// The files of output were closed and opened.
+    #[inline(never)]
     pub(super) fn reopened(
         &mut self,
         now: Time,
@@ -155,6 +158,7 @@ impl Supervisor {
     }
 
     /// The instances that these names mean, in start order, and whether any was named.
+    #[inline(never)]
     fn named(&self, names: &[String]) -> Result<(Vec<InstanceId>, bool), Refusal> {
         if names.iter().all(|name| name == "all") {
             return Ok((self.plan.ids().gather(), false));
@@ -345,6 +349,7 @@ impl Supervisor {
     }
 
     /// What is to be done about one instance, or the result where there is nothing to do.
+    #[inline(never)]
     fn target(&self, now: Time, id: InstanceId, deed: Deed) -> Target {
         let service = self.service(id);
         let pid = service.and_then(Service::leader);
@@ -385,6 +390,7 @@ impl Supervisor {
     }
 
     /// Stops what is wished to be down or to run anew, those first that depend on it and are to go too.
+    #[inline(never)]
     pub(super) fn advance_wishes(&mut self, now: Time, out: &mut Vec<Action>) {
         if self.updates.idle() && self.wishes.iter().all(|wish| *wish == Wish::Nothing) {
             return;
@@ -441,6 +447,7 @@ impl Supervisor {
     }
 
     /// `signal`.
+    #[inline(never)]
     fn send(
         &mut self,
         signal: &str,
@@ -538,6 +545,7 @@ impl Supervisor {
     }
 
     /// Does what is due by now about clients.
+    #[inline(never)]
     pub(super) fn tick_requests(&mut self, now: Time, out: &mut Vec<Action>) {
         for (client, overdue) in self.requests.overdue(now) {
             match overdue {
@@ -587,6 +595,7 @@ impl Supervisor {
         out.extend(rest);
     }
 
+    #[inline(never)]
     fn record(&mut self, now: Time, notice: &Notice) {
         self.journal.add(now, notice);
         if let Notice::Ended { name, .. }
@@ -729,6 +738,7 @@ impl Supervisor {
         }
     }
 
+    #[inline(never)]
     fn send_events(&mut self, now: Time, client: Client, after: u64, out: &mut Vec<Action>) {
         let mut last = after;
         for (seq, entry) in self.journal.after(after).take(EVENTS_PER_TURN) {

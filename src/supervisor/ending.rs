@@ -13,6 +13,7 @@ use super::{StopRecord, Supervisor};
 
 impl Supervisor {
     /// All is over and all output is out: tell how it ended, last of all, and go.
+    #[inline(never)]
     pub(super) fn leave(&mut self, now: Time, out: &mut Vec<Action>) {
         let Some(shutdown) = &self.shutdown else { return };
         let (since, reason) = (shutdown.since(), shutdown.reason());
@@ -97,6 +98,7 @@ impl Supervisor {
         self.plan.ids().find(|id| matches!(self.service(*id).map(Service::state), Some(State::Failed { .. })))
     }
 
+    #[inline(never)]
     fn obituary(&self, id: InstanceId, since: Time, code: u8) -> Option<String> {
         let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
         let missing = service.failed_without().and_then(|on| self.plan.instance(on)).map(|on| &*on.name);

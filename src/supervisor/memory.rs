@@ -18,6 +18,7 @@ use super::Supervisor;
 
 impl Supervisor {
     /// What rules over the memory is known, and so what each service may hold: now they may start.
+    #[inline(never)]
     pub(super) fn memory_found(&mut self, now: Time, found: &MemoryFound, out: &mut Vec<Action>) {
         self.begun = true;
         out.extend(self.memory.found(now, found).into_iter().map(Action::Tell));
@@ -70,6 +71,7 @@ impl Supervisor {
     }
 
     /// What was weighed.
+    #[inline(never)]
     pub(super) fn weighed(
         &mut self,
         now: Time,
@@ -102,6 +104,7 @@ impl Supervisor {
     }
 
     /// Who could be restarted to free memory: what may be started again, and is not the container's command.
+    #[inline(never)]
     fn candidates(&self, now: Time) -> Vec<Candidate> {
         let candidate = |id: InstanceId| {
             let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
@@ -119,6 +122,7 @@ impl Supervisor {
     }
 
     /// Keeps the memory's machine informed of who runs, after every event that may have changed it.
+    #[inline(never)]
     pub(super) fn settle_memory(&mut self, now: Time) {
         if !self.memory.is_on() {
             return;

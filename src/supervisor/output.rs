@@ -11,6 +11,7 @@ use super::Supervisor;
 
 impl Supervisor {
     /// Passes on what a child wrote. Returns whether that changes more than what is written.
+    #[inline(never)]
     pub(super) fn output(
         &mut self,
         now: Time,
@@ -124,6 +125,7 @@ impl Supervisor {
     }
 }
 
+#[inline(never)]
 fn output(launch: &Launch, sink: Sink) -> &Output {
     match sink {
         Sink::Stdout => &launch.stdout,

@@ -29,6 +29,7 @@ const LAST_LINE_MAX: usize = 200;
 
 impl Supervisor {
     /// `status` and `describe`: what the processes use is looked up only where it was not a moment ago.
+    #[inline(never)]
     pub(super) fn report(&mut self, now: Time, client: Client, mut report: Report, out: &mut Vec<Action>) {
         let mut runs: Vec<(Child, Pid)> = Vec::new();
         for id in &report.ids {
@@ -48,6 +49,7 @@ impl Supervisor {
     }
 
     /// What was measured for a client.
+    #[inline(never)]
     pub(super) fn measured(&mut self, now: Time, client: Client, usage: &[Usage], out: &mut Vec<Action>) {
         let Some(Stage::Measuring(report)) = self.requests.stage_mut(client) else { return };
         let mut report = std::mem::take(report);
@@ -74,6 +76,7 @@ impl Supervisor {
     }
 
     /// What was weighed for a client.
+    #[inline(never)]
     pub(super) fn weighed_for(
         &mut self,
         now: Time,
@@ -92,6 +95,7 @@ impl Supervisor {
         }
     }
 
+    #[inline(never)]
     fn look_where_they_listen(
         &mut self,
         now: Time,
@@ -113,6 +117,7 @@ impl Supervisor {
     }
 
     /// Where a run listens, for whoever has asked.
+    #[inline(never)]
     pub(super) fn listening(&mut self, now: Time, child: Child, addresses: &[String], out: &mut Vec<Action>) {
         for client in self.requests.clients() {
             let Some(Stage::Measuring(report)) = self.requests.stage_mut(client) else { continue };
@@ -138,6 +143,7 @@ impl Supervisor {
         self.answer(now, client, answer, out);
     }
 
+    #[inline(never)]
     pub(super) fn status(&self, now: Time, report: &Report) -> Status {
         let services: Vec<ServiceStatus> =
             report.ids.iter().filter_map(|id| self.service_status(now, *id, report)).gather();
@@ -295,6 +301,7 @@ impl Supervisor {
         instance.depends_on.iter().filter(waits).map(|on| self.name(on.on).to_string()).gather()
     }
 
+    #[inline(never)]
     pub(super) fn description(&self, now: Time, id: InstanceId, report: &Report) -> Option<Description> {
         let instance = self.plan.instance(id)?;
         let depends_on = instance.depends_on.iter().map(|on| {
@@ -322,6 +329,7 @@ impl Supervisor {
 }
 
 impl Supervisor {
+    #[inline(never)]
     pub(super) fn memory_report(&self, report: &Report) -> Memory {
         let found = self.memory.what();
         let container = report.container.as_ref();
@@ -394,6 +402,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// What is set, in the words of the configuration, in the order in which that has its keys.
+#[inline(never)]
 fn settings(instance: &Instance) -> Vec<(String, String)> {
     let launch: &Launch = &instance.launch;
     let mut rows = Rows(Vec::new());
@@ -520,6 +529,7 @@ fn file_setting(file: &LogFile) -> String {
     text
 }
 
+#[inline(never)]
 fn attribute_settings(attributes: &Attributes, rows: &mut Rows) {
     if let Some(umask) = attributes.umask {
         rows.add("umask", &format_args!("{umask:03o}"));
@@ -553,6 +563,7 @@ fn attribute_settings(attributes: &Attributes, rows: &mut Rows) {
     }
 }
 
+#[inline(never)]
 fn memory_settings(memory: Limits, rows: &mut Rows) {
     if let Some(amount) = memory.restart {
         rows.add("max_memory_restart", &amount);
@@ -566,6 +577,7 @@ fn memory_settings(memory: Limits, rows: &mut Rows) {
     }
 }
 
+#[inline(never)]
 fn restart_settings(instance: &Instance, rows: &mut Rows) {
     let policy = &instance.restart;
     rows.add(

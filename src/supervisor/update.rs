@@ -107,6 +107,7 @@ impl Supervisor {
     }
 
     /// The same, as a client asks.
+    #[inline(never)]
     pub(super) fn reread_by_hand(
         &mut self,
         client: Client,
@@ -126,6 +127,7 @@ impl Supervisor {
     }
 
     /// The answer to [`Action::Reread`]: the configuration, or what is wrong with it.
+    #[inline(never)]
     pub fn reread(&mut self, now: Time, read: Result<Reread, String>, out: &mut Vec<Action>) {
         let from = out.len();
         let asker = self.updates.asker.take();
@@ -142,6 +144,7 @@ impl Supervisor {
         self.pass_on(now, from, out);
     }
 
+    #[inline(never)]
     fn take_plan(
         &mut self,
         now: Time,
@@ -176,6 +179,7 @@ impl Supervisor {
         }
     }
 
+    #[inline(never)]
     fn begin_waiting(
         &mut self,
         now: Time,
@@ -205,6 +209,7 @@ impl Supervisor {
     }
 
     /// What an update would do, without doing it.
+    #[inline(never)]
     fn differences(&self, now: Time, fresh: &Fresh) -> Vec<Target> {
         let stays: Set<InstanceId> = fresh.instances.iter().map(|(id, _)| *id).collect();
         let goes = |id: &InstanceId| {
@@ -253,6 +258,7 @@ impl Supervisor {
     }
 
     /// Takes a new plan on, as far as it can be done at once, and remembers the rest.
+    #[inline(never)]
     fn apply(&mut self, now: Time, fresh: Fresh, out: &mut Vec<Action>) -> Vec<Target> {
         let Fresh { config, instances, shutdown_timeout, guard, routes, log } = fresh;
         self.plan.config = config;
@@ -342,6 +348,7 @@ impl Supervisor {
     }
 
     /// An instance that was not there, or not any more.
+    #[inline(never)]
     fn place_new(&mut self, id: InstanceId, new: Instance) {
         let autostart = new.autostart;
         self.updates.retired.remove(&id);
@@ -372,6 +379,7 @@ impl Supervisor {
     }
 
     /// Takes on what waited for the end of a run, where that is over.
+    #[inline(never)]
     pub(super) fn advance_update(&mut self, now: Time) {
         let over: Vec<InstanceId> = self
             .updates
@@ -409,6 +417,7 @@ impl Supervisor {
     }
 
     /// Tells that the present update is done, when it is.
+    #[inline(never)]
     pub(super) fn tell_when_updated(&mut self, now: Time, out: &mut Vec<Action>) {
         let Some(Update { since, mut targets }) = self.updates.update.take() else { return };
         for target in targets.iter_mut().filter(|target| target.result.is_none()) {
@@ -424,6 +433,7 @@ impl Supervisor {
     }
 
     /// What has become of it where that is not what becomes of any start or stop.
+    #[inline(never)]
     pub(super) fn outcome_of_update(
         &self,
         now: Time,

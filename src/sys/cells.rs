@@ -117,6 +117,7 @@ impl Cells {
     }
 
     /// The way into the cell of an instance, made if it is not there; `None`: it has none.
+    #[inline(never)]
     pub fn entrance(
         &mut self,
         child: Child,
@@ -311,6 +312,7 @@ impl Base {
     }
 
     /// The directory of a cell, which is made if it is not there.
+    #[inline(never)]
     fn cell(
         &mut self,
         of: &mut Map<InstanceId, Cell>,

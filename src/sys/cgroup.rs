@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use nix::sys::statfs::statfs;
 
@@ -99,7 +99,7 @@ fn candidate(line: &[u8], memberships: &[u8]) -> Option<Candidate> {
         point: PathBuf::from(unescape(point)),
         below: membership(memberships, controller)
             .and_then(|own| Some(own.strip_prefix(&root).ok()?.to_owned()))
-            .filter(|below| below.components().all(|part| part != std::path::Component::ParentDir)),
+            .filter(|below| below.components().all(|part| matches!(part, Component::Normal(_)))),
         writable: !has_word(options, b"ro") && !has_word(all_options, b"ro"),
     })
 }
@@ -406,6 +406,9 @@ mod tests {
         for memberships in ["", "garbage\n::\n", "4:cpu:/x\n0::/y\n", "4:memory\n"] {
             check(mounts, memberships, &[(Controller::V1, "/sys/fs/cgroup/memory", None, true)]);
         }
+        // Without a root, the whole path would be below the mount, and lead out of it.
+        let mounts = mounts.replace(" / ", "  ");
+        check(&mounts, "4:memory:/x\n", &[(Controller::V1, "/sys/fs/cgroup/memory", None, true)]);
     }
 
     #[test]

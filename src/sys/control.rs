@@ -188,6 +188,7 @@ impl Control {
     }
 
     /// Something has happened there.
+    #[inline(never)]
     pub fn ready(&mut self, source: Source, events: &mut Vec<Event>) {
         match source {
             Source::Listener => self.accept(events),
@@ -241,6 +242,7 @@ impl Control {
         report(events, Event::Left { client });
     }
 
+    #[inline(never)]
     fn accept(&mut self, events: &mut Vec<Event>) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(socket) = self.socket.as_ref().filter(|_| self.guests.len() < CLIENTS_MAX) else {
@@ -284,6 +286,7 @@ impl Control {
     }
 
     /// Something was done to the socket's file.
+    #[inline(never)]
     fn look_after_file(&mut self) {
         let Some(file) = self.socket.as_ref().and_then(|socket| socket.file.as_ref()) else { return };
         if let Some(watch) = &file.watch {
@@ -436,6 +439,7 @@ impl std::fmt::Display for Address {
 }
 
 impl Address {
+    #[inline(never)]
     fn bind(&self) -> Result<Socket, Obstacle> {
         let told = |text: String| Obstacle { text: format!("{self}: {text}"), taken: false };
         match self {
@@ -464,6 +468,7 @@ impl Address {
 }
 
 /// Whether nothing is in the way at a path but, perhaps, a socket on which nobody listens any more.
+#[inline(never)]
 fn look_at(path: &Path) -> Result<(), (String, bool)> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -486,6 +491,7 @@ fn look_at(path: &Path) -> Result<(), (String, bool)> {
 
 /// Binds under another name and renames, so that whoever sees the path sees a socket that is for its owner alone, and on which
 /// somebody listens.
+#[inline(never)]
 fn bind_path(path: &Path) -> Result<OwnedFd, String> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let temporary = directory.join(format!(".tinysup-{}", std::process::id()));

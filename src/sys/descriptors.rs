@@ -74,6 +74,7 @@ pub fn readable_bytes(descriptor: BorrowedFd<'_>) -> usize {
 }
 
 /// Closes on exec whatever we inherited beyond standard input, output and error, so that no service gets it.
+#[inline(never)]
 pub fn keep_inherited_from_children() {
     // The list first: marking is not reading, but the directory itself is in the list.
     if let Ok(open) = procfs::numbers("/proc/self/fd") {

@@ -30,6 +30,7 @@ const INTERPRETERS_MAX: u32 = 4;
 const NAMES_COMPARED_MAX: usize = 20_000;
 
 /// Why a child could not be started.
+#[inline(never)]
 pub fn diagnose(failure: Failure, attempt: &Attempt) -> StartError {
     let reason = word(failure.errno);
     let attributes = &attempt.launch.attributes;
@@ -93,6 +94,7 @@ fn show_limit(limit: &libc::rlimit) -> String {
     }
 }
 
+#[inline(never)]
 fn exec(failure: Failure, attempt: &Attempt) -> StartError {
     let candidate = |index: u16| {
         attempt.candidates.get(usize::from(index)).map(|path| Program::new(path.as_bytes(), attempt))
@@ -168,6 +170,7 @@ impl Program {
     }
 
     /// What it needs and what is not there: its interpreter, that one's interpreter, or its loader.
+    #[inline(never)]
     fn missing(&self, depth: u32) -> Option<StartError> {
         let shown = |bytes: &[u8]| OsStr::from_bytes(bytes).display().to_string();
         let file = self.shown.clone();
@@ -268,6 +271,7 @@ impl Program {
 }
 
 /// A program whose name is nearly that, as `gunicorn (/usr/local/bin)`, or begins with it, as `nodejs (/usr/bin)` for `node`.
+#[inline(never)]
 fn similar(program: &OsStr, attempt: &Attempt) -> Option<String> {
     let wanted = program.to_str()?;
     let directories = attempt.candidates.iter().filter_map(|path| {

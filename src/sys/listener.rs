@@ -23,6 +23,7 @@ const PROCESSES_MAX: usize = 1000;
 const ADDRESSES_MAX: usize = 8;
 
 /// The holder of a port, if there is one.
+#[inline(never)]
 pub fn find(port: u16) -> Option<Listener> {
     let mut found = None;
     each_tcp(&mut |socket| {
@@ -41,6 +42,7 @@ pub fn find(port: u16) -> Option<Listener> {
 
 /// Where the processes of a run listen: the leader, its descendants, and those re-parented to us that carry its number. Sorted;
 /// ports before paths.
+#[inline(never)]
 pub fn of_run(children: &Children, leader: Pid, instance: InstanceId) -> Vec<String> {
     let mut held = Vec::new();
     let mut left = LOOKS_MAX;
@@ -78,6 +80,7 @@ fn keep_first<T: Ord>(kept: &mut Vec<T>, one: T) {
     }
 }
 
+#[inline(never)]
 fn processes(children: &Children, leader: Pid, instance: InstanceId) -> impl Iterator<Item = Pid> {
     let strays = procfs::own_children().into_iter().filter(|pid| !children.knows(*pid));
     let roots = std::iter::once(leader).chain(strays).gather();
@@ -145,6 +148,7 @@ impl Socket {
 
 /// Reads one line of /proc/net/unix: the inode and the path of a socket that can be connected to by it. `None` for the heading,
 /// for connections, and for what has no path.
+#[inline(never)]
 pub fn unix(line: &str) -> Option<(u64, String)> {
     const ACCEPTS: u32 = 1 << 16;
     const DATAGRAM: &str = "0002";

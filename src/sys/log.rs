@@ -28,6 +28,7 @@ static FORM: OnceLock<(Voice, Own)> = OnceLock::new();
 
 /// Begins to collect our lines: `TINYSUP_LOG`, a level such as `debug` or env_logger's directives, else `default`. A value that is
 /// neither is told and otherwise ignored.
+#[inline(never)]
 pub fn init_logging(default: LevelFilter, voice: Voice, own: Own) {
     let _ = FORM.set((voice, own));
     let mut builder = Builder::new();
@@ -113,6 +114,7 @@ fn write_lines(out: &mut Vec<u8>, prefix: &[u8], text: &str) {
 }
 
 /// env_logger would complain to standard error itself, and end us if that is closed; so only what it understands gets there.
+#[inline(never)]
 pub fn are_directives(text: &str) -> bool {
     let text = text.split('/').next().unwrap_or_default();
     let mut parts = text.split(',').map(str::trim).filter(|part| !part.is_empty()).peekable();

@@ -90,6 +90,7 @@ impl LogFiles {
     }
 
     /// Closes all files and opens those that somebody still writes to.
+    #[inline(never)]
     pub fn reopen(&mut self, events: &mut Vec<Event>) -> Vec<(PathBuf, Result<(), String>)> {
         // Whose service is gone, or writes elsewhere now, has nobody who knows it but us.
         self.0.retain(|_, entry| Rc::strong_count(&entry.file) > 1);
@@ -161,6 +162,7 @@ impl Entry {
         }
     }
 
+    #[inline(never)]
     fn pour(&mut self, mut rest: &[u8], events: &mut Vec<Event>) {
         while !rest.is_empty() {
             let State::Open(open) = &mut self.state else { break };
@@ -300,6 +302,7 @@ impl Open {
 
     /// Makes this one the first of the older ones and returns a new one. A new one is there before anything is renamed, so that nothing is lost
     /// if it cannot be made.
+    #[inline(never)]
     fn rotate(&self, file: &LogFile) -> io::Result<Self> {
         let (folder, name) = folder_of(&file.path, false)?;
         let folder = folder.as_fd();

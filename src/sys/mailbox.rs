@@ -58,6 +58,7 @@ impl Post {
     /// A socket for a run of this user; `None`: our own. Nobody else can reach it, besides those whom no file mode stops. But where the
     /// run begins as root it is open to all, since many servers become somebody else before they say that they are ready; and where
     /// we may not give files away.
+    #[inline(never)]
     pub fn open(&mut self, child: Child, uid: Option<u32>) -> Result<Mailbox, StartError> {
         let mailbox = self.bind(&format!("{}.{}", child.instance.0, child.run))?;
         let own = geteuid().as_raw();
@@ -83,6 +84,7 @@ impl Post {
         self.bind_in(&BASES.map(Path::new), name)
     }
 
+    #[inline(never)]
     fn bind_in(&mut self, bases: &[&Path], name: &str) -> Result<Mailbox, StartError> {
         // Somebody may have cleared the place away, or filled it; for a while only, perhaps.
         if let Some(mailbox) = self.places.iter().rev().find_map(|place| place.bind(name).ok()) {
@@ -116,6 +118,7 @@ struct Place {
 }
 
 impl Place {
+    #[inline(never)]
     fn take(base: &Path) -> io::Result<Self> {
         let mode = fs::metadata(base)?.mode();
         let (writable_for_others, sticky) = (mode & 0o022 != 0, mode & 0o1000 != 0);
@@ -191,6 +194,7 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
 }
 
 /// What an end without goodbye left.
+#[inline(never)]
 fn remove_sockets(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten().take(LEFT_MAX) {
         if entry.file_type().is_ok_and(|kind| kind.is_socket()) {

@@ -107,6 +107,7 @@ pub enum Source {
 
 impl Memory {
     /// Finds out what there is, and watches it from now on. What was killed before is reported first, if it was watched already.
+    #[inline(never)]
     pub fn find(&mut self, pressure: bool, events: &mut Vec<Event>) -> MemoryFound {
         self.count_kills(events);
         let Survey { answer, group, no_cells } = Survey::make(cells::possible);
@@ -222,6 +223,7 @@ impl Memory {
     }
 
     /// The way into the cell of a child that is about to be made.
+    #[inline(never)]
     pub fn entrance(&mut self, child: Child, launch: &Launch) -> Result<Option<Entrance>, StartError> {
         let why_not = self.found.as_ref().map_or("it was not tried", |found| &found.no_cells);
         self.cells.entrance(child, launch, why_not)
@@ -242,6 +244,7 @@ impl Memory {
     }
 
     /// What some runs hold, and the container.
+    #[inline(never)]
     pub fn weigh(
         &mut self,
         children: &Children,
@@ -277,6 +280,7 @@ impl Memory {
         self.found.as_ref()?.group.as_ref()
     }
 
+    #[inline(never)]
     fn container(&self) -> Option<ContainerMemory> {
         let found = self.found.as_ref()?;
         let group = found.group.as_ref()?;
@@ -343,6 +347,7 @@ pub fn kills_in(controller: Controller, path: &Path) -> Option<u64> {
 }
 
 /// What each process holds alone, and its share of the rest (proc_pid_smaps(5)); `None` if that is not told of one of them.
+#[inline(never)]
 fn sum_of_pss(processes: &[Stat]) -> Option<u64> {
     let mut sum: u64 = 0;
     for stat in processes {

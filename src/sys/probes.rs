@@ -66,6 +66,7 @@ enum Step {
 
 impl Probes {
     /// Begins an attempt. It may be answered at once.
+    #[inline(never)]
     pub fn begin(&mut self, child: Child, target: &Rc<Target>, events: &mut Vec<Event>) {
         self.forget_answered(child.instance);
         let step = match &**target {
@@ -78,6 +79,7 @@ impl Probes {
     }
 
     /// Calls an attempt off.
+    #[inline(never)]
     pub fn cancel(&mut self, child: Child) {
         for (_, state) in self.open.extract_if(.., |(open, _)| *open == child) {
             if let State::Looking { pipe, .. } = state {
@@ -117,6 +119,7 @@ impl Probes {
     }
 
     /// Goes on with an attempt that need wait no longer.
+    #[inline(never)]
     pub fn go_on(&mut self, child: Child, events: &mut Vec<Event>) {
         if let Some(place) = self.open.iter().position(|(open, _)| *open == child) {
             let (_, state) = self.open.swap_remove(place);
@@ -150,6 +153,7 @@ impl State {
         }
     }
 
+    #[inline(never)]
     fn go_on(self) -> Step {
         match self {
             Self::Looking { target, pipe } => looked(target, pipe),
@@ -261,6 +265,7 @@ fn ask(mut socket: TcpStream, mut request: Vec<u8>) -> Step {
     }
 }
 
+#[inline(never)]
 fn listen(mut socket: TcpStream, mut head: Head) -> Step {
     let mut bytes = [0; READ_MAX_BYTES];
     let answer = match socket.read(&mut bytes) {

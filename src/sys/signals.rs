@@ -47,6 +47,7 @@ enum Way {
 
 impl Signals {
     /// Takes over every signal that can be. All are blocked when it begins.
+    #[inline(never)]
     pub fn install(inherited: Inherited) -> Result<Self, InitError> {
         let failed = |error: io::Error| InitError { what: "handle signals", error };
         // A filter may have forbidden it before main. Not blocked, no signal would come to the descriptor.

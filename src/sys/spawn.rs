@@ -164,6 +164,7 @@ impl Spawner {
     }
 
     /// Makes a process.
+    #[inline(never)]
     pub fn spawn(
         &mut self,
         child: Child,
@@ -286,6 +287,7 @@ impl Spawner {
         }
     }
 
+    #[inline(never)]
     fn rlimits(&self, instance: InstanceId, launch: &Launch) -> Vec<(u32, libc::rlimit)> {
         let files = self.files_limit.map(|limit| (FILES_LIMIT, limit));
         let tag = launch.mark.as_ref().and_then(|_| Some((tag::RESOURCE, tag::limit(instance)?)));
@@ -296,6 +298,7 @@ impl Spawner {
         files.into_iter().chain(tag).chain(own).gather()
     }
 
+    #[inline(never)]
     fn stdio(&self, launch: &Launch, uid: Option<u32>) -> Result<Stdio, StartError> {
         let stdin = match (launch.stdin, &self.null) {
             (Stdin::Inherit, _) => Source::number(0),

@@ -23,6 +23,7 @@ const PIDS_TRIED: i32 = 32_768;
 
 /// What is left of a child whose leader has ended: processes of its group or session, those that carry its mark, and all their
 /// descendants. They hang below us since the leader's end, beside the children that we know, so nobody else is looked at.
+#[inline(never)]
 pub fn remains(
     children: &mut Children,
     child: Child,
@@ -63,6 +64,7 @@ pub fn remains(
 }
 
 /// Everybody else: as PID 1 all processes there are, else our own descendants.
+#[inline(never)]
 pub fn strays(signal: Option<Signal>) -> Vec<Process> {
     let everywhere = procfs::own_pid() == 1;
     if !procfs::available() {
@@ -83,6 +85,7 @@ pub fn strays(signal: Option<Signal>) -> Vec<Process> {
 }
 
 /// Signals everybody but us: as PID 1 all processes there are, else our own descendants.
+#[inline(never)]
 pub fn signal_others(signal: Signal) {
     if procfs::own_pid() == 1 {
         let _ = children::kill(-1, signal.number()); // nobody there is fine

@@ -16,6 +16,7 @@ use crate::sorted::Map;
 const PROCESSES_MAX: usize = 4096;
 
 /// Measures each of these runs.
+#[inline(never)]
 pub fn measure(children: &Children, runs: &[(Child, Pid)]) -> Vec<Usage> {
     let unit = Units::new();
     let mut usage = Vec::new();

@@ -86,6 +86,7 @@ impl Files {
         })
     }
 
+    #[inline(never)]
     fn account(&self, user: &str) -> Result<Account, StartError> {
         if is_number(user) {
             let uid = number(user).ok_or_else(|| no_number("user", user))?;

@@ -10,6 +10,24 @@ use crate::control::{Description, Exit, ServiceMemory};
 /// What stands left.
 const KEY_COLUMNS: usize = 12;
 
+/// What stands left, and what right.
+#[derive(Default)]
+struct Lines(Vec<(String, String)>);
+
+impl Lines {
+    #[inline(never)]
+    fn add(&mut self, key: &str, value: String) {
+        self.0.push((key.to_owned(), value));
+    }
+
+    /// The key stands before the first only.
+    fn add_several(&mut self, key: &str, values: &mut dyn Iterator<Item = String>) {
+        for (number, value) in values.enumerate() {
+            self.add(if number == 0 { key } else { "" }, value);
+        }
+    }
+}
+
 /// The whole text, an empty line between two.
 #[inline(never)]
 pub fn descriptions(all: &[Description], look: Look) -> String {
@@ -18,8 +36,8 @@ pub fn descriptions(all: &[Description], look: Look) -> String {
 
 fn description(one: &Description, look: Look) -> String {
     let status = &one.status;
-    let mut lines: Vec<(String, String)> = Vec::new();
-    let mut line = |key: &str, value: String| lines.push((key.to_owned(), value));
+    let mut lines = Lines::default();
+    let mut line = |key: &str, value: String| lines.add(key, value);
 
     let state = look.paint(colour_of(&status.state), &printable(&status.state));
     line("state", [vec![state], prospects(status)].concat().join("; "));
@@ -66,17 +84,17 @@ fn description(one: &Description, look: Look) -> String {
     let there = |(what, there): &(String, bool)| {
         format!("{}: {}", printable(what), if *there { "yes" } else { "no" })
     };
-    several(&mut line, "depends on", one.depends_on.iter().map(there));
-    several(&mut line, "needed by", one.dependents.iter().map(|name| printable(name)));
-    several(&mut line, "listens on", one.listens.iter().map(|address| printable(address)));
-    several(&mut line, "exits", one.exits.iter().map(exit));
+    lines.add_several("depends on", &mut one.depends_on.iter().map(there));
+    lines.add_several("needed by", &mut one.dependents.iter().map(|name| printable(name)));
+    lines.add_several("listens on", &mut one.listens.iter().map(|address| printable(address)));
+    lines.add_several("exits", &mut one.exits.iter().map(exit));
     for (key, value) in &one.settings {
-        line(&printable(key), printable(value));
+        lines.add(&printable(key), printable(value));
     }
 
-    let widest = lines.iter().map(|(key, _)| super::width(key)).max().unwrap_or(0).max(KEY_COLUMNS);
+    let widest = lines.0.iter().map(|(key, _)| super::width(key)).max().unwrap_or(0).max(KEY_COLUMNS);
     let mut text = format!("{}\n", printable(&status.name));
-    for (key, value) in lines {
+    for (key, value) in lines.0 {
         let _ = writeln!(text, "  {}  {value}", pad(&key, widest)); // writing to a String cannot fail
     }
     text
@@ -92,13 +110,6 @@ fn memory_line(memory: &ServiceMemory, container: Option<u64>) -> Option<String>
     let most = most.map(|most| format!("most of it {}", holder(most)));
     let parts: Vec<String> = [peak, of, most].into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
-}
-
-/// The key stands before the first only.
-fn several(line: &mut impl FnMut(&str, String), key: &str, values: impl Iterator<Item = String>) {
-    for (number, value) in values.enumerate() {
-        line(if number == 0 { key } else { "" }, value);
-    }
 }
 
 fn exit(exit: &Exit) -> String {

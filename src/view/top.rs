@@ -168,6 +168,7 @@ impl Top {
     }
 
     /// The picture: at most so many lines of at most so many columns. `now_ms` is the time since 1970.
+    #[inline(never)]
     pub fn screen(&self, columns: usize, rows: usize, now_ms: u64) -> Vec<String> {
         let mut lines = match &self.mode {
             Mode::List | Mode::Sure(..) => self.list(columns, rows),
@@ -180,6 +181,7 @@ impl Top {
         lines
     }
 
+    #[inline(never)]
     fn list(&self, columns: usize, rows: usize) -> Vec<String> {
         let cut = |line: &str| clip(line, columns, self.look);
         let services = &self.status.services;

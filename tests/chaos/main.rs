@@ -50,8 +50,8 @@ const GROWTH_MAX_KIB: u64 = 3 << 10;
 /// All of it is this user's, who may have so many processes.
 const USER: u32 = 987_601;
 const PROCESSES: u64 = 150;
-/// And so many pids, where a namespace can have a number of its own.
-const PIDS: &str = "400";
+/// And so many pids, where a namespace can have a number of its own. The first three hundred are not given away again.
+const PIDS: &str = "600";
 /// What its standard output may take.
 const DISK: &str = "size=256k";
 /// And what the file of a service may, which is less than it becomes with the older ones.
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
     let seconds = number("TINYSUP_TEST_CHAOS").unwrap_or(SECONDS);
     let seed = number("TINYSUP_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("chaos for {seconds} s, TINYSUP_TEST_SEED={seed}");
-    run(&mut Rng::new(seed), Duration::from_secs(seconds));
+    run(&mut Rng::new(seed, None), Duration::from_secs(seconds));
     ExitCode::SUCCESS
 }
 
