@@ -276,6 +276,17 @@ pub fn show_size(bytes: u64) -> String {
     format!("{}P", bytes / unit)
 }
 
+/// Reads a whole number, where there is nothing else and it fits.
+pub fn parse_number<T: TryFrom<u64>>(text: &str) -> Option<T> {
+    T::try_from(parse_whole(text)?).ok()
+}
+
+/// Not inlined: what the kernel tells is full of numbers, and to read one is some code.
+#[inline(never)]
+fn parse_whole(text: &str) -> Option<u64> {
+    text.parse().ok()
+}
+
 /// What the system said, without the number that Rust adds to it.
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();

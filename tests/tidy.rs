@@ -9,7 +9,10 @@ use std::process::Command;
 
 /// The layers from top to bottom; a module may import from its own family and from layers above its own.
 const LAYERS: [&[&str]; 8] = [
-    &["units", "notice", "voice", "line", "event", "control", "notify", "probe", "hints", "suggest"],
+    &[
+        "sorted", "units", "notice", "voice", "line", "event", "control", "notify", "probe", "hints",
+        "suggest", "newlines",
+    ],
     &["cli", "config", "view"],
     &["plan"],
     &["services", "reaper", "signals", "shutdown", "memory", "logs", "journal", "requests"],

@@ -118,7 +118,9 @@ pub fn find(
                     // All that npm brought with it; node is the interpreter.
                     Program::Pm2 => {
                         files.truncate(1);
-                        files.extend(node_modules(&files).map(|modules| package_files(&modules)).unwrap_or_default());
+                        files.extend(
+                            node_modules(&files).map(|modules| package_files(&modules)).unwrap_or_default(),
+                        );
                     }
                     _ => {}
                 }
@@ -238,7 +240,8 @@ impl Candidate {
             (Program::None, _) => one(&[]),
             (Program::DumbInit, _) => one(&[&program]),
             (Program::Minimal, _) => {
-                let all = services.iter().flat_map(|service| ["--".to_owned()].into_iter().chain(service.clone()));
+                let all =
+                    services.iter().flat_map(|service| ["--".to_owned()].into_iter().chain(service.clone()));
                 [program, "init".to_owned()].into_iter().chain(all).collect()
             }
             (Program::Tinysup, Kind::OneCommand) | (Program::Tini | Program::Catatonit, _) => {

@@ -78,22 +78,20 @@ pub fn many(bench: &mut Bench) -> Vec<Figures> {
         println!("SKIPPED: many: there is no C compiler for its services");
         return Vec::new();
     }
-    let rounds = ROUNDS.iter().filter(|round| bench.repetitions(round.repetitions[0], round.repetitions[1]) > 0);
+    let rounds =
+        ROUNDS.iter().filter(|round| bench.repetitions(round.repetitions[0], round.repetitions[1]) > 0);
     rounds.collect::<Vec<_>>().into_iter().flat_map(|round| measure(bench, round)).collect()
 }
 
 fn measure(bench: &mut Bench, round: &Round) -> Vec<Figures> {
     let services = round.services;
     let new = |metric, what: &str, unit| Figures::new(metric, format!("{what}, {services} services"), unit);
-    let mut start = new(round.start, "Start: exec of PID 1 to the first line of the last", Unit::Milliseconds);
+    let mut start =
+        new(round.start, "Start: exec of PID 1 to the first line of the last", Unit::Milliseconds);
     let mut stop = new(round.stop, "Stop: SIGTERM to the end of PID 1", Unit::Milliseconds);
     let names = ["Resident memory", "Proportional share of memory (PSS)", "Anonymous memory"];
-    let mut memory: Vec<Figures> = round
-        .memory
-        .iter()
-        .zip(names)
-        .map(|(metric, name)| new(metric, name, Unit::Kibibytes))
-        .collect();
+    let mut memory: Vec<Figures> =
+        round.memory.iter().zip(names).map(|(metric, name)| new(metric, name, Unit::Kibibytes)).collect();
     let [full, quick] = round.repetitions;
     for repetition in 0..bench.repetitions(full, quick) {
         let turn = bench.turn(repetition, |candidate| candidate.kind == Kind::Services);

@@ -381,10 +381,14 @@ pub fn signal(bench: &mut Bench) -> Vec<Figures> {
     let all = |candidate: &Candidate| candidate.passes_signals_on();
     let many = |candidate: &Candidate| all(candidate) && candidate.kind == Kind::Services;
     let repetitions = bench.repetitions(5000, 1000);
-    vec![
-        signals(bench, calm, &[Role::Wait], repetitions, all).finish(),
-        signals(bench, flooded, &[Role::Wait, Role::Flood], repetitions / 5, many).finish(),
-    ]
+    let calm = signals(bench, calm, &[Role::Wait], repetitions, all).finish();
+    // One after the other: several floods at once would wait for the CPUs, and the signals for them.
+    let turn = bench.turn(0, many);
+    let flooded = turn.iter().fold(flooded, |figures, one| {
+        let this = |candidate: &Candidate| candidate.place == one.place;
+        signals(bench, figures, &[Role::Wait, Role::Flood], repetitions / 5, this)
+    });
+    vec![calm, flooded.finish()]
 }
 
 fn signals(

@@ -1,10 +1,9 @@
 //! The command line of dumb-init, for whoever calls us by that name.
 
-use std::collections::BTreeMap;
-
 use super::one::{One, Receivers, Rest};
 use super::words::{Word, Words};
 use super::{Command, Environment, Said, UsageError, common_option, long_option, rewriting};
+use crate::sorted::Map;
 use crate::units::Signal;
 use crate::voice::Voice;
 
@@ -59,7 +58,7 @@ fn read(mut words: Words, environment: Environment<'_>) -> Result<Command, Usage
     one.manner.suspend = true;
     one.manner.start_failure = Some(2);
     let mut verbose = is("DUMB_INIT_DEBUG", "1");
-    let mut rewrite = BTreeMap::new();
+    let mut rewrite = Map::new();
     while let Some(word) = words.next()? {
         let name = match word {
             Word::Option(name) => long_option(&name, &LONG)?,
@@ -92,7 +91,7 @@ fn read(mut words: Words, environment: Environment<'_>) -> Result<Command, Usage
     one.verbosity = if verbose { 3 } else { 0 };
     if one.session {
         for signal in OF_THE_TERMINAL {
-            rewrite.entry(signal).or_insert(Some(Signal::STOP));
+            rewrite.get_or_insert_with(signal, || Some(Signal::STOP));
         }
     }
     one.rewrite = rewrite.into_iter().collect();

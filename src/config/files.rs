@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::problems::{Problem, Problems};
 use super::source::{FileId, Span};
 use crate::event::{Launch, MemoryFound, StartError};
+use crate::sorted::sort;
 use crate::units::reason;
 
 /// What the configuration sees of the world.
@@ -183,7 +184,7 @@ pub fn matching(directory: &Path, pattern: &Path, world: &dyn World) -> Result<V
         (!name.starts_with(b".") || last.as_encoded_bytes().starts_with(b"."))
             && glob(last.as_encoded_bytes(), name)
     });
-    names.sort();
+    sort(&mut names, |one, other| one > other);
     Ok(names.into_iter().map(|name| parent.join(name)).collect())
 }
 

@@ -1,7 +1,8 @@
 //! Problems with the configuration, collected and shown all at once: where, what, the line, a caret, and what helps.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter, Write};
+
+use crate::sorted::Map;
 
 use super::source::{Source, Sources, Span};
 
@@ -22,7 +23,7 @@ pub struct Problems {
     /// The files.
     pub sources: Sources,
     /// By place and message, with what helps.
-    found: BTreeMap<(Option<Span>, String), Option<String>>,
+    found: Map<(Option<Span>, String), Option<String>>,
     uncounted: usize,
     suggested: usize,
 }
@@ -74,7 +75,7 @@ impl Problems {
     pub fn push(&mut self, problem: Problem) {
         let key = (problem.span, problem.message);
         if self.found.len() < KEPT {
-            self.found.entry(key).or_insert(problem.help);
+            self.found.get_or_insert_with(key, || problem.help);
         } else if !self.found.contains_key(&key) {
             self.uncounted = self.uncounted.saturating_add(1);
         }

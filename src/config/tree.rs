@@ -8,6 +8,7 @@ use super::likeness::likeness;
 use super::problems::{Problem, Problems};
 use super::source::{FileId, Sources, Span};
 use super::syntax;
+use crate::sorted::sort;
 
 /// Of larger files only the first syntax error is told, in bytes: half a million of them would take 300 MB.
 const MAX_RECOVERED: usize = 128 << 10;
@@ -178,7 +179,7 @@ fn convert_table(text: &str, file: FileId, table: DeTable<'_>, problems: &mut Ve
         })
         .collect();
     // The toml crate sorts by name; people think in the order in which they wrote.
-    entries.sort_by_key(|entry| entry.span);
+    sort(&mut entries, |one, other| one.span > other.span);
     entries
 }
 

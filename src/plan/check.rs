@@ -5,7 +5,6 @@ mod asking;
 mod memory;
 mod waits;
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter, Write};
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use super::{Condition, Instance, Kind, Plan, Restart, RestartWhen};
 use crate::config::{World, words};
 use crate::event::{Launch, Stdin};
 use crate::hints;
+use crate::sorted::Map;
 use crate::units::{Signal, show_duration};
 
 /// How long `docker stop` waits before it kills.
@@ -115,7 +115,7 @@ pub fn report(plan: &Plan, world: &dyn World, here: bool) -> Report {
 
 fn services(plan: &Plan) -> Vec<Service<'_>> {
     let mut services: Vec<Service<'_>> = Vec::new();
-    let mut places: BTreeMap<Rc<str>, usize> = BTreeMap::new();
+    let mut places: Map<Rc<str>, usize> = Map::new();
     for instance in &plan.instances {
         let kill_timeout = instance.stop.kill_timeout.unwrap_or(Duration::ZERO);
         if let Some(service) = places.get(&instance.service).and_then(|at| services.get_mut(*at)) {

@@ -24,7 +24,8 @@ use super::{descriptors, word};
 use crate::control::{
     Answer, Place, REQUEST_MAX, Refused, Request, SOCKET_ABSTRACT, SOCKET_PATHS, SOCKET_VARIABLE,
 };
-use crate::event::{Client, Event};
+use crate::event::{Client, Event, report};
+use crate::gather::Gather;
 use crate::units::reason;
 
 /// So many clients at once; more wait until one of them has gone.
@@ -155,7 +156,7 @@ impl Control {
                 Err(obstacle) => obstacles.push(obstacle),
             }
         }
-        let texts: Vec<&str> = obstacles.iter().map(|obstacle| &*obstacle.text).collect();
+        let texts: Vec<&str> = obstacles.iter().map(|obstacle| &*obstacle.text).gather();
         log::warn!(
             "no control socket, so tinysup cannot be asked anything: {}. {SOCKET_VARIABLE} names another place",
             texts.join("; ")
@@ -237,7 +238,7 @@ impl Control {
 
     fn remove(&mut self, index: usize, events: &mut Vec<Event>) {
         let client = self.guests.remove(index).client;
-        events.push(Event::Left { client });
+        report(events, Event::Left { client });
     }
 
     fn accept(&mut self, events: &mut Vec<Event>) {
@@ -263,7 +264,7 @@ impl Control {
             }
             self.count += 1;
             let client = Client(self.count);
-            events.push(Event::Connected { client });
+            report(events, Event::Connected { client });
             let mut guest = Guest {
                 client,
                 socket: stranger,
@@ -277,7 +278,7 @@ impl Control {
             if guest.read(events) {
                 self.guests.push(guest);
             } else {
-                events.push(Event::Left { client });
+                report(events, Event::Left { client });
             }
         }
     }
@@ -368,7 +369,7 @@ impl Guest {
             }
         };
         self.said = None;
-        events.push(Event::Asked { client: self.client, request });
+        report(events, Event::Asked { client: self.client, request });
         true
     }
 
@@ -389,7 +390,7 @@ impl Guest {
         }
         (self.pending, self.sent) = (Vec::new(), 0);
         if !self.last {
-            events.push(Event::Taken { client: self.client });
+            report(events, Event::Taken { client: self.client });
         }
         !self.last
     }
@@ -404,7 +405,7 @@ struct Obstacle {
 
 /// Where it is tried, in this order, as clients name it.
 pub fn places(place: &Place) -> Vec<PathBuf> {
-    addresses(place).iter().map(|address| address.to_string().into()).collect()
+    addresses(place).iter().map(|address| address.to_string().into()).gather()
 }
 
 /// Where it is tried, in this order.
@@ -420,7 +421,7 @@ fn addresses(place: &Place) -> Vec<Address> {
         (Place::Usual, None) => {
             let namespace = fs::metadata("/proc/self/ns/mnt").map_or(0, |metadata| metadata.ino());
             let last = Address::Abstract(format!("{SOCKET_ABSTRACT}{namespace}").into());
-            SOCKET_PATHS.iter().map(|path| Address::Path(path.into())).chain([last]).collect()
+            SOCKET_PATHS.iter().map(|path| Address::Path(path.into())).chain([last]).gather()
         }
     }
 }

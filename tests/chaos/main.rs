@@ -76,7 +76,7 @@ fn main() -> ExitCode {
     let seconds = number("TINYSUP_TEST_CHAOS").unwrap_or(SECONDS);
     let seed = number("TINYSUP_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("chaos for {seconds} s, TINYSUP_TEST_SEED={seed}");
-    run(&mut Rng::new(seed), Duration::from_secs(seconds));
+    run(&mut Rng::new(seed, None), Duration::from_secs(seconds));
     ExitCode::SUCCESS
 }
 

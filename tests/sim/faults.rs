@@ -13,8 +13,13 @@ use crate::plans::READY_TEXT;
 use crate::rng::Rng;
 
 /// How often what goes wrong in one seed; chances in a thousand.
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 pub struct Weather {
     pub pid1: bool,
+    /// Orphans do not come to us.
+    pub alone: bool,
+    /// What is started beside a service often cannot die for a while.
+    pub sticky: bool,
     /// The number of pids there are; few, so that a released one is somebody else's at once.
     pub pids: i32,
     pub reuse_at_once: u64,
@@ -75,12 +80,15 @@ pub struct MemoryWeather {
 
 impl MemoryWeather {
     /// What happens to the memory from outside.
-    fn visitors(rng: &mut Rng) -> Vec<Visitor> {
-        let kills = if rng.per_mille(250) { rng.between(1, 6) } else { 0 };
-        let changes = if rng.per_mille(250) { rng.between(1, 3) } else { 0 };
+    fn visitors(rng: &mut Rng) -> Vec<(Rng, Visitor)> {
+        let kills = if rng.per_mille(250) { rng.several(1, 6) } else { Vec::new() };
+        let changes = if rng.per_mille(250) { rng.several(1, 3) } else { Vec::new() };
         let limits = [None, Some(256 << 20), Some(400 << 20), Some(1 << 30)];
-        let changes: Vec<Visitor> = (0..changes).map(|_| Visitor::Limit(*rng.pick(&limits))).collect();
-        (0..kills).map(|_| Visitor::OomKill).chain(changes).collect()
+        let changes = changes.into_iter().map(|(_, mut rng)| {
+            let limit = *rng.pick(&limits);
+            (rng, Visitor::Limit(limit))
+        });
+        kills.into_iter().map(|(_, rng)| (rng, Visitor::OomKill)).chain(changes).collect()
     }
 
     fn draw(rng: &mut Rng) -> Self {
@@ -228,7 +236,11 @@ fn sometimes(rng: &mut Rng, seeds: u64, value: u64) -> u64 {
 
 impl Weather {
     pub fn standing(&self) -> Standing {
-        if self.pid1 { Standing::Pid1 } else { Standing::Subreaper }
+        match (self.pid1, self.alone) {
+            (true, _) => Standing::Pid1,
+            (false, false) => Standing::Subreaper,
+            (false, true) => Standing::Neither,
+        }
     }
 
     pub fn draw(rng: &mut Rng, plan: &Plan) -> Self {
@@ -246,8 +258,8 @@ impl Weather {
             visitors.push((horizon, Visitor::Signal(signal)));
             // What comes while it stops.
             match rng.below(10) {
-                0 | 8 => {
-                    for _ in 0..rng.between(2, 4) {
+                9 | 8 => {
+                    for (_, mut rng) in rng.several(2, 4) {
                         let after = rng.spread(0, 5000);
                         visitors.push((horizon + after, Visitor::Signal(Signal::INT)));
                     }
@@ -262,7 +274,7 @@ impl Weather {
                     visitors.push((horizon + after + second, Visitor::Signal(Signal::INT)));
                 }
                 3 => {
-                    for _ in 0..rng.between(2, 300) {
+                    for (_, mut rng) in rng.several(2, 300) {
                         let after = rng.millis(0, 1500);
                         visitors.push((horizon + after, Visitor::Signal(Signal::TERM)));
                     }
@@ -271,16 +283,16 @@ impl Weather {
             }
         }
         if rng.per_mille(500) {
-            let others = [1, 10, 12, 28, 34, 40, 64, 30, 23];
-            for _ in 0..rng.between(1, 8) {
-                let at = random_moment(rng);
+            let others = [1, 10, 12, 28, 34, 40, 64, 30, 23, 20, 21, 22];
+            for (_, mut rng) in rng.several(1, 8) {
+                let at = random_moment(&mut rng);
                 let number = *rng.pick(&others);
                 visitors.push((at, Visitor::Signal(Signal::new(number).unwrap())));
             }
         }
         if rng.per_mille(400) {
-            for _ in 0..rng.between(1, 10) {
-                let at = random_moment(rng);
+            for (_, mut rng) in rng.several(1, 10) {
+                let at = random_moment(&mut rng);
                 let lives = rng.spread(0, 60_000);
                 let visitor = match rng.below(3) {
                     0 => Visitor::Outsider(lives),
@@ -291,14 +303,19 @@ impl Weather {
         }
         if rng.per_mille(100) {
             let at = random_moment(rng);
-            for _ in 0..rng.between(10, 25) {
+            for (_, mut rng) in rng.several(10, 25) {
                 visitors.push((at, Visitor::Orphan(rng.spread(0, 10), 99)));
             }
         }
-        visitors.extend(MemoryWeather::visitors(rng).into_iter().map(|what| (random_moment(rng), what)));
+        visitors.extend(
+            MemoryWeather::visitors(rng).into_iter().map(|(mut rng, what)| (random_moment(&mut rng), what)),
+        );
         Self {
             memory: MemoryWeather::draw(rng),
-            pid1: command || rng.per_mille(800),
+            pid1: rng.per_mille(800),
+            // With services that is no state to be in: what they leave behind could not be found.
+            alone: command && rng.per_mille(500),
+            sticky: rng.per_mille(40),
             pids: rng.weighted(&[(4, 40), (2, 60), (1, 100), (1, 14)]),
             reuse_at_once: *rng.pick(&[1000, 900, 500]),
             late: sometimes(rng, 500, 300),
@@ -358,7 +375,7 @@ impl Script {
         script.draw_memory(rng, weather, instance);
         let signals = [9, 9, 11, 6, 15, 1, 2, 37];
         let died = |rng: &mut Rng, code: u8| match rng.below(5) {
-            0 => ExitStatus::Signal {
+            4 => ExitStatus::Signal {
                 signal: Signal::new(*rng.pick(&signals)).unwrap(),
                 core: rng.per_mille(100),
             },
@@ -371,6 +388,11 @@ impl Script {
                 }
             }
             Temper::Crashing { code, within } => {
+                if rng.per_mille(200) {
+                    let text = "bind: 0.0.0.0:8080: address already in use";
+                    let sink = *rng.pick(&[Sink::Stderr, Sink::Stdout]);
+                    script.acts.push((Duration::ZERO, Act::text(sink, text)));
+                }
                 let most = u64::try_from(within.as_millis()).unwrap();
                 script.end = Some((rng.millis(0, most), ExitStatus::Code(code)));
             }
@@ -405,6 +427,9 @@ impl Script {
         let mut script = Self::plain(rng, weather);
         let code = u8::from(rng.per_mille(300));
         script.end = rng.per_mille(900).then(|| (rng.spread(0, 5000), ExitStatus::Code(code)));
+        if weather.sticky && rng.per_mille(700) {
+            script.acts.push((rng.spread(0, 20), Act::Stick(rng.spread(5000, 60_000))));
+        }
         script
     }
 
@@ -493,7 +518,7 @@ impl Script {
     fn draw_acts(&mut self, rng: &mut Rng, weather: &Weather, depth: u32) {
         const DEEPEST: u32 = 2;
         if rng.per_mille(weather.chatty) {
-            for _ in 0..rng.between(1, 5) {
+            for (_, mut rng) in rng.several(1, 5) {
                 let longest = rng.weighted(&[(60, 5), (40, 120), (10, 5000), (1, 140_000)]);
                 let say = Act::Say {
                     sink: *rng.pick(&[Sink::Stdout, Sink::Stderr]),
@@ -511,8 +536,8 @@ impl Script {
             }
         }
         if rng.per_mille(weather.talk) {
-            for _ in 0..rng.between(1, 4) {
-                self.acts.push((rng.spread(0, 20_000), Act::Notify(message(rng))));
+            for (_, mut rng) in rng.several(1, 4) {
+                self.acts.push((rng.spread(0, 20_000), Act::Notify(message(&mut rng))));
             }
             if rng.per_mille(300) {
                 self.acts.push((rng.spread(0, 20_000), Act::Announce));
@@ -529,12 +554,12 @@ impl Script {
                 .push((rng.spread(0, 20_000), Act::CloseOutput(*rng.pick(&[Sink::Stdout, Sink::Stderr]))));
         }
         if depth < DEEPEST && rng.per_mille(weather.helpers) {
-            for _ in 0..rng.between(1, 3) {
+            for (_, mut rng) in rng.several(1, 3) {
                 let style = match rng.per_mille(weather.wandering) {
                     true => *rng.pick(&[Style::NewGroup, Style::Orphan, Style::Daemon]),
                     false => Style::Child,
                 };
-                let helper = Self::helper(rng, weather, depth + 1);
+                let helper = Self::helper(&mut rng, weather, depth + 1);
                 self.acts.push((rng.spread(0, 5000), Act::Fork(Box::new(helper), style)));
             }
         }

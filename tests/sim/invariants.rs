@@ -17,10 +17,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tinysup::control::{Request, Verb};
-use tinysup::event::{Action, Child, Event, ExitCode, InstanceId, Launch, Pid, Role, StartError, Time};
+use tinysup::event::{
+    Action, Child, Event, ExitCode, InstanceId, Launch, Pid, Role, Standing, StartError, Time,
+};
 use tinysup::notice::{Cause, KillReason, Next, Notice, StopReason};
 use tinysup::plan::{
-    Condition, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, RateLimit, Receivers,
+    Condition, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, RateLimit, Receivers, Rest,
 };
 use tinysup::units::Signal;
 
@@ -86,6 +88,8 @@ struct Life {
     asked: Option<Time>,
     /// It said that its stop takes until then.
     extended: Option<Time>,
+    /// When it was seen first that its leader, which had ended by itself, has left something behind.
+    left: Option<Time>,
     /// The first SIGKILL to the present run.
     killed: Option<Time>,
     /// The first SIGKILL to its stop_command, or in due time to a test that outlived its leader.
@@ -189,6 +193,8 @@ struct Step {
     now: Option<Time>,
     /// What the world had delayed until then.
     delayed: Duration,
+    /// Who was started again.
+    began: Vec<InstanceId>,
     /// Whose process is there now.
     spawned: Option<InstanceId>,
     /// What the command still has to get.
@@ -207,6 +213,8 @@ struct Step {
     /// Who is said to get SIGKILL.
     killing: Vec<InstanceId>,
     leftovers_killed: Option<InstanceId>,
+    /// Whose stop_command is said to have failed.
+    command_failed: Option<InstanceId>,
     /// The leader whose end this step was told.
     leader: Option<InstanceId>,
     /// What it left has to be looked for.
@@ -218,6 +226,18 @@ struct Step {
     reread: bool,
     /// A client wants to know all.
     described: bool,
+    /// It has to be told that clients are served where they were.
+    control_stays: bool,
+    /// So often everything has to stop until it is told to go on.
+    suspends: usize,
+    /// What is to be told of the end of a child of the one command's init.
+    reaped: Option<(Pid, bool)>,
+    /// The group of the ended command has to be asked to end.
+    asks_group: bool,
+    /// Whose port is looked for.
+    looks_for_port: Option<InstanceId>,
+    /// It has to be told whether orphans come to us.
+    stands: bool,
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "what was told so far")]
@@ -306,7 +326,7 @@ impl Judge {
         // Before the ends themselves: what ended by the OOM killer was held until then.
         self.memory_event(world, event);
         match event {
-            Event::Begin => {}
+            Event::Begin => self.step.stands = world.weather.standing() != Standing::Pid1,
             Event::Measured { .. } | Event::Weighed { client: Some(_), .. } => self.step.described = true,
             Event::Asked { request: Ok(request), .. } => {
                 self.asked(request);
@@ -342,6 +362,9 @@ impl Judge {
                 self.life(child.instance).exec_failed = true;
             }
             Event::Swept { child, found } => {
+                if !found.is_empty() {
+                    self.life(child.instance).left.get_or_insert(now);
+                }
                 let kills = std::mem::take(&mut self.life(child.instance).sweeps_to_kill);
                 if let Some(at) = kills.filter(|_| !found.is_empty()) {
                     world.count("leftovers killed");
@@ -350,6 +373,11 @@ impl Judge {
             }
             Event::Exited { pid, .. } => {
                 self.step.exited = Some(*pid);
+                let owner = world.leader(*pid).and_then(|proc| proc.owner);
+                if let Mode::Command(manner) = self.plan.mode {
+                    self.step.reaped = Some((*pid, owner.is_none()));
+                    self.step.asks_group = manner.rest == Rest::AskGroup && owner.is_some();
+                }
                 match world.leader(*pid).and_then(|proc| proc.owner) {
                     Some(Child { instance, role: Role::Main, .. }) => {
                         self.step.leader = Some(instance);
@@ -422,12 +450,14 @@ impl Judge {
                 self.outputs.write(world, *sink, bytes);
             }
             Action::WriteFile { file, bytes } => self.outputs.write_file(world, &file.path, bytes),
-            Action::Reopen { .. } => self.reopens(world),
+            Action::Reopen { client } => self.reopens(world, *client),
             Action::Tell(notice) => self.notice(world, notice),
             Action::Exit(code) => self.exit(world, *code),
-            Action::SignalEverybody { .. } | Action::Suspend => {
-                violation!("{action:?}, which no plan here asks for");
-            }
+            Action::SignalEverybody { signal } => self.signal_everybody(*signal),
+            Action::Suspend => match self.step.suspends.checked_sub(1) {
+                Some(left) => self.step.suspends = left,
+                None => violation!("it suspends itself for no reason"),
+            },
             // The world knows whether he is there.
             Action::Weigh { client: Some(_), .. } => {}
             Action::Weigh { client: None, runs, container, pss } => {
@@ -441,11 +471,11 @@ impl Judge {
                     violation!("{action:?}");
                 }
             }
+            Action::FindListener { instance, .. } => self.step.looks_for_port = Some(*instance),
             Action::Reread
             | Action::Answer { .. }
             | Action::Disconnect { .. }
             | Action::Measure { .. }
-            | Action::FindListener { .. }
             | Action::Drain
             | Action::TerminationLog { .. } => {}
         }
@@ -467,6 +497,8 @@ impl Judge {
         }
         self.check_care(quiet);
         self.check_memory();
+        self.check_command();
+        self.check_ends();
         if let Some(pid) = self.step.exited
             && self.step.released != 1
         {

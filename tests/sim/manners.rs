@@ -72,9 +72,9 @@ impl Script {
             });
             let patience = u64::try_from(patience.as_millis()).unwrap();
             let mut at = ready_at;
-            for _ in 0..rng.between(1, 4) {
+            for (_, mut rng) in rng.several(1, 4) {
                 at += rng.spread(0, 20_000);
-                self.manners.push((at, bad(rng)));
+                self.manners.push((at, bad(&mut rng)));
                 at += rng.spread(0, patience);
                 self.manners.push((at, Manner::Good));
             }
@@ -134,7 +134,7 @@ impl Script {
         let left = test.timeout.saturating_sub(script.exec_after);
         let code = *rng.pick(&[1, 1, 7]);
         let bad = match rng.below(8) {
-            0 => ExitStatus::Signal { signal: *rng.pick(&[Signal::SEGV, Signal::KILL]), core: false },
+            1 => ExitStatus::Signal { signal: *rng.pick(&[Signal::SEGV, Signal::KILL]), core: false },
             _ => ExitStatus::Code(code),
         };
         script.end = match manner {
@@ -148,14 +148,14 @@ impl Script {
         let life = script.end.map_or(test.timeout, |(at, _)| at);
         let within = |rng: &mut Rng| life.mul_f64(rng.below(1000) as f64 / 1000.0);
         if rng.per_mille(500) {
-            for _ in 0..rng.between(1, 3) {
+            for (_, mut rng) in rng.several(1, 3) {
                 let say = Act::Say {
                     sink: *rng.pick(&[Sink::Stdout, Sink::Stderr]),
                     lines: rng.between(0, 3),
                     longest: rng.weighted(&[(5, 5), (5, 300), (1, 5000)]),
                     unfinished: rng.per_mille(300),
                 };
-                script.acts.push((within(rng), say));
+                script.acts.push((within(&mut rng), say));
             }
         }
         if rng.per_mille(weather.helpers) {
@@ -169,6 +169,9 @@ impl Script {
         if rng.per_mille(weather.frozen / 2) {
             script.acts.push((within(rng), Act::Freeze));
         }
+        if weather.sticky && rng.per_mille(300) {
+            script.acts.push((rng.spread(0, 5), Act::Stick(rng.spread(5000, 60_000))));
+        }
         if rng.per_mille(weather.stuck) {
             let lasts = rng.weighted(&[(5, 1_000), (3, 10_000), (1, 3_600_000)]);
             let lasts = rng.spread(0, lasts);
@@ -181,10 +184,10 @@ impl Script {
 /// How long a good or a bad answer takes, other than usually `quick`: about as long as it may.
 pub fn near(rng: &mut Rng, quick: Duration, timeout: Duration) -> Duration {
     match rng.below(20) {
-        0 => timeout.saturating_sub(rng.micros(0, 1000)),
-        1 => timeout,
-        2 => timeout + rng.micros(0, 1000),
-        3 => timeout.mul_f64(0.7),
+        1 => timeout.saturating_sub(rng.micros(0, 1000)),
+        2 => timeout,
+        3 => timeout + rng.micros(0, 1000),
+        4 => timeout.mul_f64(0.7),
         _ => quick,
     }
 }

@@ -98,6 +98,7 @@ impl Outputs {
             // What a test prints is nobody's output.
             Event::Output { child: Child { role: Role::Probe(_), .. }, .. }
             | Event::OutputEnded { child: Child { role: Role::Probe(_), .. }, .. } => {}
+            Event::Spawned { child: Child { role: Role::Probe(_), .. }, .. } => {}
             Event::Spawned { child, pid } => {
                 self.pids.insert((child.instance, child.role == Role::Main), (child.run, *pid));
             }

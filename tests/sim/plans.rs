@@ -1,7 +1,6 @@
 //! Random plans: instances in start order, dependencies only on earlier ones, every setting drawn from a few values that
 //! matter. What the processes then do is drawn in `faults.rs`.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,8 +8,9 @@ use tinysup::event::{InstanceId, Launch, LogFile, Mark, Output, Overflow, Secret
 use tinysup::line::Format;
 use tinysup::plan::{
     Condition, Dependency, Guard, Instance, KillMode, Kind, Limits, Log, Manner, Mode, OnFailure, OnSuccess,
-    Plan, RateLimit, Receivers, Restart, RestartWhen, Stop, in_order,
+    Plan, RateLimit, Receivers, Rest, Restart, RestartWhen, Stop, in_order,
 };
+use tinysup::sorted::Map;
 use tinysup::units::Signal;
 
 use crate::rng::Rng;
@@ -67,15 +67,30 @@ fn command(rng: &mut Rng) -> Plan {
     let kill_timeout =
         *rng.pick(&[None, None, Some(Duration::from_millis(300)), Some(Duration::from_secs(8))]);
     instance.stop.kill_timeout = kill_timeout;
-    let receivers = if rng.per_mille(400) { Receivers::Group } else { Receivers::Command };
+    if rng.per_mille(200) {
+        instance.signals.insert(Signal::TERM, Some(Signal::INT));
+    }
+    let second = Rest::Stop(Duration::from_secs(1));
+    let manner = Manner {
+        receivers: rng.weighted(&[(4, Receivers::Command), (3, Receivers::Group), (2, Receivers::Everybody)]),
+        rest: rng.weighted(&[
+            (5, second),
+            (2, Rest::Stop(Duration::ZERO)),
+            (2, Rest::Leave),
+            (2, Rest::AskGroup),
+        ]),
+        suspend: rng.per_mille(300),
+        tell_reaped: rng.per_mille(300),
+        start_failure: rng.per_mille(200).then_some(125),
+    };
     Plan {
-        mode: Mode::Command(Manner { receivers, ..Manner::default() }),
+        mode: Mode::Command(manner),
         order: in_order(std::slice::from_ref(&instance)),
         config: None,
         instances: vec![instance],
         shutdown_timeout: None,
         guard: Guard::default(),
-        routes: BTreeMap::new(),
+        routes: Map::new(),
         log: Log::default(),
     }
 }
@@ -103,7 +118,7 @@ fn main_command(launch: Rc<Launch>) -> Instance {
         on_failure: OnFailure::Exit,
         on_success: OnSuccess::Exit,
         stop: Stop { signal: Signal::TERM, kill_timeout: None, mode: KillMode::Process, command: None },
-        signals: BTreeMap::new(),
+        signals: Map::new(),
         ready: None,
         healthcheck: None,
         watchdog: None,
@@ -121,12 +136,19 @@ fn services(rng: &mut Rng) -> Plan {
     let mut groups: Vec<Vec<InstanceId>> = Vec::new();
     // Some plans have no tests at all.
     let (tests, restarts) = (*rng.pick(&[0, 500, 1000, 1000]), *rng.pick(&[0, 300, 1000]));
-    for index in 0..count {
-        let service: Rc<str> = format!("s{index}").into();
+    let mut drawn = rng.several(count, count);
+    if drawn.is_empty() {
+        drawn.push((1, rng.fork()));
+    }
+    for (number, mut rng) in drawn {
+        let rng = &mut rng;
+        let service: Rc<str> = format!("s{}", number - 1).into();
         let copies = rng.weighted(&[(6, 1), (1, 2), (1, 3)]);
         let kind = if rng.per_mille(200) { Kind::Oneshot } else { Kind::Daemon };
         let mut depends_on: Vec<(usize, Condition, bool)> = Vec::new();
         for earlier in 0..groups.len() {
+            let on = &instances[groups[earlier][0].0 as usize].service;
+            let mut rng = rng.named(on);
             if rng.per_mille(350) {
                 let oneshot = instances[groups[earlier][0].0 as usize].kind == Kind::Oneshot;
                 let condition = match oneshot {
@@ -216,7 +238,7 @@ fn services(rng: &mut Rng) -> Plan {
         main.depends_on = on_all(&instances);
         instances.push(main);
     }
-    let mut routes = BTreeMap::new();
+    let mut routes = Map::new();
     if rng.per_mille(200) {
         let signal = *rng.pick(&[Signal::USR1, Signal::USR2, Signal::new(40).unwrap()]);
         routes.insert(signal, vec![InstanceId(u32::try_from(rng.index(instances.len())).unwrap())]);
@@ -308,8 +330,8 @@ fn stop(rng: &mut Rng) -> Stop {
     }
 }
 
-fn signal_table(rng: &mut Rng) -> BTreeMap<Signal, Option<Signal>> {
-    let mut table = BTreeMap::new();
+fn signal_table(rng: &mut Rng) -> Map<Signal, Option<Signal>> {
+    let mut table = Map::new();
     if rng.per_mille(150) {
         table.insert(Signal::USR1, Some(Signal::USR2));
     }

@@ -21,6 +21,7 @@ use tinysup::event::{
 use tinysup::kernel::{Kernel, Until};
 use tinysup::plan::{Mode, Plan};
 use tinysup::probe::Failure;
+use tinysup::supervisor::Reread;
 use tinysup::units::Signal;
 
 use crate::faults::{Act, Reaction, Script, Style, Temper, Visitor, Weather, asks_to_end, start_error};
@@ -212,10 +213,9 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(mut rng: Rng, plan: Rc<Plan>) -> Self {
-        let weather = Weather::draw(&mut rng, &plan);
-        let tempers = plan.instances.iter().map(|instance| Temper::draw(&mut rng, &plan, instance)).collect();
-        let crowd = Rng::new(rng.clone().next());
+    pub fn new(rng: Rng, plan: Rc<Plan>) -> Self {
+        let weather = Weather::draw(&mut rng.named("weather"), &plan);
+        let crowd = rng.named("crowd");
         let written = (*plan).clone();
         let mut world = Self {
             now: Time(1_000_000_000),
@@ -224,7 +224,7 @@ impl World {
             plan,
             lost: BTreeMap::new(),
             weather,
-            tempers,
+            tempers: Vec::new(),
             procs: BTreeMap::new(),
             serials: 0,
             agenda: BTreeMap::new(),
@@ -263,6 +263,7 @@ impl World {
         for (after, visitor) in std::mem::take(&mut world.weather.visitors) {
             world.plan_for(after, Happening::Visit(visitor));
         }
+        world.redefine(world.plan.clone());
         world.invite();
         world
     }
@@ -281,22 +282,24 @@ impl World {
     }
 
     /// The configuration is read again: another one, the same, or one that is broken.
-    pub fn reread(&mut self) -> Result<Plan, String> {
-        if !self.updates || self.crowd.per_mille(150) {
+    pub fn reread(&mut self) -> Result<Reread, String> {
+        self.versions += 1;
+        let mut rng = self.crowd.named(&format!("version {}", self.versions));
+        if !self.updates || rng.per_mille(150) {
             self.count("broken configuration");
             return Err("broken".to_owned());
         }
-        if !self.crowd.per_mille(100) {
-            self.versions += 1;
-            self.written = plans::changed(&mut self.crowd, &self.written, self.versions);
+        if rng.per_mille(900) {
+            self.written = plans::changed(&mut rng, &self.written, self.versions);
         }
-        Ok(self.written.clone())
+        Ok(Reread { plan: self.written.clone(), other_control: rng.per_mille(150) })
     }
 
     /// From now on the instances are defined so.
     pub fn redefine(&mut self, plan: Rc<Plan>) {
         for instance in plan.instances.iter().skip(self.tempers.len()) {
-            self.tempers.push(Temper::draw(&mut self.crowd, &plan, instance));
+            let mut rng = self.rng.named(&format!("temper of {}.{}", instance.service, instance.number));
+            self.tempers.push(Temper::draw(&mut rng, &plan, instance));
         }
         self.plan = plan;
     }
@@ -321,6 +324,12 @@ impl World {
     pub fn asks_undying(&self, proc: &Proc) -> bool {
         let asks = proc.owner.filter(|child| matches!(child.role, Role::Probe(_)));
         asks.is_some() && self.procs.values().any(|one| one.spawned && one.stuck() && one.owner == asks)
+    }
+
+    /// As PID 1 all there are, else those below us.
+    fn everybody(&self) -> Vec<u64> {
+        let living = self.procs.values().filter(|proc| proc.lives()).map(|proc| proc.serial);
+        living.filter(|serial| self.weather.pid1 || self.ours(*serial)).collect()
     }
 
     fn plan_for(&mut self, after: Duration, happening: Happening) {
@@ -436,7 +445,7 @@ impl World {
     }
 
     fn arrive(&mut self, parent: Parent, lives: Duration, code: u8) {
-        let script = Script::visitor(&mut self.rng, &self.weather, lives, code);
+        let script = Script::visitor(&mut self.rng.fork(), &self.weather, lives, code);
         let Some(pid) = self.take_pid() else { return };
         let serial = self.insert(pid, parent, None, script);
         let proc = self.procs.get_mut(&serial).unwrap();
@@ -581,12 +590,13 @@ impl Kernel for World {
                 }
                 events.push(Event::Swept { child, found });
             }
-            // The judge does not let them pass.
-            Action::SignalEverybody { .. } | Action::Suspend => {}
+            Action::SignalEverybody { signal } => {
+                self.hit(&self.everybody(), Some(signal), false);
+            }
+            // While it is stopped the clock stands still.
+            Action::Suspend => {}
             Action::SweepStrays { signal } => {
-                let pid1 = self.weather.pid1;
-                let living = self.procs.values().filter(|proc| proc.lives()).map(|proc| proc.serial);
-                let found: Vec<u64> = living.filter(|serial| pid1 || self.ours(*serial)).collect();
+                let found = self.everybody();
                 let found = self.hit(&found, signal, true);
                 self.last_stray_sweep = Some(self.now);
                 if !found.is_empty() {
@@ -607,7 +617,12 @@ impl Kernel for World {
             Action::Write { .. } | Action::Tell(_) | Action::Reread => {}
             Action::WriteFile { file, .. } => self.write_file(&file, events),
             Action::Reopen { client } => {
-                events.push(Event::Reopened { client, files: vec![("/log/a".into(), Ok(()))] });
+                let opened = if self.rng.per_mille(200) {
+                    Err("No such file or directory".to_owned())
+                } else {
+                    Ok(())
+                };
+                events.push(Event::Reopened { client, files: vec![("/log/a".into(), opened)] });
             }
             Action::TerminationLog { text } => {
                 if text.len() > 4096 {

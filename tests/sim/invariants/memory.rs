@@ -129,12 +129,7 @@ impl Judge {
         match event {
             Event::MemoryFound(found) => self.memory_is_found(found),
             Event::Tick => {
-                while let Some((instance, count, until)) = self.memory.reports.front().copied()
-                    && now >= until
-                {
-                    self.memory.reports.pop_front();
-                    self.owes_kill(world, instance, count);
-                }
+                self.kills_nobody_explains(world);
                 self.looks(now);
             }
             Event::Pressure => {
@@ -204,6 +199,16 @@ impl Judge {
                 stopping: None,
                 rests_until: None,
             });
+        }
+    }
+
+    fn kills_nobody_explains(&mut self, world: &mut World) {
+        let now = self.now();
+        while let Some((instance, count, until)) = self.memory.reports.front().copied()
+            && now >= until
+        {
+            self.memory.reports.pop_front();
+            self.owes_kill(world, instance, count);
         }
     }
 
@@ -413,7 +418,11 @@ impl Judge {
         }
     }
 
-    pub(super) fn memory_notice(&mut self, notice: &Notice) {
+    pub(super) fn memory_notice(&mut self, world: &mut World, notice: &Notice) {
+        // The end of a stray is a moment, too, at which everything is done that is due.
+        if self.stop.is_some() && self.step.exited.is_some() {
+            self.kills_nobody_explains(world);
+        }
         let owed = &mut self.memory.notices;
         match owed.iter().position(|one| one == notice) {
             Some(at) => drop(owed.remove(at)),

@@ -70,6 +70,7 @@ impl Judge {
         }
         if child.run > 1 {
             world.count("restart");
+            self.step.began.push(id);
         }
         let life = self.life(id);
         let budget = std::mem::take(&mut life.budget);
@@ -290,6 +291,12 @@ impl Judge {
         self.lives[id.0 as usize].restart_due().is_some() && self.restarts_with(id).is_some()
     }
 
+    /// One that it is restarted with has just been started again.
+    pub(super) fn freed_by_now(&self, id: InstanceId) -> bool {
+        let began = |d: &tinysup::plan::Dependency| d.restart && self.step.began.contains(&d.on);
+        self.lives[id.0 as usize].restart_due().is_some() && self.plan_of(id).depends_on.iter().any(began)
+    }
+
     /// It does not run, and not because of the time.
     pub(super) fn waiting(&self, id: InstanceId) -> bool {
         let life = &self.lives[id.0 as usize];
@@ -351,10 +358,12 @@ impl Judge {
             if instance.kind == Kind::Command && (life.failed || life.completed) {
                 violation!("{name} has ended and the container does not stop");
             }
-            if life.failed && instance.on_failure == OnFailure::Exit {
+            // What somebody has stopped by hand, and has ended by itself before its turn came, is down as that was wanted.
+            let held = life.wishes.held;
+            if life.failed && instance.on_failure == OnFailure::Exit && !held {
                 violation!("{name} has failed for good and the container does not stop");
             }
-            if life.completed && instance.on_success == OnSuccess::Exit {
+            if life.completed && instance.on_success == OnSuccess::Exit && !held {
                 violation!("{name} is done and the container does not stop");
             }
         }

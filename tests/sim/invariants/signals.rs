@@ -1,5 +1,8 @@
 //! Who is signalled, when and with what: only ours, the polite one first, SIGKILL only when it is time.
 
+use tinysup::event::Client;
+use tinysup::plan::Manner;
+
 use super::*;
 
 impl Judge {
@@ -8,6 +11,15 @@ impl Judge {
         let Some(child) = world.leader(pid).and_then(|proc| proc.owner) else {
             violation!("{signal} for {pid:?}, which is no unreleased child of ours");
         };
+        if self.step.asks_group && self.step.exited == Some(pid) {
+            let defined = self.plan_of(child.instance).signals.get(&Signal::TERM);
+            if !group || signal != defined.copied().flatten().unwrap_or(Signal::TERM) {
+                violation!("the group of the ended command is asked to end by {signal}");
+            }
+            self.step.asks_group = false;
+            self.step.sent.pop();
+            return world.count("group that is asked to end");
+        }
         if self.step.exited == Some(pid) && signal != Signal::KILL && child.role == Role::Main {
             violation!("{signal} for {pid:?}, whose end was just reported");
         }
@@ -66,9 +78,12 @@ impl Judge {
         }
     }
 
-    /// The files of output are opened again, upon the signal that says so.
-    pub(super) fn reopens(&mut self, world: &mut World) {
-        if self.step.signal != self.plan.log.reopen_signal || self.step.signal.is_none() {
+    /// The files of output are opened again, upon the signal that says so, or for a client.
+    pub(super) fn reopens(&mut self, world: &mut World, client: Option<Client>) {
+        if client.is_some() && self.verb() == Some(Verb::Reopen) {
+            return;
+        }
+        if client.is_some() || self.step.signal != self.plan.log.reopen_signal || self.step.signal.is_none() {
             violation!("files are opened again for {:?}", self.step.signal);
         }
         world.count("signal to open files again");
@@ -80,7 +95,11 @@ impl Judge {
         let got = self.step.signal.unwrap();
         let instance = self.plan_of(child.instance);
         let expected = match self.plan.mode {
-            Mode::Command(manner) => (group == (manner.receivers == Receivers::Group)).then_some(got),
+            Mode::Command(Manner { receivers: Receivers::Everybody, .. }) => None,
+            Mode::Command(manner) => {
+                let becomes = instance.signals.get(&got).copied().unwrap_or(Some(got));
+                becomes.filter(|_| group == (manner.receivers == Receivers::Group))
+            }
             Mode::Pause => None,
             Mode::Services => {
                 let routed = self.plan.routes.get(&got).is_none_or(|to| to.contains(&child.instance));
@@ -95,6 +114,67 @@ impl Judge {
         if self.command_mode() && got == Signal::TERM && instance.stop.kill_timeout.is_some() {
             let now = self.now();
             self.life(child.instance).asked.get_or_insert(now);
+        }
+    }
+
+    /// The one command's init passes a signal on to all there are.
+    pub(super) fn signal_everybody(&mut self, signal: Signal) {
+        if let Some(early) = self.step.early.pop_front() {
+            self.step.signal = Some(early);
+        }
+        let got = self.step.signal;
+        let table = &self.plan_of(InstanceId(0)).signals;
+        let becomes = got.and_then(|got| table.get(&got).copied().unwrap_or(Some(got)));
+        let everybody =
+            matches!(self.plan.mode, Mode::Command(Manner { receivers: Receivers::Everybody, .. }));
+        if !everybody || becomes != Some(signal) {
+            violation!("{got:?} is passed on to everybody as {signal}");
+        }
+        let now = self.now();
+        if got == Some(Signal::TERM) && self.plan_of(InstanceId(0)).stop.kill_timeout.is_some() {
+            self.life(InstanceId(0)).asked.get_or_insert(now);
+        }
+        let anybody = Pid::new(1).unwrap();
+        self.step.sent.push((anybody, true, signal));
+    }
+
+    /// Who is said to be killed is, with its group; where a stop_command has failed, the signal is sent that it was to spare.
+    pub(super) fn check_ends(&self) {
+        let leader = |id: InstanceId| {
+            let life = &self.lives[id.0 as usize];
+            life.pid.filter(|_| life.ended.is_none())
+        };
+        for (id, pid) in self.step.killing.iter().filter_map(|id| Some((*id, leader(*id)?))) {
+            let instance = self.plan_of(id);
+            if instance.stop.mode != KillMode::Process && !self.step.sent.contains(&(pid, true, Signal::KILL))
+            {
+                violation!("{} is said to be killed, but not its group", instance.name);
+            }
+        }
+        if let Some((id, pid)) = self.step.command_failed.and_then(|id| Some((id, leader(id)?))) {
+            let Instance { name, stop, .. } = self.plan_of(id);
+            if !self.step.sent.iter().any(|(to, _, signal)| (*to, *signal) == (pid, stop.signal)) {
+                violation!("the stop_command of {name} has failed, and {} is not sent instead", stop.signal);
+            }
+        }
+    }
+
+    /// What the init of one command owes beside its signals.
+    pub(super) fn check_command(&self) {
+        let step = &self.step;
+        if step.suspends > 0 || step.reaped.is_some() || step.asks_group || step.control_stays || step.stands
+        {
+            violation!(
+                "something does not follow: {:?}",
+                (step.suspends, step.reaped, step.asks_group, step.stands)
+            );
+        }
+        let failed = |id: InstanceId| match &self.stop {
+            Some(Stop { reason: StopReason::Failed(name), .. }) => *name == self.plan_of(id).name,
+            _ => false,
+        };
+        if let Some(id) = step.looks_for_port.filter(|id| !failed(*id)) {
+            violation!("{} has not failed, and it is looked for who has its port", self.plan_of(id).name);
         }
     }
 
@@ -216,7 +296,11 @@ impl Judge {
                 stop.strays_since.get_or_insert(now);
             }
             Some(Signal::KILL) => {
-                let waited = stop.strays_since.is_some_and(|since| now >= since + STRAY_GRACE);
+                let grace = match self.plan.mode {
+                    Mode::Command(Manner { rest: Rest::Stop(grace), .. }) => grace,
+                    _ => STRAY_GRACE,
+                };
+                let waited = stop.strays_since.is_some_and(|since| now >= since + grace);
                 if !waited && !hurry {
                     violation!("strays get SIGKILL without their grace");
                 }

@@ -105,7 +105,7 @@ impl Judge {
             }
             let due = match life.asked {
                 Some(_) => life.kill_due(instance),
-                None => life.ended.zip(instance.stop.kill_timeout).map(|(ended, timeout)| ended + timeout),
+                None => life.left.zip(instance.stop.kill_timeout).map(|(left, timeout)| left + timeout),
             };
             let due = match (due, self.limit()) {
                 (Some(due), Some(limit)) => Some(due.min(limit)),
@@ -152,7 +152,8 @@ impl Judge {
         if let Some(asks) = world.open.first() {
             violation!("it exits while {asks:?} goes on");
         }
-        if world.weather.pid1 {
+        let stays = matches!(self.plan.mode, Mode::Command(manner) if !matches!(manner.rest, Rest::Stop(_)));
+        if world.weather.pid1 && !stays {
             let since = world.last_stray_sweep;
             let left =
                 world.procs.values().find(|p| p.lives() && !p.stuck() && since.is_none_or(|at| p.born < at));
@@ -191,7 +192,11 @@ impl Judge {
         let own = |life: &Life| last(life).filter(|code| *code != 0 && !life.cannot_start);
         let failure = |life: &Life| own(life).unwrap_or(1);
         if self.command_mode() {
-            return last(&self.lives[0]).unwrap_or(0);
+            let given = match (self.plan.mode, &self.lives[0].cause) {
+                (Mode::Command(manner), Some(Cause::Start(_))) => manner.start_failure,
+                _ => None,
+            };
+            return given.or_else(|| last(&self.lives[0])).unwrap_or(0);
         }
         match &stop.reason {
             StopReason::Signal(_) | StopReason::Asked => {

@@ -214,11 +214,13 @@ impl Judge {
     // ---- updates ----
 
     /// What the core is about to be told of the configuration.
-    pub fn reread(&mut self, world: &mut World, now: Time, read: &Result<Plan, String>) {
+    /// `other`: it wants clients to be served elsewhere.
+    pub fn reread(&mut self, world: &mut World, now: Time, read: &Result<Plan, String>, other: bool) {
         self.step = Step { now: Some(now), delayed: world.delayed, reread: true, ..Step::default() };
         if self.dry_run {
             return;
         }
+        self.step.control_stays = other && read.is_ok() && self.stop.is_none();
         let mut expected = Expected::default();
         match read {
             Ok(plan) if self.stop.is_none() => self.take(plan, &mut expected),

@@ -63,7 +63,8 @@ impl Judge {
                 let never = matches!(self.chance(id), Chance::Never(one) if one == on);
                 let on = &self.lives[on.0 as usize];
                 let right = if *completed { on.completed } else { on.failed || on.cannot_start };
-                if !right || !never || !(self.waiting(id) || self.due(id) || self.freed(id)) {
+                let free = self.waiting(id) || self.due(id) || self.freed(id) || self.freed_by_now(id);
+                if !right || !never || !free {
                     violation!("{name} is said to be unable to start, but its dependency is {on:?}");
                 }
                 world.count("dependency that cannot be had");
@@ -156,7 +157,10 @@ impl Judge {
                 world.count(if due { "restart that waits" } else { "restart that waits before its time" });
                 self.life(id).waits = true;
             }
-            Notice::Forwarded { receivers, .. } => {
+            Notice::Forwarded { signal, receivers } => {
+                let stops = matches!(*signal, Signal::TSTP | Signal::TTIN | Signal::TTOU);
+                let suspends = matches!(self.plan.mode, Mode::Command(manner) if manner.suspend && stops);
+                self.step.suspends += usize::from(suspends);
                 let sent = &self.step.sent[self.step.told..];
                 if *receivers != sent.len() {
                     violation!("a signal is said to go to {receivers}, it went to {sent:?}");
@@ -210,7 +214,10 @@ impl Judge {
                 let limit = RateLimit { lines: *most, per: *per };
                 self.outputs.drops_told(world, now, id, *lines, limit);
             }
-            Notice::StopCommandFailed { .. } => world.count("stop_command that failed"),
+            Notice::StopCommandFailed { name, .. } => {
+                self.step.command_failed = Some(self.by_name(name));
+                world.count("stop_command that failed");
+            }
             Notice::Leftovers { .. } => world.count("leftovers told"),
             Notice::Unread { name, lines } => {
                 // Perhaps an update has removed it meanwhile, or given it another name: `s2` or `s2.1`.
@@ -233,14 +240,34 @@ impl Judge {
             | Notice::MemoryLow { .. }
             | Notice::MemoryWell { .. }
             | Notice::NoVictim { .. }
-            | Notice::OomKilled { .. } => self.memory_notice(notice),
-            Notice::NotPid1
-            | Notice::NotAdopting
-            | Notice::Spawned { .. }
-            | Notice::Reaped { .. }
-            | Notice::AskedGroup(_)
-            | Notice::Strays { .. }
-            | Notice::ControlStays => {}
+            | Notice::OomKilled { .. } => self.memory_notice(world, notice),
+            Notice::NotPid1 | Notice::NotAdopting => {
+                let right = match world.weather.standing() {
+                    Standing::Pid1 => None,
+                    Standing::Subreaper => Some(Notice::NotPid1),
+                    Standing::Neither => Some(Notice::NotAdopting),
+                };
+                if right.as_ref() != Some(notice) || !std::mem::take(&mut self.step.stands) {
+                    violation!("{notice:?}; right is {right:?}");
+                }
+            }
+            Notice::Reaped { pid, adopted, wanted, .. } => {
+                let told = matches!(self.plan.mode, Mode::Command(manner) if manner.tell_reaped);
+                if self.step.reaped.take() != Some((*pid, *adopted)) || *wanted != (told && *adopted) {
+                    violation!("{notice:?} is not so");
+                }
+            }
+            Notice::ControlStays => {
+                if !std::mem::take(&mut self.step.control_stays) {
+                    violation!("{notice:?}, but nobody wants anything else");
+                }
+            }
+            Notice::AskedGroup(_) => {
+                if self.step.asks_group || self.step.exited.is_none() {
+                    violation!("{notice:?}, but it was not");
+                }
+            }
+            Notice::Spawned { .. } | Notice::Strays { .. } => {}
         }
     }
 

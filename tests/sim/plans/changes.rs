@@ -64,7 +64,7 @@ fn adjust(rng: &mut Rng, groups: &mut [Group], at: usize) {
     let kind = groups[at].copies[0].kind;
     let (restart, drawn, signals) = (restart(rng, kind), stop(rng), signal_table(rng));
     let stop_command = rng.per_mille(300);
-    let what = rng.below(7);
+    let what = rng.weighted(&[(2, 0), (1, 1), (1, 2), (1, 3), (1, 4), (4, 5), (2, 6)]);
     let earlier: Vec<Rc<str>> = groups[..at].iter().map(|group| group.service.clone()).collect();
     let group = &mut groups[at];
     if what == 6 {
@@ -196,9 +196,9 @@ fn rebuild(groups: Vec<Group>, main: Option<Group>, old: &Plan, shutdown_timeout
         instances,
         shutdown_timeout,
         routes: if old.routes.is_empty() {
-            BTreeMap::new()
+            Map::new()
         } else {
-            BTreeMap::from([(Signal::USR1, vec![InstanceId(0)])])
+            Map::from([(Signal::USR1, vec![InstanceId(0)])])
         },
         log: old.log,
     }

@@ -60,13 +60,13 @@ impl World {
     }
 
     /// What the command of a test does.
-    pub(super) fn command(&mut self, child: Child, launch: &Launch) -> Script {
+    pub(super) fn command(&self, rng: &mut Rng, child: Child, launch: &Launch) -> Script {
         let Some(test) = self.test(child, |asks| matches!(asks, Asks::Command(own) if **own == *launch))
         else {
             violation!("{child:?} runs what no test of it runs: {launch:?}")
         };
         let manner = self.manner(child);
-        Script::probe(&mut self.rng, &self.weather, manner, &test)
+        Script::probe(rng, &self.weather, manner, &test)
     }
 
     fn test(&self, child: Child, is: impl Fn(&Asks) -> bool) -> Option<Test> {

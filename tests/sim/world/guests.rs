@@ -43,13 +43,13 @@ impl World {
         // Limits of memory that change under a run are not modelled.
         let limited = self.plan.instances.iter().any(|one| one.memory != Limits::default());
         self.updates = !limited && self.plan.guard == Guard::default() && self.crowd.per_mille(900);
-        for number in 1..=self.crowd.between(1, 25) {
-            let after = self.crowd.spread(0, 60_000);
+        for (number, mut rng) in self.crowd.several(1, 25) {
+            let after = rng.spread(0, 60_000);
             self.plan_for(after, Happening::Guest(Client(number), Move::Come));
         }
         if self.updates {
-            for _ in 0..self.crowd.below(5) {
-                let after = self.crowd.spread(0, 40_000);
+            for (_, mut rng) in self.crowd.several(0, 4) {
+                let after = rng.spread(0, 40_000);
                 self.plan_for(after, Happening::Visit(Visitor::Signal(Signal::HUP)));
             }
         }
@@ -58,15 +58,16 @@ impl World {
     pub(super) fn guest(&mut self, client: Client, doing: Move) {
         match doing {
             Move::Come => {
-                let reads = self.crowd.per_mille(850);
+                let mut rng = self.crowd.named(&format!("{client:?}"));
+                let reads = rng.per_mille(850);
                 self.guests.insert(client, Guest { reads, ..Guest::default() });
                 self.desk.push_back(Event::Connected { client });
-                if self.crowd.per_mille(950) {
-                    let after = self.crowd.spread(0, 2000);
+                if rng.per_mille(950) {
+                    let after = rng.spread(0, 2000);
                     self.plan_for(after, Happening::Guest(client, Move::Ask));
                 }
-                if self.crowd.per_mille(120) {
-                    let after = self.crowd.spread(0, 10_000);
+                if rng.per_mille(120) {
+                    let after = rng.spread(0, 10_000);
                     self.plan_for(after, Happening::Guest(client, Move::Leave));
                 }
                 self.count("client");
@@ -74,7 +75,7 @@ impl World {
             Move::Ask => {
                 let here = self.guests.get(&client).is_some_and(|guest| !guest.leaving && !guest.done);
                 if here {
-                    let request = self.draw_request();
+                    let request = self.draw_request(client);
                     if let Some(guest) = self.guests.get_mut(&client) {
                         guest.follows = request.as_ref().is_ok_and(|request| request.follow);
                     }
@@ -104,8 +105,8 @@ impl World {
         }
     }
 
-    fn draw_request(&mut self) -> Result<Request, String> {
-        let rng = &mut self.crowd;
+    fn draw_request(&self, client: Client) -> Result<Request, String> {
+        let rng = &mut self.crowd.named(&format!("request of {client:?}"));
         if rng.per_mille(30) {
             return Err("nonsense".to_owned());
         }
@@ -120,6 +121,8 @@ impl World {
             (2, Verb::Events),
             (3, Verb::Wait),
             (2, Verb::Health),
+            (1, Verb::Memory),
+            (1, Verb::Reopen),
             (if self.updates { 8 } else { 1 }, Verb::Update),
         ]);
         let verb = if rng.per_mille(15) { Verb::Shutdown } else { verb };
@@ -127,7 +130,7 @@ impl World {
             self.plan.all().flat_map(|(_, i)| [i.name.to_string(), i.service.to_string()]).collect();
         known.push("all".to_owned());
         let mut names = Vec::new();
-        for _ in 0..rng.below(3) {
+        for (_, mut rng) in rng.several(0, 2) {
             names.push(if rng.per_mille(40) { "nobody".to_owned() } else { rng.pick(&known).clone() });
         }
         Ok(Request {

@@ -11,13 +11,14 @@ impl World {
         if !proc.holds[usize::from(sink == Sink::Stderr)] {
             return;
         }
+        let mut rng = self.rng.fork();
         let pipe = self.pipes.get_mut(&(child, sink)).unwrap();
         let parts = lines + u64::from(unfinished);
         for part in 0..parts {
             pipe.lines += 1;
-            if self.rng.per_mille(150) {
+            if rng.per_mille(150) {
                 // As services do that log objects. Whatever they name there is theirs.
-                let name = *self.rng.pick(&["level", "time", "pid", "message", "tinysup_x"]);
+                let name = *rng.pick(&["level", "time", "pid", "message", "tinysup_x"]);
                 let line = format!("{{\"{name}\":\"{}\"}}", tag(child, sink, pipe.lines));
                 pipe.buffer.extend(line.bytes());
                 if !(unfinished && part + 1 == parts) {
@@ -27,8 +28,8 @@ impl World {
             }
             // No other line of the whole history begins so: it can be told in the output, whatever comes between.
             pipe.buffer.extend(tag(child, sink, pipe.lines).bytes());
-            let filler = self.rng.below(longest + 1);
-            let byte = *self.rng.pick(&[b'x', b' ', 0, 0xff, b'|', b'\r']);
+            let filler = rng.below(longest + 1);
+            let byte = *rng.pick(&[b'x', b' ', 0, 0xff, b'|', b'\r']);
             pipe.buffer.extend((0..filler).map(|_| byte));
             if !(unfinished && part + 1 == parts) {
                 pipe.buffer.push_back(b'\n');

@@ -74,15 +74,17 @@ impl World {
             return;
         };
         let instance = &self.plan.instances[child.instance.0 as usize];
+        let name = format!("run {} of {}.{}, {:?}", child.run, instance.service, instance.number, child.role);
+        let mut rng = self.rng.named(&name);
         let script = match child.role {
             Role::Main => {
                 let temper = self.tempers[child.instance.0 as usize];
-                Script::main(&mut self.rng, &self.weather, temper, instance)
+                Script::main(&mut rng, &self.weather, temper, instance)
             }
-            Role::Probe(_) => self.command(child, launch),
+            Role::Probe(_) => self.command(&mut rng, child, launch),
             Role::StopCommand => {
                 self.count("stop_command");
-                Script::stop_command(&mut self.rng, &self.weather)
+                Script::stop_command(&mut rng, &self.weather)
             }
         };
         let exec_after = script.exec_after;
@@ -173,6 +175,7 @@ impl World {
         let mut at = serial;
         loop {
             match self.procs.get(&at).map(|proc| proc.parent) {
+                Some(Parent::Us) if self.weather.alone && !self.weather.pid1 => return Parent::Outside,
                 Some(Parent::Us) => return Parent::Us,
                 Some(Parent::Process(parent)) => at = parent,
                 Some(Parent::Outside) | None => {
