@@ -311,6 +311,7 @@ fn tinysup(
     }
 }
 
+#[inline(never)]
 fn verb(
     options: Options,
     word: OsString,

@@ -8,8 +8,6 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use crate::cli::Ask;
 use crate::control::{Answer, Refusal, Request, Verb};
 use crate::event::ExitCode;
@@ -47,6 +45,7 @@ pub fn ask(ask: &Ask) -> ExitCode {
     })
 }
 
+#[inline(never)]
 fn talk(ask: &Ask) -> Result<ExitCode, Failure> {
     let look = sys::look();
     let request = &ask.request;
@@ -54,7 +53,7 @@ fn talk(ask: &Ask) -> Result<ExitCode, Failure> {
     let named = request.names.len() != 1;
     let mut text = String::new();
     let mut code = ExitCode::SUCCESS;
-    converse(ask.socket.as_deref(), request, ask.timeout, |answer, more| {
+    converse(ask.socket.as_deref(), request, ask.timeout, &mut |answer, more| {
         code = worse(code, show(&answer, ask, named, look, &mut text));
         // Whole batches in one write; but what has come is shown before anything is waited for.
         if more && streams && text.len() < BATCH_BYTES {
@@ -75,71 +74,57 @@ fn worse(code: ExitCode, other: ExitCode) -> ExitCode {
     if code == ExitCode::SUCCESS { other } else { code }
 }
 
-/// Adds the answer to the text, and says what it means for the exit code.
+/// Adds the answer to the text, for programs or for people, and says what it means for the exit code.
 fn show(answer: &Answer, ask: &Ask, named: bool, look: Look, text: &mut String) -> ExitCode {
-    match answer {
+    if ask.json {
+        text.push_str(&String::from_utf8_lossy(&answer.lines()));
+    } else {
+        text.push_str(&shown(answer, ask, named, look));
+    }
+    let (well, not) = match answer {
+        // Of those that were named, if any were.
         Answer::Status(status) => {
-            add(text, ask, std::slice::from_ref(status), |all| {
-                all.iter().map(|status| view::status::status(status, look)).collect()
-            });
-            // Of those that were named, if any were.
-            let ok = status.services.iter().all(|service| service.ok)
-                && (status.ok || !ask.request.names.is_empty());
-            if ok { ExitCode::SUCCESS } else { ExitCode::NOT_WELL }
+            let each = status.services.iter().all(|service| service.ok);
+            (each && (status.ok || !ask.request.names.is_empty()), ExitCode::NOT_WELL)
         }
-        Answer::Describe(all) => {
-            add(text, ask, all, |all| view::describe::descriptions(all, look));
-            ExitCode::SUCCESS
-        }
-        Answer::Memory(memory) => {
-            add(text, ask, std::slice::from_ref(&**memory), |_| view::memory::memory(memory, look));
-            ExitCode::SUCCESS
-        }
-        Answer::Changed(changes) => {
-            add(text, ask, changes, |all| view::changes(all, look));
-            if changes.iter().all(|change| change.ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
-        Answer::Verdict(verdict) => {
-            add(text, ask, std::slice::from_ref(verdict), |_| view::verdict(verdict));
-            if verdict.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
+        Answer::Changed(changes) => (changes.iter().all(|change| change.ok), ExitCode::FAILURE),
+        Answer::Verdict(verdict) => (verdict.ok, ExitCode::FAILURE),
+        Answer::Describe(_)
+        | Answer::Memory(_)
+        | Answer::Log(_)
+        | Answer::Event(_)
+        | Answer::End
+        | Answer::Refused(_) => (true, ExitCode::SUCCESS),
+    };
+    if well { ExitCode::SUCCESS } else { not }
+}
+
+/// An answer for people.
+#[inline(never)]
+fn shown(answer: &Answer, ask: &Ask, named: bool, look: Look) -> String {
+    match answer {
+        Answer::Status(status) => view::status::status(status, look),
+        Answer::Describe(all) => view::describe::descriptions(all, look),
+        Answer::Memory(memory) => view::memory::memory(memory, look),
+        Answer::Changed(changes) => view::changes(changes, look),
+        Answer::Verdict(verdict) => view::verdict(verdict),
         Answer::Log(line) => {
             // One name may still be several instances.
             let named = named || ask.request.names.first() != Some(&line.name);
-            add(text, ask, std::slice::from_ref(line), |_| {
-                view::stream::log(line, named, sys::unix_time_ms(), look)
-            });
-            ExitCode::SUCCESS
+            view::stream::log(line, named, sys::unix_time_ms(), look)
         }
-        Answer::Event(line) => {
-            add(text, ask, std::slice::from_ref(line), |_| {
-                view::stream::event(line, sys::unix_time_ms(), look)
-            });
-            ExitCode::SUCCESS
-        }
-        Answer::End | Answer::Refused(_) => ExitCode::SUCCESS,
-    }
-}
-
-/// The objects as lines of JSON, or as text.
-fn add<T: Serialize>(text: &mut String, ask: &Ask, objects: &[T], shown: impl FnOnce(&[T]) -> String) {
-    if !ask.json {
-        text.push_str(&shown(objects));
-        return;
-    }
-    for object in objects {
-        // Text, numbers and lists of them: there is nothing that JSON could not hold.
-        text.push_str(&serde_json::to_string(object).unwrap_or_default());
-        text.push('\n');
+        Answer::Event(line) => view::stream::event(line, sys::unix_time_ms(), look),
+        Answer::End | Answer::Refused(_) => String::new(),
     }
 }
 
 /// Sends a request, and gives each answer to `take`, with whether another is here already, until the last.
+#[inline(never)]
 fn converse(
     socket: Option<&Path>,
     request: &Request,
     timeout: Option<Duration>,
-    mut take: impl FnMut(Answer, bool) -> Result<(), Lost>,
+    take: &mut dyn FnMut(Answer, bool) -> Result<(), Lost>,
 ) -> Result<(), Failure> {
     let patience = patience(request, timeout);
     let limit = Limit::after(Some(patience));
@@ -151,14 +136,12 @@ fn converse(
     if stays(request) || request.wait || request.verb == Verb::Wait {
         connection.until_dismissed();
     }
-    let mut line = serde_json::to_vec(request).map_err(|_| Failure::Garbled)?;
-    line.push(b'\n');
     let late = |lost: Lost| if lost == Lost::Late { Failure::Late(patience) } else { Failure::Lost(lost) };
-    connection.send(&line, limit).map_err(late)?;
+    connection.send(&request.line(), limit).map_err(late)?;
     loop {
         let limit = if streams { Limit::after((!request.follow).then_some(patience)) } else { limit };
         let line = connection.line(limit).map_err(late)?;
-        let answer = serde_json::from_slice(line).map_err(|_| Failure::Garbled)?;
+        let answer = Answer::parse(line).map_err(|_| Failure::Garbled)?;
         let last = match &answer {
             Answer::Refused(refusal) => return Err(Failure::Refused(refusal.clone())),
             Answer::Log(_) | Answer::Event(_) => false,
@@ -250,6 +233,7 @@ impl fmt::Display for Failure {
     }
 }
 
+#[inline(never)]
 fn explain(failure: &Failure, ask: &Ask) {
     let nobody = matches!(failure, Failure::NoConnection(NoConnection::NotRunning(_)));
     let word = &ask.word;

@@ -48,6 +48,7 @@ pub fn main(inherited: Inherited, words: impl Iterator<Item = OsString>) -> Exit
     }
 }
 
+#[inline(never)]
 fn one_command(inherited: Inherited, one: &One) -> ExitCode {
     let setup = Setup {
         descriptors: Descriptors::PassOn,
@@ -71,6 +72,7 @@ fn hint_at_verb(one: &One) {
     }
 }
 
+#[inline(never)]
 fn say(said: Said) -> ExitCode {
     let text = match said.voice {
         Some(voice) => format!("{}{}\n", voice.prefix(Level::Error, sys::own_pid()), said.text),
@@ -83,6 +85,7 @@ fn say(said: Said) -> ExitCode {
     said.code
 }
 
+#[inline(never)]
 fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<OsString>) -> ExitCode {
     let main = Some(main).filter(|main| !main.is_empty());
     let command = main.is_some();

@@ -1,10 +1,13 @@
 //! The protocol between `tinysup VERB` and the tinysup that runs: one JSON object a line, both ways. The same types write and read
 //! it. Documented in `docs/control.md`; a field is added, never renamed, as long as [`VERSION`] stays.
 
+mod wire;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use self::wire::Value;
 use crate::event::ExitCode;
 
 /// The version of the protocol. A server refuses another with [`Refused::Version`].
@@ -91,19 +94,21 @@ pub enum Verb {
 }
 
 /// A stream of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "each is the stream of its name")]
 pub enum Stream {
+    #[default]
     Stdout,
     Stderr,
 }
 
 /// What `health` asks for and `wait` waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Wanted {
     /// Nothing has failed for good, and nothing is unhealthy.
+    #[default]
     Live,
     /// Each daemon is ready, each oneshot done.
     Ready,
@@ -354,7 +359,7 @@ pub struct EventLine {
 }
 
 /// Why a request is not carried out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// The kind of reason.
     pub why: Refused,
@@ -363,10 +368,11 @@ pub struct Refusal {
 }
 
 /// The kinds of reasons.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Refused {
     /// The request cannot be understood.
+    #[default]
     Request,
     /// Another version of the protocol.
     Version,
@@ -392,17 +398,48 @@ impl Request {
     /// # Errors
     /// A sentence that says why it is no request.
     pub fn parse(line: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(line).map_err(|error| format!("this is no request: {error}"))
+        let mut request = Self::default();
+        wire::whole(line, &mut |text| wire::read_record(&mut request, text, true))
+            .map_err(|why| format!("this is no request: {why}"))?;
+        Ok(request)
+    }
+
+    /// The line, with its end.
+    pub fn line(&self) -> Vec<u8> {
+        wire::line(self)
     }
 }
 
 impl Answer {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// A sentence that says why it is no answer.
+    pub fn parse(line: &[u8]) -> Result<Self, String> {
+        let mut answer = Self::End;
+        wire::whole(line, &mut |text| answer.read(text))?;
+        Ok(answer)
+    }
+
     /// The line, with its end.
     pub fn line(&self) -> Vec<u8> {
-        // Text, numbers and lists of them: there is nothing that JSON could not hold.
-        let mut line = serde_json::to_vec(self).unwrap_or_default();
-        line.push(b'\n');
-        line
+        wire::line(self)
+    }
+
+    /// What it says, as lines of JSON for other programs: one for each thing it is about.
+    pub fn lines(&self) -> Vec<u8> {
+        let mut lines = Vec::new();
+        match self {
+            Self::Status(status) => wire::add_line(status, &mut lines),
+            Self::Describe(all) => all.iter().for_each(|one| wire::add_line(one, &mut lines)),
+            Self::Memory(memory) => wire::add_line(&**memory, &mut lines),
+            Self::Changed(changes) => changes.iter().for_each(|change| wire::add_line(change, &mut lines)),
+            Self::Verdict(verdict) => wire::add_line(verdict, &mut lines),
+            Self::Log(line) => wire::add_line(line, &mut lines),
+            Self::Event(line) => wire::add_line(line, &mut lines),
+            Self::End | Self::Refused(_) => {}
+        }
+        lines
     }
 
     /// A refusal.

@@ -31,6 +31,7 @@ impl Time {
     pub const ZERO: Self = Self(0);
 
     /// How long ago `earlier` was; zero if it is later than this.
+    #[inline(never)]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -38,6 +39,7 @@ impl Time {
 
 impl Add<Duration> for Time {
     type Output = Self;
+    #[inline(never)] // 128 bits wide in between, and wanted in a hundred places
     fn add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
@@ -731,6 +733,12 @@ pub enum Event {
     Drained,
 }
 
+/// Reports something. As [`order`], not inlined.
+#[inline(never)]
+pub fn report(events: &mut Vec<Event>, event: Event) {
+    events.push(event);
+}
+
 /// What the core wants done.
 #[derive(Debug)]
 pub enum Action {
@@ -887,4 +895,16 @@ pub enum Action {
     Reread,
     /// End: flush what can be flushed, and exit.
     Exit(ExitCode),
+}
+
+/// Orders something. There are many places that do, and an action is large: to write it there in each of them would be much code.
+#[inline(never)]
+pub fn order(out: &mut Vec<Action>, action: Action) {
+    out.push(action);
+}
+
+/// Orders that something is told.
+#[inline(never)]
+pub fn tell(out: &mut Vec<Action>, notice: Notice) {
+    out.push(Action::Tell(notice));
 }

@@ -41,6 +41,7 @@ pub fn foreground(program: &str) -> Option<&'static str> {
 
 /// Whether this command line of a known program puts it into the background, as far as its arguments show. A program whose
 /// configuration decides counts as leaving when it would by default.
+#[inline(never)]
 pub fn leaves(argv: &[&str]) -> bool {
     let Some((program, rest)) = argv.split_first() else { return false };
     let has = |wanted: &[&str]| rest.iter().any(|arg| wanted.contains(arg));

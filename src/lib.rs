@@ -2,7 +2,11 @@
 //!
 //! The modules in the order to read them. Each may use those above it, never those below; a test keeps it so.
 
+#![cfg_attr(small, feature(optimize_attribute))]
+
 // Words: what everything is made of.
+pub mod gather;
+pub mod sorted;
 pub mod event;
 pub mod control;
 pub mod notify;
@@ -13,6 +17,9 @@ pub mod notice;
 pub mod voice;
 pub mod line;
 pub mod units;
+// It is pure, and lies where only sys may do what it does.
+#[path = "sys/newlines.rs"]
+mod newlines;
 // Text: what the user wrote.
 pub mod cli;
 pub mod config;

@@ -8,14 +8,15 @@ mod overflow;
 mod rate;
 mod readers;
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
 use memchr::{memchr, memchr_iter, memrchr};
 
 use crate::event::{Child, Client, InstanceId, Sink, Spare, Time, Wall};
+use crate::gather::Gather;
 use crate::plan::RateLimit;
+use crate::sorted::Map;
 use kept::Kept;
 use rate::Bucket;
 use readers::Reader;
@@ -43,12 +44,12 @@ pub enum Origin {
 #[derive(Debug, Default)]
 pub struct Logs {
     /// The lines whose end has not come; no entry where there is none.
-    open: BTreeMap<(Child, Sink), Open>,
+    open: Map<(Child, Sink), Open>,
     /// The last whole lines; nothing for those that never spoke.
-    kept: BTreeMap<InstanceId, Kept>,
-    readers: BTreeMap<Client, Reader>,
+    kept: Map<InstanceId, Kept>,
+    readers: Map<Client, Reader>,
     /// Those that have a limit and have spoken.
-    buckets: BTreeMap<InstanceId, Bucket>,
+    buckets: Map<InstanceId, Bucket>,
     /// Where those who write are not read for now.
     stuck: Vec<Sink>,
     late: Option<Late>,
@@ -166,7 +167,7 @@ impl Logs {
 
     /// The streams whose last line has no end yet.
     pub fn unfinished(&self) -> Vec<(Child, Sink)> {
-        self.open.keys().copied().collect()
+        self.open.keys().copied().gather()
     }
 
     /// When something passes although its end has not come, or it is to be told what was dropped.
@@ -185,7 +186,7 @@ impl Logs {
             .iter_mut()
             .filter(|(_, open)| due(open))
             .map(|((child, sink), open)| (*child, *sink, open.piece()))
-            .collect();
+            .gather();
         for (child, sink, piece) in &pieces {
             self.keep_lines(now, child.instance, *sink, piece);
         }
@@ -217,7 +218,7 @@ impl Logs {
 
     /// Cuts off what an instance says beyond its limit. It is kept all the same.
     pub fn limit(&mut self, now: Time, instance: InstanceId, limit: RateLimit, lines: &mut Lines<'_>) {
-        let bucket = self.buckets.entry(instance).or_insert_with(|| Bucket::new(now, limit));
+        let bucket = self.buckets.get_or_insert_with(instance, || Bucket::new(now, limit));
         lines.cut(bucket.pass(now, limit, lines.count()));
     }
 
@@ -228,7 +229,7 @@ impl Logs {
             .iter_mut()
             .filter(|(_, bucket)| due(bucket))
             .map(|(instance, bucket)| (*instance, bucket.told()))
-            .collect()
+            .gather()
     }
 
     /// The last whole lines of an instance that say something, oldest first, at most `count`, without line ends. Not UTF-8 is
@@ -283,7 +284,7 @@ impl Logs {
         sink: Sink,
         bytes: &[u8],
     ) -> Option<Lines<'static>> {
-        let open = self.open.entry((child, sink)).or_insert_with(|| Open {
+        let open = self.open.get_or_insert_with((child, sink), || Open {
             bytes: Vec::new(),
             begun: at,
             last: now,
@@ -315,7 +316,7 @@ impl Logs {
             return self.keep(now, instance, origin, [begun, lines]);
         }
         if let Some(before) = self.late.take_if(|late| late.instance == instance) {
-            self.kept.entry(instance).or_default().skip(before.lines.len());
+            self.kept.get_or_default(instance).skip(before.lines.len());
             self.spare.put(before.bytes);
         } else if let Some(another) = self.late.take() {
             self.copy_late(another);
@@ -344,7 +345,7 @@ impl Logs {
         if let Some(late) = self.late.take_if(|late| late.instance == instance) {
             self.copy_late(late);
         }
-        let kept = self.kept.entry(instance).or_default();
+        let kept = self.kept.get_or_default(instance);
         let to = kept.over(first.len() + second.len());
         if to > kept.begin() {
             for reader in self.readers.values_mut() {

@@ -5,12 +5,14 @@
 //! suffices. The container's guard looks at the whole in the same way, stops one service, and waits until that has helped.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::event::{ContainerMemory, Controller, InstanceId, MemoryFound, Time, Weight};
+use crate::gather::Gather;
 use crate::notice::{Cause, Notice};
 use crate::plan::{Amount, Guard, Limits, Plan, Share};
+use crate::sorted::Map;
 
 /// Nobody is looked at less often,
 pub const LOOK_MAX: Duration = Duration::from_secs(5);
@@ -42,9 +44,9 @@ pub struct Memory {
     /// The container's limit now.
     limit: Option<u64>,
     /// Those whose program runs, each with the number of its run.
-    running: BTreeMap<InstanceId, u32>,
+    running: Map<InstanceId, u32>,
     /// Those among them that have a limit.
-    watched: BTreeMap<InstanceId, Pace>,
+    watched: Map<InstanceId, Pace>,
     guard: Option<Watch>,
     /// When the kernel's word of pressure was last followed.
     pressed: Option<Time>,
@@ -133,7 +135,7 @@ pub fn pace(bytes: u64, limit: u64, growth: u64) -> Duration {
 
 /// What each instance may hold, by its id.
 fn limits(plan: &Plan) -> Vec<Limits> {
-    plan.instances.iter().map(|instance| instance.memory).collect()
+    plan.instances.iter().map(|instance| instance.memory).gather()
 }
 
 impl Pace {
@@ -177,8 +179,8 @@ impl Memory {
             config: plan.guard,
             found: MemoryFound::default(),
             limit: None,
-            running: BTreeMap::new(),
-            watched: BTreeMap::new(),
+            running: Map::new(),
+            watched: Map::new(),
             guard: None,
             pressed: None,
             reports: VecDeque::new(),
@@ -193,7 +195,7 @@ impl Memory {
     /// What rules over the memory is known.
     pub fn found(&mut self, now: Time, found: &MemoryFound) -> Vec<Notice> {
         let text = Some(found.text.clone()).filter(|text| !text.is_empty());
-        let mut notices: Vec<Notice> = text.map(|text| Notice::MemoryFound { text }).into_iter().collect();
+        let mut notices: Vec<Notice> = text.map(|text| Notice::MemoryFound { text }).into_iter().gather();
         if found.oom_group {
             notices.push(Notice::OomGroup);
         }
@@ -271,7 +273,7 @@ impl Memory {
     }
 
     /// Whose program runs now, and in which run.
-    pub fn running(&mut self, now: Time, running: BTreeMap<InstanceId, u32>) {
+    pub fn running(&mut self, now: Time, running: Map<InstanceId, u32>) {
         self.watched.retain(|id, _| running.get(id).is_some_and(|run| self.running.get(id) == Some(run)));
         for id in running.keys() {
             if self.limits(*id).watched() && !self.watched.contains_key(id) {
@@ -327,7 +329,7 @@ impl Memory {
             return None;
         }
         let mut look = Look { container: self.has_shares(), ..Look::default() };
-        for (id, pace) in &mut self.watched {
+        for (id, pace) in self.watched.iter_mut() {
             if pace.goes_along(now) {
                 pace.asked(now);
                 look.runs.push(*id);
@@ -338,7 +340,7 @@ impl Memory {
             look.container = true;
             // Without a controller the sum of all is what is known.
             if self.found.controller == Controller::None {
-                look.runs = self.running.keys().copied().collect();
+                look.runs = self.running.keys().copied().gather();
             }
         }
         Some(look)

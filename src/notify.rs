@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+use crate::gather::Gather;
+use crate::units::parse_number;
+
 /// A datagram longer than this is not read to its end, and then counts as nothing.
 pub const MESSAGE_MAX: usize = 4096;
 /// So much of a status text is kept.
@@ -36,7 +39,7 @@ pub enum Word {
 /// The assignments of a message, in their order. `BARRIER=1` needs no word: its descriptor is closed when the message has
 /// been taken in, like every other.
 pub fn parse(message: &[u8]) -> Vec<Word> {
-    message.split(|byte| *byte == b'\n').filter_map(word).collect()
+    message.split(|byte| *byte == b'\n').filter_map(word).gather()
 }
 
 fn word(line: &[u8]) -> Option<Word> {
@@ -59,7 +62,7 @@ fn word(line: &[u8]) -> Option<Word> {
 
 fn number(value: &[u8]) -> Option<u64> {
     let digits = value.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()
+    std::str::from_utf8(value).ok().filter(|_| digits).and_then(parse_number)
 }
 
 fn microseconds(value: &[u8]) -> Option<Duration> {

@@ -5,10 +5,11 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use crate::event::{Listener, Time};
+use crate::gather::Gather;
 use crate::notice::Cause;
 use crate::plan::{Instance, Kind, RestartWhen};
 use crate::services::Ended;
-use crate::units::show_duration;
+use crate::units::{parse_number, show_duration};
 
 /// The longest obituary, in bytes, prefixes included.
 pub const LENGTH_MAX: usize = 2048;
@@ -92,6 +93,7 @@ pub fn text(obituary: &Obituary) -> String {
     text
 }
 
+#[inline(never)]
 fn headline(obituary: &Obituary) -> String {
     let name = &obituary.instance.name;
     if let Some(missing) = obituary.missing {
@@ -126,7 +128,7 @@ fn command(instance: &Instance) -> String {
     let launch = &instance.launch;
     let user = launch.identity.user.as_ref().map(|user| format!("user {user}"));
     let cwd = launch.cwd.as_ref().map(|cwd| format!("cwd {}", cwd.display()));
-    let aside = user.into_iter().chain(cwd).collect::<Vec<_>>().join(", ");
+    let aside = user.into_iter().chain(cwd).gather().join(", ");
     let aside = if aside.is_empty() { aside } else { format!("   ({})", clip(&aside, 120)) };
     format!("  command    {}{aside}", clip(&printable(&launch.shown), 200))
 }
@@ -154,9 +156,9 @@ fn exits(obituary: &Obituary) -> String {
     let mut text = String::new();
     for (cause, alike) in groups {
         let separator = if text.is_empty() { "" } else { "; " };
-        let uptimes: Vec<String> = alike.iter().map(|ended| show_duration(ended.uptime)).collect();
+        let uptimes: Vec<String> = alike.iter().map(|ended| show_duration(ended.uptime)).gather();
         let times: Vec<String> =
-            alike.iter().map(|ended| show_duration(ended.at.since(obituary.began))).collect();
+            alike.iter().map(|ended| show_duration(ended.at.since(obituary.began))).gather();
         let _ = write!(text, "{separator}{cause}"); // writing to a String cannot fail
         if alike.len() > 1 {
             let _ = write!(text, " ({} times)", alike.len());
@@ -196,9 +198,10 @@ fn others(others: &[Other]) -> String {
         (Some(took), true) => format!("{} had to be killed after {}", other.name, show_duration(took)),
         (None, _) => format!("{} could not be ended", other.name),
     };
-    others.iter().map(one).collect::<Vec<_>>().join(", ")
+    others.iter().map(one).gather().join(", ")
 }
 
+#[inline(never)]
 fn code(obituary: &Obituary) -> String {
     let name = &obituary.instance.name;
     match obituary.exits.last() {
@@ -239,7 +242,7 @@ pub fn port_in_use(last_lines: &[String], command: &str) -> Option<u16> {
         last_lines.iter().rev().map(|line| line.to_ascii_lowercase()).find(|line| says_in_use(line))?;
     let introduced = |before: &str| [":", "port ", "port=", "', "].iter().any(|end| before.ends_with(end));
     let blank = |before: &str| before.ends_with([' ', ':', '=', '"', '\'']);
-    last_port(&line, introduced).or_else(|| last_port(command, blank))
+    last_port(&line, &introduced).or_else(|| last_port(command, &blank))
 }
 
 fn says_in_use(line: &str) -> bool {
@@ -255,7 +258,7 @@ fn says_in_use(line: &str) -> bool {
 
 /// The last number that could be a port, stands alone, and comes after what `introduced` accepts:
 /// ":::3000", "*:6379:", "port 8080", "('0.0.0.0', 8000)".
-fn last_port(text: &str, introduced: impl Fn(&str) -> bool) -> Option<u16> {
+fn last_port(text: &str, introduced: &dyn Fn(&str) -> bool) -> Option<u16> {
     let mut found = None;
     for (at, _) in text.match_indices(|c: char| c.is_ascii_digit()) {
         let (before, rest) = text.split_at(at);
@@ -265,7 +268,7 @@ fn last_port(text: &str, introduced: impl Fn(&str) -> bool) -> Option<u16> {
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
         let after = rest.get(digits.len()..).unwrap_or_default();
         let ends = !after.starts_with(|c: char| c == '.' || c.is_alphabetic());
-        if let (true, true, Ok(port @ 1..)) = (introduced(before), ends, digits.parse::<u16>()) {
+        if let (true, true, Some(port @ 1..)) = (introduced(before), ends, parse_number(&digits)) {
             found = Some(port);
         }
     }

@@ -13,7 +13,6 @@ mod readiness;
 mod settings;
 mod values;
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ pub use crate::cli::{Manner, Receivers, Rest};
 use crate::event::{InstanceId, Launch, Overflow, Sink};
 use crate::line::{Format, Own, Style};
 use crate::probe::Target;
+use crate::sorted::Map;
 use crate::units::Signal;
 
 pub use memory::{Amount, Guard, Limits, Reference, Share};
@@ -44,7 +44,7 @@ pub struct Plan {
     /// `[memory]`: what is done when the container runs short of it.
     pub guard: Guard,
     /// `[signals]`: where a signal goes instead of to every service.
-    pub routes: BTreeMap<Signal, Vec<InstanceId>>,
+    pub routes: Map<Signal, Vec<InstanceId>>,
     /// `[log]`: what is the same for all output.
     pub log: Log,
 }
@@ -124,7 +124,7 @@ pub struct Instance {
     /// How it is stopped.
     pub stop: Stop,
     /// `signals`: what a forwarded signal becomes; `None` drops it.
-    pub signals: BTreeMap<Signal, Option<Signal>>,
+    pub signals: Map<Signal, Option<Signal>>,
     /// When it can do its work; `None`: as soon as its program runs. A oneshot has none: it is done, not ready.
     pub ready: Option<Ready>,
     /// Whether it still does its work; `None`: as long as it runs.
@@ -383,7 +383,7 @@ pub(crate) mod tests {
                 mode: KillMode::Mixed,
                 command: None,
             },
-            signals: BTreeMap::new(),
+            signals: Map::new(),
             ready: None,
             healthcheck: None,
             watchdog: None,

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::event::{ExitStatus, StartError};
+use crate::gather::Gather;
 
 /// What is asked. No name is ever looked up: PID 1 has no resolver, which could block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,7 +186,7 @@ fn authority(text: &str, default: Option<u16>) -> Result<(Vec<SocketAddr>, Strin
     };
     let shown = if text.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let shown = if host.is_empty() { format!("localhost:{port}") } else { shown };
-    Ok((addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect(), shown))
+    Ok((addresses.into_iter().map(|address| SocketAddr::new(address, port)).gather(), shown))
 }
 
 /// What an HTTP answer has told so far.

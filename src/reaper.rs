@@ -1,14 +1,13 @@
 //! Who our children are, from spawn until we let them go. Decides whose end an exit is; the owner is known from the
 //! start, never guessed, so a stranger's status is never taken for a service's.
 
-use std::collections::BTreeMap;
-
 use crate::event::{Child, Pid};
+use crate::sorted::Map;
 
 /// The table of our living and not yet released children.
 #[derive(Debug, Default)]
 pub struct Reaper {
-    owners: BTreeMap<Pid, Child>,
+    owners: Map<Pid, Child>,
 }
 
 impl Reaper {

@@ -1,11 +1,12 @@
 //! The clients from their arrival until they are gone, and what each of them still waits for. Bounds and time limits are here; what
 //! is answered the supervisor knows.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::control::{Change, Request, Wanted};
 use crate::event::{Client, ContainerMemory, InstanceId, Pid, Time, Usage, Weight};
+use crate::gather::Gather;
+use crate::sorted::Map;
 
 /// So many requests may be open at once that wait for something or follow what comes. There are more connections than that, so
 /// that a health check always finds one.
@@ -20,7 +21,7 @@ const STALL_MAX: Duration = Duration::from_mins(1);
 /// All clients.
 #[derive(Debug, Default)]
 pub struct Requests {
-    guests: BTreeMap<Client, Guest>,
+    guests: Map<Client, Guest>,
 }
 
 #[derive(Debug)]
@@ -73,11 +74,11 @@ pub struct Report {
     /// How much of it.
     pub scope: Scope,
     /// What those that run use, as far as it is known.
-    pub usage: BTreeMap<InstanceId, Usage>,
+    pub usage: Map<InstanceId, Usage>,
     /// Where they listen.
-    pub listens: BTreeMap<InstanceId, Vec<String>>,
+    pub listens: Map<InstanceId, Vec<String>>,
     /// What memory they hold.
-    pub weights: BTreeMap<InstanceId, Weight>,
+    pub weights: Map<InstanceId, Weight>,
     /// And the container, where that was asked for.
     pub container: Option<ContainerMemory>,
     /// Of whom that is still asked.
@@ -208,7 +209,7 @@ impl Requests {
 
     /// Everybody who is here.
     pub fn clients(&self) -> Vec<Client> {
-        self.guests.keys().copied().collect()
+        self.guests.keys().copied().gather()
     }
 
     /// A client that reads was sent something.
@@ -252,7 +253,7 @@ impl Requests {
             .iter()
             .filter(|(_, guest)| due(guest))
             .map(|(client, guest)| (*client, what(guest)))
-            .collect()
+            .gather()
     }
 }
 

@@ -23,7 +23,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::event::{Action, Child, ExitStatus, InstanceId, Launch, Pid, Role, StartError, Time};
+use crate::event::{Action, Child, ExitStatus, InstanceId, Launch, Pid, Role, StartError, Time, order, tell};
+use crate::gather::Gather;
 use crate::notice::{Cause, Next, Notice, Refused};
 use crate::plan::{Instance, Kind};
 use crate::units::Signal;
@@ -356,8 +357,10 @@ impl Service {
             State::Waiting | State::Backoff { .. } | State::Down => {
                 self.runs = self.runs.saturating_add(1);
                 self.state = State::Launching { since: context.now };
-                let watchdog = |longest: Duration| ("WATCHDOG_USEC", longest.as_micros().to_string());
-                let extra_env = context.instance.watchdog.map(watchdog).into_iter().collect();
+                let watchdog = |longest: Duration| {
+                    ("WATCHDOG_USEC", u64::try_from(longest.as_micros()).unwrap_or(u64::MAX).to_string())
+                };
+                let extra_env = context.instance.watchdog.map(watchdog).into_iter().gather();
                 out.push(self.spawn(Role::Main, &context.instance.launch, extra_env));
             }
             State::Launching { .. }
@@ -565,7 +568,7 @@ impl Service {
     fn conclude(&mut self, context: Context, ended: Ended, next: Next, state: State, out: &mut Vec<Action>) {
         let ended = Ended { over: context.now, ..ended };
         let (cause, uptime) = (ended.cause.clone(), ended.uptime);
-        out.push(Action::Tell(Notice::Ended { name: name(context), cause, uptime, next }));
+        tell(out, Notice::Ended { name: name(context), cause, uptime, next });
         if self.history.len() == HISTORY_MAX {
             self.history.pop_front();
         }
@@ -599,8 +602,8 @@ fn kill_at(context: Context) -> Option<Time> {
 }
 
 fn signal_group(leader: Pid, signal: Signal, out: &mut Vec<Action>) {
-    out.push(Action::SignalGroup { leader, signal });
+    order(out, Action::SignalGroup { leader, signal });
     if signal != Signal::KILL {
-        out.push(Action::SignalGroup { leader, signal: Signal::CONT });
+        order(out, Action::SignalGroup { leader, signal: Signal::CONT });
     }
 }

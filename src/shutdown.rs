@@ -1,9 +1,9 @@
 //! The stop of the container: why, since when, until when, and how far it is. Stops once begun never go back.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::event::{InstanceId, Pid, Process, Time};
+use crate::sorted::Set;
 use crate::units::Signal;
 
 /// How often it is told who is still alive.
@@ -39,7 +39,7 @@ pub struct Shutdown {
     tell_at: Time,
     phase: Phase,
     /// Strays seen at the last look that have not ended since.
-    strays: BTreeSet<Pid>,
+    strays: Set<Pid>,
 }
 
 /// How far a stop is.
@@ -75,7 +75,7 @@ impl Shutdown {
             deadline,
             tell_at: now + TELL_INTERVAL,
             phase: Phase::Services,
-            strays: BTreeSet::new(),
+            strays: Set::new(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a signal that PID 1 gets means. A table, no state.
 
 use crate::event::InstanceId;
+use crate::gather::Gather;
 use crate::plan::{Mode, Plan};
 use crate::units::Signal;
 
@@ -48,21 +49,21 @@ fn forward(plan: &Plan, signal: Signal, receivers: impl Iterator<Item = Instance
         Some(Some(other)) => Some((id, *other)),
         Some(None) => None,
     };
-    Meaning::Forward(receivers.filter_map(rewritten).collect())
+    Meaning::Forward(receivers.filter_map(rewritten).gather())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use super::*;
     use crate::plan::tests::instance;
     use crate::plan::{Log, Manner};
+    use crate::sorted::Map;
 
     #[test]
     fn signals_mean_what_the_documentation_says() {
         let (nginx, mut api) = (instance("nginx"), instance("api"));
-        api.signals = BTreeMap::from([(Signal::USR1, Some(Signal::HUP)), (Signal::USR2, None)]);
+        api.signals = Map::from([(Signal::USR1, Some(Signal::HUP)), (Signal::USR2, None)]);
         let mut plan = Plan {
             guard: crate::plan::Guard::default(),
             mode: Mode::Services,
@@ -70,10 +71,7 @@ mod tests {
             config: None,
             instances: vec![nginx, api],
             shutdown_timeout: None,
-            routes: BTreeMap::from([
-                (Signal::WINCH, vec![InstanceId(0)]),
-                (Signal::TERM, vec![InstanceId(0)]),
-            ]),
+            routes: Map::from([(Signal::WINCH, vec![InstanceId(0)]), (Signal::TERM, vec![InstanceId(0)])]),
             log: Log { reopen_signal: Some(Signal::TTOU), ..Log::default() },
         };
         let to = |list: &[(u32, Signal)]| {

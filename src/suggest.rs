@@ -3,6 +3,11 @@
 /// The candidate nearest to `written`, if it is near enough to have been meant: at most one edit in four letters, where an edit
 /// inserts, removes, replaces a letter or swaps two neighbours. Case and `-` for `_` do not count. The first of equals wins.
 pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    nearest_of(written, &mut candidates.into_iter())
+}
+
+/// One function for all kinds of lists: there are many.
+fn nearest_of<'a>(written: &str, candidates: &mut dyn Iterator<Item = &'a str>) -> Option<&'a str> {
     /// No name is longer; the comparison takes the square of it.
     const LONGEST: usize = 64;
     let written = normal(written);
@@ -10,7 +15,6 @@ pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>)
         return None;
     }
     candidates
-        .into_iter()
         .filter_map(|candidate| {
             let other = normal(candidate);
             let far = (written.len().max(other.len()) / 4).max(1);
@@ -26,7 +30,11 @@ pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>)
 
 /// [`nearest`] as a question for people.
 pub fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    nearest(written, candidates).map(|name| format!("did you mean \"{name}\"?"))
+    question(nearest(written, candidates))
+}
+
+fn question(name: Option<&str>) -> Option<String> {
+    name.map(|name| format!("did you mean \"{name}\"?"))
 }
 
 fn normal(name: &str) -> Vec<char> {

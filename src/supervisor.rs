@@ -10,14 +10,14 @@ mod overflow;
 mod report;
 mod update;
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::event::{
     Action, Child, Event, ExitStatus, InstanceId, Listener, Pid, Process, Role, Sink, Standing, Surroundings,
-    Time, Usage,
+    Time, Usage, order, tell,
 };
+use crate::gather::Gather;
 use crate::journal::Journal;
 use crate::line::Style;
 use crate::logs::{Logs, Overflowing};
@@ -33,6 +33,7 @@ use crate::requests::Requests;
 use crate::services::{Context, Service, State};
 use crate::shutdown::{Look, Phase, Reason, STRAY_GRACE, Shutdown};
 use crate::signals::{self, Meaning};
+use crate::sorted::{Map, Set};
 use crate::units::Signal;
 use update::Updates;
 
@@ -53,7 +54,7 @@ pub struct Supervisor {
     /// What lines have on standard output and error.
     styles: [Style; 2],
     /// The leaders of the latest runs, and the stop commands, of those whose lines tell it.
-    pids: BTreeMap<(InstanceId, bool), (u32, Pid)>,
+    pids: Map<(InstanceId, bool), (u32, Pid)>,
     journal: Journal,
     requests: Requests,
     memory: Memory,
@@ -61,7 +62,7 @@ pub struct Supervisor {
     wishes: Vec<Wish>,
     updates: Updates,
     /// What was measured of each instance the last time.
-    usage: BTreeMap<InstanceId, Measured>,
+    usage: Map<InstanceId, Measured>,
     standing: Standing,
     began: Time,
     /// Whether `Event::Begin` has come; nothing starts before.
@@ -117,10 +118,10 @@ impl Supervisor {
     /// A supervisor that has not begun.
     pub fn new(plan: Plan, standing: Standing, now: Time) -> Self {
         let ids = (0_u32..).map(InstanceId);
-        let services = ids.zip(&plan.instances).map(|(id, i)| Service::new(id, i.autostart)).collect();
+        let services = ids.zip(&plan.instances).map(|(id, i)| Service::new(id, i.autostart)).gather();
         let updates = Updates::new(&plan);
-        let stops = plan.instances.iter().map(|_| None).collect();
-        let wishes = plan.instances.iter().map(|_| Wish::Nothing).collect();
+        let stops = plan.instances.iter().map(|_| None).gather();
+        let wishes = plan.instances.iter().map(|_| Wish::Nothing).gather();
         let mut supervisor = Self {
             memory: Memory::new(&plan),
             styles: [Sink::Stdout, Sink::Stderr].map(|sink| plan.style(sink)),
@@ -130,12 +131,12 @@ impl Supervisor {
             reaper: Reaper::default(),
             logs: Logs::default(),
             overflowing: Overflowing::default(),
-            pids: BTreeMap::new(),
+            pids: Map::new(),
             journal: Journal::default(),
             requests: Requests::default(),
             wishes,
             updates,
-            usage: BTreeMap::new(),
+            usage: Map::new(),
             standing,
             began: now,
             begun: false,
@@ -176,12 +177,12 @@ impl Supervisor {
             Event::Begin => {
                 match self.standing {
                     Standing::Pid1 => {}
-                    Standing::Subreaper => out.push(Action::Tell(Notice::NotPid1)),
-                    Standing::Neither => out.push(Action::Tell(Notice::NotAdopting)),
+                    Standing::Subreaper => tell(out, Notice::NotPid1),
+                    Standing::Neither => tell(out, Notice::NotAdopting),
                 }
                 // What services may hold is known before any of them starts.
                 match self.plan.mode {
-                    Mode::Services => out.push(Action::FindMemory { pressure: self.memory.is_on() }),
+                    Mode::Services => order(out, Action::FindMemory { pressure: self.memory.is_on() }),
                     Mode::Command(_) | Mode::Pause => self.begun = true,
                 }
             }
@@ -195,7 +196,7 @@ impl Supervisor {
                 {
                     let session = instance.launch.surroundings == Surroundings::Session;
                     let name = Rc::clone(&instance.name);
-                    out.push(Action::Tell(Notice::Spawned { name, pid, session }));
+                    tell(out, Notice::Spawned { name, pid, session });
                 }
                 self.with(now, child.instance, |service, context| {
                     service.spawned(context, child.role, pid, out);
@@ -230,7 +231,7 @@ impl Supervisor {
             Event::Flows { sink } => return self.flows(now, sink, out),
             Event::File { path, trouble } => {
                 let path = path.display().to_string();
-                out.push(Action::Tell(Notice::File { path, trouble }));
+                tell(out, Notice::File { path, trouble });
                 return;
             }
             Event::Reopened { client, files } => return self.reopened(now, client, files, out),
@@ -283,18 +284,18 @@ impl Supervisor {
 
     /// Lets one machine act, with all it needs to know.
     fn with(&mut self, now: Time, id: InstanceId, act: impl FnOnce(&mut Service, Context)) {
-        let index = id.0 as usize;
-        if let (Some(service), Some(instance)) =
-            (self.services.get_mut(index), self.plan.instances.get(index))
-        {
-            let context = Context {
-                now,
-                instance,
-                limit: self.shutdown.as_ref().and_then(Shutdown::limit),
-                stopping: self.shutdown.is_some(),
-            };
+        if let Some((service, context)) = self.machine(now, id) {
             act(service, context);
         }
+    }
+
+    /// Not inlined: [`with`](Self::with) is there once for each thing that a machine may do.
+    #[inline(never)]
+    fn machine(&mut self, now: Time, id: InstanceId) -> Option<(&mut Service, Context<'_>)> {
+        let index = id.0 as usize;
+        let (service, instance) = (self.services.get_mut(index)?, self.plan.instances.get(index)?);
+        let limit = self.shutdown.as_ref().and_then(Shutdown::limit);
+        Some((service, Context { now, instance, limit, stopping: self.shutdown.is_some() }))
     }
 
     /// How an instance is.
@@ -334,12 +335,12 @@ impl Supervisor {
             let remaining = next.map(|at| at.since(now));
             let names = self.alive();
             if !names.is_empty() {
-                out.push(Action::Tell(Notice::StillStopping { names, remaining }));
+                tell(out, Notice::StillStopping { names, remaining });
             }
         } else if let Some(look) = shutdown.look(now) {
             match look {
-                Look::At(signal) => out.push(Action::SweepStrays { signal }),
-                Look::GiveUp => out.push(Action::Drain),
+                Look::At(signal) => order(out, Action::SweepStrays { signal }),
+                Look::GiveUp => order(out, Action::Drain),
             }
         }
     }
@@ -351,7 +352,7 @@ impl Supervisor {
     /// Its restart is not a matter of time any more, and nothing would be heard of it.
     fn tell_if_it_waits(&self, id: InstanceId, out: &mut Vec<Action>) {
         if let Readiness::Wait { on } = self.readiness(id) {
-            out.push(Action::Tell(Notice::WaitsAgain { name: self.name(id), on: self.name(on) }));
+            tell(out, Notice::WaitsAgain { name: self.name(id), on: self.name(on) });
         }
     }
 
@@ -375,7 +376,7 @@ impl Supervisor {
                     self.kill_all(now, KillReason::Impatience, out);
                 }
             }
-            Meaning::Reopen => out.push(Action::Reopen { client: None }),
+            Meaning::Reopen => order(out, Action::Reopen { client: None }),
             Meaning::Update => self.reread_by_signal(out),
             Meaning::Forward(receivers) => self.forward(now, signal, receivers, out),
         }
@@ -414,11 +415,11 @@ impl Supervisor {
                 self.with(now, id, Service::asked_by_signal);
             }
         }
-        out.push(Action::Tell(Notice::Forwarded { signal, receivers: count }));
+        tell(out, Notice::Forwarded { signal, receivers: count });
         if let (Mode::Command(Manner { suspend: true, .. }), Signal::TSTP | Signal::TTIN | Signal::TTOU) =
             (self.plan.mode, signal)
         {
-            out.push(Action::Suspend);
+            order(out, Action::Suspend);
         }
     }
 
@@ -427,7 +428,7 @@ impl Supervisor {
         if let Mode::Command(manner) = self.plan.mode {
             let adopted = owner.is_none();
             let wanted = manner.tell_reaped && adopted;
-            out.push(Action::Tell(Notice::Reaped { pid, status, adopted, wanted }));
+            tell(out, Notice::Reaped { pid, status, adopted, wanted });
         }
         match owner {
             Some(child) => {
@@ -440,7 +441,7 @@ impl Supervisor {
             None => self.stranger_exited(now, pid, out),
         }
         // Last: until then the pid, and its group's, are still reserved.
-        out.push(Action::Release { pid });
+        order(out, Action::Release { pid });
     }
 
     /// SIGTERM, or what it is rewritten to, for the group that the one command leaves behind, where that is all that is done about it.
@@ -451,8 +452,8 @@ impl Supervisor {
             return;
         };
         for (_, signal) in receivers.into_iter().filter(|(receiver, _)| *receiver == id) {
-            out.push(Action::SignalGroup { leader, signal });
-            out.push(Action::Tell(Notice::AskedGroup(signal)));
+            order(out, Action::SignalGroup { leader, signal });
+            tell(out, Notice::AskedGroup(signal));
         }
     }
 
@@ -513,7 +514,7 @@ impl Supervisor {
                     Readiness::Wait { .. } => {}
                     Readiness::Never { on, completed } => {
                         let (name, without, on) = (self.name(id), on, self.name(on));
-                        out.push(Action::Tell(Notice::DependencyFailed { name, on, completed }));
+                        tell(out, Notice::DependencyFailed { name, on, completed });
                         self.with(now, id, |service, _| service.fail_waiting(without));
                     }
                 }
@@ -625,7 +626,7 @@ impl Supervisor {
             .flatten()
             .filter(waits)
             .map(|id| self.name(*id))
-            .collect()
+            .gather()
     }
 
     fn tell_when_up(&mut self, now: Time, out: &mut Vec<Action>) {
@@ -652,17 +653,14 @@ impl Supervisor {
         if self.up || !running || !services || !self.updates.idle() || !wanted().all(arrived) {
             return;
         }
-        let mut names: Vec<&str> = wanted().map(|(instance, _)| &*instance.service).collect();
-        names.sort_unstable();
-        names.dedup();
-        let services = names.len();
+        let services = wanted().map(|(instance, _)| &*instance.service).collect::<Set<&str>>().len();
         self.up = true;
-        out.push(Action::Tell(Notice::AllUp { services, after: now.since(self.began) }));
+        tell(out, Notice::AllUp { services, after: now.since(self.began) });
     }
 
     fn alive(&self) -> Vec<Rc<str>> {
         let alive = |id: &InstanceId| self.service(*id).is_some_and(|service| !service.settled());
-        self.plan.ids().filter(alive).map(|id| self.name(id)).collect()
+        self.plan.ids().filter(alive).map(|id| self.name(id)).gather()
     }
 
     fn begin_shutdown(&mut self, now: Time, reason: Reason, out: &mut Vec<Action>) {
@@ -671,7 +669,7 @@ impl Supervisor {
             && let Some(port) = obituary::port_in_use(&self.logs.last_lines(id, 20), &instance.launch.shown)
         {
             // Now, before those are gone that may hold it.
-            out.push(Action::FindListener { instance: id, port });
+            order(out, Action::FindListener { instance: id, port });
         }
         self.drop_update();
         self.shutdown = Some(Shutdown::new(reason, now, self.plan.shutdown_timeout));
@@ -703,7 +701,7 @@ impl Supervisor {
         };
         let mut names = self.alive();
         names.reverse(); // the order of the stop
-        out.push(Action::Tell(Notice::Stopping { reason: told, names }));
+        tell(out, Notice::Stopping { reason: told, names });
         for service in &mut self.services {
             service.rest(out);
         }
@@ -744,10 +742,10 @@ impl Supervisor {
             };
             if let Some(grace) = grace {
                 let signal = shutdown.begin_strays(now, grace);
-                out.push(Action::SweepStrays { signal: Some(signal) });
+                order(out, Action::SweepStrays { signal: Some(signal) });
             } else {
                 shutdown.leave();
-                out.push(Action::Drain);
+                order(out, Action::Drain);
             }
         }
     }
@@ -781,9 +779,9 @@ impl Supervisor {
         match shutdown.phase() {
             Phase::Strays { .. } if found.is_empty() => {
                 shutdown.leave();
-                out.push(Action::Drain);
+                order(out, Action::Drain);
             }
-            Phase::Strays { .. } if first => out.push(Action::Tell(Notice::Strays { found })),
+            Phase::Strays { .. } if first => tell(out, Notice::Strays { found }),
             Phase::Strays { .. } | Phase::Services | Phase::Killing { .. } | Phase::Leaving => {}
         }
     }

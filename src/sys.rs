@@ -71,7 +71,9 @@ use self::voices::{Announcement, Voices};
 use crate::control::Place;
 use crate::event::{
     Action, Child, Event, InstanceId, Launch, Output, Overflow, Pid, Role, Sink, Spare, Standing, Time,
+    report,
 };
+use crate::gather::Gather;
 use crate::kernel::{Kernel, Until};
 use crate::line::Own;
 use crate::units::{Signal, reason};
@@ -303,7 +305,7 @@ impl Linux {
             }
         }
         self.memory.ended(status, events);
-        events.push(Event::Exited { pid, status });
+        report(events, Event::Exited { pid, status });
         self.look = true; // it is still there, also if no signal told of it yet
         true
     }
@@ -311,9 +313,9 @@ impl Linux {
     fn report_start(&mut self, pid: Pid, ended: bool, events: &mut Vec<Event>) {
         match self.children.started(pid, ended) {
             None => {}
-            Some(Start::Executed(child)) => events.push(Event::Executed { child }),
+            Some(Start::Executed(child)) => report(events, Event::Executed { child }),
             Some(Start::Failed(child, failure, attempt)) => {
-                events.push(Event::ExecFailed { child, error: diagnose::diagnose(failure, &attempt) });
+                report(events, Event::ExecFailed { child, error: diagnose::diagnose(failure, &attempt) });
             }
         }
     }
@@ -352,7 +354,7 @@ impl Linux {
         }
 
         let (mut pipes, mut clients) = (Vec::new(), Vec::new());
-        let ready: Vec<Source> = self.poll.ready().collect();
+        let ready: Vec<Source> = self.poll.ready().gather();
         for source in ready {
             match source {
                 // They come first: what somebody asked for may change what an end of a child means.
@@ -392,8 +394,12 @@ impl Linux {
             Ok(spawned) => {
                 if self.setup.descriptors == Descriptors::PassOn {
                     // The one command has them now.
-                    let ours = self.spawner.held().chain(self.sinks.held()).chain(spawned.held());
-                    descriptors::close_others(ours.chain(self.signals.held()).chain(self.memory.held()));
+                    let mut ours: Vec<_> = self.spawner.held().gather();
+                    ours.extend(self.sinks.held());
+                    ours.extend(spawned.held());
+                    ours.extend(self.signals.held());
+                    ours.extend(self.memory.held());
+                    descriptors::close_others(&ours);
                 }
                 self.voices.add(voices::Voice {
                     child,
@@ -414,11 +420,11 @@ impl Linux {
                         self.files.prepare(file, events);
                     }
                 }
-                events.push(Event::Spawned { child, pid: spawned.pid });
+                report(events, Event::Spawned { child, pid: spawned.pid });
             }
             Err(error) => {
                 self.memory.released(self.without_children(child.instance), events);
-                events.push(Event::SpawnFailed { child, error });
+                report(events, Event::SpawnFailed { child, error });
             }
         }
     }
@@ -486,40 +492,40 @@ impl Kernel for Linux {
             }
             Action::Sweep { child, leader, mark, signal, spare } => {
                 let found = sweep::remains(&mut self.children, child, leader, &mark, signal, &spare);
-                events.push(Event::Swept { child, found });
+                report(events, Event::Swept { child, found });
             }
             Action::SweepStrays { signal } => {
                 // Some of them are clients.
                 self.control.flush(events);
-                events.push(Event::Strays { found: sweep::strays(signal) });
+                report(events, Event::Strays { found: sweep::strays(signal) });
             }
             Action::FindListener { instance, port } => {
-                events.push(Event::Listener { instance, port, listener: listener::find(port) });
+                report(events, Event::Listener { instance, port, listener: listener::find(port) });
             }
             Action::Answer { client, answer, last } => self.control.answer(client, &answer, last, events),
             Action::Disconnect { client } => self.control.disconnect(client),
             Action::Measure { client, runs } => {
-                events.push(Event::Measured { client, usage: usage::measure(&self.children, &runs) });
+                report(events, Event::Measured { client, usage: usage::measure(&self.children, &runs) });
             }
             Action::FindMemory { pressure } => {
                 let found = self.memory.find(pressure, events);
-                events.push(Event::MemoryFound(found));
+                report(events, Event::MemoryFound(found));
             }
             Action::Weigh { client, runs, container, pss } => {
                 let (runs, container) = self.memory.weigh(&self.children, &runs, container, pss, events);
-                events.push(Event::Weighed { client, runs, container });
+                report(events, Event::Weighed { client, runs, container });
             }
             Action::Probe { child, target } => self.probes.begin(child, &target, events),
             Action::CancelProbe { child } => self.probes.cancel(child),
             Action::FindListening { child, leader } => {
                 let addresses = listener::of_run(&self.children, leader, child.instance);
-                events.push(Event::Listening { child, addresses });
+                report(events, Event::Listening { child, addresses });
             }
             Action::Write { sink, bytes } => self.sinks.write(sink, bytes, &mut self.spare),
             Action::WriteFile { file, bytes } => self.files.write(&file, &bytes, events),
             Action::Reopen { client } => {
                 let files = self.files.reopen(events);
-                events.push(Event::Reopened { client, files });
+                report(events, Event::Reopened { client, files });
             }
             Action::Tell(notice) => {
                 let level = notice.level();
@@ -529,7 +535,7 @@ impl Kernel for Linux {
             }
             Action::Drain => {
                 self.relay.drain(&mut self.spare, events);
-                events.push(Event::Drained);
+                report(events, Event::Drained);
             }
             Action::TerminationLog { text } => termination::leave(&text),
             Action::Reread | Action::Exit(_) => {} // of the loop; after the second `finish` follows

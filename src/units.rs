@@ -155,7 +155,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (number, tail) = rest.split_at(digits);
-        let number: f64 = number.parse().map_err(|_| wrong())?;
+        let number = parse_decimal(number).ok_or_else(wrong)?;
         let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
         let unit = match unit {
@@ -177,6 +177,42 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     seconds(total).ok_or_else(too_long)
 }
 
+/// Reads a number such as `12`, `-1.5`, `.5` or `2e3`; exactly, where it has no more than fifteen digits, and as near as a person
+/// could tell where it has more. What the standard library has for this is exact with any digits, and brings 15 kB of code and tables.
+pub fn parse_decimal(text: &str) -> Option<f64> {
+    let (sign, text) = match text.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (digits, exponent) = match text.split_once(['e', 'E']) {
+        Some((digits, exponent)) => (digits, exponent.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let mut value = 0.0;
+    for digit in whole.bytes().chain(fraction.bytes()) {
+        value = value * 10.0 + f64::from(digit.checked_sub(b'0').filter(|digit| *digit < 10)?);
+    }
+    let places = exponent.checked_sub(i32::try_from(fraction.len()).ok()?)?;
+    let power = 10_f64.powi(places.checked_abs()?);
+    Some(sign * if places < 0 { value / power } else { value * power })
+}
+
+/// A number as short as it can be told, to six places: `2`, `1.5`.
+pub fn show_decimal(value: f64) -> String {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "what is negative or too large is told as the nearest that is not"
+    )]
+    let millionths = (value * 1e6).round() as u64;
+    let text = format!("{}.{:06}", millionths / 1_000_000, millionths % 1_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// A duration of that many seconds, to the microsecond; `None` where it is negative, not a number or over [`MAX_DURATION`].
 pub fn seconds(value: f64) -> Option<Duration> {
     let duration = Duration::try_from_secs_f64(value).ok()?;
@@ -186,8 +222,9 @@ pub fn seconds(value: f64) -> Option<Duration> {
 
 /// A duration as people say it: `0.3 s`, `4 s`, `12 s`, `2 m 14 s`, `3 h 5 m`; tenths below ten seconds.
 pub fn show_duration(duration: Duration) -> String {
-    let tenths = (duration.as_millis() + 50) / 100;
-    let whole = (duration.as_millis() + 500) / 1000;
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX - 500);
+    let tenths = (millis + 50) / 100;
+    let whole = (millis + 500) / 1000;
     match whole {
         _ if tenths < 100 && !tenths.is_multiple_of(10) => format!("{}.{} s", tenths / 10, tenths % 10),
         _ if tenths < 100 && tenths == 0 => "0.0 s".to_owned(),
@@ -207,7 +244,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     let text_trimmed = text.trim();
     let digits = text_trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text_trimmed.len());
     let (number, unit) = text_trimmed.split_at(digits);
-    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let number = parse_decimal(number).ok_or_else(wrong)?;
     let unit = unit.trim().to_ascii_lowercase();
     let factor = match unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit) {
         "" => 1.0,
@@ -224,9 +261,10 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 
 /// An amount of memory as short as it can be told, in binary units: `512K`, `9.8M`, `58M`, `1.2G`.
 pub fn show_size(bytes: u64) -> String {
-    let mut unit = 1_u128;
+    let mut unit = 1_u64;
     for name in ["", "K", "M", "G", "T"] {
-        let tenths = (u128::from(bytes) * 10 + unit / 2) / unit;
+        // In two steps, as ten times the most there can be is too much.
+        let tenths = (bytes / unit).saturating_mul(10).saturating_add((bytes % unit * 10 + unit / 2) / unit);
         if tenths < 100 && !tenths.is_multiple_of(10) {
             return format!("{}.{}{name}", tenths / 10, tenths % 10);
         }
@@ -235,7 +273,18 @@ pub fn show_size(bytes: u64) -> String {
         }
         unit <<= 10;
     }
-    format!("{}P", u128::from(bytes) / unit)
+    format!("{}P", bytes / unit)
+}
+
+/// Reads a whole number, where there is nothing else and it fits.
+pub fn parse_number<T: TryFrom<u64>>(text: &str) -> Option<T> {
+    T::try_from(parse_whole(text)?).ok()
+}
+
+/// Not inlined: what the kernel tells is full of numbers, and to read one is some code.
+#[inline(never)]
+fn parse_whole(text: &str) -> Option<u64> {
+    text.parse().ok()
 }
 
 /// What the system said, without the number that Rust adds to it.

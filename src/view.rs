@@ -159,7 +159,7 @@ fn pad(text: &str, columns: usize) -> String {
 
 /// Rows with columns that begin below each other, two blanks between. `paint` colours a cell after it has been measured; the last
 /// column is not filled up.
-fn table(rows: &[Vec<String>], paint: impl Fn(usize, usize, &str) -> String) -> String {
+fn table(rows: &[Vec<String>], paint: &dyn Fn(usize, usize, &str) -> String) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for row in rows {
         for (at, cell) in row.iter().enumerate() {

@@ -65,6 +65,7 @@ fn tini(notice: &Notice) -> Option<String> {
     }
 }
 
+#[inline(never)]
 fn dumb_init(notice: &Notice) -> Option<String> {
     match notice {
         Notice::Spawned { pid, session, .. } => {

@@ -33,6 +33,7 @@ use tinysup::plan::{
     Share, Test,
 };
 use tinysup::probe::Target;
+use tinysup::sorted::Map;
 use tinysup::units::Signal;
 
 /// Files and environment in memory.
@@ -1184,7 +1185,7 @@ fn defaults_hold_where_a_service_says_nothing() {
         b.launch.attributes.rlimits,
         [Rlimit { resource: 4, soft: 0, hard: 0 }, Rlimit { resource: 7, soft: 6, hard: 6 }]
     );
-    assert_eq!(b.signals, BTreeMap::from([(Signal::HUP, Some(Signal::USR1)), (Signal::USR2, None)]));
+    assert_eq!(b.signals, Map::from([(Signal::HUP, Some(Signal::USR1)), (Signal::USR2, None)]));
     assert_eq!(
         (a.launch.identity.groups.as_ref().unwrap().len(), b.launch.identity.groups.as_ref().unwrap().len()),
         (1, 0)
@@ -1200,7 +1201,7 @@ fn signals_are_routed_to_instances() {
     );
     assert_eq!(
         plan.routes,
-        BTreeMap::from([
+        Map::from([
             (Signal::USR1, vec![InstanceId(0), InstanceId(2)]),
             (Signal::USR2, vec![]),
             (Signal::HUP, vec![])

@@ -2,12 +2,17 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The layers from top to bottom; a module may import from its own family and from layers above its own.
 const LAYERS: [&[&str]; 8] = [
-    &["units", "notice", "voice", "line", "event", "control", "notify", "probe", "hints", "suggest"],
+    &[
+        "sorted", "units", "notice", "voice", "line", "event", "control", "notify", "probe", "hints",
+        "suggest", "newlines",
+    ],
     &["cli", "config", "view"],
     &["plan"],
     &["services", "reaper", "signals", "shutdown", "memory", "logs", "journal", "requests"],
@@ -183,28 +188,52 @@ fn tests_that_documents_name_exist() {
     assert!(named > 100, "the names were not found: {named}");
 }
 
-/// docs/security.md says what each is trusted with.
+/// docs/security.md says what each is trusted with, and which are there when it is built.
 #[test]
 fn each_dependency_is_documented() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("there");
     let document = fs::read_to_string(root.join("docs/security.md")).expect("there");
-    let section =
-        manifest.split_once("[dependencies]\n").expect("a section").1.split("\n#").next().expect("one");
-    let names: Vec<&str> = section
-        .split("\n[")
-        .next()
-        .expect("one")
+    let tree = |edges: &str| {
+        let output = Command::new(env!("CARGO"))
+            .args(["tree", "--locked", "--offline", "--prefix=none", "--format={p}", "--edges", edges])
+            .args(["--target", "x86_64-unknown-linux-gnu", "--manifest-path"])
+            .arg(root.join("Cargo.toml"))
+            .output()
+            .expect("cargo");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).expect("text");
+        let crates = text.lines().filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let (name, version) = (words.next()?, words.next()?.strip_prefix('v')?);
+            // What follows a plus is a remark.
+            let version = version.split('+').next().unwrap_or(version);
+            (name != "tinysup").then(|| (name.to_owned(), version.to_owned()))
+        });
+        crates.collect::<BTreeSet<_>>()
+    };
+    let documented: BTreeSet<(String, String)> = document
         .lines()
-        .filter_map(|line| Some(line.split_once(" = ")?.0))
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .filter_map(|(name, rest)| Some((name.to_owned(), rest.split_once(" | ")?.0.to_owned())))
+        .filter(|(_, version)| version.starts_with(|c: char| c.is_ascii_digit()))
         .collect();
-    assert!(names.len() > 5, "{names:?}");
-    for name in names {
-        assert!(
-            document.contains(&format!("\n| `{name}` |")),
-            "docs/security.md does not tell what {name} is for"
-        );
-    }
+    let all = tree("normal,build");
+    let in_program = tree("normal,no-proc-macro");
+    assert_eq!(documented, in_program, "the table of crates in docs/security.md is of others");
+    let (_, rest) = document.split_once("At build time alone: ").expect("the others");
+    let at_build: BTreeSet<String> = rest
+        .split(".\n")
+        .next()
+        .unwrap_or_default()
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect();
+    let names = |crates: &BTreeSet<(String, String)>| {
+        crates.iter().map(|(name, _)| name.clone()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(at_build, &names(&all) - &names(&in_program), "those that are there at build time");
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! Who is compared: tinysup and the inits and supervisors of the distribution; how each is told to run the same services, as
-//! its users usually do it, and how it is asked to stop. Leaves to the metrics what is asked of them.
+//! Who is compared: tinysup and the inits and supervisors of the distribution and of the language registries; how each is told
+//! to run the same services, as its users usually do it, and how it is asked to stop. Leaves to the metrics what is asked of them.
 
+use std::env;
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::io;
@@ -33,6 +34,8 @@ impl Kind {
 enum Program {
     /// No init: the service itself is PID 1. What it costs is what nobody can save.
     None,
+    /// As little as an init can do, in C: minimal.c.
+    Minimal,
     Tinysup,
     Tini,
     DumbInit,
@@ -40,6 +43,8 @@ enum Program {
     S6,
     Runit,
     Supervisord,
+    Horust,
+    Pm2,
     /// s6 with s6-log behind the service, which marks each line.
     S6Log,
     /// No supervisor: what is read from a pipe is written as it is.
@@ -69,14 +74,24 @@ pub const OURS_STATIC: &str = "tinysup (static)";
 /// The name of the candidate that is no init at all.
 pub const NO_INIT: &str = "(no init)";
 
+/// The name of the candidate that is the least init there can be.
+pub const MINIMAL: &str = "(minimal)";
+
 /// The name of the candidate that only passes on what it reads: what nobody can save who reads output at all.
 pub const PIPE: &str = "(plain pipe)";
 
 /// All candidates that this machine has, and the names of those it lacks.
-pub fn find(program: &Path, static_program: Option<&Path>) -> (Vec<Candidate>, Vec<&'static str>) {
+pub fn find(
+    program: &Path,
+    static_program: Option<&Path>,
+    minimal: Option<&Path>,
+) -> (Vec<Candidate>, Vec<&'static str>) {
     use Kind::{OneCommand, Services};
     let mut found = vec![Candidate::new(NO_INIT, OneCommand, Program::None, Vec::new())];
     for kind in [OneCommand, Services] {
+        if let Some(minimal) = minimal {
+            found.push(Candidate::new(MINIMAL, kind, Program::Minimal, vec![minimal.to_owned()]));
+        }
         found.push(Candidate::new(OURS, kind, Program::Tinysup, vec![program.to_owned()]));
         if let Some(program) = static_program {
             found.push(Candidate::new(OURS_STATIC, kind, Program::Tinysup, vec![program.to_owned()]));
@@ -84,7 +99,7 @@ pub fn find(program: &Path, static_program: Option<&Path>) -> (Vec<Candidate>, V
     }
     let mut missing = Vec::new();
     found.push(Candidate::new(PIPE, Services, Program::Pipe, Vec::new()));
-    let others: [(_, _, _, &[&str]); 7] = [
+    let others: [(_, _, _, &[&str]); 9] = [
         ("tini", OneCommand, Program::Tini, &["tini"]),
         ("dumb-init", OneCommand, Program::DumbInit, &["dumb-init"]),
         ("catatonit", OneCommand, Program::Catatonit, &["catatonit"]),
@@ -92,12 +107,22 @@ pub fn find(program: &Path, static_program: Option<&Path>) -> (Vec<Candidate>, V
         ("s6-log", Services, Program::S6Log, &["s6-svscan", "s6-log"]),
         ("runit", Services, Program::Runit, &["runsvdir", "runsv"]),
         ("supervisord", Services, Program::Supervisord, &["supervisord"]),
+        ("horust", Services, Program::Horust, &["horust"]),
+        ("pm2-runtime", Services, Program::Pm2, &["pm2-runtime", "node"]),
     ];
     for (name, kind, program, files) in others {
         match files.iter().map(|file| which(file)).collect::<Option<Vec<_>>>() {
             Some(mut files) => {
-                if program == Program::Supervisord {
-                    files.extend(package_files(Path::new(PYTHON_PACKAGE)));
+                match program {
+                    Program::Supervisord => files.extend(package_files(Path::new(PYTHON_PACKAGE))),
+                    // All that npm brought with it; node is the interpreter.
+                    Program::Pm2 => {
+                        files.truncate(1);
+                        files.extend(
+                            node_modules(&files).map(|modules| package_files(&modules)).unwrap_or_default(),
+                        );
+                    }
+                    _ => {}
                 }
                 found.push(Candidate::new(name, kind, program, files));
             }
@@ -114,6 +139,12 @@ pub fn find(program: &Path, static_program: Option<&Path>) -> (Vec<Candidate>, V
 /// Where Debian has what the program supervisord consists of.
 const PYTHON_PACKAGE: &str = "/usr/lib/python3/dist-packages/supervisor";
 
+/// Where the modules lie that a script belongs to.
+fn node_modules(files: &[PathBuf]) -> Option<PathBuf> {
+    let script = fs::canonicalize(files.first()?).ok()?;
+    script.ancestors().find(|above| above.ends_with("node_modules")).map(Path::to_owned)
+}
+
 /// All files below a directory, without what Python derives from them; none where there is no such directory.
 fn package_files(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
@@ -121,7 +152,7 @@ fn package_files(directory: &Path) -> Vec<PathBuf> {
         if path.ends_with("__pycache__") {
             continue;
         }
-        if path.is_dir() {
+        if path.is_dir() && !path.is_symlink() {
             files.extend(package_files(&path));
         } else {
             files.push(path);
@@ -132,7 +163,9 @@ fn package_files(directory: &Path) -> Vec<PathBuf> {
 
 fn which(name: &str) -> Option<PathBuf> {
     let directories = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin", "/command"];
-    directories.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.is_file())
+    let path = env::var_os("PATH").unwrap_or_default();
+    let all = env::split_paths(&path).chain(directories.iter().map(PathBuf::from));
+    all.map(|directory| directory.join(name)).find(|path| path.is_file())
 }
 
 impl Candidate {
@@ -143,14 +176,25 @@ impl Candidate {
     /// Whether a signal to it, other than those it acts on itself, reaches the services.
     pub fn passes_signals_on(&self) -> bool {
         match self.program {
-            Program::None | Program::Tinysup | Program::Tini | Program::DumbInit | Program::Catatonit => true,
-            Program::S6 | Program::Runit | Program::Supervisord | Program::S6Log | Program::Pipe => false,
+            Program::None
+            | Program::Minimal
+            | Program::Tinysup
+            | Program::Tini
+            | Program::DumbInit
+            | Program::Catatonit => true,
+            Program::S6
+            | Program::Runit
+            | Program::Supervisord
+            | Program::Horust
+            | Program::Pm2
+            | Program::S6Log
+            | Program::Pipe => false,
         }
     }
 
     /// Whether the output of services goes through it rather than past it.
     pub fn relays_output(&self) -> bool {
-        let relays = matches!(self.program, Program::Tinysup | Program::Supervisord);
+        let relays = matches!(self.program, Program::Tinysup | Program::Supervisord | Program::Pm2);
         self.kind == Kind::Services && (relays || self.only_relays())
     }
 
@@ -164,9 +208,9 @@ impl Candidate {
         matches!(self.program, Program::S6Log | Program::Pipe)
     }
 
-    /// Whether it is an interpreted program that takes long to start and to stop; it is asked less often.
+    /// Whether it takes long to start or to stop; it is asked less often.
     pub fn is_slow(&self) -> bool {
-        self.program == Program::Supervisord
+        matches!(self.program, Program::Supervisord | Program::Horust | Program::Pm2)
     }
 
     /// What asks it to stop its services and to end.
@@ -195,6 +239,11 @@ impl Candidate {
         Ok(match (self.program, self.kind) {
             (Program::None, _) => one(&[]),
             (Program::DumbInit, _) => one(&[&program]),
+            (Program::Minimal, _) => {
+                let all =
+                    services.iter().flat_map(|service| ["--".to_owned()].into_iter().chain(service.clone()));
+                [program, "init".to_owned()].into_iter().chain(all).collect()
+            }
             (Program::Tinysup, Kind::OneCommand) | (Program::Tini | Program::Catatonit, _) => {
                 one(&[&program, "--"])
             }
@@ -218,6 +267,19 @@ impl Candidate {
             (Program::Runit, _) => {
                 directories(directory, services)?;
                 vec![program, "-P".to_owned(), path(directory)]
+            }
+            (Program::Horust, _) => {
+                for (number, command) in services.iter().enumerate() {
+                    fs::write(directory.join(format!("s{number}.toml")), horust(command))?;
+                }
+                vec![program, "--services-path".to_owned(), path(directory)]
+            }
+            (Program::Pm2, _) => {
+                let configuration = configuration.with_extension("json");
+                fs::write(&configuration, json(services))?;
+                let home = format!("PM2_HOME={}", path(&directory.join("home")));
+                let words = ["/usr/bin/env", &home, &program, "start", &path(&configuration), "--raw"];
+                words.map(str::to_owned).to_vec()
             }
             (Program::Supervisord, _) => {
                 fs::write(&configuration, ini(&directory.join("pid"), services))?;
@@ -249,6 +311,26 @@ fn ini(pid_file: &Path, services: &[Vec<String>]) -> String {
         );
     }
     text
+}
+
+/// As many attempts as it takes: its limit is none.
+fn horust(command: &[String]) -> String {
+    format!(
+        "command = {:?}\nstdout = \"STDOUT\"\nstderr = \"STDERR\"\n\
+         [restart]\nstrategy = \"always\"\nbackoff = \"0s\"\nattempts = 1000000\n",
+        command.join(" ")
+    )
+}
+
+fn json(services: &[Vec<String>]) -> String {
+    let app = |(number, command): (usize, &Vec<String>)| {
+        let (program, arguments) = command.split_first().map_or(("", &[][..]), |(first, rest)| (first, rest));
+        format!(
+            r#"{{"name":"s{number}","script":{program:?},"args":{arguments:?},"interpreter":"none","max_restarts":1000000}}"#
+        )
+    };
+    let apps: Vec<String> = services.iter().enumerate().map(app).collect();
+    format!(r#"{{"apps":[{}]}}"#, apps.join(","))
 }
 
 /// A logger, which passes lines on to standard output. The shell is gone before anything is measured.

@@ -1,7 +1,7 @@
 //! Compares tinysup with the inits and supervisors that the machine has, each as PID 1 of a PID namespace, in one interleaved
 //! run. `cargo bench`; docs/benchmarks.md says what is measured and how.
 //!
-//!     cargo bench [-- --quick] [--out FILE] [--only METRIC,…]
+//!     cargo bench [-- --quick] [--out FILE] [--docs] [--only METRIC,…]
 //!
 //! `TINYSUP_STATIC` may name a static build that takes part as well. It shows figures, and never fails for them.
 
@@ -16,6 +16,7 @@
 mod board;
 mod candidates;
 mod container;
+mod many;
 mod metrics;
 mod procfs;
 mod report;
@@ -27,14 +28,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use candidates::{Candidate, Kind, OURS, OURS_STATIC};
+use candidates::{Candidate, Kind, MINIMAL, OURS, OURS_STATIC};
 use metrics::Bench;
 use report::{Bar, Figures, Unit};
 
 type Metric = fn(&mut Bench) -> Vec<Figures>;
 
 /// Each metric and what it is called on the command line.
-const METRICS: [(&str, Metric); 10] = [
+const METRICS: [(&str, Metric); 11] = [
     ("stop", metrics::stop),
     ("restart", metrics::restart),
     ("idle", metrics::idle),
@@ -43,6 +44,7 @@ const METRICS: [(&str, Metric); 10] = [
     ("fairness", metrics::fairness),
     ("silent", metrics::silent),
     ("start", metrics::start),
+    ("many", many::many),
     ("orphans", metrics::orphans),
     ("size", metrics::size),
 ];
@@ -50,6 +52,7 @@ const METRICS: [(&str, Metric); 10] = [
 struct Options {
     quick: bool,
     out: Option<PathBuf>,
+    docs: bool,
     only: Vec<String>,
 }
 
@@ -63,13 +66,13 @@ fn main() {
             }
         }
         Ok(None) => println!("a benchmark: run it with `cargo bench`"),
-        Err(error) => println!("{error}; known: --quick, --out FILE, --only METRIC,…"),
+        Err(error) => println!("{error}; known: --quick, --out FILE, --docs, --only METRIC,…"),
     }
 }
 
 /// `None` if this is no benchmark run: `cargo test --all-targets` starts benchmarks too.
 fn options(arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
-    let mut options = Options { quick: false, out: None, only: Vec::new() };
+    let mut options = Options { quick: false, out: None, docs: false, only: Vec::new() };
     let mut asked = false;
     let mut arguments = arguments;
     while let Some(argument) = arguments.next() {
@@ -77,6 +80,7 @@ fn options(arguments: impl Iterator<Item = String>) -> Result<Option<Options>, S
             "--bench" => {}
             "--quick" => options.quick = true,
             "--out" => options.out = Some(arguments.next().ok_or("--out needs a file")?.into()),
+            "--docs" => options.docs = true,
             "--only" => {
                 let list = arguments.next().ok_or("--only needs names of metrics")?;
                 options.only = list.split(',').map(str::to_owned).collect();
@@ -98,13 +102,18 @@ fn run(options: &Options) -> Result<(), String> {
     if let Some(missing) = static_program.as_ref().filter(|program| !program.is_file()) {
         return Err(format!("TINYSUP_STATIC: {} is no file", missing.display()));
     }
-    let (candidates, missing) =
-        candidates::find(Path::new(env!("CARGO_BIN_EXE_tinysup")), static_program.as_deref());
     let scratch = Scratch::new().map_err(text)?;
+    let minimal = many::build(&scratch.0).map_err(|error| println!("SKIPPED: {MINIMAL}: {error}")).ok();
+    let (candidates, missing) = candidates::find(
+        Path::new(env!("CARGO_BIN_EXE_tinysup")),
+        static_program.as_deref(),
+        minimal.as_deref(),
+    );
     let mut bench = Bench {
         program: env::current_exe().and_then(fs::canonicalize).map_err(text)?,
         scratch: scratch.0.clone(),
         candidates,
+        minimal,
         quick: options.quick,
         started: 0,
     };
@@ -137,12 +146,36 @@ fn run(options: &Options) -> Result<(), String> {
     }
 
     println!("Bars (p99 where there are many values)");
-    for bar in bars(&all) {
+    let bars = bars(&all);
+    for bar in &bars {
         println!("{}", bar.line());
         save(&bar.json()).map_err(text)?;
     }
     println!("\nload average at the end: {}", load());
+    if options.docs {
+        let words = format!("{before}; at the end: {}.", load());
+        write_docs(&words, &all, &bars).map_err(|error| format!("{DOCS}: {error}"))?;
+    }
     Ok(())
+}
+
+const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/benchmarks.md");
+
+/// Puts the tables of this run between the two marks in the document.
+fn write_docs(words: &str, all: &[Figures], bars: &[Bar]) -> io::Result<()> {
+    const MARKS: [&str; 2] = ["<!-- what cargo bench measured -->\n", "<!-- the end of it -->\n"];
+    let document = fs::read_to_string(DOCS)?;
+    let parts = document
+        .split_once(MARKS[0])
+        .and_then(|(before, rest)| Some((before, rest.split_once(MARKS[1])?.1)))
+        .ok_or_else(|| io::Error::other("the marks are not in it"))?;
+    let tables = [Kind::OneCommand, Kind::Services].map(|kind| report::markdown(all, kind)).join("\n");
+    let bars: String = bars.iter().map(Bar::markdown).collect();
+    let new = format!(
+        "{}{}\n{words}\n\n{tables}\n| promise (p99 where there are many values) | at most | figure | |\n|---|---:|---:|---|\n{bars}\n{}{}",
+        parts.0, MARKS[0], MARKS[1], parts.1
+    );
+    fs::write(DOCS, new)
 }
 
 /// What the project promises.

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::board::{Board, RUNS_MAX, Word, now};
-use crate::candidates::{Candidate, Kind, NO_INIT, OURS, OURS_STATIC, PIPE};
+use crate::candidates::{Candidate, Kind, MINIMAL, NO_INIT, OURS, OURS_STATIC, PIPE};
 use crate::container::{self, Container, Output};
 use crate::procfs;
 use crate::report::{Figures, Unit};
@@ -34,6 +34,8 @@ pub struct Bench {
     pub scratch: PathBuf,
     /// All who take part.
     pub candidates: Vec<Candidate>,
+    /// The least init and service, if there is a C compiler.
+    pub minimal: Option<PathBuf>,
     /// Whether little time is to be spent.
     pub quick: bool,
     /// Containers started so far.
@@ -41,12 +43,12 @@ pub struct Bench {
 }
 
 impl Bench {
-    fn repetitions(&self, full: usize, quick: usize) -> usize {
+    pub fn repetitions(&self, full: usize, quick: usize) -> usize {
         if self.quick { quick } else { full }
     }
 
     /// All candidates that `wanted` picks, in another order for each repetition. The slow ones only now and then.
-    fn turn(&self, repetition: usize, wanted: impl Fn(&Candidate) -> bool) -> Vec<Candidate> {
+    pub fn turn(&self, repetition: usize, wanted: impl Fn(&Candidate) -> bool) -> Vec<Candidate> {
         self.turn_of_all(repetition, |candidate| !candidate.only_relays() && wanted(candidate))
     }
 
@@ -61,7 +63,7 @@ impl Bench {
     }
 
     /// Starts a candidate with these services and waits until they are there. `None`, and a line that says why, if that fails.
-    fn start(
+    pub fn start(
         &mut self,
         candidate: &Candidate,
         roles: &[Role],
@@ -103,7 +105,10 @@ impl Bench {
         let services: Vec<Vec<String>> = roles
             .iter()
             .take(candidate.limit(roles.len()))
-            .map(|role| role.command(&self.program, board.path()))
+            .map(|role| match (role, &self.minimal) {
+                (Role::Least, Some(minimal)) => Role::Least.command(minimal, board.path()),
+                _ => role.command(&self.program, board.path()),
+            })
             .collect();
         let command = candidate.prepare(&configuration, &services)?;
         // Nobody keeps a flood.
@@ -115,6 +120,12 @@ impl Bench {
             Output::Log
         };
         Container::start(&command, board, output, directory)
+    }
+
+    /// Whether a process in a container is a service rather than the init or a helper of it.
+    pub fn serves(&self, pid: i32) -> bool {
+        let least = self.minimal.as_deref().is_some_and(|least| procfs::serves(pid, least));
+        least || procfs::runs(pid, &self.program)
     }
 
     /// Looks whether containers can be made here at all.
@@ -190,7 +201,8 @@ pub fn stop(bench: &mut Bench) -> Vec<Figures> {
 /// one that crashes at once.
 pub fn restart(bench: &mut Bench) -> Vec<Figures> {
     let steady = restart_steady(bench);
-    vec![steady.finish(), restart_hot(bench).finish()]
+    let [hot, cpu] = restart_hot(bench);
+    vec![steady.finish(), hot.finish(), cpu.finish()]
 }
 
 fn restart_steady(bench: &mut Bench) -> Figures {
@@ -239,7 +251,7 @@ fn make_fifo(path: &Path) -> io::Result<()> {
     nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).map_err(io::Error::from)
 }
 
-fn restart_hot(bench: &mut Bench) -> Figures {
+fn restart_hot(bench: &mut Bench) -> [Figures; 2] {
     const CRASHES: usize = 100;
     // s6 and runit come to one or two crashes in this time.
     let at_most = Duration::from_millis(if bench.quick { 300 } else { 2500 });
@@ -247,6 +259,11 @@ fn restart_hot(bench: &mut Bench) -> Figures {
         "restart_hot",
         "Restart, hot: crash of a service that ended at once, to the first line of its next run",
         Unit::Milliseconds,
+    );
+    let mut cpu = Figures::new(
+        "restart_cpu",
+        "Restart, hot: CPU time of the supervisor for each restart",
+        Unit::Microseconds,
     );
     let floor = bench.candidates.iter().find(|one| one.name == NO_INIT).cloned();
     for repetition in 0..bench.repetitions(4, 1) {
@@ -263,7 +280,18 @@ fn restart_hot(bench: &mut Bench) -> Figures {
             let Some(container) = bench.launch(&candidate, &[Role::CrashAtOnce], prepare) else { continue };
             let board = &container.board;
             board.reaches(Word::Births, 2, UP_AT_MOST);
+            let look = || {
+                let helpers = procfs::processes(container.pid(), |pid| !bench.serves(pid))?;
+                Ok((board.get(Word::Births), procfs::cpu(&helpers)?))
+            };
+            let before: io::Result<_> = look();
             board.reaches(Word::Ready, 1, at_most);
+            if let (Ok((first, before)), Ok((last, after))) = (before, look()) {
+                // s6 and runit wait a second each time; nothing can be said of one or two.
+                if last >= first + 20 {
+                    cpu.add(&candidate, after.saturating_sub(before) / (last - first));
+                }
+            }
             let births = usize::try_from(board.get(Word::Births)).unwrap_or(0).min(RUNS_MAX);
             for run in 1..births {
                 let (death, birth) = (board.get(Word::Death(run - 1)), board.get(Word::Birth(run)));
@@ -273,7 +301,7 @@ fn restart_hot(bench: &mut Bench) -> Figures {
             }
         }
     }
-    figures
+    [figures, cpu]
 }
 
 /// What the kernel alone takes for a new process.
@@ -316,7 +344,7 @@ pub fn idle(bench: &mut Bench) -> Vec<Figures> {
     }
     thread::sleep(Duration::from_secs(2)); // what belongs to the start is over
     let look = |container: &Container| {
-        let pids = procfs::processes(container.pid(), |pid| !procfs::runs(pid, &bench.program))?;
+        let pids = procfs::processes(container.pid(), |pid| !bench.serves(pid))?;
         Ok((procfs::usage(&pids)?, pids))
     };
     let before: Vec<io::Result<_>> = running.iter().map(|(_, container)| look(container)).collect();
@@ -353,10 +381,14 @@ pub fn signal(bench: &mut Bench) -> Vec<Figures> {
     let all = |candidate: &Candidate| candidate.passes_signals_on();
     let many = |candidate: &Candidate| all(candidate) && candidate.kind == Kind::Services;
     let repetitions = bench.repetitions(5000, 1000);
-    vec![
-        signals(bench, calm, &[Role::Wait], repetitions, all).finish(),
-        signals(bench, flooded, &[Role::Wait, Role::Flood], repetitions / 5, many).finish(),
-    ]
+    let calm = signals(bench, calm, &[Role::Wait], repetitions, all).finish();
+    // One after the other: several floods at once would wait for the CPUs, and the signals for them.
+    let turn = bench.turn(0, many);
+    let flooded = turn.iter().fold(flooded, |figures, one| {
+        let this = |candidate: &Candidate| candidate.place == one.place;
+        signals(bench, figures, &[Role::Wait, Role::Flood], repetitions / 5, this)
+    });
+    vec![calm, flooded.finish()]
 }
 
 fn signals(
@@ -416,7 +448,7 @@ pub fn relay(bench: &mut Bench) -> Vec<Figures> {
             let role = if candidate.name == PIPE { Role::Piped } else { Role::Flood };
             let Some(container) = bench.start(&candidate, &[role], |_| {}) else { continue };
             thread::sleep(Duration::from_millis(100));
-            let helpers = procfs::processes(container.pid(), |pid| !procfs::runs(pid, &bench.program));
+            let helpers = procfs::processes(container.pid(), |pid| !bench.serves(pid));
             let pids = helpers.unwrap_or_default().into_iter().chain([container.pid()]);
             let pids: BTreeSet<i32> = pids.collect();
             let look = || {
@@ -532,10 +564,11 @@ pub fn size(bench: &mut Bench) -> Vec<Figures> {
 }
 
 fn note_on_size(candidate: &Candidate) -> &'static str {
-    match (candidate.name, candidate.is_slow()) {
-        (_, true) => "plus Python",
-        (OURS_STATIC, _) => "no libraries needed",
-        (OURS, _) => "plus the C library",
+    match candidate.name {
+        "supervisord" => "plus Python",
+        "pm2-runtime" => "plus node",
+        OURS_STATIC | MINIMAL => "no libraries needed",
+        OURS => "plus the C library",
         _ => "plus the C library and its own, where it has some",
     }
 }

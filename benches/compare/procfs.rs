@@ -17,6 +17,8 @@ pub struct Usage {
     pub resident: u64,
     /// Of that, what is shared with nobody by a file, in bytes.
     pub anonymous: u64,
+    /// Resident memory, each page divided by how many processes have it, in bytes.
+    pub proportional: u64,
     /// How many processes they are.
     pub processes: u64,
 }
@@ -46,6 +48,12 @@ pub fn plays(pid: i32, program: &Path, role: Role) -> bool {
     runs(pid, program) && arguments.split('\0').nth(2) == Some(role.name())
 }
 
+/// Whether it is a service that the least program plays; under s6 and runit it is `./run`.
+pub fn serves(pid: i32, least: &Path) -> bool {
+    let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    runs(pid, least) && arguments.split('\0').nth(1) != Some("init")
+}
+
 /// What was counted for these processes up to now.
 pub fn usage(pids: &[i32]) -> io::Result<Usage> {
     let mut usage = Usage::default();
@@ -56,6 +64,7 @@ pub fn usage(pids: &[i32]) -> io::Result<Usage> {
         usage.cpu += cpu([pid])?;
         let memory = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
         usage.resident += field(&memory, "Rss:") << 10;
+        usage.proportional += field(&memory, "Pss:") << 10;
         usage.anonymous += field(&memory, "Anonymous:") << 10;
         usage.processes += 1;
     }

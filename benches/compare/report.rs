@@ -174,6 +174,55 @@ impl Figures {
     }
 }
 
+/// All metrics of one kind of candidates as a table in Markdown: a line for each metric, a column for each candidate, medians,
+/// and p99 where there are several values. Whatever was noted follows.
+pub fn markdown(all: &[Figures], kind: Kind) -> String {
+    let mut names: Vec<(usize, &str)> = Vec::new();
+    for row in all.iter().flat_map(|figures| &figures.rows).filter(|row| row.kind == kind) {
+        if !names.contains(&(row.place, row.name)) {
+            names.push((row.place, row.name));
+        }
+    }
+    names.sort_unstable();
+    let mut text = format!("| {} |", kind.name());
+    for (_, name) in &names {
+        let _ = write!(text, " {name} |");
+    }
+    let _ = write!(text, "\n|---|{}", "---:|".repeat(names.len()));
+    let mut notes: Vec<String> = Vec::new();
+    for figures in all {
+        let row = |name: &str| figures.rows.iter().find(|row| (row.name, row.kind) == (name, kind));
+        if !names.iter().any(|(_, name)| row(name).is_some()) {
+            continue;
+        }
+        let unit =
+            if figures.unit.name().is_empty() { String::new() } else { format!(", {}", figures.unit.name()) };
+        let _ = write!(text, "\n| {}{unit} |", figures.title);
+        for (_, name) in &names {
+            let Some(row) = row(name) else {
+                text += " – |";
+                continue;
+            };
+            let show = |of_hundred| {
+                quantile(&row.samples, of_hundred)
+                    .map_or_else(|| "–".to_owned(), |value| figures.unit.show(value))
+            };
+            let _ = match row.samples.len() {
+                0 | 1 => write!(text, " {} |", show(50)),
+                _ => write!(text, " {} ({}) |", show(50), show(99)),
+            };
+            if !row.note.is_empty() {
+                notes.push(format!("{name}, {}: {}", figures.metric, row.note));
+            }
+        }
+    }
+    text.push('\n');
+    for note in notes {
+        let _ = write!(text, "\n- {note}");
+    }
+    if text.ends_with('\n') { text } else { text + "\n" }
+}
+
 fn number(value: Option<u64>) -> String {
     value.map_or_else(|| "null".to_owned(), |value| value.to_string())
 }
@@ -235,6 +284,18 @@ impl Bar {
                 format!("  {verdict:<12}  {}: {}{median} (at most {limit})", self.what, show(figure))
             }
         }
+    }
+
+    /// For docs/benchmarks.md.
+    pub fn markdown(&self) -> String {
+        let show = |value| format!("{} {}", self.unit.show(value), self.unit.name()).trim_end().to_owned();
+        let figure = self.figure.map_or_else(|| "–".to_owned(), show);
+        let verdict = match self.figure {
+            None => "not measured",
+            Some(figure) if figure <= self.at_most => "met",
+            Some(_) => "**not met**",
+        };
+        format!("| {} | {} | {figure} | {verdict} |\n", self.what, show(self.at_most))
     }
 
     /// For machines.

@@ -38,10 +38,12 @@ pub enum Role {
     Piped,
     /// Says a line on stderr at each SIGUSR1.
     Speak,
+    /// Waits like the first, but is a program of some kilobytes, so that starting many is not the services' own time: minimal.c.
+    Least,
 }
 
 impl Role {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Wait,
         Self::CrashAtOnce,
         Self::CrashWhenAsked,
@@ -49,6 +51,7 @@ impl Role {
         Self::Flood,
         Self::Piped,
         Self::Speak,
+        Self::Least,
     ];
 
     /// What it is called on the command line.
@@ -61,13 +64,17 @@ impl Role {
             Self::Flood => "flood",
             Self::Piped => "piped",
             Self::Speak => "speak",
+            Self::Least => "service",
         }
     }
 
     /// The command of a service.
     pub fn command(self, program: &Path, board: &Path) -> Vec<String> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        vec![text(program), MARK.to_owned(), self.name().to_owned(), text(board)]
+        match self {
+            Self::Least => vec![text(program), self.name().to_owned(), text(board)],
+            _ => vec![text(program), MARK.to_owned(), self.name().to_owned(), text(board)],
+        }
     }
 }
 
@@ -100,6 +107,7 @@ pub fn play_if_asked(arguments: &[String]) {
         Role::Flood => flood(&board),
         Role::Piped => piped(&board),
         Role::Speak => speak(&board),
+        Role::Least => wait(&board), // minimal.c plays it
     };
     // Only reached when something failed.
     let _ = writeln!(io::stderr(), "a service of the bench failed: {:?}", result.err());

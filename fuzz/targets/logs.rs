@@ -9,6 +9,9 @@ use tinysup::logs::{LINE_MAX, Lines, Logs, Speaker, Wish};
 
 const READER: Client = Client(1);
 
+/// What is repeated has so many bytes altogether: enough for all that is held and kept, and no more, or it takes all the time.
+const REPEATED_MAX: usize = 3 * LINE_MAX;
+
 /// A stream and its format, which stays the same for all that an instance writes.
 const STREAMS: [(u32, Sink, Format); 4] = [
     (0, Sink::Stdout, Format::Prefix),
@@ -64,6 +67,7 @@ pub fn run(bytes: &[u8]) {
     let (mut written, mut read) = (0_u64, 0_u64);
     // Pieces of long lines are read as lines of their own.
     let mut pieces = false;
+    let mut repeated = 0;
     let mut rest = bytes;
     let mut now = 0;
     while let [which, length, others @ ..] = rest {
@@ -77,7 +81,7 @@ pub fn run(bytes: &[u8]) {
             |lines: Lines<'_>| lines.written(format, Style::default(), speaker, &mut Spare::default());
         let take_in = |logs: &mut Logs, text: &[u8]| -> Vec<u8> {
             let passed = logs.take(Time(now), Wall::default(), child, sink, text);
-            passed.into_iter().flatten().flat_map(written_as).collect()
+            passed.into_iter().flatten().map(written_as).collect::<Vec<_>>().concat()
         };
         let plain = plain.entry(index).or_default();
         let (text, others) = others.split_at(usize::from(*length).min(others.len()));
@@ -93,8 +97,9 @@ pub fn run(bytes: &[u8]) {
             }
             _ if text.is_empty() => continue,
             // A long one: sixty of these are more than is kept or held.
-            2 => {
+            2 if repeated < REPEATED_MAX => {
                 let long = text.repeat(60);
+                repeated += long.len();
                 (take_in(&mut logs, &long), plain.take(prefix, &long))
             }
             _ => (take_in(&mut logs, text), plain.take(prefix, text)),

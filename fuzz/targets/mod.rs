@@ -6,11 +6,14 @@
 //! `fuzz/words` helps where there are any.
 
 mod answers;
+mod cgroup;
 mod cli;
 mod config;
 mod dotenv;
+mod frames;
 mod http;
 mod interpolation;
+mod json;
 mod logs;
 mod notify;
 mod proc;
@@ -29,13 +32,16 @@ pub struct Target {
 }
 
 /// All of them.
-pub const ALL: [Target; 13] = [
+pub const ALL: [Target; 16] = [
     Target { name: "answers", run: answers::run },
+    Target { name: "cgroup", run: cgroup::run },
     Target { name: "cli", run: cli::run },
     Target { name: "config", run: config::run },
     Target { name: "dotenv", run: dotenv::run },
+    Target { name: "frames", run: frames::run },
     Target { name: "http", run: http::run },
     Target { name: "interpolation", run: interpolation::run },
+    Target { name: "json", run: json::run },
     Target { name: "logs", run: logs::run },
     Target { name: "notify", run: notify::run },
     Target { name: "proc", run: proc::run },

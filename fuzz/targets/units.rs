@@ -1,7 +1,8 @@
-//! Durations, sizes and signals: what is read is read back, and is what plain arithmetic makes of it.
+//! Durations, sizes, shares of memory and signals: what is read is read back, and is what plain arithmetic makes of it.
 
 use std::time::Duration;
 
+use tinysup::plan::Share;
 use tinysup::units::{MAX_DURATION, Signal, parse_duration, parse_size, show_duration};
 
 pub fn run(bytes: &[u8]) {
@@ -27,6 +28,16 @@ pub fn run(bytes: &[u8]) {
     if let Some(expected) = whole(text, &[("K", 1 << 10), ("M", 1 << 20), ("GiB", 1 << 30)]) {
         assert_eq!(parse_size(text), Ok(expected), "{text}");
     }
+    if let Some(share) = Share::parse(text) {
+        assert_eq!(Share::parse(&share.to_string()), Some(share));
+        assert!([0, 1, 9999, 1 << 30, u64::MAX].iter().all(|whole| share.of(*whole) <= *whole));
+    }
+    if let Some(hundredths) = hundredths(text) {
+        let expected = Share::new(hundredths);
+        assert_eq!(Share::parse(text), expected, "{text}");
+        let parts = expected.map(|share| share.of(1_000_000));
+        assert!(parts.is_none_or(|parts| parts == u64::from(hundredths) * 100), "{text}");
+    }
     if let Ok(signal) = Signal::parse(text) {
         assert!((1..=64).contains(&signal.number()));
         assert_eq!(Signal::new(signal.number()), Some(signal));
@@ -34,6 +45,17 @@ pub fn run(bytes: &[u8]) {
             assert_eq!(Signal::parse(&signal.to_string()), Ok(signal));
         }
     }
+}
+
+/// A percentage with at most two decimals, in hundredths.
+fn hundredths(text: &str) -> Option<u16> {
+    let (whole, decimals) = text.strip_suffix('%')?.split_once('.')?;
+    let digits =
+        |text: &str| !text.is_empty() && text.len() <= 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(decimals) || decimals.len() > 2 {
+        return None;
+    }
+    Some(whole.parse::<u16>().ok()?.checked_mul(100)? + format!("{decimals:0<2}").parse::<u16>().ok()?)
 }
 
 /// A whole number with one of these units, as far as no fraction of a float is lost.

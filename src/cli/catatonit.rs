@@ -36,6 +36,7 @@ const LONG: [(&str, &str); 5] = [
 ];
 
 /// Reads the words after the program's name.
+#[inline(never)]
 pub fn parse(words: Words, environment: Environment<'_>) -> Command {
     let refused = |UsageError(text)| Command::Say(Said::refusal(text, Some(Voice::Catatonit)));
     read(words, environment).unwrap_or_else(refused)

@@ -44,6 +44,7 @@ fn options(verb: &Spec) -> String {
     options_of(verb).flat_map(words).collect::<Vec<_>>().join(" ")
 }
 
+#[inline(never)]
 fn bash() -> String {
     let mut text = String::from(
         "# bash completion for tinysup: source <(tinysup completions bash)\n\
@@ -91,6 +92,7 @@ fn bash() -> String {
     text
 }
 
+#[inline(never)]
 fn zsh() -> String {
     let mut text = String::from(
         "#compdef tinysup\n\
@@ -143,6 +145,7 @@ fn zsh() -> String {
     text
 }
 
+#[inline(never)]
 fn fish() -> String {
     let mut text = String::from(
         "# fish completion for tinysup: tinysup completions fish | source\n\

@@ -1,10 +1,9 @@
 //! The command line of dumb-init, for whoever calls us by that name.
 
-use std::collections::BTreeMap;
-
 use super::one::{One, Receivers, Rest};
 use super::words::{Word, Words};
 use super::{Command, Environment, Said, UsageError, common_option, long_option, rewriting};
+use crate::sorted::Map;
 use crate::units::Signal;
 use crate::voice::Voice;
 
@@ -47,6 +46,7 @@ const LONG: [(&str, &str); 8] = [
 const OF_THE_TERMINAL: [Signal; 3] = [Signal::TSTP, Signal::TTIN, Signal::TTOU];
 
 /// Reads the words after the program's name.
+#[inline(never)]
 pub fn parse(words: Words, environment: Environment<'_>) -> Command {
     let refused = |UsageError(text)| Command::Say(Said::refusal(format!("dumb-init: {text}\n"), None));
     read(words, environment).unwrap_or_else(refused)
@@ -58,7 +58,7 @@ fn read(mut words: Words, environment: Environment<'_>) -> Result<Command, Usage
     one.manner.suspend = true;
     one.manner.start_failure = Some(2);
     let mut verbose = is("DUMB_INIT_DEBUG", "1");
-    let mut rewrite = BTreeMap::new();
+    let mut rewrite = Map::new();
     while let Some(word) = words.next()? {
         let name = match word {
             Word::Option(name) => long_option(&name, &LONG)?,
@@ -91,7 +91,7 @@ fn read(mut words: Words, environment: Environment<'_>) -> Result<Command, Usage
     one.verbosity = if verbose { 3 } else { 0 };
     if one.session {
         for signal in OF_THE_TERMINAL {
-            rewrite.entry(signal).or_insert(Some(Signal::STOP));
+            rewrite.get_or_insert_with(signal, || Some(Signal::STOP));
         }
     }
     one.rewrite = rewrite.into_iter().collect();

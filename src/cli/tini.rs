@@ -32,6 +32,7 @@ Environment: TINI_SUBREAPER is -s, TINI_KILL_PROCESS_GROUP is -g, TINI_VERBOSITY
 );
 
 /// Reads the words after the program's name.
+#[inline(never)]
 pub fn parse(words: Words, environment: Environment<'_>) -> Command {
     match read(words, environment) {
         Ok(command) => command,

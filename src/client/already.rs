@@ -16,14 +16,14 @@ pub fn runs_already(place: &Place, config: &str, command: bool) -> Option<String
     sys::places(place).iter().find_map(|place| look_at(place, config, command))
 }
 
+#[inline(never)]
 fn look_at(place: &Path, config: &str, command: bool) -> Option<String> {
     let limit = Limit::after(Some(PATIENCE));
     let mut connection = Connection::open(Some(place), limit).ok()?;
     let pid = connection.neighbour()?;
-    let mut request = serde_json::to_vec(&Request { v: VERSION, ..Request::default() }).ok()?; // `status`
-    request.push(b'\n');
+    let request = Request { v: VERSION, ..Request::default() }.line(); // `status`
     let answer = connection.send(&request, limit).and_then(|()| connection.line(limit));
-    let what = match answer.map(serde_json::from_slice) {
+    let what = match answer.map(Answer::parse) {
         Ok(Ok(Answer::Status(status))) => {
             let theirs = status.config?;
             if theirs != config && !sys::is_one_file(Path::new(&theirs), Path::new(config)) {

@@ -91,7 +91,7 @@ fn refresh(asked: &Ask, top: &mut Top) -> Result<(), Failure> {
 fn logs(asked: &Ask, top: &mut Top) -> Result<(), Failure> {
     let Some(request) = top.wanted_logs() else { return Ok(()) };
     let mut lines: Vec<LogLine> = Vec::new();
-    let answered = exchange(asked.socket.as_deref(), &request, |answer| {
+    let answered = exchange(asked.socket.as_deref(), &request, &mut |answer| {
         if let Answer::Log(line) = answer {
             lines.push(line);
         }
@@ -105,7 +105,7 @@ fn logs(asked: &Ask, top: &mut Top) -> Result<(), Failure> {
 
 fn act(asked: &Ask, top: &mut Top, request: &Request) -> Result<(), Failure> {
     let mut told = String::new();
-    let answered = exchange(asked.socket.as_deref(), request, |answer| {
+    let answered = exchange(asked.socket.as_deref(), request, &mut |answer| {
         if let Answer::Changed(changes) = answer {
             told = crate::view::changes(&changes, crate::view::Look::default());
         }
@@ -119,7 +119,7 @@ fn act(asked: &Ask, top: &mut Top, request: &Request) -> Result<(), Failure> {
 
 fn status(asked: &Ask) -> Result<Status, Failure> {
     let mut found = None;
-    exchange(asked.socket.as_deref(), &asked.request, |answer| {
+    exchange(asked.socket.as_deref(), &asked.request, &mut |answer| {
         if let Answer::Status(status) = answer {
             found = Some(status);
         }
@@ -127,8 +127,8 @@ fn status(asked: &Ask) -> Result<Status, Failure> {
     found.ok_or(Failure::Garbled)
 }
 
-fn exchange(socket: Option<&Path>, request: &Request, mut take: impl FnMut(Answer)) -> Result<(), Failure> {
-    converse(socket, request, Some(PATIENCE), |answer, _| {
+fn exchange(socket: Option<&Path>, request: &Request, take: &mut dyn FnMut(Answer)) -> Result<(), Failure> {
+    converse(socket, request, Some(PATIENCE), &mut |answer, _| {
         take(answer);
         Ok(())
     })

@@ -2,8 +2,9 @@
 //! may stand before; single quotes keep everything as it is, double quotes know `\n \r \t \\ \" \$`; quoted values may go over several
 //! lines; `${VARIABLES}` are replaced outside of single quotes; a bare `NAME` passes the container's variable on.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
+
+use crate::sorted::Map;
 
 /// A file's variables.
 #[derive(Debug, Default)]
@@ -11,7 +12,7 @@ pub struct EnvFile {
     /// In the order of the file; of a name that is set twice only the last.
     pub entries: Vec<Variable>,
     /// Where a name is in `entries`.
-    pub index: BTreeMap<String, usize>,
+    pub index: Map<String, usize>,
 }
 
 /// One variable.
@@ -35,23 +36,14 @@ pub struct BadLine {
 }
 
 /// Takes a file apart.
+#[inline(never)]
 pub fn parse(text: &str) -> (EnvFile, Vec<BadLine>) {
-    let mut file = EnvFile::default();
-    let mut bad = Vec::new();
+    let (mut found, mut bad) = (Vec::new(), Vec::new());
     let mut at = 0;
     while at < text.len() {
         match line(text, at) {
             Ok((variable, next)) => {
-                if let Some(variable) = variable {
-                    if let Some(earlier) =
-                        file.index.get(&variable.name).and_then(|index| file.entries.get_mut(*index))
-                    {
-                        *earlier = variable;
-                    } else {
-                        file.index.insert(variable.name.clone(), file.entries.len());
-                        file.entries.push(variable);
-                    }
-                }
+                found.extend(variable);
                 at = next;
             }
             Err(problem) => {
@@ -60,7 +52,24 @@ pub fn parse(text: &str) -> (EnvFile, Vec<BadLine>) {
             }
         }
     }
-    (file, bad)
+    (EnvFile::new(found), bad)
+}
+
+impl EnvFile {
+    fn new(found: Vec<Variable>) -> Self {
+        let places = |found: &[Variable]| -> Map<String, usize> {
+            found.iter().enumerate().map(|(at, variable)| (variable.name.clone(), at)).collect()
+        };
+        let last = places(&found);
+        let mut found: Vec<Option<Variable>> = found.into_iter().map(Some).collect();
+        let mut entries = Vec::with_capacity(last.len());
+        for at in 0..found.len() {
+            // At the first of its name the last is taken; at the others there is nothing any more.
+            let last = found.get(at).and_then(|there| last.get(&there.as_ref()?.name));
+            entries.extend(last.and_then(|last| found.get_mut(*last)?.take()));
+        }
+        Self { index: places(&entries), entries }
+    }
 }
 
 fn end_of_line(text: &str, at: usize) -> usize {

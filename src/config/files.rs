@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::problems::{Problem, Problems};
 use super::source::{FileId, Span};
 use crate::event::{Launch, MemoryFound, StartError};
+use crate::sorted::sort;
 use crate::units::reason;
 
 /// What the configuration sees of the world.
@@ -157,6 +158,7 @@ pub fn unreadable(path: &Path, error: &Unreadable, at: Option<Span>, origin: &st
 ///
 /// # Errors
 /// A sentence that says what is wrong with the pattern or the directory.
+#[inline(never)]
 pub fn matching(directory: &Path, pattern: &Path, world: &dyn World) -> Result<Vec<PathBuf>, String> {
     let full = directory.join(pattern);
     let (Some(last), parent) = (full.file_name(), full.parent().unwrap_or(Path::new(""))) else {
@@ -182,7 +184,7 @@ pub fn matching(directory: &Path, pattern: &Path, world: &dyn World) -> Result<V
         (!name.starts_with(b".") || last.as_encoded_bytes().starts_with(b"."))
             && glob(last.as_encoded_bytes(), name)
     });
-    names.sort();
+    sort(&mut names, |one, other| one > other);
     Ok(names.into_iter().map(|name| parent.join(name)).collect())
 }
 

@@ -2,6 +2,7 @@
 //! instead of a syntax error for each line.
 
 /// What a text looks like, and how its first service would be written here. Only asked where the text is no TOML.
+#[inline(never)]
 pub fn likeness(text: &str) -> Option<(&'static str, String)> {
     let lines = || text.lines().map(str::trim_end).filter(|line| !line.trim_start().is_empty());
     let significant = || lines().filter(|line| !line.trim_start().starts_with(['#', ';']));

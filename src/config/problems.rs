@@ -1,7 +1,8 @@
 //! Problems with the configuration, collected and shown all at once: where, what, the line, a caret, and what helps.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter, Write};
+
+use crate::sorted::Map;
 
 use super::source::{Source, Sources, Span};
 
@@ -22,7 +23,7 @@ pub struct Problems {
     /// The files.
     pub sources: Sources,
     /// By place and message, with what helps.
-    found: BTreeMap<(Option<Span>, String), Option<String>>,
+    found: Map<(Option<Span>, String), Option<String>>,
     uncounted: usize,
     suggested: usize,
 }
@@ -40,23 +41,29 @@ const COLUMNS: usize = 160;
 impl Problem {
     /// A problem at a place.
     pub fn at(span: Span, message: impl Into<String>) -> Self {
-        Self { span: Some(span), message: message.into(), help: None }
+        Self::new(Some(span), message.into())
     }
 
     /// A problem of no place.
     pub fn general(message: impl Into<String>) -> Self {
-        Self { span: None, message: message.into(), help: None }
+        Self::new(None, message.into())
+    }
+
+    // A call is shorter than what it does, and there are two hundred.
+    #[inline(never)]
+    fn new(span: Option<Span>, message: String) -> Self {
+        Self { span, message, help: None }
     }
 
     /// With what helps.
     #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
-        self
+    pub fn help(self, help: impl Into<String>) -> Self {
+        self.maybe_help(Some(help.into()))
     }
 
     /// With what helps, if something is known.
     #[must_use]
+    #[inline(never)]
     pub fn maybe_help(mut self, help: Option<String>) -> Self {
         self.help = help;
         self
@@ -68,7 +75,7 @@ impl Problems {
     pub fn push(&mut self, problem: Problem) {
         let key = (problem.span, problem.message);
         if self.found.len() < KEPT {
-            self.found.entry(key).or_insert(problem.help);
+            self.found.get_or_insert_with(key, || problem.help);
         } else if !self.found.contains_key(&key) {
             self.uncounted = self.uncounted.saturating_add(1);
         }
@@ -128,6 +135,7 @@ impl Display for Problems {
 }
 
 /// The line before, the line, and a caret under the place.
+#[inline(never)]
 fn excerpt(f: &mut Formatter<'_>, source: &Source, span: Span, help: Option<&str>) -> fmt::Result {
     if source.confidential {
         return match help {

@@ -1,12 +1,13 @@
 //! From the tree of a file to services and their settings: which keys there are and where they may stand. What the values mean is
 //! looked at when the plan is built.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+
+use crate::sorted::{Map, Set};
 
 use super::files::{self, World};
 use super::interpolate::{self, Fault, Lookup, Reported};
@@ -26,7 +27,7 @@ const RESERVED: &str = "tinysup";
 
 /// Reads the main file, and what it includes.
 pub fn read(main: FileId, world: &dyn World, problems: &mut Problems, config: &mut Config) {
-    let mut names = BTreeMap::new();
+    let mut names = Map::new();
     let mut include = None;
     let mut top_signals = None;
     for entry in parse(main, problems, config) {
@@ -85,6 +86,7 @@ fn parse(file: FileId, problems: &mut Problems, config: &mut Config) -> Vec<Entr
     entries
 }
 
+#[inline(never)]
 fn unknown_top(entry: &Entry, problems: &mut Problems) {
     let name = &entry.key;
     if keys::LATER_TOP.contains(&name.as_str()) {
@@ -116,7 +118,7 @@ fn table(entry: Entry, name: &str, problems: &mut Problems) -> Option<Vec<Entry>
     }
 }
 
-fn services(entry: Entry, problems: &mut Problems, config: &mut Config, names: &mut BTreeMap<String, Span>) {
+fn services(entry: Entry, problems: &mut Problems, config: &mut Config, names: &mut Map<String, Span>) {
     let Some(entries) = table(entry, "[services]", problems) else { return };
     for entry in entries {
         let (name, span) = (entry.key.clone(), entry.span);
@@ -223,10 +225,11 @@ fn section(
 }
 
 /// The files that `include` names, read, each once.
+#[inline(never)]
 fn included(setting: &Setting, world: &dyn World, problems: &mut Problems) -> Vec<FileId> {
     let directory =
         problems.sources.get(setting.span.file).map(|source| source.directory.clone()).unwrap_or_default();
-    let mut seen = BTreeSet::new();
+    let mut seen = Set::new();
     let mut found = Vec::new();
     let mut bytes = 0_usize;
     let patterns = match &setting.node.value {

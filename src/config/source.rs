@@ -1,8 +1,9 @@
 //! The texts that problems are shown in, and places in them.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
+
+use crate::sorted::Map;
 
 /// A place: some bytes of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,7 +38,7 @@ pub struct Source {
     /// Where lines end.
     newlines: Vec<u32>,
     /// Parts that are not shown: environment values.
-    hidden: BTreeMap<u32, u32>,
+    hidden: Map<u32, u32>,
 }
 
 impl Span {
@@ -61,7 +62,7 @@ impl Sources {
     pub fn add(&mut self, name: String, directory: PathBuf, text: String, confidential: bool) -> FileId {
         let newlines =
             memchr::memchr_iter(b'\n', text.as_bytes()).filter_map(|at| u32::try_from(at).ok()).collect();
-        self.0.push(Source { name, directory, text, confidential, newlines, hidden: BTreeMap::new() });
+        self.0.push(Source { name, directory, text, confidential, newlines, hidden: Map::new() });
         FileId(u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX))
     }
 
@@ -151,7 +152,7 @@ impl Source {
 
     /// Whether the byte at `at` must not be shown.
     pub fn is_hidden(&self, at: usize) -> bool {
-        let last = u32::try_from(at).ok().and_then(|at| self.hidden.range(..=at).next_back());
+        let last = u32::try_from(at).ok().and_then(|at| self.hidden.at_most(&at));
         last.is_some_and(|(_, end)| at < *end as usize)
     }
 }

@@ -1,6 +1,6 @@
 //! Syntax errors of the `toml` crate in our own words, and the lines that they make unusable.
 
-use std::collections::BTreeSet;
+use crate::sorted::Set;
 
 use super::problems::Problem;
 use super::source::{FileId, Sources, Span};
@@ -11,22 +11,22 @@ const NOT_TOML: &str = "not valid TOML";
 const MAX_ERRORS: usize = 200;
 
 /// The syntax errors as problems, without those that only follow from others, and the lines of which nothing else is to be said.
+#[inline(never)]
 pub fn problems(
     text: &str,
     file: FileId,
     errors: &[toml::de::Error],
     sources: &Sources,
-) -> (Vec<Problem>, BTreeSet<usize>) {
+) -> (Vec<Problem>, Set<usize>) {
     let found: Vec<Problem> =
         errors.iter().take(MAX_ERRORS).map(|error| problem(text, file, error)).collect();
     let line = |problem: &Problem| problem.span.and_then(|span| sources.line(span));
     let is_unreadable = |problem: &Problem| problem.message.starts_with(NOT_TOML);
-    let mut broken: BTreeSet<usize> = found.iter().filter_map(line).collect();
-    let unreadable: BTreeSet<usize> =
-        found.iter().filter(|found| is_unreadable(found)).filter_map(line).collect();
+    let mut broken: Set<usize> = found.iter().filter_map(line).collect();
+    let unreadable: Set<usize> = found.iter().filter(|found| is_unreadable(found)).filter_map(line).collect();
     // Nobody knows to which table the lines after an unreadable header belong; those after a repeated one belong to the table
     // that was there before, and repeat its keys.
-    let mut repeated = BTreeSet::new();
+    let mut repeated = Set::new();
     let (mut after_unreadable, mut after_repeated) = (false, false);
     for (number, line) in (1..).zip(text.lines()) {
         if line.trim_start().starts_with('[') {

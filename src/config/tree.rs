@@ -8,6 +8,7 @@ use super::likeness::likeness;
 use super::problems::{Problem, Problems};
 use super::source::{FileId, Sources, Span};
 use super::syntax;
+use crate::sorted::sort;
 
 /// Of larger files only the first syntax error is told, in bytes: half a million of them would take 300 MB.
 const MAX_RECOVERED: usize = 128 << 10;
@@ -35,8 +36,6 @@ pub enum Value {
     },
     /// A number with a point or an exponent; perhaps infinite or not a number.
     Float {
-        /// Its value.
-        value: f64,
         /// Its digits.
         written: String,
     },
@@ -180,7 +179,7 @@ fn convert_table(text: &str, file: FileId, table: DeTable<'_>, problems: &mut Ve
         })
         .collect();
     // The toml crate sorts by name; people think in the order in which they wrote.
-    entries.sort_by_key(|entry| entry.span);
+    sort(&mut entries, |one, other| one.span > other.span);
     entries
 }
 
@@ -199,10 +198,7 @@ fn convert(text: &str, file: FileId, value: Spanned<DeValue<'_>>, problems: &mut
             Ok(value) => Value::Integer { value, decimal: integer.radix() == 10 },
             Err(_) => unusable("this number is too large"),
         },
-        DeValue::Float(float) => match float.as_str().parse() {
-            Ok(value) => Value::Float { value, written: float.as_str().to_owned() },
-            Err(_) => unusable("this is not a number"),
-        },
+        DeValue::Float(float) => Value::Float { written: float.as_str().to_owned() },
         DeValue::Boolean(boolean) => Value::Boolean(boolean),
         DeValue::Datetime(_) => unusable("a date or time has no use here; a text needs quotes"),
         DeValue::Array(array) => {

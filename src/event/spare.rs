@@ -31,6 +31,7 @@ impl Spare {
     }
 
     /// So many bytes of no meaning, for writing over; most of them need not be cleared first.
+    #[cfg_attr(small, optimize(speed))]
     pub fn filled(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = self.take(length).unwrap_or_default();
         bytes.resize(length, 0);

@@ -1,10 +1,11 @@
 //! Lines as JSON objects: what we know of a line, then the line. A line that is an object itself is taken in: its members pass byte
 //! for byte, and where they have a name of ours, ours gets another. Whatever comes in, valid JSON goes out.
 
+pub(crate) mod text;
+
 use crate::event::Wall;
 
-/// How deep a line may be nested to be taken in; what is deeper is text. Others read these objects, and many give up beyond 128.
-const DEPTH_MAX: u32 = 100;
+use self::text::{Text, is_blank, string, unescaped};
 
 /// What stands before the name of a member of ours that the line has itself.
 const OTHER: &str = "tinysup_";
@@ -123,40 +124,6 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Appends a string. What is not UTF-8 is replaced.
-fn string(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.reserve(bytes.len() + 2);
-    out.push(b'"');
-    for chunk in bytes.utf8_chunks() {
-        let valid = chunk.valid().as_bytes();
-        let mut from = 0;
-        for (at, byte) in valid.iter().enumerate() {
-            if *byte >= b' ' && *byte != b'"' && *byte != b'\\' {
-                continue;
-            }
-            out.extend_from_slice(valid.get(from..at).unwrap_or_default());
-            from = at + 1;
-            match byte {
-                b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
-                b'\n' => out.extend_from_slice(b"\\n"),
-                b'\r' => out.extend_from_slice(b"\\r"),
-                b'\t' => out.extend_from_slice(b"\\t"),
-                8 => out.extend_from_slice(b"\\b"),
-                12 => out.extend_from_slice(b"\\f"),
-                _ => {
-                    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' + half - 10 };
-                    out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(byte >> 4), digit(byte & 15)]);
-                }
-            }
-        }
-        out.extend_from_slice(valid.get(from..).unwrap_or_default());
-        if !chunk.invalid().is_empty() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
-        }
-    }
-    out.push(b'"');
-}
-
 /// A line that is a JSON object.
 struct Object<'a> {
     /// What stands between its braces, without blanks around it.
@@ -165,18 +132,8 @@ struct Object<'a> {
     taken: u64,
 }
 
-/// What may come next.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Next {
-    Value,
-    ValueOrEnd,
-    Name,
-    NameOrEnd,
-    CommaOrEnd,
-}
-
 impl<'a> Object<'a> {
-    /// Reads a line as RFC 8259 has it; `None` if it is anything but one object. Needs no memory for what is nested.
+    /// Reads a line as RFC 8259 has it; `None` if it is anything but one object. What is nested too deep is text, too.
     fn read(line: &'a [u8], ours: &Members) -> Option<Self> {
         let start = line.iter().position(|byte| !is_blank(*byte))?;
         // Most lines are text.
@@ -184,48 +141,10 @@ impl<'a> Object<'a> {
             return None;
         }
         let mut text = Text { bytes: line, at: start + 1 };
-        // Of each level a bit: 1 is an object.
-        let (mut depth, mut levels, mut taken) = (1_u32, 1_u128, 0);
-        let mut next = Next::NameOrEnd;
-        loop {
-            text.skip_blanks();
-            let byte = text.next()?;
-            let in_object = levels & 1 == 1;
-            next = match (next, byte) {
-                (Next::NameOrEnd, b'}') | (Next::ValueOrEnd, b']') => text.close(&mut depth, &mut levels),
-                (Next::CommaOrEnd, b'}') if in_object => text.close(&mut depth, &mut levels),
-                (Next::CommaOrEnd, b']') if !in_object => text.close(&mut depth, &mut levels),
-                (Next::CommaOrEnd, b',') if in_object => Next::Name,
-                (Next::CommaOrEnd, b',') => Next::Value,
-                (Next::Name | Next::NameOrEnd, b'"') => {
-                    let from = text.at;
-                    let escaped = text.string()?;
-                    if depth == 1 {
-                        let name = line.get(from..text.at - 1).unwrap_or_default();
-                        taken |= if escaped { ours.bits_of(&unescaped(name)) } else { ours.bits_of(name) };
-                    }
-                    text.skip_blanks();
-                    text.word(b":")?;
-                    Next::Value
-                }
-                (Next::Value | Next::ValueOrEnd, b'{' | b'[') => {
-                    if depth == DEPTH_MAX {
-                        return None;
-                    }
-                    depth += 1;
-                    levels = levels << 1 | u128::from(byte == b'{');
-                    if byte == b'{' { Next::NameOrEnd } else { Next::ValueOrEnd }
-                }
-                (Next::Value | Next::ValueOrEnd, _) => {
-                    text.scalar(byte)?;
-                    Next::CommaOrEnd
-                }
-                (Next::Name | Next::NameOrEnd | Next::CommaOrEnd, _) => return None,
-            };
-            if depth == 0 {
-                break;
-            }
-        }
+        let mut taken = 0;
+        text.nested(b'{', &mut |name, escaped| {
+            taken |= if escaped { ours.bits_of(&unescaped(name)) } else { ours.bits_of(name) };
+        })?;
         let members = line.get(start + 1..text.at - 1).unwrap_or_default();
         text.skip_blanks();
         (text.at == line.len()).then(|| Self { members: members.trim_ascii(), taken })
@@ -247,149 +166,11 @@ impl Members {
     }
 }
 
-fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
-}
-
-struct Text<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl Text<'_> {
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
-    }
-
-    fn next(&mut self) -> Option<u8> {
-        let byte = self.peek()?;
-        self.at += 1;
-        Some(byte)
-    }
-
-    fn skip_blanks(&mut self) {
-        while self.peek().is_some_and(is_blank) {
-            self.at += 1;
-        }
-    }
-
-    fn close(&self, depth: &mut u32, levels: &mut u128) -> Next {
-        debug_assert!(*depth > 0 && self.at > 0, "what is closed was opened");
-        *depth = depth.saturating_sub(1);
-        *levels >>= 1;
-        Next::CommaOrEnd
-    }
-
-    fn word(&mut self, word: &[u8]) -> Option<()> {
-        self.bytes.get(self.at..)?.starts_with(word).then(|| self.at += word.len())
-    }
-
-    /// What is neither an object nor an array; its first byte has been taken.
-    fn scalar(&mut self, first: u8) -> Option<()> {
-        match first {
-            b'"' => self.string().map(|_| ()),
-            b't' => self.word(b"rue"),
-            b'f' => self.word(b"alse"),
-            b'n' => self.word(b"ull"),
-            b'-' => {
-                let first = self.next()?;
-                self.number(first)
-            }
-            _ => self.number(first),
-        }
-    }
-
-    /// A number, however large; its first digit has been taken.
-    fn number(&mut self, first: u8) -> Option<()> {
-        match first {
-            b'0' => {}
-            b'1'..=b'9' => _ = self.digits(),
-            _ => return None,
-        }
-        if self.word(b".").is_some() && self.digits() == 0 {
-            return None;
-        }
-        if self.word(b"e").or_else(|| self.word(b"E")).is_some() {
-            let _ = self.word(b"+").or_else(|| self.word(b"-"));
-            if self.digits() == 0 {
-                return None;
-            }
-        }
-        Some(())
-    }
-
-    fn digits(&mut self) -> usize {
-        let from = self.at;
-        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
-        }
-        self.at - from
-    }
-
-    /// A string, whose first quote has been taken; says whether something in it is escaped.
-    fn string(&mut self) -> Option<bool> {
-        let mut escaped = false;
-        loop {
-            match self.next()? {
-                b'"' => return Some(escaped),
-                b'\\' => {
-                    escaped = true;
-                    self.escape()?;
-                }
-                byte if byte < b' ' => return None,
-                _ => {}
-            }
-        }
-    }
-
-    fn escape(&mut self) -> Option<()> {
-        match self.next()? {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(()),
-            b'u' => match self.four_digits()? {
-                // Half a character is none, and many readers refuse it.
-                0xd800..=0xdbff => {
-                    self.word(b"\\u")?;
-                    matches!(self.four_digits()?, 0xdc00..=0xdfff).then_some(())
-                }
-                0xdc00..=0xdfff => None,
-                _ => Some(()),
-            },
-            _ => None,
-        }
-    }
-
-    fn four_digits(&mut self) -> Option<u32> {
-        let digits = self.bytes.get(self.at..self.at + 4)?;
-        if !digits.iter().all(u8::is_ascii_hexdigit) {
-            return None;
-        }
-        self.at += 4;
-        u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
-    }
-}
-
-/// What a name with escapes means, as far as that can be a name of ours: they have letters only.
-fn unescaped(name: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::new();
-    let mut text = Text { bytes: name, at: 0 };
-    while let Some(byte) = text.next() {
-        if byte == b'\\' {
-            let unit = if text.word(b"u").is_some() { text.four_digits() } else { None };
-            plain.push(unit.and_then(|unit| u8::try_from(unit).ok()).filter(u8::is_ascii).unwrap_or(0));
-            if unit.is_none() {
-                text.at += 1;
-            }
-        } else {
-            plain.push(byte);
-        }
-    }
-    plain
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
 
+    use super::text::DEPTH_MAX;
     use super::*;
 
     fn members() -> Members {

@@ -1,34 +1,51 @@
-//! The inner loop of the relay: whole lines into one buffer, with something before each. Where lines are short, a call of memcpy for
-//! each of them and another for what stands before it costs more than the copying. So what is short is copied in chunks, a little too
-//! much of it, and what is too much is written over by what follows.
+//! The inner loop of the relay: whole lines into one buffer, with something before each. Where lines are short, a search for the end of
+//! each, a call of memcpy for each, and another for what stands before it, cost more than the copying. So the text goes in blocks,
+//! whatever lines there are: each is copied as it is, a line end in it says where the head goes, and what follows it is copied once
+//! more, behind that. Always a whole block, a little too much of it, and what is too much is written over by what follows.
 
 use memchr::memchr;
 
-const CHUNK_BYTES: usize = 64;
+use crate::newlines::{BLOCK_BYTES, newlines};
 
-/// What is longer than this is worth a call.
-const SHORT_MAX_BYTES: usize = 4 * CHUNK_BYTES;
+/// A head that is not longer than this is copied as a part of a block.
+const SHORT_HEAD_BYTES: usize = 16;
 
 /// How much room [`lines`] should find, so that it need not make more: for lines of 64 bytes and longer.
 pub fn room(begun: &[u8], head: &[u8], lines: &[u8]) -> usize {
-    begun.len() + lines.len() + (lines.len() / 64 + 2) * head.len() + SHORT_MAX_BYTES
+    begun.len() + lines.len() + (lines.len() / 64 + 2) * head.len() + room_of_block(head)
+}
+
+/// How much room a block takes at most, if each byte of it is a line end, and what is copied too much.
+fn room_of_block(head: &[u8]) -> usize {
+    BLOCK_BYTES * (head.len() + 1) + 2 * BLOCK_BYTES
 }
 
 /// Writes `lines`, all of which end with a newline, to `out`: `first` before the first of them, `head` before each other. What `out` held
 /// is written over.
+#[cfg_attr(small, optimize(speed))] // and with it all that is inlined
 pub fn lines(out: &mut Vec<u8>, first: [&[u8]; 2], head: &[u8], lines: &[u8]) {
-    let mut padded = head.to_vec();
-    padded.resize(head.len().next_multiple_of(CHUNK_BYTES), 0);
     let mut page = Page { bytes: out, used: 0 };
     for part in first {
-        page.add(part, part.len());
+        page.add(part);
     }
+    let room_of_block = room_of_block(head);
     let mut rest = lines;
+    let mut padded = [0; BLOCK_BYTES];
+    if let Some(room) = padded.get_mut(..head.len()).filter(|room| room.len() < BLOCK_BYTES) {
+        room.copy_from_slice(head);
+        // While another block follows, so that there is a whole one behind each line end.
+        while let Some(two) = rest.first_chunk() {
+            page.reserve(room_of_block);
+            page.add_block(two, &padded, head.len());
+            rest = rest.get(BLOCK_BYTES..).unwrap_or_default();
+        }
+    }
     while let Some(newline) = memchr(b'\n', rest) {
-        page.add(rest, newline + 1);
-        rest = rest.get(newline + 1..).unwrap_or_default();
+        let (line, others) = rest.split_at(newline + 1);
+        page.add(line);
+        rest = others;
         if !rest.is_empty() {
-            page.add(&padded, head.len());
+            page.add(head);
         }
     }
     debug_assert!(rest.is_empty() && !lines.is_empty(), "only whole lines come here");
@@ -42,42 +59,69 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// Writes the first so many of these bytes.
+    /// Writes the first of these blocks, with so much of the head behind each line end. There is room.
     #[inline]
-    fn add(&mut self, bytes: &[u8], count: usize) {
-        let chunks = bytes.as_chunks::<CHUNK_BYTES>().0.get(..count.div_ceil(CHUNK_BYTES));
-        let room = self.bytes.get_mut(self.used..).and_then(<[u8]>::first_chunk_mut::<SHORT_MAX_BYTES>);
-        let room = room.map(|room| room.as_chunks_mut::<CHUNK_BYTES>().0);
-        let (Some(chunks), Some([one, two, three, four]), ..=SHORT_MAX_BYTES) = (chunks, room, count) else {
-            // Also the last of all: beyond them is nothing that could be copied with them.
-            return self.add_long(bytes.get(..count).unwrap_or_default());
-        };
-        // Not in a loop, which the compiler takes for a call of memcpy.
-        if let Some(chunk) = chunks.first() {
-            *one = *chunk;
+    fn add_block(&mut self, two: &[u8; 2 * BLOCK_BYTES], head: &[u8; BLOCK_BYTES], length: usize) {
+        let Some(block) = two.first_chunk() else { return };
+        if let Some(room) = self.room() {
+            *room = *block;
         }
-        if let Some(chunk) = chunks.get(1) {
-            *two = *chunk;
+        let mut newlines = newlines(block);
+        let mut done = 0;
+        while newlines != 0 {
+            // The bounds are said in a way that needs no look; nothing here wraps.
+            let end = (newlines.trailing_zeros() as usize % BLOCK_BYTES) + 1;
+            newlines &= newlines.wrapping_sub(1);
+            self.used = self.used.wrapping_add(end.wrapping_sub(done));
+            done = end;
+            let length = length % BLOCK_BYTES;
+            let next = two.get(end..).and_then(<[u8]>::first_chunk::<BLOCK_BYTES>);
+            if let (Some(next), Some(room)) = (next, self.room::<{ 2 * BLOCK_BYTES }>()) {
+                if length > SHORT_HEAD_BYTES {
+                    if let Some(room) = room.first_chunk_mut() {
+                        *room = *head;
+                    }
+                } else if let (Some(room), Some(head)) =
+                    (room.first_chunk_mut::<SHORT_HEAD_BYTES>(), head.first_chunk())
+                {
+                    *room = *head;
+                }
+                if let Some(room) = room.get_mut(length..).and_then(<[u8]>::first_chunk_mut) {
+                    *room = *next;
+                }
+            }
+            self.used = self.used.wrapping_add(length);
         }
-        if let Some(chunk) = chunks.get(2) {
-            *three = *chunk;
-        }
-        if let Some(chunk) = chunks.get(3) {
-            *four = *chunk;
-        }
-        self.used += count;
+        self.used = self.used.wrapping_add(BLOCK_BYTES.wrapping_sub(done));
+    }
+
+    #[inline]
+    fn room<const COUNT: usize>(&mut self) -> Option<&mut [u8; COUNT]> {
+        self.bytes.split_at_mut_checked(self.used)?.1.first_chunk_mut()
     }
 
     #[inline(never)]
-    fn add_long(&mut self, bytes: &[u8]) {
+    fn add(&mut self, bytes: &[u8]) {
+        self.reserve(bytes.len());
         let end = self.used + bytes.len();
-        if self.bytes.len() < end + SHORT_MAX_BYTES {
-            self.bytes.resize((end + SHORT_MAX_BYTES).max(self.bytes.len() * 2), 0);
-        }
         if let Some(room) = self.bytes.get_mut(self.used..end) {
             room.copy_from_slice(bytes);
         }
         self.used = end;
+    }
+
+    #[inline]
+    fn reserve(&mut self, more: usize) {
+        let least = self.used.wrapping_add(more);
+        if self.bytes.len() < least {
+            self.grow(least);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, least: usize) {
+        self.bytes.resize(least.max(self.bytes.len() * 2), 0);
     }
 }
 
@@ -100,7 +144,7 @@ mod tests {
                 assert!(out == plain, "{room} {} {}", head.len(), text.len());
             }
         };
-        for head in [0, 1, 4, 63, 64, 65, 128, 600].map(|length| vec![b'#'; length]) {
+        for head in [0, 1, 4, 16, 17, 63, 64, 65, 128, 600].map(|length| vec![b'#'; length]) {
             for length in (0..140).chain([254, 255, 256, 257, 600, 5000]) {
                 // NUL and other bytes are like any.
                 let line: Vec<u8> = (0..length).map(|index| [0, b'a', 0xff, b'\r'][index % 4]).collect();
@@ -111,6 +155,7 @@ mod tests {
             let growing: Vec<u8> =
                 (0..600).flat_map(|length| [&vec![b'x'; length][..], b"\n"].concat()).collect();
             check([&head, b""], &head, &growing);
+            check([&head, b""], &head, &b"\n".repeat(1000));
         }
     }
 }

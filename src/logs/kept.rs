@@ -7,6 +7,7 @@ use memchr::{memchr, memchr_iter, memrchr};
 
 use super::Origin;
 use crate::event::Time;
+use crate::gather::Gather;
 
 /// What is kept of each instance's last output, what is known about it included.
 pub const KEPT_MAX_BYTES: usize = 64 * 1024;
@@ -108,7 +109,7 @@ impl Kept {
     /// All chunks with their ends, newest first.
     pub fn newest_first(&self) -> impl Iterator<Item = (Chunk, Position)> {
         let ends = self.chunks.iter().skip(1).map(|chunk| chunk.from).chain([self.end()]);
-        self.chunks.iter().copied().zip(ends.collect::<Vec<_>>()).rev()
+        self.chunks.iter().copied().zip(ends.gather()).rev()
     }
 
     /// The first newline between two positions.

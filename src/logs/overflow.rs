@@ -1,27 +1,26 @@
 //! What is dropped while nobody reads the container's output, and how much of it was whose. What is kept for `logs` is kept all the
 //! same.
 
-use std::collections::BTreeMap;
-
 use memchr::memchr_iter;
 
 use crate::event::{InstanceId, Sink};
+use crate::sorted::Map;
 
 /// The sinks that are stuck, with the number of lines that each instance has lost there since.
 #[derive(Debug, Default)]
-pub struct Overflowing(BTreeMap<Sink, BTreeMap<InstanceId, u64>>);
+pub struct Overflowing(Map<Sink, Map<InstanceId, u64>>);
 
 impl Overflowing {
     /// From now on nothing passes there.
     pub fn stuck(&mut self, sink: Sink) {
-        self.0.entry(sink).or_default();
+        self.0.get_or_default(sink);
     }
 
     /// Whether these lines do not pass. Then they are counted; a piece of a line is one.
     pub fn drops(&mut self, sink: Sink, instance: InstanceId, lines: &[u8]) -> bool {
         let Some(dropped) = self.0.get_mut(&sink) else { return false };
         let count = memchr_iter(b'\n', lines).count().max(1);
-        *dropped.entry(instance).or_default() += count as u64;
+        *dropped.get_or_default(instance) += count as u64;
         true
     }
 

@@ -2,11 +2,13 @@
 //! read twice; what goes before he has read it is counted.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 
 use super::kept::{Kept, Position};
 use super::{Logs, Origin};
 use crate::event::{Client, InstanceId, Sink, Time};
+use crate::gather::Gather;
+use crate::sorted::Map;
 
 /// About so much text is read at once,
 const TURN_MAX_BYTES: usize = 32 << 10;
@@ -46,7 +48,7 @@ pub struct Line {
 #[derive(Debug)]
 pub struct Reader {
     stream: Option<Sink>,
-    places: BTreeMap<InstanceId, Place>,
+    places: Map<InstanceId, Place>,
     /// Whether there may be something to read.
     fresh: bool,
 }
@@ -122,11 +124,11 @@ impl Logs {
 
     /// How many lines of whom went before they could be read, where nothing that came after was there to tell it.
     pub fn unread(&mut self, client: Client) -> Vec<(InstanceId, u64)> {
-        let places = self.readers.get_mut(&client).into_iter().flat_map(|reader| &mut reader.places);
+        let places = self.readers.get_mut(&client).into_iter().flat_map(|reader| reader.places.iter_mut());
         places
             .map(|(id, place)| (*id, std::mem::take(&mut place.lost)))
             .filter(|(_, lost)| *lost > 0)
-            .collect()
+            .gather()
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) struct Part {
 
 impl Display for Part {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let percent = u128::from(self.used) * 100 / u128::from(self.whole.max(1));
+        let percent = self.used.saturating_mul(100) / self.whole.max(1);
         write!(f, "{} of {} ({percent}%)", show_size(self.used), show_size(self.whole))
     }
 }

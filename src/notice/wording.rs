@@ -191,6 +191,7 @@ impl Display for Notice {
     }
 }
 
+#[inline(never)]
 fn ended(f: &mut Formatter<'_>, name: &str, cause: &Cause, uptime: Duration, next: &Next) -> fmt::Result {
     let uptime = show_duration(uptime);
     match (cause, next) {

@@ -1,6 +1,5 @@
 //! From the configuration to the plan: `[defaults]` merged in, every instance evaluated, everything in start order.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -25,6 +24,7 @@ use crate::config::tree::{Entry, Value};
 use crate::config::{self, Config, Problem, Problems, Service, Setting, World};
 use crate::control::Place;
 use crate::event::{InstanceId, Launch, LogFile, Mark, Output, Secret, Speaks, Stdin, Surroundings};
+use crate::sorted::{Map, Set, sort};
 use crate::suggest::did_you_mean;
 use crate::units::Signal;
 
@@ -92,7 +92,7 @@ pub fn single(one: &One) -> Plan {
         instances: vec![instance],
         shutdown_timeout: None,
         guard: Guard::default(),
-        routes: BTreeMap::new(),
+        routes: Map::new(),
         log: Log::default(),
     }
 }
@@ -106,7 +106,7 @@ pub fn pause() -> Plan {
         order: in_order(&[]),
         shutdown_timeout: None,
         guard: Guard::default(),
-        routes: BTreeMap::new(),
+        routes: Map::new(),
         log: Log::default(),
     }
 }
@@ -147,7 +147,7 @@ fn command(name: Rc<str>, argv: Vec<OsString>, program: &str, surroundings: Surr
             mode: KillMode::Mixed,
             command: None,
         },
-        signals: BTreeMap::new(),
+        signals: Map::new(),
         ready: None,
         healthcheck: None,
         watchdog: None,
@@ -171,7 +171,7 @@ fn build(
         here,
         guard: Guard::default(),
         log: Defaults::default(),
-        files: BTreeMap::new(),
+        files: Map::new(),
     };
     builder.build(request.main.as_deref())
 }
@@ -186,7 +186,7 @@ struct Builder<'a> {
     /// What `[log]` says for all.
     log: Defaults,
     /// The files of output so far.
-    files: BTreeMap<PathBuf, Rc<LogFile>>,
+    files: Map<PathBuf, Rc<LogFile>>,
 }
 
 /// A service whose instances can be put in order.
@@ -206,7 +206,7 @@ impl<'a> Builder<'a> {
         self.log = defaults;
         self.check_defaults();
         let mut ready: Vec<Built> = Vec::new();
-        let mut disabled: BTreeSet<&str> = BTreeSet::new();
+        let mut disabled: Set<&str> = Set::new();
         for service in &config.services {
             match self.service(service) {
                 Some(service) => ready.push(service),
@@ -237,7 +237,7 @@ impl<'a> Builder<'a> {
             .as_ref()
             .and_then(|setting| self.evaluator.place(&mut scope, setting.key, &setting.node).ok())
             .unwrap_or_default();
-        let mut routes = BTreeMap::new();
+        let mut routes = Map::new();
         for entry in &config.routes {
             if let Ok((signal, ids)) = self.route(&mut scope, entry, &places, &disabled)
                 && routes.insert(signal, ids).is_some()
@@ -286,6 +286,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A service with its instances; `None` if it is disabled.
+    #[inline(never)]
     fn service(&mut self, service: &'a Service) -> Option<Built> {
         let mut settings = merged(self.config, service);
         let mut environment = self.environment(&service.name, &service.settings);
@@ -327,7 +328,7 @@ impl<'a> Builder<'a> {
             service,
             instance_env: INSTANCE.to_owned(),
             env: Vec::new(),
-            index: BTreeMap::new(),
+            index: Map::new(),
             env_file: None,
         };
         for setting in self.config.defaults.iter().chain(settings) {
@@ -377,6 +378,7 @@ impl<'a> Builder<'a> {
         }
     }
 
+    #[inline(never)]
     fn instance(
         &mut self,
         service: &'a Service,
@@ -480,7 +482,7 @@ impl<'a> Builder<'a> {
     /// A file is rotated in one way, and its lines have one form, however many write to it.
     fn check_files(&mut self, own: &Own) {
         for (file, span) in &own.files {
-            let known = self.files.entry(file.path.clone()).or_insert_with(|| Rc::clone(file));
+            let known = self.files.get_or_insert_with(file.path.clone(), || Rc::clone(file));
             let alike = LogFile { also: known.also, ..(**file).clone() } == **known;
             if !alike {
                 let message = "this file has another format, max_size or max_files elsewhere";
@@ -507,8 +509,9 @@ impl<'a> Builder<'a> {
     }
 
     /// Puts the instances in start order and ties them together. The second value says where the instances of each service are.
-    fn in_order(&mut self, ready: Vec<Built>, disabled: &BTreeSet<&str>) -> (Vec<Instance>, Places) {
-        let index: BTreeMap<Rc<str>, usize> =
+    #[inline(never)]
+    fn in_order(&mut self, ready: Vec<Built>, disabled: &Set<&str>) -> (Vec<Instance>, Places) {
+        let index: Map<Rc<str>, usize> =
             ready.iter().enumerate().map(|(at, service)| (Rc::clone(&service.name), at)).collect();
         let mut edges: Vec<Vec<Edge>> = Vec::with_capacity(ready.len());
         for service in &ready {
@@ -570,12 +573,13 @@ impl<'a> Builder<'a> {
     }
 
     /// What a service depends on, as far as it is there and can ever come true.
+    #[inline(never)]
     fn edges(
         &mut self,
         service: &Built,
         ready: &[Built],
-        index: &BTreeMap<Rc<str>, usize>,
-        disabled: &BTreeSet<&str>,
+        index: &Map<Rc<str>, usize>,
+        disabled: &Set<&str>,
     ) -> Vec<Edge> {
         let mut edges: Vec<Edge> = Vec::new();
         let autostart = service.instances.first().is_none_or(|instance| instance.autostart);
@@ -622,13 +626,8 @@ impl<'a> Builder<'a> {
         edges
     }
 
-    fn missing(
-        &mut self,
-        wanted: &Wanted,
-        own: &str,
-        index: &BTreeMap<Rc<str>, usize>,
-        disabled: &BTreeSet<&str>,
-    ) {
+    #[inline(never)]
+    fn missing(&mut self, wanted: &Wanted, own: &str, index: &Map<Rc<str>, usize>, disabled: &Set<&str>) {
         if self.config.incomplete {
             return;
         }
@@ -649,6 +648,7 @@ impl<'a> Builder<'a> {
 
     /// The command of `tinysup run -- COMMAND`, after everything that starts with the container. It may use the terminal, as if
     /// there were no init, but carries a mark, so that what it leaves behind is found.
+    #[inline(never)]
     fn add_main(&mut self, argv: &[OsString], instances: &mut Vec<Instance>) {
         if let Some(service) = self.config.services.iter().find(|service| &*service.name == MAIN) {
             let message =
@@ -682,12 +682,13 @@ impl<'a> Builder<'a> {
     }
 
     /// One line of `[signals]`.
+    #[inline(never)]
     fn route(
         &mut self,
         scope: &mut Scope<'_>,
         entry: &Entry,
         places: &Places,
-        disabled: &BTreeSet<&str>,
+        disabled: &Set<&str>,
     ) -> Read<(Signal, Vec<InstanceId>)> {
         let signal = self.evaluator.forwarded(entry)?;
         let key = &names::ROUTE;
@@ -695,7 +696,7 @@ impl<'a> Builder<'a> {
             Value::Text(_) => std::slice::from_ref(&entry.node),
             _ => self.evaluator.list(key, &entry.node)?,
         };
-        let mut ids = Vec::new();
+        let mut ids = Set::new();
         let mut complete = true;
         for node in nodes {
             let (name, text) = self.evaluator.string(scope, key, node)?;
@@ -706,7 +707,7 @@ impl<'a> Builder<'a> {
             match (places.get(service), number) {
                 (Some((from, to)), None) => ids.extend((*from..*to).map(InstanceId)),
                 (Some((from, to)), Some(number)) if number >= 1 && number <= to - from => {
-                    ids.push(InstanceId(from + number - 1));
+                    ids.insert(InstanceId(from + number - 1));
                 }
                 (None, _) if disabled.contains(service) || self.config.incomplete => {}
                 _ => {
@@ -728,14 +729,12 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        ids.sort_unstable();
-        ids.dedup();
-        if complete { Ok((signal, ids)) } else { Err(Reported) }
+        if complete { Ok((signal, ids.into_iter().collect())) } else { Err(Reported) }
     }
 }
 
 /// Where the instances of each service are: from the first to behind the last.
-type Places = BTreeMap<Rc<str>, (u32, u32)>;
+type Places = Map<Rc<str>, (u32, u32)>;
 
 /// The settings of a service over those of `[defaults]`, in an order in which each can be read: `shell` before the commands.
 /// Tables that merge come twice, the service's last.
@@ -745,6 +744,6 @@ fn merged<'a>(config: &'a Config, service: &'a Service) -> Vec<&'a Setting> {
     };
     let mut settings: Vec<&Setting> =
         config.defaults.iter().filter(|default| !overridden(default)).chain(&service.settings).collect();
-    settings.sort_by_key(|setting| setting.key.id != Id::Shell);
+    sort(&mut settings, |one, other| one.key.id != Id::Shell && other.key.id == Id::Shell);
     settings
 }

@@ -5,7 +5,6 @@ mod asking;
 mod memory;
 mod waits;
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter, Write};
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use super::{Condition, Instance, Kind, Plan, Restart, RestartWhen};
 use crate::config::{World, words};
 use crate::event::{Launch, Stdin};
 use crate::hints;
+use crate::sorted::Map;
 use crate::units::{Signal, show_duration};
 
 /// How long `docker stop` waits before it kills.
@@ -115,7 +115,7 @@ pub fn report(plan: &Plan, world: &dyn World, here: bool) -> Report {
 
 fn services(plan: &Plan) -> Vec<Service<'_>> {
     let mut services: Vec<Service<'_>> = Vec::new();
-    let mut places: BTreeMap<Rc<str>, usize> = BTreeMap::new();
+    let mut places: Map<Rc<str>, usize> = Map::new();
     for instance in &plan.instances {
         let kill_timeout = instance.stop.kill_timeout.unwrap_or(Duration::ZERO);
         if let Some(service) = places.get(&instance.service).and_then(|at| services.get_mut(*at)) {
@@ -199,6 +199,7 @@ fn list(names: &[String]) -> String {
 
 /// The chain of services of which each has to be down before the next may be stopped, and that may take longest.
 /// Oneshots are done by then.
+#[inline(never)]
 fn slowest_chain(services: &[Service<'_>]) -> Vec<usize> {
     let mut totals: Vec<(Duration, Option<usize>)> = Vec::with_capacity(services.len());
     for service in services {
@@ -239,6 +240,7 @@ fn show_chain(plan: &Plan, services: &[Service<'_>], chain: &[usize], total: Dur
     }
 }
 
+#[inline(never)]
 fn stop_hints(plan: &Plan, services: &[Service<'_>], stop_time: Duration, hints: &mut Vec<String>) {
     let seconds = stop_time.as_secs() + 1;
     if stop_time == DOCKER_STOP {
@@ -272,6 +274,7 @@ fn stop_hints(plan: &Plan, services: &[Service<'_>], stop_time: Duration, hints:
     }
 }
 
+#[inline(never)]
 fn service_hints(service: &Service<'_>, world: &dyn World, hints: &mut Vec<String>) {
     let instance = service.first;
     let mut hint = |text: String| hints.push(format!("{}: {text}", instance.service));
@@ -317,6 +320,7 @@ fn signal_hints(plan: &Plan, instance: &Instance, hints: &mut Vec<String>) {
     }
 }
 
+#[inline(never)]
 fn restart_hints(instance: &Instance, hint: &mut dyn FnMut(String)) {
     let restart = &instance.restart;
     let (Some(max), true) = (restart.max_restarts, restart.when != RestartWhen::Never) else { return };

@@ -2,13 +2,13 @@
 //! that another spelling of the same changes nothing. Every field is named: a new one does not compile before it is decided here
 //! whether a running process can take it on.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Asks, Guard, Healthcheck, Instance, Limits, Log, Plan, Ready, ReadyTest, Restart, Stop, Test};
 use crate::event::{Attributes, Identity, InstanceId, Launch, Secret};
+use crate::sorted::Map;
 use crate::units::Signal;
 
 /// So many different instances there may have been since the container began; the ids of those that are gone stay theirs.
@@ -26,7 +26,7 @@ pub struct Fresh {
     /// As in [`Plan`].
     pub guard: Guard,
     /// As in [`Plan`].
-    pub routes: BTreeMap<Signal, Vec<InstanceId>>,
+    pub routes: Map<Signal, Vec<InstanceId>>,
     /// As in [`Plan`].
     pub log: Log,
 }
@@ -65,7 +65,7 @@ impl Fresh {
     /// next free ones. `None`: there have been more than [`INSTANCES_EVER_MAX`].
     pub fn new(new: Plan, known: &Plan) -> Option<Self> {
         let Plan { mode: _, config, instances, order: _, shutdown_timeout, guard, mut routes, log } = new;
-        let mut ids: BTreeMap<(Rc<str>, u32), InstanceId> = BTreeMap::new();
+        let mut ids: Map<(Rc<str>, u32), InstanceId> = Map::new();
         for (id, instance) in (0_u32..).map(InstanceId).zip(&known.instances) {
             ids.insert((Rc::clone(&instance.service), instance.number), id);
         }
@@ -98,6 +98,7 @@ impl Fresh {
 }
 
 /// What differs between an instance as it was and as it shall be; both with the ids of the same plan.
+#[inline(never)]
 pub fn difference(old: &Instance, new: &Instance) -> Difference {
     let mut found = Difference::default();
     let Instance {
@@ -142,6 +143,7 @@ pub fn difference(old: &Instance, new: &Instance) -> Difference {
     found
 }
 
+#[inline(never)]
 fn launch(found: &mut Difference, old: &Launch, new: &Launch) {
     let Launch {
         argv,
@@ -186,7 +188,7 @@ fn launch(found: &mut Difference, old: &Launch, new: &Launch) {
 }
 
 /// In whatever order they are written; of those with one name the last counts.
-fn by_name(env: &[(OsString, Secret)]) -> BTreeMap<&OsString, &Secret> {
+fn by_name(env: &[(OsString, Secret)]) -> Map<&OsString, &Secret> {
     env.iter().map(|(name, value)| (name, value)).collect()
 }
 
@@ -332,7 +334,7 @@ mod tests {
         check(|i| i.stop.kill_timeout = None, &["kill_timeout"], false);
         check(|i| i.stop.mode = KillMode::Group, &["kill_mode"], false);
         check(|i| i.stop.command = None, &["stop_command"], false);
-        check(|i| i.signals = BTreeMap::from([(Signal::HUP, None)]), &["signals"], false);
+        check(|i| i.signals = Map::from([(Signal::HUP, None)]), &["signals"], false);
         check(|i| i.name = "a.1".into(), &["instances"], false);
         let most = Some(Amount::Bytes(1 << 30));
         check(|i| i.memory.restart = most, &["max_memory_restart"], false);
@@ -409,7 +411,7 @@ mod tests {
                 mode: Mode::Services,
                 config: None,
                 order: in_order(&instances),
-                routes: BTreeMap::from([(Signal::USR1, vec![InstanceId(0)])]),
+                routes: Map::from([(Signal::USR1, vec![InstanceId(0)])]),
                 instances,
                 shutdown_timeout: None,
                 log: Log::default(),
@@ -422,6 +424,6 @@ mod tests {
         assert_eq!(ids, [4, 3, 1, 5, 0]);
         let (_, last) = fresh.instances.last().unwrap();
         assert_eq!(last.depends_on[0].on, InstanceId(4));
-        assert_eq!(fresh.routes[&Signal::USR1], [InstanceId(4)]);
+        assert_eq!(fresh.routes.get(&Signal::USR1), Some(&vec![InstanceId(4)]));
     }
 }

@@ -5,7 +5,6 @@
 //! `env_file`, later ones first; the container. A variable that refers to itself means the layer below (`PATH = "/app/bin:${PATH}"`);
 //! any other circle is an error.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -18,6 +17,7 @@ use crate::config::interpolate::{self, Fault, Lookup, Reported};
 use crate::config::source::{FileId, Span};
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::{Problem, Problems, Setting};
+use crate::sorted::Map;
 
 /// The environment variable that names the service.
 pub const SERVICE: &str = "TINYSUP_SERVICE";
@@ -41,7 +41,7 @@ pub struct Evaluator<'a> {
     pub problems: &'a mut Problems,
     /// While set, what only this container's environment is to blame for is not reported: the service is not there anyway.
     pub lenient: bool,
-    env_files: BTreeMap<PathBuf, Option<Rc<(FileId, EnvFile)>>>,
+    env_files: Map<PathBuf, Option<Rc<(FileId, EnvFile)>>>,
     bytes_left: usize,
 }
 
@@ -62,7 +62,7 @@ pub struct Environment<'a> {
     /// `env`.
     pub env: Vec<&'a Entry>,
     /// Where a name is in `env`.
-    pub index: BTreeMap<&'a str, usize>,
+    pub index: Map<&'a str, usize>,
     /// `env_file`.
     pub env_file: Option<&'a Setting>,
 }
@@ -135,7 +135,7 @@ impl<'a> Scope<'a> {
 impl<'a> Evaluator<'a> {
     /// An evaluator that has seen nothing yet.
     pub fn new(world: &'a dyn World, problems: &'a mut Problems) -> Self {
-        Self { world, problems, lenient: false, env_files: BTreeMap::new(), bytes_left: MAX_BYTES }
+        Self { world, problems, lenient: false, env_files: Map::new(), bytes_left: MAX_BYTES }
     }
 
     /// Reports a problem.
@@ -321,6 +321,7 @@ impl<'a> Evaluator<'a> {
         value
     }
 
+    #[inline(never)]
     fn evaluate(&mut self, scope: &mut Scope<'_>, position: Position) -> Read<Option<Rc<[u8]>>> {
         match position {
             Position::Env(index) => {
@@ -386,6 +387,7 @@ impl<'a> Evaluator<'a> {
         scope.files = Some(open);
     }
 
+    #[inline(never)]
     fn env_file(&mut self, path: &Path, at: Span) -> Option<Rc<(FileId, EnvFile)>> {
         if let Some(known) = self.env_files.get(path) {
             return known.clone();

@@ -1,9 +1,10 @@
 //! Start order: every service after those it depends on, otherwise as they are written; and the circles where there is none.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
 
 use super::Condition;
 use crate::config::source::Span;
+use crate::sorted::Set;
 
 /// That a service depends on another.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub struct Circle {
 }
 
 /// The services in start order, and all circles; those in or behind a circle are not in the order. `edges`: what each depends on.
+#[inline(never)]
 pub fn sort(edges: &[Vec<Edge>]) -> (Vec<usize>, Vec<Circle>) {
     let mut waiting: Vec<usize> = edges.iter().map(Vec::len).collect();
     let mut dependents: Vec<Vec<usize>> = vec![Vec::new(); edges.len()];
@@ -38,15 +40,16 @@ pub fn sort(edges: &[Vec<Edge>]) -> (Vec<usize>, Vec<Circle>) {
             }
         }
     }
-    let mut free: BTreeSet<usize> = (0..edges.len()).filter(|at| waiting.get(*at) == Some(&0)).collect();
+    let mut free: Set<Reverse<usize>> =
+        (0..edges.len()).rev().filter(|at| waiting.get(*at) == Some(&0)).map(Reverse).collect();
     let mut order = Vec::with_capacity(edges.len());
-    while let Some(at) = free.pop_first() {
+    while let Some(Reverse(at)) = free.pop_last() {
         order.push(at);
         for dependent in dependents.get(at).into_iter().flatten() {
             if let Some(count) = waiting.get_mut(*dependent) {
                 *count -= 1;
                 if *count == 0 {
-                    free.insert(*dependent);
+                    free.insert(Reverse(*dependent));
                 }
             }
         }

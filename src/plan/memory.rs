@@ -10,7 +10,7 @@ use crate::config::source::Span;
 use crate::config::tree::{Node, Value};
 use crate::config::{Problem, Setting, World};
 use crate::event::{Cell, MemoryFound};
-use crate::units::{parse_size, show_size};
+use crate::units::{parse_decimal, parse_size, show_decimal, show_size};
 
 /// No process is smaller than this, in bytes; whoever writes less has forgotten the unit.
 const LEAST_BYTES: u64 = 64 << 10;
@@ -70,12 +70,13 @@ impl Share {
 
     /// So much of this.
     pub fn of(self, whole: u64) -> u64 {
-        u64::try_from(u128::from(whole) * u128::from(self.0) / 10_000).unwrap_or(u64::MAX)
+        let (share, parts) = (u64::from(self.0), 10_000);
+        whole / parts * share + whole % parts * share / parts
     }
 
     /// Reads `85%` or `82.5%`.
-    fn parse(text: &str) -> Option<Self> {
-        let hundredths = text.strip_suffix('%')?.trim_end().parse::<f64>().ok()? * 100.0;
+    pub fn parse(text: &str) -> Option<Self> {
+        let hundredths = parse_decimal(text.strip_suffix('%')?.trim_end())? * 100.0;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 10,000 fits")]
         if (0.0..=10_000.0).contains(&hundredths) { Self::new(hundredths.round() as u16) } else { None }
     }
@@ -107,7 +108,7 @@ impl Reference {
 
 impl Display for Share {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}%", f64::from(self.0) / 100.0)
+        write!(f, "{}%", show_decimal(f64::from(self.0) / 100.0))
     }
 }
 
@@ -231,6 +232,7 @@ impl WantedMemory {
 }
 
 /// Reads `[memory]`.
+#[inline(never)]
 pub fn guard(
     evaluator: &mut Evaluator<'_>,
     scope: &mut Scope<'_>,
@@ -323,12 +325,12 @@ impl Evaluator<'_> {
         let text = self.text(scope, key.name, key.expected, node, true)?;
         let written = text.show().unwrap_or("").trim();
         let share = Share::parse(written);
-        let help = match written.strip_suffix('%').map(|number| number.trim().parse::<f64>()) {
-            Some(Ok(_)) => Some("a share is more than 0% and at most 100%".to_owned()),
+        let help = match written.strip_suffix('%').map(|number| parse_decimal(number.trim())) {
+            Some(Some(_)) => Some("a share is more than 0% and at most 100%".to_owned()),
             None if !text.replaced && !written.is_empty() => {
                 Share::parse(&format!("{written}%")).map(|share| format!("{} = \"{share}\"", key.name))
             }
-            Some(Err(_)) | None => None,
+            Some(None) | None => None,
         };
         share.map_or_else(|| self.mismatch(key, node, Some(&text), help), Ok).map_err(|Reported| Reported)
     }

@@ -78,6 +78,7 @@ impl Evaluator<'_> {
         (log, defaults)
     }
 
+    #[inline(never)]
     fn read_log(
         &mut self,
         scope: &mut Scope<'_>,

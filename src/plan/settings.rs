@@ -1,6 +1,5 @@
 //! The settings of one instance with every default filled in: for each key, what its value means.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use crate::config::source::Span;
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::{Problem, Setting};
 use crate::event::{Attributes, Identity, LogFile, Output, Rlimit, Stdin};
+use crate::sorted::{Map, Set};
 use crate::units::{CAPABILITIES, RESOURCES, Signal};
 
 use super::memory::WantedMemory;
@@ -56,7 +56,7 @@ pub struct Own {
     pub ready: Option<WantedReady>,
     pub healthcheck: Option<WantedHealth>,
     pub watchdog: Option<Duration>,
-    pub env_from_file: BTreeMap<String, PathBuf>,
+    pub env_from_file: Map<String, PathBuf>,
     pub inherit_env: bool,
     pub identity: Identity,
     pub attributes: Attributes,
@@ -74,7 +74,7 @@ pub struct Own {
     pub stop_signal: Signal,
     pub kill_timeout: Duration,
     pub kill_mode: KillMode,
-    pub signals: BTreeMap<Signal, Option<Signal>>,
+    pub signals: Map<Signal, Option<Signal>>,
     pub stdin: Stdin,
     pub stdout: Output,
     pub stderr: Output,
@@ -108,7 +108,7 @@ impl Default for Own {
             ready: None,
             healthcheck: None,
             watchdog: None,
-            env_from_file: BTreeMap::new(),
+            env_from_file: Map::new(),
             inherit_env: true,
             identity: Identity::default(),
             attributes: Attributes::default(),
@@ -126,7 +126,7 @@ impl Default for Own {
             stop_signal: Signal::TERM,
             kill_timeout: KILL_TIMEOUT,
             kill_mode: KillMode::Mixed,
-            signals: BTreeMap::new(),
+            signals: Map::new(),
             stdin: Stdin::Null,
             stdout: Output::Prefix,
             stderr: Output::Prefix,
@@ -151,6 +151,7 @@ impl Evaluator<'_> {
         let _: Read<()> = self.read_common(scope, setting, common);
     }
 
+    #[inline(never)]
     fn read_common(&mut self, scope: &mut Scope<'_>, setting: &Setting, common: &mut Common) -> Read<()> {
         let (key, node) = (setting.key, &setting.node);
         match key.id {
@@ -195,6 +196,7 @@ impl Evaluator<'_> {
     }
 
     #[expect(clippy::too_many_lines, reason = "one line for each key")]
+    #[inline(never)]
     fn read_own(&mut self, scope: &mut Scope<'_>, setting: &Setting, own: &mut Own) -> Read<()> {
         let (key, node) = (setting.key, &setting.node);
         match key.id {
@@ -430,7 +432,7 @@ impl Evaluator<'_> {
         scope: &mut Scope<'_>,
         key: &Key,
         node: &Node,
-        into: &mut BTreeMap<String, PathBuf>,
+        into: &mut Map<String, PathBuf>,
     ) -> Read<()> {
         for entry in self.table(key, node)? {
             if let Err(message) = check_variable(&entry.key) {
@@ -548,11 +550,11 @@ impl Evaluator<'_> {
     }
 
     fn capabilities(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Vec<u8>> {
-        let mut numbers = Vec::new();
+        let mut numbers = Set::new();
         for node in self.list(key, node)? {
             let Ok((name, text)) = self.string(scope, key, node) else { continue };
             match names::capability(&name) {
-                Some(number) => numbers.push(number),
+                Some(number) => drop(numbers.insert(number)),
                 None if text.replaced => return self.mismatch(key, node, Some(&text), None),
                 None => {
                     let bare = names::bare_capability(&name);
@@ -562,9 +564,7 @@ impl Evaluator<'_> {
                 }
             }
         }
-        numbers.sort_unstable();
-        numbers.dedup();
-        Ok(numbers)
+        Ok(numbers.into_iter().collect())
     }
 
     fn max_restarts(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Option<u32>> {
@@ -594,9 +594,9 @@ impl Evaluator<'_> {
         scope: &mut Scope<'_>,
         key: &Key,
         node: &Node,
-        into: &mut BTreeMap<Signal, Option<Signal>>,
+        into: &mut Map<Signal, Option<Signal>>,
     ) -> Read<()> {
-        let mut here = BTreeSet::new();
+        let mut here = Set::new();
         for entry in self.table(key, node)? {
             let Ok(signal) = self.forwarded(entry) else { continue };
             if !here.insert(signal) {

@@ -14,7 +14,7 @@ use crate::config::words::{self, Word};
 use crate::config::{Problem, interpolate};
 use crate::control::Place;
 use crate::suggest::did_you_mean;
-use crate::units::{self, Signal};
+use crate::units::{self, Signal, parse_decimal};
 
 /// What others call one of our words: the restart policies of Docker and supervisord.
 const WORDS: [(&str, &str); 3] =
@@ -143,7 +143,8 @@ impl Evaluator<'_> {
             return self.mismatch(key, node, None, None);
         }
         let text = self.scalar(scope, key, node)?;
-        match text.show().and_then(|text| text.trim().parse().ok()).filter(|number| range.contains(number)) {
+        match text.show().and_then(|text| parse_decimal(text.trim())).filter(|number| range.contains(number))
+        {
             Some(number) => Ok(number),
             None => self.mismatch(key, node, Some(&text), None),
         }
@@ -160,18 +161,22 @@ impl Evaluator<'_> {
         node: &Node,
         choices: &[(&str, T)],
     ) -> Read<T> {
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        let index = self.word_of(scope, key, node, &names)?;
+        choices.get(index).map(|(_, choice)| *choice).ok_or(Reported)
+    }
+
+    /// Which of some words.
+    fn word_of(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node, names: &[&str]) -> Read<usize> {
         let text = self.text(scope, key.name, key.expected, node, false)?;
         let written = text.show().unwrap_or("");
-        if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == written) {
-            Ok(*choice)
-        } else {
-            let names = || choices.iter().map(|(name, _)| *name);
-            let foreign =
-                WORDS.iter().find(|(theirs, ours)| *theirs == written && names().any(|name| name == *ours));
-            let help = foreign.map(|(_, ours)| format!("here it is called \"{ours}\""));
-            let help = help.or_else(|| self.similar(written, names())).filter(|_| !text.replaced);
-            self.mismatch(key, node, Some(&text), help)
+        if let Some(index) = names.iter().position(|name| *name == written) {
+            return Ok(index);
         }
+        let foreign = WORDS.iter().find(|(theirs, ours)| *theirs == written && names.contains(ours));
+        let help = foreign.map(|(_, ours)| format!("here it is called \"{ours}\""));
+        let help = help.or_else(|| self.similar(written, names.iter().copied())).filter(|_| !text.replaced);
+        self.mismatch(key, node, Some(&text), help)
     }
 
     /// A path, relative to the file it is written in.

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::event::{Action, Child, ExitStatus, InstanceId, Pid, Role, Sink, StartError, Time};
+use crate::event::{Action, Child, ExitStatus, InstanceId, Pid, Role, Sink, StartError, Time, order, tell};
 use crate::notice::{Cause, Notice, Refused};
 use crate::notify::Word;
 use crate::plan::{Asks, Instance, Kind, Ready, ReadyTest, Test};
@@ -186,7 +186,7 @@ impl Service {
         } else {
             if context.instance.kind == Kind::Daemon {
                 let (after, run) = (context.now.since(live.since), self.runs);
-                out.push(Action::Tell(Notice::Up { name: name(context), after, run }));
+                tell(out, Notice::Up { name: name(context), after, run });
             }
             let watched = Watched::new(context, self.id, live.since, context.instance.watchdog);
             self.state = State::Ready(live, watched);
@@ -203,7 +203,7 @@ impl Service {
             State::Up(mut live, awaited) if awaited.to_be_ready() => {
                 self.call_off(&mut live, out);
                 let (after, run) = (context.now.since(live.since), self.runs);
-                out.push(Action::Tell(Notice::Ready { name: name(context), after, run }));
+                tell(out, Notice::Ready { name: name(context), after, run });
                 let watched = Watched::new(context, self.id, live.since, awaited.longest);
                 self.state = State::Ready(live, watched);
             }
@@ -249,7 +249,7 @@ impl Service {
             State::Starting(live, until) => {
                 if until.is_some_and(|at| now >= at) {
                     *until = None;
-                    out.push(Action::FindListening { child: run, leader: live.pid });
+                    order(out, Action::FindListening { child: run, leader: live.pid });
                 }
             }
             State::Up(live, awaited) => match (&context.instance.ready, awaited.patience) {
@@ -260,7 +260,7 @@ impl Service {
                 }
                 (_, Patience::Until(at)) if now >= at => {
                     awaited.patience = Patience::Over;
-                    out.push(Action::FindListening { child: run, leader: live.pid });
+                    order(out, Action::FindListening { child: run, leader: live.pid });
                 }
                 (Some(Ready { test: ReadyTest::Asked(test), .. }), _)
                     if live.attempt.is_none() && asking(live, awaited.next).is_some_and(|at| now >= at) =>
@@ -306,12 +306,12 @@ impl Service {
         let child = Child { role: Role::Probe(number), ..run };
         let by = match &test.asks {
             Asks::Target(target) => {
-                out.push(Action::Probe { child, target: Rc::clone(target) });
+                order(out, Action::Probe { child, target: Rc::clone(target) });
                 By::Us
             }
             Asks::Command(launch) => {
                 let extra_env = vec![("MAINPID", live.pid.to_string())];
-                out.push(Action::Spawn { child, launch: Rc::clone(launch), extra_env });
+                order(out, Action::Spawn { child, launch: Rc::clone(launch), extra_env });
                 By::Command { pid: None, said: Vec::new(), error: None, overdue: false }
             }
         };
@@ -326,14 +326,14 @@ impl Service {
         let timeout = attempt.late_at.since(attempt.began);
         match &mut attempt.by {
             By::Us => {
-                out.push(Action::CancelProbe { child: attempt.child(run) });
+                order(out, Action::CancelProbe { child: attempt.child(run) });
                 let began = attempt.began;
                 live.attempt = None;
                 self.next_after(context, began);
             }
             By::Command { pid, overdue, .. } => {
                 if let (Some(pid), false) = (*pid, *overdue) {
-                    out.push(Action::SignalGroup { leader: pid, signal: Signal::KILL });
+                    order(out, Action::SignalGroup { leader: pid, signal: Signal::KILL });
                 }
                 *overdue = true;
                 // Should even SIGKILL not end it, nobody knows whether the service is well.
@@ -409,7 +409,7 @@ impl Service {
         status: ExitStatus,
         out: &mut Vec<Action>,
     ) {
-        out.push(Action::SignalGroup { leader, signal: Signal::KILL });
+        order(out, Action::SignalGroup { leader, signal: Signal::KILL });
         let result = match self.command(number) {
             Some(By::Command { overdue: true, .. }) => None,
             Some(By::Command { error: Some(error), .. }) => Some(Err(Failure::CommandStart(error.clone()))),
@@ -440,7 +440,7 @@ impl Service {
             State::Up(..) => self.is_ready(context, out),
             State::Ready(_, watched) => {
                 if watched.misses > 0 {
-                    out.push(Action::Tell(Notice::Well { name: name(context), misses: watched.misses }));
+                    tell(out, Notice::Well { name: name(context), misses: watched.misses });
                 }
                 watched.misses = 0;
                 watched.lenient_until = None;
@@ -466,7 +466,7 @@ impl Service {
                 if after >= TOLD_AFTER && !awaited.told {
                     awaited.told = true;
                     let (name, failure) = (name(context), failure.clone());
-                    out.push(Action::Tell(Notice::NotYet { name, after, failure }));
+                    tell(out, Notice::NotYet { name, after, failure });
                 }
                 awaited.failure = Some(failure);
             }
@@ -478,7 +478,7 @@ impl Service {
                 watched.misses = watched.misses.saturating_add(1);
                 let (misses, of) = (watched.misses, check.retries);
                 if misses < of {
-                    out.push(Action::Tell(Notice::Missed { name: name(context), misses, of, failure }));
+                    tell(out, Notice::Missed { name: name(context), misses, of, failure });
                 } else {
                     let well = watched.well_at.since(live.since);
                     self.fail(context, Cause::Unhealthy { misses, failure }, well, Vec::new(), out);
@@ -523,7 +523,7 @@ impl Service {
         out: &mut Vec<Action>,
     ) {
         let abort = matches!(cause, Cause::Watchdog { .. });
-        out.push(Action::Tell(Notice::Failing { name: name(context), cause: cause.clone(), waiting }));
+        tell(out, Notice::Failing { name: name(context), cause: cause.clone(), waiting });
         match std::mem::replace(&mut self.state, State::Down) {
             State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
                 let live = Live { failed: Some((cause, well)), ..live };
@@ -666,7 +666,7 @@ impl Service {
             }
             Word::Reloading => {
                 if matches!(self.state, State::Ready(..)) {
-                    out.push(Action::Tell(Notice::Reloading { name: name(context) }));
+                    tell(out, Notice::Reloading { name: name(context) });
                 }
             }
             Word::Status(text) => {
@@ -762,7 +762,7 @@ impl Service {
             && !live.refused.contains(&what)
         {
             live.refused.push(what);
-            out.push(Action::Tell(Notice::Refused { name: name(context), what }));
+            tell(out, Notice::Refused { name: name(context), what });
         }
     }
 
@@ -771,7 +771,7 @@ impl Service {
         let run = self.main_child();
         match live.attempt.take() {
             Some(Attempt { by: By::Us, number, .. }) => {
-                out.push(Action::CancelProbe { child: Child { role: Role::Probe(number), ..run } });
+                order(out, Action::CancelProbe { child: Child { role: Role::Probe(number), ..run } });
             }
             Some(Attempt { by: By::Command { pid: Some(pid), .. }, .. }) => {
                 signal_group(pid, Signal::KILL, out);

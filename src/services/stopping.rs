@@ -5,7 +5,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::event::{Action, Child, ExitStatus, Mark, Pid, Process, Role, Time};
+use crate::event::{Action, Child, ExitStatus, Mark, Pid, Process, Role, Time, order, tell};
+use crate::gather::Gather;
 use crate::hints;
 use crate::notice::{Cause, KillReason, Next, Notice};
 use crate::plan::{Instance, KillMode, Kind};
@@ -227,7 +228,7 @@ impl Service {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Backoff { .. } => self.state = State::Waiting,
             State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
-                out.push(Action::Tell(Notice::RestartsWith { name: name(context), on: Rc::clone(on) }));
+                tell(out, Notice::RestartsWith { name: name(context), on: Rc::clone(on) });
                 self.ask_to_stop(context, live, Goal::With(Rc::clone(on)), out);
             }
             other @ (State::Waiting
@@ -314,8 +315,8 @@ impl Service {
     /// It has fallen silent: SIGABRT, so that it leaves a core dump where that is wanted.
     pub(super) fn abort(&mut self, context: Context, mut live: Live, out: &mut Vec<Action>) {
         self.call_off(&mut live, out);
-        out.push(Action::Signal { pid: live.pid, signal: Signal::ABRT });
-        out.push(Action::Signal { pid: live.pid, signal: Signal::CONT });
+        order(out, Action::Signal { pid: live.pid, signal: Signal::ABRT });
+        order(out, Action::Signal { pid: live.pid, signal: Signal::CONT });
         self.state = State::Stopping { live, stop: Stopping::new(context, Goal::Judge, Some(Signal::ABRT)) };
     }
 
@@ -429,7 +430,7 @@ impl Service {
                 Phase::Killed { tell_at: Some(at) } if now >= *at => {
                     stop.phase = Phase::Killed { tell_at: None };
                     let found = vec![Process { pid: live.pid, name: context.instance.name.to_string() }];
-                    out.push(Action::Tell(Notice::Unkillable { name: name(context), found }));
+                    tell(out, Notice::Unkillable { name: name(context), found });
                 }
                 Phase::Polite { .. } | Phase::Killed { .. } => {}
             },
@@ -580,7 +581,7 @@ impl Service {
                 command.failed = true;
             }
             if let Phase::Polite { .. } = stop.phase {
-                out.push(Action::Tell(Notice::StopCommandFailed { name: name(context), cause }));
+                tell(out, Notice::StopCommandFailed { name: name(context), cause });
                 stop.signal = Some(ask(context.instance, live.pid, out));
             }
         }
@@ -617,7 +618,7 @@ impl Service {
             Told::Nothing | Told::Found if killed && !found.is_empty() => {
                 cleaning.told = Told::Killed;
                 cleaning.ended.killed = true;
-                out.push(Action::Tell(Notice::LeftoversKilled { name: name(context), found }));
+                tell(out, Notice::LeftoversKilled { name: name(context), found });
             }
             Told::Nothing if !found.is_empty() => {
                 cleaning.told = Told::Found;
@@ -625,7 +626,7 @@ impl Service {
                 if cleaning.asked.is_none() {
                     let daemonized = remedy_if_daemonized(context.instance, &cleaning.ended);
                     cleaning.ended.remedy = daemonized;
-                    out.push(Action::Tell(Notice::Leftovers { name: name(context), found, daemonized }));
+                    tell(out, Notice::Leftovers { name: name(context), found, daemonized });
                 }
             }
             Told::Nothing | Told::Found | Told::Killed => {}
@@ -650,7 +651,7 @@ impl Service {
         cleaning.look_at = context.now + LOOK_INTERVAL;
         let (signal, spare) = match cleaning.kill {
             // Those that the last look found were asked by it.
-            Kill::At(_) => (Signal::TERM, cleaning.members.iter().map(|member| member.pid).collect()),
+            Kill::At(_) => (Signal::TERM, cleaning.members.iter().map(|member| member.pid).gather()),
             Kill::Since(_) => (Signal::KILL, Vec::new()),
         };
         match sweep(child, context.instance, cleaning.leader, signal, spare) {
@@ -667,8 +668,8 @@ impl Service {
     fn give_up(&mut self, context: Context, out: &mut Vec<Action>) {
         if let State::Cleaning(cleaning) = std::mem::replace(&mut self.state, State::Down) {
             let helpers = cleaning.helpers.iter().map(|helper| helper.shown());
-            let found = cleaning.members.iter().cloned().chain(helpers).collect();
-            out.push(Action::Tell(Notice::Unkillable { name: name(context), found }));
+            let found = cleaning.members.iter().cloned().chain(helpers).gather();
+            tell(out, Notice::Unkillable { name: name(context), found });
             self.finish(context, cleaning, out);
         }
     }
@@ -693,8 +694,8 @@ fn ask(instance: &Instance, leader: Pid, out: &mut Vec<Action>) -> Signal {
     let signal = instance.stop.signal;
     match instance.stop.mode {
         KillMode::Mixed | KillMode::Process => {
-            out.push(Action::Signal { pid: leader, signal });
-            out.push(Action::Signal { pid: leader, signal: Signal::CONT });
+            order(out, Action::Signal { pid: leader, signal });
+            order(out, Action::Signal { pid: leader, signal: Signal::CONT });
         }
         KillMode::Group => signal_group(leader, signal, out),
     }
@@ -705,13 +706,13 @@ fn kill_leader(context: Context, leader: Pid, stop: &mut Stopping, why: KillReas
     let signal = stop.signal;
     let hint = program(context.instance).and_then(hints::stop_signal);
     let after = context.now.since(stop.asked);
-    out.push(Action::Tell(Notice::Killing { name: name(context), signal, after, why, hint }));
+    tell(out, Notice::Killing { name: name(context), signal, after, why, hint });
     match context.instance.stop.mode {
-        KillMode::Mixed | KillMode::Group => out.push(Action::SignalGroup { leader, signal: Signal::KILL }),
+        KillMode::Mixed | KillMode::Group => order(out, Action::SignalGroup { leader, signal: Signal::KILL }),
         KillMode::Process => {}
     }
     // The leader may have moved to another group.
-    out.push(Action::Signal { pid: leader, signal: Signal::KILL });
+    order(out, Action::Signal { pid: leader, signal: Signal::KILL });
     if let Some(command) = stop.command {
         signal_group(command.pid, Signal::KILL, out);
     }

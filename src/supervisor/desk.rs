@@ -1,19 +1,20 @@
 //! What clients ask for: it is seen whether it can be done, it is begun, and each gets one last answer when it is done, when it
 //! cannot be done any more, when his time is over, or at the end of the container.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::control::{
     self, Answer, Change, EventLine, LogLine, Refused, Request, VERSION, Verb, Verdict, Wanted,
 };
-use crate::event::{Action, Client, InstanceId, Sink, Time};
+use crate::event::{Action, Client, InstanceId, Sink, Time, order, tell};
+use crate::gather::Gather;
 use crate::logs::{Line, Origin, Wish as ReadingWish};
 use crate::notice::{ByHand, Notice};
 use crate::plan::{Condition, Kind, Mode};
 use crate::requests::{self, Deed, Overdue, Reading, Report, Scope, Stage, Target};
 use crate::services::{Service, State};
 use crate::shutdown::Reason;
+use crate::sorted::{Map, Set};
 use crate::suggest::did_you_mean;
 use crate::units::{Signal, show_duration};
 
@@ -118,7 +119,7 @@ impl Supervisor {
             Verb::Update => {
                 self.reread_by_hand(client, request, out)?;
             }
-            Verb::Reopen => out.push(Action::Reopen { client: Some(client) }),
+            Verb::Reopen => order(out, Action::Reopen { client: Some(client) }),
             Verb::Shutdown => {
                 if request.wait {
                     self.room()?;
@@ -143,22 +144,22 @@ impl Supervisor {
         files: Vec<(PathBuf, Result<(), String>)>,
         out: &mut Vec<Action>,
     ) {
-        out.push(Action::Tell(Notice::Reopened { files: files.len() }));
+        tell(out, Notice::Reopened { files: files.len() });
         if let Some(client) = client {
             let changes = files.into_iter().map(|(path, result)| {
                 let text = result.as_ref().err().map_or("opened again", String::as_str);
                 change(&path.display().to_string(), result.is_ok(), text.to_owned())
             });
-            self.answer(now, client, Answer::Changed(changes.collect()), out);
+            self.answer(now, client, Answer::Changed(changes.gather()), out);
         }
     }
 
     /// The instances that these names mean, in start order, and whether any was named.
     fn named(&self, names: &[String]) -> Result<(Vec<InstanceId>, bool), Refusal> {
         if names.iter().all(|name| name == "all") {
-            return Ok((self.plan.ids().collect(), false));
+            return Ok((self.plan.ids().gather(), false));
         }
-        let mut ids = BTreeSet::new();
+        let mut ids = Set::new();
         for name in names.iter().filter(|name| *name != "all") {
             let count = ids.len();
             let mut known = self.plan.all();
@@ -180,7 +181,7 @@ impl Supervisor {
         if names.iter().any(|name| name == "all") {
             ids.extend(self.plan.ids());
         }
-        Ok((ids.into_iter().collect(), true))
+        Ok((ids.into_iter().gather(), true))
     }
 
     pub(super) fn room(&self) -> Result<(), Refusal> {
@@ -192,7 +193,7 @@ impl Supervisor {
 
     /// The last answer.
     pub(super) fn answer(&mut self, now: Time, client: Client, answer: Answer, out: &mut Vec<Action>) {
-        out.push(Action::Answer { client, answer: Box::new(answer), last: true });
+        order(out, Action::Answer { client, answer: Box::new(answer), last: true });
         self.logs.close(client);
         self.requests.leave(now, client);
     }
@@ -226,7 +227,7 @@ impl Supervisor {
         if let (true, Some(id)) = (named, ids.iter().find(|id| goes(id))) {
             return Err((Refused::State, format!("{} is being removed by an update", self.name(*id))));
         }
-        let mut ids: BTreeSet<InstanceId> =
+        let mut ids: Set<InstanceId> =
             ids.into_iter().filter(|id| kind(id) != Some(Kind::Command) && !goes(id)).collect();
         let deed = match what {
             ByHand::Start => {
@@ -236,7 +237,7 @@ impl Supervisor {
             ByHand::Stop => {
                 let dependents = self.running_dependents(&ids);
                 if let (false, Some(first)) = (request.dependents, dependents.first()) {
-                    let who: Vec<_> = dependents.iter().map(|(id, _)| self.name(*id)).collect();
+                    let who: Vec<_> = dependents.iter().map(|(id, _)| self.name(*id)).gather();
                     let (verb, them) = if who.len() == 1 { ("depends", "it") } else { ("depend", "them") };
                     let text = format!(
                         "{} {verb} on {}: stop {them} first, or all together with --with-dependents",
@@ -258,14 +259,14 @@ impl Supervisor {
                 Deed::Restart
             }
         };
-        let mut targets: Vec<Target> = ids.iter().map(|id| self.target(now, *id, deed)).collect();
+        let mut targets: Vec<Target> = ids.iter().map(|id| self.target(now, *id, deed)).gather();
         let mut affected = Vec::new();
         for target in targets.iter().filter(|target| target.result.is_none()) {
             affected.push(self.name(target.id));
             self.wish(target.id, what);
         }
         if !affected.is_empty() {
-            out.push(Action::Tell(Notice::ByHand { what, names: affected }));
+            tell(out, Notice::ByHand { what, names: affected });
         }
         if request.wait {
             self.requests.enter(client, Stage::Doing(targets), requests::until(now, request));
@@ -285,13 +286,13 @@ impl Supervisor {
     }
 
     pub(super) fn changed(&mut self, now: Time, client: Client, targets: Vec<Target>, out: &mut Vec<Action>) {
-        let changes = targets.into_iter().filter_map(|target| target.result).collect();
+        let changes = targets.into_iter().filter_map(|target| target.result).gather();
         self.answer(now, client, Answer::Changed(changes), out);
     }
 
     /// Whether what these depend on runs, is on its way, or is among them.
-    fn dependencies_are_there(&self, ids: &BTreeSet<InstanceId>) -> Result<(), Refusal> {
-        for id in ids {
+    fn dependencies_are_there(&self, ids: &Set<InstanceId>) -> Result<(), Refusal> {
+        for id in ids.iter() {
             let Some(instance) = self.plan.instance(*id) else { continue };
             let waiting = match self.service(*id).map(Service::state) {
                 Some(State::Waiting) => true,
@@ -323,9 +324,9 @@ impl Supervisor {
     }
 
     /// Who runs and depends on one of these, directly or not, and on whom; those among them are left out.
-    fn running_dependents(&self, ids: &BTreeSet<InstanceId>) -> Vec<(InstanceId, InstanceId)> {
-        let mut found: BTreeMap<InstanceId, InstanceId> = BTreeMap::new();
-        let mut open: Vec<InstanceId> = ids.iter().copied().collect();
+    fn running_dependents(&self, ids: &Set<InstanceId>) -> Vec<(InstanceId, InstanceId)> {
+        let mut found: Map<InstanceId, InstanceId> = Map::new();
+        let mut open: Vec<InstanceId> = ids.iter().copied().gather();
         while let Some(on) = open.pop() {
             for id in self.dependents.get(on.0 as usize).into_iter().flatten() {
                 let runs = self.service(*id).is_some_and(|service| !service.settled());
@@ -340,7 +341,7 @@ impl Supervisor {
                 }
             }
         }
-        found.into_iter().collect()
+        found.into_iter().gather()
     }
 
     /// What is to be done about one instance, or the result where there is nothing to do.
@@ -453,12 +454,12 @@ impl Supervisor {
             let leader = self.service(*id).filter(|service| service.running()).and_then(Service::leader);
             let (ok, text) = match leader {
                 Some(leader) if group => {
-                    out.push(Action::SignalGroup { leader, signal });
+                    order(out, Action::SignalGroup { leader, signal });
                     killed.extend((signal == Signal::KILL).then_some(*id));
                     (true, format!("{signal} to its process group {leader}"))
                 }
                 Some(pid) => {
-                    out.push(Action::Signal { pid, signal });
+                    order(out, Action::Signal { pid, signal });
                     killed.extend((signal == Signal::KILL).then_some(*id));
                     (true, format!("{signal} to pid {pid}"))
                 }
@@ -541,7 +542,7 @@ impl Supervisor {
         for (client, overdue) in self.requests.overdue(now) {
             match overdue {
                 Overdue::Drop => {
-                    out.push(Action::Disconnect { client });
+                    order(out, Action::Disconnect { client });
                     self.left(client);
                 }
                 Overdue::Tell => self.conclude(now, client, None, out),
@@ -703,7 +704,7 @@ impl Supervisor {
             .unread(client)
             .into_iter()
             .map(|(instance, lost)| Line { instance, origin: Origin::Mark, at: now, text: Vec::new(), lost })
-            .collect();
+            .gather();
         self.send_lines(now, client, unread, out);
         self.answer(now, client, Answer::End, out);
     }
@@ -724,7 +725,7 @@ impl Supervisor {
                 text: String::from_utf8_lossy(&line.text).into_owned(),
                 dropped: line.lost,
             });
-            out.push(Action::Answer { client, answer: Box::new(answer), last: false });
+            order(out, Action::Answer { client, answer: Box::new(answer), last: false });
         }
     }
 
@@ -740,7 +741,7 @@ impl Supervisor {
                 level: entry.level.as_str().to_ascii_lowercase(),
                 text: entry.text.clone(),
             });
-            out.push(Action::Answer { client, answer: Box::new(answer), last: false });
+            order(out, Action::Answer { client, answer: Box::new(answer), last: false });
         }
         if last > after {
             self.requests.sent(now, client);

@@ -1,11 +1,13 @@
 //! The very end: the code that the container ends with, and the last words about it.
 
-use crate::event::{Action, ExitCode, InstanceId, Time};
+use crate::event::{Action, ExitCode, InstanceId, Time, order, tell};
+use crate::gather::Gather;
 use crate::notice::{Cause, Notice};
 use crate::obituary::{self, Obituary, Other};
 use crate::plan::Mode;
 use crate::services::{Service, State};
 use crate::shutdown::Reason;
+use crate::sorted::sort;
 
 use super::{StopRecord, Supervisor};
 
@@ -27,34 +29,37 @@ impl Supervisor {
                 if let Some(text) = self.obituary(id, since, code) {
                     let mut log = text.clone();
                     log.push('\n');
-                    out.push(Action::TerminationLog { text: log });
-                    out.push(Action::Tell(Notice::Obituary(text)));
+                    order(out, Action::TerminationLog { text: log });
+                    tell(out, Notice::Obituary(text));
                 }
             }
             Reason::Signal(_) | Reason::Asked | Reason::Ended(_) | Reason::AllDone => {
                 let took = |(id, record): (InstanceId, &StopRecord)| {
                     Some((self.name(id), record.down?.since(record.asked)))
                 };
-                let each = self.stopped().into_iter().filter_map(took).collect();
+                let each = self.stopped().into_iter().filter_map(took).gather();
                 let after = now.since(since);
-                out.push(Action::Tell(match reason {
-                    Reason::AllDone => {
-                        Notice::AllDone { failed: self.first_failed().map(|id| self.name(id)), code }
-                    }
-                    Reason::Signal(_) | Reason::Asked | Reason::Ended(_) | Reason::Failed(_) => {
-                        Notice::Stopped { after, each, code }
-                    }
-                }));
+                tell(
+                    out,
+                    match reason {
+                        Reason::AllDone => {
+                            Notice::AllDone { failed: self.first_failed().map(|id| self.name(id)), code }
+                        }
+                        Reason::Signal(_) | Reason::Asked | Reason::Ended(_) | Reason::Failed(_) => {
+                            Notice::Stopped { after, each, code }
+                        }
+                    },
+                );
             }
         }
-        out.push(Action::Exit(ExitCode(code)));
+        order(out, Action::Exit(ExitCode(code)));
     }
 
     /// Those that took part in the stop, in the order in which they were asked.
     fn stopped(&self) -> Vec<(InstanceId, &StopRecord)> {
         let taken = |id: InstanceId| Some((id, self.stops.get(id.0 as usize)?.as_ref()?));
-        let mut stopped: Vec<_> = self.plan.ids().rev().filter_map(taken).collect();
-        stopped.sort_by_key(|(_, record)| record.asked);
+        let mut stopped: Vec<_> = self.plan.ids().rev().filter_map(taken).gather();
+        sort(&mut stopped, |(_, one), (_, other)| one.asked > other.asked);
         stopped
     }
 
@@ -102,13 +107,13 @@ impl Supervisor {
         };
         Some(obituary::text(&Obituary {
             instance,
-            exits: service.history().iter().filter(|ended| !ended.asked).collect(),
+            exits: service.history().iter().filter(|ended| !ended.asked).gather(),
             runs: service.judged(),
             began: self.began,
             missing,
             last_words: self.logs.last_lines(id, obituary::LAST_WORDS),
             port: self.port.as_ref().map(|(port, listener)| (*port, listener)),
-            others: self.stopped().into_iter().filter_map(other).collect(),
+            others: self.stopped().into_iter().filter_map(other).gather(),
             code,
         }))
     }

@@ -1,16 +1,17 @@
 //! Memory: what is ordered so that it is known, and what follows from it for the services.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::event::{
     Action, Cell, Child, Client, ContainerMemory, ExitStatus, InstanceId, Launch, MemoryFound, Pid, Role,
-    Time, Weight,
+    Time, Weight, order, tell,
 };
+use crate::gather::Gather;
 use crate::memory::{Candidate, Look, Verdict};
 use crate::notice::Notice;
 use crate::plan::{Kind, RestartWhen};
 use crate::services::{Service, State};
+use crate::sorted::Map;
 use crate::units::Signal;
 
 use super::Supervisor;
@@ -45,7 +46,7 @@ impl Supervisor {
     pub(super) fn tell_of_kills(&mut self, now: Option<Time>, out: &mut Vec<Action>) {
         for (instance, count) in self.memory.unclaimed(now) {
             let name = instance.map(|id| self.name(id));
-            out.push(Action::Tell(Notice::OomKilled { name, count }));
+            tell(out, Notice::OomKilled { name, count });
         }
     }
 
@@ -55,7 +56,7 @@ impl Supervisor {
             && let Some(Look { runs, container }) = self.memory.due(now)
         {
             let runs = self.runs_of(&runs);
-            out.push(Action::Weigh { client: None, runs, container, pss: false });
+            order(out, Action::Weigh { client: None, runs, container, pss: false });
         }
     }
 
@@ -65,7 +66,7 @@ impl Supervisor {
             let service = self.service(*id)?;
             Some((Child { instance: *id, run: service.runs(), role: Role::Main }, service.leader()?))
         };
-        ids.iter().filter_map(run).collect()
+        ids.iter().filter_map(run).gather()
     }
 
     /// What was weighed.
@@ -81,7 +82,7 @@ impl Supervisor {
             return self.weighed_for(now, client, runs, container, out);
         }
         if let Some(notice) = container.and_then(|container| self.memory.measured(container)) {
-            out.push(Action::Tell(notice));
+            tell(out, notice);
             self.put_ceilings();
         }
         let candidates = self.candidates(now);
@@ -91,11 +92,11 @@ impl Supervisor {
                     self.with(now, id, |service, context| service.holds_too_much(context, cause, out));
                 }
                 Verdict::WeighAll => {
-                    let ids: Vec<InstanceId> = candidates.iter().map(|one| one.id).collect();
+                    let ids: Vec<InstanceId> = candidates.iter().map(|one| one.id).gather();
                     let runs = self.runs_of(&ids);
-                    out.push(Action::Weigh { client: None, runs, container: true, pss: false });
+                    order(out, Action::Weigh { client: None, runs, container: true, pss: false });
                 }
-                Verdict::Tell(notice) => out.push(Action::Tell(notice)),
+                Verdict::Tell(notice) => tell(out, notice),
             }
         }
     }
@@ -114,7 +115,7 @@ impl Supervisor {
             let spent = instance.restart.max_restarts.is_some_and(|max| used >= max);
             (service.running() && again).then_some(Candidate { id, daemon, spent })
         };
-        self.plan.ids().filter_map(candidate).collect()
+        self.plan.ids().filter_map(candidate).gather()
     }
 
     /// Keeps the memory's machine informed of who runs, after every event that may have changed it.
@@ -125,7 +126,7 @@ impl Supervisor {
         if self.shutdown.is_some() {
             return self.memory.rest();
         }
-        let running: BTreeMap<InstanceId, u32> = self
+        let running: Map<InstanceId, u32> = self
             .plan
             .ids()
             .filter_map(|id| Some((id, self.service(id)?)))

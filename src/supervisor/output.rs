@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::event::{Action, Child, Launch, Output, Pid, Role, Sink, Time, Wall};
+use crate::event::{Action, Child, Launch, Output, Pid, Role, Sink, Time, Wall, order, tell};
 use crate::line::{Format, Style};
 use crate::logs::{Lines, Speaker};
 use crate::notice::Notice;
@@ -77,7 +77,7 @@ impl Supervisor {
             let style = Style { timestamps: self.plan.log.timestamps, ..Style::default() };
             let bytes = lines.written(file.format, style, speaker, self.logs.spare());
             if !bytes.is_empty() {
-                out.push(Action::WriteFile { file: Rc::clone(file), bytes });
+                order(out, Action::WriteFile { file: Rc::clone(file), bytes });
             }
         }
         if let Some((sink, format)) = output.to_container(sink) {
@@ -115,12 +115,10 @@ impl Supervisor {
     pub(super) fn tell_dropped(&mut self, now: Time, all: bool, out: &mut Vec<Action>) {
         for (id, lines) in self.logs.dropped(now, all) {
             if let Some(limit) = self.plan.instance(id).and_then(|instance| instance.log_rate_limit) {
-                out.push(Action::Tell(Notice::RateLimited {
-                    name: self.name(id),
-                    lines,
-                    most: limit.lines,
-                    per: limit.per,
-                }));
+                tell(
+                    out,
+                    Notice::RateLimited { name: self.name(id), lines, most: limit.lines, per: limit.per },
+                );
             }
         }
     }

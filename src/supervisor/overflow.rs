@@ -1,14 +1,14 @@
 //! What is written to the container's output, and what is not because nobody reads there.
 
 use super::Supervisor;
-use crate::event::{Action, InstanceId, Overflow, Sink, Time};
+use crate::event::{Action, InstanceId, Overflow, Sink, Time, order, tell};
 use crate::notice::Notice;
 
 impl Supervisor {
     /// Writes lines of an instance, unless they are to be dropped.
     pub(super) fn write(&mut self, instance: InstanceId, sink: Sink, bytes: Vec<u8>, out: &mut Vec<Action>) {
         if !bytes.is_empty() && !self.overflowing.drops(sink, instance, &bytes) {
-            out.push(Action::Write { sink, bytes });
+            order(out, Action::Write { sink, bytes });
         }
     }
 
@@ -28,7 +28,7 @@ impl Supervisor {
 
     fn tell_unread(&mut self, sink: Sink, out: &mut Vec<Action>) {
         for (id, lines) in self.overflowing.flows(sink) {
-            out.push(Action::Tell(Notice::Unread { name: self.name(id), lines }));
+            tell(out, Notice::Unread { name: self.name(id), lines });
         }
     }
 

@@ -1,14 +1,15 @@
 //! How everything is, for those who ask: at a glance, and one instance in full. Environment values are in none of it.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use crate::control::{
     Answer, Description, Exit, Holder, Memory, ServiceMemory, ServiceStatus, Status, VERSION,
 };
 use crate::event::{
     Action, Attributes, Child, Client, ContainerMemory, Controller, InstanceId, Launch, LogFile, Output, Pid,
-    Role, Stdin, Time, Usage, Weight,
+    Role, Stdin, Time, Usage, Weight, order,
 };
+use crate::gather::Gather;
 use crate::line;
 use crate::notice::Cause;
 use crate::plan::{
@@ -16,7 +17,7 @@ use crate::plan::{
 };
 use crate::requests::{Report, Scope, Stage};
 use crate::services::{Ended, Service, State};
-use crate::units::{CAPABILITIES, RESOURCES, show_duration};
+use crate::units::{CAPABILITIES, RESOURCES, show_decimal, show_duration};
 
 use super::desk::millis;
 use super::{Readiness, Supervisor, Wish};
@@ -41,9 +42,9 @@ impl Supervisor {
         if runs.is_empty() {
             return self.measured_all(now, client, report, out);
         }
-        report.asked = runs.iter().map(|(child, _)| child.instance).collect();
+        report.asked = runs.iter().map(|(child, _)| child.instance).gather();
         self.requests.enter(client, Stage::Measuring(report), None);
-        out.push(Action::Measure { client, runs });
+        order(out, Action::Measure { client, runs });
     }
 
     /// What was measured for a client.
@@ -69,7 +70,7 @@ impl Supervisor {
     pub(super) fn weigh_for(&mut self, client: Client, report: Report, pss: bool, out: &mut Vec<Action>) {
         let runs = self.runs_of(&report.ids);
         self.requests.enter(client, Stage::Measuring(report), None);
-        out.push(Action::Weigh { client: Some(client), runs, container: true, pss });
+        order(out, Action::Weigh { client: Some(client), runs, container: true, pss });
     }
 
     /// What was weighed for a client.
@@ -102,7 +103,7 @@ impl Supervisor {
             let Some(service) = self.service(*id) else { continue };
             let Some(leader) = service.leader() else { continue };
             let child = Child { instance: *id, run: service.runs(), role: Role::Main };
-            out.push(Action::FindListening { child, leader });
+            order(out, Action::FindListening { child, leader });
             report.asked.push(*id);
         }
         if report.asked.is_empty() {
@@ -129,7 +130,7 @@ impl Supervisor {
         let answer = match report.scope {
             Scope::InFull => {
                 let ids = report.ids.iter();
-                Answer::Describe(ids.filter_map(|id| self.description(now, *id, report)).collect())
+                Answer::Describe(ids.filter_map(|id| self.description(now, *id, report)).gather())
             }
             Scope::AtAGlance => Answer::Status(self.status(now, report)),
             Scope::Memory => Answer::Memory(Box::new(self.memory_report(report))),
@@ -139,7 +140,7 @@ impl Supervisor {
 
     pub(super) fn status(&self, now: Time, report: &Report) -> Status {
         let services: Vec<ServiceStatus> =
-            report.ids.iter().filter_map(|id| self.service_status(now, *id, report)).collect();
+            report.ids.iter().filter_map(|id| self.service_status(now, *id, report)).gather();
         let stopping = self.shutdown.is_some();
         Status {
             v: VERSION,
@@ -291,7 +292,7 @@ impl Supervisor {
             return Vec::new();
         };
         let waits = |on: &&crate::plan::Dependency| !matches!(self.dependency(id, **on), Readiness::Ready);
-        instance.depends_on.iter().filter(waits).map(|on| self.name(on.on).to_string()).collect()
+        instance.depends_on.iter().filter(waits).map(|on| self.name(on.on).to_string()).gather()
     }
 
     pub(super) fn description(&self, now: Time, id: InstanceId, report: &Report) -> Option<Description> {
@@ -309,8 +310,8 @@ impl Supervisor {
         Some(Description {
             status: self.service_status(now, id, report)?,
             settings: settings(instance),
-            depends_on: depends_on.collect(),
-            dependents: dependents.map(|id| self.name(*id).to_string()).collect(),
+            depends_on: depends_on.gather(),
+            dependents: dependents.map(|id| self.name(*id).to_string()).gather(),
             listens: report.listens.get(&id).cloned().unwrap_or_default(),
             memory: Some(self.service_memory(id, report)),
             container_limit_bytes: self.memory.limit(),
@@ -338,7 +339,7 @@ impl Supervisor {
             peak_bytes: container.and_then(|container| container.peak),
             limit_bytes: container.map_or_else(|| self.memory.limit(), |container| container.limit),
             machine_bytes: Some(found.total).filter(|total| *total > 0),
-            services: report.ids.iter().map(|id| self.service_memory(*id, report)).collect(),
+            services: report.ids.iter().map(|id| self.service_memory(*id, report)).gather(),
         }
     }
 
@@ -395,54 +396,54 @@ fn one_line(text: &str) -> String {
 /// What is set, in the words of the configuration, in the order in which that has its keys.
 fn settings(instance: &Instance) -> Vec<(String, String)> {
     let launch: &Launch = &instance.launch;
-    let mut rows: Vec<(String, String)> = Vec::new();
-    let mut row = |key: &str, value: String| rows.push((key.to_owned(), value));
-    row("command", launch.shown.clone());
+    let mut rows = Rows(Vec::new());
+    rows.add("command", &launch.shown);
     if let Some(cwd) = &launch.cwd {
-        row("cwd", cwd.display().to_string());
+        rows.add("cwd", &cwd.display());
     }
     let variables: Vec<_> = launch
         .env
         .iter()
         .map(|(name, _)| name)
         .chain(launch.env_from_file.iter().map(|(name, _)| name))
-        .collect();
+        .gather();
     let names: Vec<_> = variables
         .iter()
         .map(|name| name.to_string_lossy())
         .filter(|name| !name.starts_with("TINYSUP_"))
-        .collect();
+        .gather();
     if !names.is_empty() {
-        row("env", names.join(", "));
+        rows.add("env", &names.join(", "));
     }
     if !launch.inherit_env {
-        row("inherit_env", "false".to_owned());
+        rows.add("inherit_env", &false);
     }
     let identity = &launch.identity;
     for (key, value) in [("user", &identity.user), ("group", &identity.group)] {
         if let Some(value) = value {
-            row(key, value.clone());
+            rows.add(key, value);
         }
     }
     if let Some(groups) = &identity.groups {
-        row("groups", groups.join(", "));
+        rows.add("groups", &groups.join(", "));
     }
-    attribute_settings(&launch.attributes, &mut row);
-    memory_settings(instance.memory, &mut row);
+    attribute_settings(&launch.attributes, &mut rows);
+    memory_settings(instance.memory, &mut rows);
     if let Some(ready) = &instance.ready {
         let asked = matches!(ready.test, ReadyTest::Asked(_));
         let interval =
             if asked { format!(", every {}", show_duration(ready.interval)) } else { String::new() };
-        row("ready", format!("{}, within {}{interval}", ready.shown, show_duration(ready.timeout)));
+        let within = show_duration(ready.timeout);
+        rows.add("ready", &format_args!("{}, within {within}{interval}", ready.shown));
     }
     if let Some(check) = &instance.healthcheck {
         let how = match &check.test.asks {
             Asks::Target(_) => "",
             Asks::Command(_) => " (a command)",
         };
-        row(
+        rows.add(
             "healthcheck",
-            format!(
+            &format_args!(
                 "{}{how}, every {}, {} misses in a row are too many",
                 check.shown,
                 show_duration(check.interval),
@@ -451,47 +452,58 @@ fn settings(instance: &Instance) -> Vec<(String, String)> {
         );
     }
     if let Some(longest) = instance.watchdog {
-        row("watchdog", show_duration(longest));
+        rows.add("watchdog", &show_duration(longest));
     }
-    restart_settings(instance, &mut row);
+    restart_settings(instance, &mut rows);
     let stop = &instance.stop;
-    row("stop_signal", stop.signal.to_string());
+    rows.add("stop_signal", &stop.signal);
     if let Some(timeout) = stop.kill_timeout {
-        row("kill_timeout", show_duration(timeout));
+        rows.add("kill_timeout", &show_duration(timeout));
     }
-    row(
+    rows.add(
         "kill_mode",
-        match stop.mode {
+        &match stop.mode {
             KillMode::Mixed => "mixed",
             KillMode::Group => "group",
             KillMode::Process => "process",
-        }
-        .to_owned(),
+        },
     );
     if let Some(command) = &stop.command {
-        row("stop_command", command.shown.clone());
+        rows.add("stop_command", &command.shown);
     }
     if launch.stdin == Stdin::Inherit {
-        row("stdin", "inherit".to_owned());
+        rows.add("stdin", &"inherit");
     }
     for (key, output) in [("stdout", &launch.stdout), ("stderr", &launch.stderr)] {
-        row(
-            key,
-            match output {
-                Output::Prefix => "prefix".to_owned(),
-                Output::Json => "json".to_owned(),
-                Output::Raw => "raw".to_owned(),
-                Output::File(file) => file_setting(file),
-                Output::Inherit => "inherit".to_owned(),
-                Output::Null => "null".to_owned(),
-                Output::Captured => "captured".to_owned(),
-            },
-        );
+        let word = match output {
+            Output::Prefix => "prefix",
+            Output::Json => "json",
+            Output::Raw => "raw",
+            Output::File(file) => {
+                rows.add(key, &file_setting(file));
+                continue;
+            }
+            Output::Inherit => "inherit",
+            Output::Null => "null",
+            Output::Captured => "captured",
+        };
+        rows.add(key, &word);
     }
     if let Some(limit) = instance.log_rate_limit {
-        row("log_rate_limit", format!("{} lines in {}", limit.lines, show_duration(limit.per)));
+        rows.add("log_rate_limit", &format_args!("{} lines in {}", limit.lines, show_duration(limit.per)));
     }
-    rows
+    rows.0
+}
+
+/// Keys with their values, as people read them.
+struct Rows(Vec<(String, String)>);
+
+impl Rows {
+    /// Adds one. Not inlined: there are as many calls as settings.
+    #[inline(never)]
+    fn add(&mut self, key: &str, value: &dyn Display) {
+        self.0.push((key.to_owned(), value.to_string()));
+    }
 }
 
 fn file_setting(file: &LogFile) -> String {
@@ -508,15 +520,15 @@ fn file_setting(file: &LogFile) -> String {
     text
 }
 
-fn attribute_settings(attributes: &Attributes, row: &mut impl FnMut(&str, String)) {
+fn attribute_settings(attributes: &Attributes, rows: &mut Rows) {
     if let Some(umask) = attributes.umask {
-        row("umask", format!("{umask:03o}"));
+        rows.add("umask", &format_args!("{umask:03o}"));
     }
     if let Some(nice) = attributes.nice {
-        row("nice", nice.to_string());
+        rows.add("nice", &nice);
     }
     if let Some(adjustment) = attributes.oom_score_adj {
-        row("oom_score_adj", adjustment.to_string());
+        rows.add("oom_score_adj", &adjustment);
     }
     if !attributes.rlimits.is_empty() {
         let limit = |value: u64| if value == u64::MAX { "unlimited".to_owned() } else { value.to_string() };
@@ -529,71 +541,71 @@ fn attribute_settings(attributes: &Attributes, row: &mut impl FnMut(&str, String
                 }
                 (soft, hard) => format!("{} {soft}:{hard}", known(&RESOURCES, one.resource as usize)),
             })
-            .collect();
-        row("rlimits", shown.join(", "));
+            .gather();
+        rows.add("rlimits", &shown.join(", "));
     }
     if attributes.no_new_privileges {
-        row("no_new_privileges", "true".to_owned());
+        rows.add("no_new_privileges", &true);
     }
     if let Some(kept) = &attributes.capabilities {
-        let names: Vec<String> = kept.iter().map(|one| known(&CAPABILITIES, usize::from(*one))).collect();
-        row("capabilities", if names.is_empty() { "none".to_owned() } else { names.join(", ") });
+        let names: Vec<String> = kept.iter().map(|one| known(&CAPABILITIES, usize::from(*one))).gather();
+        rows.add("capabilities", &if names.is_empty() { "none".to_owned() } else { names.join(", ") });
     }
 }
 
-fn memory_settings(memory: Limits, row: &mut impl FnMut(&str, String)) {
+fn memory_settings(memory: Limits, rows: &mut Rows) {
     if let Some(amount) = memory.restart {
-        row("max_memory_restart", amount.to_string());
+        rows.add("max_memory_restart", &amount);
     }
     if let Some(amount) = memory.limit {
         let instead = if memory.fallback { ", else restarted above it" } else { "" };
-        row("memory_limit", format!("{amount}{instead}"));
+        rows.add("memory_limit", &format_args!("{amount}{instead}"));
     }
     if memory.priority != 0 {
-        row("oom_priority", memory.priority.to_string());
+        rows.add("oom_priority", &memory.priority);
     }
 }
 
-fn restart_settings(instance: &Instance, row: &mut impl FnMut(&str, String)) {
+fn restart_settings(instance: &Instance, rows: &mut Rows) {
     let policy = &instance.restart;
-    row(
+    rows.add(
         "restart",
-        match policy.when {
+        &match policy.when {
             RestartWhen::Always => "always",
             RestartWhen::OnFailure => "on-failure",
             RestartWhen::Never => "never",
-        }
-        .to_owned(),
+        },
     );
-    row("max_restarts", policy.max_restarts.map_or_else(|| "unlimited".to_owned(), |max| max.to_string()));
-    row("min_uptime", show_duration(policy.min_uptime));
-    if let Some(window) = policy.window {
-        row("restart_window", show_duration(window));
+    match policy.max_restarts {
+        Some(max) => rows.add("max_restarts", &max),
+        None => rows.add("max_restarts", &"unlimited"),
     }
-    row(
+    rows.add("min_uptime", &show_duration(policy.min_uptime));
+    if let Some(window) = policy.window {
+        rows.add("restart_window", &show_duration(window));
+    }
+    rows.add(
         "restart_delay",
-        format!(
+        &format_args!(
             "{}, {} times longer each time, at most {}",
             show_duration(policy.delay),
-            policy.backoff,
+            show_decimal(policy.backoff),
             show_duration(policy.delay_max)
         ),
     );
-    row(
+    rows.add(
         "on_failure",
-        match instance.on_failure {
+        &match instance.on_failure {
             OnFailure::Exit => "exit",
             OnFailure::Ignore => "ignore",
-        }
-        .to_owned(),
+        },
     );
-    row(
+    rows.add(
         "on_success",
-        match instance.on_success {
+        &match instance.on_success {
             OnSuccess::Ignore => "ignore",
             OnSuccess::Exit => "exit",
-        }
-        .to_owned(),
+        },
     );
 }
 

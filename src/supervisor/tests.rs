@@ -52,7 +52,7 @@ impl Story {
     fn guarded(mode: Mode, instances: Vec<Instance>, guard: Guard) -> Self {
         let shutdown_timeout = (mode == Mode::Services).then_some(Duration::from_secs(9));
         let order = crate::plan::in_order(&instances);
-        let (routes, log) = (BTreeMap::new(), Log::default());
+        let (routes, log) = (Map::new(), Log::default());
         let plan = Plan { mode, config: None, instances, order, shutdown_timeout, guard, routes, log };
         let supervisor = Supervisor::new(plan, Standing::Pid1, Time::ZERO);
         Self {
@@ -90,7 +90,7 @@ impl Story {
                         instances,
                         shutdown_timeout: Some(Duration::from_secs(9)),
                         log: Log::default(),
-                        routes: BTreeMap::new(),
+                        routes: Map::new(),
                     },
                     other_control: false,
                 });

@@ -1,15 +1,16 @@
 //! An update: another plan takes the place of the one that runs, and only what differs is touched. A run ends by the settings that it
 //! began with; its instance takes on the new ones when nothing of it is left. The newest plan wins.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::control::{Answer, Change, Refused, Request};
-use crate::event::{Action, Client, InstanceId, Time};
+use crate::event::{Action, Client, InstanceId, Time, order, tell};
+use crate::gather::Gather;
 use crate::notice::{Notice, Updating};
 use crate::plan::{Fresh, Instance, Kind, Mode, Plan, difference};
 use crate::requests::{self, Deed, Stage, Target};
 use crate::services::{Service, State};
+use crate::sorted::{Map, Set};
 use crate::units::show_duration;
 
 use super::desk::{self, Refusal};
@@ -49,9 +50,9 @@ struct Asker {
 #[derive(Debug)]
 pub(super) struct Updates {
     /// What waits for the end of a run. Nothing while the container stops.
-    coming: BTreeMap<InstanceId, Coming>,
+    coming: Map<InstanceId, Coming>,
     /// Those that updates have taken out, and of which nothing is left.
-    retired: BTreeSet<InstanceId>,
+    retired: Set<InstanceId>,
     /// In what order all would stand if none ran any more as it was defined before the last update.
     wanted_order: Vec<InstanceId>,
     /// Who has asked for the configuration that is being read; `None`: nobody, or a signal.
@@ -63,9 +64,9 @@ pub(super) struct Updates {
 impl Updates {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
-            coming: BTreeMap::new(),
-            retired: BTreeSet::new(),
-            wanted_order: plan.ids().collect(),
+            coming: Map::new(),
+            retired: Set::new(),
+            wanted_order: plan.ids().gather(),
             asker: None,
             update: None,
         }
@@ -99,10 +100,10 @@ impl Supervisor {
     /// The configuration is to be read again, as a signal asks.
     pub(super) fn reread_by_signal(&mut self, out: &mut Vec<Action>) {
         if self.shutdown.is_some() {
-            return out.push(Action::Tell(Notice::NotUpdated { why: STOPPING.to_owned() }));
+            return tell(out, Notice::NotUpdated { why: STOPPING.to_owned() });
         }
         self.updates.asker = None;
-        out.push(Action::Reread);
+        order(out, Action::Reread);
     }
 
     /// The same, as a client asks.
@@ -120,7 +121,7 @@ impl Supervisor {
         }
         self.requests.enter(client, Stage::Rereading, None);
         self.updates.asker = Some(Asker { client, request: request.clone() });
-        out.push(Action::Reread);
+        order(out, Action::Reread);
         Ok(())
     }
 
@@ -156,7 +157,7 @@ impl Supervisor {
             }
             Ok(read) if read.plan.mode == Mode::Services => {
                 if read.other_control && !only_told {
-                    out.push(Action::Tell(Notice::ControlStays));
+                    tell(out, Notice::ControlStays);
                 }
                 Fresh::new(read.plan, &self.plan).ok_or_else(|| (Refused::Configuration, TOO_MANY.to_owned()))
             }
@@ -168,7 +169,7 @@ impl Supervisor {
             Ok(fresh) => Ok(self.apply(now, fresh, out)),
             Err(refusal) => {
                 if !only_told {
-                    out.push(Action::Tell(Notice::NotUpdated { why: refusal.1.clone() }));
+                    tell(out, Notice::NotUpdated { why: refusal.1.clone() });
                 }
                 Err(refusal)
             }
@@ -205,7 +206,7 @@ impl Supervisor {
 
     /// What an update would do, without doing it.
     fn differences(&self, now: Time, fresh: &Fresh) -> Vec<Target> {
-        let stays: BTreeSet<InstanceId> = fresh.instances.iter().map(|(id, _)| *id).collect();
+        let stays: Set<InstanceId> = fresh.instances.iter().map(|(id, _)| *id).collect();
         let goes = |id: &InstanceId| {
             !stays.contains(id) && !matches!(self.updates.coming.get(id), Some(Coming::Gone))
         };
@@ -215,7 +216,7 @@ impl Supervisor {
                 let change = desk::change(&self.name(id), true, "would be removed".to_owned());
                 Target { result: Some(change), ..self.update_target(now, id, Deed::Remove, String::new()) }
             })
-            .collect();
+            .gather();
         for (id, new) in &fresh.instances {
             let old = self.plan.instance(*id).filter(|_| !self.retired(*id));
             let (deed, what, keys) = match old.map(|old| self.verdict(*id, old, new)) {
@@ -261,9 +262,9 @@ impl Supervisor {
         (self.plan.shutdown_timeout, self.plan.guard, self.plan.routes) = (shutdown_timeout, guard, routes);
         // The rest of it is how lines look, ours too, and stays as long as the container runs.
         self.plan.log.reopen_signal = log.reopen_signal;
-        let stays: BTreeSet<InstanceId> = instances.iter().map(|(id, _)| *id).collect();
-        let gone: Vec<InstanceId> = self.plan.ids().filter(|id| !stays.contains(id)).collect();
-        let order: Vec<InstanceId> = instances.iter().map(|(id, _)| *id).collect();
+        let stays: Set<InstanceId> = instances.iter().map(|(id, _)| *id).collect();
+        let gone: Vec<InstanceId> = self.plan.ids().filter(|id| !stays.contains(id)).gather();
+        let order: Vec<InstanceId> = instances.iter().map(|(id, _)| *id).gather();
         let mut targets = Vec::new();
         let mut updating = Updating { rules, ..Updating::default() };
         for id in gone.iter().rev() {
@@ -274,7 +275,7 @@ impl Supervisor {
             }
             targets.push(self.update_target(now, *id, Deed::Remove, String::new()));
         }
-        let mut begins: BTreeSet<InstanceId> = BTreeSet::new();
+        let mut begins: Set<InstanceId> = Set::new();
         for (id, new) in instances {
             let name = Rc::clone(&new.name);
             let verdict = match self.plan.instance(id).filter(|_| !self.retired(id)) {
@@ -325,9 +326,9 @@ impl Supervisor {
             }
         }
         // Those that go stand behind; `rewire` puts them where they belong.
-        self.updates.wanted_order = order.into_iter().chain(gone).collect();
+        self.updates.wanted_order = order.into_iter().chain(gone).gather();
         self.rewire();
-        out.push(Action::Tell(Notice::Updating(updating)));
+        tell(out, Notice::Updating(updating));
         self.replan_memory(now);
         self.updates.update = (!targets.is_empty()).then(|| Update { since: now, targets: targets.clone() });
         targets
@@ -378,7 +379,7 @@ impl Supervisor {
             .keys()
             .copied()
             .filter(|id| self.service(*id).is_none_or(Service::vacant))
-            .collect();
+            .gather();
         for id in &over {
             match self.updates.coming.remove(id) {
                 Some(Coming::Gone) => {
@@ -415,8 +416,8 @@ impl Supervisor {
         }
         if targets.iter().all(|target| target.result.is_some()) {
             let bad = |target: &&Target| target.result.as_ref().is_some_and(|change| !change.ok);
-            let bad = targets.iter().filter(bad).map(|target| self.name(target.id)).collect();
-            out.push(Action::Tell(Notice::Updated { after: now.since(since), bad }));
+            let bad = targets.iter().filter(bad).map(|target| self.name(target.id)).gather();
+            tell(out, Notice::Updated { after: now.since(since), bad });
         } else {
             self.updates.update = Some(Update { since, targets });
         }

@@ -4,7 +4,6 @@
 //! goes into a child of it first ([`cgroup::LEAF`]): we, and what `docker exec` has put there meanwhile; from then on it is put
 //! where we are. In v1 there is no such rule.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -17,6 +16,8 @@ use super::cgroup::{self, Group};
 use super::procfs::{self, Stat};
 use super::{is_pid1, memory};
 use crate::event::{Child, Controller, InstanceId, Launch, Pid, Role, StartError};
+use crate::gather::Gather;
+use crate::sorted::Map;
 use crate::units::reason;
 
 /// How often processes are moved out of the way before we give up: new ones may come in the meantime.
@@ -36,7 +37,7 @@ const TRIAL: &str = "tinysup.trial";
 pub struct Cells {
     /// Where they are made; nothing there before the first.
     base: Option<Base>,
-    of: BTreeMap<InstanceId, Cell>,
+    of: Map<InstanceId, Cell>,
     /// How many processes were killed in all there ever were.
     killed: u64,
     /// When it was last tried to remove what is over.
@@ -168,7 +169,7 @@ impl Cells {
             cell.kills = now;
             (new > 0).then_some((*instance, new))
         };
-        let new: Vec<_> = self.of.iter_mut().filter_map(count).collect();
+        let new: Vec<_> = self.of.iter_mut().filter_map(count).gather();
         self.killed += new.iter().map(|(_, count)| count).sum::<u64>();
         new
     }
@@ -202,7 +203,7 @@ impl Cells {
 
     /// The end: all that can be removed is, and we go back to where we were.
     pub fn leave(&mut self) {
-        for cell in std::mem::take(&mut self.of).into_values() {
+        for (_, cell) in std::mem::take(&mut self.of) {
             let _ = cgroup::remove(&cell.path); // somebody is in it still
         }
         if let Some(base) = self.base.take() {
@@ -312,7 +313,7 @@ impl Base {
     /// The directory of a cell, which is made if it is not there.
     fn cell(
         &mut self,
-        of: &mut BTreeMap<InstanceId, Cell>,
+        of: &mut Map<InstanceId, Cell>,
         instance: InstanceId,
         name: &str,
     ) -> io::Result<PathBuf> {

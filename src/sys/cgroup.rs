@@ -13,6 +13,9 @@ use nix::sys::statfs::statfs;
 
 use super::procfs;
 use crate::event::Controller;
+use crate::gather::Gather;
+use crate::sorted::sort;
+use crate::units::parse_number;
 
 /// What statfs(2) says of the file system (linux/magic.h); not of the same type in all C libraries.
 const V1_MAGIC: u32 = 0x0027_e0eb;
@@ -56,27 +59,31 @@ pub fn find() -> Option<Group> {
 
 /// Where it may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Candidate {
-    controller: Controller,
-    point: PathBuf,
+pub struct Candidate {
+    /// Of which kind.
+    pub controller: Controller,
+    /// The directory that is mounted.
+    pub point: PathBuf,
     /// Our own below `point`; `None`: it is not said.
-    below: Option<PathBuf>,
-    writable: bool,
+    pub below: Option<PathBuf>,
+    /// Whether the mount may be written to.
+    pub writable: bool,
 }
 
 /// All mounts that may have the memory controller, the best first: where it is part of cgroup v1, the other has it not; and of two at
 /// one place, the later hides the earlier.
-fn candidates(mounts: &[u8], memberships: &[u8]) -> Vec<Candidate> {
+pub fn candidates(mounts: &[u8], memberships: &[u8]) -> Vec<Candidate> {
     let mut found: Vec<Candidate> =
-        mounts.split(|byte| *byte == b'\n').filter_map(|line| candidate(line, memberships)).collect();
+        mounts.split(|byte| *byte == b'\n').filter_map(|line| candidate(line, memberships)).gather();
     found.reverse();
-    found.sort_by_key(|candidate| candidate.controller != Controller::V1);
+    let is_v1 = |candidate: &Candidate| candidate.controller == Controller::V1;
+    sort(&mut found, |one, other| !is_v1(one) && is_v1(other));
     found
 }
 
 /// Reads a line of mountinfo (proc_pid_mountinfo(5)): `36 35 98:0 ROOT POINT OPTIONS [TAG…] - TYPE SOURCE OPTIONS`.
 fn candidate(line: &[u8], memberships: &[u8]) -> Option<Candidate> {
-    let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+    let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').gather();
     let [_, _, _, root, point, options, rest @ ..] = fields.as_slice() else { return None };
     let end = rest.iter().position(|field| *field == b"-")?;
     let [kind, _, all_options @ ..] = rest.get(end + 1..)? else { return None };
@@ -210,17 +217,27 @@ fn read_at_most(path: &Path, at_most: u64) -> Option<Vec<u8>> {
 
 /// A file with one number in it.
 pub fn number(path: &Path) -> Option<u64> {
-    read(path)?.trim().parse().ok()
+    one_number(&read(path)?)
+}
+
+/// The number that is all of a text.
+pub fn one_number(text: &str) -> Option<u64> {
+    parse_number(text.trim())
 }
 
 /// The number after a name, in a file with one of each a line.
 pub fn field(text: &str, name: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+    text.lines().find_map(|line| parse_number(line.strip_prefix(name)?.strip_prefix(' ')?.trim()))
 }
 
 /// The processes in a cgroup, in our numbers; 0 for one outside of our PID namespace.
 pub fn processes(path: &Path) -> Option<Vec<i32>> {
-    Some(read(&path.join("cgroup.procs"))?.lines().filter_map(|line| line.parse().ok()).collect())
+    Some(numbers(&read(&path.join("cgroup.procs"))?))
+}
+
+/// The numbers in a text with one a line.
+pub fn numbers(text: &str) -> Vec<i32> {
+    text.lines().filter_map(parse_number).gather()
 }
 
 /// Writes to a file of a cgroup, which must be there.
@@ -267,7 +284,7 @@ pub fn limit(text: &str, total: u64) -> Option<u64> {
     // Rounded down to pages of any size, what v1 writes for "no limit" is above this.
     const ABSURD: u64 = 1 << 62;
     let most = if total == 0 { ABSURD } else { total };
-    text.trim().parse().ok().filter(|limit| *limit < most)
+    parse_number(text.trim()).filter(|limit| *limit < most)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use super::caps::{self, CapabilitySet};
 use super::signals::{self, SignalSet};
 use crate::event::Surroundings;
+use crate::gather::Gather;
 
 /// All that the child will do, prepared.
 #[derive(Debug)]
@@ -89,7 +90,7 @@ pub struct Strings {
 impl Strings {
     /// Keeps the strings and an array of pointers to them.
     pub fn new(owned: Vec<CString>) -> Self {
-        let pointers = owned.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect();
+        let pointers = owned.iter().map(|string| string.as_ptr()).chain([ptr::null()]).gather();
         Self { pointers, _owned: owned } // the strings stay where they are when the vector moves
     }
 

@@ -3,7 +3,6 @@
 
 #![expect(unsafe_code, reason = "waitid and kill with numbers that nix has no names for: real-time signals")]
 
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -13,12 +12,13 @@ use super::poll::{Interest, Poll};
 use super::procfs;
 use super::spawn::Attempt;
 use crate::event::{Child, ExitStatus, InstanceId, Pid};
+use crate::sorted::Map;
 use crate::units::Signal;
 
 /// All children that we made and have not released.
 #[derive(Debug, Default)]
 pub struct Children {
-    known: BTreeMap<Pid, Known>,
+    known: Map<Pid, Known>,
 }
 
 #[derive(Debug)]

@@ -19,6 +19,7 @@ use super::poll::{Interest, Poll};
 use super::signals::bit;
 use super::{clock, descriptors, signals};
 use crate::control::{SOCKET_ABSTRACT, SOCKET_PATHS, SOCKET_VARIABLE};
+use crate::gather::Gather;
 use crate::units::reason;
 
 /// The longest line of an answer; the status of ten thousand services is half of that.
@@ -280,7 +281,7 @@ fn places(socket: Option<&Path>) -> Vec<PathBuf> {
     }
     let namespace = fs::metadata("/proc/self/ns/mnt").map_or(0, |file| file.ino());
     let abstract_name = format!("@{SOCKET_ABSTRACT}{namespace}");
-    SOCKET_PATHS.into_iter().map(PathBuf::from).chain([PathBuf::from(abstract_name)]).collect()
+    SOCKET_PATHS.into_iter().map(PathBuf::from).chain([PathBuf::from(abstract_name)]).gather()
 }
 
 fn shown(place: &Path) -> String {

@@ -24,7 +24,8 @@ use super::{descriptors, word};
 use crate::control::{
     Answer, Place, REQUEST_MAX, Refused, Request, SOCKET_ABSTRACT, SOCKET_PATHS, SOCKET_VARIABLE,
 };
-use crate::event::{Client, Event};
+use crate::event::{Client, Event, report};
+use crate::gather::Gather;
 use crate::units::reason;
 
 /// So many clients at once; more wait until one of them has gone.
@@ -95,7 +96,7 @@ struct Guest {
     client: Client,
     socket: OwnedFd,
     /// What it has said of its request; `None`: all of it.
-    said: Option<Vec<u8>>,
+    said: Option<Said>,
     /// What it has not taken yet.
     pending: Vec<u8>,
     /// How much of that is on its way.
@@ -105,6 +106,10 @@ struct Guest {
     /// It goes when it has all that.
     last: bool,
 }
+
+/// The beginning of a request: of a line that has not come to its end.
+#[derive(Debug, Default)]
+pub struct Said(Vec<u8>);
 
 /// Whom a descriptor belongs to.
 #[derive(Clone, Copy, Debug)]
@@ -151,7 +156,7 @@ impl Control {
                 Err(obstacle) => obstacles.push(obstacle),
             }
         }
-        let texts: Vec<&str> = obstacles.iter().map(|obstacle| &*obstacle.text).collect();
+        let texts: Vec<&str> = obstacles.iter().map(|obstacle| &*obstacle.text).gather();
         log::warn!(
             "no control socket, so tinysup cannot be asked anything: {}. {SOCKET_VARIABLE} names another place",
             texts.join("; ")
@@ -233,7 +238,7 @@ impl Control {
 
     fn remove(&mut self, index: usize, events: &mut Vec<Event>) {
         let client = self.guests.remove(index).client;
-        events.push(Event::Left { client });
+        report(events, Event::Left { client });
     }
 
     fn accept(&mut self, events: &mut Vec<Event>) {
@@ -259,11 +264,11 @@ impl Control {
             }
             self.count += 1;
             let client = Client(self.count);
-            events.push(Event::Connected { client });
+            report(events, Event::Connected { client });
             let mut guest = Guest {
                 client,
                 socket: stranger,
-                said: Some(Vec::new()),
+                said: Some(Said::default()),
                 pending: Vec::new(),
                 sent: 0,
                 fresh: false,
@@ -273,7 +278,7 @@ impl Control {
             if guest.read(events) {
                 self.guests.push(guest);
             } else {
-                events.push(Event::Left { client });
+                report(events, Event::Left { client });
             }
         }
     }
@@ -320,35 +325,51 @@ fn admit(stranger: &OwnedFd, highest: RawFd) -> Result<(), Answer> {
     }
 }
 
+impl Said {
+    /// Takes what came next; what is asked, as soon as that is decided. What follows the line is not looked at.
+    pub fn take(&mut self, bytes: &[u8]) -> Option<Result<Request, String>> {
+        let from = self.0.len();
+        self.0.extend_from_slice(bytes);
+        match memchr::memchr(b'\n', bytes) {
+            Some(at) => Some(self.request(from + at)),
+            None => (self.0.len() > REQUEST_MAX).then(|| self.request(self.0.len())),
+        }
+    }
+
+    /// Nothing more comes: what there is of a line is the whole of it, if there is anything.
+    pub fn end(&self) -> Option<Result<Request, String>> {
+        (!self.0.is_empty()).then(|| self.request(self.0.len()))
+    }
+
+    fn request(&self, length: usize) -> Result<Request, String> {
+        match self.0.get(..length) {
+            Some(line) if line.len() < REQUEST_MAX => Request::parse(line),
+            Some(_) | None => Err(format!("a request has at most {} KiB", REQUEST_MAX >> 10)),
+        }
+    }
+}
+
 impl Guest {
     /// Reads its request. Says whether it is still there.
     fn read(&mut self, events: &mut Vec<Event>) -> bool {
         let Some(said) = &mut self.said else { return true };
-        let line = loop {
-            match descriptors::read(self.socket.as_fd(), READ_BYTES) {
-                Ok(bytes) if bytes.is_empty() && said.is_empty() => return false,
-                Ok(bytes) if bytes.is_empty() => break said.len(),
-                Ok(bytes) => {
-                    let from = said.len();
-                    said.extend_from_slice(&bytes);
-                    if let Some(at) = memchr::memchr(b'\n', &bytes) {
-                        break from + at;
-                    }
-                    if said.len() > REQUEST_MAX {
-                        break said.len();
-                    }
-                }
+        let request = loop {
+            let request = match descriptors::read(self.socket.as_fd(), READ_BYTES) {
+                Ok(bytes) if bytes.is_empty() => match said.end() {
+                    Some(request) => break request,
+                    None => return false,
+                },
+                Ok(bytes) => said.take(&bytes),
                 Err(Errno::EAGAIN) => return true,
-                Err(Errno::EINTR) => {}
+                Err(Errno::EINTR) => None,
                 Err(_) => return false,
+            };
+            if let Some(request) = request {
+                break request;
             }
         };
-        let request = match said.get(..line) {
-            Some(line) if line.len() < REQUEST_MAX => Request::parse(line),
-            Some(_) | None => Err(format!("a request has at most {} KiB", REQUEST_MAX >> 10)),
-        };
         self.said = None;
-        events.push(Event::Asked { client: self.client, request });
+        report(events, Event::Asked { client: self.client, request });
         true
     }
 
@@ -369,7 +390,7 @@ impl Guest {
         }
         (self.pending, self.sent) = (Vec::new(), 0);
         if !self.last {
-            events.push(Event::Taken { client: self.client });
+            report(events, Event::Taken { client: self.client });
         }
         !self.last
     }
@@ -384,7 +405,7 @@ struct Obstacle {
 
 /// Where it is tried, in this order, as clients name it.
 pub fn places(place: &Place) -> Vec<PathBuf> {
-    addresses(place).iter().map(|address| address.to_string().into()).collect()
+    addresses(place).iter().map(|address| address.to_string().into()).gather()
 }
 
 /// Where it is tried, in this order.
@@ -400,7 +421,7 @@ fn addresses(place: &Place) -> Vec<Address> {
         (Place::Usual, None) => {
             let namespace = fs::metadata("/proc/self/ns/mnt").map_or(0, |metadata| metadata.ino());
             let last = Address::Abstract(format!("{SOCKET_ABSTRACT}{namespace}").into());
-            SOCKET_PATHS.iter().map(|path| Address::Path(path.into())).chain([last]).collect()
+            SOCKET_PATHS.iter().map(|path| Address::Path(path.into())).chain([last]).gather()
         }
     }
 }

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "calls that nix does not have, or only for borrowed descriptors")]
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,6 +11,10 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
+
+use super::procfs;
+use crate::gather::Gather;
+use crate::sorted::Set;
 
 /// Where neither /proc nor close_range(2) is there, descriptors from here on are not looked for.
 const HIGHEST_TRIED: u64 = 4096;
@@ -71,10 +75,8 @@ pub fn readable_bytes(descriptor: BorrowedFd<'_>) -> usize {
 
 /// Closes on exec whatever we inherited beyond standard input, output and error, so that no service gets it.
 pub fn keep_inherited_from_children() {
-    if let Ok(open) = fs::read_dir("/proc/self/fd") {
-        // The list first: marking is not reading, but the directory itself is in the list.
-        let open: Vec<RawFd> =
-            open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    // The list first: marking is not reading, but the directory itself is in the list.
+    if let Ok(open) = procfs::numbers("/proc/self/fd") {
         open.into_iter().filter(|number| *number > 2).for_each(close_on_exec);
         return;
     }
@@ -89,9 +91,8 @@ pub fn keep_inherited_from_children() {
 }
 
 /// Closes whatever is open above standard input, output and error but these, which are all that we use.
-pub fn close_others(ours: impl Iterator<Item = RawFd>) {
-    let mut ours: Vec<RawFd> = ours.filter(|number| *number > 2).collect();
-    ours.sort_unstable();
+pub fn close_others(ours: &[RawFd]) {
+    let ours: Set<RawFd> = ours.iter().copied().filter(|number| *number > 2).collect();
     let mut first = 3;
     for end in ours.into_iter().chain([RawFd::MAX]) {
         if first < end && !close_range(first, end - 1) {
@@ -113,10 +114,8 @@ fn close_one_by_one() {
         let flags = unsafe { libc::fcntl(*number, libc::F_GETFD) };
         flags != -1 && flags & libc::FD_CLOEXEC == 0
     };
-    let numbers: Vec<RawFd> = match fs::read_dir("/proc/self/fd") {
-        Ok(open) => open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect(),
-        Err(_) => (0..RawFd::try_from(highest_tried()).unwrap_or(0)).collect(),
-    };
+    let numbers = procfs::numbers("/proc/self/fd")
+        .unwrap_or_else(|_| (0..RawFd::try_from(highest_tried()).unwrap_or(0)).gather());
     for number in numbers.into_iter().filter(|number| *number > 2).filter(inherited) {
         // SAFETY: it came with the exec, and nothing here knows it.
         unsafe { libc::close(number) };

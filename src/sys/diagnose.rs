@@ -16,6 +16,7 @@ use super::elf::{self, Elf};
 use super::spawn::Attempt;
 use super::word;
 use crate::event::StartError;
+use crate::gather::Gather;
 use crate::suggest;
 use crate::units::RESOURCES;
 
@@ -281,7 +282,7 @@ fn similar(program: &OsStr, attempt: &Attempt) -> Option<String> {
             names.map(move |name| (name, directory.clone()))
         })
         .take(NAMES_COMPARED_MAX)
-        .collect();
+        .gather();
     let near = suggest::nearest(wanted, programs.iter().map(|(name, _)| name.as_str()));
     let found =
         programs.iter().find(|(name, _)| near.map_or_else(|| name.starts_with(wanted), |near| name == near));

@@ -13,6 +13,7 @@ use std::path::Path;
 use super::descriptors;
 use super::users::Resolved;
 use crate::event::{Launch, Mark, StartError, Surroundings};
+use crate::gather::Gather;
 use crate::units::reason;
 
 /// The most that a file of `env_from_file` may hold: the kernel's limit for one string of the environment.
@@ -107,7 +108,7 @@ impl Environment {
     /// As execve(2) takes it.
     pub fn into_strings(self) -> Vec<CString> {
         // None has a zero: neither what we inherited nor what `set` let in.
-        self.0.into_iter().filter_map(|string| CString::new(string).ok()).collect()
+        self.0.into_iter().filter_map(|string| CString::new(string).ok()).gather()
     }
 
     fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), StartError> {

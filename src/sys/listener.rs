@@ -10,6 +10,8 @@ use super::children::Children;
 use super::procfs::{self, Stat};
 use super::{sweep, tag};
 use crate::event::{InstanceId, Listener, Pid};
+use crate::gather::Gather;
+use crate::units::parse_number;
 
 /// So many sockets, and so many open files of processes, are looked at.
 const LOOKS_MAX: usize = 200_000;
@@ -32,7 +34,7 @@ pub fn find(port: u16) -> Option<Listener> {
     });
     let Socket { address, inode } = found?;
     let mut left = LOOKS_MAX;
-    let holder = procfs::all().find(|pid| any_socket(*pid, &mut left, &mut |held| held == inode));
+    let holder = procfs::all().into_iter().find(|pid| any_socket(*pid, &mut left, &mut |held| held == inode));
     let process = holder.and_then(Stat::of).map(|stat| stat.process(true));
     Some(Listener { address: address.to_string(), process })
 }
@@ -65,7 +67,7 @@ pub fn of_run(children: &Children, leader: Pid, instance: InstanceId) -> Vec<Str
             false
         });
     }
-    addresses.iter().map(SocketAddr::to_string).chain(paths).take(ADDRESSES_MAX).collect()
+    addresses.iter().map(SocketAddr::to_string).chain(paths).take(ADDRESSES_MAX).gather()
 }
 
 /// Keeps the least ones, sorted, each once.
@@ -78,9 +80,9 @@ fn keep_first<T: Ord>(kept: &mut Vec<T>, one: T) {
 
 fn processes(children: &Children, leader: Pid, instance: InstanceId) -> impl Iterator<Item = Pid> {
     let strays = procfs::own_children().into_iter().filter(|pid| !children.knows(*pid));
-    let roots = std::iter::once(leader).chain(strays).collect();
+    let roots = std::iter::once(leader).chain(strays).gather();
     let belongs = |stat: &Stat| stat.pid == leader || tag::carried(stat.pid) == Some(tag::of(instance));
-    sweep::below(roots, belongs).into_iter().map(|stat| stat.pid).take(PROCESSES_MAX)
+    sweep::below(roots, &belongs).into_iter().map(|stat| stat.pid).take(PROCESSES_MAX)
 }
 
 /// Shows TCP sockets that listen until one is the last that is wanted.
@@ -122,7 +124,7 @@ impl Socket {
     /// Reads one line of a table; `None` for the heading and for connections.
     pub fn parse(line: &str) -> Option<Self> {
         const LISTENS: &str = "0A";
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let fields: Vec<&str> = line.split_ascii_whitespace().gather();
         let (address, port) = fields.get(1)?.split_once(':')?;
         if *fields.get(3)? != LISTENS {
             return None;
@@ -137,7 +139,7 @@ impl Socket {
             _ => return None,
         };
         let port = u16::from_str_radix(port, 16).ok()?;
-        Some(Self { address: SocketAddr::new(address, port), inode: fields.get(9)?.parse().ok()? })
+        Some(Self { address: SocketAddr::new(address, port), inode: parse_number(fields.get(9)?)? })
     }
 }
 
@@ -154,17 +156,17 @@ pub fn unix(line: &str) -> Option<(u64, String)> {
     let [_, _, _, flags, kind, _, inode] = fields;
     let accepts = u32::from_str_radix(flags, 16).ok()? & ACCEPTS != 0;
     let path = rest.chars().map(|character| if character.is_control() { '?' } else { character }).collect();
-    (accepts || kind == DATAGRAM).then_some((inode.parse().ok()?, path))
+    (accepts || kind == DATAGRAM).then_some((parse_number(inode)?, path))
 }
 
 /// Whether any of the sockets that a process has open, told by their inodes, is wanted.
 fn any_socket(pid: Pid, left: &mut usize, wanted: &mut dyn FnMut(u64) -> bool) -> bool {
     let mut look = || {
-        let mut files = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
-        Some(files.any(|file| {
+        let open = procfs::numbers(&format!("/proc/{pid}/fd")).ok()?;
+        Some(open.into_iter().any(|number| {
             *left = left.saturating_sub(1);
             *left > 0
-                && fs::read_link(file.path())
+                && fs::read_link(format!("/proc/{pid}/fd/{number}"))
                     .ok()
                     .and_then(|target| socket_inode(&target))
                     .is_some_and(&mut *wanted)
@@ -176,7 +178,7 @@ fn any_socket(pid: Pid, left: &mut usize, wanted: &mut dyn FnMut(u64) -> bool) -
 
 /// What a descriptor in /proc leads to: `socket:[4711]`.
 fn socket_inode(target: &Path) -> Option<u64> {
-    target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    parse_number(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?)
 }
 
 #[cfg(test)]

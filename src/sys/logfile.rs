@@ -5,7 +5,7 @@
 //! the way there only where root or we made it, and what is opened must be a plain file that nobody could have put there to
 //! have us write into another.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
@@ -22,7 +22,9 @@ use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, ftruncate, geteuid, unlinkat, write};
 
-use crate::event::{Event, FileTrouble, LogFile};
+use crate::event::{Event, FileTrouble, LogFile, report};
+use crate::gather::Gather;
+use crate::sorted::Map;
 use crate::units::reason;
 
 /// What does not work is tried again after this time, and whether somebody has moved a file is looked at no more often.
@@ -33,7 +35,7 @@ const LINKS_MAX: usize = 40;
 
 /// All files.
 #[derive(Debug, Default)]
-pub struct LogFiles(BTreeMap<PathBuf, Entry>);
+pub struct LogFiles(Map<PathBuf, Entry>);
 
 #[derive(Debug)]
 struct Entry {
@@ -95,11 +97,11 @@ impl LogFiles {
             let result = entry.open(events).map_err(|error| reason(&error));
             (path.clone(), result)
         };
-        self.0.iter_mut().map(each).collect()
+        self.0.iter_mut().map(each).gather()
     }
 
     fn entry(&mut self, file: &Rc<LogFile>) -> &mut Entry {
-        self.0.entry(file.path.clone()).or_insert_with(|| Entry {
+        self.0.get_or_insert_with(file.path.clone(), || Entry {
             file: Rc::clone(file),
             state: State::Broken { tried: Instant::now() },
             lost: 0,
@@ -133,7 +135,7 @@ impl Entry {
     /// Tells once that something is wrong.
     fn tell(&mut self, trouble: FileTrouble, events: &mut Vec<Event>) {
         if !std::mem::replace(&mut self.told, true) {
-            events.push(Event::File { path: self.file.path.clone(), trouble });
+            report(events, Event::File { path: self.file.path.clone(), trouble });
         }
     }
 
@@ -141,7 +143,10 @@ impl Entry {
     fn works(&mut self, events: &mut Vec<Event>) {
         if std::mem::take(&mut self.told) {
             let lines = std::mem::take(&mut self.lost);
-            events.push(Event::File { path: self.file.path.clone(), trouble: FileTrouble::Over { lines } });
+            report(
+                events,
+                Event::File { path: self.file.path.clone(), trouble: FileTrouble::Over { lines } },
+            );
         }
     }
 

@@ -18,9 +18,10 @@ use super::procfs::{self, Stat};
 use super::usage::{self, Units};
 use crate::event::{
     Child, ContainerMemory, Controller, Event, ExitStatus, InstanceId, Launch, MemoryFound, Pid, StartError,
-    Weight,
+    Weight, report,
 };
-use crate::units::{Signal, reason};
+use crate::gather::Gather;
+use crate::units::{Signal, parse_number, reason};
 
 /// Somebody had to wait for memory for 0.1 s within 2 s. Without CAP_SYS_RESOURCE only whole multiples of 2 s are allowed, and it is told
 /// at most once in that time.
@@ -155,7 +156,7 @@ impl Memory {
             return;
         };
         match source {
-            Source::Pressure => events.push(Event::Pressure),
+            Source::Pressure => report(events, Event::Pressure),
             Source::Events => {
                 // At the limit it changes often, and mostly for other reasons.
                 let text = text.get(..length).and_then(|text| str::from_utf8(text).ok());
@@ -199,7 +200,7 @@ impl Memory {
         let count = elsewhere.saturating_sub(found.kills);
         if count > 0 {
             found.kills = elsewhere;
-            events.push(Event::OomKilled { instance: None, count });
+            report(events, Event::OomKilled { instance: None, count });
         }
     }
 
@@ -268,7 +269,7 @@ impl Memory {
                 holder: largest.map(|stat| (stat.process(true), held(stat))),
             }
         };
-        let weights = runs.iter().zip(processes).map(weigh).collect();
+        let weights = runs.iter().zip(processes).map(weigh).gather();
         (weights, if container { self.container() } else { None })
     }
 
@@ -355,9 +356,10 @@ fn sum_of_pss(processes: &[Stat]) -> Option<u64> {
     Some(sum)
 }
 
-fn pss(text: &str) -> Option<u64> {
+/// The sum in a text of smaps_rollup, in bytes.
+pub fn pss(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.saturating_mul(1024))
+    Some(parse_number::<u64>(line.trim().strip_suffix("kB")?.trim())?.saturating_mul(1024))
 }
 
 /// The memory of the machine, in bytes. Not from /proc/meminfo, which lxcfs replaces by the limit of the container.

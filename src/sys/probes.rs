@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use super::poll::{Interest, Poll};
 use super::socket::{self, Address, Kind};
 use super::{descriptors, spawn, word};
-use crate::event::{Child, Event, InstanceId};
+use crate::event::{Child, Event, InstanceId, report};
 use crate::probe::{self, Answer, Failure, STATUS_BYTES, Target};
 use crate::units::reason;
 
@@ -128,7 +128,7 @@ impl Probes {
         let state = match step {
             Step::Wait(state) => state,
             Step::Answered(result, socket) => {
-                events.push(Event::Probed { child, result });
+                report(events, Event::Probed { child, result });
                 let Some(socket) = socket else { return };
                 State::Leaving { socket, bytes: REST_MAX_BYTES, reads: REST_MAX_READS }
             }

@@ -11,6 +11,8 @@ use std::os::unix::fs::MetadataExt;
 
 use super::caps;
 use crate::event::{Pid, Process};
+use crate::gather::Gather;
+use crate::units::parse_number;
 
 /// The kernel's flag for a process that has not executed anything since it was forked.
 const PF_FORKNOEXEC: u64 = 0x40;
@@ -62,23 +64,23 @@ impl Stat {
         let open = text.iter().position(|byte| *byte == b'(')?;
         let close = text.iter().rposition(|byte| *byte == b')')?;
         let name = text.get(open + 1..close)?.to_vec();
-        let pid: i32 = str::from_utf8(text.get(..open)?).ok()?.trim().parse().ok()?;
+        let pid = str::from_utf8(text.get(..open)?).ok()?.trim();
         let fields: Vec<&str> =
-            str::from_utf8(text.get(close + 1..)?).ok()?.split_ascii_whitespace().collect();
+            str::from_utf8(text.get(close + 1..)?).ok()?.split_ascii_whitespace().gather();
         // proc_pid_stat(5) counts from 1, and the state is its third.
         let field = |number: usize| fields.get(number - 3).copied();
         Some(Self {
-            pid: Pid::new(pid)?,
+            pid: Pid::new(parse_number(pid)?)?,
             name,
             state: *field(3)?.as_bytes().first()?,
-            parent: field(4)?.parse().ok()?,
-            group: field(5)?.parse().ok()?,
-            session: field(6)?.parse().ok()?,
-            flags: field(9)?.parse().ok()?,
-            threads: field(20)?.parse().ok()?,
-            start: field(22)?.parse().ok()?,
-            ticks: (14..=17).filter_map(|number| field(number)?.parse().ok()).fold(0, u64::saturating_add),
-            pages: field(24).and_then(|pages| pages.parse().ok()).unwrap_or(0),
+            parent: parse_number(field(4)?)?,
+            group: parse_number(field(5)?)?,
+            session: parse_number(field(6)?)?,
+            flags: parse_number(field(9)?)?,
+            threads: parse_number(field(20)?)?,
+            start: parse_number(field(22)?)?,
+            ticks: (14..=17).filter_map(|number| parse_number(field(number)?)).fold(0, u64::saturating_add),
+            pages: field(24).and_then(parse_number).unwrap_or(0),
         })
     }
 
@@ -159,9 +161,18 @@ fn try_read(pid: Pid, file: &str) -> io::Result<Vec<u8>> {
 }
 
 /// All processes that we can see; none without /proc.
-pub fn all() -> impl Iterator<Item = Pid> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| Pid::new(entry.file_name().to_str()?.parse().ok()?))
+pub fn all() -> Vec<Pid> {
+    numbers("/proc").unwrap_or_default().into_iter().filter_map(Pid::new).gather()
+}
+
+/// The names in a directory that are numbers, such as those of processes, threads or descriptors.
+pub fn numbers(directory: &str) -> io::Result<Vec<i32>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let Ok(entry) = entry else { continue };
+        numbers.extend(entry.file_name().to_str().and_then(parse_number::<i32>));
+    }
+    Ok(numbers)
 }
 
 /// Our children, ended ones included. Reliable because only we can take one off the list, and we are reading.
@@ -169,7 +180,12 @@ pub fn own_children() -> Vec<Pid> {
     let own = own_pid();
     match fs::read_to_string(format!("/proc/self/task/{own}/children")) {
         Ok(list) => pids(&list),
-        Err(_) => all().filter_map(Stat::of).filter(|stat| stat.parent == own).map(|stat| stat.pid).collect(),
+        Err(_) => all()
+            .into_iter()
+            .filter_map(Stat::of)
+            .filter(|stat| stat.parent == own)
+            .map(|stat| stat.pid)
+            .gather(),
     }
 }
 
@@ -180,14 +196,17 @@ pub fn has_lists_of_children() -> bool {
 
 /// The children of a process, of all its threads; some may be missing while it makes or loses any.
 pub fn children_of(pid: Pid) -> Vec<Pid> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    lists.flat_map(|list| pids(&list)).collect()
+    let mut children = Vec::new();
+    for thread in numbers(&format!("/proc/{pid}/task")).unwrap_or_default() {
+        let list = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children"));
+        children.append(&mut pids(&list.unwrap_or_default()));
+    }
+    children
 }
 
 /// The numbers in a list of children.
 pub fn pids(list: &str) -> Vec<Pid> {
-    list.split_ascii_whitespace().filter_map(|number| Pid::new(number.parse().ok()?)).collect()
+    list.split_ascii_whitespace().filter_map(|number| Pid::new(parse_number(number)?)).gather()
 }
 
 /// Does something with the file access of a process's user and group: what a process shows of itself is for its user alone, and
@@ -273,7 +292,7 @@ mod tests {
     fn we_see_ourselves() {
         let me = Pid::new(i32::try_from(std::process::id()).unwrap()).unwrap();
         assert_eq!(Stat::of(me).unwrap().pid, me);
-        assert!(available() && all().any(|pid| pid == me) && !never_executed(me));
+        assert!(available() && all().contains(&me) && !never_executed(me));
     }
 
     #[test]

@@ -8,7 +8,9 @@ use nix::errno::Errno;
 
 use super::poll::{Interest, Poll};
 use super::{clock, descriptors};
-use crate::event::{Child, Event, InstanceId, Sink, Spare};
+use crate::event::{Child, Event, InstanceId, Sink, Spare, report};
+use crate::gather::Gather;
+use crate::sorted::sort;
 
 /// One read, and one `Output` event, is at most this large.
 const READ_MAX_BYTES: usize = 64 << 10;
@@ -157,21 +159,21 @@ impl Relay {
             .zip(&self.pipes)
             .filter(|(_, pipe)| pipe.ended && pipe.child.instance == instance)
             .map(|(index, _)| index)
-            .collect();
+            .gather();
         let excess = ended.len().saturating_sub(ENDED_PIPES_MAX);
-        self.close(ended.into_iter().take(excess).collect(), events);
+        self.close(ended.into_iter().take(excess).gather(), events);
     }
 
     /// Closes pipes; `gone` is in ascending order or nearly so.
     fn close(&mut self, mut gone: Vec<Index>, events: &mut Vec<Event>) {
-        gone.sort_unstable();
-        for index in gone.into_iter().rev().filter(|index| *index < self.pipes.len()).collect::<Vec<_>>() {
+        sort(&mut gone, |one, other| one > other);
+        for index in gone.into_iter().rev().filter(|index| *index < self.pipes.len()).gather() {
             let pipe = self.pipes.remove(index);
             if index < self.next {
                 self.next -= 1;
             }
             if pipe.purpose != Purpose::Discarded {
-                events.push(Event::OutputEnded { child: pipe.child, sink: pipe.sink });
+                report(events, Event::OutputEnded { child: pipe.child, sink: pipe.sink });
             }
         }
     }
@@ -207,7 +209,7 @@ impl Pipe {
             let (bytes, rest) =
                 if bytes.len() < Spare::LEAST_BYTES { (bytes.clone(), bytes) } else { (bytes, Vec::new()) };
             spare.put(rest);
-            events.push(Event::Output { child: self.child, sink: self.sink, at: clock::wall(), bytes });
+            report(events, Event::Output { child: self.child, sink: self.sink, at: clock::wall(), bytes });
         } else {
             spare.put(bytes);
         }

@@ -13,7 +13,7 @@ use nix::unistd;
 
 use self::handlers::Handlers;
 use super::{Inherited, InitError};
-use crate::event::Event;
+use crate::event::{Event, report};
 use crate::units::Signal;
 
 /// A set of signals as the kernel has it: bit n-1 stands for signal n.
@@ -102,7 +102,7 @@ impl Signals {
             if signal == Signal::CHLD {
                 child = true;
             } else {
-                events.push(Event::Signal(signal));
+                report(events, Event::Signal(signal));
             }
         };
         match &self.way {

@@ -22,7 +22,8 @@ use super::relay::Purpose;
 use super::signals::{self, SignalSet};
 use super::{Inherited, descriptors, tag, users};
 use crate::event::{Child, InstanceId, Launch, Output, Pid, Sink, StartError, Stdin, Surroundings};
-use crate::units;
+use crate::gather::Gather;
+use crate::units::{self, parse_number};
 
 /// RLIMIT_NOFILE, whose type is not the same in all C libraries.
 const FILES_LIMIT: u32 = 7;
@@ -173,7 +174,7 @@ impl Spawner {
         let identity = users::resolve(&launch.identity)?;
         let mailbox = launch.speaks.notify.then(|| self.post.open(child, identity.uid)).transpose()?;
         let address = mailbox.iter().map(|mailbox| ("NOTIFY_SOCKET", mailbox.path().display().to_string()));
-        let extra: Vec<_> = extra.iter().cloned().chain(address).collect();
+        let extra: Vec<_> = extra.iter().cloned().chain(address).gather();
         let environment = self.environment.of_child(launch, &identity, &extra)?;
         let argv = arguments(launch)?;
         let search = Search::new(&argv, &environment);
@@ -292,7 +293,7 @@ impl Spawner {
             let of = |value: u64| libc::rlim_t::try_from(value).unwrap_or(libc::RLIM_INFINITY);
             (limit.resource, libc::rlimit { rlim_cur: of(limit.soft), rlim_max: of(limit.hard) })
         });
-        files.into_iter().chain(tag).chain(own).collect()
+        files.into_iter().chain(tag).chain(own).gather()
     }
 
     fn stdio(&self, launch: &Launch, uid: Option<u32>) -> Result<Stdio, StartError> {
@@ -381,14 +382,14 @@ fn fork(script: &mut Script) -> io::Result<Pid> {
 /// Closes descriptors where it may take its time: in a process of its own, which is collected as any stranger is.
 pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> io::Result<()> {
     let (read_end, write_end) = descriptors::pipe()?;
+    let kept: Vec<RawFd> = descriptors.iter().chain([&read_end]).map(AsRawFd::as_raw_fd).gather();
     // SAFETY: the child makes plain calls on what was open before and never returns.
     let result = signals::all_blocked(|| unsafe {
         match libc::fork() {
             0 => {
                 // Nothing else of ours shall stay open with it. As soon as nobody holds the other end, we have closed ours, and its
                 // end closes the last.
-                let kept = descriptors.iter().map(AsRawFd::as_raw_fd);
-                descriptors::close_others(kept.chain([read_end.as_raw_fd()]));
+                descriptors::close_others(&kept);
                 libc::close(write_end.as_raw_fd());
                 libc::read(read_end.as_raw_fd(), [0_u8; 1].as_mut_ptr().cast(), 1);
                 libc::_exit(0)
@@ -411,7 +412,7 @@ pub fn look_elsewhere(path: &CStr) -> io::Result<OwnedFd> {
     signals::all_blocked(|| unsafe {
         match libc::fork() {
             0 => {
-                descriptors::close_others([write_end.as_raw_fd()].into_iter());
+                descriptors::close_others(&[write_end.as_raw_fd()]);
                 let mut found: libc::stat = std::mem::zeroed();
                 let failed = libc::stat(path.as_ptr(), &raw mut found) != 0;
                 let number = if failed { Errno::last_raw() } else { 0 }.to_ne_bytes();
@@ -528,7 +529,7 @@ fn string(text: &OsStr, what: &str) -> Result<CString, StartError> {
 
 fn shell(argv: &[CString]) -> Strings {
     let head = [c"/bin/sh".to_owned(), CString::default()];
-    Strings::new(head.into_iter().chain(argv.iter().skip(1).cloned()).collect())
+    Strings::new(head.into_iter().chain(argv.iter().skip(1).cloned()).gather())
 }
 
 fn bytes_of(strings: &[CString]) -> usize {
@@ -545,7 +546,7 @@ impl Search {
     fn new(argv: &[CString], environment: &Environment) -> Self {
         let program = argv.first().map(CString::as_bytes).unwrap_or_default();
         if program.contains(&b'/') {
-            return Self { candidates: argv.iter().take(1).cloned().collect(), path: None };
+            return Self { candidates: argv.iter().take(1).cloned().gather(), path: None };
         }
         let path = environment.get(b"PATH").unwrap_or(DEFAULT_PATH);
         let candidates = path
@@ -553,7 +554,7 @@ impl Search {
             // An empty element once meant the working directory; nobody wants a program from there by accident.
             .filter(|directory| !directory.is_empty())
             .filter_map(|directory| CString::new([directory, b"/", program].concat()).ok())
-            .collect();
+            .gather();
         Self { candidates, path: Some(path.to_vec()) }
     }
 }
@@ -608,7 +609,7 @@ fn no_process(error: &io::Error) -> StartError {
 fn reached_pids_limit() -> Option<u64> {
     ["/sys/fs/cgroup", "/sys/fs/cgroup/pids"].iter().find_map(|directory| {
         let read =
-            |file: &str| fs::read_to_string(format!("{directory}/{file}")).ok()?.trim().parse::<u64>().ok();
+            |file: &str| parse_number::<u64>(fs::read_to_string(format!("{directory}/{file}")).ok()?.trim());
         let limit = read("pids.max")?;
         (read("pids.current")? >= limit).then_some(limit)
     })

@@ -3,7 +3,6 @@
 
 #![expect(unsafe_code, reason = "signals through pidfds")]
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -12,6 +11,8 @@ use super::children::{self, Children};
 use super::procfs::{self, Stat};
 use super::tag;
 use crate::event::{Child, Mark, Pid, Process};
+use crate::gather::Gather;
+use crate::sorted::{Map, Set};
 use crate::units::Signal;
 
 /// So many command lines are read for their names.
@@ -45,7 +46,7 @@ pub fn remains(
     let strangers: Vec<Pid> = procfs::own_children()
         .into_iter()
         .filter(|pid| !children.knows(*pid) && Stat::of(*pid).is_some_and(|stat| !stat.ended()))
-        .collect();
+        .gather();
     if strangers.is_empty() {
         return Vec::new();
     }
@@ -56,7 +57,7 @@ pub fn remains(
         (!reused && (stat.group == number || stat.session == number))
             || tag::either(stat.pid, child.instance, mark)
     };
-    let found = below(strangers, belongs);
+    let found = below(strangers, &belongs);
     signal_all(found.iter().filter(|stat| !spare.contains(&stat.pid)), Some(signal));
     processes(&found)
 }
@@ -68,10 +69,10 @@ pub fn strays(signal: Option<Signal>) -> Vec<Process> {
         return if everywhere { everybody_without_proc(signal) } else { Vec::new() };
     }
     let found: Vec<Stat> = if everywhere {
-        let others = procfs::all().filter(|pid| pid.number() != 1).filter_map(Stat::of);
-        others.filter(|stat| !stat.kernel_thread() && !stat.ended()).collect()
+        let others = procfs::all().into_iter().filter(|pid| pid.number() != 1).filter_map(Stat::of);
+        others.filter(|stat| !stat.kernel_thread() && !stat.ended()).gather()
     } else {
-        below(procfs::own_children(), |_| true)
+        below(procfs::own_children(), &|_| true)
     };
     if everywhere {
         signal_everybody(signal);
@@ -87,7 +88,7 @@ pub fn signal_others(signal: Signal) {
         let _ = children::kill(-1, signal.number()); // nobody there is fine
         return;
     }
-    for stat in below(procfs::own_children(), |_| true) {
+    for stat in below(procfs::own_children(), &|_| true) {
         if let Err(errno) = signal_seen(&stat, [signal].into_iter()) {
             log::debug!("{:?} cannot be signalled: {}", stat.pid, super::word(errno));
         }
@@ -96,17 +97,17 @@ pub fn signal_others(signal: Signal) {
 
 /// As they are told; nobody reads the names of thousands.
 fn processes(found: &[Stat]) -> Vec<Process> {
-    found.iter().enumerate().map(|(index, stat)| stat.process(index < NAMES_MAX)).collect()
+    found.iter().enumerate().map(|(index, stat)| stat.process(index < NAMES_MAX)).gather()
 }
 
 /// Those of `roots` and their descendants that live and belong. Whose ancestor belongs, belongs. Costs by them, not by the number
 /// of processes in the container.
-pub fn below(roots: Vec<Pid>, belongs: impl Fn(&Stat) -> bool) -> Vec<Stat> {
+pub fn below(roots: Vec<Pid>, belongs: &dyn Fn(&Stat) -> bool) -> Vec<Stat> {
     let families = Families::new();
     let mut found = Vec::new();
     // Nobody twice: a pid that moved while we read cannot lead in a circle.
-    let mut seen: BTreeSet<Pid> = roots.iter().copied().collect();
-    let mut open: Vec<(Pid, bool)> = roots.into_iter().map(|pid| (pid, false)).collect();
+    let mut seen: Set<Pid> = roots.iter().copied().collect();
+    let mut open: Vec<(Pid, bool)> = roots.into_iter().map(|pid| (pid, false)).gather();
     while let Some((pid, inherited)) = open.pop() {
         // The children of one that has ended are ours by now.
         let Some(stat) = Stat::of(pid).filter(|stat| !stat.ended()) else { continue };
@@ -130,7 +131,7 @@ enum Families {
     /// The kernel has lists.
     Lists,
     /// It has none; all processes were read.
-    Read(BTreeMap<i32, Vec<Pid>>),
+    Read(Map<i32, Vec<Pid>>),
 }
 
 impl Families {
@@ -138,9 +139,9 @@ impl Families {
         if procfs::has_lists_of_children() {
             return Self::Lists;
         }
-        let mut families: BTreeMap<i32, Vec<Pid>> = BTreeMap::new();
-        for stat in procfs::all().filter_map(Stat::of) {
-            families.entry(stat.parent).or_default().push(stat.pid);
+        let mut families: Map<i32, Vec<Pid>> = Map::new();
+        for stat in procfs::all().into_iter().filter_map(Stat::of) {
+            families.get_or_default(stat.parent).push(stat.pid);
         }
         Self::Read(families)
     }
@@ -218,7 +219,7 @@ fn everybody_without_proc(signal: Option<Signal>) -> Vec<Process> {
         return Vec::new();
     }
     let somebody = (2..PIDS_TRIED).find(|pid| children::kill(*pid, 0).is_ok()).unwrap_or(PIDS_TRIED);
-    Pid::new(somebody).map(unnamed).into_iter().collect()
+    Pid::new(somebody).map(unnamed).into_iter().gather()
 }
 
 fn unnamed(pid: Pid) -> Process {

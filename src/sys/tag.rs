@@ -7,6 +7,7 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use super::{environment, procfs};
 use crate::event::{InstanceId, Mark, Pid};
+use crate::units::parse_number;
 
 /// RLIMIT_LOCKS, whose type is not the same in all C libraries.
 pub const RESOURCE: u32 = 10;
@@ -45,7 +46,7 @@ pub fn either(pid: Pid, instance: InstanceId, mark: &Mark) -> bool {
 pub fn soft_locks(limits: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(limits).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Max file locks"))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
+    parse_number(line.split_ascii_whitespace().next()?)
 }
 
 #[cfg(test)]

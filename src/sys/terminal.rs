@@ -18,6 +18,7 @@ use nix::unistd;
 use super::descriptors;
 use super::poll::{Interest, Poll, Woken};
 use super::signals::{self, SignalSet, bit};
+use crate::gather::Gather;
 use crate::view::Look;
 
 /// What a terminal is taken for that does not say how large it is, as Docker's do in their first moment.
@@ -178,7 +179,7 @@ impl Screen {
         if self.poll.wait(Some(at_most)) != Woken::Ready {
             return Happened::Nothing;
         }
-        let ready: Vec<Source> = self.poll.ready().collect();
+        let ready: Vec<Source> = self.poll.ready().gather();
         if ready.contains(&Source::Output) && !self.flush() {
             return Happened::Ended;
         }

@@ -1,7 +1,6 @@
 //! What the processes of runs use: one look at /proc for all of them. As PID 1 we see every process and who its parent is; else the
 //! lists of children lead from a leader to its descendants.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nix::unistd::{SysconfVar, sysconf};
@@ -10,6 +9,8 @@ use super::children::Children;
 use super::procfs::{self, Stat};
 use super::{is_pid1, tag};
 use crate::event::{Child, Pid, Usage};
+use crate::gather::Gather;
+use crate::sorted::Map;
 
 /// So many processes are looked at; of a container with more, not all are counted.
 const PROCESSES_MAX: usize = 4096;
@@ -40,7 +41,7 @@ pub fn of_runs(children: &Children, runs: &[(Child, Pid)]) -> Vec<Vec<Stat>> {
         .filter(|pid| !children.knows(*pid))
         .take(PROCESSES_MAX)
         .filter_map(|pid| Some((families.stat(pid)?, tag::carried(pid))))
-        .collect();
+        .gather();
     let of_run = |(child, leader): &(Child, Pid)| {
         let (tag, number) = (Some(tag::of(child.instance)), leader.number());
         let belongs = |stat: &Stat, carried: Option<u64>| {
@@ -48,7 +49,7 @@ pub fn of_runs(children: &Children, runs: &[(Child, Pid)]) -> Vec<Vec<Stat>> {
         };
         let adopted = strangers.iter().filter(|(stat, carried)| belongs(stat, *carried));
         // The last is looked at first.
-        let mut open: Vec<Pid> = adopted.map(|(stat, _)| stat.pid).chain([*leader]).collect();
+        let mut open: Vec<Pid> = adopted.map(|(stat, _)| stat.pid).chain([*leader]).gather();
         let mut found = Vec::new();
         while let (Some(pid), Some(fewer)) = (open.pop(), left.checked_sub(1)) {
             left = fewer;
@@ -58,13 +59,13 @@ pub fn of_runs(children: &Children, runs: &[(Child, Pid)]) -> Vec<Vec<Stat>> {
         }
         found
     };
-    runs.iter().map(of_run).collect()
+    runs.iter().map(of_run).gather()
 }
 
 /// Who is whose child.
 enum Families {
     /// All processes, each with its place among the children of its parent.
-    Read { stats: BTreeMap<Pid, Stat>, children: BTreeMap<i32, Vec<Pid>> },
+    Read { stats: Map<Pid, Stat>, children: Map<i32, Vec<Pid>> },
     /// The kernel's lists are asked.
     Lists,
 }
@@ -74,11 +75,11 @@ impl Families {
         if !is_pid1() && procfs::has_lists_of_children() {
             return Self::Lists;
         }
-        let mut children: BTreeMap<i32, Vec<Pid>> = BTreeMap::new();
-        let stats: BTreeMap<Pid, Stat> =
-            procfs::all().take(PROCESSES_MAX).filter_map(|pid| Some((pid, Stat::of(pid)?))).collect();
+        let mut children: Map<i32, Vec<Pid>> = Map::new();
+        let all = procfs::all().into_iter().take(PROCESSES_MAX);
+        let stats: Map<Pid, Stat> = all.filter_map(|pid| Some((pid, Stat::of(pid)?))).collect();
         for stat in stats.values() {
-            children.entry(stat.parent).or_default().push(stat.pid);
+            children.get_or_default(stat.parent).push(stat.pid);
         }
         Self::Read { stats, children }
     }

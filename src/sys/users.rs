@@ -9,6 +9,8 @@ use std::path::Path;
 use super::child::Switch;
 use super::descriptors;
 use crate::event::{Identity, StartError};
+use crate::gather::Gather;
+use crate::units::parse_number;
 
 /// No more than this much of either file is read.
 const FILE_MAX_BYTES: u64 = 4 << 20;
@@ -125,7 +127,7 @@ impl Files {
         self.groups()
             .filter(|group| group.members.split(|byte| *byte == b',').any(|member| member == name.as_bytes()))
             .map(|group| group.gid)
-            .collect()
+            .gather()
     }
 
     fn groups(&self) -> impl Iterator<Item = Group<'_>> {
@@ -164,7 +166,7 @@ fn number(text: &str) -> Option<u32> {
     if !is_number(text) {
         return None;
     }
-    text.parse().ok().filter(|number| *number != u32::MAX)
+    parse_number(text).filter(|number| *number != u32::MAX)
 }
 
 fn no_number(kind: &str, text: &str) -> StartError {
@@ -210,7 +212,7 @@ fn ids(kind: Kind) -> [u32; 3] {
 }
 
 fn own_groups() -> Vec<u32> {
-    nix::unistd::getgroups().unwrap_or_default().into_iter().map(nix::unistd::Gid::as_raw).collect()
+    nix::unistd::getgroups().unwrap_or_default().into_iter().map(nix::unistd::Gid::as_raw).gather()
 }
 
 fn same_set(left: &[u32], right: &[u32]) -> bool {

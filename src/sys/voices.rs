@@ -11,7 +11,7 @@ use super::mailbox::{Letter, Mailbox};
 use super::poll::{Interest, Poll};
 use super::procfs::Stat;
 use super::{descriptors, spawn, tag};
-use crate::event::{Child, Event, Mark, Pid};
+use crate::event::{Child, Event, Mark, Pid, report};
 
 /// So many messages of one run in one turn of the loop.
 const MESSAGES_PER_TURN: usize = 16;
@@ -115,7 +115,7 @@ impl Voice {
             match bytes {
                 Some(bytes) if bytes.is_empty() => {}
                 Some(bytes) if self.is_heard(sender) => {
-                    events.push(Event::Notified { child: self.child, bytes });
+                    report(events, Event::Notified { child: self.child, bytes });
                 }
                 Some(_) => log::debug!("pid {sender} is not heard: it is not one of {:?}", self.child),
                 None => log::debug!("pid {sender} is not heard: its message is too long"),
@@ -144,7 +144,7 @@ impl Voice {
         match descriptors::read(announcement.pipe.as_fd(), READ_MAX_BYTES.min(announcement.left)) {
             Err(Errno::EAGAIN) => return Pipe::Empty,
             Err(Errno::EINTR) => return Pipe::Open,
-            Ok(bytes) if bytes.contains(&b'\n') => events.push(Event::Announced { child: self.child }),
+            Ok(bytes) if bytes.contains(&b'\n') => report(events, Event::Announced { child: self.child }),
             Ok(bytes) if !bytes.is_empty() && bytes.len() < announcement.left => {
                 announcement.left -= bytes.len();
                 return Pipe::Open;

@@ -11,6 +11,7 @@ use crate::control::{Description, Exit, ServiceMemory};
 const KEY_COLUMNS: usize = 12;
 
 /// The whole text, an empty line between two.
+#[inline(never)]
 pub fn descriptions(all: &[Description], look: Look) -> String {
     all.iter().map(|one| description(one, look)).collect::<Vec<_>>().join("\n")
 }

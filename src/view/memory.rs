@@ -8,6 +8,7 @@ use crate::control::{Holder, Memory, ServiceMemory};
 const PSS: usize = 2;
 
 /// The whole text.
+#[inline(never)]
 pub fn memory(memory: &Memory, look: Look) -> String {
     let headers = ["SERVICE", "MEMORY", "PSS", "SHARE", "LIMIT", "PEAK", "PROCESSES", "MOST"];
     let mut rows = vec![headers.map(str::to_owned).to_vec()];
@@ -18,7 +19,7 @@ pub fn memory(memory: &Memory, look: Look) -> String {
             row.remove(PSS);
         }
     }
-    let text = table(&rows, |number, _, cell| match number {
+    let text = table(&rows, &|number, _, cell| match number {
         0 => look.paint(Colour::Faint, cell),
         _ => cell.to_owned(),
     });
@@ -50,11 +51,12 @@ pub(super) fn holder(holder: &Holder) -> String {
 
 /// The part of the whole: `0.3%`, `38%`.
 pub(super) fn share(bytes: u64, whole: u64) -> Option<String> {
-    let tenths = (u128::from(bytes) * 1000).checked_div(u128::from(whole))?;
+    let tenths = bytes.saturating_mul(1000).checked_div(whole)?;
     Some(if tenths < 100 { format!("{}.{}%", tenths / 10, tenths % 10) } else { format!("{}%", tenths / 10) })
 }
 
 /// `the container uses 120M of 300M (40%), at most 130M so far; cgroup v2, /sys/fs/cgroup`.
+#[inline(never)]
 fn container(memory: &Memory) -> String {
     let mut text = match (memory.used_bytes, memory.limit_bytes) {
         (Some(used), Some(limit)) => {

@@ -34,7 +34,7 @@ pub fn status(status: &Status, look: Look) -> String {
     let mut rows = vec![HEADERS.map(str::to_owned).to_vec()];
     rows.extend(status.services.iter().map(|service| row(service).to_vec()));
     let kept = fit(&mut rows, look);
-    let text = table(&rows, |number, at, cell| match (number.checked_sub(1), kept.get(at)) {
+    let text = table(&rows, &|number, at, cell| match (number.checked_sub(1), kept.get(at)) {
         (None, _) => look.paint(Colour::Faint, cell),
         (Some(_), Some(&STATE)) => look.paint(colour_of(cell), cell),
         (Some(_), _) => cell.to_owned(),
@@ -126,6 +126,7 @@ pub(super) fn exit(exit: &Exit) -> String {
 }
 
 /// Takes from the rows what a terminal has no room for; the numbers of the columns that are left.
+#[inline(never)]
 fn fit(rows: &mut [Vec<String>], look: Look) -> Vec<usize> {
     let mut kept: Vec<usize> = (0..HEADERS.len()).collect();
     let Some(columns) = look.width else { return kept };

@@ -121,6 +121,7 @@ impl Top {
     }
 
     /// What a key means now, with so many lines on the screen.
+    #[inline(never)]
     pub fn key(&mut self, key: Key, rows: usize) -> Wish {
         self.note.clear();
         let page = rows.saturating_sub(2).max(1);
@@ -208,6 +209,7 @@ impl Top {
         lines
     }
 
+    #[inline(never)]
     fn row(&self, service: &ServiceStatus, chosen: bool, names: usize, columns: usize) -> String {
         let seen = self.seen.iter().find(|seen| seen.name == service.name);
         let cpu = seen.map_or(NOTHING, |seen| &seen.cpu);
@@ -236,6 +238,7 @@ impl Top {
         }
     }
 
+    #[inline(never)]
     fn log_lines(
         &self,
         name: &str,

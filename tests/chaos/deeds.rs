@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use crate::container::{Container, Inside};
+use crate::fence::{Fence, Part};
 use crate::rng::Rng;
 use crate::{PROCESSES, launch, proc};
 
@@ -26,6 +28,13 @@ const KINDS: &[(u64, Kind)] = &[
     (3, Kind::Descriptors),
     (3, Kind::Processes),
     (4, Kind::Orphans),
+    (3, Kind::Pause),
+    (3, Kind::Crowd),
+    (2, Kind::Starve),
+    (2, Kind::Hunger),
+    (3, Kind::Disk),
+    (2, Kind::Storm),
+    (3, Kind::Probes),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,28 +66,75 @@ enum Kind {
     Processes,
     /// Processes from outside that leave orphans, as a `docker exec` does.
     Orphans,
+    /// All of it stands still, as under `docker pause`.
+    Pause,
+    /// The container is full of processes.
+    Crowd,
+    /// There is next to no time on a processor.
+    Starve,
+    /// A helper of a service takes more memory than the container has.
+    Hunger,
+    /// A service writes more into its file than its disk holds; or somebody removes the file.
+    Disk,
+    /// Hundreds of requests of people who do not wait for an answer.
+    Storm,
+    /// A health check is killed.
+    Probes,
 }
 
-const SERVICES: &[&str] = &["steady.1", "steady", "leaves", "probed", "speaks", "floods", "forks", "tells"];
+impl Kind {
+    /// The cgroup that it takes.
+    fn needs(self) -> Option<Part> {
+        match self {
+            Self::Pause => Some(Part::Freezer),
+            Self::Crowd => Some(Part::Pids),
+            Self::Hunger => Some(Part::Memory),
+            Self::Starve => Some(Part::Cpu),
+            _ => None,
+        }
+    }
+}
+
+/// What is given back later.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    Resource(libc::__rlimit_resource_t),
+    Crowd,
+    Time,
+}
+
+const SERVICES: &[&str] =
+    &["steady.1", "steady", "leaves", "probed", "speaks", "floods", "forks", "tells", "eats", "writes"];
 const ENDING: &[i32] =
     &[libc::SIGKILL, libc::SIGKILL, libc::SIGTERM, libc::SIGSEGV, libc::SIGABRT, libc::SIGHUP, libc::SIGALRM];
 const HARMLESS: &[i32] = &[libc::SIGWINCH, libc::SIGURG, libc::SIGCONT, libc::SIGCHLD];
 
+/// So many requests are a storm.
+const STORM: u64 = 300;
+/// How long it is looked for a health check: there are ten a second, each of which is short.
+const PROBE_WITHIN: Duration = Duration::from_millis(300);
+
 pub struct Deeds<'a> {
     container: &'a Container,
+    fence: &'a Fence,
+    /// What there are the means for.
+    kinds: Vec<(u64, Kind)>,
     done: BTreeMap<Kind, usize>,
     /// What is undone later: who was stopped, clients that hang, limits.
     stopped: Vec<std::os::fd::OwnedFd>,
     clients: Vec<UnixStream>,
     inside: Vec<Inside>,
-    limited: Option<(libc::__rlimit_resource_t, Instant)>,
+    limited: Option<(Limit, Instant)>,
     descriptors: u64,
 }
 
 impl<'a> Deeds<'a> {
-    pub fn new(container: &'a Container) -> Self {
+    pub fn new(container: &'a Container, fence: &'a Fence) -> Self {
+        let possible = |kind: Kind| kind.needs().is_none_or(|part| fence.has(part));
         Self {
             container,
+            fence,
+            kinds: KINDS.iter().filter(|(_, kind)| possible(*kind)).copied().collect(),
             done: BTreeMap::new(),
             stopped: Vec::new(),
             clients: Vec::new(),
@@ -90,7 +146,7 @@ impl<'a> Deeds<'a> {
 
     /// One deed by chance, and a pause.
     pub fn one(&mut self, rng: &mut Rng) {
-        let kind = rng.weighted(KINDS);
+        let kind = rng.weighted(&self.kinds);
         *self.done.entry(kind).or_default() += 1;
         self.act(kind, rng);
         if rng.per_mille(300) {
@@ -161,7 +217,61 @@ impl<'a> Deeds<'a> {
                 let script = "i=0; while [ $i -lt 20 ]; do (sleep 0.0$i &); i=$((i+1)); done";
                 self.inside.push(self.container.exec(&["/bin/sh", "-c", script]));
             }
+            Kind::Pause => {
+                let frozen = self.fence.freeze();
+                if rng.per_mille(500) {
+                    self.act(Kind::KillMany, rng);
+                }
+                pass(self.container, rng.millis(1, 3000));
+                drop(frozen);
+            }
+            Kind::Crowd => {
+                self.lift();
+                self.fence.crowd(Some(rng.below(4)));
+                self.limited = Some((Limit::Crowd, Instant::now() + rng.millis(10, 1500)));
+            }
+            Kind::Starve => {
+                self.lift();
+                self.fence.starve(true);
+                self.limited = Some((Limit::Time, Instant::now() + rng.millis(10, 3000)));
+            }
+            Kind::Hunger => self.order("hold 400"),
+            Kind::Disk => {
+                self.order("to a file");
+                if rng.per_mille(300) {
+                    let file = self.container.folder().path().join("logs/writes.log");
+                    // It may have been moved out of the way just now.
+                    let _ = fs::remove_file(format!("/proc/{pid}/root{}", file.display()));
+                }
+            }
+            Kind::Storm => self.storm(rng),
+            Kind::Probes => self.kill_probe(rng),
         }
+    }
+
+    fn storm(&self, rng: &mut Rng) {
+        for _ in 0..STORM {
+            let verb = rng.pick(&["status", "describe", "logs", "memory", "events"]);
+            let request = format!("{{\"v\":1,\"verb\":\"{verb}\"}}\n");
+            if let Some(mut client) = self.container.try_connect() {
+                let _ = client.write_all(request.as_bytes());
+            }
+        }
+    }
+
+    fn kill_probe(&self, rng: &mut Rng) {
+        let pid = self.container.pid();
+        let probe = || {
+            let living = self.container.living();
+            living.into_iter().find(|process| process.parent == pid && process.command.contains("echo well"))
+        };
+        let start = Instant::now();
+        let mut found = probe();
+        while found.is_none() && start.elapsed() < PROBE_WITHIN {
+            found = probe();
+        }
+        let victim = found.and_then(|process| launch::pidfd(process.pid));
+        victim.inspect(|victim| launch::kill_by(victim, *rng.pick(ENDING)));
     }
 
     /// USR1 to the service that has this in its command line.
@@ -178,14 +288,19 @@ impl<'a> Deeds<'a> {
     fn limit(&mut self, what: libc::__rlimit_resource_t, soft: u64, rng: &mut Rng) {
         self.lift();
         if launch::limit_of(self.container.pid(), what, soft).is_ok() {
-            self.limited = Some((what, Instant::now() + rng.millis(10, 1500)));
+            self.limited = Some((Limit::Resource(what), Instant::now() + rng.millis(10, 1500)));
         }
     }
 
     fn lift(&mut self) {
-        if let Some((what, _)) = self.limited.take() {
-            let usual = if what == libc::RLIMIT_NPROC { PROCESSES } else { self.descriptors };
-            launch::limit_of(self.container.pid(), what, usual).expect("PID 1 is there");
+        match self.limited.take() {
+            Some((Limit::Resource(what), _)) => {
+                let usual = if what == libc::RLIMIT_NPROC { PROCESSES } else { self.descriptors };
+                launch::limit_of(self.container.pid(), what, usual).expect("PID 1 is there");
+            }
+            Some((Limit::Crowd, _)) => self.fence.crowd(None),
+            Some((Limit::Time, _)) => self.fence.starve(false),
+            None => {}
         }
     }
 

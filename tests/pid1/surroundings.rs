@@ -1,9 +1,10 @@
 //! Containers that lack something, and the rest that is due when nothing is.
 
+use std::fs;
 use std::io;
 use std::time::Duration;
 
-use crate::container::Setup;
+use crate::container::{Folder, Setup, tinysup};
 use crate::services::{service, sh, witness, witness_path};
 use crate::{launch, proc, root};
 
@@ -53,6 +54,32 @@ fn on_a_read_only_root() {
         0,
         &["a is up after _ s", "the service is up, _ s", "stopping (SIGTERM): a", "stopped in _ s: a _ s"],
     );
+}
+
+/// A new version is put where ours was, as a package manager does it.
+#[test]
+fn our_own_program_is_replaced() {
+    if !root() {
+        return;
+    }
+    let folder = Folder::new();
+    let own = folder.program("tinysup", fs::read(tinysup()).expect("the program"));
+    let config = folder.file(
+        "tinysup.toml",
+        service("a", &witness("wait"), "")
+            + &service("b", &sh("read line < $GATE; exit 3"), "restart_delay = 0"),
+    );
+    folder.gate("gate");
+    let setup = Setup::program(&own, &["-c"]).arg(&config).env("GATE", folder.path().join("gate"));
+    let container = setup.env("TINYSUP_SOCKET", folder.path().join("socket")).start();
+    container.wait_for("a | waiting");
+    fs::remove_file(&own).expect("it is there");
+    folder.go("gate");
+    container.wait_for("b: code 3");
+    folder.program("tinysup", "this is no program");
+    folder.go("gate");
+    container.wait_for_nth("b: code 3", 2);
+    container.stop().code(0);
 }
 
 /// EMFILE, as glibc and musl say it.
@@ -109,7 +136,7 @@ fn a_huge_limit_of_descriptors_costs_nothing() {
         return;
     }
     let most: u64 =
-        std::fs::read_to_string("/proc/sys/fs/nr_open").expect("a limit").trim().parse().expect("a number");
+        fs::read_to_string("/proc/sys/fs/nr_open").expect("a limit").trim().parse().expect("a number");
     let (_, hard) = launch::limits(libc::RLIMIT_NOFILE);
     let most = most.min(hard);
     // Without /proc there is no list of what is open.

@@ -1,7 +1,6 @@
 //! Random plans: instances in start order, dependencies only on earlier ones, every setting drawn from a few values that
 //! matter. What the processes then do is drawn in `faults.rs`.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use tinysup::plan::{
     Condition, Dependency, Guard, Instance, KillMode, Kind, Limits, Log, Manner, Mode, OnFailure, OnSuccess,
     Plan, RateLimit, Receivers, Rest, Restart, RestartWhen, Stop, in_order,
 };
+use tinysup::sorted::Map;
 use tinysup::units::Signal;
 
 use crate::rng::Rng;
@@ -90,7 +90,7 @@ fn command(rng: &mut Rng) -> Plan {
         instances: vec![instance],
         shutdown_timeout: None,
         guard: Guard::default(),
-        routes: BTreeMap::new(),
+        routes: Map::new(),
         log: Log::default(),
     }
 }
@@ -118,7 +118,7 @@ fn main_command(launch: Rc<Launch>) -> Instance {
         on_failure: OnFailure::Exit,
         on_success: OnSuccess::Exit,
         stop: Stop { signal: Signal::TERM, kill_timeout: None, mode: KillMode::Process, command: None },
-        signals: BTreeMap::new(),
+        signals: Map::new(),
         ready: None,
         healthcheck: None,
         watchdog: None,
@@ -238,7 +238,7 @@ fn services(rng: &mut Rng) -> Plan {
         main.depends_on = on_all(&instances);
         instances.push(main);
     }
-    let mut routes = BTreeMap::new();
+    let mut routes = Map::new();
     if rng.per_mille(200) {
         let signal = *rng.pick(&[Signal::USR1, Signal::USR2, Signal::new(40).unwrap()]);
         routes.insert(signal, vec![InstanceId(u32::try_from(rng.index(instances.len())).unwrap())]);
@@ -330,8 +330,8 @@ fn stop(rng: &mut Rng) -> Stop {
     }
 }
 
-fn signal_table(rng: &mut Rng) -> BTreeMap<Signal, Option<Signal>> {
-    let mut table = BTreeMap::new();
+fn signal_table(rng: &mut Rng) -> Map<Signal, Option<Signal>> {
+    let mut table = Map::new();
     if rng.per_mille(150) {
         table.insert(Signal::USR1, Some(Signal::USR2));
     }

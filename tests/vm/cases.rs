@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tinysup::event::{Action, Controller, Event, ExitStatus, InstanceId};
+use tinysup::kernel::Kernel;
 use tinysup::units::Signal;
 
 use crate::container::LIMIT_MIB;
+use crate::guest::{INIT, LOOPS};
 use crate::memory::{self, Box, MIB, find, in_cell, witness};
 use crate::world::{World, shell, stays_idle};
 use crate::{Case, scene};
@@ -19,6 +22,8 @@ const OURS: &[Case] = &[
     ("a_container_sees_its_own_part", a_container_sees_its_own_part),
     ("a_squeeze_is_told", a_squeeze_is_told),
     ("a_cgroup_that_is_gone_wakes_nobody", a_cgroup_that_is_gone_wakes_nobody),
+    ("the_wall_clock_jumps", the_wall_clock_jumps),
+    ("a_crash_loop_while_the_wall_clock_jumps", a_crash_loop_while_the_wall_clock_jumps),
     ("a_container_of_docker", a_container_of_docker),
     ("a_container_of_docker_with_a_writable_cgroup", a_container_of_docker_with_a_writable_cgroup),
 ];
@@ -50,6 +55,8 @@ pub fn of(layout: &str) -> Vec<&'static str> {
             "without_the_controller_there_is_nothing_to_find",
             "nothing_is_found_without_cgroups",
             "services_go_before_us",
+            "the_wall_clock_jumps",
+            "a_crash_loop_while_the_wall_clock_jumps",
         ],
         other => panic!("no layout {other}"),
     }
@@ -173,6 +180,67 @@ fn a_cgroup_that_is_gone_wakes_nobody() {
     assert!(!world.events.iter().any(|event| matches!(event, Event::Pressure | Event::OomKilled { .. })));
     assert_eq!(world.run(shell("echo runs")).text(), "runs\n");
     fs::create_dir(&group.inner).unwrap();
+}
+
+/// Sets it so much later or earlier.
+fn step(seconds: i64) {
+    // SAFETY: writes a time that lives here, then reads it.
+    unsafe {
+        let mut now: libc::timespec = std::mem::zeroed();
+        assert_eq!(libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut now), 0);
+        now.tv_sec += seconds;
+        assert_eq!(libc::clock_settime(libc::CLOCK_REALTIME, &raw const now), 0);
+    }
+}
+
+const TEN_YEARS: i64 = 10 * 365 * 86_400;
+
+/// Only what is told follows it.
+fn the_wall_clock_jumps() {
+    const WAIT: Duration = Duration::from_millis(300);
+    step(2 * TEN_YEARS); // the machine may have begun in 1970
+    let mut world = World::new();
+    let (_, steady) = world.start(witness("wait"));
+    let (begin, real) = (world.linux.now(), Instant::now());
+    for jump in [TEN_YEARS, -2 * TEN_YEARS, TEN_YEARS] {
+        let until = world.linux.now() + WAIT;
+        step(jump);
+        while world.linux.now() < until {
+            world.wait(WAIT);
+        }
+        let wall = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        let (_, pid) = world.start(shell("echo what is the time"));
+        let told = world.until("output", |event| match event {
+            Event::Output { bytes, at, .. } if bytes.starts_with(b"what") => Some(u128::from(at.0)),
+            _ => None,
+        });
+        assert!(wall().abs_diff(told) < 60_000, "told at {told}, and it is {}", wall());
+        world.exit_of(pid);
+    }
+    let (passed, real) = (world.linux.now().since(begin), real.elapsed());
+    assert!(passed >= 3 * WAIT && passed <= real, "{passed:?} of {real:?}");
+    assert!(real.saturating_sub(passed) < Duration::from_secs(1), "{passed:?} of {real:?}");
+    world.perform(Action::Signal { pid: steady, signal: Signal::KILL });
+    world.exit_of(steady);
+}
+
+/// Five waits of 0.2 s take a second, and not ten years more or less.
+fn a_crash_loop_while_the_wall_clock_jumps() {
+    step(2 * TEN_YEARS);
+    let start = Instant::now();
+    let mut tinysup = Command::new(INIT).args(["-c", LOOPS.file]).spawn().unwrap();
+    let code = loop {
+        for jump in [TEN_YEARS, -2 * TEN_YEARS, TEN_YEARS] {
+            step(jump);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if let Some(status) = tinysup.try_wait().unwrap() {
+            break status.code();
+        }
+        assert!(start.elapsed() < Duration::from_mins(2), "no end of it");
+    };
+    assert_eq!(code, Some(i32::try_from(LOOPS.code).unwrap()));
+    assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
 }
 
 /// Inside of the container that `container` makes, which looks at what is said here.

@@ -22,7 +22,7 @@ pub struct Plan {
     pub words: &'static str,
 }
 
-pub const PLANS: [&Plan; 2] = [&FAILS, &IS_KILLED];
+pub const PLANS: [&Plan; 3] = [&FAILS, &IS_KILLED, &LOOPS];
 
 const FAILS: Plan = Plan {
     file: "/etc/fails.toml",
@@ -55,6 +55,22 @@ restart_delay = "20ms"
 "#,
     code: 137,
     words: "out of memory",
+};
+
+/// For a case.
+pub const LOOPS: Plan = Plan {
+    file: "/etc/loops.toml",
+    text: r#"
+control = false
+
+[services.worker]
+command = "/bin/tinysup-witness say run exit 17"
+max_restarts = 5
+restart_delay = "200ms"
+restart_backoff = 1.0
+"#,
+    code: 17,
+    words: "worker | run",
 };
 
 /// Said when all cases were run.

@@ -9,6 +9,7 @@ use crate::probe::{self, Target};
 use crate::units::show_duration;
 
 /// What makes one suspect of the tests of a service.
+#[inline(never)]
 pub fn hints(plan: &Plan, service: &Service<'_>, world: &dyn World, hints: &mut Vec<String>) {
     let instance = service.first;
     let mut hint = |text: String| hints.push(format!("{}: {text}", instance.service));
@@ -117,6 +118,7 @@ fn command(key: &str, launch: &Launch, world: &dyn World, hint: &mut dyn FnMut(S
 
 /// Services that others wait for, without anything that says when they are ready: known servers each with its test, the rest in
 /// one line.
+#[inline(never)]
 pub fn without_test(services: &[Service<'_>], hints: &mut Vec<String>) {
     let mut is_awaited = vec![false; services.len()];
     for link in services.iter().flat_map(|service| &service.depends_on) {

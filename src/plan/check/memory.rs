@@ -9,6 +9,7 @@ use crate::units::show_size;
 const MAX_SHOWN: usize = 20;
 
 /// The container's line where it is known, and one for each service with a limit.
+#[inline(never)]
 pub fn lines(
     plan: &Plan,
     services: &[Service<'_>],

@@ -11,6 +11,7 @@ const MAX_NAME: usize = 24;
 const MAX_TEST: usize = 60;
 
 /// One line for each service that waits, in start order. How a service is known to be ready is said where it is named first.
+#[inline(never)]
 pub fn lines(services: &[Service<'_>]) -> Vec<String> {
     let waiting: Vec<&Service<'_>> =
         services.iter().filter(|service| !service.depends_on.is_empty()).collect();

@@ -196,9 +196,9 @@ fn rebuild(groups: Vec<Group>, main: Option<Group>, old: &Plan, shutdown_timeout
         instances,
         shutdown_timeout,
         routes: if old.routes.is_empty() {
-            BTreeMap::new()
+            Map::new()
         } else {
-            BTreeMap::from([(Signal::USR1, vec![InstanceId(0)])])
+            Map::from([(Signal::USR1, vec![InstanceId(0)])])
         },
         log: old.log,
     }

@@ -1,0 +1,617 @@
+//! How the protocol's types stand in a line. Each type is a table of its fields, and one writer and one reader walk them all: readers
+//! that `serde` derives are a function for each type, ten times as large together. It derives the same form for others, and for
+//! the tests that hold the two against each other.
+
+use super::{
+    Answer, Change, Description, EventLine, Exit, Holder, LogLine, Memory, Refusal, Refused, Request,
+    ServiceMemory, ServiceStatus, Status, Stream, Verb, Verdict, Wanted,
+};
+use crate::line::json::text::{Text, string, unescaped};
+
+/// Something read, or a sentence that says what is wrong with it.
+pub(super) type Read<T = ()> = Result<T, String>;
+
+/// What can stand in a field.
+pub(super) trait Value {
+    /// Appends it.
+    fn write(&self, out: &mut Vec<u8>);
+    /// Becomes what comes next in the text.
+    fn read(&mut self, text: &mut Text<'_>) -> Read;
+    /// Whether it may be left out.
+    fn may_lack(&self) -> bool {
+        false
+    }
+}
+
+/// An object with these names, and a value for each.
+pub(super) trait Record {
+    fn names(&self) -> &'static [&'static str];
+    fn values(&self) -> Vec<&dyn Value>;
+    fn values_mut(&mut self) -> Vec<&mut dyn Value>;
+}
+
+/// A word for each of some values.
+trait Word: Copy + PartialEq + 'static {
+    const WORDS: &'static [(&'static str, Self)];
+}
+
+/// One type with its fields: all of them, or it does not compile.
+macro_rules! record {
+    ($type:ident: $($field:ident),+) => {
+        impl Record for $type {
+            fn names(&self) -> &'static [&'static str] {
+                &[$(stringify!($field)),+]
+            }
+
+            fn values(&self) -> Vec<&dyn Value> {
+                let Self { $($field),+ } = self;
+                vec![$($field),+]
+            }
+
+            fn values_mut(&mut self) -> Vec<&mut dyn Value> {
+                let Self { $($field),+ } = self;
+                vec![$($field),+]
+            }
+        }
+
+        impl Value for $type {
+            fn write(&self, out: &mut Vec<u8>) {
+                write_record(self, out);
+            }
+
+            fn read(&mut self, text: &mut Text<'_>) -> Read {
+                read_record(self, text, false)
+            }
+        }
+    };
+}
+
+record! { Request: v, verb, names, wait, dependents, dry_run, signal, group, follow, lines, since_ms, stream, state, timeout_ms, pss }
+record! { Status: v, up_ms, stopping, ok, config, services }
+record! { ServiceStatus:
+    name, service, instance, kind, state, ok, pid, up_ms, restarts, max_restarts, resets_in_ms, next_start_ms, runs, cpu_ms,
+    memory_bytes, memory_limit_bytes, processes, missed, says, last_line, waits_for, lacks, last_exit
+}
+record! { Exit: text, code, asked, ago_ms, up_ms, times }
+record! { Description: status, settings, depends_on, dependents, listens, memory, container_limit_bytes, memory_found, exits }
+record! { Memory: v, found, controller, used_bytes, charged_bytes, peak_bytes, limit_bytes, machine_bytes, services }
+record! { ServiceMemory: name, bytes, pss_bytes, peak_bytes, restart_bytes, limit_bytes, processes, most }
+record! { Holder: pid, name, bytes }
+record! { Change: name, text, ok }
+record! { Verdict: ok, text }
+record! { LogLine: name, stream, ago_ms, text, dropped }
+record! { EventLine: seq, ago_ms, kind, name, level, text }
+record! { Refusal: why, text }
+
+impl Word for Verb {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("status", Self::Status),
+        ("describe", Self::Describe),
+        ("memory", Self::Memory),
+        ("start", Self::Start),
+        ("stop", Self::Stop),
+        ("restart", Self::Restart),
+        ("signal", Self::Signal),
+        ("logs", Self::Logs),
+        ("events", Self::Events),
+        ("wait", Self::Wait),
+        ("health", Self::Health),
+        ("update", Self::Update),
+        ("reopen", Self::Reopen),
+        ("shutdown", Self::Shutdown),
+    ];
+}
+
+impl Word for Stream {
+    const WORDS: &'static [(&'static str, Self)] = &[("stdout", Self::Stdout), ("stderr", Self::Stderr)];
+}
+
+impl Word for Wanted {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("live", Self::Live),
+        ("ready", Self::Ready),
+        ("completed", Self::Completed),
+        ("stopped", Self::Stopped),
+    ];
+}
+
+impl Word for Refused {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("request", Self::Request),
+        ("version", Self::Version),
+        ("no-such-service", Self::NoSuchService),
+        ("forbidden", Self::Forbidden),
+        ("stopping", Self::Stopping),
+        ("dependencies", Self::Dependencies),
+        ("state", Self::State),
+        ("configuration", Self::Configuration),
+        ("busy", Self::Busy),
+    ];
+}
+
+/// An answer is an object with one name, that of its kind; the last has no value and is the name alone.
+impl Value for Answer {
+    fn write(&self, out: &mut Vec<u8>) {
+        let (kind, value): (&str, &dyn Value) = match self {
+            Self::Status(status) => ("status", status),
+            Self::Describe(all) => ("describe", all),
+            Self::Memory(memory) => ("memory", &**memory),
+            Self::Changed(changes) => ("changed", changes),
+            Self::Verdict(verdict) => ("verdict", verdict),
+            Self::Log(line) => ("log", line),
+            Self::Event(line) => ("event", line),
+            Self::End => return string(out, b"end"),
+            Self::Refused(refusal) => ("refused", refusal),
+        };
+        write_members(&[kind], &[value], out);
+    }
+
+    fn read(&mut self, text: &mut Text<'_>) -> Read {
+        if text.peek() == Some(b'"') {
+            return match text.word(b"\"end\"") {
+                Some(()) => {
+                    *self = Self::End;
+                    Ok(())
+                }
+                None => wrong("another kind of answer was expected"),
+            };
+        }
+        let mut complete = false;
+        members(text, &mut |kind, text| {
+            if complete {
+                return wrong("an answer has one kind");
+            }
+            complete = true;
+            *self = match kind {
+                "status" => Self::Status(made(text)?),
+                "describe" => Self::Describe(made(text)?),
+                "memory" => Self::Memory(Box::new(made(text)?)),
+                "changed" => Self::Changed(made(text)?),
+                "verdict" => Self::Verdict(made(text)?),
+                "log" => Self::Log(made(text)?),
+                "event" => Self::Event(made(text)?),
+                "refused" => Self::Refused(made(text)?),
+                _ => return wrong("another kind of answer was expected"),
+            };
+            Ok(())
+        })?;
+        if complete { Ok(()) } else { wrong("an answer has a kind") }
+    }
+}
+
+/// A line of its own, with its end.
+pub(super) fn line(value: &dyn Value) -> Vec<u8> {
+    let mut line = Vec::new();
+    add_line(value, &mut line);
+    line
+}
+
+/// Adds a line, with its end.
+pub(super) fn add_line(value: &dyn Value, out: &mut Vec<u8>) {
+    value.write(out);
+    out.push(b'\n');
+}
+
+/// Reads a whole line.
+pub(super) fn whole(line: &[u8], read: &mut dyn FnMut(&mut Text<'_>) -> Read) -> Read {
+    if std::str::from_utf8(line).is_err() {
+        return wrong("it is not UTF-8");
+    }
+    let mut text = Text { bytes: line, at: 0 };
+    text.skip_blanks();
+    let result = read(&mut text).and_then(|()| {
+        text.skip_blanks();
+        if text.at == line.len() { Ok(()) } else { wrong("it goes on behind its end") }
+    });
+    result.map_err(|why| format!("{why} at column {}", text.at))
+}
+
+/// Reads an object. A request must not ask for what is not known here, and takes the usual for what it does not say. An answer may
+/// say more than is known here, and no less.
+pub(super) fn read_record(record: &mut dyn Record, text: &mut Text<'_>, asks: bool) -> Read {
+    let names = record.names();
+    let mut values = record.values_mut();
+    let mut seen = 0_u64;
+    members(text, &mut |name, text| {
+        let known = names.iter().position(|known| *known == name);
+        match known.and_then(|index| Some((1 << index, values.get_mut(index)?))) {
+            Some((bit, _)) if seen & bit != 0 => Err(format!("duplicate field `{name}`")),
+            Some((bit, value)) => {
+                seen |= bit;
+                value.read(text)
+            }
+            None if asks => Err(unknown("field", name, names)),
+            None => syntax(text.value()),
+        }
+    })?;
+    for (index, (name, value)) in names.iter().zip(&values).enumerate() {
+        if seen & 1 << index == 0 && !asks && !value.may_lack() {
+            return Err(format!("missing field `{name}`"));
+        }
+    }
+    Ok(())
+}
+
+fn write_record(record: &dyn Record, out: &mut Vec<u8>) {
+    write_members(record.names(), &record.values(), out);
+}
+
+fn write_members(names: &[&str], values: &[&dyn Value], out: &mut Vec<u8>) {
+    let mut between = b'{';
+    for (name, value) in names.iter().zip(values) {
+        out.push(between);
+        string(out, name.as_bytes());
+        out.push(b':');
+        value.write(out);
+        between = b',';
+    }
+    out.push(b'}');
+}
+
+fn wrong(why: &str) -> Read {
+    Err(why.to_owned())
+}
+
+/// What the reader of JSON says of something, with a sentence.
+fn syntax<T>(read: Option<T>) -> Read<T> {
+    read.ok_or_else(|| "this is not JSON".to_owned())
+}
+
+fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+    format!("unknown {what} `{name}`, expected one of `{}`", known.join("`, `"))
+}
+
+/// A value of its own.
+fn made<T: Value + Default>(text: &mut Text<'_>) -> Read<T> {
+    let mut value = T::default();
+    value.read(text)?;
+    Ok(value)
+}
+
+/// Takes the string that comes next.
+fn read_string(text: &mut Text<'_>) -> Read<String> {
+    if text.word(b"\"").is_none() {
+        return Err("a string was expected".to_owned());
+    }
+    let from = text.at;
+    let escaped = syntax(text.string())?;
+    let written = text.bytes.get(from..text.at - 1).unwrap_or_default();
+    let plain = if escaped { unescaped(written) } else { written.to_vec() };
+    syntax(String::from_utf8(plain).ok())
+}
+
+/// Takes the word that comes next: which of these it is.
+fn read_word(text: &mut Text<'_>, words: &[&str]) -> Read<usize> {
+    let written = read_string(text)?;
+    let known = words.iter().position(|word| *word == written);
+    known.ok_or_else(|| unknown("variant", &written, words))
+}
+
+/// Takes the object that comes next, member by member.
+fn members(text: &mut Text<'_>, each: &mut dyn FnMut(&str, &mut Text<'_>) -> Read) -> Read {
+    sequence(text, *b"{}", &mut |text| {
+        let name = read_string(text)?;
+        text.skip_blanks();
+        syntax(text.word(b":"))?;
+        text.skip_blanks();
+        each(&name, text)
+    })
+}
+
+/// Takes what stands between two brackets, separated by commas.
+fn sequence(
+    text: &mut Text<'_>,
+    [open, close]: [u8; 2],
+    each: &mut dyn FnMut(&mut Text<'_>) -> Read,
+) -> Read {
+    if text.word(&[open]).is_none() {
+        return wrong(if open == b'{' { "an object was expected" } else { "an array was expected" });
+    }
+    text.skip_blanks();
+    if text.word(&[close]).is_some() {
+        return Ok(());
+    }
+    loop {
+        text.skip_blanks();
+        each(text)?;
+        text.skip_blanks();
+        match text.next() {
+            Some(b',') => {}
+            Some(byte) if byte == close => return Ok(()),
+            _ => return syntax(None),
+        }
+    }
+}
+
+#[inline(never)]
+fn write_list(values: &mut dyn Iterator<Item = &dyn Value>, out: &mut Vec<u8>) {
+    let mut between = b'[';
+    for value in values {
+        out.push(between);
+        value.write(out);
+        between = b',';
+    }
+    if between == b'[' {
+        out.push(between);
+    }
+    out.push(b']');
+}
+
+/// An integer as one is written in JSON.
+fn read_integer(text: &mut Text<'_>) -> Read<i128> {
+    let negative = text.word(b"-").is_some();
+    let from = text.at;
+    let number = text.next().filter(u8::is_ascii_digit).and_then(|first| text.number(first));
+    let digits = text.bytes.get(from..text.at).and_then(|digits| std::str::from_utf8(digits).ok());
+    match number.and(digits).and_then(|digits| digits.parse::<u64>().ok()) {
+        Some(0) if negative => Err("a whole number was expected".to_owned()),
+        Some(number) if negative => Ok(-i128::from(number)),
+        Some(number) => Ok(i128::from(number)),
+        None => Err("a whole number was expected".to_owned()),
+    }
+}
+
+fn write_integer(number: i128, out: &mut Vec<u8>) {
+    if number < 0 {
+        out.push(b'-');
+    }
+    let magnitude = u64::try_from(number.unsigned_abs()).unwrap_or(u64::MAX);
+    out.extend_from_slice(magnitude.to_string().as_bytes());
+}
+
+macro_rules! integers {
+    ($($type:ty)+) => {$(
+        impl Value for $type {
+            fn write(&self, out: &mut Vec<u8>) {
+                write_integer(i128::from(*self), out);
+            }
+
+            fn read(&mut self, text: &mut Text<'_>) -> Read {
+                *self = Self::try_from(read_integer(text)?).map_err(|_| "this number is too large".to_owned())?;
+                Ok(())
+            }
+        }
+    )+};
+}
+
+integers!(u8 u32 u64 i32);
+
+impl Value for bool {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(if *self { b"true" } else { b"false" });
+    }
+
+    fn read(&mut self, text: &mut Text<'_>) -> Read {
+        *self = text.word(b"true").is_some();
+        if *self || text.word(b"false").is_some() { Ok(()) } else { wrong("true or false was expected") }
+    }
+}
+
+impl Value for String {
+    fn write(&self, out: &mut Vec<u8>) {
+        string(out, self.as_bytes());
+    }
+
+    fn read(&mut self, text: &mut Text<'_>) -> Read {
+        *self = read_string(text)?;
+        Ok(())
+    }
+}
+
+impl<T: Word> Value for T {
+    fn write(&self, out: &mut Vec<u8>) {
+        let word = Self::WORDS.iter().find(|(_, value)| value == self);
+        string(out, word.map_or("", |(word, _)| word).as_bytes());
+    }
+
+    fn read(&mut self, text: &mut Text<'_>) -> Read {
+        let words: Vec<&str> = Self::WORDS.iter().map(|(word, _)| *word).collect();
+        let (_, value) = syntax(Self::WORDS.get(read_word(text, &words)?))?;
+        *self = *value;
+        Ok(())
+    }
+}
+
+impl<T: Value + Default> Value for Option<T> {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Some(value) => value.write(out),
+            None => out.extend_from_slice(b"null"),
+        }
+    }
+
+    fn read(&mut self, text: &mut Text<'_>) -> Read {
+        *self = if text.word(b"null").is_some() { None } else { Some(made(text)?) };
+        Ok(())
+    }
+
+    fn may_lack(&self) -> bool {
+        true
+    }
+}
+
+impl<T: Value + Default> Value for Vec<T> {
+    fn write(&self, out: &mut Vec<u8>) {
+        write_list(&mut self.iter().map(|value| value as &dyn Value), out);
+    }
+
+    fn read(&mut self, text: &mut Text<'_>) -> Read {
+        sequence(text, *b"[]", &mut |text| {
+            self.push(made(text)?);
+            Ok(())
+        })
+    }
+}
+
+impl<T: Value> Value for (String, T) {
+    fn write(&self, out: &mut Vec<u8>) {
+        write_list(&mut [&self.0 as &dyn Value, &self.1].into_iter(), out);
+    }
+
+    fn read(&mut self, text: &mut Text<'_>) -> Read {
+        let mut parts = [&mut self.0 as &mut dyn Value, &mut self.1].into_iter();
+        sequence(text, *b"[]", &mut |text| match parts.next() {
+            Some(part) => part.read(text),
+            None => wrong("two values were expected"),
+        })?;
+        if parts.next().is_some() { wrong("two values were expected") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exit() -> Exit {
+        Exit { text: "code 9".to_owned(), code: 9, asked: true, ago_ms: 1, up_ms: u64::MAX, times: 3 }
+    }
+
+    fn service() -> ServiceStatus {
+        ServiceStatus {
+            name: "api.2".to_owned(),
+            instance: 2,
+            ok: true,
+            pid: Some(-7),
+            up_ms: Some(0),
+            says: Some("\u{8}\u{c}\n\r\t\"\\/ \u{1f} ü 日本 😀".to_owned()),
+            waits_for: vec!["db".to_owned(), String::new()],
+            last_exit: Some(exit()),
+            ..ServiceStatus::default()
+        }
+    }
+
+    fn memory() -> ServiceMemory {
+        let most = Some(Holder { pid: 1, name: "api".to_owned(), bytes: 5 });
+        ServiceMemory { name: "api".to_owned(), bytes: Some(1), most, ..ServiceMemory::default() }
+    }
+
+    /// One of each kind, and each field of another value than the usual somewhere.
+    fn answers() -> Vec<Answer> {
+        let description = Description {
+            status: service(),
+            settings: vec![("user".to_owned(), "app".to_owned())],
+            depends_on: vec![("db (ready)".to_owned(), true), ("job".to_owned(), false)],
+            memory: Some(memory()),
+            exits: vec![exit(), Exit::default()],
+            ..Description::default()
+        };
+        let change = Change { name: "api".to_owned(), text: "stopped".to_owned(), ok: true };
+        let line = LogLine { stream: Some(Stream::Stderr), ago_ms: 7, dropped: 1, ..LogLine::default() };
+        let mut all = vec![
+            Answer::Status(Status { v: 1, config: Some("a".to_owned()), ..Status::default() }),
+            Answer::Status(Status {
+                services: vec![service(), ServiceStatus::default()],
+                ..Status::default()
+            }),
+            Answer::Describe(vec![description, Description::default()]),
+            Answer::Describe(Vec::new()),
+            Answer::Memory(Box::new(Memory { services: vec![memory()], ..Memory::default() })),
+            Answer::Changed(vec![change, Change::default()]),
+            Answer::Verdict(Verdict { ok: true, text: "all is well".to_owned() }),
+            Answer::Log(line),
+            Answer::Event(EventLine { seq: 1, kind: "ready".to_owned(), ..EventLine::default() }),
+            Answer::End,
+        ];
+        all.extend(Refused::WORDS.iter().map(|(word, why)| Answer::refused(*why, *word)));
+        all
+    }
+
+    #[test]
+    fn what_is_written_is_what_serde_writes_and_both_read_it() {
+        for answer in answers() {
+            let line = answer.line();
+            assert_eq!(line.strip_suffix(b"\n").unwrap(), serde_json::to_vec(&answer).unwrap());
+            assert_eq!(Answer::parse(&line), Ok(answer.clone()));
+            assert_eq!(serde_json::from_slice::<Answer>(&line).unwrap(), answer);
+        }
+        let usual = Request::default();
+        let unusual = Request {
+            v: 1,
+            names: vec!["a".to_owned()],
+            wait: true,
+            signal: "HUP".to_owned(),
+            lines: Some(0),
+            stream: Some(Stream::Stdout),
+            ..Request::default()
+        };
+        let verbs = Verb::WORDS.iter().map(|(_, verb)| Request { verb: *verb, ..Request::default() });
+        let states =
+            Wanted::WORDS.iter().map(|(_, state)| Request { state: Some(*state), ..Request::default() });
+        for request in [usual, unusual].into_iter().chain(verbs).chain(states) {
+            let line = request.line();
+            assert_eq!(line.strip_suffix(b"\n").unwrap(), serde_json::to_vec(&request).unwrap());
+            assert_eq!(Request::parse(&line), Ok(request));
+        }
+    }
+
+    #[test]
+    fn a_request_may_be_short_but_says_nothing_unknown() {
+        for text in [
+            "{}",
+            " { \"verb\" : \"stop\" , \"names\" : [ \"a\" , \"b\" ] } \r",
+            r#"{"verb":"st\u006fp","since_ms":null}"#,
+        ] {
+            assert_eq!(
+                Request::parse(text.as_bytes()).unwrap(),
+                serde_json::from_str(text).unwrap(),
+                "{text}"
+            );
+        }
+        for (text, why) in [
+            ("", "an object was expected at column 0"),
+            ("7", "an object was expected at column 0"),
+            ("{", "a string was expected at column 1"),
+            ("{}}", "it goes on behind its end at column 2"),
+            (r#"{"v":1"#, "this is not JSON at column 6"),
+            (r#"{"v" 1}"#, "this is not JSON at column 5"),
+            (r#"{"v":1,}"#, "a string was expected at column 7"),
+            (r#"{"v":1,"v":1}"#, "duplicate field `v` at column 11"),
+            (r#"{"v":-1}"#, "this number is too large at column 7"),
+            (r#"{"v":4294967296}"#, "this number is too large at column 15"),
+            (r#"{"since_ms":18446744073709551616}"#, "a whole number was expected at column 32"),
+            (r#"{"v":1.0}"#, "a whole number was expected at column 8"),
+            (r#"{"v":01}"#, "this is not JSON at column 7"),
+            (r#"{"v":"1"}"#, "a whole number was expected at column 6"),
+            (r#"{"wait":1}"#, "true or false was expected at column 8"),
+            (r#"{"names":"a"}"#, "an array was expected at column 9"),
+            (r#"{"names":["a" "b"]}"#, "this is not JSON at column 15"),
+            (r#"{"signal":"\ud800"}"#, "this is not JSON at column 17"),
+            (
+                r#"{"verb":"dance"}"#,
+                "unknown variant `dance`, expected one of `status`, `describe`, `memory`",
+            ),
+            (r#"{"name":"a"}"#, "unknown field `name`, expected one of `v`, `verb`, `names`"),
+        ] {
+            let told = Request::parse(text.as_bytes()).unwrap_err();
+            assert!(told.starts_with(&format!("this is no request: {why}")), "{text}: {told}");
+            assert!(serde_json::from_str::<Request>(text).is_err(), "{text}");
+        }
+        assert!(Request::parse(b"{\"signal\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn an_answer_may_say_more_but_not_less() {
+        let more = br#"{"verdict":{"text":"\u00fc\/\ud83d\ude00","later":[{"a":[1e9,null]},"x"],"ok":true}}"#;
+        assert_eq!(Answer::parse(more), Ok(Answer::Verdict(Verdict { ok: true, text: "ü/😀".to_owned() })));
+        let none = br#"{"log":{"name":"a","ago_ms":1,"text":"","dropped":0}}"#;
+        assert_eq!(
+            Answer::parse(none),
+            Ok(Answer::Log(LogLine { name: "a".to_owned(), ago_ms: 1, ..LogLine::default() }))
+        );
+        for text in [
+            r#"{"verdict":{"ok":true}}"#,
+            r#"{"verdict":{"ok":true,"text":null}}"#,
+            r#"{"dance":{}}"#,
+            "{}",
+            r#"{"verdict":{"ok":true,"text":""},"verdict":{"ok":true,"text":""}}"#,
+            r#""start""#,
+            r#"{"describe":[{}]}"#,
+            r#"{"memory":null}"#,
+        ] {
+            assert!(
+                Answer::parse(text.as_bytes()).is_err() && serde_json::from_str::<Answer>(text).is_err(),
+                "{text}"
+            );
+        }
+    }
+}
