@@ -83,7 +83,8 @@ impl Judge {
                 let now = self.now();
                 let life = self.life(id);
                 life.unkillable = true;
-                let killed = life.killed_any();
+                // Whoever of them got it first: a test that cannot die may have, long before the rest.
+                let killed = life.killed.into_iter().chain(life.command_killed).min();
                 if killed.is_none_or(|at| now < at + UNKILLABLE_AFTER) {
                     violation!("{name} is called unkillable, but got SIGKILL at {killed:?}");
                 }
@@ -210,7 +211,7 @@ impl Judge {
             Notice::File { path, trouble } => self.outputs.file_told(path, trouble),
             Notice::Reopened { .. } => world.count("files opened again"),
             Notice::RateLimited { name, lines, most, per } => {
-                let (id, now) = (self.by_name(name), self.now());
+                let (id, now) = (self.ever(name), self.now());
                 let limit = RateLimit { lines: *most, per: *per };
                 self.outputs.drops_told(world, now, id, *lines, limit);
             }
@@ -220,13 +221,7 @@ impl Judge {
             }
             Notice::Leftovers { .. } => world.count("leftovers told"),
             Notice::Unread { name, lines } => {
-                // Perhaps an update has removed it meanwhile, or given it another name: `s2` or `s2.1`.
-                let (service, number) = name.split_once('.').unwrap_or((&**name, "1"));
-                let is = |one: &Instance| *one.service == *service && one.number.to_string() == number;
-                let Some((id, _)) = (0..).map(InstanceId).zip(&self.plan.instances).find(|(_, one)| is(one))
-                else {
-                    violation!("lines of \"{name}\", which never was")
-                };
+                let id = self.ever(name);
                 self.outputs.unread_told(world, id, *lines);
             }
             Notice::ByHand { what, names } => self.by_hand(world, *what, names),
@@ -268,6 +263,16 @@ impl Judge {
                 }
             }
             Notice::Spawned { .. } | Notice::Strays { .. } => {}
+        }
+    }
+
+    /// Perhaps an update has removed it meanwhile, or given it another name: `s2` or `s2.1`.
+    fn ever(&self, name: &str) -> InstanceId {
+        let (service, number) = name.split_once('.').unwrap_or((name, "1"));
+        let is = |one: &Instance| *one.service == *service && one.number.to_string() == number;
+        match (0..).map(InstanceId).zip(&self.plan.instances).find(|(_, one)| is(one)) {
+            Some((id, _)) => id,
+            None => violation!("a notice of \"{name}\", which never was"),
         }
     }
 
