@@ -271,7 +271,7 @@ fn last_port(text: &str, introduced: &dyn Fn(&str) -> bool) -> Option<u16> {
         }
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
         let after = rest.get(digits.len()..).unwrap_or_default();
-        let ends = !after.starts_with(|c: char| c == '.' || c.is_ascii_alphabetic() || !c.is_ascii());
+        let ends = !after.starts_with(|c: char| c == '.' || c.is_ascii_alphabetic());
         if let (true, true, Some(port @ 1..)) = (introduced(before), ends, parse_number(&digits)) {
             found = Some(port);
         }
@@ -415,6 +415,7 @@ mod tests {
             ),
             ("[ERROR] Connection in use: ('0.0.0.0', 8000)", Some(8000)),
             ("Web server failed to start. Port 8080 was already in use.", Some(8080)),
+            ("listen: address already in use: “port 3000”", Some(3000)),
             ("could not bind IPv4 address \"127.0.0.1\": Address already in use", None),
             ("listening on :3000", None),
             ("the disk is in use: 99%", None),

@@ -189,12 +189,16 @@ pub fn parse_decimal(text: &str) -> Option<f64> {
         None => (text, 0),
     };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    if whole.is_empty() && fraction.is_empty() {
+    let (given, fraction) = (!digits.is_empty() && digits != ".", fraction.trim_end_matches('0'));
+    if !given {
         return None;
     }
     let mut value = 0.0;
     for digit in whole.bytes().chain(fraction.bytes()) {
         value = value * 10.0 + f64::from(digit.checked_sub(b'0').filter(|digit| *digit < 10)?);
+    }
+    if value == 0.0 {
+        return Some(sign * 0.0); // before powers that are no numbers any more
     }
     let places = exponent.checked_sub(i32::try_from(fraction.len()).ok()?)?;
     let power = 10_f64.powi(places.checked_abs()?);
@@ -415,6 +419,24 @@ mod tests {
             (7_200_000, "2 h 0 m"),
         ] {
             assert_eq!(show_duration(Duration::from_millis(millis)), shown);
+        }
+    }
+
+    #[test]
+    fn decimals_are_read_as_the_standard_library_does() {
+        let zeros = "0".repeat(400);
+        let long = format!("1.{zeros}");
+        for text in [
+            "0", "12", "-1.5", "+3", ".5", "5.", "-.25", "2e3", "2E-3", "1.50", "007", "0e400", "0.0e-400",
+            &zeros, &long, "", ".", "-", "+", "e3", "1e", "1.x0", "1.0x", "1 ", " 1", "--1", "1..2", "1.2.3",
+            "0x10", "1e2.5",
+        ] {
+            let read = parse_decimal(text);
+            assert_eq!(read, text.parse::<f64>().ok(), "{text:?}");
+        }
+        // Words that it knows are no numbers for us.
+        for text in ["inf", "nan", "infinity", "-inf"] {
+            assert_eq!(parse_decimal(text), None, "{text}");
         }
     }
 

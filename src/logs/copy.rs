@@ -12,7 +12,14 @@ const SHORT_HEAD_BYTES: usize = 16;
 
 /// How much room [`lines`] should find, so that it need not make more: for lines of 64 bytes and longer.
 pub fn room(begun: &[u8], head: &[u8], lines: &[u8]) -> usize {
-    begun.len() + lines.len() + (lines.len() / 64 + 2) * head.len() + room_of_block(head)
+    // A line or two take no block, and what is queued for a stuck reader is counted without the room that it has.
+    let block = if goes_in_blocks(head, lines) { room_of_block(head) } else { 0 };
+    begun.len() + lines.len() + (lines.len() / 64 + 2) * head.len() + block
+}
+
+/// Whether there is a block that [`lines`] copies whole.
+fn goes_in_blocks(head: &[u8], lines: &[u8]) -> bool {
+    head.len() < BLOCK_BYTES && lines.len() >= 2 * BLOCK_BYTES
 }
 
 /// How much room a block takes at most, if each byte of it is a line end, and what is copied too much.
@@ -156,6 +163,14 @@ mod tests {
                 (0..600).flat_map(|length| [&vec![b'x'; length][..], b"\n"].concat()).collect();
             check([&head, b""], &head, &growing);
             check([&head, b""], &head, &b"\n".repeat(1000));
+        }
+    }
+
+    #[test]
+    fn a_short_line_takes_little_room() {
+        // What waits for a stuck reader is such a piece for each line of a slow writer.
+        for head in [0, 5, 63, 64, 600].map(|length| vec![b'#'; length]) {
+            assert!(room(b"", &head, b"x\n") <= 2 + 2 * head.len(), "{}", head.len());
         }
     }
 }

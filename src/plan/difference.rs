@@ -65,10 +65,10 @@ impl Fresh {
     /// next free ones. `None`: there have been more than [`INSTANCES_EVER_MAX`].
     pub fn new(new: Plan, known: &Plan) -> Option<Self> {
         let Plan { mode: _, config, instances, order: _, shutdown_timeout, guard, mut routes, log } = new;
-        let mut ids: Map<(Rc<str>, u32), InstanceId> = Map::new();
-        for (id, instance) in (0_u32..).map(InstanceId).zip(&known.instances) {
-            ids.insert((Rc::clone(&instance.service), instance.number), id);
-        }
+        let known_as =
+            |(id, instance): (InstanceId, &Instance)| ((Rc::clone(&instance.service), instance.number), id);
+        let ids: Map<(Rc<str>, u32), InstanceId> =
+            (0_u32..).map(InstanceId).zip(&known.instances).map(known_as).collect();
         let mut next = known.instances.len();
         let mut stable: Vec<InstanceId> = Vec::with_capacity(instances.len());
         for instance in &instances {
