@@ -337,11 +337,16 @@ impl Supervisor {
             if !names.is_empty() {
                 tell(out, Notice::StillStopping { names, remaining });
             }
-        } else if let Some(look) = shutdown.look(now) {
-            match look {
-                Look::At(signal) => order(out, Action::SweepStrays { signal }),
-                Look::GiveUp => order(out, Action::Drain),
-            }
+        } else {
+            self.look_for_strays(now, out);
+        }
+    }
+
+    fn look_for_strays(&mut self, now: Time, out: &mut Vec<Action>) {
+        match self.shutdown.as_mut().and_then(|shutdown| shutdown.look(now)) {
+            Some(Look::At(signal)) => order(out, Action::SweepStrays { signal }),
+            Some(Look::GiveUp) => order(out, Action::Drain),
+            None => {}
         }
     }
 
@@ -468,7 +473,7 @@ impl Supervisor {
             }
         }
         if self.shutdown.as_mut().is_some_and(|shutdown| shutdown.stray_ended(pid, now)) {
-            self.tick(now, out);
+            self.look_for_strays(now, out);
         }
     }
 
