@@ -32,45 +32,8 @@ pub fn build(directory: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("it is C and needs musl-gcc or a cc that links statically"))
 }
 
-/// So many services, how often, in a quick run how often, and the names and titles of what is measured.
-struct Round {
-    services: usize,
-    repetitions: [usize; 2],
-    start: &'static str,
-    stop: &'static str,
-    memory: [&'static str; 3],
-}
-
-const ROUNDS: [Round; 4] = [
-    Round {
-        services: 1,
-        repetitions: [20, 4],
-        start: "start_1",
-        stop: "stop_1",
-        memory: ["resident_1", "pss_1", "anonymous_1"],
-    },
-    Round {
-        services: 10,
-        repetitions: [20, 4],
-        start: "start_10",
-        stop: "stop_10",
-        memory: ["resident_10", "pss_10", "anonymous_10"],
-    },
-    Round {
-        services: 100,
-        repetitions: [8, 2],
-        start: "start_100",
-        stop: "stop_100",
-        memory: ["resident_100", "pss_100", "anonymous_100"],
-    },
-    Round {
-        services: 500,
-        repetitions: [4, 0],
-        start: "start_500",
-        stop: "stop_500",
-        memory: ["resident_500", "pss_500", "anonymous_500"],
-    },
-];
+/// So many services; how often, and how often in a quick run.
+const ROUNDS: [(usize, usize, usize); 4] = [(1, 20, 4), (10, 20, 4), (100, 8, 2), (500, 4, 0)];
 
 /// Start of the last, stop of all, memory: with 1, 10, 100 and 500 services.
 pub fn many(bench: &mut Bench) -> Vec<Figures> {
@@ -78,22 +41,27 @@ pub fn many(bench: &mut Bench) -> Vec<Figures> {
         println!("SKIPPED: many: there is no C compiler for its services");
         return Vec::new();
     }
-    let rounds =
-        ROUNDS.iter().filter(|round| bench.repetitions(round.repetitions[0], round.repetitions[1]) > 0);
-    rounds.collect::<Vec<_>>().into_iter().flat_map(|round| measure(bench, round)).collect()
+    ROUNDS
+        .iter()
+        .flat_map(|&(services, full, quick)| measure(bench, services, bench.repetitions(full, quick)))
+        .collect()
 }
 
-fn measure(bench: &mut Bench, round: &Round) -> Vec<Figures> {
-    let services = round.services;
-    let new = |metric, what: &str, unit| Figures::new(metric, format!("{what}, {services} services"), unit);
-    let mut start =
-        new(round.start, "Start: exec of PID 1 to the first line of the last", Unit::Milliseconds);
-    let mut stop = new(round.stop, "Stop: SIGTERM to the end of PID 1", Unit::Milliseconds);
-    let names = ["Resident memory", "Proportional share of memory (PSS)", "Anonymous memory"];
-    let mut memory: Vec<Figures> =
-        round.memory.iter().zip(names).map(|(metric, name)| new(metric, name, Unit::Kibibytes)).collect();
-    let [full, quick] = round.repetitions;
-    for repetition in 0..bench.repetitions(full, quick) {
+fn measure(bench: &mut Bench, services: usize, repetitions: usize) -> Vec<Figures> {
+    if repetitions == 0 {
+        return Vec::new();
+    }
+    let new = |metric: &str, what: &str, unit| {
+        Figures::new(format!("{metric}_{services}"), format!("{what}, {services} services"), unit)
+    };
+    let mut start = new("start", "Start: exec of PID 1 to the first line of the last", Unit::Milliseconds);
+    let mut stop = new("stop", "Stop: SIGTERM to the end of PID 1", Unit::Milliseconds);
+    let mut memory = [
+        new("resident", "Resident memory", Unit::Kibibytes),
+        new("pss", "Proportional share of memory (PSS)", Unit::Kibibytes),
+        new("anonymous", "Anonymous memory", Unit::Kibibytes),
+    ];
+    for repetition in 0..repetitions {
         let turn = bench.turn(repetition, |candidate| candidate.kind == Kind::Services);
         for candidate in turn {
             // They take a minute for so many, and say by a tenth of it what they are like.

@@ -57,7 +57,7 @@ impl Unit {
 #[derive(Clone, Debug)]
 pub struct Figures {
     /// Its name in the JSON lines.
-    pub metric: &'static str,
+    pub metric: String,
     title: String,
     unit: Unit,
     rows: Vec<Row>,
@@ -74,8 +74,8 @@ struct Row {
 
 impl Figures {
     /// An empty table.
-    pub fn new(metric: &'static str, title: impl Into<String>, unit: Unit) -> Self {
-        Self { metric, title: title.into(), unit, rows: Vec::new() }
+    pub fn new(metric: impl Into<String>, title: impl Into<String>, unit: Unit) -> Self {
+        Self { metric: metric.into(), title: title.into(), unit, rows: Vec::new() }
     }
 
     fn row(&mut self, candidate: &Candidate) -> &mut Row {

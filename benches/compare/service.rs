@@ -118,10 +118,7 @@ fn wait(board: &Board) -> io::Result<()> {
     let signals = block();
     board.count(Word::Ready);
     loop {
-        let mut signal = 0;
-        // SAFETY: reads a set and writes a number, both live here.
-        unsafe { libc::sigwait(&raw const signals, &raw mut signal) };
-        if signal != libc::SIGUSR1 {
+        if await_signal(&signals) != libc::SIGUSR1 {
             board.count(Word::Goodbyes);
             leave(0)
         }
@@ -193,10 +190,7 @@ fn speak(board: &Board) -> io::Result<()> {
     let signals = block();
     board.count(Word::Ready);
     loop {
-        let mut signal = 0;
-        // SAFETY: reads a set and writes a number, both live here.
-        unsafe { libc::sigwait(&raw const signals, &raw mut signal) };
-        if signal != libc::SIGUSR1 {
+        if await_signal(&signals) != libc::SIGUSR1 {
             leave(0)
         }
         board.stamp(Word::Spoken);
@@ -263,6 +257,14 @@ fn block() -> libc::sigset_t {
         libc::sigprocmask(libc::SIG_BLOCK, &raw const signals, ptr::null_mut());
         signals
     }
+}
+
+/// Waits for one of the signals that [`block`] has blocked.
+fn await_signal(signals: &libc::sigset_t) -> i32 {
+    let mut signal = 0;
+    // SAFETY: reads a set and writes a number, both of which live as long as the call.
+    unsafe { libc::sigwait(signals, &raw mut signal) };
+    signal
 }
 
 fn leave(code: i32) -> ! {
