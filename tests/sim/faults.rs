@@ -173,6 +173,8 @@ pub enum Act {
         unfinished: bool,
     },
     CloseOutput(Sink),
+    /// Writes more than a read gets, in lines of one length.
+    Flood(Sink),
     /// Says a text within a line, and perhaps nothing before or after it.
     SayText {
         sink: Sink,
@@ -520,13 +522,14 @@ impl Script {
         if rng.per_mille(weather.chatty) {
             for (_, mut rng) in rng.several(1, 5) {
                 let longest = rng.weighted(&[(60, 5), (40, 120), (10, 5000), (1, 140_000)]);
-                let say = Act::Say {
-                    sink: *rng.pick(&[Sink::Stdout, Sink::Stderr]),
-                    lines: rng.between(0, 4),
-                    longest,
-                    unfinished: rng.per_mille(300),
-                };
-                self.acts.push((rng.spread(0, 20_000), say));
+                let sink = *rng.pick(&[Sink::Stdout, Sink::Stderr]);
+                let (lines, unfinished) = (rng.between(0, 4), rng.per_mille(300));
+                let at = rng.spread(0, 20_000);
+                if rng.per_mille(40) {
+                    self.acts.push((at + Duration::from_millis(1), Act::Flood(sink)));
+                }
+                let say = Act::Say { sink, lines, longest, unfinished };
+                self.acts.push((at, say));
             }
         }
         if weather.flood && depth == 0 {

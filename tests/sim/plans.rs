@@ -166,7 +166,7 @@ fn services(rng: &mut Rng) -> Plan {
                 depends_on.push((earlier, condition, restart));
             }
         }
-        let autostart = !rng.per_mille(40);
+        let autostart = !rng.per_mille(80);
         let restart = restart(rng, kind);
         let stop = stop(rng);
         let stop_command = rng.per_mille(150);

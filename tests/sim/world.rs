@@ -198,6 +198,8 @@ pub struct World {
     desk: VecDeque<Event>,
     /// Whether the configuration is ever written anew.
     updates: bool,
+    /// Whether many clients come.
+    crowded: bool,
     /// The configuration as it was last written.
     written: Plan,
     versions: u64,
@@ -252,6 +254,7 @@ impl World {
             guests: BTreeMap::new(),
             desk: VecDeque::new(),
             updates: false,
+            crowded: false,
             written,
             versions: 0,
             asked_for_memory: None,
@@ -409,6 +412,7 @@ impl World {
                         self.speak(serial, *sink, *lines, *longest, *unfinished);
                     }
                     Act::CloseOutput(sink) => self.let_go(serial, *sink),
+                    Act::Flood(sink) => self.flood(serial, *sink),
                     Act::SayText { sink, text, begins, ends } => {
                         self.say_text(serial, *sink, text, (*begins, *ends));
                     }

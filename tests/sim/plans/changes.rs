@@ -27,6 +27,10 @@ pub fn changed(rng: &mut Rng, plan: &Plan, version: u64) -> Plan {
         if rng.per_mille(adjusts) {
             adjust(rng, &mut groups, at);
         }
+        // Also of those that somebody has started and stopped by hand meanwhile.
+        if !groups[at].copies[0].autostart && rng.per_mille(400) {
+            groups[at].copies.iter_mut().for_each(|copy| copy.autostart = true);
+        }
         if rng.per_mille(renews) {
             renew(rng, &mut groups[at], version);
         }

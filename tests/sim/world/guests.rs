@@ -1,10 +1,15 @@
 //! Clients: they come at any moment, ask whatever comes to their mind or nothing, read or do not, stay or leave in the middle.
 
-use tinysup::control::{Answer, Request, Stream, VERSION, Verb, Wanted};
+use tinysup::control::{Answer, LogLine, Request, Stream, VERSION, Verb, Wanted};
 use tinysup::event::{Client, Usage};
 
 use super::*;
 use crate::violation;
+
+/// Who has not asked anything by then is dropped.
+const SILENCE: Duration = Duration::from_secs(5);
+/// So many requests may wait for something, or follow what comes, at once.
+const OPEN_MAX: usize = 24;
 
 /// What a client does next.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +36,10 @@ pub struct Guest {
     owed: bool,
     follows: bool,
     lines: u64,
+    /// When the core was told that he is there.
+    came: Option<Time>,
+    /// The last line that he was sent of each stream of a run, by its tag.
+    seen: BTreeMap<String, u64>,
 }
 
 impl World {
@@ -40,7 +49,8 @@ impl World {
             return;
         }
         self.updates = self.crowd.per_mille(700);
-        for (number, mut rng) in self.crowd.several(1, 25) {
+        self.crowded = self.crowd.per_mille(60);
+        for (number, mut rng) in self.crowd.several(1, if self.crowded { 80 } else { 25 }) {
             let after = rng.spread(0, 60_000);
             self.plan_for(after, Happening::Guest(Client(number), Move::Come));
         }
@@ -114,7 +124,7 @@ impl World {
             (6, Verb::Stop),
             (5, Verb::Restart),
             (2, Verb::Signal),
-            (2, Verb::Logs),
+            (4, Verb::Logs),
             (2, Verb::Events),
             (3, Verb::Wait),
             (2, Verb::Health),
@@ -123,6 +133,9 @@ impl World {
             (if self.updates { 8 } else { 1 }, Verb::Update),
         ]);
         let verb = if rng.per_mille(15) { Verb::Shutdown } else { verb };
+        // Where there are many, most want to see what happens.
+        let verb =
+            if self.crowded && rng.per_mille(800) { *rng.pick(&[Verb::Logs, Verb::Events]) } else { verb };
         let mut known: Vec<String> =
             self.plan.all().flat_map(|(_, i)| [i.name.to_string(), i.service.to_string()]).collect();
         known.push("all".to_owned());
@@ -130,6 +143,13 @@ impl World {
         for (_, mut rng) in rng.several(0, 2) {
             names.push(if rng.per_mille(40) { "nobody".to_owned() } else { rng.pick(&known).clone() });
         }
+        // What does not start by itself is started and stopped by somebody, before and after an update that may change that.
+        let idle =
+            self.plan.all().find(|(_, instance)| !instance.autostart).map(|(_, one)| one.service.to_string());
+        let (verb, names) = match idle.filter(|_| self.updates && rng.per_mille(500)) {
+            Some(service) => (*rng.pick(&[Verb::Start, Verb::Stop, Verb::Update]), vec![service]),
+            None => (verb, names),
+        };
         Ok(Request {
             v: if rng.per_mille(10) { 9 } else { VERSION },
             verb,
@@ -139,7 +159,7 @@ impl World {
             dry_run: rng.per_mille(150),
             signal: (*rng.pick(&["USR1", "WINCH", "TERM", "HUP", "NOSUCH"])).to_owned(),
             group: rng.per_mille(300),
-            follow: rng.per_mille(500),
+            follow: rng.per_mille(if self.crowded { 950 } else { 500 }),
             lines: rng.per_mille(500).then_some(3),
             since_ms: rng.per_mille(300).then_some(500),
             stream: rng.per_mille(300).then_some(Stream::Stderr),
@@ -152,11 +172,14 @@ impl World {
     /// What the core is told of a client is so from now on.
     pub fn told(&mut self, event: &Event) {
         let (client, asked, gone) = match event {
+            Event::Connected { client } => (client, false, false),
             Event::Asked { client, .. } => (client, true, false),
             Event::Left { client } => (client, false, true),
             _ => return,
         };
+        let now = self.now;
         if let Some(guest) = self.guests.get_mut(client) {
+            guest.came.get_or_insert(now);
             guest.asked |= asked;
             guest.gone |= gone;
         }
@@ -173,6 +196,9 @@ impl World {
         }
         guest.done = last;
         guest.lines += u64::from(streams);
+        if let Answer::Log(line) = answer {
+            guest.reads_on(line);
+        }
         if guest.reads && !guest.leaving {
             if last {
                 let after = self.crowd.micros(0, 3000);
@@ -212,6 +238,22 @@ impl World {
         events.push(Event::Measured { client, usage: vec![Usage::default(); runs] });
     }
 
+    /// Who says nothing does not stay, and no more are served at once than there is room for.
+    pub fn check_manners(&mut self, tick: bool) {
+        let here = || self.guests.iter().filter(|(_, guest)| !guest.gone && !guest.done);
+        let silent = |guest: &Guest| !guest.asked && guest.came.is_some_and(|at| self.now >= at + SILENCE);
+        if let Some((client, guest)) = here().find(|(_, guest)| tick && silent(guest)) {
+            violation!("{client:?} has asked nothing for too long, and stays: {guest:?}");
+        }
+        let open = here().filter(|(_, guest)| guest.asked).count();
+        if open > OPEN_MAX {
+            violation!("{open} requests are open at once");
+        }
+        if open == OPEN_MAX {
+            self.count("no room for one more request");
+        }
+    }
+
     /// At the end everybody who asked has his answer.
     pub fn check_guests(&self) {
         for (client, guest) in &self.guests {
@@ -229,5 +271,27 @@ impl World {
     /// Whether somebody is here, whose time may be over at any moment.
     pub fn has_guests(&self) -> bool {
         self.guests.values().any(|guest| !guest.gone)
+    }
+}
+
+impl Guest {
+    /// Of what was kept of a stream nothing is left out without a word.
+    fn reads_on(&mut self, line: &LogLine) {
+        // Of a line that is longer than all that is kept only its end may be left.
+        if line.dropped > 0 || !line.text.contains('<') {
+            self.seen.clear();
+        }
+        for tag in line.text.split('<').skip(1) {
+            let Some((of, number)) = tag.split_once('>').and_then(|(tag, _)| tag.rsplit_once('.')) else {
+                continue;
+            };
+            let Ok(number) = number.parse::<u64>() else { continue };
+            let last = self.seen.insert(of.to_owned(), number);
+            if last.is_some_and(|last| number != last + 1) {
+                violation!(
+                    "after line {last:?} of {of} comes {number}, and nothing is said to be dropped: {line:?}"
+                );
+            }
+        }
     }
 }

@@ -38,6 +38,25 @@ impl World {
         self.count("output");
     }
 
+    /// Two reads of so much that it is kept only when nothing else takes its place.
+    pub(super) fn flood(&mut self, serial: u64, sink: Sink) {
+        const LINE_BYTES: usize = 1024;
+        const LINES: u64 = 64 + 61;
+        let proc = &self.procs[&serial];
+        let Some(child) = proc.owner.filter(|_| proc.holds[usize::from(sink == Sink::Stderr)]) else {
+            return;
+        };
+        let pipe = self.pipes.get_mut(&(child, sink)).unwrap();
+        for _ in 0..LINES {
+            pipe.lines += 1;
+            let tag = tag(child, sink, pipe.lines);
+            pipe.buffer.extend(tag.bytes());
+            pipe.buffer.extend(std::iter::repeat_n(b'x', LINE_BYTES - 1 - tag.len()));
+            pipe.buffer.push_back(b'\n');
+        }
+        self.count("flood");
+    }
+
     /// A line with this text in it, or a part of one.
     pub(super) fn say_text(&mut self, serial: u64, sink: Sink, text: &str, (begins, ends): (bool, bool)) {
         let proc = &self.procs[&serial];
