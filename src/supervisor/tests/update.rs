@@ -3,8 +3,9 @@
 use super::clients::{request, slow};
 use super::*;
 use crate::control::{Request, Verb};
-use crate::event::Secret;
-use crate::plan::{OnFailure, OnSuccess};
+use crate::event::{Overflow, Secret};
+use crate::line::Format;
+use crate::plan::{Color, OnFailure, OnSuccess};
 
 /// The same with another command.
 fn other(mut instance: Instance) -> Instance {
@@ -47,6 +48,31 @@ fn only_what_has_changed_is_restarted() {
     story.exit("db", 0);
     story.pass(0);
     story.expect(&["spawn db", "updated after 0.0 s"]);
+}
+
+#[test]
+fn what_stays_until_the_container_starts_again_is_told() {
+    let mut story = db_and_web();
+    story.configuration = Ok(vec![instance("db"), web()]);
+    let looks = Log { format: Format::Json, color: Color::Auto, colored: [true; 2], ..Log::default() };
+    story.configured = (
+        Log { timestamps: true, overflow: Overflow::Drop, reopen_signal: Some(Signal::USR2), ..looks },
+        true,
+    );
+    let mut dry = request(Verb::Update, &[]);
+    dry.dry_run = true;
+    let keys = "[log] format, [log] timestamps, [log] color, [log] overflow, control";
+    let but = "nothing has changed but what only a new start of the container can change: ";
+    story.ask(1, dry);
+    story.tells(&[&format!("1! +: {but}{keys}")]);
+    story.expect(&[]);
+    let told = format!("{keys} cannot be changed while the container runs, only by starting it again");
+    story.ask(2, request(Verb::Update, &[]));
+    story.tells(&[&format!("2! +: {but}{keys}")]);
+    story.expect(&[&told, "the configuration was read again: taking on what is of no single service"]);
+    story.configured = (Log { reopen_signal: None, colored: [false; 2], ..Log::default() }, false);
+    story.ask(3, request(Verb::Update, &[]));
+    story.tells(&["3! +: nothing has changed"]);
 }
 
 #[test]
