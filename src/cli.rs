@@ -17,6 +17,7 @@ pub use self::ask::Ask;
 pub use self::one::{Manner, One, Receivers, Rest};
 use self::words::{Word, Words};
 use crate::event::{ExitCode, Sink};
+use crate::gather::Gather;
 use crate::hints::base_name;
 use crate::suggest::did_you_mean;
 use crate::units::{Signal, parse_duration};
@@ -271,7 +272,7 @@ fn long_option(name: &str, known: &[(&str, &str)]) -> Result<String, UsageError>
     if !name.starts_with("--") {
         return Ok(name.to_owned());
     }
-    let found: Vec<_> = known.iter().filter(|(long, _)| long.starts_with(name)).collect();
+    let found: Vec<_> = known.iter().filter(|(long, _)| long.starts_with(name)).gather();
     match found.as_slice() {
         [(_, short)] => Ok((*short).to_owned()),
         [] => Ok(name.to_owned()),
@@ -279,7 +280,7 @@ fn long_option(name: &str, known: &[(&str, &str)]) -> Result<String, UsageError>
             if let Some((_, short)) = several.iter().find(|(long, _)| *long == name) {
                 return Ok((*short).to_owned());
             }
-            let names: Vec<_> = several.iter().map(|(long, _)| *long).collect();
+            let names: Vec<_> = several.iter().map(|(long, _)| *long).gather();
             Err(UsageError(format!("option {name} may be {}", names.join(" or "))))
         }
     }

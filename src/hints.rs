@@ -159,6 +159,7 @@ pub enum Finds {
 
 /// Why this is no good way to learn that this known program is ready, as a sentence without a full stop; `None` where it is good or
 /// the program is unknown.
+#[inline(never)]
 pub fn misleads(argv: &[&str], finds: Finds) -> Option<&'static str> {
     let (program, rest) = argv.split_first()?;
     match (known(program)?, finds) {

@@ -1,5 +1,7 @@
 //! "Did you mean": the known name nearest to what was written.
 
+use crate::gather::Gather;
+
 /// The candidate nearest to `written`, if it is near enough to have been meant: at most one edit in four letters, where an edit
 /// inserts, removes, replaces a letter or swaps two neighbours. Case and `-` for `_` do not count. The first of equals wins.
 pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -38,14 +40,15 @@ fn question(name: Option<&str>) -> Option<String> {
 }
 
 fn normal(name: &str) -> Vec<char> {
-    name.chars().map(|letter| if letter == '-' { '_' } else { letter.to_ascii_lowercase() }).collect()
+    name.chars().map(|letter| if letter == '-' { '_' } else { letter.to_ascii_lowercase() }).gather()
 }
 
 /// The number of edits between two words, row by row.
+#[inline(never)]
 fn distance(one: &[char], other: &[char]) -> usize {
     let get = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX / 2);
     let mut before: Vec<usize> = Vec::new();
-    let mut previous: Vec<usize> = (0..=other.len()).collect();
+    let mut previous: Vec<usize> = (0..=other.len()).gather();
     for (i, a) in one.iter().enumerate() {
         let mut row = Vec::with_capacity(previous.len());
         row.push(i + 1);

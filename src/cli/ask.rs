@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::verbs::{self, Does, Opt, STATES, Spec, Takes};
 use super::{Command, UsageError, Word, Words};
 use crate::control::{Request, Stream, VERSION, Wanted};
+use crate::gather::Gather;
 use crate::suggest;
 use crate::units::{Signal, parse_duration};
 
@@ -94,7 +95,7 @@ pub(super) fn parse(verb: &'static Spec, word: &str, mut words: Words) -> Result
             ask.request.signal = signal;
         }
     }
-    ask.request.names = plain.collect();
+    ask.request.names = plain.gather();
     if matches!(verb.takes, Takes::NamesOrAll | Takes::SignalAndNames) && ask.request.names.is_empty() {
         let so_far = [word, &ask.request.signal].join(" ");
         let what = format!("{word} what? Name services, or \"all\": tinysup {} all", so_far.trim_end());

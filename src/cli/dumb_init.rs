@@ -3,6 +3,7 @@
 use super::one::{One, Receivers, Rest};
 use super::words::{Word, Words};
 use super::{Command, Environment, Said, UsageError, common_option, long_option, rewriting};
+use crate::gather::Gather;
 use crate::sorted::Map;
 use crate::units::Signal;
 use crate::voice::Voice;
@@ -94,7 +95,7 @@ fn read(mut words: Words, environment: Environment<'_>) -> Result<Command, Usage
             rewrite.get_or_insert_with(signal, || Some(Signal::STOP));
         }
     }
-    one.rewrite = rewrite.into_iter().collect();
+    one.rewrite = rewrite.into_iter().gather();
     let (receivers, rest) =
         if one.session { (Receivers::Group, Rest::AskGroup) } else { (Receivers::Command, Rest::Leave) };
     if one.manner.receivers == Receivers::Command {

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use super::UsageError;
+use crate::gather::Gather;
 
 /// One word of a command line, as it is understood.
 pub enum Word {
@@ -25,7 +26,7 @@ pub struct Words {
 impl Words {
     /// From the words after the program's name.
     pub fn new(words: impl IntoIterator<Item = OsString>) -> Self {
-        Self { rest: words.into_iter().collect::<Vec<_>>().into_iter(), cluster: Vec::new() }
+        Self { rest: words.into_iter().gather().into_iter(), cluster: Vec::new() }
     }
 
     /// Whether there is this one word and nothing else.
@@ -77,6 +78,6 @@ impl Words {
 
     /// All that is left, whatever it looks like.
     pub fn all(&mut self) -> Vec<OsString> {
-        self.rest.by_ref().collect()
+        self.rest.by_ref().gather()
     }
 }

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use crate::config::words;
+use crate::gather::Gather;
 use crate::probe::{self, Target};
 use crate::suggest::nearest;
 
@@ -87,7 +88,7 @@ fn command(text: &str) -> String {
     let address =
         plain.split_whitespace().map(|word| word.trim_matches(['"', '\''])).find(|word| is_plain(word));
     let array = match words::split(plain) {
-        Ok(words) => array(&words.iter().map(|word| word.template.as_str()).collect::<Vec<_>>()),
+        Ok(words) => array(&words.iter().map(|word| word.template.as_str()).gather()),
         Err(_) => array(&["/bin/sh", "-c", text]),
     };
     let array =
@@ -107,7 +108,7 @@ fn is_local_url(word: &str) -> bool {
 
 /// An array of strings in TOML.
 fn array(words: &[&str]) -> String {
-    format!("[{}]", words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", "))
+    format!("[{}]", words.iter().map(|word| quoted(word)).gather().join(", "))
 }
 
 /// A string in TOML.

@@ -24,6 +24,7 @@ use crate::config::tree::{Entry, Value};
 use crate::config::{self, Config, Problem, Problems, Service, Setting, World};
 use crate::control::Place;
 use crate::event::{InstanceId, Launch, LogFile, Mark, Output, Secret, Speaks, Stdin, Surroundings};
+use crate::gather::Gather;
 use crate::sorted::{Map, Set, sort};
 use crate::suggest::did_you_mean;
 use crate::units::Signal;
@@ -119,7 +120,7 @@ fn command(name: Rc<str>, argv: Vec<OsString>, program: &str, surroundings: Surr
         stderr: Output::Inherit,
         surroundings,
         // Arguments on a command line may be secrets; nobody wrote them down to be shown.
-        ..Launch::new(argv.into_iter().map(Secret::new).collect(), show(program))
+        ..Launch::new(argv.into_iter().map(Secret::new).gather(), show(program))
     };
     Instance {
         service: Rc::clone(&name),
@@ -268,7 +269,7 @@ impl<'a> Builder<'a> {
 
     /// `[defaults]` by themselves, so that a mistake there is told even if no service uses the value.
     fn check_defaults(&mut self) {
-        let settings: Vec<&Setting> = self.config.defaults.iter().collect();
+        let settings: Vec<&Setting> = self.config.defaults.iter().gather();
         let environment = self.environment("NAME", &[]);
         self.check_only(&settings, &environment);
     }
@@ -324,6 +325,7 @@ impl<'a> Builder<'a> {
     }
 
     /// `env` and `env_file` of a service over those of `[defaults]`.
+    #[inline(never)]
     fn environment(&mut self, service: &'a str, settings: &'a [Setting]) -> Environment<'a> {
         let mut environment = Environment {
             service,
@@ -351,6 +353,7 @@ impl<'a> Builder<'a> {
     }
 
     /// `shell = true` beside commands that are arrays does nothing; that is surely a mistake.
+    #[inline(never)]
     fn check_shell(&mut self, service: &Service) {
         let find = |id| service.settings.iter().find(|setting| setting.key.id == id);
         let is_string = |id| {
@@ -369,6 +372,7 @@ impl<'a> Builder<'a> {
     }
 
     /// What only a daemon can have is a mistake in a oneshot. From `[defaults]` it is meant for the others.
+    #[inline(never)]
     fn check_oneshot(&mut self, service: &Service) {
         for setting in service.settings.iter().filter(|setting| setting.key.id.is_of_daemons()) {
             let message = format!("a oneshot has no {}: it is done when it exits with 0", setting.key.name);
@@ -404,7 +408,7 @@ impl<'a> Builder<'a> {
             .environment(&mut scope)
             .into_iter()
             .map(|(name, value)| (name, Secret::new(value)))
-            .collect();
+            .gather();
         env.push((SERVICE.into(), Secret::new(&*service.name)));
         env.push((INSTANCE.into(), Secret::new(number.to_string())));
         if common.instance_env != INSTANCE {
@@ -412,11 +416,11 @@ impl<'a> Builder<'a> {
         }
         let CommandLine { argv, shown } = own.command?;
         let launch = Launch {
-            argv: argv.into_iter().map(Secret::new).collect(),
+            argv: argv.into_iter().map(Secret::new).gather(),
             shown,
             inherit_env: own.inherit_env,
             env,
-            env_from_file: own.env_from_file.into_iter().map(|(name, path)| (name.into(), path)).collect(),
+            env_from_file: own.env_from_file.into_iter().map(|(name, path)| (name.into(), path)).gather(),
             cwd: own.cwd,
             identity: own.identity,
             attributes: own.attributes,
@@ -434,7 +438,7 @@ impl<'a> Builder<'a> {
             None => healthcheck.as_ref().map(readiness::ready_when_healthy),
         };
         let stop_command = own.stop_command.map(|CommandLine { argv, shown }| {
-            let argv = argv.into_iter().map(Secret::new).collect();
+            let argv = argv.into_iter().map(Secret::new).gather();
             Rc::new(Launch { argv, shown, stdin: Stdin::Null, speaks: Speaks::default(), ..launch.clone() })
         });
         let name = match common.instances {
@@ -481,6 +485,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A file is rotated in one way, and its lines have one form, however many write to it.
+    #[inline(never)]
     fn check_files(&mut self, own: &Own) {
         for (file, span) in &own.files {
             let known = self.files.get_or_insert_with(file.path.clone(), || Rc::clone(file));
@@ -494,6 +499,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The cap never cuts a `restart_delay` that was asked for, unless it was set itself: then the two contradict each other.
+    #[inline(never)]
     fn delay_max(&mut self, own: &Own) -> Duration {
         match own.delay_max {
             None => DELAY_MAX.max(own.delay),
@@ -524,7 +530,7 @@ impl<'a> Builder<'a> {
             let message = match circle.members.as_slice() {
                 [one] => format!("\"{}\" depends on itself", name(*one)),
                 members => {
-                    let mut names: Vec<&str> = members.iter().take(MAX_SHOWN).map(|at| name(*at)).collect();
+                    let mut names: Vec<&str> = members.iter().take(MAX_SHOWN).map(|at| name(*at)).gather();
                     if members.len() > MAX_SHOWN {
                         names.push("…");
                     }
@@ -535,7 +541,7 @@ impl<'a> Builder<'a> {
             self.evaluator.problems.push(Problem::at(circle.span, message));
         }
         let mut places = vec![(0_u32, 0_u32); ready.len()];
-        let mut ready: Vec<Option<Built>> = ready.into_iter().map(Some).collect();
+        let mut ready: Vec<Option<Built>> = ready.into_iter().map(Some).gather();
         let mut instances: Vec<Instance> = Vec::new();
         let mut pairs = 0_usize;
         for at in order {
@@ -545,7 +551,7 @@ impl<'a> Builder<'a> {
                 .into_iter()
                 .flatten()
                 .filter_map(|edge| Some((edge, *places.get(edge.on)?)))
-                .collect();
+                .gather();
             let start = u32::try_from(instances.len()).unwrap_or(u32::MAX);
             for mut instance in service.instances {
                 for (edge, (from, to)) in &on {
@@ -670,7 +676,7 @@ impl<'a> Builder<'a> {
                 };
                 Dependency { on: InstanceId(id), condition, restart: false }
             })
-            .collect();
+            .gather();
         let program = argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
         let name: Rc<str> = Rc::from(MAIN);
         let mut instance = command(Rc::clone(&name), argv.to_vec(), &program, Surroundings::Command);
@@ -700,10 +706,11 @@ impl<'a> Builder<'a> {
         let mut ids = Set::new();
         let mut complete = true;
         for node in nodes {
-            let (name, text) = self.evaluator.string(scope, key, node)?;
+            let text = self.evaluator.string(scope, key, node)?;
+            let name = text.word();
             let (service, number) = match name.split_once('.') {
                 Some((service, number)) => (service, number.parse::<u32>().ok().or(Some(0))),
-                None => (name.as_str(), None),
+                None => (name, None),
             };
             match (places.get(service), number) {
                 (Some((from, to)), None) => ids.extend((*from..*to).map(InstanceId)),
@@ -730,7 +737,7 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        if complete { Ok((signal, ids.into_iter().collect())) } else { Err(Reported) }
+        if complete { Ok((signal, ids.into_iter().gather())) } else { Err(Reported) }
     }
 }
 
@@ -739,12 +746,13 @@ type Places = Map<Rc<str>, (u32, u32)>;
 
 /// The settings of a service over those of `[defaults]`, in an order in which each can be read: `shell` before the commands.
 /// Tables that merge come twice, the service's last.
+#[inline(never)]
 fn merged<'a>(config: &'a Config, service: &'a Service) -> Vec<&'a Setting> {
     let overridden = |default: &Setting| {
         !default.key.id.merges() && service.settings.iter().any(|setting| setting.key.id == default.key.id)
     };
     let mut settings: Vec<&Setting> =
-        config.defaults.iter().filter(|default| !overridden(default)).chain(&service.settings).collect();
+        config.defaults.iter().filter(|default| !overridden(default)).chain(&service.settings).gather();
     sort(&mut settings, |one, other| one.key.id != Id::Shell && other.key.id == Id::Shell);
     settings
 }

@@ -192,6 +192,7 @@ fn by_name(env: &[(OsString, Secret)]) -> Map<&OsString, &Secret> {
     env.iter().map(|(name, value)| (name, value)).collect()
 }
 
+#[inline(never)]
 fn ready_test(found: &mut Difference, old: Option<&Ready>, new: Option<&Ready>) {
     let same = match (old, new) {
         (Some(old), Some(new)) => {
@@ -208,6 +209,7 @@ fn ready_test(found: &mut Difference, old: Option<&Ready>, new: Option<&Ready>) 
     found.adjust("ready", old.map(|old| &old.shown) == new.map(|new| &new.shown));
 }
 
+#[inline(never)]
 fn health(found: &mut Difference, old: Option<&Healthcheck>, new: Option<&Healthcheck>) {
     let same = match (old, new) {
         (Some(old), Some(new)) => {
@@ -236,6 +238,7 @@ fn same_command(old: &Launch, new: &Launch) -> bool {
     old.argv == new.argv
 }
 
+#[inline(never)]
 fn restart_policy(found: &mut Difference, old: &Restart, new: &Restart) {
     let Restart { when, stop_exit_codes, max_restarts, min_uptime, window, delay, backoff, delay_max } = new;
     found.adjust("restart", old.when == *when);
@@ -248,6 +251,7 @@ fn restart_policy(found: &mut Difference, old: &Restart, new: &Restart) {
     found.adjust("restart_delay_max", old.delay_max == *delay_max);
 }
 
+#[inline(never)]
 fn stopping(found: &mut Difference, old: &Stop, new: &Stop) {
     let Stop { signal, kill_timeout, mode, command } = new;
     found.adjust("stop_signal", old.signal == *signal);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::eval::{Evaluator, Read, Scope};
+use super::eval::{Evaluator, Read, Scalars, Scope};
 use super::settings::Own;
 use super::{Color, Log, RateLimit};
 use crate::config::interpolate::Reported;
@@ -116,7 +116,7 @@ impl Evaluator<'_> {
                 );
                 if !passed_on {
                     let problem = Problem::at(node.span, format!("{signal} has another meaning for tinysup"));
-                    return self.fail(problem.help("SIGUSR1, SIGUSR2 or a real-time signal has none"));
+                    return Err(self.fail(problem.help("SIGUSR1, SIGUSR2 or a real-time signal has none")));
                 }
                 log.reopen_signal = Some(signal);
             }
@@ -127,21 +127,18 @@ impl Evaluator<'_> {
     }
 
     fn max_size(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Option<u64>> {
-        if let Value::Boolean(_) = node.value {
-            return self.mismatch(key, node, None, None);
-        }
-        let text = self.text(scope, key.name, key.expected, node, true)?;
+        let text = self.text(scope, key, node, Scalars::Numbers)?;
         if text.show() == Some("unlimited") {
             return Ok(None);
         }
         match text.show().and_then(|text| parse_size(text).ok()).filter(|size| *size >= SMALLEST) {
             Some(size) => Ok(Some(size)),
-            None => self.mismatch(key, node, Some(&text), None),
+            None => Err(self.mismatch(key, node, Some(&text))),
         }
     }
 
     fn max_files(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<u32> {
-        let number = self.whole(scope, key, node, 1..=FILES_MAX)?;
+        let number = self.whole(scope, key, node, 1, FILES_MAX)?;
         u32::try_from(number).map_err(|_| Reported)
     }
 
@@ -149,17 +146,15 @@ impl Evaluator<'_> {
     ///
     /// # Errors
     /// Reported.
+    #[inline(never)]
     pub fn rate_limit(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Option<RateLimit>> {
-        if let Value::Boolean(_) | Value::Float { .. } = node.value {
-            return self.mismatch(key, node, None, None);
-        }
-        let text = self.text(scope, key.name, key.expected, node, true)?;
+        let text = self.text(scope, key, node, Scalars::Integers)?;
         if text.show() == Some("unlimited") {
             return Ok(None);
         }
         match text.show().and_then(parse_rate) {
             Some(limit) => Ok(Some(limit)),
-            None => self.mismatch(key, node, Some(&text), None),
+            None => Err(self.mismatch(key, node, Some(&text))),
         }
     }
 
@@ -186,16 +181,16 @@ impl Evaluator<'_> {
                             self.choice(scope, &ALSO, node, &sinks).map(|sink| Some((sink, own.log.format)));
                     }
                     name => {
-                        let help = self.similar(name, PARTS);
+                        let help = self.similar(name, &PARTS);
                         let message = format!("unknown key \"{name}\" in {}", key.name);
-                        known = self.fail(Problem::at(entry.span, message).maybe_help(help));
+                        known = Err(self.fail(Problem::at(entry.span, message).maybe_help(help)));
                     }
                 }
             }
             let Some(path) = file else {
                 known?;
                 let help = format!("{} = {{ file = \"/var/log/app.log\" }}", key.name);
-                return self.fail(Problem::at(node.span, format!("{} has no file", key.name)).help(help));
+                return Err(self.fail(Problem::at(node.span, format!("{} has no file", key.name)).help(help)));
             };
             let (path, format, also) = (path?, format?, also?);
             let (max_size, max_files) = (max_size?, max_files?);
@@ -204,7 +199,7 @@ impl Evaluator<'_> {
             own.files.push((Rc::clone(&file), node.span));
             return Ok(Output::File(file));
         }
-        let text = self.text(scope, key.name, key.expected, node, false)?;
+        let text = self.text(scope, key, node, Scalars::None)?;
         if text.bytes.contains(&b'/') {
             let path = self.file(scope, key, node)?;
             let (max_size, max_files) = (own.log.max_size, own.log.max_files);
@@ -212,7 +207,7 @@ impl Evaluator<'_> {
             own.files.push((Rc::clone(&file), node.span));
             return Ok(Output::File(file));
         }
-        let words = ["prefix", "json", "raw", "inherit", "null"];
+        let words = &["prefix", "json", "raw", "inherit", "null"];
         Ok(match text.show() {
             Some("prefix") => Output::Prefix,
             Some("json") => Output::Json,
@@ -226,7 +221,7 @@ impl Evaluator<'_> {
                     _ if written.contains('.') => Some(format!("a file in this folder is \"./{written}\"")),
                     _ => self.similar(written, words),
                 };
-                return self.mismatch(key, node, Some(&text), help);
+                return Err(self.mismatch_with(key, node, Some(&text), help));
             }
         })
     }
@@ -252,12 +247,13 @@ impl Evaluator<'_> {
         };
         match checked {
             Ok(()) => Ok(path),
-            Err(problem) => self.fail(problem),
+            Err(problem) => Err(self.fail(problem)),
         }
     }
 }
 
 /// `1000/s`, `60/m`, `500/10s`; a number alone is each second.
+#[inline(never)]
 fn parse_rate(text: &str) -> Option<RateLimit> {
     let (lines, per) = text.split_once('/').unwrap_or((text, "s"));
     let lines = lines.trim().parse::<u32>().ok().filter(|lines| *lines > 0)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::eval::{Evaluator, Read, Scope, check_variable};
+use super::eval::{Evaluator, Read, Scalars, Scope, check_variable};
 use super::names;
 use super::output::Defaults;
 use super::{Condition, KillMode, Kind, OnFailure, OnSuccess, RateLimit, RestartWhen};
@@ -14,6 +14,7 @@ use crate::config::source::Span;
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::{Problem, Setting};
 use crate::event::{Attributes, Identity, LogFile, Output, Rlimit, Stdin};
+use crate::gather::Gather;
 use crate::sorted::{Map, Set};
 use crate::units::{CAPABILITIES, RESOURCES, Signal};
 
@@ -156,9 +157,14 @@ impl Evaluator<'_> {
         let (key, node) = (setting.key, &setting.node);
         match key.id {
             Id::Type => {
-                let (word, text) = self.string(scope, key, node)?;
-                if word == "notify" {
-                    return self.mismatch(key, node, Some(&text), Some("ready = \"notify\"".to_owned()));
+                let text = self.string(scope, key, node)?;
+                if text.word() == "notify" {
+                    return Err(self.mismatch_with(
+                        key,
+                        node,
+                        Some(&text),
+                        Some("ready = \"notify\"".to_owned()),
+                    ));
                 }
                 common.kind =
                     self.choice(scope, key, node, &[("daemon", Kind::Daemon), ("oneshot", Kind::Oneshot)])?;
@@ -167,22 +173,25 @@ impl Evaluator<'_> {
             Id::Autostart => common.autostart = self.boolean(scope, key, node)?,
             Id::Instances => {
                 if matches!(&node.value, Value::Text(text) if text.text == "max") {
-                    return self.later(node, "instances = \"max\"");
+                    return Err(self.later(node, "instances = \"max\""));
                 }
                 if matches!(node.value, Value::Integer { value: 0, .. }) {
                     let message = format!("{} must be {}, not 0", key.name, key.expected);
-                    return self.fail(Problem::at(node.span, message).help("enabled = false leaves it out"));
+                    return Err(
+                        self.fail(Problem::at(node.span, message).help("enabled = false leaves it out"))
+                    );
                 }
-                let number = self.whole(scope, key, node, 1..=MAX_INSTANCES)?;
+                let number = self.whole(scope, key, node, 1, MAX_INSTANCES)?;
                 common.instances = u32::try_from(number).map_err(|_| Reported)?;
             }
             Id::InstanceEnv => {
-                let (name, text) = self.string(scope, key, node)?;
+                let text = self.string(scope, key, node)?;
+                let name = text.word();
                 let service = name == super::eval::SERVICE;
                 if service || name.is_empty() || name.contains('=') {
-                    return self.mismatch(key, node, Some(&text), None);
+                    return Err(self.mismatch(key, node, Some(&text)));
                 }
-                common.instance_env = name;
+                name.clone_into(&mut common.instance_env);
             }
             Id::DependsOn => common.depends_on = self.depends_on(scope, key, node)?,
             _ => {}
@@ -210,13 +219,13 @@ impl Evaluator<'_> {
             Id::EnvFromFile => self.env_from_file(scope, key, node, &mut own.env_from_file)?,
             Id::InheritEnv => own.inherit_env = self.boolean(scope, key, node)?,
             Id::User => {
-                let (name, text) = self.account(scope, key, node)?;
-                let (user, group) = match name.split_once(':') {
+                let text = self.account(scope, key, node)?;
+                let (user, group) = match text.word().split_once(':') {
                     Some((user, group)) => (user, Some(group)),
-                    None => (name.as_str(), None),
+                    None => (text.word(), None),
                 };
                 if !is_account(user) || !group.is_none_or(is_account) {
-                    return self.mismatch(key, node, Some(&text), None);
+                    return Err(self.mismatch(key, node, Some(&text)));
                 }
                 own.identity.user = Some(user.to_owned());
                 if own.identity.group.is_none() {
@@ -226,16 +235,16 @@ impl Evaluator<'_> {
             Id::Group => own.identity.group = Some(self.one_account(scope, key, node)?),
             Id::Groups => {
                 let nodes = self.list(key, node)?;
-                let groups: Vec<_> = nodes.iter().map(|node| self.one_account(scope, key, node)).collect();
+                let groups: Vec<_> = nodes.iter().map(|node| self.one_account(scope, key, node)).gather();
                 own.identity.groups = Some(groups.into_iter().collect::<Read<_>>()?);
             }
             Id::Umask => own.attributes.umask = Some(self.umask(scope, key, node)?),
             Id::Nice => {
-                let nice = self.whole(scope, key, node, -20..=19)?;
+                let nice = self.whole(scope, key, node, -20, 19)?;
                 own.attributes.nice = i32::try_from(nice).ok();
             }
             Id::OomScoreAdj => {
-                let number = self.whole(scope, key, node, -1000..=1000)?;
+                let number = self.whole(scope, key, node, -1000, 1000)?;
                 own.attributes.oom_score_adj = i32::try_from(number).ok();
             }
             Id::Rlimits => self.rlimits(scope, key, node, &mut own.attributes.rlimits)?,
@@ -247,7 +256,7 @@ impl Evaluator<'_> {
                 own.memory.fallback = self.choice(scope, key, node, &[("restart", true)])?;
             }
             Id::OomPriority => {
-                let number = self.whole(scope, key, node, -1000..=1000)?;
+                let number = self.whole(scope, key, node, -1000, 1000)?;
                 own.memory.priority = i32::try_from(number).unwrap_or_default();
             }
             Id::Restart => {
@@ -260,9 +269,9 @@ impl Evaluator<'_> {
             }
             Id::StopExitCodes => {
                 let nodes = self.list(key, node)?;
-                let codes: Vec<_> = nodes.iter().map(|node| self.whole(scope, key, node, 0..=255)).collect();
+                let codes: Vec<_> = nodes.iter().map(|node| self.whole(scope, key, node, 0, 255)).gather();
                 let codes = codes.into_iter().collect::<Read<Vec<_>>>()?;
-                own.stop_exit_codes = codes.into_iter().filter_map(|code| u8::try_from(code).ok()).collect();
+                own.stop_exit_codes = codes.into_iter().filter_map(|code| u8::try_from(code).ok()).gather();
             }
             Id::MaxRestarts => own.max_restarts = self.max_restarts(scope, key, node)?,
             Id::MinUptime => own.min_uptime = self.duration(scope, key, node)?,
@@ -272,7 +281,7 @@ impl Evaluator<'_> {
             Id::RestartDelayMax => own.delay_max = Some((self.duration(scope, key, node)?, node.span)),
             Id::OnFailure => {
                 if matches!(&node.value, Value::Text(text) if text.text == "hold") {
-                    return self.later(node, "on_failure = \"hold\"");
+                    return Err(self.later(node, "on_failure = \"hold\""));
                 }
                 let choices = [("exit", OnFailure::Exit), ("ignore", OnFailure::Ignore)];
                 own.on_failure = self.choice(scope, key, node, &choices)?;
@@ -284,7 +293,9 @@ impl Evaluator<'_> {
             Id::StopSignal => {
                 own.stop_signal = self.signal(scope, key, node)?;
                 if matches!(own.stop_signal, Signal::STOP | Signal::CONT | Signal::CHLD) {
-                    return self.fail(Problem::at(node.span, format!("{} ends no program", own.stop_signal)));
+                    return Err(
+                        self.fail(Problem::at(node.span, format!("{} ends no program", own.stop_signal)))
+                    );
                 }
             }
             Id::KillTimeout => own.kill_timeout = self.duration(scope, key, node)?,
@@ -327,7 +338,7 @@ impl Evaluator<'_> {
         Ok(())
     }
 
-    fn later<T>(&mut self, node: &Node, what: &str) -> Read<T> {
+    fn later(&mut self, node: &Node, what: &str) -> Reported {
         self.fail(Problem::at(node.span, format!("{what} is not yet supported")))
     }
 
@@ -337,9 +348,9 @@ impl Evaluator<'_> {
         match &node.value {
             Value::List(nodes) => {
                 for node in nodes {
-                    let Ok((service, _)) = self.string(scope, key, node) else { continue };
+                    let Ok(service) = self.string(scope, key, node) else { continue };
                     wanted.push(Wanted {
-                        service,
+                        service: service.word().to_owned(),
                         condition: Condition::Ready,
                         restart: None,
                         span: node.span,
@@ -350,12 +361,13 @@ impl Evaluator<'_> {
                 wanted.extend(entries.iter().filter_map(|entry| self.dependency(scope, entry).ok()));
             }
             Value::Unusable => return Err(Reported),
-            _ => return self.mismatch(key, node, None, Some("depends_on = [\"db\"]".to_owned())),
+            _ => return Err(self.mismatch_with(key, node, None, Some("depends_on = [\"db\"]".to_owned()))),
         }
         Ok(wanted)
     }
 
     /// `db = "ready"` or `db = { condition = "ready", restart = true }`.
+    #[inline(never)]
     fn dependency(&mut self, scope: &mut Scope<'_>, entry: &Entry) -> Read<Wanted> {
         const RESTART: Key = Key {
             id: Id::DependsOn,
@@ -379,10 +391,10 @@ impl Evaluator<'_> {
                         name => {
                             let help = match name {
                                 "required" => Some("every dependency is; leave it out".to_owned()),
-                                _ => self.similar(name, ["condition", "restart"]),
+                                _ => self.similar(name, &["condition", "restart"]),
                             };
                             let message = format!("unknown key \"{name}\" in depends_on");
-                            known = self.fail(Problem::at(part.span, message).maybe_help(help));
+                            known = Err(self.fail(Problem::at(part.span, message).maybe_help(help)));
                         }
                     }
                 }
@@ -421,13 +433,14 @@ impl Evaluator<'_> {
                 _ => None,
             }
         {
-            let (_, text) = self.string(scope, &CONDITION, node)?;
+            let text = self.string(scope, &CONDITION, node)?;
             let help = format!("here it is called \"{ours}\"");
-            return self.mismatch(&CONDITION, node, Some(&text), Some(help));
+            return Err(self.mismatch_with(&CONDITION, node, Some(&text), Some(help)));
         }
         self.choice(scope, &CONDITION, node, &choices)
     }
 
+    #[inline(never)]
     fn env_from_file(
         &mut self,
         scope: &mut Scope<'_>,
@@ -447,10 +460,12 @@ impl Evaluator<'_> {
     }
 
     fn one_account(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<String> {
-        let (name, text) = self.account(scope, key, node)?;
-        if is_account(&name) { Ok(name) } else { self.mismatch(key, node, Some(&text), None) }
+        let text = self.account(scope, key, node)?;
+        let name = text.word();
+        if is_account(name) { Ok(name.to_owned()) } else { Err(self.mismatch(key, node, Some(&text))) }
     }
 
+    #[inline(never)]
     fn umask(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<u32> {
         let number = match node.value {
             Value::Integer { value, decimal: false } | Value::Integer { value: value @ 0, .. } => {
@@ -459,23 +474,24 @@ impl Evaluator<'_> {
             // 22 is not 022; which one was meant cannot be known.
             Value::Integer { value, .. } => {
                 let help = format!("umask = \"{value:03}\"");
-                return self.mismatch(key, node, None, Some(help));
+                return Err(self.mismatch_with(key, node, None, Some(help)));
             }
             _ => {
-                let text = self.text(scope, key.name, key.expected, node, false)?;
+                let text = self.text(scope, key, node, Scalars::None)?;
                 let digits = text.show().map_or("", |text| text.strip_prefix("0o").unwrap_or(text));
                 let octal = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
                 let number = u32::from_str_radix(digits, 8).ok().filter(|mask| octal && *mask <= 0o777);
-                return number.map_or_else(|| self.mismatch(key, node, Some(&text), None), Ok);
+                return number.map_or_else(|| Err(self.mismatch(key, node, Some(&text))), Ok);
             }
         };
-        number.filter(|mask| *mask <= 0o777).map_or_else(|| self.mismatch(key, node, None, None), Ok)
+        number.filter(|mask| *mask <= 0o777).map_or_else(|| Err(self.mismatch(key, node, None)), Ok)
     }
 
+    #[inline(never)]
     fn rlimits(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node, into: &mut Vec<Rlimit>) -> Read<()> {
         for entry in self.table(key, node)? {
             let Some(resource) = names::resource(&entry.key) else {
-                let help = self.similar(&entry.key, RESOURCES);
+                let help = self.similar(&entry.key, &RESOURCES);
                 let message = format!("there is no resource limit \"{}\"", entry.key);
                 self.problems.push(Problem::at(entry.span, message).maybe_help(help));
                 continue;
@@ -502,6 +518,7 @@ impl Evaluator<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     fn soft_and_hard(
         &mut self,
         scope: &mut Scope<'_>,
@@ -516,15 +533,15 @@ impl Evaluator<'_> {
                 "soft" => soft = Some(limit),
                 "hard" => hard = Some(limit),
                 name => {
-                    let help = self.similar(name, ["soft", "hard"]);
+                    let help = self.similar(name, &["soft", "hard"]);
                     let message = format!("unknown key \"{name}\" in {}", key.name);
-                    return self.fail(Problem::at(one.span, message).maybe_help(help));
+                    return Err(self.fail(Problem::at(one.span, message).maybe_help(help)));
                 }
             }
         }
         match (soft, hard) {
             (Some(soft), Some(hard)) => Ok((soft, hard)),
-            _ => self.fail(Problem::at(entry.node.span, "this needs both soft and hard")),
+            _ => Err(self.fail(Problem::at(entry.node.span, "this needs both soft and hard"))),
         }
     }
 
@@ -538,58 +555,60 @@ impl Evaluator<'_> {
             example: "",
         };
         let node = &entry.node;
-        if let Value::Boolean(_) | Value::Float { .. } | Value::Table(_) = node.value {
-            return self.mismatch(&LIMIT, node, None, None);
-        }
-        let text = self.text(scope, LIMIT.name, LIMIT.expected, node, true)?;
-        let written = text.show().unwrap_or("");
+        let text = self.text(scope, &LIMIT, node, Scalars::Integers)?;
+        let written = text.word();
         if matches!(written, "unlimited" | "infinity") {
             return Ok(u64::MAX);
         }
         let number = written.parse().ok().or_else(|| crate::units::parse_size(written).ok());
-        number.map_or_else(|| self.mismatch(&LIMIT, node, Some(&text), None), Ok)
+        number.map_or_else(|| Err(self.mismatch(&LIMIT, node, Some(&text))), Ok)
     }
 
+    #[inline(never)]
     fn capabilities(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Vec<u8>> {
         let mut numbers = Set::new();
         for node in self.list(key, node)? {
-            let Ok((name, text)) = self.string(scope, key, node) else { continue };
-            match names::capability(&name) {
+            let Ok(text) = self.string(scope, key, node) else { continue };
+            let name = text.word();
+            match names::capability(name) {
                 Some(number) => drop(numbers.insert(number)),
-                None if text.replaced => return self.mismatch(key, node, Some(&text), None),
+                None if text.replaced => return Err(self.mismatch(key, node, Some(&text))),
                 None => {
-                    let bare = names::bare_capability(&name);
-                    let help = self.similar(&bare, CAPABILITIES);
+                    let bare = names::bare_capability(name);
+                    let help = self.similar(&bare, &CAPABILITIES);
                     let message = format!("there is no capability \"{name}\"");
                     self.problems.push(Problem::at(node.span, message).maybe_help(help));
                 }
             }
         }
-        Ok(numbers.into_iter().collect())
+        Ok(numbers.into_iter().gather())
     }
 
+    #[inline(never)]
     fn max_restarts(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Option<u32>> {
-        if let Value::Boolean(_) | Value::Float { .. } = node.value {
-            return self.mismatch(key, node, None, None);
-        }
-        let text = self.text(scope, key.name, key.expected, node, true)?;
+        let text = self.text(scope, key, node, Scalars::Integers)?;
         match text.show().map(str::trim) {
             Some("unlimited") => Ok(None),
-            Some("-1") => {
-                self.mismatch(key, node, Some(&text), Some("max_restarts = \"unlimited\"".to_owned()))
-            }
+            Some("-1") => Err(self.mismatch_with(
+                key,
+                node,
+                Some(&text),
+                Some("max_restarts = \"unlimited\"".to_owned()),
+            )),
             written => {
                 if let Some(number) = written.and_then(|written| written.parse().ok()) {
                     Ok(Some(number))
                 } else {
-                    let help =
-                        written.filter(|_| !text.replaced).and_then(|word| self.similar(word, ["unlimited"]));
-                    self.mismatch(key, node, Some(&text), help)
+                    let help = written
+                        .filter(|_| !text.replaced)
+                        .and_then(|word| self.similar(word, &["unlimited"]));
+                    Err(self.mismatch_with(key, node, Some(&text), help))
                 }
             }
         }
     }
 
+    #[inline(never)]
     fn signals(
         &mut self,
         scope: &mut Scope<'_>,
@@ -621,7 +640,7 @@ impl Evaluator<'_> {
         let Ok(signal) = Signal::parse(&entry.key) else {
             let message = format!("\"{}\" is not a signal", entry.key);
             let help = self.similar_signal(&entry.key);
-            return self.fail(Problem::at(entry.span, message).maybe_help(help));
+            return Err(self.fail(Problem::at(entry.span, message).maybe_help(help)));
         };
         let (why, help) = match signal {
             Signal::KILL | Signal::STOP => ("cannot be caught by anybody", None),
@@ -632,7 +651,7 @@ impl Evaluator<'_> {
             _ => return Ok(signal),
         };
         let problem = Problem::at(entry.span, format!("{signal} is never passed on: it {why}"));
-        self.fail(problem.maybe_help(help.map(str::to_owned)))
+        Err(self.fail(problem.maybe_help(help.map(str::to_owned))))
     }
 }
 
