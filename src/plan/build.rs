@@ -23,7 +23,7 @@ use crate::config::keys::Id;
 use crate::config::tree::{Entry, Value};
 use crate::config::{self, Config, Problem, Problems, Service, Setting, World};
 use crate::control::Place;
-use crate::event::{InstanceId, Launch, LogFile, Mark, Output, Secret, Speaks, Stdin, Surroundings};
+use crate::event::{InstanceId, Launch, LogFile, Mark, Output, Secret, Stdin, Surroundings};
 use crate::gather::Gather;
 use crate::sorted::{Map, Set, sort};
 use crate::suggest::did_you_mean;
@@ -397,50 +397,38 @@ impl<'a> Builder<'a> {
         for setting in settings {
             self.evaluator.own(&mut scope, setting, &mut own);
         }
-        let delay_max = self.delay_max(&own);
+        own.restart.delay_max = self.delay_max(&own);
         self.evaluator.check_heard(&own);
         let memory = own.memory.resolve(&mut self.evaluator, self.guard.reference, self.here.as_ref());
         let whole = memory.limit.and(self.here.as_ref()).and_then(|here| here.whole(self.guard.reference));
         self.check_files(&own);
         let speaks = readiness::speaks(&own);
-        let mut env: Vec<(OsString, Secret)> = self
-            .evaluator
-            .environment(&mut scope)
-            .into_iter()
-            .map(|(name, value)| (name, Secret::new(value)))
-            .gather();
-        env.push((SERVICE.into(), Secret::new(&*service.name)));
-        env.push((INSTANCE.into(), Secret::new(number.to_string())));
+        let mut env: Vec<(OsString, Secret)> = Vec::new();
+        for (name, value) in self.evaluator.environment(&mut scope) {
+            env.push((name, Secret::new(value)));
+        }
+        let mut set = |name: &str, value: &str| env.push((name.into(), Secret::new(value)));
+        set(SERVICE, &service.name);
+        let shown_number = number.to_string();
+        set(INSTANCE, &shown_number);
         if common.instance_env != INSTANCE {
-            env.push((common.instance_env.clone().into(), Secret::new(number.to_string())));
+            set(&common.instance_env, &shown_number);
         }
         let CommandLine { argv, shown } = own.command?;
-        let launch = Launch {
-            argv: argv.into_iter().map(Secret::new).gather(),
-            shown,
-            inherit_env: own.inherit_env,
-            env,
-            env_from_file: own.env_from_file.into_iter().map(|(name, path)| (name.into(), path)).gather(),
-            cwd: own.cwd,
-            identity: own.identity,
-            attributes: own.attributes,
-            stdin: own.stdin,
-            stdout: own.stdout,
-            stderr: own.stderr,
-            surroundings: Surroundings::Service,
-            mark: Some(Mark { service: Rc::clone(&service.name), instance: number }),
-            speaks,
-            cell: None,
-        };
+        let mut launch = own.launch;
+        launch.argv = argv;
+        launch.shown = shown;
+        launch.env = env;
+        launch.env_from_file = own.env_from_file.into_iter().gather();
+        launch.mark = Some(Mark { service: Rc::clone(&service.name), instance: number });
+        launch.speaks = speaks;
         let healthcheck = own.healthcheck.map(|wanted| wanted.resolve(&launch));
         let ready = match own.ready {
             Some(wanted) => Some(wanted.resolve(&launch)),
             None => healthcheck.as_ref().map(readiness::ready_when_healthy),
         };
-        let stop_command = own.stop_command.map(|CommandLine { argv, shown }| {
-            let argv = argv.into_iter().map(Secret::new).gather();
-            Rc::new(Launch { argv, shown, stdin: Stdin::Null, speaks: Speaks::default(), ..launch.clone() })
-        });
+        own.stop.command = own.stop_command.map(|command| Rc::new(command.beside(&launch)));
+        launch.cell = memory.cell(self.guard, whole);
         let name = match common.instances {
             1 => Rc::clone(&service.name),
             _ => Rc::from(format!("{}.{number}", service.name)),
@@ -449,32 +437,19 @@ impl<'a> Builder<'a> {
             Kind::Daemon | Kind::Command => RestartWhen::Always,
             Kind::Oneshot => RestartWhen::OnFailure,
         };
+        own.restart.when = own.when.unwrap_or(usual);
         Some(Instance {
             name,
             service: Rc::clone(&service.name),
             number,
             kind: common.kind,
             autostart: common.autostart,
-            launch: Rc::new(Launch { cell: memory.cell(self.guard, whole), ..launch }),
+            launch: Rc::new(launch),
             depends_on: Vec::new(),
-            restart: Restart {
-                when: own.restart.unwrap_or(usual),
-                stop_exit_codes: own.stop_exit_codes,
-                max_restarts: own.max_restarts,
-                min_uptime: own.min_uptime,
-                window: own.window,
-                delay: own.delay,
-                backoff: own.backoff,
-                delay_max,
-            },
+            restart: own.restart,
             on_failure: own.on_failure,
             on_success: own.on_success,
-            stop: Stop {
-                signal: own.stop_signal,
-                kill_timeout: Some(own.kill_timeout),
-                mode: own.kill_mode,
-                command: stop_command,
-            },
+            stop: own.stop,
             signals: own.signals,
             ready,
             healthcheck,
@@ -502,9 +477,9 @@ impl<'a> Builder<'a> {
     #[inline(never)]
     fn delay_max(&mut self, own: &Own) -> Duration {
         match own.delay_max {
-            None => DELAY_MAX.max(own.delay),
+            None => DELAY_MAX.max(own.restart.delay),
             Some((longest, span)) => {
-                if longest < own.delay {
+                if longest < own.restart.delay {
                     self.evaluator.problems.push(
                         Problem::at(span, "restart_delay_max must not be shorter than restart_delay")
                             .help("the first wait is restart_delay already"),
@@ -534,7 +509,9 @@ impl<'a> Builder<'a> {
                     if members.len() > MAX_SHOWN {
                         names.push("…");
                     }
-                    names.extend(members.first().map(|at| name(*at)));
+                    if let Some(first) = members.first() {
+                        names.push(name(*first));
+                    }
                     format!("depends_on makes a circle: {}", names.join(" -> "))
                 }
             };
@@ -561,12 +538,13 @@ impl<'a> Builder<'a> {
                         self.evaluator.problems.push(Problem::at(edge.span, message));
                         break;
                     }
-                    let ids = (*from..*to).map(InstanceId);
-                    instance.depends_on.extend(ids.map(|on| Dependency {
-                        on,
-                        condition: edge.condition,
-                        restart: edge.restart,
-                    }));
+                    for on in *from..*to {
+                        instance.depends_on.push(Dependency {
+                            on: InstanceId(on),
+                            condition: edge.condition,
+                            restart: edge.restart,
+                        });
+                    }
                 }
                 instances.push(instance);
             }
@@ -575,8 +553,7 @@ impl<'a> Builder<'a> {
                 *place = (start, end);
             }
         }
-        let places = index.into_iter().filter_map(|(name, at)| Some((name, *places.get(at)?))).collect();
-        (instances, places)
+        (instances, Places { index, instances: places })
     }
 
     /// What a service depends on, as far as it is there and can ever come true.
@@ -713,18 +690,22 @@ impl<'a> Builder<'a> {
                 None => (name, None),
             };
             match (places.get(service), number) {
-                (Some((from, to)), None) => ids.extend((*from..*to).map(InstanceId)),
+                (Some((from, to)), None) => {
+                    for id in from..to {
+                        ids.insert(InstanceId(id));
+                    }
+                }
                 (Some((from, to)), Some(number)) if number >= 1 && number <= to - from => {
                     ids.insert(InstanceId(from + number - 1));
                 }
                 (None, _) if disabled.contains(service) || self.config.incomplete => {}
                 _ => {
-                    let known = places.keys().map(|known| &**known);
+                    let known = places.index.keys().map(|known| &**known);
                     let help = self
                         .evaluator
                         .problems
                         .suggest(|| did_you_mean(service, known).filter(|_| !text.replaced));
-                    let what = if places.contains_key(service) { "instance" } else { "service" };
+                    let what = if places.index.contains_key(service) { "instance" } else { "service" };
                     let message = if text.replaced {
                         format!("there is no such {what}")
                     } else {
@@ -741,8 +722,19 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Where the instances of each service are: from the first to behind the last.
-type Places = Map<Rc<str>, (u32, u32)>;
+/// Where the instances of each service are.
+struct Places {
+    /// Which service a name means.
+    index: Map<Rc<str>, usize>,
+    /// By service: from the first to behind the last.
+    instances: Vec<(u32, u32)>,
+}
+
+impl Places {
+    fn get(&self, service: &str) -> Option<(u32, u32)> {
+        self.instances.get(*self.index.get(service)?).copied()
+    }
+}
 
 /// The settings of a service over those of `[defaults]`, in an order in which each can be read: `shell` before the commands.
 /// Tables that merge come twice, the service's last.

@@ -246,8 +246,8 @@ pub fn guard(
             Id::MemoryWarn => guard.warn = evaluator.share(scope, key, node).ok(),
             Id::MemoryRestart => guard.restart = evaluator.share(scope, key, node).ok(),
             _ => {
-                let choices = [("container", Reference::Container), ("host", Reference::Host)];
-                guard.reference = evaluator.choice(scope, key, node, &choices).unwrap_or_default();
+                let choices = &[("container", Reference::Container), ("host", Reference::Host)];
+                guard.reference = evaluator.choice(scope, key, node, choices).unwrap_or_default();
                 continue;
             }
         }

@@ -91,12 +91,12 @@ impl Evaluator<'_> {
             Id::LogFormat => defaults.format = self.choice(scope, key, node, &FORMATS)?,
             Id::LogTimestamps => log.timestamps = self.boolean(scope, key, node)?,
             Id::LogColor => {
-                let choices = [("never", Color::Never), ("auto", Color::Auto), ("always", Color::Always)];
-                log.color = self.choice(scope, key, node, &choices)?;
+                let choices = &[("never", Color::Never), ("auto", Color::Auto), ("always", Color::Always)];
+                log.color = self.choice(scope, key, node, choices)?;
             }
             Id::LogOverflow => {
-                let choices = [("block", Overflow::Block), ("drop", Overflow::Drop)];
-                log.overflow = self.choice(scope, key, node, &choices)?;
+                let choices = &[("block", Overflow::Block), ("drop", Overflow::Drop)];
+                log.overflow = self.choice(scope, key, node, choices)?;
             }
             Id::LogMaxSize => defaults.max_size = self.max_size(scope, key, node)?,
             Id::LogMaxFiles => defaults.max_files = self.max_files(scope, key, node)?,
@@ -176,9 +176,9 @@ impl Evaluator<'_> {
                     "max_size" => max_size = self.max_size(scope, &MAX_SIZE_PART, node),
                     "max_files" => max_files = self.max_files(scope, &MAX_FILES_PART, node),
                     "also" => {
-                        let sinks = [("stdout", Sink::Stdout), ("stderr", Sink::Stderr)];
+                        let sinks = &[("stdout", Sink::Stdout), ("stderr", Sink::Stderr)];
                         also =
-                            self.choice(scope, &ALSO, node, &sinks).map(|sink| Some((sink, own.log.format)));
+                            self.choice(scope, &ALSO, node, sinks).map(|sink| Some((sink, own.log.format)));
                     }
                     name => {
                         let help = self.similar(name, &PARTS);

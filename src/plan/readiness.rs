@@ -14,8 +14,7 @@ use crate::config::interpolate::Reported;
 use crate::config::keys::{DURATION, Id, Key};
 use crate::config::source::Span;
 use crate::config::tree::{Entry, Node, Value};
-use crate::event::{Launch, Output, Secret, Speaks, Stdin};
-use crate::gather::Gather;
+use crate::event::{Launch, Output, Speaks};
 use crate::probe::{self, Target};
 use crate::units::parse_duration;
 
@@ -328,8 +327,8 @@ impl Evaluator<'_> {
     #[inline(never)]
     pub fn check_heard(&mut self, own: &Own) {
         if let Some(WantedReady { test: Written { means: Means::Said(_), shown, span }, .. }) = &own.ready
-            && !own.stdout.is_seen()
-            && !own.stderr.is_seen()
+            && !own.launch.stdout.is_seen()
+            && !own.launch.stderr.is_seen()
         {
             let message =
                 format!("\"{shown}\" would never be seen: neither stdout nor stderr passes through tinysup");
@@ -433,15 +432,12 @@ impl Ask {
     fn resolve(self, service: &Launch) -> Asks {
         match self {
             Self::Target(target) => Asks::Target(target),
-            Self::Command(CommandLine { argv, shown }) => Asks::Command(Rc::new(Launch {
-                argv: argv.into_iter().map(Secret::new).gather(),
-                shown,
-                stdin: Stdin::Null,
-                stdout: Output::Captured,
-                stderr: Output::Captured,
-                speaks: Speaks::default(),
-                ..service.clone()
-            })),
+            Self::Command(command) => {
+                let mut launch = command.beside(service);
+                launch.stdout = Output::Captured;
+                launch.stderr = Output::Captured;
+                Asks::Command(Rc::new(launch))
+            }
         }
     }
 }

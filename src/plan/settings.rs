@@ -1,5 +1,6 @@
 //! The settings of one instance with every default filled in: for each key, what its value means.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -7,20 +8,20 @@ use std::time::Duration;
 use super::eval::{Evaluator, Read, Scalars, Scope, check_variable};
 use super::names;
 use super::output::Defaults;
-use super::{Condition, KillMode, Kind, OnFailure, OnSuccess, RateLimit, RestartWhen};
+use super::{Condition, KillMode, Kind, OnFailure, OnSuccess, RateLimit, Restart, RestartWhen, Stop};
 use crate::config::interpolate::Reported;
 use crate::config::keys::{Id, Key};
 use crate::config::source::Span;
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::{Problem, Setting};
-use crate::event::{Attributes, Identity, LogFile, Output, Rlimit, Stdin};
+use crate::event::{Launch, LogFile, Rlimit, Stdin};
 use crate::gather::Gather;
 use crate::sorted::{Map, Set};
 use crate::units::{CAPABILITIES, RESOURCES, Signal};
 
 use super::memory::WantedMemory;
 use super::readiness::{WantedHealth, WantedReady};
-use super::values::CommandLine;
+use super::values::{CommandLine, all};
 
 /// So long a service may take to stop when nothing else is said.
 pub const KILL_TIMEOUT: Duration = Duration::from_secs(8);
@@ -48,37 +49,27 @@ pub struct Wanted {
     pub span: Span,
 }
 
-/// What each instance has for itself.
+/// What each instance has for itself. What goes into the plan as it is has its form already.
 pub struct Own {
     pub shell: bool,
     pub command: Option<CommandLine>,
     pub stop_command: Option<CommandLine>,
-    pub cwd: Option<PathBuf>,
     pub ready: Option<WantedReady>,
     pub healthcheck: Option<WantedHealth>,
     pub watchdog: Option<Duration>,
-    pub env_from_file: Map<String, PathBuf>,
-    pub inherit_env: bool,
-    pub identity: Identity,
-    pub attributes: Attributes,
+    pub env_from_file: Map<OsString, PathBuf>,
+    /// How it is started, without command and environment.
+    pub launch: Launch,
     pub memory: WantedMemory,
-    pub restart: Option<RestartWhen>,
-    pub stop_exit_codes: Vec<u8>,
-    pub max_restarts: Option<u32>,
-    pub min_uptime: Duration,
-    pub window: Option<Duration>,
-    pub delay: Duration,
-    pub backoff: f64,
+    /// `None`: what is usual for its kind.
+    pub when: Option<RestartWhen>,
+    pub restart: Restart,
+    /// `restart_delay_max`, if it is written.
     pub delay_max: Option<(Duration, Span)>,
     pub on_failure: OnFailure,
     pub on_success: OnSuccess,
-    pub stop_signal: Signal,
-    pub kill_timeout: Duration,
-    pub kill_mode: KillMode,
+    pub stop: Stop,
     pub signals: Map<Signal, Option<Signal>>,
-    pub stdin: Stdin,
-    pub stdout: Output,
-    pub stderr: Output,
     pub log_rate_limit: Option<RateLimit>,
     /// What `[log]` says for all.
     pub log: Defaults,
@@ -99,49 +90,48 @@ impl Default for Common {
     }
 }
 
-impl Default for Own {
-    fn default() -> Self {
+impl Own {
+    /// Where nothing is said but what `[log]` says for all.
+    pub fn new(log: Defaults) -> Self {
+        let mut launch = Launch::new(Vec::new(), String::new());
+        launch.stdout = log.output();
+        launch.stderr = log.output();
         Self {
             shell: false,
             command: None,
             stop_command: None,
-            cwd: None,
             ready: None,
             healthcheck: None,
             watchdog: None,
             env_from_file: Map::new(),
-            inherit_env: true,
-            identity: Identity::default(),
-            attributes: Attributes::default(),
+            launch,
             memory: WantedMemory::default(),
-            restart: None,
-            stop_exit_codes: Vec::new(),
-            max_restarts: Some(10),
-            min_uptime: Duration::from_secs(10),
-            window: None,
-            delay: Duration::from_millis(100),
-            backoff: 2.0,
+            when: None,
+            restart: Restart {
+                when: RestartWhen::Always,
+                stop_exit_codes: Vec::new(),
+                max_restarts: Some(10),
+                min_uptime: Duration::from_secs(10),
+                window: None,
+                delay: Duration::from_millis(100),
+                backoff: 2.0,
+                // It follows from the others.
+                delay_max: Duration::ZERO,
+            },
             delay_max: None,
             on_failure: OnFailure::Exit,
             on_success: OnSuccess::Ignore,
-            stop_signal: Signal::TERM,
-            kill_timeout: KILL_TIMEOUT,
-            kill_mode: KillMode::Mixed,
+            stop: Stop {
+                signal: Signal::TERM,
+                kill_timeout: Some(KILL_TIMEOUT),
+                mode: KillMode::Mixed,
+                command: None,
+            },
             signals: Map::new(),
-            stdin: Stdin::Null,
-            stdout: Output::Prefix,
-            stderr: Output::Prefix,
             log_rate_limit: None,
-            log: Defaults::default(),
+            log,
             files: Vec::new(),
         }
-    }
-}
-
-impl Own {
-    /// Where nothing is said but what `[log]` says for all.
-    pub fn new(log: Defaults) -> Self {
-        Self { stdout: log.output(), stderr: log.output(), log, ..Self::default() }
     }
 }
 
@@ -215,9 +205,9 @@ impl Evaluator<'_> {
             Id::Ready => own.ready = Some(self.ready(scope, key, node)?),
             Id::Healthcheck => own.healthcheck = Some(self.healthcheck(scope, key, node)?),
             Id::Watchdog => own.watchdog = Some(self.longer_than_0(scope, key, node)?),
-            Id::Cwd => own.cwd = Some(self.path(scope, key, node)?),
+            Id::Cwd => own.launch.cwd = Some(self.path(scope, key, node)?),
             Id::EnvFromFile => self.env_from_file(scope, key, node, &mut own.env_from_file)?,
-            Id::InheritEnv => own.inherit_env = self.boolean(scope, key, node)?,
+            Id::InheritEnv => own.launch.inherit_env = self.boolean(scope, key, node)?,
             Id::User => {
                 let text = self.account(scope, key, node)?;
                 let (user, group) = match text.word().split_once(':') {
@@ -227,29 +217,33 @@ impl Evaluator<'_> {
                 if !is_account(user) || !group.is_none_or(is_account) {
                     return Err(self.mismatch(key, node, Some(&text)));
                 }
-                own.identity.user = Some(user.to_owned());
-                if own.identity.group.is_none() {
-                    own.identity.group = group.map(str::to_owned);
+                own.launch.identity.user = Some(user.to_owned());
+                if own.launch.identity.group.is_none() {
+                    own.launch.identity.group = group.map(str::to_owned);
                 }
             }
-            Id::Group => own.identity.group = Some(self.one_account(scope, key, node)?),
+            Id::Group => own.launch.identity.group = Some(self.one_account(scope, key, node)?),
             Id::Groups => {
                 let nodes = self.list(key, node)?;
-                let groups: Vec<_> = nodes.iter().map(|node| self.one_account(scope, key, node)).gather();
-                own.identity.groups = Some(groups.into_iter().collect::<Read<_>>()?);
+                own.launch.identity.groups =
+                    Some(all(nodes.iter().map(|node| self.one_account(scope, key, node)))?);
             }
-            Id::Umask => own.attributes.umask = Some(self.umask(scope, key, node)?),
+            Id::Umask => own.launch.attributes.umask = Some(self.umask(scope, key, node)?),
             Id::Nice => {
                 let nice = self.whole(scope, key, node, -20, 19)?;
-                own.attributes.nice = i32::try_from(nice).ok();
+                own.launch.attributes.nice = i32::try_from(nice).ok();
             }
             Id::OomScoreAdj => {
                 let number = self.whole(scope, key, node, -1000, 1000)?;
-                own.attributes.oom_score_adj = i32::try_from(number).ok();
+                own.launch.attributes.oom_score_adj = i32::try_from(number).ok();
             }
-            Id::Rlimits => self.rlimits(scope, key, node, &mut own.attributes.rlimits)?,
-            Id::NoNewPrivileges => own.attributes.no_new_privileges = self.boolean(scope, key, node)?,
-            Id::Capabilities => own.attributes.capabilities = Some(self.capabilities(scope, key, node)?),
+            Id::Rlimits => self.rlimits(scope, key, node, &mut own.launch.attributes.rlimits)?,
+            Id::NoNewPrivileges => {
+                own.launch.attributes.no_new_privileges = self.boolean(scope, key, node)?
+            }
+            Id::Capabilities => {
+                own.launch.attributes.capabilities = Some(self.capabilities(scope, key, node)?)
+            }
             Id::MaxMemoryRestart => own.memory.restart = Some((self.amount(scope, key, node)?, node.span)),
             Id::MemoryLimit => own.memory.limit = Some((self.amount(scope, key, node)?, node.span)),
             Id::MemoryLimitFallback => {
@@ -260,57 +254,58 @@ impl Evaluator<'_> {
                 own.memory.priority = i32::try_from(number).unwrap_or_default();
             }
             Id::Restart => {
-                let choices = [
+                let choices = &[
                     ("always", RestartWhen::Always),
                     ("on-failure", RestartWhen::OnFailure),
                     ("never", RestartWhen::Never),
                 ];
-                own.restart = Some(self.choice(scope, key, node, &choices)?);
+                own.when = Some(self.choice(scope, key, node, choices)?);
             }
             Id::StopExitCodes => {
                 let nodes = self.list(key, node)?;
-                let codes: Vec<_> = nodes.iter().map(|node| self.whole(scope, key, node, 0, 255)).gather();
-                let codes = codes.into_iter().collect::<Read<Vec<_>>>()?;
-                own.stop_exit_codes = codes.into_iter().filter_map(|code| u8::try_from(code).ok()).gather();
+                own.restart.stop_exit_codes = all(nodes.iter().map(|node| {
+                    let code = self.whole(scope, key, node, 0, 255)?;
+                    u8::try_from(code).map_err(|_| Reported)
+                }))?;
             }
-            Id::MaxRestarts => own.max_restarts = self.max_restarts(scope, key, node)?,
-            Id::MinUptime => own.min_uptime = self.duration(scope, key, node)?,
-            Id::RestartWindow => own.window = Some(self.longer_than_0(scope, key, node)?),
-            Id::RestartDelay => own.delay = self.duration(scope, key, node)?,
-            Id::RestartBackoff => own.backoff = self.number(scope, key, node, 1.0..=1000.0)?,
+            Id::MaxRestarts => own.restart.max_restarts = self.max_restarts(scope, key, node)?,
+            Id::MinUptime => own.restart.min_uptime = self.duration(scope, key, node)?,
+            Id::RestartWindow => own.restart.window = Some(self.longer_than_0(scope, key, node)?),
+            Id::RestartDelay => own.restart.delay = self.duration(scope, key, node)?,
+            Id::RestartBackoff => own.restart.backoff = self.number(scope, key, node, 1.0..=1000.0)?,
             Id::RestartDelayMax => own.delay_max = Some((self.duration(scope, key, node)?, node.span)),
             Id::OnFailure => {
                 if matches!(&node.value, Value::Text(text) if text.text == "hold") {
                     return Err(self.later(node, "on_failure = \"hold\""));
                 }
-                let choices = [("exit", OnFailure::Exit), ("ignore", OnFailure::Ignore)];
-                own.on_failure = self.choice(scope, key, node, &choices)?;
+                let choices = &[("exit", OnFailure::Exit), ("ignore", OnFailure::Ignore)];
+                own.on_failure = self.choice(scope, key, node, choices)?;
             }
             Id::OnSuccess => {
-                let choices = [("ignore", OnSuccess::Ignore), ("exit", OnSuccess::Exit)];
-                own.on_success = self.choice(scope, key, node, &choices)?;
+                let choices = &[("ignore", OnSuccess::Ignore), ("exit", OnSuccess::Exit)];
+                own.on_success = self.choice(scope, key, node, choices)?;
             }
             Id::StopSignal => {
-                own.stop_signal = self.signal(scope, key, node)?;
-                if matches!(own.stop_signal, Signal::STOP | Signal::CONT | Signal::CHLD) {
+                own.stop.signal = self.signal(scope, key, node)?;
+                if matches!(own.stop.signal, Signal::STOP | Signal::CONT | Signal::CHLD) {
                     return Err(
-                        self.fail(Problem::at(node.span, format!("{} ends no program", own.stop_signal)))
+                        self.fail(Problem::at(node.span, format!("{} ends no program", own.stop.signal)))
                     );
                 }
             }
-            Id::KillTimeout => own.kill_timeout = self.duration(scope, key, node)?,
+            Id::KillTimeout => own.stop.kill_timeout = Some(self.duration(scope, key, node)?),
             Id::KillMode => {
                 let choices =
-                    [("mixed", KillMode::Mixed), ("group", KillMode::Group), ("process", KillMode::Process)];
-                own.kill_mode = self.choice(scope, key, node, &choices)?;
+                    &[("mixed", KillMode::Mixed), ("group", KillMode::Group), ("process", KillMode::Process)];
+                own.stop.mode = self.choice(scope, key, node, choices)?;
             }
             Id::Signals => self.signals(scope, key, node, &mut own.signals)?,
             Id::Stdin => {
-                own.stdin =
+                own.launch.stdin =
                     self.choice(scope, key, node, &[("null", Stdin::Null), ("inherit", Stdin::Inherit)])?;
             }
-            Id::Stdout => own.stdout = self.output(scope, key, node, own)?,
-            Id::Stderr => own.stderr = self.output(scope, key, node, own)?,
+            Id::Stdout => own.launch.stdout = self.output(scope, key, node, own)?,
+            Id::Stderr => own.launch.stderr = self.output(scope, key, node, own)?,
             Id::LogRateLimit => own.log_rate_limit = self.rate_limit(scope, key, node)?,
             // Read before, or when the environment is made.
             Id::Type
@@ -415,7 +410,7 @@ impl Evaluator<'_> {
             help: "",
             example: "",
         };
-        let choices = [
+        let choices = &[
             ("started", Condition::Started),
             ("ready", Condition::Ready),
             ("completed", Condition::Completed),
@@ -437,7 +432,7 @@ impl Evaluator<'_> {
             let help = format!("here it is called \"{ours}\"");
             return Err(self.mismatch_with(&CONDITION, node, Some(&text), Some(help)));
         }
-        self.choice(scope, &CONDITION, node, &choices)
+        self.choice(scope, &CONDITION, node, choices)
     }
 
     #[inline(never)]
@@ -446,7 +441,7 @@ impl Evaluator<'_> {
         scope: &mut Scope<'_>,
         key: &Key,
         node: &Node,
-        into: &mut Map<String, PathBuf>,
+        into: &mut Map<OsString, PathBuf>,
     ) -> Read<()> {
         for entry in self.table(key, node)? {
             if let Err(message) = check_variable(&entry.key) {
@@ -454,7 +449,7 @@ impl Evaluator<'_> {
                 continue;
             }
             let Ok(path) = self.path(scope, key, &entry.node) else { continue };
-            into.insert(entry.key.clone(), path);
+            into.insert(entry.key.clone().into(), path);
         }
         Ok(())
     }

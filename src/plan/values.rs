@@ -13,6 +13,7 @@ use crate::config::tree::{Entry, Node, Value};
 use crate::config::words::{self, Word};
 use crate::config::{Problem, interpolate};
 use crate::control::Place;
+use crate::event::{Launch, Secret, Speaks, Stdin};
 use crate::gather::Gather;
 use crate::suggest::did_you_mean;
 use crate::units::{self, Signal, parse_decimal};
@@ -279,7 +280,7 @@ impl Evaluator<'_> {
                     return Err(self.fail(Problem::at(node.span, message)));
                 }
                 // The shell replaces variables itself, from the same environment: a value put into its text would be code.
-                let argv = ["/bin/sh", "-c", &text.text].map(OsString::from).to_vec();
+                let argv = ["/bin/sh", "-c", &text.text].iter().map(|word| Secret::new(*word)).gather();
                 Ok(CommandLine { argv, shown: show(&text.text) })
             }
             Value::Text(text) => {
@@ -292,11 +293,11 @@ impl Evaluator<'_> {
                         );
                     }
                 };
-                let argv = words.iter().map(|word| self.word(scope, node, word)).gather();
+                let argv = all(words.iter().map(|word| self.word(scope, node, word)))?;
                 self.command_line(key, node, argv, &text.text)
             }
             Value::List(nodes) => {
-                let argv = nodes.iter().map(|node| self.argument(scope, key, node)).gather();
+                let argv = all(nodes.iter().map(|node| self.argument(scope, key, node)))?;
                 let written: Vec<String> = nodes
                     .iter()
                     .map(|node| match &node.value {
@@ -319,14 +320,13 @@ impl Evaluator<'_> {
         &mut self,
         key: &Key,
         node: &Node,
-        argv: Vec<Read<OsString>>,
+        argv: Vec<Secret>,
         written: &str,
     ) -> Read<CommandLine> {
-        let argv = argv.into_iter().collect::<Read<Vec<OsString>>>()?;
         let Some(program) = argv.first() else {
             return Err(self.fail(Problem::at(node.span, format!("{} is empty", key.name))));
         };
-        if program.is_empty() {
+        if program.reveal().is_empty() {
             return Err(
                 self.fail(Problem::at(node.span, format!("the program of {} is an empty string", key.name)))
             );
@@ -340,7 +340,7 @@ impl Evaluator<'_> {
         Ok(CommandLine { argv, shown: show(written) })
     }
 
-    fn word(&mut self, scope: &mut Scope<'_>, node: &Node, word: &Word) -> Read<OsString> {
+    fn word(&mut self, scope: &mut Scope<'_>, node: &Node, word: &Word) -> Read<Secret> {
         let place = |range: std::ops::Range<usize>| {
             let range = if word.verbatim {
                 word.at.start + range.start..word.at.start + range.end
@@ -349,15 +349,32 @@ impl Evaluator<'_> {
             };
             node.place_in_text(range)
         };
-        Ok(OsString::from_vec(self.template(scope, &word.template, &place)?.bytes))
+        Ok(secret(self.template(scope, &word.template, &place)?))
     }
 
-    fn argument(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<OsString> {
+    fn argument(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Secret> {
         if let Value::Boolean(_) = node.value {
             return Err(self.mismatch_with(key, node, None, Some("put it into quotes".to_owned())));
         }
-        Ok(OsString::from_vec(self.text(scope, key, node, Scalars::All)?.bytes))
+        Ok(secret(self.text(scope, key, node, Scalars::Numbers)?))
     }
+}
+
+fn secret(text: Text) -> Secret {
+    Secret::new(OsString::from_vec(text.bytes))
+}
+
+/// All of them, or none: but each is read, so that all that is wrong is reported.
+pub fn all<T>(items: impl Iterator<Item = Read<T>>) -> Read<Vec<T>> {
+    let mut list = Vec::new();
+    let mut complete = true;
+    for item in items {
+        match item {
+            Ok(item) => list.push(item),
+            Err(Reported) => complete = false,
+        }
+    }
+    if complete { Ok(list) } else { Err(Reported) }
 }
 
 fn mismatched(key: &Key, node: &Node, text: Option<&Text>) -> Problem {
@@ -376,9 +393,22 @@ fn mismatched(key: &Key, node: &Node, text: Option<&Text>) -> Problem {
 /// A command, ready to run, and as it may be shown.
 pub struct CommandLine {
     /// Program and arguments.
-    pub argv: Vec<OsString>,
+    pub argv: Vec<Secret>,
     /// As it is written, on one line.
     pub shown: String,
+}
+
+impl CommandLine {
+    /// As a command that is run beside a service: in all as that, but it reads nothing and is not asked how it is.
+    #[inline(never)]
+    pub fn beside(self, service: &Launch) -> Launch {
+        let mut launch = service.clone();
+        launch.argv = self.argv;
+        launch.shown = self.shown;
+        launch.stdin = Stdin::Null;
+        launch.speaks = Speaks::default();
+        launch
+    }
 }
 
 impl Text {
