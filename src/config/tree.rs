@@ -114,8 +114,8 @@ pub fn parse(file: FileId, problems: &mut Problems) -> (Vec<Entry>, bool) {
         let end =
             text.get(first..).and_then(|rest| rest.find('\n')).map_or(text.len(), |length| first + length);
         problems.sources.put_text(file, text);
-        let message = format!("this looks like {what}; a configuration of tinysup is TOML");
-        problems.push(Problem::at(Span::new(file, first..end), message).help(service));
+        let message = format_args!("this looks like {what}; a configuration of tinysup is TOML");
+        problems.advise(Span::new(file, first..end), message, format_args!("{service}"));
         return (Vec::new(), false);
     }
     let (syntax, broken) = syntax::problems(&text, file, &errors, &problems.sources);

@@ -244,15 +244,16 @@ impl<'a> Builder<'a> {
             if let Ok((signal, ids)) = self.route(&mut scope, entry, &places, &disabled)
                 && routes.insert(signal, ids).is_some()
             {
-                self.evaluator.problems.push(Problem::at(entry.span, format!("{signal} is set twice")));
+                self.evaluator.problems.tell(entry.span, format_args!("{signal} is set twice"));
             }
         }
         if let Some(entry) =
             config.routes.iter().find(|entry| Signal::parse(&entry.key).ok() == log.reopen_signal)
             && let Some(signal) = log.reopen_signal
         {
-            let message = format!("{signal} opens files again (reopen_signal in [log]) and is not passed on");
-            self.evaluator.problems.push(Problem::at(entry.span, message));
+            let message =
+                format_args!("{signal} opens files again (reopen_signal in [log]) and is not passed on");
+            self.evaluator.problems.tell(entry.span, message);
         }
         let plan = Plan {
             mode: Mode::Services,
@@ -310,8 +311,8 @@ impl<'a> Builder<'a> {
         self.instances += common.instances as usize;
         let mut instances = Vec::new();
         if self.instances > MAX_INSTANCES {
-            let message = format!("more than {MAX_INSTANCES} instances in all");
-            self.evaluator.problems.push(Problem::at(service.span, message));
+            let message = format_args!("more than {MAX_INSTANCES} instances in all");
+            self.evaluator.problems.tell(service.span, message);
         } else {
             for number in 1..=common.instances {
                 let known = self.evaluator.problems.count();
@@ -342,7 +343,9 @@ impl<'a> Builder<'a> {
                     for entry in entries {
                         match check_variable(&entry.key) {
                             Ok(()) => environment.set(entry),
-                            Err(message) => self.evaluator.problems.push(Problem::at(entry.span, message)),
+                            Err(message) => {
+                                self.evaluator.problems.tell(entry.span, format_args!("{message}"))
+                            }
                         }
                     }
                 }
@@ -364,9 +367,10 @@ impl<'a> Builder<'a> {
             && !is_string(Id::Command)
             && !is_string(Id::StopCommand)
         {
-            self.evaluator.problems.push(
-                Problem::at(shell.span, "shell = true needs the command as one string")
-                    .help("command = \"…\", or leave shell out"),
+            self.evaluator.problems.advise(
+                shell.span,
+                format_args!("shell = true needs the command as one string"),
+                format_args!("command = \"…\", or leave shell out"),
             );
         }
     }
@@ -375,11 +379,16 @@ impl<'a> Builder<'a> {
     #[inline(never)]
     fn check_oneshot(&mut self, service: &Service) {
         for setting in service.settings.iter().filter(|setting| setting.key.id.is_of_daemons()) {
-            let message = format!("a oneshot has no {}: it is done when it exits with 0", setting.key.name);
-            self.evaluator.problems.push(Problem::at(setting.span, message).help(format!(
-                "leave it out; depends_on = {{ {} = \"completed\" }} waits for it",
-                service.name
-            )));
+            let message =
+                format_args!("a oneshot has no {}: it is done when it exits with 0", setting.key.name);
+            self.evaluator.problems.advise(
+                setting.span,
+                message,
+                format_args!(
+                    "leave it out; depends_on = {{ {} = \"completed\" }} waits for it",
+                    service.name
+                ),
+            );
         }
     }
 
@@ -466,9 +475,10 @@ impl<'a> Builder<'a> {
             let known = self.files.get_or_insert_with(file.path.clone(), || Rc::clone(file));
             let alike = LogFile { also: known.also, ..(**file).clone() } == **known;
             if !alike {
-                let message = "this file has another format, max_size or max_files elsewhere";
-                let help = "they must be the same wherever it is named; [log] sets them for all files";
-                self.evaluator.problems.push(Problem::at(*span, message).help(help));
+                let message = format_args!("this file has another format, max_size or max_files elsewhere");
+                let help =
+                    format_args!("they must be the same wherever it is named; [log] sets them for all files");
+                self.evaluator.problems.advise(*span, message, help);
             }
         }
     }
@@ -480,9 +490,10 @@ impl<'a> Builder<'a> {
             None => DELAY_MAX.max(own.restart.delay),
             Some((longest, span)) => {
                 if longest < own.restart.delay {
-                    self.evaluator.problems.push(
-                        Problem::at(span, "restart_delay_max must not be shorter than restart_delay")
-                            .help("the first wait is restart_delay already"),
+                    self.evaluator.problems.advise(
+                        span,
+                        format_args!("restart_delay_max must not be shorter than restart_delay"),
+                        format_args!("the first wait is restart_delay already"),
                     );
                 }
                 longest
@@ -515,7 +526,7 @@ impl<'a> Builder<'a> {
                     format!("depends_on makes a circle: {}", names.join(" -> "))
                 }
             };
-            self.evaluator.problems.push(Problem::at(circle.span, message));
+            self.evaluator.problems.tell(circle.span, format_args!("{message}"));
         }
         let mut places = vec![(0_u32, 0_u32); ready.len()];
         let mut ready: Vec<Option<Built>> = ready.into_iter().map(Some).gather();
@@ -534,8 +545,9 @@ impl<'a> Builder<'a> {
                 for (edge, (from, to)) in &on {
                     pairs += (to - from) as usize;
                     if pairs > MAX_DEPENDENCIES {
-                        let message = "more than 1,000,000 pairs of instances that wait for each other";
-                        self.evaluator.problems.push(Problem::at(edge.span, message));
+                        let message =
+                            format_args!("more than 1,000,000 pairs of instances that wait for each other");
+                        self.evaluator.problems.tell(edge.span, message);
                         break;
                     }
                     for on in *from..*to {
@@ -585,21 +597,24 @@ impl<'a> Builder<'a> {
                     && first.restart.stop_exit_codes.is_empty()
                     && first.on_success == OnSuccess::Ignore;
                 if condition == Condition::Completed && never_completes {
-                    let message =
-                        format!("\"{own}\" would wait for ever: \"{name}\" is started again after every end");
-                    let help =
-                        "wait for \"ready\", or give it type = \"oneshot\" or restart = \"on-failure\"";
-                    self.evaluator.problems.push(Problem::at(wanted.span, message).help(help));
+                    let message = format_args!(
+                        "\"{own}\" would wait for ever: \"{name}\" is started again after every end"
+                    );
+                    let help = format_args!(
+                        "wait for \"ready\", or give it type = \"oneshot\" or restart = \"on-failure\""
+                    );
+                    self.evaluator.problems.advise(wanted.span, message, help);
                 }
                 if autostart && !first.autostart {
-                    let message = format!("\"{own}\" would wait for ever: \"{name}\" has autostart = false");
-                    let help = format!("autostart = false for \"{own}\" too, or for neither");
-                    self.evaluator.problems.push(Problem::at(wanted.span, message).help(help));
+                    let message =
+                        format_args!("\"{own}\" would wait for ever: \"{name}\" has autostart = false");
+                    let help = format_args!("autostart = false for \"{own}\" too, or for neither");
+                    self.evaluator.problems.advise(wanted.span, message, help);
                 }
             }
             if let (Condition::Completed, Some(span)) = (condition, wanted.restart) {
-                let message = "restart has no use here: what is completed is not started again";
-                self.evaluator.problems.push(Problem::at(span, message).help("leave it out"));
+                let message = format_args!("restart has no use here: what is completed is not started again");
+                self.evaluator.problems.advise(span, message, format_args!("leave it out"));
             }
             let edge = Edge { on, condition, restart: wanted.restart.is_some(), span: wanted.span };
             match edges.iter_mut().find(|edge| edge.on == on) {
@@ -635,11 +650,14 @@ impl<'a> Builder<'a> {
     #[inline(never)]
     fn add_main(&mut self, argv: &[OsString], instances: &mut Vec<Instance>) {
         if let Some(service) = self.config.services.iter().find(|service| &*service.name == MAIN) {
-            let message =
-                "\"main\" is the name of the command on the command line; no service may have it then";
-            self.evaluator
-                .problems
-                .push(Problem::at(service.span, message).help("call the service something else"));
+            let message = format_args!(
+                "\"main\" is the name of the command on the command line; no service may have it then"
+            );
+            self.evaluator.problems.advise(
+                service.span,
+                message,
+                format_args!("call the service something else"),
+            );
             return;
         }
         let depends_on = instances

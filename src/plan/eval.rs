@@ -6,6 +6,7 @@
 //! any other circle is an error.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -159,6 +160,23 @@ impl<'a> Evaluator<'a> {
         Reported
     }
 
+    /// Reports what is wrong at a place.
+    pub fn wrong(&mut self, at: Span, message: fmt::Arguments<'_>) -> Reported {
+        self.problems.tell(at, message);
+        Reported
+    }
+
+    /// Reports what is wrong at a place, and what helps.
+    pub fn wrong_with(
+        &mut self,
+        at: Span,
+        message: fmt::Arguments<'_>,
+        help: fmt::Arguments<'_>,
+    ) -> Reported {
+        self.problems.advise(at, message, help);
+        Reported
+    }
+
     /// A string with its variables replaced; numbers and booleans as they are written, where they are welcome.
     ///
     /// # Errors
@@ -189,8 +207,8 @@ impl<'a> Evaluator<'a> {
             Value::Boolean(value) if scalars >= Scalars::All => plain(value.to_string()),
             Value::Unusable => Err(Reported),
             _ => {
-                let message = format!("{setting} must be {expected}, not {}", node.kind());
-                Err(self.fail(Problem::at(node.span, message)))
+                let message = format_args!("{setting} must be {expected}, not {}", node.kind());
+                Err(self.wrong(node.span, message))
             }
         }
     }
@@ -213,10 +231,10 @@ impl<'a> Evaluator<'a> {
             }
         };
         if expanded.bytes.contains(&0) {
-            return Err(self.fail(Problem::at(
+            return Err(self.wrong(
                 place(0..template.len()),
-                "this has a NUL character, which no program can be given",
-            )));
+                format_args!("this has a NUL character, which no program can be given"),
+            ));
         }
         self.charge(expanded.bytes.len(), place(0..template.len()))?;
         Ok(Text { bytes: expanded.bytes, replaced: expanded.replaced })
@@ -229,7 +247,7 @@ impl<'a> Evaluator<'a> {
             return Ok(());
         }
         self.bytes_left = 0;
-        Err(self.fail(Problem::at(at, "the values of all instances together come to more than 128 MiB")))
+        Err(self.wrong(at, format_args!("the values of all instances together come to more than 128 MiB")))
     }
 
     /// A template that is part of a value, with its variables replaced. `place` finds the bytes of a problem.
@@ -286,9 +304,10 @@ impl<'a> Evaluator<'a> {
         if name == INSTANCE || name == written.instance_env {
             return match scope.number {
                 Some(number) => Ok(Some(Rc::from(number.to_string().into_bytes()))),
-                None => Err(self.fail(
-                    Problem::at(at, format!("${{{name}}} is not known here: this holds for all instances"))
-                        .help("it may be used in all keys that each instance has for itself"),
+                None => Err(self.wrong_with(
+                    at,
+                    format_args!("${{{name}}} is not known here: this holds for all instances"),
+                    format_args!("it may be used in all keys that each instance has for itself"),
                 )),
             };
         }
@@ -319,16 +338,16 @@ impl<'a> Evaluator<'a> {
         if let Some(start) = scope.stack.iter().position(|open| *open == position) {
             let names: Vec<String> =
                 scope.stack.iter().skip(start).chain([&position]).map(|one| scope.name(*one)).gather();
-            return Err(self.fail(
-                Problem::at(at, format!("variables refer to each other in a circle: {}", names.join(" -> ")))
-                    .help("a variable may refer to itself, which means the container's"),
+            return Err(self.wrong_with(
+                at,
+                format_args!("variables refer to each other in a circle: {}", names.join(" -> ")),
+                format_args!("a variable may refer to itself, which means the container's"),
             ));
         }
         if scope.stack.len() >= MAX_CHAIN {
-            return Err(self.fail(Problem::at(
-                at,
-                format!("more than {MAX_CHAIN} variables refer to each other in a row"),
-            )));
+            return Err(
+                self.wrong(at, format_args!("more than {MAX_CHAIN} variables refer to each other in a row"))
+            );
         }
         scope.stack.push(position);
         let value = self.evaluate(scope, position);
@@ -442,7 +461,7 @@ impl<'a> Evaluator<'a> {
         }
         for variable in &file.entries {
             if let Err(message) = check_variable(&variable.name) {
-                self.problems.push(Problem::at(Span::new(id, variable.at.clone()), message));
+                self.problems.tell(Span::new(id, variable.at.clone()), format_args!("{message}"));
             }
         }
         Some(Rc::new((id, file)))

@@ -203,13 +203,11 @@ impl WantedMemory {
                 }
             }
             if let (Some((_, span)), false, false) = (self.limit, self.fallback, here.found().delegated) {
-                let message = format!(
+                let message = format_args!(
                     "memory_limit cannot be had here: it needs a cgroup for the service, and none can be made ({})",
                     found(here.found())
                 );
-                evaluator.problems.push(Problem::at(span, message).help(
-                    "memory_limit_fallback = \"restart\" restarts the service above it instead; docs/cgroups.md says what a cgroup needs",
-                ));
+                evaluator.problems.advise(span, message, format_args!("memory_limit_fallback = \"restart\" restarts the service above it instead; docs/cgroups.md says what a cgroup needs"));
             }
         }
         if let (Some((restart, span)), Some((limit, _))) = (self.restart, self.limit) {
@@ -221,9 +219,10 @@ impl WantedMemory {
                     .is_some_and(|(restart, limit)| restart > limit),
             };
             if above {
-                evaluator.problems.push(
-                    Problem::at(span, "max_memory_restart must not be above memory_limit")
-                        .help("the kernel would be first: it kills at memory_limit, without asking"),
+                evaluator.problems.advise(
+                    span,
+                    format_args!("max_memory_restart must not be above memory_limit"),
+                    format_args!("the kernel would be first: it kills at memory_limit, without asking"),
                 );
             }
         }
@@ -257,9 +256,10 @@ pub fn guard(
         && restart < warn
         && let Some((_, span)) = spans.iter().find(|(name, _)| *name == "restart")
     {
-        evaluator.problems.push(
-            Problem::at(*span, format!("restart = \"{restart}\" must not be below warn = \"{warn}\""))
-                .help("the warning comes first"),
+        evaluator.problems.advise(
+            *span,
+            format_args!("restart = \"{restart}\" must not be below warn = \"{warn}\""),
+            format_args!("the warning comes first"),
         );
     }
     if let Some(here) = here.filter(|_| guard.is_on())

@@ -189,8 +189,8 @@ impl Evaluator<'_> {
             }
             let Some(path) = file else {
                 known?;
-                let help = format!("{} = {{ file = \"/var/log/app.log\" }}", key.name);
-                return Err(self.fail(Problem::at(node.span, format!("{} has no file", key.name)).help(help)));
+                let help = format_args!("{} = {{ file = \"/var/log/app.log\" }}", key.name);
+                return Err(self.wrong_with(node.span, format_args!("{} has no file", key.name), help));
             };
             let (path, format, also) = (path?, format?, also?);
             let (max_size, max_files) = (max_size?, max_files?);

@@ -136,8 +136,8 @@ impl Evaluator<'_> {
         }
         let Some(test) = test else {
             known?;
-            let help = "ready = { test = \"tcp:8080\", timeout = \"60s\" }";
-            return Err(self.fail(Problem::at(node.span, "ready has no test").help(help)));
+            let help = format_args!("ready = {{ test = \"tcp:8080\", timeout = \"60s\" }}");
+            return Err(self.wrong_with(node.span, format_args!("ready has no test"), help));
         };
         let (test, timeout, interval) = (test?, timeout?, interval?);
         known?;
@@ -148,8 +148,8 @@ impl Evaluator<'_> {
                 Err(self.fail(problem.help("nothing is asked; leave it out")))
             }
             (Means::After(delay), Some((timeout, span)), _) if timeout <= *delay => {
-                let message = "it could never be ready: timeout is not longer than the delay";
-                Err(self.fail(Problem::at(span, message).help("with a delay, leave timeout out")))
+                let message = format_args!("it could never be ready: timeout is not longer than the delay");
+                Err(self.wrong_with(span, message, format_args!("with a delay, leave timeout out")))
             }
             _ => Ok(WantedReady {
                 test,
@@ -204,8 +204,8 @@ impl Evaluator<'_> {
         }
         let Some(test) = test else {
             known?;
-            let help = "healthcheck = { test = \"http://127.0.0.1:8080/health\" }";
-            return Err(self.fail(Problem::at(node.span, "healthcheck has no test").help(help)));
+            let help = format_args!("healthcheck = {{ test = \"http://127.0.0.1:8080/health\" }}");
+            return Err(self.wrong_with(node.span, format_args!("healthcheck has no test"), help));
         };
         let defaults = with(test?);
         let retries = retries?.and_then(|retries| u32::try_from(retries).ok());
@@ -226,7 +226,7 @@ impl Evaluator<'_> {
     pub fn longer_than_0(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Duration> {
         let time = self.duration(scope, key, node)?;
         if time.is_zero() {
-            return Err(self.fail(Problem::at(node.span, format!("{} must be longer than 0", key.name))));
+            return Err(self.wrong(node.span, format_args!("{} must be longer than 0", key.name)));
         }
         Ok(time)
     }
@@ -234,7 +234,7 @@ impl Evaluator<'_> {
     fn interval(&mut self, scope: &mut Scope<'_>, node: &Node) -> Read<Duration> {
         let interval = self.duration(scope, &INTERVAL, node)?;
         if interval < SHORTEST_INTERVAL {
-            return Err(self.fail(Problem::at(node.span, "interval must be at least \"10ms\"")));
+            return Err(self.wrong(node.span, format_args!("interval must be at least \"10ms\"")));
         }
         Ok(interval)
     }
@@ -266,7 +266,7 @@ impl Evaluator<'_> {
             Means::Said(_) => ("a line is written once; this says nothing about later", ONCE),
             Means::After(_) => ("a delay passes once; this says nothing about later", ONCE),
         };
-        Err(self.fail(Problem::at(span, why).help(help)))
+        Err(self.wrong_with(span, format_args!("{why}"), format_args!("{help}")))
     }
 
     /// A test by itself.
@@ -318,8 +318,10 @@ impl Evaluator<'_> {
             "NONE" if key.id == Id::Healthcheck => "leave healthcheck out: without it there is none",
             _ => return Ok(()),
         };
-        Err(self.fail(
-            Problem::at(first, format!("\"{}\" is a word of Docker, not a program", text.text)).help(help),
+        Err(self.wrong_with(
+            first,
+            format_args!("\"{}\" is a word of Docker, not a program", text.text),
+            format_args!("{help}"),
         ))
     }
 
@@ -330,11 +332,13 @@ impl Evaluator<'_> {
             && !own.launch.stdout.is_seen()
             && !own.launch.stderr.is_seen()
         {
-            let message =
-                format!("\"{shown}\" would never be seen: neither stdout nor stderr passes through tinysup");
-            self.problems.push(
-                Problem::at(*span, message)
-                    .help("stdout = \"prefix\", \"json\", \"raw\" or a file, or another test"),
+            let message = format_args!(
+                "\"{shown}\" would never be seen: neither stdout nor stderr passes through tinysup"
+            );
+            self.problems.advise(
+                *span,
+                message,
+                format_args!("stdout = \"prefix\", \"json\", \"raw\" or a file, or another test"),
             );
         }
     }

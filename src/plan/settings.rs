@@ -166,10 +166,12 @@ impl Evaluator<'_> {
                     return Err(self.later(node, "instances = \"max\""));
                 }
                 if matches!(node.value, Value::Integer { value: 0, .. }) {
-                    let message = format!("{} must be {}, not 0", key.name, key.expected);
-                    return Err(
-                        self.fail(Problem::at(node.span, message).help("enabled = false leaves it out"))
-                    );
+                    let message = format_args!("{} must be {}, not 0", key.name, key.expected);
+                    return Err(self.wrong_with(
+                        node.span,
+                        message,
+                        format_args!("enabled = false leaves it out"),
+                    ));
                 }
                 let number = self.whole(scope, key, node, 1, MAX_INSTANCES)?;
                 common.instances = u32::try_from(number).map_err(|_| Reported)?;
@@ -288,9 +290,7 @@ impl Evaluator<'_> {
             Id::StopSignal => {
                 own.stop.signal = self.signal(scope, key, node)?;
                 if matches!(own.stop.signal, Signal::STOP | Signal::CONT | Signal::CHLD) {
-                    return Err(
-                        self.fail(Problem::at(node.span, format!("{} ends no program", own.stop.signal)))
-                    );
+                    return Err(self.wrong(node.span, format_args!("{} ends no program", own.stop.signal)));
                 }
             }
             Id::KillTimeout => own.stop.kill_timeout = Some(self.duration(scope, key, node)?),
@@ -334,7 +334,7 @@ impl Evaluator<'_> {
     }
 
     fn later(&mut self, node: &Node, what: &str) -> Reported {
-        self.fail(Problem::at(node.span, format!("{what} is not yet supported")))
+        self.wrong(node.span, format_args!("{what} is not yet supported"))
     }
 
     #[inline(never)]
@@ -445,7 +445,7 @@ impl Evaluator<'_> {
     ) -> Read<()> {
         for entry in self.table(key, node)? {
             if let Err(message) = check_variable(&entry.key) {
-                self.problems.push(Problem::at(entry.span, message));
+                self.problems.tell(entry.span, format_args!("{message}"));
                 continue;
             }
             let Ok(path) = self.path(scope, key, &entry.node) else { continue };
@@ -492,9 +492,13 @@ impl Evaluator<'_> {
                 continue;
             };
             if entry.key == "locks" {
-                let message = "\"locks\" cannot be set: tinysup marks the processes of a service with it";
-                self.problems
-                    .push(Problem::at(entry.span, message).help("Linux does not enforce it; leave it out"));
+                let message =
+                    format_args!("\"locks\" cannot be set: tinysup marks the processes of a service with it");
+                self.problems.advise(
+                    entry.span,
+                    message,
+                    format_args!("Linux does not enforce it; leave it out"),
+                );
                 continue;
             }
             let limit = match &entry.node.value {
@@ -503,8 +507,8 @@ impl Evaluator<'_> {
             };
             let Ok((soft, hard)) = limit else { continue };
             if soft > hard {
-                let message = "the soft limit must not be above the hard one";
-                self.problems.push(Problem::at(entry.node.span, message));
+                let message = format_args!("the soft limit must not be above the hard one");
+                self.problems.tell(entry.node.span, message);
                 continue;
             }
             into.retain(|earlier| earlier.resource != resource);
@@ -536,7 +540,7 @@ impl Evaluator<'_> {
         }
         match (soft, hard) {
             (Some(soft), Some(hard)) => Ok((soft, hard)),
-            _ => Err(self.fail(Problem::at(entry.node.span, "this needs both soft and hard"))),
+            _ => Err(self.wrong(entry.node.span, format_args!("this needs both soft and hard"))),
         }
     }
 
@@ -615,7 +619,7 @@ impl Evaluator<'_> {
         for entry in self.table(key, node)? {
             let Ok(signal) = self.forwarded(entry) else { continue };
             if !here.insert(signal) {
-                self.problems.push(Problem::at(entry.span, format!("{signal} is set twice")));
+                self.problems.tell(entry.span, format_args!("{signal} is set twice"));
                 continue;
             }
             if matches!(&entry.node.value, Value::Text(text) if text.text == "ignore") {

@@ -273,11 +273,11 @@ impl Evaluator<'_> {
         match &node.value {
             Value::Text(text) if shell => {
                 if text.text.trim().is_empty() {
-                    return Err(self.fail(Problem::at(node.span, format!("{} is empty", key.name))));
+                    return Err(self.wrong(node.span, format_args!("{} is empty", key.name)));
                 }
                 if text.text.contains('\0') || text.text.len() > interpolate::MAX_TEXT {
-                    let message = format!("{} has a NUL character or is longer than 128 KiB", key.name);
-                    return Err(self.fail(Problem::at(node.span, message)));
+                    let message = format_args!("{} has a NUL character or is longer than 128 KiB", key.name);
+                    return Err(self.wrong(node.span, message));
                 }
                 // The shell replaces variables itself, from the same environment: a value put into its text would be code.
                 let argv = ["/bin/sh", "-c", &text.text].iter().map(|word| Secret::new(*word)).gather();
@@ -324,17 +324,17 @@ impl Evaluator<'_> {
         written: &str,
     ) -> Read<CommandLine> {
         let Some(program) = argv.first() else {
-            return Err(self.fail(Problem::at(node.span, format!("{} is empty", key.name))));
+            return Err(self.wrong(node.span, format_args!("{} is empty", key.name)));
         };
         if program.reveal().is_empty() {
-            return Err(
-                self.fail(Problem::at(node.span, format!("the program of {} is an empty string", key.name)))
-            );
+            return Err(self.wrong(node.span, format_args!("the program of {} is an empty string", key.name)));
         }
         if let (Value::Text(_), Some((name, _))) = (&node.value, assignment(written)) {
-            let message = format!("{} begins with a variable, but is not run by a shell", key.name);
-            return Err(self.fail(
-                Problem::at(node.span, message).help(format!("env = {{ {name} = \"…\" }}, or shell = true")),
+            let message = format_args!("{} begins with a variable, but is not run by a shell", key.name);
+            return Err(self.wrong_with(
+                node.span,
+                message,
+                format_args!("env = {{ {name} = \"…\" }}, or shell = true"),
             ));
         }
         Ok(CommandLine { argv, shown: show(written) })
