@@ -1,4 +1,4 @@
-//! "Did you mean": the known name nearest to what was written.
+//! "Did you mean": the known name nearest to what was written, and what others call it.
 
 use crate::gather::Gather;
 
@@ -28,6 +28,23 @@ fn nearest_of<'a>(written: &str, candidates: &mut dyn Iterator<Item = &'a str>) 
         })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+/// What a table answers to a word: lines of the form `word word -> answer`. One text; in pairs each word would take 32 bytes more.
+pub fn answer(table: &'static str, word: &str) -> Option<&'static str> {
+    line_of(table, word).map(|(_, answer)| answer)
+}
+
+/// [`answer`], and the number of its line, from 0. Without an arrow the answer is empty.
+#[inline(never)]
+pub fn line_of(table: &'static str, word: &str) -> Option<(usize, &'static str)> {
+    for (number, line) in table.lines().enumerate() {
+        let (words, answer) = line.split_once(" -> ").unwrap_or((line, ""));
+        if words.split(' ').any(|known| known == word) {
+            return Some((number, answer));
+        }
+    }
+    None
 }
 
 /// [`nearest`] as a question for people.
@@ -87,6 +104,24 @@ mod tests {
             ("x", None),
         ] {
             assert_eq!(nearest(written, known), expected, "{written}");
+        }
+    }
+
+    #[test]
+    fn a_table_answers_to_each_of_its_words_and_to_nothing_else() {
+        let table = "a b -> x y\nc -> z\nd";
+        for (word, expected) in [
+            ("a", Some((0, "x y"))),
+            ("b", Some((0, "x y"))),
+            ("c", Some((1, "z"))),
+            ("d", Some((2, ""))),
+            ("x", None),
+            ("->", None),
+            ("", None),
+            ("a b", None),
+        ] {
+            assert_eq!(line_of(table, word), expected, "{word}");
+            assert_eq!(answer(table, word), expected.map(|(_, answer)| answer));
         }
     }
 

@@ -9,7 +9,7 @@ use super::eval::{Evaluator, Read, Scalars, Scope};
 use super::settings::Own;
 use super::{Color, Log, RateLimit};
 use crate::config::interpolate::Reported;
-use crate::config::keys::{Id, Key};
+use crate::config::keys::{Id, Key, part};
 use crate::config::tree::{Node, Value};
 use crate::config::{Problem, Setting};
 use crate::event::{LogFile, Output, Overflow, Sink};
@@ -53,19 +53,16 @@ impl Defaults {
 }
 
 /// The keys of the table.
-const FILE: Key = part("file", "a path");
-const MAX_SIZE_PART: Key = part("max_size", "a size of at least 4K such as \"10M\", or \"unlimited\"");
-const MAX_FILES_PART: Key = part("max_files", "a number from 1 to 1000");
-const ALSO: Key = part("also", "\"stdout\" or \"stderr\"");
-const FORMAT: Key = part("format", "\"prefix\", \"json\" or \"raw\"");
+const FILE: Key = part(Id::Stdout, "file", "a path");
+const MAX_SIZE_PART: Key =
+    part(Id::Stdout, "max_size", "a size of at least 4K such as \"10M\", or \"unlimited\"");
+const MAX_FILES_PART: Key = part(Id::Stdout, "max_files", "a number from 1 to 1000");
+const ALSO: Key = part(Id::Stdout, "also", "\"stdout\" or \"stderr\"");
+const FORMAT: Key = part(Id::Stdout, "format", "\"prefix\", \"json\" or \"raw\"");
 const PARTS: [&str; 5] = ["file", "max_size", "max_files", "also", "format"];
 
 const FORMATS: [(&str, Format); 3] =
     [("prefix", Format::Prefix), ("json", Format::Json), ("raw", Format::Raw)];
-
-const fn part(name: &'static str, expected: &'static str) -> Key {
-    Key { id: Id::Stdout, name, expected, default: "", help: "", example: "" }
-}
 
 impl Evaluator<'_> {
     /// `[log]`. What is wrong is reported, and the default stays.

@@ -11,11 +11,12 @@ use super::values::{CommandLine, show};
 use super::{Asks, Healthcheck, Ready, ReadyTest, Test};
 use crate::config::Problem;
 use crate::config::interpolate::Reported;
-use crate::config::keys::{DURATION, Id, Key};
+use crate::config::keys::{DURATION, Id, Key, part};
 use crate::config::source::Span;
 use crate::config::tree::{Entry, Node, Value};
 use crate::event::{Launch, Output, Speaks};
 use crate::probe::{self, Target};
+use crate::suggest::answer;
 use crate::units::parse_duration;
 
 /// So long a run may take until it is ready when nothing else is said.
@@ -55,20 +56,12 @@ const START_PERIOD: Key = part(Id::Healthcheck, "start_period", DURATION);
 const RETRIES: Key = part(Id::Healthcheck, "retries", "a number from 1 to 1000");
 
 /// What other programs call the keys of these tables.
-#[rustfmt::skip]
-const FOREIGN: [(&str, &str); 26] = [
-    ("cmd", "test"), ("command", "test"), ("exec", "test"), ("check", "test"), ("url", "test"), ("http", "test"),
-    ("httpget", "test"), ("http_get", "test"), ("tcp", "test"), ("tcpsocket", "test"), ("unix", "test"), ("log", "test"),
-    ("period", "interval"), ("periodseconds", "interval"), ("period_seconds", "interval"), ("every", "interval"),
-    ("timeoutseconds", "timeout"), ("timeout_seconds", "timeout"),
-    ("failurethreshold", "retries"), ("failure_threshold", "retries"), ("attempts", "retries"),
-    ("initialdelayseconds", "start_period"), ("initial_delay_seconds", "start_period"), ("initial_delay", "start_period"),
-    ("grace_period", "start_period"), ("delay", "start_period"),
-];
-
-const fn part(id: Id, name: &'static str, expected: &'static str) -> Key {
-    Key { id, name, expected, default: "", help: "", example: "" }
-}
+const FOREIGN: &str = "\
+cmd command exec check url http httpget http_get tcp tcpsocket unix log -> test
+period periodseconds period_seconds every -> interval
+timeoutseconds timeout_seconds -> timeout
+failurethreshold failure_threshold attempts -> retries
+initialdelayseconds initial_delay_seconds initial_delay grace_period delay -> start_period";
 
 /// `ready` as it is written.
 pub struct WantedReady {
@@ -242,9 +235,8 @@ impl Evaluator<'_> {
     fn unknown_part(&mut self, key: &Key, entry: &Entry, names: &[&str]) -> Read<()> {
         let written = entry.key.as_str();
         let plain = written.to_ascii_lowercase().replace('-', "_");
-        let ours = FOREIGN.iter().find(|(foreign, ours)| *foreign == plain && names.contains(ours));
-        let help = match ours {
-            Some((_, ours)) => Some(format!("here it is called \"{ours}\"")),
+        let help = match answer(FOREIGN, &plain).filter(|ours| names.contains(ours)) {
+            Some(ours) => Some(format!("here it is called \"{ours}\"")),
             None if ["retries", "start_period"].contains(&written) => {
                 Some("until its timeout it is asked as often as needed".to_owned())
             }

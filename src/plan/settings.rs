@@ -10,13 +10,14 @@ use super::names;
 use super::output::Defaults;
 use super::{Condition, KillMode, Kind, OnFailure, OnSuccess, RateLimit, Restart, RestartWhen, Stop};
 use crate::config::interpolate::Reported;
-use crate::config::keys::{Id, Key};
+use crate::config::keys::{Id, Key, part};
 use crate::config::source::Span;
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::{Problem, Setting};
 use crate::event::{Launch, LogFile, Rlimit, Stdin};
 use crate::gather::Gather;
 use crate::sorted::{Map, Set};
+use crate::suggest::answer;
 use crate::units::{CAPABILITIES, RESOURCES, Signal};
 
 use super::memory::WantedMemory;
@@ -27,6 +28,12 @@ use super::values::{CommandLine, all};
 pub const KILL_TIMEOUT: Duration = Duration::from_secs(8);
 /// So many instances a service may have.
 const MAX_INSTANCES: i64 = 1000;
+
+/// What others call a condition of ours.
+const CONDITIONS: &str = "\
+service_started up running -> started
+service_healthy healthy -> ready
+service_completed_successfully complete done finished exited success -> completed";
 
 /// What all instances of a service have in common.
 #[derive(Debug)]
@@ -364,14 +371,7 @@ impl Evaluator<'_> {
     /// `db = "ready"` or `db = { condition = "ready", restart = true }`.
     #[inline(never)]
     fn dependency(&mut self, scope: &mut Scope<'_>, entry: &Entry) -> Read<Wanted> {
-        const RESTART: Key = Key {
-            id: Id::DependsOn,
-            name: "restart",
-            expected: "true or false",
-            default: "false",
-            help: "",
-            example: "",
-        };
+        const RESTART: Key = part(Id::DependsOn, "restart", "true or false");
         let (mut condition, mut restart) = (Ok(Condition::Ready), Ok(None));
         let mut known = Ok(());
         match &entry.node.value {
@@ -402,31 +402,14 @@ impl Evaluator<'_> {
     }
 
     fn condition(&mut self, scope: &mut Scope<'_>, node: &Node) -> Read<Condition> {
-        const CONDITION: Key = Key {
-            id: Id::DependsOn,
-            name: "a condition",
-            expected: "\"started\", \"ready\" or \"completed\"",
-            default: "\"ready\"",
-            help: "",
-            example: "",
-        };
+        const CONDITION: Key = part(Id::DependsOn, "a condition", "\"started\", \"ready\" or \"completed\"");
         let choices = &[
             ("started", Condition::Started),
             ("ready", Condition::Ready),
             ("completed", Condition::Completed),
         ];
         if let Value::Text(written) = &node.value
-            && let Some(ours) = match written.text.as_str() {
-                "service_started" | "up" | "running" => Some("started"),
-                "service_healthy" | "healthy" => Some("ready"),
-                "service_completed_successfully"
-                | "complete"
-                | "done"
-                | "finished"
-                | "exited"
-                | "success" => Some("completed"),
-                _ => None,
-            }
+            && let Some(ours) = answer(CONDITIONS, &written.text)
         {
             let text = self.string(scope, &CONDITION, node)?;
             let help = format!("here it is called \"{ours}\"");
@@ -545,14 +528,7 @@ impl Evaluator<'_> {
     }
 
     fn limit(&mut self, scope: &mut Scope<'_>, entry: &Entry) -> Read<u64> {
-        const LIMIT: Key = Key {
-            id: Id::Rlimits,
-            name: "a limit",
-            expected: "a number, a size such as \"64M\", or \"unlimited\"",
-            default: "",
-            help: "",
-            example: "",
-        };
+        const LIMIT: Key = part(Id::Rlimits, "a limit", "a number, a size such as \"64M\", or \"unlimited\"");
         let node = &entry.node;
         let text = self.text(scope, &LIMIT, node, Scalars::Integers)?;
         let written = text.word();

@@ -15,12 +15,14 @@ use crate::config::{Problem, interpolate};
 use crate::control::Place;
 use crate::event::{Launch, Secret, Speaks, Stdin};
 use crate::gather::Gather;
-use crate::suggest::did_you_mean;
+use crate::suggest::{answer, did_you_mean};
 use crate::units::{self, Signal, parse_decimal};
 
 /// What others call one of our words: the restart policies of Docker and supervisord.
-const WORDS: [(&str, &str); 3] =
-    [("unless-stopped", "always"), ("no", "never"), ("unexpected", "on-failure")];
+const WORDS: &str = "\
+unless-stopped -> always
+no -> never
+unexpected -> on-failure";
 
 impl Evaluator<'_> {
     /// Reports that a value is not what its key takes. `text`: the value, after replacing.
@@ -177,8 +179,8 @@ impl Evaluator<'_> {
         if let Some(index) = names.iter().position(|name| *name == written) {
             return Ok(index);
         }
-        let foreign = WORDS.iter().find(|(theirs, ours)| *theirs == written && names.contains(ours));
-        let help = foreign.map(|(_, ours)| format!("here it is called \"{ours}\""));
+        let foreign = answer(WORDS, written).filter(|ours| names.contains(ours));
+        let help = foreign.map(|ours| format!("here it is called \"{ours}\""));
         let help = help.or_else(|| self.similar(written, &names)).filter(|_| !text.replaced);
         Err(self.mismatch_with(key, node, Some(&text), help))
     }
