@@ -76,8 +76,16 @@ impl Words {
         self.rest.next().ok_or_else(|| UsageError(format!("option {option} needs a value")))
     }
 
-    /// All that is left, whatever it looks like.
+    /// All words that are left, whatever they look like.
     pub fn all(&mut self) -> Vec<OsString> {
-        self.rest.by_ref().gather()
+        let mut all = Vec::new();
+        self.add_all(&mut all);
+        all
+    }
+
+    /// [`Self::all`], behind others.
+    #[inline(never)]
+    pub fn add_all(&mut self, words: &mut Vec<OsString>) {
+        self.rest.by_ref().add_to(words);
     }
 }

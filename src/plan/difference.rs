@@ -199,7 +199,19 @@ fn ready_test(found: &mut Difference, old: Option<&Ready>, new: Option<&Ready>) 
             let Ready { test, shown: _, timeout, interval } = new;
             let same = match (&old.test, test) {
                 (ReadyTest::Asked(old), ReadyTest::Asked(new)) => same_test(old, new),
-                (old, new) => old == new,
+                (ReadyTest::Said(old), ReadyTest::Said(new)) => old == new,
+                (ReadyTest::After(old), ReadyTest::After(new)) => old == new,
+                (ReadyTest::Notified, ReadyTest::Notified) | (ReadyTest::Announced, ReadyTest::Announced) => {
+                    true
+                }
+                (
+                    ReadyTest::Notified
+                    | ReadyTest::Announced
+                    | ReadyTest::Said(_)
+                    | ReadyTest::After(_)
+                    | ReadyTest::Asked(_),
+                    _,
+                ) => false,
             };
             same && (old.timeout, old.interval) == (*timeout, *interval)
         }
@@ -223,6 +235,7 @@ fn health(found: &mut Difference, old: Option<&Healthcheck>, new: Option<&Health
     found.adjust("healthcheck", old.map(|old| &old.shown) == new.map(|new| &new.shown));
 }
 
+#[inline(never)]
 fn same_test(old: &Test, new: &Test) -> bool {
     let Test { asks, timeout } = new;
     let same = match (&old.asks, asks) {

@@ -16,7 +16,7 @@ use crate::config::tree::{Entry, Node, Value};
 use crate::config::{Problem, Setting};
 use crate::event::{Launch, LogFile, Rlimit, Stdin};
 use crate::gather::Gather;
-use crate::sorted::{Map, Set};
+use crate::sorted::Map;
 use crate::suggest::answer;
 use crate::units::{CAPABILITIES, RESOURCES, Signal};
 
@@ -541,12 +541,12 @@ impl Evaluator<'_> {
 
     #[inline(never)]
     fn capabilities(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Vec<u8>> {
-        let mut numbers = Set::new();
+        let mut kept = 0_u64;
         for node in self.list(key, node)? {
             let Ok(text) = self.string(scope, key, node) else { continue };
             let name = text.word();
             match names::capability(name) {
-                Some(number) => drop(numbers.insert(number)),
+                Some(number) => kept |= 1 << number,
                 None if text.replaced => return Err(self.mismatch(key, node, Some(&text))),
                 None => {
                     let bare = names::bare_capability(name);
@@ -556,7 +556,7 @@ impl Evaluator<'_> {
                 }
             }
         }
-        Ok(numbers.into_iter().gather())
+        Ok((0..64).filter(|number| kept >> number & 1 == 1).gather())
     }
 
     #[inline(never)]
@@ -591,13 +591,14 @@ impl Evaluator<'_> {
         node: &Node,
         into: &mut Map<Signal, Option<Signal>>,
     ) -> Read<()> {
-        let mut here = Set::new();
+        let mut here: Vec<Signal> = Vec::new();
         for entry in self.table(key, node)? {
             let Ok(signal) = self.forwarded(entry) else { continue };
-            if !here.insert(signal) {
+            if here.contains(&signal) {
                 self.problems.tell(entry.span, format_args!("{signal} is set twice"));
                 continue;
             }
+            here.push(signal);
             if matches!(&entry.node.value, Value::Text(text) if text.text == "ignore") {
                 into.insert(signal, None);
             } else if let Ok(becomes) = self.signal(scope, &names::FORWARDED_AS, &entry.node) {
