@@ -245,7 +245,8 @@ fn cell(character: char, hidden: bool) -> (Cell, usize) {
 }
 
 /// Characters that move the cursor, change the terminal or hide what is written: controls, and marks of direction and width.
-fn is_unprintable(character: char) -> bool {
+/// Messages show them escaped.
+pub fn is_unprintable(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
