@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::cli::Ask;
 use crate::control::{Answer, Refusal, Request, Verb};
 use crate::event::ExitCode;
+use crate::gather::Gather;
 use crate::sys::{self, Connection, Limit, Lost, NoConnection};
 use crate::units::show_duration;
 use crate::view::{self, Look};
@@ -228,7 +229,7 @@ impl fmt::Display for Failure {
             }
             // What is wrong with a configuration has its lines.
             Self::Refused(refusal) => {
-                f.write_str(&refusal.text.lines().map(view::line).collect::<Vec<_>>().join("\n"))
+                f.write_str(&refusal.text.lines().map(view::line).gather().join("\n"))
             }
         }
     }

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use super::verbs::{OptSpec, SHELLS, STATES, Spec, Takes, VERBS, Value, options_of};
+use crate::gather::Gather;
 
 /// The verbs that ask nobody and so are in no table of options.
 const OFFLINE: [(&str, &str); 6] = [
@@ -33,15 +34,15 @@ fn first_words() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 fn names(verb: &Spec) -> Vec<&'static str> {
-    std::iter::once(verb.name).chain(verb.aliases.iter().copied()).collect()
+    std::iter::once(verb.name).chain(verb.aliases.iter().copied()).gather()
 }
 
 fn options(verb: &Spec) -> String {
     let words = |option: &OptSpec| {
         let short = option.short.map(|short| format!("-{short}"));
-        short.into_iter().chain([option.long.to_owned()]).collect::<Vec<_>>()
+        short.into_iter().chain([option.long.to_owned()]).gather()
     };
-    options_of(verb).flat_map(words).collect::<Vec<_>>().join(" ")
+    options_of(verb).flat_map(words).gather().join(" ")
 }
 
 #[inline(never)]
@@ -58,7 +59,7 @@ fn bash() -> String {
          \x20   COMPREPLY=()\n\
          \x20   if [ \"$COMP_CWORD\" = 1 ]; then\n",
     );
-    let first: Vec<&str> = first_words().map(|(name, _)| name).collect();
+    let first: Vec<&str> = first_words().map(|(name, _)| name).gather();
     let _ = writeln!(
         text,
         "        COMPREPLY=($(compgen -W '{}' -- \"$word\") $(compgen -c -- \"$word\"))\n        return\n    fi",
@@ -85,7 +86,7 @@ fn bash() -> String {
         "    run | check) COMPREPLY=($(compgen -f -- \"$word\")); return ;;\n    \
          help) words=\"",
     );
-    text.push_str(&VERBS.iter().map(|verb| verb.name).collect::<Vec<_>>().join(" "));
+    text.push_str(&VERBS.iter().map(|verb| verb.name).gather().join(" "));
     text.push_str(
         "\" ;;\n    esac\n    COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n}\ncomplete -F _tinysup tinysup\n",
     );

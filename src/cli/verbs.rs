@@ -250,6 +250,7 @@ pub fn help() -> String {
 }
 
 /// How one verb is used.
+#[inline(never)]
 pub fn help_of(verb: &Spec) -> String {
     let mut text = format!("tinysup {} [OPTION...]\n\n  {}\n", verb.synopsis(), verb.about);
     if !verb.aliases.is_empty() {
