@@ -362,6 +362,7 @@ impl Supervisor {
     fn place_new(&mut self, id: InstanceId, new: Instance) {
         let autostart = new.autostart;
         self.updates.retired.remove(&id);
+        self.logs.joins(id, &new.service, &new.name);
         if let (Some(place), Some(service)) =
             (self.plan.instances.get_mut(id.0 as usize), self.services.get_mut(id.0 as usize))
         {

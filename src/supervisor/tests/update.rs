@@ -76,6 +76,29 @@ fn what_stays_until_the_container_starts_again_is_told() {
 }
 
 #[test]
+fn who_follows_all_or_a_service_reads_what_is_added_to_it() {
+    let mut story = db_and_web();
+    for (client, names) in [(1, &[][..]), (2, &["web"]), (3, &["db", "web.2"])] {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        story.ask(client, Request { follow: true, names, ..request(Verb::Logs, &[]) });
+    }
+    let second =
+        Instance { service: "web".into(), number: 2, ..after(instance("web.2"), 0, Condition::Ready) };
+    story.update(vec![instance("db"), web(), second, instance("cron")]);
+    story.told();
+    story.say("web.2", "two\n");
+    story.say("cron", "three\n");
+    let first = story.told();
+    for client in 1..=3 {
+        story.event(Event::Taken { client: Client(client) });
+    }
+    assert_eq!(
+        [first, story.told()].concat(),
+        ["1 web.2 out 0 two", "2 web.2 out 0 two", "1 cron out 0 three"]
+    );
+}
+
+#[test]
 fn those_that_go_do_so_in_reverse_order_and_come_back_in_order() {
     let mut story = db_and_web();
     story.update(vec![other(slow(instance("db"))), other(web())]);
