@@ -351,6 +351,7 @@ impl Service {
     }
 
     /// Starts it; the caller has seen that its dependencies allow it.
+    #[inline(never)]
     pub fn start(&mut self, context: Context, out: &mut Vec<Action>) {
         match self.state {
             _ if context.stopping => {}
@@ -439,6 +440,7 @@ impl Service {
     }
 
     /// The process that was ordered is there.
+    #[inline(never)]
     pub fn spawned(&mut self, context: Context, role: Role, pid: Pid, out: &mut Vec<Action>) {
         match (role, &mut self.state) {
             (Role::Main, State::Launching { since }) => {
@@ -593,15 +595,8 @@ fn name(context: Context) -> Rc<str> {
     Rc::clone(&context.instance.name)
 }
 
-fn earlier(a: Option<Time>, b: Option<Time>) -> Option<Time> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (one, other) => one.or(other),
-    }
-}
-
 fn kill_at(context: Context) -> Option<Time> {
-    earlier(context.instance.stop.kill_timeout.map(|timeout| context.now + timeout), context.limit)
+    Time::earlier(context.instance.stop.kill_timeout.map(|timeout| context.now + timeout), context.limit)
 }
 
 fn signal_group(leader: Pid, signal: Signal, out: &mut Vec<Action>) {

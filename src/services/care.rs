@@ -12,7 +12,7 @@ use crate::probe::Failure;
 use crate::units::Signal;
 
 use super::stopping::{Goal, Helper};
-use super::{Context, Live, Service, State, earlier, kill_at, name, signal_group};
+use super::{Context, Live, Service, State, kill_at, name, signal_group};
 
 /// Whoever is asked in vain for so long is told of, or a slip in a test would show only when its timeout is over.
 const TOLD_AFTER: Duration = Duration::from_secs(5);
@@ -123,7 +123,7 @@ impl Awaited {
             Patience::Until(at) => Some(at),
             Patience::Endless | Patience::Over => None,
         };
-        earlier(until, asking(live, self.next))
+        Time::earlier(until, asking(live, self.next))
     }
 }
 
@@ -146,7 +146,7 @@ impl Watched {
 
     /// What is due next by itself.
     pub fn deadline(&self, live: &Live) -> Option<Time> {
-        earlier(asking(live, self.next), self.silence.map(|(at, _)| at))
+        Time::earlier(asking(live, self.next), self.silence.map(|(at, _)| at))
     }
 
     /// Whether the run must not be silent for too long.
@@ -345,6 +345,7 @@ impl Service {
     }
 
     /// The answer to an attempt by us.
+    #[inline(never)]
     pub fn probed(
         &mut self,
         context: Context,
@@ -609,6 +610,7 @@ impl Service {
     }
 
     /// It wrote this to a stream. Says whether it is ready by that, or known to run.
+    #[inline(never)]
     pub fn said(
         &mut self,
         context: Context,
@@ -649,6 +651,7 @@ impl Service {
     }
 
     /// It told us how it is.
+    #[inline(never)]
     pub fn notified(&mut self, context: Context, run: u32, words: Vec<Word>, out: &mut Vec<Action>) {
         if run != self.runs {
             return; // an earlier run said it
@@ -659,6 +662,7 @@ impl Service {
         }
     }
 
+    #[inline(never)]
     fn word(&mut self, context: Context, word: Word, out: &mut Vec<Action>) {
         let now = context.now;
         match word {
