@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::event::{ExitStatus, StartError};
+use crate::units::parse_number;
 
 /// What is asked. No name is ever looked up: PID 1 has no resolver, which could block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,8 +144,7 @@ fn authority(text: &str, default: Option<u16>) -> Result<(Vec<SocketAddr>, Strin
     let number = |port: &str| {
         let plain = port.bytes().all(|byte| byte.is_ascii_digit());
         // What it is instead may have come out of a variable, and is not shown.
-        port.parse()
-            .ok()
+        parse_number(port)
             .filter(|port| *port > 0 && plain)
             .ok_or("the port is missing, or is no number from 1 to 65535")
     };

@@ -61,20 +61,20 @@ pub enum State {
         since: Time,
     },
     /// The process is there, its program not yet; at that time it will have taken too long.
-    Starting(Live, Option<Time>),
+    Starting(Box<Live>, Option<Time>),
     /// The program runs, but is not ready. A oneshot never is: it is done one day.
-    Up(Live, Awaited),
+    Up(Box<Live>, Awaited),
     /// The program can do its work.
-    Ready(Live, Watched),
+    Ready(Box<Live>, Watched),
     /// Asked to end, and still there.
     Stopping {
         /// The run.
-        live: Live,
+        live: Box<Live>,
         /// How far the stop is.
         stop: Stopping,
     },
     /// The leader is gone; what it left behind is being stopped.
-    Cleaning(Cleaning),
+    Cleaning(Box<Cleaning>),
     /// Waits for its next start.
     Backoff {
         /// When that is.
@@ -91,7 +91,7 @@ pub enum State {
     },
 }
 
-/// A run whose leader lives.
+/// A run whose leader lives; in a box, as it goes from state to state.
 #[derive(Debug)]
 pub struct Live {
     pid: Pid,
@@ -444,7 +444,7 @@ impl Service {
     pub fn spawned(&mut self, context: Context, role: Role, pid: Pid, out: &mut Vec<Action>) {
         match (role, &mut self.state) {
             (Role::Main, State::Launching { since }) => {
-                let live = Live {
+                let live = Box::new(Live {
                     pid,
                     since: *since,
                     executed: false,
@@ -456,7 +456,7 @@ impl Service {
                     helpers: Vec::new(),
                     says: None,
                     refused: Vec::new(),
-                };
+                });
                 self.state = State::Starting(live, care::ready_by(context.instance, *since));
                 // The stop began in the very step that ordered this start.
                 if context.stopping {
@@ -497,8 +497,9 @@ impl Service {
         if role != Role::Main || !matches!(self.state, State::Starting(..)) {
             return; // a stop that came in between goes on
         }
-        if let State::Starting(live, ..) = std::mem::replace(&mut self.state, State::Down) {
-            self.begin_to_run(context, Live { executed: true, ..live }, out);
+        if let State::Starting(mut live, ..) = std::mem::replace(&mut self.state, State::Down) {
+            live.executed = true;
+            self.begin_to_run(context, live, out);
         }
     }
 

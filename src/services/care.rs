@@ -181,7 +181,7 @@ fn spread(interval: Duration, id: InstanceId) -> Duration {
 impl Service {
     /// Its program runs: it is ready at once, or waited for from now on.
     #[inline(never)]
-    pub(super) fn begin_to_run(&mut self, context: Context, live: Live, out: &mut Vec<Action>) {
+    pub(super) fn begin_to_run(&mut self, context: Context, live: Box<Live>, out: &mut Vec<Action>) {
         if let Some(awaited) = Awaited::new(context, live.since) {
             self.state = State::Up(live, awaited);
         } else {
@@ -528,8 +528,8 @@ impl Service {
         let abort = matches!(cause, Cause::Watchdog { .. });
         tell(out, Notice::Failing { name: name(context), cause: cause.clone(), waiting });
         match std::mem::replace(&mut self.state, State::Down) {
-            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
-                let live = Live { failed: Some((cause, well)), ..live };
+            State::Starting(mut live, _) | State::Up(mut live, _) | State::Ready(mut live, _) => {
+                live.failed = Some((cause, well));
                 if abort {
                     self.abort(context, live, out);
                 } else {

@@ -297,7 +297,7 @@ impl Service {
     pub(super) fn ask_to_stop(
         &mut self,
         context: Context,
-        mut live: Live,
+        mut live: Box<Live>,
         goal: Goal,
         out: &mut Vec<Action>,
     ) {
@@ -314,7 +314,7 @@ impl Service {
     }
 
     /// It has fallen silent: SIGABRT, so that it leaves a core dump where that is wanted.
-    pub(super) fn abort(&mut self, context: Context, mut live: Live, out: &mut Vec<Action>) {
+    pub(super) fn abort(&mut self, context: Context, mut live: Box<Live>, out: &mut Vec<Action>) {
         self.call_off(&mut live, out);
         order(out, Action::Signal { pid: live.pid, signal: Signal::ABRT });
         order(out, Action::Signal { pid: live.pid, signal: Signal::CONT });
@@ -519,7 +519,7 @@ impl Service {
             Kill::At(_) => Signal::TERM,
             Kill::Since(_) => Signal::KILL,
         };
-        let mut cleaning = Cleaning {
+        let mut cleaning = Box::new(Cleaning {
             leader: pid,
             ended,
             goal,
@@ -529,7 +529,7 @@ impl Service {
             told: Told::Nothing,
             look_at: context.now + LOOK_INTERVAL,
             kill,
-        };
+        });
         match sweep(self.main_child(), context.instance, pid, signal, Vec::new()) {
             Some(action) => {
                 out.push(action);
@@ -680,7 +680,7 @@ impl Service {
     }
 
     /// Nothing of the run is left.
-    fn finish(&mut self, context: Context, cleaning: Cleaning, out: &mut Vec<Action>) {
+    fn finish(&mut self, context: Context, cleaning: Box<Cleaning>, out: &mut Vec<Action>) {
         match cleaning.goal {
             Goal::Judge => self.judge(context, cleaning.ended, out),
             Goal::With(on) if !context.stopping => self.wait_again(context, cleaning.ended, on, out),

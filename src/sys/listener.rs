@@ -145,7 +145,7 @@ impl Socket {
             }
             _ => return None,
         };
-        let port = u16::from_str_radix(port, 16).ok()?;
+        let port = u16::try_from(u32::from_str_radix(port, 16).ok()?).ok()?;
         Some(Self { address: SocketAddr::new(address, port), inode: parse_number(fields.get(9)?)? })
     }
 }
