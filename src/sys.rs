@@ -254,6 +254,7 @@ impl Linux {
         Ok(Self {
             setup,
             clock: Clock::new(),
+            control: Control::new(signals.have_senders()),
             signals,
             spawner,
             children: Children::default(),
@@ -263,7 +264,6 @@ impl Linux {
             sinks,
             spare: Spare::default(),
             files: LogFiles::default(),
-            control: Control::new(),
             memory: Memory::default(),
             poll: Poll::new(),
             look: true,
@@ -335,6 +335,13 @@ impl Linux {
         }
     }
 
+    /// Reports the signals that have come.
+    fn read_signals(&mut self, events: &mut Vec<Event>) {
+        let news = self.signals.read(events);
+        self.look |= news.child;
+        self.control.look_after_file(news.directory);
+    }
+
     /// Waits for something to happen, and reports what did.
     #[inline(never)]
     fn poll(&mut self, until: Option<Until>, events: &mut Vec<Event>) {
@@ -365,7 +372,7 @@ impl Linux {
         self.clock.waited(before, latest);
         if woken == Woken::BySignal {
             self.sinks.report(events);
-            self.look |= self.signals.read(events);
+            self.read_signals(events);
             return;
         }
 
@@ -374,7 +381,7 @@ impl Linux {
         for source in ready {
             match source {
                 // They come first: what somebody asked for may change what an end of a child means.
-                Source::Signals => self.look |= self.signals.read(events),
+                Source::Signals => self.read_signals(events),
                 Source::Sink(sink) => self.sinks.flush(sink, &mut self.spare),
                 Source::Starting(pid) => self.report_start(pid, false, events),
                 Source::Pipe(index) => pipes.push(index),
@@ -471,7 +478,7 @@ impl Kernel for Linux {
         self.sinks.report(&mut found);
         loop {
             if self.look && self.reported < ENDED_PER_TURN {
-                self.look |= self.signals.read(&mut found);
+                self.read_signals(&mut found);
                 if self.report_ended(&mut found) {
                     self.reported += 1;
                 }

@@ -19,6 +19,8 @@ const TURN_MAX_LINES: usize = 256;
 pub struct Wish {
     /// Of whom.
     pub instances: Vec<InstanceId>,
+    /// The services and instances that were named; none: he wants all.
+    pub names: Vec<String>,
     /// One stream only, without the marks.
     pub stream: Option<Sink>,
     /// Nothing older.
@@ -48,6 +50,8 @@ pub struct Line {
 pub struct Reader {
     stream: Option<Sink>,
     places: Map<InstanceId, Place>,
+    /// Of whom he reads what comes, those who are not there yet, too. None: only what was there when he began.
+    follows: Option<Vec<String>>,
     /// Whether there may be something to read.
     fresh: bool,
 }
@@ -74,8 +78,23 @@ impl Logs {
             let at = kept.map_or(0, |kept| begin(kept, wish));
             (*instance, Place { at, until: (!wish.follow).then_some(end), lost: 0 })
         });
-        let reader = Reader { stream: wish.stream, places: places.collect(), fresh: true };
+        let follows = wish.follow.then(|| wish.names.clone());
+        let reader = Reader { stream: wish.stream, places: places.collect(), follows, fresh: true };
         self.readers.insert(client, reader);
+    }
+
+    /// An update has added an instance: whoever follows all or its service reads it from now on.
+    pub fn joins(&mut self, instance: InstanceId, service: &str, name: &str) {
+        let at = self.kept.get(&instance).map_or(0, Kept::end);
+        for reader in self.readers.values_mut() {
+            let follows = reader.follows.as_ref().is_some_and(|names| {
+                let is = |named: &String| named == service || named == name || named == "all";
+                names.is_empty() || names.iter().any(is)
+            });
+            if follows && !reader.places.contains_key(&instance) {
+                reader.places.insert(instance, Place { at, until: None, lost: 0 });
+            }
+        }
     }
 
     /// Nobody reads there any more.

@@ -136,9 +136,9 @@ impl Display for Notice {
                 if bad.is_empty() { Ok(()) } else { write!(f, "; not as it should be: {}", bad.listed()) }
             }
             Self::NotUpdated { why } => write!(f, "not updated, nothing is changed: {}", *why),
-            Self::ControlStays => f.write_str(
-                "control cannot be changed while the container runs; clients are served where they were until it starts again",
-            ),
+            Self::Stays { keys } => {
+                write!(f, "{} cannot be changed while the container runs, only by starting it again", keys.listed())
+            }
             Self::File { path, trouble: FileTrouble::Lost { reason } } => {
                 write!(f, "cannot write {}: {}; lines for it are lost until that works again", *path, *reason)
             }

@@ -91,7 +91,8 @@ impl Supervisor {
                 });
                 let since = request.since_ms.map(|millis| now - std::time::Duration::from_millis(millis));
                 let (lines, follow) = (request.lines, request.follow);
-                self.logs.open(client, &ReadingWish { instances: ids, stream, since, lines, follow });
+                let names = request.names.clone();
+                self.logs.open(client, &ReadingWish { instances: ids, names, stream, since, lines, follow });
                 self.requests.enter(client, Stage::Logs(Reading { follow, busy: false }), None);
             }
             Verb::Events => {

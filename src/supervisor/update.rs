@@ -132,8 +132,8 @@ impl Supervisor {
         let from = out.len();
         let asker = self.updates.asker.take();
         match (self.take_plan(now, read, asker.as_ref(), out), asker) {
-            (Ok(targets), Some(Asker { client, request })) => {
-                self.begin_waiting(now, client, &request, targets, out);
+            (Ok((targets, stays)), Some(Asker { client, request })) => {
+                self.begin_waiting(now, client, &request, targets, &stays, out);
             }
             (Err((why, text)), Some(Asker { client, .. })) => {
                 self.answer(now, client, Answer::refused(why, text), out);
@@ -151,7 +151,8 @@ impl Supervisor {
         read: Result<Reread, String>,
         asker: Option<&Asker>,
         out: &mut Vec<Action>,
-    ) -> Result<Vec<Target>, Refusal> {
+    ) -> Result<(Vec<Target>, Vec<&'static str>), Refusal> {
+        let mut stays = Vec::new();
         let only_told = asker.is_some_and(|asker| asker.request.dry_run);
         let fresh = match read {
             // It may have begun in the very step that ordered the reading.
@@ -159,8 +160,12 @@ impl Supervisor {
                 Err((Refused::Stopping, STOPPING.to_owned()))
             }
             Ok(read) if read.plan.mode == Mode::Services => {
-                if read.other_control && !only_told {
-                    tell(out, Notice::ControlStays);
+                stays = self.plan.log.staying(&read.plan.log);
+                if read.other_control {
+                    stays.push("control");
+                }
+                if !stays.is_empty() && !only_told {
+                    tell(out, Notice::Stays { keys: stays.clone() });
                 }
                 Fresh::new(read.plan, &self.plan).ok_or_else(|| (Refused::Configuration, TOO_MANY.to_owned()))
             }
@@ -168,8 +173,8 @@ impl Supervisor {
             Err(text) => Err((Refused::Configuration, bounded(text))),
         };
         match fresh {
-            Ok(fresh) if only_told => Ok(self.differences(now, &fresh)),
-            Ok(fresh) => Ok(self.apply(now, fresh, out)),
+            Ok(fresh) if only_told => Ok((self.differences(now, &fresh), stays)),
+            Ok(fresh) => Ok((self.apply(now, fresh, out), stays)),
             Err(refusal) => {
                 if !only_told {
                     tell(out, Notice::NotUpdated { why: refusal.1.clone() });
@@ -186,10 +191,15 @@ impl Supervisor {
         client: Client,
         request: &Request,
         mut targets: Vec<Target>,
+        stays: &[&str],
         out: &mut Vec<Action>,
     ) {
         if targets.is_empty() {
-            let nothing = desk::change("", true, "nothing has changed".to_owned());
+            let mut text = "nothing has changed".to_owned();
+            if !stays.is_empty() {
+                text = text + " but what only a new start of the container can change: " + &stays.listed();
+            }
+            let nothing = desk::change("", true, text);
             return self.answer(now, client, Answer::Changed(vec![nothing]), out);
         }
         if request.wait && !request.dry_run {
@@ -354,6 +364,7 @@ impl Supervisor {
     fn place_new(&mut self, id: InstanceId, new: Instance) {
         let autostart = new.autostart;
         self.updates.retired.remove(&id);
+        self.logs.joins(id, &new.service, &new.name);
         if let (Some(place), Some(service)) =
             (self.plan.instances.get_mut(id.0 as usize), self.services.get_mut(id.0 as usize))
         {
