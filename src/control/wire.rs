@@ -6,7 +6,7 @@ use super::{
     Answer, Change, Description, EventLine, Exit, Holder, LogLine, Memory, Refusal, Refused, Request,
     ServiceMemory, ServiceStatus, Status, Stream, Verb, Verdict, Wanted,
 };
-use crate::gather::Gather;
+use crate::gather::{Gather, Joined};
 use crate::line::json::text::{Text, string, unescaped};
 
 /// Something read, or a sentence that says what is wrong with it.
@@ -259,7 +259,7 @@ fn syntax<T>(read: Option<T>) -> Read<T> {
 }
 
 fn unknown(what: &str, name: &str, known: &[&str]) -> String {
-    format!("unknown {what} `{name}`, expected one of `{}`", known.join("`, `"))
+    format!("unknown {what} `{name}`, expected one of `{}`", known.joined("`, `"))
 }
 
 /// A value of its own.

@@ -2,13 +2,12 @@
 //! read twice; what goes before he has read it is counted.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 
 use super::kept::{Kept, Position};
 use super::{Logs, Origin};
 use crate::event::{Client, InstanceId, Sink, Time};
 use crate::gather::Gather;
-use crate::sorted::Map;
+use crate::sorted::{Map, Set};
 
 /// About so much text is read at once,
 const TURN_MAX_BYTES: usize = 32 << 10;
@@ -68,6 +67,7 @@ struct Place {
 
 impl Logs {
     /// Somebody begins to read.
+    #[inline(never)]
     pub fn open(&mut self, client: Client, wish: &Wish) {
         if let Some(late) = self.late.take() {
             self.copy_late(late);
@@ -103,6 +103,7 @@ impl Logs {
     }
 
     /// The next lines, and whether there may be more at once.
+    #[inline(never)]
     pub fn read(&mut self, client: Client) -> (Vec<Line>, bool) {
         let mut lines = Vec::new();
         let Some(reader) = self.readers.get_mut(&client).filter(|reader| reader.fresh) else {
@@ -114,11 +115,11 @@ impl Logs {
                 kept.chunk(place.at).filter(|_| place.until.is_none_or(|until| place.at < until))?;
             Some(Reverse((chunk.at, *id, to)))
         };
-        let mut ahead: BinaryHeap<_> =
-            reader.places.iter().filter_map(|(id, place)| next(id, place)).collect();
+        // The earliest is the last.
+        let mut ahead: Set<_> = reader.places.iter().filter_map(|(id, place)| next(id, place)).collect();
         let mut room = TURN_MAX_BYTES;
         while room > 0 && lines.len() < TURN_MAX_LINES {
-            let Some(Reverse((at, id, to))) = ahead.pop() else { break };
+            let Some(Reverse((at, id, to))) = ahead.pop_last() else { break };
             let (Some(place), Some(kept)) = (reader.places.get_mut(&id), self.kept.get(&id)) else {
                 continue;
             };
@@ -185,6 +186,7 @@ impl Reader {
 }
 
 /// Where somebody begins to read.
+#[inline(never)]
 fn begin(kept: &Kept, wish: &Wish) -> Position {
     let mut at = kept.end();
     let mut left = wish.lines.map_or(u64::MAX, u64::from);

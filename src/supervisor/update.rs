@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::control::{Answer, Change, Refused, Request};
 use crate::event::{Action, Client, InstanceId, Time, order, tell};
-use crate::gather::Gather;
+use crate::gather::{Gather, Joined};
 use crate::notice::{Notice, Updating};
 use crate::plan::{Fresh, Instance, Kind, Mode, Plan, difference};
 use crate::requests::{self, Deed, Stage, Target};
@@ -197,7 +197,7 @@ impl Supervisor {
         if targets.is_empty() {
             let mut text = "nothing has changed".to_owned();
             if !stays.is_empty() {
-                text = text + " but what only a new start of the container can change: " + &stays.join(", ");
+                text = text + " but what only a new start of the container can change: " + &stays.listed();
             }
             let nothing = desk::change("", true, text);
             return self.answer(now, client, Answer::Changed(vec![nothing]), out);
@@ -252,7 +252,7 @@ impl Supervisor {
         // It has been told to end, and cannot be told to stay.
         let ends = self.service(id).is_some_and(Service::ending)
             && matches!(self.updates.coming.get(&id), Some(Coming::Gone | Coming::Anew(_)));
-        let keys = found.keys.join(", ");
+        let keys = found.keys.listed();
         match () {
             // The command of the command line is the same, whatever is updated.
             () if new.kind != Kind::Command && (found.anew || ends) => Some((Deed::Renew, keys)),
@@ -261,6 +261,7 @@ impl Supervisor {
         }
     }
 
+    #[inline(never)]
     fn update_target(&self, now: Time, id: InstanceId, deed: Deed, keys: String) -> Target {
         let service = self.service(id);
         let pid = service.and_then(Service::leader);
@@ -279,8 +280,8 @@ impl Supervisor {
         // The rest of it is how lines look, ours too, and stays as long as the container runs.
         self.plan.log.reopen_signal = log.reopen_signal;
         let stays: Set<InstanceId> = instances.iter().map(|(id, _)| *id).collect();
-        let gone: Vec<InstanceId> = self.plan.ids().filter(|id| !stays.contains(id)).gather();
-        let order: Vec<InstanceId> = instances.iter().map(|(id, _)| *id).gather();
+        let mut gone: Vec<InstanceId> = self.plan.ids().filter(|id| !stays.contains(id)).gather();
+        let mut order: Vec<InstanceId> = instances.iter().map(|(id, _)| *id).gather();
         let mut targets = Vec::new();
         let mut updating = Updating { rules, ..Updating::default() };
         for id in gone.iter().rev() {
@@ -342,7 +343,8 @@ impl Supervisor {
             }
         }
         // Those that go stand behind; `rewire` puts them where they belong.
-        self.updates.wanted_order = order.into_iter().chain(gone).gather();
+        order.append(&mut gone);
+        self.updates.wanted_order = order;
         self.rewire();
         tell(out, Notice::Updating(updating));
         self.replan_memory(now);

@@ -2,7 +2,7 @@
 
 use super::Service;
 use crate::event::{Controller, MemoryFound};
-use crate::gather::Gather;
+use crate::gather::{Gather, Joined};
 use crate::plan::{Amount, Plan, Reference};
 use crate::units::show_size;
 
@@ -39,7 +39,7 @@ pub fn lines(
             .iter()
             .filter_map(|(name, share)| Some(format!("{name} at {}", shown(Amount::Share((*share)?)))))
             .gather();
-        lines.push(format!("the container: {}", parts.join(", ")));
+        lines.push(format!("the container: {}", parts.listed()));
     }
     for service in limited.iter().take(MAX_SHOWN) {
         let limits = limits(service);
@@ -52,7 +52,7 @@ pub fn lines(
         });
         let parts: Vec<String> = restart.into_iter().chain(limit).gather();
         let each = if service.instances > 1 { " each" } else { "" };
-        lines.push(format!("{}{each}: {}", service.first.service, parts.join(", ")));
+        lines.push(format!("{}{each}: {}", service.first.service, parts.listed()));
         let limit = found.and_then(|found| found.limit);
         for (name, amount) in [("max_memory_restart", limits.restart), ("memory_limit", limits.limit)] {
             let bytes = amount.and_then(|amount| amount.bytes(whole));
