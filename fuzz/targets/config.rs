@@ -12,8 +12,8 @@ use tinysup::config::problems::is_unprintable;
 use tinysup::event::{Launch, MemoryFound, StartError};
 use tinysup::plan::{self, Request};
 
-/// The value of `${SECRET}`, which no message may show, but as part of the path of a file that was looked for: whoever does not see that
-/// cannot help.
+/// The value of `${SECRET}`, which no message may show, but as part of the name of a file or a program that was looked for: whoever does
+/// not see that cannot help.
 const SECRET: &str = "hunter2-hunter2";
 
 /// Files of which the first is /etc/tinysup.toml.
@@ -81,6 +81,7 @@ impl World for Memory<'_> {
 
     fn obstacle(&self, launch: &Launch) -> Option<StartError> {
         let program = launch.argv.first()?.reveal().to_string_lossy().into_owned();
+        self.wanted.borrow_mut().insert(program.clone().into());
         let missing = program.len() % 2 == 0;
         missing.then_some(StartError::NotFound { program, path: None, similar: None })
     }
@@ -117,6 +118,9 @@ pub fn run(bytes: &[u8]) {
     };
     for path in world.wanted.borrow().iter().rev() {
         let path = path.to_string_lossy();
+        if !path.contains(SECRET) {
+            continue; // it may be a part of the secret
+        }
         told = told.replace(&*path, "").replace(&as_told(&path), "");
     }
     let written = bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
