@@ -19,3 +19,15 @@ pub trait Gather: Iterator + Sized {
 }
 
 impl<I: Iterator> Gather for I {}
+
+/// Those of some texts that are there.
+#[inline(never)]
+pub fn present(texts: &mut [Option<String>]) -> Vec<String> {
+    let mut list = Vec::new();
+    for text in texts {
+        if let Some(text) = text.take() {
+            list.push(text);
+        }
+    }
+    list
+}

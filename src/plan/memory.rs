@@ -180,6 +180,7 @@ pub struct WantedMemory {
 
 impl WantedMemory {
     /// Checks that it makes sense, and that it can be had here.
+    #[inline(never)]
     pub fn resolve(
         &self,
         evaluator: &mut Evaluator<'_>,
