@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::verbs::{self, Does, Opt, STATES, Spec, Takes};
 use super::{Command, UsageError, Word, Words};
 use crate::control::{Request, Stream, VERSION, Wanted};
+use crate::gather::Joined;
 use crate::suggest;
 use crate::units::{Signal, parse_duration};
 
@@ -138,7 +139,7 @@ fn complete(ask: &mut Ask, verb: &'static Spec) -> Result<(), UsageError> {
         }
     }
     if matches!(verb.takes, Takes::NamesOrAll | Takes::SignalAndNames) && request.names.is_empty() {
-        let so_far = [word, request.signal.as_str()].join(" ");
+        let so_far = [word, request.signal.as_str()].joined(" ");
         let what = format!("{word} what? Name services, or \"all\": tinysup {} all", so_far.trim_end());
         return Err(wrong(word, &what));
     }
@@ -201,7 +202,7 @@ fn state(option: &str, words: &mut Words) -> Result<Wanted, UsageError> {
         "completed" => Ok(Wanted::Completed),
         "stopped" => Ok(Wanted::Stopped),
         "live" => Ok(Wanted::Live),
-        _ => Err(UsageError(format!("{option}: \"{value}\" is none of {}", STATES.join(", ")))),
+        _ => Err(UsageError(format!("{option}: \"{value}\" is none of {}", STATES.listed()))),
     }
 }
 

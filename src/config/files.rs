@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::problems::{Problem, Problems};
 use super::source::{FileId, Span};
 use crate::event::{Launch, MemoryFound, StartError};
-use crate::gather::Gather;
+use crate::gather::{Gather, Joined};
 use crate::sorted::sort;
 use crate::units::reason;
 
@@ -77,7 +77,7 @@ pub fn find(file: Option<&Path>, world: &dyn World, problems: &mut Problems) -> 
         }
     }
     problems.push(
-        Problem::general(format!("no configuration: looked for ${ENVIRONMENT}, {}", PLACES.join(", "))).help(
+        Problem::general(format!("no configuration: looked for ${ENVIRONMENT}, {}", PLACES.listed())).help(
             "`tinysup example > tinysup.toml` makes one; `tinysup -- COMMAND` runs one command without",
         ),
     );

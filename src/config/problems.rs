@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-use crate::gather::Gather;
+use crate::gather::{Gather, Joined};
 use crate::sorted::Map;
 
 use super::source::{Source, Sources, Span};
@@ -111,7 +111,7 @@ impl Problems {
         let text = self.to_string();
         let (problems, _) = text.trim_end().rsplit_once('\n').unwrap_or_default();
         let lines = problems.lines().map(|line| line.strip_prefix("tinysup: ").unwrap_or(line));
-        lines.gather().join("\n")
+        lines.gather().joined("\n")
     }
 
     /// Whether nothing is wrong.

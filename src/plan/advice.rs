@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use crate::config::words;
-use crate::gather::Gather;
+use crate::gather::{Gather, Joined};
 use crate::probe::{self, Target};
 use crate::suggest::{answer, nearest};
 
@@ -112,7 +112,7 @@ fn is_local_url(word: &str) -> bool {
 
 /// An array of strings in TOML.
 fn array(words: &[&str]) -> String {
-    format!("[{}]", words.iter().map(|word| quoted(word)).gather().join(", "))
+    format!("[{}]", words.iter().map(|word| quoted(word)).gather().listed())
 }
 
 /// A string in TOML.

@@ -24,7 +24,7 @@ use crate::config::tree::{Entry, Value};
 use crate::config::{self, Config, Problem, Problems, Service, Setting, World};
 use crate::control::Place;
 use crate::event::{InstanceId, Launch, LogFile, Mark, Output, Secret, Stdin, Surroundings};
-use crate::gather::Gather;
+use crate::gather::{Gather, Joined};
 use crate::sorted::{Map, Set, sort};
 use crate::suggest::did_you_mean;
 use crate::units::Signal;
@@ -542,7 +542,7 @@ impl<'a> Builder<'a> {
                     if let Some(first) = members.first() {
                         names.push(name(*first));
                     }
-                    format!("depends_on makes a circle: {}", names.join(" -> "))
+                    format!("depends_on makes a circle: {}", names.joined(" -> "))
                 }
             };
             self.evaluator.problems.tell(circle.span, format_args!("{message}"));

@@ -13,7 +13,7 @@ use super::settings::KILL_TIMEOUT;
 use super::{Condition, Instance, Kind, Plan, Restart, RestartWhen};
 use crate::config::{World, words};
 use crate::event::{Launch, Stdin};
-use crate::gather::Gather;
+use crate::gather::{Gather, Joined};
 use crate::hints;
 use crate::sorted::Map;
 use crate::suggest::answer;
@@ -180,7 +180,7 @@ fn summary(plan: &Plan, services: &[Service<'_>], stop_time: Duration) -> String
         parts.push(format!("not started by itself: {}", list(&by_hand)));
     }
     parts.push(format!("stop takes at most {} (docker stop allows 10 s)", show_duration(stop_time)));
-    parts.join(", ")
+    parts.listed()
 }
 
 /// What comes one after the other.
@@ -189,12 +189,12 @@ fn arrows(links: &[String]) -> String {
         [first, .., last] if links.len() > MAX_NAMES => {
             format!("{first} -> {} more -> {last}", links.len() - 2)
         }
-        _ => links.join(" -> "),
+        _ => links.joined(" -> "),
     }
 }
 
 fn list(names: &[String]) -> String {
-    let text = names.iter().take(MAX_NAMES).map(String::as_str).gather().join(", ");
+    let text = names.iter().take(MAX_NAMES).map(String::as_str).gather().listed();
     match names.len().saturating_sub(MAX_NAMES) {
         0 => text,
         more => format!("{text} and {more} more"),

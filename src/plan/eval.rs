@@ -20,7 +20,7 @@ use crate::config::source::{FileId, Span};
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::{Problem, Problems, Setting};
 use crate::event::Secret;
-use crate::gather::Gather;
+use crate::gather::{Gather, Joined};
 use crate::sorted::Map;
 
 /// The environment variable that names the service.
@@ -343,7 +343,7 @@ impl<'a> Evaluator<'a> {
                 scope.stack.iter().skip(start).chain([&position]).map(|one| scope.name(*one)).gather();
             return Err(self.wrong_with(
                 at,
-                format_args!("variables refer to each other in a circle: {}", names.join(" -> ")),
+                format_args!("variables refer to each other in a circle: {}", names.joined(" -> ")),
                 format_args!("a variable may refer to itself, which means the container's"),
             ));
         }

@@ -14,7 +14,7 @@ use crate::config::words::{self, Word};
 use crate::config::{Problem, interpolate};
 use crate::control::Place;
 use crate::event::{Launch, Secret, Speaks, Stdin};
-use crate::gather::Gather;
+use crate::gather::{Gather, Joined};
 use crate::suggest::{answer, did_you_mean};
 use crate::units::{self, Signal, parse_decimal};
 
@@ -311,7 +311,7 @@ impl Evaluator<'_> {
                         }
                     })
                     .gather();
-                self.command_line(key, node, argv, &written.join(" "))
+                self.command_line(key, node, argv, &written.joined(" "))
             }
             Value::Unusable => Err(Reported),
             _ => Err(self.mismatch(key, node, None)),

@@ -6,7 +6,7 @@ use super::memory::{holder, share};
 use super::status::{prospects, restarts};
 use super::{Look, colour_of, count, pad, percent, printable, size, span};
 use crate::control::{Description, Exit, ServiceMemory};
-use crate::gather::{Gather, present};
+use crate::gather::{Gather, Joined, present};
 
 /// What stands left.
 const KEY_COLUMNS: usize = 12;
@@ -32,7 +32,7 @@ impl Lines {
 /// The whole text, an empty line between two.
 #[inline(never)]
 pub fn descriptions(all: &[Description], look: Look) -> String {
-    all.iter().map(|one| description(one, look)).gather().join("\n")
+    all.iter().map(|one| description(one, look)).gather().joined("\n")
 }
 
 #[inline(never)]
@@ -42,7 +42,7 @@ fn description(one: &Description, look: Look) -> String {
     let mut line = |key: &str, value: String| lines.add(key, value);
 
     let state = look.paint(colour_of(&status.state), &printable(&status.state));
-    line("state", [vec![state], prospects(status)].concat().join("; "));
+    line("state", [vec![state], prospects(status)].concat().joined("; "));
     line(
         "kind",
         format!(
@@ -112,7 +112,7 @@ fn memory_line(memory: &ServiceMemory, container: Option<u64>) -> Option<String>
     let most = memory.most.as_ref().filter(|_| memory.processes.is_some_and(|processes| processes > 1));
     let most = most.map(|most| format!("most of it {}", holder(most)));
     let parts = present(&mut [peak, of, most]);
-    (!parts.is_empty()).then(|| parts.join(", "))
+    (!parts.is_empty()).then(|| parts.listed())
 }
 
 fn exit(exit: &Exit) -> String {

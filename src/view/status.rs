@@ -2,7 +2,7 @@
 
 use super::{Colour, Look, NOTHING, clip, colour_of, count, headers, percent, printable, size, span, table};
 use crate::control::{Exit, ServiceStatus, Status};
-use crate::gather::{Gather, present};
+use crate::gather::{Gather, Joined, present};
 
 const HEADERS: [&str; 8] = ["SERVICE", "STATE", "PID", "UP", "RESTARTS", "CPU", "MEMORY", "LAST EXIT"];
 const STATE: usize = 1;
@@ -67,7 +67,7 @@ pub(super) fn summary(status: &Status) -> String {
     format!(
         "{}{colon}{}; up {}{memory}{stopping}",
         count(services, "service"),
-        parts.join(", "),
+        parts.listed(),
         span(status.up_ms)
     )
 }
@@ -108,14 +108,14 @@ fn last(service: &ServiceStatus) -> Option<String> {
     if service.state == "failed" && service.lacks.is_none() {
         parts.push(format!("tinysup logs {}", printable(&service.name)));
     }
-    (!parts.is_empty()).then(|| parts.join("; "))
+    (!parts.is_empty()).then(|| parts.joined("; "))
 }
 
 /// What comes: `next start in 0.4s`, `waits for db`, `resets in 6s`.
 pub(super) fn prospects(service: &ServiceStatus) -> Vec<String> {
     let next = service.next_start_ms.map(|ms| format!("next start in {}", span(ms)));
     let waits = (!service.waits_for.is_empty())
-        .then(|| format!("waits for {}", printable(&service.waits_for.join(", "))));
+        .then(|| format!("waits for {}", printable(&service.waits_for.listed())));
     let lacks = service.lacks.as_deref().map(printable);
     let missed = service.missed.filter(|missed| *missed > 0);
     let missed = missed.map(|missed| format!("{} missed", count(missed.into(), "health check")));

@@ -5,7 +5,7 @@ use super::spark::{CELLS, Course};
 use super::status::{exit, prospects, restarts, summary};
 use super::{Look, NOTHING, clip, colour_of, pad, percent, plain, printable, size, stream};
 use crate::control::{LogLine, Request, ServiceStatus, Status, VERSION, Verb};
-use crate::gather::present;
+use crate::gather::{Joined, present};
 
 /// Log lines that can be scrolled through.
 const LOG_LINES: u32 = 500;
@@ -207,7 +207,7 @@ impl Top {
                 parts.push(printable(says));
             }
             let pid = service.pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
-            let what = if parts.is_empty() { service.state.clone() } else { parts.join("; ") };
+            let what = if parts.is_empty() { service.state.clone() } else { parts.joined("; ") };
             lines.push(cut(&format!("{}{pid}: {}", printable(&service.name), printable(&what))));
             lines.push(cut(&service.last_line.as_deref().map(plain).unwrap_or_default()));
         }

@@ -2,7 +2,7 @@
 
 use super::Service;
 use crate::event::{Controller, MemoryFound};
-use crate::gather::{Gather, present};
+use crate::gather::{Gather, Joined, present};
 use crate::plan::{Amount, Plan, Reference};
 use crate::units::show_size;
 
@@ -37,7 +37,7 @@ pub fn lines(
         let part =
             |name, share: Option<_>| share.map(|share| format!("{name} at {}", shown(Amount::Share(share))));
         let parts = present(&mut [part("warn", guard.warn), part("restart", guard.restart)]);
-        lines.push(format!("the container: {}", parts.join(", ")));
+        lines.push(format!("the container: {}", parts.listed()));
     }
     for service in limited.iter().take(MAX_SHOWN) {
         let limits = limits(service);
@@ -50,7 +50,7 @@ pub fn lines(
         });
         let parts = present(&mut [restart, limit]);
         let each = if service.instances > 1 { " each" } else { "" };
-        lines.push(format!("{}{each}: {}", service.first.service, parts.join(", ")));
+        lines.push(format!("{}{each}: {}", service.first.service, parts.listed()));
         let limit = found.and_then(|found| found.limit);
         for (name, amount) in [("max_memory_restart", limits.restart), ("memory_limit", limits.limit)] {
             let bytes = amount.and_then(|amount| amount.bytes(whole));
