@@ -315,7 +315,7 @@ fn tinysup(
 
 #[inline(never)]
 fn verb(
-    mut options: Options,
+    options: Options,
     word: OsString,
     words: &mut Words,
     environment: Environment<'_>,
@@ -323,48 +323,8 @@ fn verb(
 ) -> Result<Command, UsageError> {
     let name = word.to_str().unwrap_or_default();
     match name {
-        "run" => {
-            let mut main = Vec::new();
-            while let Some(word) = words.next()? {
-                match word {
-                    Word::Option(name) => options.take(&name, words)?,
-                    Word::Separator => {
-                        main = words.all();
-                        if main.is_empty() {
-                            return Err(UsageError(
-                                "a command must follow \"run --\"; without \"--\" only the services run"
-                                    .to_owned(),
-                            ));
-                        }
-                    }
-                    Word::Plain(word) => {
-                        let word = word.to_string_lossy();
-                        let meant = match word.ends_with(".toml") {
-                            true => format!("a configuration goes after -c: tinysup run -c {word}"),
-                            false => format!("a command goes after \"--\": tinysup run -- {word}"),
-                        };
-                        return Err(UsageError(format!("unexpected \"{word}\" after run; {meant}")));
-                    }
-                }
-            }
-            options.reject_one("run")?;
-            Ok(Command::Run { config: options.config, verbosity: options.verbosity, main })
-        }
-        "check" => {
-            let mut here = false;
-            while let Some(word) = words.next()? {
-                match word {
-                    Word::Option(name) if name == "--runtime" => here = true,
-                    Word::Option(name) => options.take(&name, words)?,
-                    Word::Plain(file) if options.config.is_none() => options.config = Some(file.into()),
-                    Word::Plain(_) | Word::Separator => {
-                        return Err(UsageError("check takes one file: tinysup check [FILE]".to_owned()));
-                    }
-                }
-            }
-            options.reject_one("check")?;
-            Ok(Command::Check { config: options.config, here })
-        }
+        "run" => run(options, words),
+        "check" => check(options, words),
         "example" => Ok(Command::Example),
         "pause" => {
             options.reject_one("pause")?;
@@ -400,6 +360,53 @@ fn verb(
             options.one(argv, environment)
         }
     }
+}
+
+/// `tinysup run`.
+#[inline(never)]
+fn run(mut options: Options, words: &mut Words) -> Result<Command, UsageError> {
+    let mut main = Vec::new();
+    while let Some(word) = words.next()? {
+        match word {
+            Word::Option(name) => options.take(&name, words)?,
+            Word::Separator => {
+                main = words.all();
+                if main.is_empty() {
+                    return Err(UsageError(
+                        "a command must follow \"run --\"; without \"--\" only the services run".to_owned(),
+                    ));
+                }
+            }
+            Word::Plain(word) => {
+                let word = word.to_string_lossy();
+                let meant = match word.ends_with(".toml") {
+                    true => format!("a configuration goes after -c: tinysup run -c {word}"),
+                    false => format!("a command goes after \"--\": tinysup run -- {word}"),
+                };
+                return Err(UsageError(format!("unexpected \"{word}\" after run; {meant}")));
+            }
+        }
+    }
+    options.reject_one("run")?;
+    Ok(Command::Run { config: options.config, verbosity: options.verbosity, main })
+}
+
+/// `tinysup check`.
+#[inline(never)]
+fn check(mut options: Options, words: &mut Words) -> Result<Command, UsageError> {
+    let mut here = false;
+    while let Some(word) = words.next()? {
+        match word {
+            Word::Option(name) if name == "--runtime" => here = true,
+            Word::Option(name) => options.take(&name, words)?,
+            Word::Plain(file) if options.config.is_none() => options.config = Some(file.into()),
+            Word::Plain(_) | Word::Separator => {
+                return Err(UsageError("check takes one file: tinysup check [FILE]".to_owned()));
+            }
+        }
+    }
+    options.reject_one("check")?;
+    Ok(Command::Check { config: options.config, here })
 }
 
 #[derive(Default)]

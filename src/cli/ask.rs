@@ -155,6 +155,7 @@ fn complete(ask: &mut Ask, verb: &'static Spec) -> Result<(), UsageError> {
     Ok(())
 }
 
+#[inline(never)]
 fn find(verb: &'static Spec, word: &str, name: &str) -> Result<Opt, UsageError> {
     let is = |option: &verbs::OptSpec| {
         option.long == name
@@ -171,24 +172,29 @@ fn find(verb: &'static Spec, word: &str, name: &str) -> Result<Opt, UsageError> 
 }
 
 /// Many verbs are also programs, and an image's command may have been meant.
+#[inline(never)]
 fn wrong(verb: &str, what: &str) -> UsageError {
     UsageError(format!("{what} (options: tinysup help {verb}; the program {verb}: tinysup -- {verb})"))
 }
 
+#[inline(never)]
 fn value(option: &str, words: &mut Words) -> Result<String, UsageError> {
     Ok(words.value(option)?.to_string_lossy().into_owned())
 }
 
+#[inline(never)]
 fn duration(option: &str, words: &mut Words) -> Result<Duration, UsageError> {
     let value = value(option, words)?;
     parse_duration(&value).map_err(|error| UsageError(format!("{option}: {error}")))
 }
 
+#[inline(never)]
 fn number(option: &str, words: &mut Words) -> Result<u32, UsageError> {
     let value = value(option, words)?;
     value.parse().map_err(|_| UsageError(format!("{option}: \"{value}\" is not a number of lines")))
 }
 
+#[inline(never)]
 fn state(option: &str, words: &mut Words) -> Result<Wanted, UsageError> {
     let value = value(option, words)?;
     match value.as_str() {
@@ -200,6 +206,7 @@ fn state(option: &str, words: &mut Words) -> Result<Wanted, UsageError> {
     }
 }
 
+#[inline(never)]
 fn one_stream(request: &mut Request, stream: Stream) -> Result<(), UsageError> {
     match request.stream.replace(stream) {
         Some(other) if other != stream => {

@@ -13,7 +13,7 @@ use super::files::{self, World};
 use super::interpolate::{self, Fault, Lookup, Reported};
 use super::keys::{self, Id, Key};
 use super::problems::{Problem, Problems};
-use super::source::{FileId, Span};
+use super::source::FileId;
 use super::tree::{self, Entry, Node, Value};
 use super::{Config, Service, Setting};
 
@@ -28,12 +28,11 @@ const RESERVED: &str = "tinysup";
 /// Reads the main file, and what it includes.
 #[inline(never)]
 pub fn read(main: FileId, world: &dyn World, problems: &mut Problems, config: &mut Config) {
-    let mut names = Map::new();
     let mut include = None;
     let mut top_signals = None;
     for entry in parse(main, problems, config) {
         match entry.key.as_str() {
-            "services" => services(entry, problems, config, &mut names),
+            "services" => services(entry, problems, config),
             "defaults" => {
                 if let Some(entries) = table(entry, "[defaults]", problems) {
                     config.defaults = settings(entries, "[defaults]", true, problems);
@@ -69,7 +68,7 @@ pub fn read(main: FileId, world: &dyn World, problems: &mut Problems, config: &m
         for file in included(&setting, world, problems) {
             for entry in parse(file, problems, config) {
                 if entry.key == "services" {
-                    services(entry, problems, config, &mut names);
+                    services(entry, problems, config);
                 } else {
                     let message =
                         format_args!("an included file has only [services.NAME], not \"{}\"", entry.key);
@@ -82,6 +81,29 @@ pub fn read(main: FileId, world: &dyn World, problems: &mut Problems, config: &m
             }
         }
     }
+    drop_doubles(config, problems);
+}
+
+/// Of services of one name the first stays. Looked for once all are known: there may be very many.
+#[inline(never)]
+fn drop_doubles(config: &mut Config, problems: &mut Problems) {
+    let places = config.services.iter().enumerate().rev();
+    let first: Map<Rc<str>, usize> = places.map(|(at, service)| (Rc::clone(&service.name), at)).collect();
+    if first.len() == config.services.len() {
+        return;
+    }
+    for (at, service) in config.services.iter().enumerate() {
+        let one = first.get(&service.name).filter(|first| **first != at);
+        let Some(one) = one.and_then(|first| config.services.get(*first)) else { continue };
+        let place = problems.sources.place(one.span, Some(service.span.file));
+        problems.advise(
+            service.span,
+            format_args!("service \"{}\" is defined twice", service.name),
+            format_args!("first in {place}"),
+        );
+    }
+    let mut at = 0..;
+    config.services.retain(|service| first.get(&service.name).copied() == at.next());
 }
 
 fn parse(file: FileId, problems: &mut Problems, config: &mut Config) -> Vec<Entry> {
@@ -123,7 +145,7 @@ fn table(entry: Entry, name: &str, problems: &mut Problems) -> Option<Vec<Entry>
 }
 
 #[inline(never)]
-fn services(entry: Entry, problems: &mut Problems, config: &mut Config, names: &mut Map<String, Span>) {
+fn services(entry: Entry, problems: &mut Problems, config: &mut Config) {
     let Some(entries) = table(entry, "[services]", problems) else { return };
     for entry in entries {
         let (name, span) = (entry.key.clone(), entry.span);
@@ -139,16 +161,6 @@ fn services(entry: Entry, problems: &mut Problems, config: &mut Config, names: &
             continue;
         }
         let Some(inner) = table(entry, &place, problems) else { continue };
-        if let Some(first) = names.get(&name) {
-            let first = problems.sources.place(*first, Some(span.file));
-            problems.advise(
-                span,
-                format_args!("service \"{name}\" is defined twice"),
-                format_args!("first in {first}"),
-            );
-            continue;
-        }
-        names.insert(name.clone(), span);
         let settings = settings(inner, &place, false, problems);
         if let (None, false) =
             (settings.iter().find(|setting| setting.key.id == Id::Command), config.incomplete)

@@ -409,7 +409,7 @@ impl Value for String {
 
 impl<T: Word> Value for T {
     fn write(&self, out: &mut Vec<u8>) {
-        let number = Self::VALUES.iter().position(|value| value == self).unwrap_or_default();
+        let number = Self::VALUES.iter().position(|value| value == self).unwrap_or(usize::MAX);
         write_word(Self::WORDS, number, out);
     }
 

@@ -357,6 +357,7 @@ impl<'a> Builder<'a> {
             index: Map::new(),
             env_file: None,
         };
+        let mut set: Vec<&Entry> = Vec::new();
         for setting in self.config.defaults.iter().chain(settings) {
             match setting.key.id {
                 Id::EnvFile => environment.env_file = Some(setting),
@@ -364,7 +365,7 @@ impl<'a> Builder<'a> {
                     let Ok(entries) = self.evaluator.table(setting.key, &setting.node) else { continue };
                     for entry in entries {
                         match check_variable(&entry.key) {
-                            Ok(()) => environment.set(entry),
+                            Ok(()) => set.push(entry),
                             Err(message) => {
                                 self.evaluator.problems.tell(entry.span, format_args!("{message}"))
                             }
@@ -374,6 +375,7 @@ impl<'a> Builder<'a> {
                 _ => {}
             }
         }
+        environment.set(set);
         environment
     }
 

@@ -124,22 +124,29 @@ enum Layer {
 }
 
 impl<'a> Environment<'a> {
-    /// Sets a variable of `env`, over what was set before.
+    /// Sets the variables of `env`; of those that have one name the last counts.
     #[inline(never)]
-    pub fn set(&mut self, entry: &'a Entry) {
-        if let Some(earlier) = self.index.get(entry.key.as_str()).and_then(|index| self.env.get_mut(*index)) {
-            *earlier = entry;
-        } else {
-            self.index.insert(&entry.key, self.env.len());
-            self.env.push(entry);
+    pub fn set(&mut self, entries: Vec<&'a Entry>) {
+        self.env = entries;
+        self.number();
+        if self.env.len() > self.index.len() {
+            let last = std::mem::take(&mut self.index);
+            let mut at = 0..;
+            self.env.retain(|entry| last.get(entry.key.as_str()).copied() == at.next());
+            self.number();
         }
     }
 
     /// Makes `instance_env` known, which goes over `env`.
-    #[inline(never)]
     pub fn set_instance_env(&mut self, name: &str) {
         name.clone_into(&mut self.instance_env);
         self.env.retain(|entry| entry.key != name);
+        self.number();
+    }
+
+    /// Notes where each name is; all at once, as there may be very many.
+    #[inline(never)]
+    fn number(&mut self) {
         self.index = self.env.iter().enumerate().map(|(index, entry)| (entry.key.as_str(), index)).collect();
     }
 }
