@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
 
-use super::socket;
+use super::{descriptors, socket};
 use crate::event::{Child, StartError};
 use crate::gather::Joined;
 use crate::notify::MESSAGE_MAX;
@@ -199,7 +199,7 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
 /// What an end without goodbye left.
 #[inline(never)]
 fn remove_sockets(directory: &Path) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten().take(LEFT_MAX) {
+    for entry in descriptors::entries(directory, LEFT_MAX).unwrap_or_default() {
         if entry.file_type().is_ok_and(|kind| kind.is_socket()) {
             let _ = fs::remove_file(entry.path());
         }

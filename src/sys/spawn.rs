@@ -122,21 +122,18 @@ pub struct Attempt {
 
 impl Spawner {
     /// Keeps what children get, and raises our own limit of open files.
-    pub fn new(mask: SignalSet, dispositions: (SignalSet, SignalSet)) -> Self {
+    pub fn new(inherited: Inherited, dispositions: (SignalSet, SignalSet)) -> Self {
         Self {
-            environment: Environment::inherited(),
-            mask,
-            dispositions,
             closed: [false; 3],
             null: descriptors::null().ok().filter(|null| null.as_raw_fd() > 2),
-            post: Post::default(),
             files_limit: raise_files_limit(),
             oom_score_adj: raised_oom_score(),
-            given: None,
+            ..Self::of_one(inherited, dispositions)
         }
     }
 
     /// The same for one command, which gets what we have.
+    #[inline(never)]
     pub fn of_one(inherited: Inherited, dispositions: (SignalSet, SignalSet)) -> Self {
         Self {
             environment: Environment::inherited(),
@@ -540,11 +537,10 @@ impl Terminal {
 }
 
 fn arguments(launch: &Launch) -> Result<Vec<CString>, StartError> {
-    let argv: Vec<CString> = launch
-        .argv
-        .iter()
-        .map(|argument| string(argument.reveal(), "an argument"))
-        .collect::<Result<_, _>>()?;
+    let mut argv = Vec::new();
+    for argument in &launch.argv {
+        argv.push(string(argument.reveal(), "an argument")?);
+    }
     match argv.first() {
         Some(program) if !program.is_empty() => Ok(argv),
         _ => Err(StartError::NotFound { program: String::new(), path: None, similar: None }),

@@ -72,7 +72,13 @@ impl Files {
         let account = user.map(|user| self.account(user)).transpose()?;
         let group = group.map(|group| self.group(group)).transpose()?;
         let groups = match (&identity.groups, &account) {
-            (Some(names), _) => Some(names.iter().map(|name| self.group(name)).collect::<Result<_, _>>()?),
+            (Some(names), _) => {
+                let mut groups = Vec::new();
+                for name in names {
+                    groups.push(self.group(name)?);
+                }
+                Some(groups)
+            }
             (None, Some(account)) => Some(self.groups_of(account)),
             (None, None) => None,
         };
