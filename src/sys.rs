@@ -449,7 +449,7 @@ impl Linux {
             }
             Err(error) => {
                 self.memory.released(self.without_children(child.instance), events);
-                report(events, Event::SpawnFailed { child, error });
+                report(events, Event::SpawnFailed { child, error: *error });
             }
         }
     }

@@ -60,7 +60,7 @@ impl Post {
     /// run begins as root it is open to all, since many servers become somebody else before they say that they are ready; and where
     /// we may not give files away.
     #[inline(never)]
-    pub fn open(&mut self, child: Child, uid: Option<u32>) -> Result<Mailbox, StartError> {
+    pub fn open(&mut self, child: Child, uid: Option<u32>) -> Result<Mailbox, Box<StartError>> {
         let mailbox = self.bind(&format!("{}.{}", child.instance.0, child.run))?;
         let own = geteuid().as_raw();
         let uid = uid.unwrap_or(own);
@@ -83,12 +83,12 @@ impl Post {
         }
     }
 
-    fn bind(&mut self, name: &str) -> Result<Mailbox, StartError> {
+    fn bind(&mut self, name: &str) -> Result<Mailbox, Box<StartError>> {
         self.bind_in(&BASES.map(Path::new), name)
     }
 
     #[inline(never)]
-    fn bind_in(&mut self, bases: &[&Path], name: &str) -> Result<Mailbox, StartError> {
+    fn bind_in(&mut self, bases: &[&Path], name: &str) -> Result<Mailbox, Box<StartError>> {
         // Somebody may have cleared the place away, or filled it; for a while only, perhaps.
         if let Some(mailbox) = self.places.iter().rev().find_map(|place| place.bind(name).ok()) {
             return Ok(mailbox);
@@ -109,7 +109,8 @@ impl Post {
         Err(StartError::Other {
             what: "make a socket for its notifications".to_owned(),
             reason: format!("{}; a tmpfs at /run would do", reasons.listed()),
-        })
+        }
+        .into())
     }
 }
 
