@@ -245,7 +245,7 @@ impl Linux {
         }
         let (spawner, sinks) = match setup.descriptors {
             Descriptors::Keep => {
-                (Spawner::new(inherited.mask, signals.dispositions()), Sinks::new(setup.overflow))
+                (Spawner::new(inherited, signals.dispositions()), Sinks::new(setup.overflow))
             }
             Descriptors::PassOn => {
                 (Spawner::of_one(inherited, signals.dispositions()), Sinks::later(setup.overflow))
@@ -449,7 +449,7 @@ impl Linux {
             }
             Err(error) => {
                 self.memory.released(self.without_children(child.instance), events);
-                report(events, Event::SpawnFailed { child, error });
+                report(events, Event::SpawnFailed { child, error: *error });
             }
         }
     }

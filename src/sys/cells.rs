@@ -125,7 +125,7 @@ impl Cells {
         child: Child,
         launch: &Launch,
         why_not: &str,
-    ) -> Result<Option<Entrance>, StartError> {
+    ) -> Result<Option<Entrance>, Box<StartError>> {
         let main = child.role == Role::Main;
         let Some(cell) = launch.cell.or(self.of.contains_key(&child.instance).then(Default::default)) else {
             return Ok(None);
@@ -148,7 +148,8 @@ impl Cells {
         match made {
             Ok(procs) => Ok(Some(Entrance { procs, required })),
             Err(reason) if required => {
-                Err(StartError::Other { what: "limit its memory by a cgroup of its own".to_owned(), reason })
+                Err(StartError::Other { what: "limit its memory by a cgroup of its own".to_owned(), reason }
+                    .into())
             }
             Err(reason) => {
                 say!(Debug, "{name} has no cgroup of its own: {reason}");

@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::sys::statfs::statfs;
 
-use super::descriptors::c_path;
+use super::descriptors::{c_path, entries};
 use super::procfs;
 use crate::event::Controller;
 use crate::gather::Gather;
@@ -271,11 +271,10 @@ pub fn remove(path: &Path) -> io::Result<()> {
 fn remove_below(path: &Path, levels: usize) -> io::Result<()> {
     match fs::remove_dir(path) {
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) && levels > 0 => {
-            let below = fs::read_dir(path)?
-                .flatten()
-                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-            for entry in below {
-                remove_below(&entry.path(), levels - 1)?;
+            for entry in entries(path, usize::MAX)? {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    remove_below(&entry.path(), levels - 1)?;
+                }
             }
             fs::remove_dir(path)
         }

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "calls that nix does not have, or only for borrowed descriptors")]
 
 use std::ffi::CString;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, DirEntry, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -43,6 +43,20 @@ pub fn null() -> io::Result<OwnedFd> {
 /// A path as the system takes it. nix does the same by itself, anew for each call and each type of path.
 pub fn c_path(path: &Path) -> nix::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)
+}
+
+/// What is in a directory, at most so many; what cannot be read is left out.
+pub fn entries(directory: &Path, at_most: usize) -> io::Result<Vec<DirEntry>> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        if entries.len() >= at_most {
+            break;
+        }
+        if let Ok(entry) = entry {
+            entries.push(entry);
+        }
+    }
+    Ok(entries)
 }
 
 /// Opens a regular file for reading. Never waits: a pipe or a device that somebody put in its place is an error.

@@ -16,7 +16,6 @@ use super::elf::{self, Elf};
 use super::spawn::Attempt;
 use super::word;
 use crate::event::StartError;
-use crate::gather::Gather;
 use crate::suggest;
 use crate::units::RESOURCES;
 
@@ -277,19 +276,17 @@ impl Program {
 #[inline(never)]
 fn similar(program: &OsStr, attempt: &Attempt) -> Option<String> {
     let wanted = program.to_str()?;
-    let directories = attempt.candidates.iter().filter_map(|path| {
-        Path::new(OsStr::from_bytes(path.as_bytes()))
-            .parent()
-            .map(|directory| attempt.seen_from_here(directory.as_os_str()))
-    });
-    let programs: Vec<(String, PathBuf)> = directories
-        .flat_map(|directory| {
-            let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
-            let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-            names.map(move |name| (name, directory.clone()))
-        })
-        .take(NAMES_COMPARED_MAX)
-        .gather();
+    let mut programs: Vec<(String, PathBuf)> = Vec::new();
+    for path in &attempt.candidates {
+        let Some(directory) = Path::new(OsStr::from_bytes(path.as_bytes())).parent() else { continue };
+        let directory = attempt.seen_from_here(directory.as_os_str());
+        let room = NAMES_COMPARED_MAX.saturating_sub(programs.len());
+        for entry in descriptors::entries(&directory, room).unwrap_or_default() {
+            if let Ok(name) = entry.file_name().into_string() {
+                programs.push((name, directory.clone()));
+            }
+        }
+    }
     let near = suggest::nearest(wanted, programs.iter().map(|(name, _)| name.as_str()));
     let found =
         programs.iter().find(|(name, _)| near.map_or_else(|| name.starts_with(wanted), |near| name == near));

@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
 
-use super::socket;
+use super::{descriptors, socket};
 use crate::event::{Child, StartError};
 use crate::gather::Joined;
 use crate::notify::MESSAGE_MAX;
@@ -60,7 +60,7 @@ impl Post {
     /// run begins as root it is open to all, since many servers become somebody else before they say that they are ready; and where
     /// we may not give files away.
     #[inline(never)]
-    pub fn open(&mut self, child: Child, uid: Option<u32>) -> Result<Mailbox, StartError> {
+    pub fn open(&mut self, child: Child, uid: Option<u32>) -> Result<Mailbox, Box<StartError>> {
         let mailbox = self.bind(&format!("{}.{}", child.instance.0, child.run))?;
         let own = geteuid().as_raw();
         let uid = uid.unwrap_or(own);
@@ -83,12 +83,12 @@ impl Post {
         }
     }
 
-    fn bind(&mut self, name: &str) -> Result<Mailbox, StartError> {
+    fn bind(&mut self, name: &str) -> Result<Mailbox, Box<StartError>> {
         self.bind_in(&BASES.map(Path::new), name)
     }
 
     #[inline(never)]
-    fn bind_in(&mut self, bases: &[&Path], name: &str) -> Result<Mailbox, StartError> {
+    fn bind_in(&mut self, bases: &[&Path], name: &str) -> Result<Mailbox, Box<StartError>> {
         // Somebody may have cleared the place away, or filled it; for a while only, perhaps.
         if let Some(mailbox) = self.places.iter().rev().find_map(|place| place.bind(name).ok()) {
             return Ok(mailbox);
@@ -109,7 +109,8 @@ impl Post {
         Err(StartError::Other {
             what: "make a socket for its notifications".to_owned(),
             reason: format!("{}; a tmpfs at /run would do", reasons.listed()),
-        })
+        }
+        .into())
     }
 }
 
@@ -199,7 +200,7 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
 /// What an end without goodbye left.
 #[inline(never)]
 fn remove_sockets(directory: &Path) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten().take(LEFT_MAX) {
+    for entry in descriptors::entries(directory, LEFT_MAX).unwrap_or_default() {
         if entry.file_type().is_ok_and(|kind| kind.is_socket()) {
             let _ = fs::remove_file(entry.path());
         }

@@ -225,7 +225,7 @@ impl Memory {
 
     /// The way into the cell of a child that is about to be made.
     #[inline(never)]
-    pub fn entrance(&mut self, child: Child, launch: &Launch) -> Result<Option<Entrance>, StartError> {
+    pub fn entrance(&mut self, child: Child, launch: &Launch) -> Result<Option<Entrance>, Box<StartError>> {
         let why_not = self.found.as_ref().map_or("it was not tried", |found| &found.no_cells);
         self.cells.entrance(child, launch, why_not)
     }

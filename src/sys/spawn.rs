@@ -122,21 +122,18 @@ pub struct Attempt {
 
 impl Spawner {
     /// Keeps what children get, and raises our own limit of open files.
-    pub fn new(mask: SignalSet, dispositions: (SignalSet, SignalSet)) -> Self {
+    pub fn new(inherited: Inherited, dispositions: (SignalSet, SignalSet)) -> Self {
         Self {
-            environment: Environment::inherited(),
-            mask,
-            dispositions,
             closed: [false; 3],
             null: descriptors::null().ok().filter(|null| null.as_raw_fd() > 2),
-            post: Post::default(),
             files_limit: raise_files_limit(),
             oom_score_adj: raised_oom_score(),
-            given: None,
+            ..Self::of_one(inherited, dispositions)
         }
     }
 
     /// The same for one command, which gets what we have.
+    #[inline(never)]
     pub fn of_one(inherited: Inherited, dispositions: (SignalSet, SignalSet)) -> Self {
         Self {
             environment: Environment::inherited(),
@@ -187,7 +184,7 @@ impl Spawner {
         launch: &Rc<Launch>,
         extra: &[(&'static str, String)],
         cell: Option<&Entrance>,
-    ) -> Result<Spawned, StartError> {
+    ) -> Result<Spawned, Box<StartError>> {
         let identity = users::resolve(&launch.identity)?;
         let mailbox = launch.speaks.notify.then(|| self.post.open(child, identity.uid)).transpose()?;
         let mut extra = extra.to_vec();
@@ -322,7 +319,7 @@ impl Spawner {
     }
 
     #[inline(never)]
-    fn stdio(&self, launch: &Launch, uid: Option<u32>) -> Result<Stdio, StartError> {
+    fn stdio(&self, launch: &Launch, uid: Option<u32>) -> Result<Stdio, Box<StartError>> {
         let stdin = match (launch.stdin, &self.null) {
             (Stdin::Inherit, _) => Source::number(0),
             (Stdin::Null, Some(null)) => Source::number(null.as_raw_fd()),
@@ -336,7 +333,12 @@ impl Spawner {
         })
     }
 
-    fn output(&self, number: RawFd, output: &Output, uid: Option<u32>) -> Result<StdioOutput, StartError> {
+    fn output(
+        &self,
+        number: RawFd,
+        output: &Output,
+        uid: Option<u32>,
+    ) -> Result<StdioOutput, Box<StartError>> {
         let past_us = |source| Ok(StdioOutput { source, stream: Stream::Elsewhere });
         let purpose = match (output, &self.null) {
             (Output::Inherit, _) => return past_us(Source::number(number)),
@@ -353,7 +355,7 @@ impl Spawner {
 }
 
 /// A pipe from which we read without waiting, and into which a child of this user writes.
-fn pipe(uid: Option<u32>) -> Result<(OwnedFd, OwnedFd), StartError> {
+fn pipe(uid: Option<u32>) -> Result<(OwnedFd, OwnedFd), Box<StartError>> {
     let (read_end, write_end) = descriptors::pipe().map_err(|error| no_process(&error))?;
     descriptors::set_nonblocking(&read_end).map_err(|error| no_process(&error))?;
     if uid.is_some() {
@@ -539,23 +541,22 @@ impl Terminal {
     }
 }
 
-fn arguments(launch: &Launch) -> Result<Vec<CString>, StartError> {
-    let argv: Vec<CString> = launch
-        .argv
-        .iter()
-        .map(|argument| string(argument.reveal(), "an argument"))
-        .collect::<Result<_, _>>()?;
+fn arguments(launch: &Launch) -> Result<Vec<CString>, Box<StartError>> {
+    let mut argv = Vec::new();
+    for argument in &launch.argv {
+        argv.push(string(argument.reveal(), "an argument")?);
+    }
     match argv.first() {
         Some(program) if !program.is_empty() => Ok(argv),
-        _ => Err(StartError::NotFound { program: String::new(), path: None, similar: None }),
+        _ => Err(StartError::NotFound { program: String::new(), path: None, similar: None }.into()),
     }
 }
 
-fn string(text: &OsStr, what: &str) -> Result<CString, StartError> {
-    CString::new(text.as_bytes()).map_err(|_| StartError::Other {
+fn string(text: &OsStr, what: &str) -> Result<CString, Box<StartError>> {
+    Ok(CString::new(text.as_bytes()).map_err(|_| StartError::Other {
         what: format!("pass {what} on"),
         reason: "it has a NUL byte".to_owned(),
-    })
+    })?)
 }
 
 #[inline(never)]
@@ -608,7 +609,7 @@ fn raised_oom_score() -> Option<i32> {
 }
 
 /// fork(2) or a pipe was refused: with the limit that is in the way, where it can be told.
-fn no_process(error: &io::Error) -> StartError {
+fn no_process(error: &io::Error) -> Box<StartError> {
     let reason = units::reason(error);
     let limit = || match (reached_pids_limit(), getrlimit(Resource::RLIMIT_NPROC)) {
         (Some(limit), _) => {
@@ -630,12 +631,12 @@ fn no_process(error: &io::Error) -> StartError {
         Some(libc::EMFILE) => files(),
         _ => None,
     };
-    StartError::NoProcess {
+    Box::new(StartError::NoProcess {
         reason: match limit {
             Some(limit) => format!("{reason} ({limit})"),
             None => reason,
         },
-    }
+    })
 }
 
 /// The limit of processes of the cgroup, if it is used up.
@@ -654,7 +655,7 @@ impl Attempt {
         launch: Rc<Launch>,
         environment: Environment,
         uid: Option<u32>,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, Box<StartError>> {
         let argv = arguments(&launch)?;
         let search = Search::new(&argv, &environment);
         let size = bytes_of(&argv) + bytes_of(&environment.into_strings());
