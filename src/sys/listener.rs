@@ -82,7 +82,7 @@ fn keep_first<T: Ord>(kept: &mut Vec<T>, one: T) {
 
 #[inline(never)]
 fn processes(children: &Children, leader: Pid, instance: InstanceId) -> impl Iterator<Item = Pid> {
-    let strays = procfs::own_children().into_iter().filter(|pid| !children.knows(*pid));
+    let strays = procfs::own_children().into_iter().flatten().filter(|pid| !children.knows(*pid));
     let roots = std::iter::once(leader).chain(strays).gather();
     let belongs = |stat: &Stat| stat.pid == leader || tag::carried(stat.pid) == Some(tag::of(instance));
     sweep::below(roots, &belongs).into_iter().map(|stat| stat.pid).take(PROCESSES_MAX)
