@@ -1,6 +1,13 @@
 //! The real kernel: Linux. One thread, one poll(2), and the rooms below for what it needs. It carries out actions and
 //! reports events; it never sees the plan or the machines, and decides nothing that the core could.
 
+/// Tells something of the mechanism's own, as the macros of `log` do; those are a hundred bytes more in each place.
+macro_rules! say {
+    ($level:ident, $($words:tt)+) => {
+        $crate::sys::log::say(::log::Level::$level, module_path!(), format_args!($($words)+))
+    };
+}
+
 mod backlog;
 mod caps;
 mod cells;
@@ -219,6 +226,7 @@ impl Linux {
     ///
     /// # Errors
     /// When the system refuses what cannot be done without.
+    #[inline(never)]
     pub fn new(inherited: Inherited, setup: Setup) -> Result<Self, InitError> {
         if setup.descriptors == Descriptors::Keep {
             descriptors::keep_inherited_from_children();
@@ -235,7 +243,7 @@ impl Linux {
             && !is_pid1()
             && let Err(errno) = caps::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0)
         {
-            ::log::debug!("cannot adopt orphans: {}", word(errno));
+            say!(Debug, "cannot adopt orphans: {}", word(errno));
         }
         let (spawner, sinks) = match setup.descriptors {
             Descriptors::Keep => {
@@ -267,6 +275,7 @@ impl Linux {
     }
 
     /// Listens to clients.
+    #[inline(never)]
     pub fn listen(&mut self, place: Place) {
         self.control.open(place);
         self.pass_on_our_lines();
@@ -281,7 +290,9 @@ impl Linux {
         }
     }
 
-    /// Ends the work: writes what still waits for a reader, for at most [`FINISH_AT_MOST`].
+    /// Ends the work: writes what still waits for a reader, for at most [`FINISH_AT_MOST`]. Only what lies outside this process is put
+    /// away; to take apart the rest, which goes with us, would be two kilobytes of code.
+    #[inline(never)]
     pub fn finish(mut self) {
         self.control.flush(&mut Vec::new());
         self.pass_on_our_lines();
@@ -290,6 +301,10 @@ impl Linux {
         if !is_pid1() {
             self.memory.leave();
         }
+        self.voices = Voices::default();
+        self.spawner.leave();
+        self.control.leave();
+        std::mem::forget(self);
     }
 
     /// Reports one ended child, after all that it did before. Says whether there was one.
@@ -397,6 +412,7 @@ impl Linux {
         }
     }
 
+    #[inline(never)]
     fn spawn(
         &mut self,
         child: Child,
@@ -412,11 +428,12 @@ impl Linux {
             Ok(spawned) => {
                 if self.setup.descriptors == Descriptors::PassOn {
                     // The one command has them now.
-                    let mut ours: Vec<_> = self.spawner.held().gather();
-                    ours.extend(self.sinks.held());
-                    ours.extend(spawned.held());
-                    ours.extend(self.signals.held());
-                    ours.extend(self.memory.held());
+                    let mut ours = Vec::new();
+                    self.spawner.held(&mut ours);
+                    self.sinks.held(&mut ours);
+                    spawned.held(&mut ours);
+                    self.signals.held(&mut ours);
+                    self.memory.held(&mut ours);
                     descriptors::close_others(&ours);
                 }
                 self.voices.add(voices::Voice {
@@ -547,8 +564,9 @@ impl Kernel for Linux {
             }
             Action::Tell(notice) => {
                 let level = notice.level();
-                if ::log::log_enabled!(level) {
-                    ::log::log!(level, "{}", self.setup.voice.words(&notice));
+                if level <= ::log::max_level() {
+                    let words = self.setup.voice.words(&notice);
+                    log::say(level, module_path!(), format_args!("{words}"));
                 }
             }
             Action::Drain => {

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tinysup::config::World;
+use tinysup::config::problems::is_unprintable;
 use tinysup::event::{Launch, MemoryFound, StartError};
 use tinysup::plan::{self, Request};
 
@@ -85,6 +86,15 @@ impl World for Memory<'_> {
     }
 }
 
+/// A name as messages show it: on one line.
+fn as_told(name: &str) -> String {
+    let mut told = String::new();
+    for character in name.chars() {
+        if is_unprintable(character) { told.extend(character.escape_default()) } else { told.push(character) }
+    }
+    told
+}
+
 pub fn run(bytes: &[u8]) {
     let world = Memory::new(bytes);
     let main = bytes.len().is_multiple_of(8).then(|| vec!["main".into()]);
@@ -106,7 +116,8 @@ pub fn run(bytes: &[u8]) {
         }
     };
     for path in world.wanted.borrow().iter().rev() {
-        told = told.replace(&*path.to_string_lossy(), "");
+        let path = path.to_string_lossy();
+        told = told.replace(&*path, "").replace(&as_told(&path), "");
     }
     let written = bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
     assert!(written || !told.contains(SECRET), "{told}");

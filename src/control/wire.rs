@@ -6,6 +6,7 @@ use super::{
     Answer, Change, Description, EventLine, Exit, Holder, LogLine, Memory, Refusal, Refused, Request,
     ServiceMemory, ServiceStatus, Status, Stream, Verb, Verdict, Wanted,
 };
+use crate::gather::{Gather, Joined};
 use crate::line::json::text::{Text, string, unescaped};
 
 /// Something read, or a sentence that says what is wrong with it.
@@ -258,7 +259,7 @@ fn syntax<T>(read: Option<T>) -> Read<T> {
 }
 
 fn unknown(what: &str, name: &str, known: &[&str]) -> String {
-    format!("unknown {what} `{name}`, expected one of `{}`", known.join("`, `"))
+    format!("unknown {what} `{name}`, expected one of `{}`", known.joined("`, `"))
 }
 
 /// A value of its own.
@@ -405,7 +406,7 @@ impl<T: Word> Value for T {
     }
 
     fn read(&mut self, text: &mut Text<'_>) -> Read {
-        let words: Vec<&str> = Self::WORDS.iter().map(|(word, _)| *word).collect();
+        let words: Vec<&str> = Self::WORDS.iter().map(|(word, _)| *word).gather();
         let (_, value) = syntax(Self::WORDS.get(read_word(text, &words)?))?;
         *self = *value;
         Ok(())

@@ -13,6 +13,7 @@ use super::settings::KILL_TIMEOUT;
 use super::{Condition, Instance, Kind, Plan, Restart, RestartWhen};
 use crate::config::{World, words};
 use crate::event::{Launch, Stdin};
+use crate::gather::{Gather, Joined};
 use crate::hints;
 use crate::sorted::Map;
 use crate::units::{Signal, show_duration};
@@ -129,7 +130,7 @@ fn services(plan: &Plan) -> Vec<Service<'_>> {
             let on = *places.get(&plan.instance(dependency.on)?.service)?;
             Some(Link { on, condition: dependency.condition, restart: dependency.restart })
         });
-        let mut depends_on: Vec<Link> = links.collect();
+        let mut depends_on: Vec<Link> = links.gather();
         depends_on.dedup_by_key(|link| link.on);
         places.insert(Rc::clone(&instance.service), services.len());
         services.push(Service { first: instance, instances: 1, depends_on, kill_timeout });
@@ -171,15 +172,14 @@ fn summary(plan: &Plan, services: &[Service<'_>], stop_time: Duration) -> String
         }
     }
     if services.len() > 1 {
-        let tiers: Vec<String> =
-            tiers.iter().filter(|tier| !tier.is_empty()).map(|tier| list(tier)).collect();
+        let tiers: Vec<String> = tiers.iter().filter(|tier| !tier.is_empty()).map(|tier| list(tier)).gather();
         parts.push(format!("start order {}", arrows(&tiers)));
     }
     if !by_hand.is_empty() {
         parts.push(format!("not started by itself: {}", list(&by_hand)));
     }
     parts.push(format!("stop takes at most {} (docker stop allows 10 s)", show_duration(stop_time)));
-    parts.join(", ")
+    parts.listed()
 }
 
 /// What comes one after the other.
@@ -188,12 +188,12 @@ fn arrows(links: &[String]) -> String {
         [first, .., last] if links.len() > MAX_NAMES => {
             format!("{first} -> {} more -> {last}", links.len() - 2)
         }
-        _ => links.join(" -> "),
+        _ => links.joined(" -> "),
     }
 }
 
 fn list(names: &[String]) -> String {
-    let text = names.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let text = names.iter().take(MAX_NAMES).map(String::as_str).gather().listed();
     match names.len().saturating_sub(MAX_NAMES) {
         0 => text,
         more => format!("{text} and {more} more"),
@@ -233,7 +233,7 @@ fn show_chain(plan: &Plan, services: &[Service<'_>], chain: &[usize], total: Dur
         .iter()
         .filter_map(|at| services.get(*at))
         .map(|service| format!("{} {}", service.first.service, show_duration(service.kill_timeout)))
-        .collect();
+        .gather();
     let text = arrows(&links);
     let total_shown = show_duration(total);
     match plan.shutdown_timeout {
@@ -283,7 +283,7 @@ fn service_hints(service: &Service<'_>, world: &dyn World, hints: &mut Vec<Strin
     let instance = service.first;
     let mut hint = |text: String| hints.push(format!("{}: {text}", instance.service));
     let argv = effective_argv(&instance.launch);
-    let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let words: Vec<&str> = argv.iter().map(String::as_str).gather();
     let program = words.first().copied().unwrap_or("");
     if hints::leaves(&words)
         && let Some(remedy) = hints::foreground(program)
@@ -309,6 +309,7 @@ fn service_hints(service: &Service<'_>, world: &dyn World, hints: &mut Vec<Strin
 }
 
 /// Signals that mean something to tinysup reach services only where `[signals]` sends them.
+#[inline(never)]
 fn signal_hints(plan: &Plan, instance: &Instance, hints: &mut Vec<String>) {
     for (signal, meaning) in [
         (Signal::HUP, "is reserved for re-reading the configuration"),
@@ -377,7 +378,7 @@ fn readers(services: &[Service<'_>], hints: &mut Vec<String>) {
         .iter()
         .filter(|service| service.first.launch.stdin == Stdin::Inherit)
         .map(|service| service.first.service.to_string())
-        .collect();
+        .gather();
     if names.len() > 1 {
         hints.push(format!(
             "{} all have stdin = \"inherit\": each line of input goes to any one of them",
@@ -389,18 +390,19 @@ fn readers(services: &[Service<'_>], hints: &mut Vec<String>) {
 /// The words of a command, also of a plain one inside `sh -c`.
 fn effective_argv(launch: &Launch) -> Vec<String> {
     let argv: Vec<String> =
-        launch.argv.iter().map(|word| word.reveal().to_string_lossy().into_owned()).collect();
+        launch.argv.iter().map(|word| word.reveal().to_string_lossy().into_owned()).gather();
     let [shell, flag, text] = argv.as_slice() else { return argv };
     if !matches!(hints::base_name(shell), "sh" | "bash" | "ash" | "dash") || flag != "-c" {
         return argv;
     }
     match words::split(text) {
-        Ok(words) => words.into_iter().map(|word| word.template).skip_while(|word| word == "exec").collect(),
+        Ok(words) => words.into_iter().map(|word| word.template).skip_while(|word| word == "exec").gather(),
         Err(_) => argv,
     }
 }
 
 /// Programs whose work tinysup does itself.
+#[inline(never)]
 fn needless(program: &str) -> Option<&'static str> {
     match hints::base_name(program) {
         "tini" | "dumb-init" | "catatonit" => {

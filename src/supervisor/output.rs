@@ -93,6 +93,7 @@ impl Supervisor {
     }
 
     /// Remembers whose lines these will be, where they say it.
+    #[inline(never)]
     pub(super) fn note_pid(&mut self, child: Child, pid: Pid) {
         let main = match child.role {
             Role::Main => true,
@@ -102,9 +103,8 @@ impl Supervisor {
         let says = |launch: &Launch| {
             [Sink::Stdout, Sink::Stderr].into_iter().any(|sink| {
                 let output = output(launch, sink);
-                let file = if let Output::File(file) = output { Some(file.format) } else { None };
-                let container = output.to_container(sink).map(|(_, format)| format);
-                file.into_iter().chain(container).any(|format| format == Format::Json)
+                matches!(output, Output::File(file) if file.format == Format::Json)
+                    || output.to_container(sink).is_some_and(|(_, format)| format == Format::Json)
             })
         };
         if self.plan.instance(child.instance).is_some_and(|instance| says(&instance.launch)) {

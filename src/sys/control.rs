@@ -28,7 +28,7 @@ use crate::control::{
     Answer, Place, REQUEST_MAX, Refused, Request, SOCKET_ABSTRACT, SOCKET_PATHS, SOCKET_VARIABLE,
 };
 use crate::event::{Client, Event, report};
-use crate::gather::Gather;
+use crate::gather::{Gather, Joined};
 use crate::units::reason;
 
 /// So many clients at once; more wait until one of them has gone.
@@ -161,9 +161,9 @@ impl Control {
         for address in addresses {
             match address.bind(self.senders) {
                 Ok(socket) => {
-                    log::debug!("the control socket is {address}");
+                    say!(Debug, "the control socket is {address}");
                     for obstacle in obstacles.iter().filter(|obstacle: &&Obstacle| obstacle.taken) {
-                        log::warn!("{}; here it is {address}: set {SOCKET_VARIABLE} for both", obstacle.text);
+                        say!(Warn, "{}; here it is {address}: set {SOCKET_VARIABLE} for both", obstacle.text);
                     }
                     self.socket = Some(socket);
                     return;
@@ -172,10 +172,16 @@ impl Control {
             }
         }
         let texts: Vec<&str> = obstacles.iter().map(|obstacle| &*obstacle.text).gather();
-        log::warn!(
+        say!(
+            Warn,
             "no control socket, so tinysup cannot be asked anything: {}. {SOCKET_VARIABLE} names another place",
-            texts.join("; ")
+            texts.joined("; ")
         );
+    }
+
+    /// The end: the file of the socket goes.
+    pub fn leave(&mut self) {
+        self.socket = None;
     }
 
     /// Whether somebody waits who could not be let in, although nothing more may happen.
@@ -219,6 +225,7 @@ impl Control {
     }
 
     /// A line for a client. It is on its way with the next `flush`.
+    #[inline(never)]
     pub fn answer(&mut self, client: Client, answer: &Answer, last: bool, events: &mut Vec<Event>) {
         let Some(index) = self.guests.iter().position(|guest| guest.client == client) else { return };
         if let Some(guest) =
@@ -266,7 +273,7 @@ impl Control {
                 Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
                 Err(Errno::EAGAIN) => return,
                 Err(errno) => {
-                    log::debug!("cannot accept a client: {}", word(errno));
+                    say!(Debug, "cannot accept a client: {}", word(errno));
                     self.muted = true;
                     return;
                 }
@@ -308,13 +315,13 @@ impl Control {
             file.watched.take_if(|_| self.in_vain > IN_VAIN_MAX);
             return;
         }
-        log::info!("somebody has removed {}", file.path.display());
+        say!(Info, "somebody has removed {}", file.path.display());
         self.socket = None;
         self.remade += 1;
         if self.remade <= REMADE_MAX {
             self.open(self.place.clone());
         } else {
-            log::warn!("no control socket any more: it was removed {REMADE_MAX} times");
+            say!(Warn, "no control socket any more: it was removed {REMADE_MAX} times");
         }
     }
 }
@@ -322,6 +329,7 @@ impl Control {
 const NO_WAIT: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_NOSIGNAL);
 
 /// Who may stay: root, and the user we are. Says why not, before a byte of him was read.
+#[inline(never)]
 fn admit(stranger: &OwnedFd, highest: RawFd) -> Result<(), Answer> {
     let own = nix::unistd::geteuid().as_raw();
     match getsockopt(stranger, sockopt::PeerCredentials) {
@@ -436,7 +444,9 @@ fn addresses(place: &Place) -> Vec<Address> {
         (Place::Usual, None) => {
             let namespace = fs::metadata("/proc/self/ns/mnt").map_or(0, |metadata| metadata.ino());
             let last = Address::Abstract(format!("{SOCKET_ABSTRACT}{namespace}").into());
-            SOCKET_PATHS.iter().map(|path| Address::Path(path.into())).chain([last]).gather()
+            let mut addresses: Vec<_> = SOCKET_PATHS.iter().map(|path| Address::Path(path.into())).gather();
+            addresses.push(last);
+            addresses
         }
     }
 }

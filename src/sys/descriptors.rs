@@ -2,9 +2,11 @@
 
 #![expect(unsafe_code, reason = "calls that nix does not have, or only for borrowed descriptors")]
 
+use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -36,6 +38,11 @@ pub fn set_nonblocking(descriptor: &OwnedFd) -> io::Result<()> {
 /// /dev/null, for reading and writing.
 pub fn null() -> io::Result<OwnedFd> {
     Ok(OpenOptions::new().read(true).write(true).open("/dev/null")?.into())
+}
+
+/// A path as the system takes it. nix does the same by itself, anew for each call and each type of path.
+pub fn c_path(path: &Path) -> nix::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)
 }
 
 /// Opens a regular file for reading. Never waits: a pipe or a device that somebody put in its place is an error.

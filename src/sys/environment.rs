@@ -133,6 +133,7 @@ fn value_of<'a>(string: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// A secret's file, without its last newline. Never waits, whatever somebody put there.
+#[inline(never)]
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let told = |error: io::Error| reason(&error);
     let file = descriptors::open_file(path).map_err(told)?;

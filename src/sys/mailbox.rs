@@ -21,6 +21,7 @@ use nix::unistd::geteuid;
 
 use super::socket;
 use crate::event::{Child, StartError};
+use crate::gather::Joined;
 use crate::notify::MESSAGE_MAX;
 use crate::units::reason;
 
@@ -75,9 +76,11 @@ impl Post {
         Ok(mailbox)
     }
 
-    /// The descriptors that are in use.
-    pub fn held(&self) -> impl Iterator<Item = RawFd> {
-        self.places.iter().map(|place| place.lock.as_raw_fd())
+    /// Adds the descriptors that are in use.
+    pub fn held(&self, held: &mut Vec<RawFd>) {
+        for place in &self.places {
+            held.push(place.lock.as_raw_fd());
+        }
     }
 
     fn bind(&mut self, name: &str) -> Result<Mailbox, StartError> {
@@ -105,7 +108,7 @@ impl Post {
         }
         Err(StartError::Other {
             what: "make a socket for its notifications".to_owned(),
-            reason: format!("{}; a tmpfs at /run would do", reasons.join(", ")),
+            reason: format!("{}; a tmpfs at /run would do", reasons.listed()),
         })
     }
 }
@@ -240,7 +243,7 @@ impl Mailbox {
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return None,
                 Err(errno) => {
-                    log::debug!("cannot read from {}: {}", self.path.display(), super::word(errno));
+                    say!(Debug, "cannot read from {}: {}", self.path.display(), super::word(errno));
                     return None;
                 }
             }
@@ -266,6 +269,7 @@ const CONTROL_BYTES: usize = 64 + DESCRIPTORS_MAX * size_of::<i32>();
 #[repr(C, align(16))]
 struct Control([u8; CONTROL_BYTES]);
 
+#[inline(never)]
 fn receive(socket: BorrowedFd<'_>) -> nix::Result<Letter> {
     let mut bytes = vec![0; MESSAGE_MAX + 1];
     let mut control = Control([0; CONTROL_BYTES]);

@@ -180,7 +180,9 @@ pub fn numbers(directory: &str) -> io::Result<Vec<i32>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(directory)? {
         let Ok(entry) = entry else { continue };
-        numbers.extend(entry.file_name().to_str().and_then(parse_number::<i32>));
+        if let Some(number) = entry.file_name().to_str().and_then(parse_number::<i32>) {
+            numbers.push(number);
+        }
     }
     Ok(numbers)
 }
@@ -234,7 +236,7 @@ pub fn as_owner_of<T>(pid: Pid, work: impl FnOnce() -> T) -> Option<T> {
     let result = (file_access() == (owner.uid(), owner.gid())).then(work);
     set_file_access(uid, gid);
     if file_access() != (uid, gid) {
-        log::error!("file access stays with user {}", owner.uid());
+        say!(Error, "file access stays with user {}", owner.uid());
     }
     let _ = caps::prctl(libc::PR_SET_DUMPABLE, libc::c_ulong::from(dumpable == 1), 0);
     result

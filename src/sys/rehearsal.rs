@@ -9,6 +9,7 @@ use super::{diagnose, users};
 use crate::event::{Launch, StartError};
 
 /// The first thing that would make this start fail; `None` if none is seen.
+#[inline(never)]
 pub fn obstacle(launch: &Launch) -> Option<StartError> {
     // Secrets are mounted when the container runs.
     let launch = Launch { env_from_file: Vec::new(), ..launch.clone() };

@@ -70,7 +70,8 @@ impl Signals {
                 Ok(Self { way: Way::Descriptor(descriptor), touched, ignored: inherited.ignored | child })
             }
             Err(error) => {
-                log::debug!(
+                say!(
+                    Debug,
                     "signals come through handlers; there is no signalfd: {}",
                     crate::units::reason(&error)
                 );
@@ -88,16 +89,12 @@ impl Signals {
         }
     }
 
-    /// All descriptors that are in use.
-    pub fn held(&self) -> impl Iterator<Item = RawFd> {
-        let (one, other) = match &self.way {
-            Way::Descriptor(descriptor) => (descriptor.as_raw_fd(), None),
-            Way::Handlers(handlers) => {
-                let [read_end, write_end] = handlers.held();
-                (read_end, Some(write_end))
-            }
-        };
-        [one].into_iter().chain(other)
+    /// Adds all descriptors that are in use.
+    pub fn held(&self, held: &mut Vec<RawFd>) {
+        match &self.way {
+            Way::Descriptor(descriptor) => held.push(descriptor.as_raw_fd()),
+            Way::Handlers(handlers) => held.extend_from_slice(&handlers.held()),
+        }
     }
 
     /// The signals whose disposition a child must set, and those of them that it must ignore, to find what we found.
@@ -208,6 +205,7 @@ fn pending() -> SignalSet {
 
 /// Gives up the controlling terminal, so that a session of a child can have it. To the leader of its session, and the group in its
 /// foreground, the kernel sends SIGHUP and SIGCONT for that: nobody meant them, so they are taken out again.
+#[inline(never)]
 pub fn leave_terminal(terminal: RawFd) {
     all_blocked(|| {
         let before = pending();

@@ -74,15 +74,21 @@ pub struct Spawned {
 }
 
 impl Spawned {
-    /// The descriptors that belong to it.
-    pub fn held(&self) -> impl Iterator<Item = RawFd> {
-        let outputs = self.outputs.iter().filter_map(|stream| match stream {
-            Stream::Elsewhere => None,
-            Stream::Read(pipe, _) => Some(pipe),
-        });
-        let mailbox = self.mailbox.iter().map(|mailbox| mailbox.as_fd().as_raw_fd());
-        let own = [&self.report].into_iter().chain(&self.attempt.home).chain(&self.announcement);
-        own.chain(outputs).map(AsRawFd::as_raw_fd).chain(mailbox)
+    /// Adds the descriptors that belong to it.
+    pub fn held(&self, held: &mut Vec<RawFd>) {
+        held.push(self.report.as_raw_fd());
+        for descriptor in self.attempt.home.iter().chain(&self.announcement) {
+            held.push(descriptor.as_raw_fd());
+        }
+        for stream in &self.outputs {
+            match stream {
+                Stream::Elsewhere => {}
+                Stream::Read(pipe, _) => held.push(pipe.as_raw_fd()),
+            }
+        }
+        if let Some(mailbox) = &self.mailbox {
+            held.push(mailbox.as_fd().as_raw_fd());
+        }
     }
 }
 
@@ -145,10 +151,20 @@ impl Spawner {
         }
     }
 
-    /// The descriptors that are in use.
-    pub fn held(&self) -> impl Iterator<Item = RawFd> {
-        let terminal = self.given.as_ref().map(|(terminal, _)| terminal.descriptor());
-        self.null.as_ref().map(AsRawFd::as_raw_fd).into_iter().chain(terminal).chain(self.post.held())
+    /// Adds the descriptors that are in use.
+    pub fn held(&self, held: &mut Vec<RawFd>) {
+        if let Some(null) = &self.null {
+            held.push(null.as_raw_fd());
+        }
+        if let Some((terminal, _)) = &self.given {
+            held.push(terminal.descriptor());
+        }
+        self.post.held(held);
+    }
+
+    /// The end: the directories of the sockets go.
+    pub fn leave(&mut self) {
+        self.post = Post::default();
     }
 
     /// A child has ended: if the terminal is still its group's, it is ours again.
@@ -174,14 +190,15 @@ impl Spawner {
     ) -> Result<Spawned, StartError> {
         let identity = users::resolve(&launch.identity)?;
         let mailbox = launch.speaks.notify.then(|| self.post.open(child, identity.uid)).transpose()?;
-        let address = mailbox.iter().map(|mailbox| ("NOTIFY_SOCKET", mailbox.path().display().to_string()));
-        let extra: Vec<_> = extra.iter().cloned().chain(address).gather();
+        let mut extra = extra.to_vec();
+        if let Some(mailbox) = &mailbox {
+            extra.push(("NOTIFY_SOCKET", mailbox.path().display().to_string()));
+        }
         let environment = self.environment.of_child(launch, &identity, &extra)?;
         let argv = arguments(launch)?;
         let search = Search::new(&argv, &environment);
         let envp = environment.into_strings();
         let size = bytes_of(&argv) + bytes_of(&envp);
-        let rlimits = self.rlimits(child.instance, launch);
 
         let (report, mut report_end) = pipe(None)?;
         let stdio = self.stdio(launch, identity.uid)?;
@@ -222,7 +239,7 @@ impl Spawner {
                 .as_deref()
                 .map(|cwd| string(cwd.as_os_str(), "the working directory"))
                 .transpose()?,
-            rlimits: rlimits.clone(),
+            rlimits: self.rlimits(child.instance, launch),
             oom_score_adj: self.oom_score_adj(launch),
             nice: launch.attributes.nice,
             switch: identity.switch(),
@@ -269,11 +286,11 @@ impl Spawner {
             announcement,
             attempt: Attempt {
                 launch: Rc::clone(launch),
-                candidates: script.candidates,
+                candidates: std::mem::take(&mut script.candidates),
                 path: search.path,
                 size,
                 uid: script.switch.uid,
-                rlimits,
+                rlimits: std::mem::take(&mut script.rlimits),
                 home,
             },
         })
@@ -289,13 +306,19 @@ impl Spawner {
 
     #[inline(never)]
     fn rlimits(&self, instance: InstanceId, launch: &Launch) -> Vec<(u32, libc::rlimit)> {
-        let files = self.files_limit.map(|limit| (FILES_LIMIT, limit));
-        let tag = launch.mark.as_ref().and_then(|_| Some((tag::RESOURCE, tag::limit(instance)?)));
-        let own = launch.attributes.rlimits.iter().map(|limit| {
+        let mut limits = Vec::new();
+        if let Some(limit) = self.files_limit {
+            limits.push((FILES_LIMIT, limit));
+        }
+        if let (Some(_), Some(limit)) = (&launch.mark, tag::limit(instance)) {
+            limits.push((tag::RESOURCE, limit));
+        }
+        for limit in &launch.attributes.rlimits {
             let of = |value: u64| libc::rlim_t::try_from(value).unwrap_or(libc::RLIM_INFINITY);
-            (limit.resource, libc::rlimit { rlim_cur: of(limit.soft), rlim_max: of(limit.hard) })
-        });
-        files.into_iter().chain(tag).chain(own).gather()
+            limits
+                .push((limit.resource, libc::rlimit { rlim_cur: of(limit.soft), rlim_max: of(limit.hard) }));
+        }
+        limits
     }
 
     #[inline(never)]
@@ -383,9 +406,11 @@ fn fork(script: &mut Script) -> io::Result<Pid> {
 }
 
 /// Closes descriptors where it may take its time: in a process of its own, which is collected as any stranger is.
+#[inline(never)]
 pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> io::Result<()> {
     let (read_end, write_end) = descriptors::pipe()?;
-    let kept: Vec<RawFd> = descriptors.iter().chain([&read_end]).map(AsRawFd::as_raw_fd).gather();
+    let mut kept: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).gather();
+    kept.push(read_end.as_raw_fd());
     // SAFETY: the child makes plain calls on what was open before and never returns.
     let result = signals::all_blocked(|| unsafe {
         match libc::fork() {
@@ -440,10 +465,11 @@ enum Home {
 
 impl Home {
     /// Goes to the root before there is a child, who could otherwise see us elsewhere.
+    #[inline(never)]
     fn leave() -> Self {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        match nix::fcntl::open(".", flags, nix::sys::stat::Mode::empty()) {
-            Ok(descriptor) if nix::unistd::chdir("/").is_ok() => Self::Left(descriptor),
+        match nix::fcntl::open(c".", flags, nix::sys::stat::Mode::empty()) {
+            Ok(descriptor) if nix::unistd::chdir(c"/").is_ok() => Self::Left(descriptor),
             Ok(_) => Self::Stay,
             Err(_) => Self::LeaveLate,
         }
@@ -462,7 +488,7 @@ impl Home {
             Self::Stay => None,
             Self::Left(descriptor) => Some(descriptor),
             Self::LeaveLate => {
-                let _ = nix::unistd::chdir("/"); // then we stay
+                let _ = nix::unistd::chdir(c"/"); // then we stay
                 None
             }
         }
@@ -470,6 +496,7 @@ impl Home {
 }
 
 /// The place of `LISTEN_PID` in an environment where it means us: whoever gave us sockets means the command.
+#[inline(never)]
 fn own_listen_pid(envp: &[CString]) -> Option<usize> {
     let at = envp.iter().position(|string| string.as_bytes().starts_with(child::LISTEN_PID))?;
     let own = std::process::id().to_string();
@@ -485,6 +512,7 @@ enum Terminal {
 }
 
 impl Terminal {
+    #[inline(never)]
     fn ours(given: Option<Pid>) -> Option<Self> {
         // SAFETY: both only ask; -1 is no group.
         let foreground = |descriptor| unsafe {
@@ -530,9 +558,11 @@ fn string(text: &OsStr, what: &str) -> Result<CString, StartError> {
     })
 }
 
+#[inline(never)]
 fn shell(argv: &[CString]) -> Strings {
-    let head = [c"/bin/sh".to_owned(), CString::default()];
-    Strings::new(head.into_iter().chain(argv.iter().skip(1).cloned()).gather())
+    let mut words = vec![c"/bin/sh".to_owned(), CString::default()];
+    words.extend_from_slice(argv.get(1..).unwrap_or_default());
+    Strings::new(words)
 }
 
 fn bytes_of(strings: &[CString]) -> usize {

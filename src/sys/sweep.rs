@@ -93,7 +93,7 @@ pub fn signal_others(signal: Signal) {
     }
     for stat in below(procfs::own_children().unwrap_or_default(), &|_| true) {
         if let Err(errno) = signal_seen(&stat, [signal].into_iter()) {
-            log::debug!("{:?} cannot be signalled: {}", stat.pid, super::word(errno));
+            say!(Debug, "{:?} cannot be signalled: {}", stat.pid, super::word(errno));
         }
     }
 }
@@ -115,13 +115,11 @@ pub fn below(roots: Vec<Pid>, belongs: &dyn Fn(&Stat) -> bool) -> Vec<Stat> {
         // The children of one that has ended are ours by now.
         let Some(stat) = Stat::of(pid).filter(|stat| !stat.ended()) else { continue };
         let member = inherited || belongs(&stat);
-        open.extend(
-            families
-                .children(pid)
-                .into_iter()
-                .filter(|child| seen.insert(*child))
-                .map(|child| (child, member)),
-        );
+        for child in families.children(pid) {
+            if seen.insert(child) {
+                open.push((child, member));
+            }
+        }
         if member {
             found.push(stat);
         }
@@ -160,7 +158,7 @@ impl Families {
 fn signal_all<'a>(found: impl Iterator<Item = &'a Stat>, signal: Option<Signal>) {
     for stat in found {
         if let Err(errno) = signal_seen(stat, with_continue(signal)) {
-            log::debug!("{:?} cannot be signalled: {}", stat.pid, super::word(errno));
+            say!(Debug, "{:?} cannot be signalled: {}", stat.pid, super::word(errno));
         }
     }
 }

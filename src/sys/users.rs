@@ -55,7 +55,7 @@ fn read(path: &str) -> Option<Vec<u8>> {
         Ok(_) => Some(text),
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
-                log::warn!("cannot read {path}: {error}");
+                say!(Warn, "cannot read {path}: {error}");
             }
             None
         }
@@ -123,6 +123,7 @@ impl Files {
             .ok_or_else(|| StartError::UnknownGroup { name: group.to_owned(), group: self.group.is_some() })
     }
 
+    #[inline(never)]
     fn groups_of(&self, account: &Account) -> Vec<u32> {
         let Some(name) = &account.name else { return Vec::new() };
         self.groups()
@@ -180,6 +181,7 @@ fn no_number(kind: &str, text: &str) -> StartError {
 impl Resolved {
     /// What of this is to be changed, given who we are. Nothing that is right already is touched, for it may need a
     /// privilege that we do not have.
+    #[inline(never)]
     pub fn switch(&self) -> Switch {
         let same_user = self.uid.is_none_or(|uid| ids(Kind::User) == [uid; 3]);
         let same_group = self.gid.is_none_or(|gid| ids(Kind::Group) == [gid; 3]);

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Colour, Look, NOTHING, clip, printable, size, table};
 use crate::control::{Holder, Memory, ServiceMemory};
+use crate::gather::{Gather, Joined};
 
 const PSS: usize = 2;
 
@@ -24,8 +25,8 @@ pub fn memory(memory: &Memory, look: Look) -> String {
         _ => cell.to_owned(),
     });
     let width = look.width.unwrap_or(usize::MAX);
-    let lines: Vec<String> = text.lines().map(|line| clip(line, width, look)).collect();
-    let text = if look.colour { text } else { lines.join("\n") + "\n" };
+    let lines: Vec<String> = text.lines().map(|line| clip(line, width, look)).gather();
+    let text = if look.colour { text } else { lines.joined("\n") + "\n" };
     format!("{text}{}\n", clip(&container(memory), width, look))
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Colour, Look, NOTHING, clip, colour_of, count, percent, printable, size, span, table};
 use crate::control::{Exit, ServiceStatus, Status};
+use crate::gather::{Gather, Joined};
 
 const HEADERS: [&str; 8] = ["SERVICE", "STATE", "PID", "UP", "RESTARTS", "CPU", "MEMORY", "LAST EXIT"];
 const STATE: usize = 1;
@@ -63,7 +64,7 @@ pub(super) fn summary(status: &Status) -> String {
     format!(
         "{}{colon}{}; up {}{memory}{stopping}",
         count(services, "service"),
-        parts.join(", "),
+        parts.listed(),
         span(status.up_ms)
     )
 }
@@ -95,27 +96,28 @@ pub(super) fn restarts(service: &ServiceStatus) -> String {
 }
 
 /// How its last run ended, and what that means for the next.
+#[inline(never)]
 fn last(service: &ServiceStatus) -> Option<String> {
-    let mut parts: Vec<String> = service.last_exit.iter().map(exit).collect();
+    let mut parts: Vec<String> = service.last_exit.iter().map(exit).gather();
     parts.extend(prospects(service));
     // Of what it lacks the reason stands there.
     if service.state == "failed" && service.lacks.is_none() {
         parts.push(format!("tinysup logs {}", printable(&service.name)));
     }
-    (!parts.is_empty()).then(|| parts.join("; "))
+    (!parts.is_empty()).then(|| parts.joined("; "))
 }
 
 /// What comes: `next start in 0.4s`, `waits for db`, `resets in 6s`.
 pub(super) fn prospects(service: &ServiceStatus) -> Vec<String> {
     let next = service.next_start_ms.map(|ms| format!("next start in {}", span(ms)));
     let waits = (!service.waits_for.is_empty())
-        .then(|| format!("waits for {}", printable(&service.waits_for.join(", "))));
+        .then(|| format!("waits for {}", printable(&service.waits_for.listed())));
     let lacks = service.lacks.as_deref().map(printable);
     let missed = service.missed.filter(|missed| *missed > 0);
     let missed = missed.map(|missed| format!("{} missed", count(missed.into(), "health check")));
     let resets = service.resets_in_ms.filter(|_| service.restarts > 0);
     let resets = resets.map(|ms| format!("resets in {}", span(ms)));
-    [next, waits, lacks, missed, resets].into_iter().flatten().collect()
+    [next, waits, lacks, missed, resets].into_iter().flatten().gather()
 }
 
 /// `code 17 (11 times), 1m ago`.
@@ -128,7 +130,7 @@ pub(super) fn exit(exit: &Exit) -> String {
 /// Takes from the rows what a terminal has no room for; the numbers of the columns that are left.
 #[inline(never)]
 fn fit(rows: &mut [Vec<String>], look: Look) -> Vec<usize> {
-    let mut kept: Vec<usize> = (0..HEADERS.len()).collect();
+    let mut kept: Vec<usize> = (0..HEADERS.len()).gather();
     let Some(columns) = look.width else { return kept };
     let widest = |rows: &[Vec<String>], at: usize| {
         rows.iter().filter_map(|row| row.get(at)).map(|cell| super::width(cell)).max().unwrap_or(0)
