@@ -45,3 +45,15 @@ impl<T: AsRef<str>> Joined for [T] {
         text
     }
 }
+
+/// Those of some texts that are there.
+#[inline(never)]
+pub fn present(texts: &mut [Option<String>]) -> Vec<String> {
+    let mut list = Vec::new();
+    for text in texts {
+        if let Some(text) = text.take() {
+            list.push(text);
+        }
+    }
+    list
+}

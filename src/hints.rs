@@ -1,7 +1,7 @@
 //! What experience says about well-known servers, by the name of their program: how they stay in the foreground, which signal
 //! stops them well, and how it is known that they are ready. Pure tables. `check` reads them before a start; the core reads them to explain what went wrong.
 
-use crate::suggest::line_of;
+use crate::suggest::{answer, line_of};
 
 /// How this program is kept in the foreground, as a sentence without a full stop; `None` for programs not known to leave it.
 /// Only the last part of a path counts: `/usr/sbin/nginx` is `nginx`.
@@ -14,43 +14,39 @@ pub fn foreground(program: &str) -> Option<&'static str> {
 #[inline(never)]
 pub fn leaves(argv: &[&str]) -> bool {
     let Some((program, rest)) = argv.split_first() else { return false };
-    let has = |wanted: &[&str]| rest.iter().any(|arg| wanted.contains(arg));
+    let has = |wanted: &'static str| rest.iter().any(|arg| answer(wanted, arg).is_some());
     // A letter among bundled short options: -De has D and e.
     let has_letter = |letters: &[char]| {
         rest.iter().any(|arg| arg.starts_with('-') && !arg.starts_with("--") && arg.contains(letters))
     };
     let Some(known) = known(program) else { return false };
     match known {
-        Known::Nginx => {
-            !rest.iter().any(|arg| arg.contains("daemon off") || ["-t", "-T", "-v", "-V"].contains(arg))
-        }
-        Known::PhpFpm => !has_letter(&['F']) && !has(&["--nodaemonize", "-t", "-v", "-i"]),
-        Known::Apache => {
-            !rest.iter().any(|arg| arg.contains("FOREGROUND") || ["-X", "-t", "-v"].contains(arg))
-        }
+        Known::Nginx => !rest.iter().any(|arg| arg.contains("daemon off")) && !has("-t -T -v -V"),
+        Known::PhpFpm => !has_letter(&['F']) && !has("--nodaemonize -t -v -i"),
+        Known::Apache => !rest.iter().any(|arg| arg.contains("FOREGROUND")) && !has("-X -t -v"),
         Known::Redis => rest.windows(2).any(|pair| matches!(pair, ["--daemonize", "yes"])),
         Known::Postgres => match base_name(program) {
             "pg_ctl" => true,
-            "pg_ctlcluster" => !has(&["--foreground"]),
+            "pg_ctlcluster" => !has("--foreground"),
             _ => false,
         },
-        Known::Mysql => has(&["--daemonize", "-D"]) || base_name(program).ends_with("safe"),
-        Known::Mongo => has(&["--fork"]),
+        Known::Mysql => has("--daemonize -D") || base_name(program).ends_with("safe"),
+        Known::Mongo => has("--fork"),
         Known::Sshd => !has_letter(&['D', 'd', 't', 'T']),
         Known::Cron => !has_letter(&['f', 'n']),
         Known::Rsyslog => !has_letter(&['n', 'N']),
-        Known::SyslogNg => !has_letter(&['F']) && !has(&["--foreground"]),
+        Known::SyslogNg => !has_letter(&['F']) && !has("--foreground"),
         Known::Haproxy => has_letter(&['D']),
-        Known::Memcached => has(&["-d", "--daemon"]),
-        Known::Dnsmasq => !has_letter(&['k', 'd']) && !has(&["--keep-in-foreground", "--no-daemon"]),
+        Known::Memcached => has("-d --daemon"),
+        Known::Dnsmasq => !has_letter(&['k', 'd']) && !has("--keep-in-foreground --no-daemon"),
         Known::Named => !has_letter(&['f', 'g']),
-        Known::Squid => !has_letter(&['N']) && !has(&["--foreground"]),
-        Known::Proftpd | Known::Supervisord => !has(&["-n", "--nodaemon"]),
-        Known::Postfix => has(&["start"]),
-        Known::Exim => has(&["-bd"]),
+        Known::Squid => !has_letter(&['N']) && !has("--foreground"),
+        Known::Proftpd | Known::Supervisord => !has("-n --nodaemon"),
+        Known::Postfix => has("start"),
+        Known::Exim => has("-bd"),
         Known::Dovecot | Known::Varnish => !has_letter(&['F']),
-        Known::Pm2 => !has(&["--no-daemon"]),
-        Known::Celery => has(&["multi", "--detach", "-D"]),
+        Known::Pm2 => !has("--no-daemon"),
+        Known::Celery => has("multi --detach -D"),
         Known::ServiceManager => true,
         // Only their configuration says.
         Known::Stunnel | Known::Vsftpd => false,

@@ -53,7 +53,7 @@ pub struct Supervisor {
     overflowing: Overflowing,
     /// What lines have on standard output and error.
     styles: [Style; 2],
-    /// The leaders of the latest runs, and the stop commands, of those whose lines tell it.
+    /// The leaders of the latest runs, and the stop commands.
     pids: Map<(InstanceId, bool), (u32, Pid)>,
     journal: Journal,
     requests: Requests,

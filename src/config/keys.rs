@@ -354,6 +354,7 @@ pub fn is_later(name: &str) -> bool {
 }
 
 /// What an unknown key of a service was probably meant to be.
+#[inline(never)]
 pub fn suggestion(name: &str) -> Option<String> {
     let known = SERVICE.iter().map(|row| row.key.name);
     let plain = name.to_ascii_lowercase().replace('-', "_");

@@ -207,6 +207,7 @@ fn settings(entries: Vec<Entry>, place: &str, defaults: bool, problems: &mut Pro
 }
 
 /// A section whose keys are for nobody else.
+#[inline(never)]
 fn section(
     entries: Vec<Entry>,
     place: &str,
@@ -278,6 +279,7 @@ fn included(setting: &Setting, world: &dyn World, problems: &mut Problems) -> Ve
     found
 }
 
+#[inline(never)]
 fn pattern(node: &Node, world: &dyn World, problems: &mut Problems) -> Option<PathBuf> {
     let Value::Text(text) = &node.value else {
         problems.tell(node.span, format_args!("a path must be a string, not {}", node.kind()));

@@ -40,9 +40,10 @@ impl Output {
         match self {
             Self::Prefix => Some((own, Format::Prefix)),
             Self::Json => Some((own, Format::Json)),
-            Self::Raw => Some((own, Format::Raw)),
+            // What comes through us all the same is of a run that began before an update has made it so: as it would come past us.
+            Self::Raw | Self::Inherit => Some((own, Format::Raw)),
             Self::File(file) => file.also,
-            Self::Inherit | Self::Null | Self::Captured => None,
+            Self::Null | Self::Captured => None,
         }
     }
 }

@@ -78,6 +78,7 @@ pub fn load(request: &Request<'_>, world: &dyn World) -> Result<Loaded, Problems
 }
 
 /// The plan of one command: the init that stands in front of it adds nothing.
+#[inline(never)]
 pub fn single(one: &One) -> Plan {
     let program = one.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
     let name: Rc<str> = Rc::from(show(crate::hints::base_name(&program)));
@@ -215,16 +216,7 @@ impl<'a> Builder<'a> {
                 None => drop(disabled.insert(&service.name)),
             }
         }
-        if config.services.is_empty() && !config.incomplete && self.evaluator.problems.is_empty() {
-            self.evaluator.problems.push(
-                Problem::general("the configuration has no services")
-                    .help("[services.web] and under it command = [\"program\", \"argument\"]; `tinysup example` shows more"),
-            );
-        } else if ready.is_empty() && main.is_none() && !config.services.is_empty() {
-            self.evaluator
-                .problems
-                .push(Problem::general("no service is left to run: all have enabled = false"));
-        }
+        self.check_any(ready.is_empty() && main.is_none());
         let (mut instances, places) = self.in_order(ready, &disabled);
         if let Some(argv) = main {
             self.add_main(argv, &mut instances);
@@ -239,22 +231,7 @@ impl<'a> Builder<'a> {
             .as_ref()
             .and_then(|setting| self.evaluator.place(&mut scope, setting.key, &setting.node).ok())
             .unwrap_or_default();
-        let mut routes = Map::new();
-        for entry in &config.routes {
-            if let Ok((signal, ids)) = self.route(&mut scope, entry, &places, &disabled)
-                && routes.insert(signal, ids).is_some()
-            {
-                self.evaluator.problems.tell(entry.span, format_args!("{signal} is set twice"));
-            }
-        }
-        if let Some(entry) =
-            config.routes.iter().find(|entry| Signal::parse(&entry.key).ok() == log.reopen_signal)
-            && let Some(signal) = log.reopen_signal
-        {
-            let message =
-                format_args!("{signal} opens files again (reopen_signal in [log]) and is not passed on");
-            self.evaluator.problems.tell(entry.span, message);
-        }
+        let routes = self.routes(&mut scope, &places, &disabled, log.reopen_signal);
         let plan = Plan {
             mode: Mode::Services,
             config: None,
@@ -266,6 +243,51 @@ impl<'a> Builder<'a> {
             log,
         };
         (plan, control)
+    }
+
+    /// `[signals]`: who gets which of the signals that the container gets.
+    #[inline(never)]
+    fn routes(
+        &mut self,
+        scope: &mut Scope<'_>,
+        places: &Places,
+        disabled: &Set<&str>,
+        reopen_signal: Option<Signal>,
+    ) -> Map<Signal, Vec<InstanceId>> {
+        let config = self.config;
+        let mut routes = Map::new();
+        for entry in &config.routes {
+            if let Ok((signal, ids)) = self.route(scope, entry, places, disabled)
+                && routes.insert(signal, ids).is_some()
+            {
+                self.evaluator.problems.tell(entry.span, format_args!("{signal} is set twice"));
+            }
+        }
+        if let Some(entry) =
+            config.routes.iter().find(|entry| Signal::parse(&entry.key).ok() == reopen_signal)
+            && let Some(signal) = reopen_signal
+        {
+            let message =
+                format_args!("{signal} opens files again (reopen_signal in [log]) and is not passed on");
+            self.evaluator.problems.tell(entry.span, message);
+        }
+        routes
+    }
+
+    /// Where there is nothing to run, it is a mistake.
+    #[inline(never)]
+    fn check_any(&mut self, none: bool) {
+        let config = self.config;
+        if config.services.is_empty() && !config.incomplete && self.evaluator.problems.is_empty() {
+            self.evaluator.problems.push(
+                Problem::general("the configuration has no services")
+                    .help("[services.web] and under it command = [\"program\", \"argument\"]; `tinysup example` shows more"),
+            );
+        } else if none && !config.services.is_empty() {
+            self.evaluator
+                .problems
+                .push(Problem::general("no service is left to run: all have enabled = false"));
+        }
     }
 
     /// `[defaults]` by themselves, so that a mistake there is told even if no service uses the value.
@@ -412,10 +434,7 @@ impl<'a> Builder<'a> {
         let whole = memory.limit.and(self.here.as_ref()).and_then(|here| here.whole(self.guard.reference));
         self.check_files(&own);
         let speaks = readiness::speaks(&own);
-        let mut env: Vec<(OsString, Secret)> = Vec::new();
-        for (name, value) in self.evaluator.environment(&mut scope) {
-            env.push((name, Secret::new(value)));
-        }
+        let mut env = self.evaluator.environment(&mut scope);
         let mut set = |name: &str, value: &str| env.push((name.into(), Secret::new(value)));
         set(SERVICE, &service.name);
         let shown_number = number.to_string();
@@ -503,7 +522,7 @@ impl<'a> Builder<'a> {
 
     /// Puts the instances in start order and ties them together. The second value says where the instances of each service are.
     #[inline(never)]
-    fn in_order(&mut self, ready: Vec<Built>, disabled: &Set<&str>) -> (Vec<Instance>, Places) {
+    fn in_order(&mut self, mut ready: Vec<Built>, disabled: &Set<&str>) -> (Vec<Instance>, Places) {
         let index: Map<Rc<str>, usize> =
             ready.iter().enumerate().map(|(at, service)| (Rc::clone(&service.name), at)).collect();
         let mut edges: Vec<Vec<Edge>> = Vec::with_capacity(ready.len());
@@ -529,20 +548,14 @@ impl<'a> Builder<'a> {
             self.evaluator.problems.tell(circle.span, format_args!("{message}"));
         }
         let mut places = vec![(0_u32, 0_u32); ready.len()];
-        let mut ready: Vec<Option<Built>> = ready.into_iter().map(Some).gather();
         let mut instances: Vec<Instance> = Vec::new();
         let mut pairs = 0_usize;
         for at in order {
-            let Some(service) = ready.get_mut(at).and_then(Option::take) else { continue };
-            let on: Vec<(&Edge, (u32, u32))> = edges
-                .get(at)
-                .into_iter()
-                .flatten()
-                .filter_map(|edge| Some((edge, *places.get(edge.on)?)))
-                .gather();
+            let (Some(service), Some(edges)) = (ready.get_mut(at), edges.get(at)) else { continue };
             let start = u32::try_from(instances.len()).unwrap_or(u32::MAX);
-            for mut instance in service.instances {
-                for (edge, (from, to)) in &on {
+            for instance in &mut service.instances {
+                for edge in edges {
+                    let Some((from, to)) = places.get(edge.on).copied() else { continue };
                     pairs += (to - from) as usize;
                     if pairs > MAX_DEPENDENCIES {
                         let message =
@@ -550,7 +563,7 @@ impl<'a> Builder<'a> {
                         self.evaluator.problems.tell(edge.span, message);
                         break;
                     }
-                    for on in *from..*to {
+                    for on in from..to {
                         instance.depends_on.push(Dependency {
                             on: InstanceId(on),
                             condition: edge.condition,
@@ -558,8 +571,8 @@ impl<'a> Builder<'a> {
                         });
                     }
                 }
-                instances.push(instance);
             }
+            instances.append(&mut service.instances);
             let end = u32::try_from(instances.len()).unwrap_or(u32::MAX);
             if let Some(place) = places.get_mut(at) {
                 *place = (start, end);

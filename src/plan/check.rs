@@ -16,6 +16,7 @@ use crate::event::{Launch, Stdin};
 use crate::gather::{Gather, Joined};
 use crate::hints;
 use crate::sorted::Map;
+use crate::suggest::answer;
 use crate::units::{Signal, show_duration};
 
 /// How long `docker stop` waits before it kills.
@@ -161,8 +162,8 @@ fn summary(plan: &Plan, services: &[Service<'_>], stop_time: Duration) -> String
             by_hand.push(service.first.service.to_string());
             continue;
         }
-        if tiers.len() <= tier {
-            tiers.resize(tier + 1, Vec::new());
+        while tiers.len() <= tier {
+            tiers.push(Vec::new());
         }
         if let Some(tier) = tiers.get_mut(tier) {
             tier.push(match service.instances {
@@ -299,8 +300,7 @@ fn service_hints(service: &Service<'_>, world: &dyn World, hints: &mut Vec<Strin
     {
         hint(why.to_owned());
     }
-    let needless = needless(program);
-    if let Some(why) = needless {
+    if let Some(why) = answer(NEEDLESS, hints::base_name(program)) {
         hint(why.to_owned());
     } else if let Some(obstacle) = world.obstacle(&instance.launch) {
         hint(format!("as things are here, it cannot start: {obstacle}"));
@@ -402,24 +402,9 @@ fn effective_argv(launch: &Launch) -> Vec<String> {
 }
 
 /// Programs whose work tinysup does itself.
-#[inline(never)]
-fn needless(program: &str) -> Option<&'static str> {
-    match hints::base_name(program) {
-        "tini" | "dumb-init" | "catatonit" => {
-            Some("an init around a service is not needed: tinysup reaps and passes signals on")
-        }
-        "gosu" | "su-exec" | "setpriv" | "chpst" | "s6-setuidgid" | "sudo" | "su" | "runuser" => Some(
-            "user = \"…\" changes the user without a program in between, which may keep signals from the service",
-        ),
-        "nohup" | "setsid" | "daemonize" => {
-            Some("a service has a session of its own already; start the program itself")
-        }
-        "memmon" | "crashmail" => Some(
-            "this speaks to supervisord; here max_memory_restart restarts what holds too much memory, and tinysup tells each end itself",
-        ),
-        "cd" | "exec" | "source" | "export" | "ulimit" | "umask" | "set" => Some(
-            "this is a word of the shell, not a program: use cwd, env, rlimits or umask, or shell = true",
-        ),
-        _ => None,
-    }
-}
+const NEEDLESS: &str = "\
+tini dumb-init catatonit -> an init around a service is not needed: tinysup reaps and passes signals on
+gosu su-exec setpriv chpst s6-setuidgid sudo su runuser -> user = \"…\" changes the user without a program in between, which may keep signals from the service
+nohup setsid daemonize -> a service has a session of its own already; start the program itself
+memmon crashmail -> this speaks to supervisord; here max_memory_restart restarts what holds too much memory, and tinysup tells each end itself
+cd exec source export ulimit umask set -> this is a word of the shell, not a program: use cwd, env, rlimits or umask, or shell = true";

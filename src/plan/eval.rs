@@ -19,6 +19,7 @@ use crate::config::keys::Key;
 use crate::config::source::{FileId, Span};
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::{Problem, Problems, Setting};
+use crate::event::Secret;
 use crate::gather::{Gather, Joined};
 use crate::sorted::Map;
 
@@ -124,6 +125,7 @@ enum Layer {
 
 impl<'a> Environment<'a> {
     /// Sets a variable of `env`, over what was set before.
+    #[inline(never)]
     pub fn set(&mut self, entry: &'a Entry) {
         if let Some(earlier) = self.index.get(entry.key.as_str()).and_then(|index| self.env.get_mut(*index)) {
             *earlier = entry;
@@ -134,6 +136,7 @@ impl<'a> Environment<'a> {
     }
 
     /// Makes `instance_env` known, which goes over `env`.
+    #[inline(never)]
     pub fn set_instance_env(&mut self, name: &str) {
         name.clone_into(&mut self.instance_env);
         self.env.retain(|entry| entry.key != name);
@@ -265,13 +268,13 @@ impl<'a> Evaluator<'a> {
 
     /// All variables that the instance gets over the container's, `env` over the files of `env_file`. Those that cannot be had
     /// are left out and reported.
-    pub fn environment(&mut self, scope: &mut Scope<'_>) -> Vec<(OsString, OsString)> {
+    pub fn environment(&mut self, scope: &mut Scope<'_>) -> Vec<(OsString, Secret)> {
         let written = scope.written;
         self.open_files(scope);
         let files: Vec<_> = scope.files.iter().flatten().map(|open| Rc::clone(&open.file)).gather();
         let mut found = Vec::new();
         let mut add = |name: &str, value: &Rc<[u8]>| {
-            found.push((OsString::from(name), OsString::from_vec(value.to_vec())));
+            found.push((OsString::from(name), Secret::new(OsString::from_vec(value.to_vec()))));
         };
         for (number, file) in files.iter().enumerate() {
             for (index, variable) in file.1.entries.iter().enumerate() {

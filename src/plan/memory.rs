@@ -140,10 +140,14 @@ impl Limits {
         self.restart.is_some() || (self.limit.is_some() && self.fallback)
     }
 
+    /// Whether it asks for a cgroup of its own.
+    pub fn wants_cell(&self, guard: Guard) -> bool {
+        self.restart.is_some() || self.limit.is_some() || guard.restart.is_some()
+    }
+
     /// The cgroup that it asks for, where shares are of `whole`.
     pub fn cell(&self, guard: Guard, whole: Option<u64>) -> Option<Cell> {
-        let wanted = self.restart.is_some() || self.limit.is_some() || guard.restart.is_some();
-        wanted.then(|| Cell { memory_max: self.limit.and_then(|limit| limit.bytes(whole)) })
+        self.wants_cell(guard).then(|| Cell { memory_max: self.limit.and_then(|limit| limit.bytes(whole)) })
     }
 }
 
@@ -180,6 +184,7 @@ pub struct WantedMemory {
 
 impl WantedMemory {
     /// Checks that it makes sense, and that it can be had here.
+    #[inline(never)]
     pub fn resolve(
         &self,
         evaluator: &mut Evaluator<'_>,

@@ -372,6 +372,7 @@ fn means(text: &str) -> Result<Means, Option<String>> {
 }
 
 /// How the service itself speaks to us.
+#[inline(never)]
 pub fn speaks(own: &Own) -> Speaks {
     let means = own.ready.as_ref().map(|ready| &ready.test.means);
     Speaks {
@@ -385,6 +386,7 @@ pub fn speaks(own: &Own) -> Speaks {
 
 impl WantedHealth {
     /// With the commands that are run as the service is.
+    #[inline(never)]
     pub fn resolve(self, service: &Launch) -> Healthcheck {
         Healthcheck {
             test: Test { asks: self.ask.resolve(service), timeout: self.timeout },
@@ -398,6 +400,7 @@ impl WantedHealth {
 
 impl WantedReady {
     /// With the commands that are run as the service is, and every default.
+    #[inline(never)]
     pub fn resolve(self, service: &Launch) -> Ready {
         let WantedReady { test: Written { means, shown, .. }, timeout, interval } = self;
         let usual = timeout.unwrap_or(READY_TIMEOUT);
@@ -425,6 +428,7 @@ impl WantedReady {
 }
 
 impl Ask {
+    #[inline(never)]
     fn resolve(self, service: &Launch) -> Asks {
         match self {
             Self::Target(target) => Asks::Target(target),

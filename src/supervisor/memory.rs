@@ -7,7 +7,7 @@ use crate::event::{
     Time, Weight, order, tell,
 };
 use crate::gather::Gather;
-use crate::memory::{Candidate, Look, Verdict};
+use crate::memory::{Candidate, Look, Memory, Verdict};
 use crate::notice::Notice;
 use crate::plan::{Kind, RestartWhen};
 use crate::services::{Service, State};
@@ -150,20 +150,31 @@ impl Supervisor {
 
     /// An update has changed what services may hold, or the guard.
     pub(super) fn replan_memory(&mut self, now: Time) {
+        if !self.begun {
+            // Nothing is known of the machine yet, and nobody may conclude that it has no cgroups.
+            self.memory = Memory::new(&self.plan);
+            return;
+        }
         self.memory.replan(now, &self.plan);
         self.put_ceilings();
     }
 
-    /// What the kernel is to be told of each service's own limit, from its next start on.
+    /// Who gets a cgroup of its own, and what the kernel is to be told of its limit, from its next start on. A guard that an update brings
+    /// concerns those, too, of which nothing else has changed.
     fn put_ceilings(&mut self) {
+        let guard = self.plan.guard;
         for id in self.plan.ids() {
-            let ceiling = self.memory.ceiling(id);
-            if let Some(instance) = self.plan.instances.get_mut(id.0 as usize)
-                && let Some(cell) = instance.launch.cell
-                && cell.memory_max != ceiling
-            {
+            let memory_max = self.memory.ceiling(id);
+            let Some(instance) = self.plan.instances.get_mut(id.0 as usize) else { continue };
+            let cell = match instance.kind {
+                Kind::Daemon | Kind::Oneshot if instance.memory.wants_cell(guard) => {
+                    Some(Cell { memory_max })
+                }
+                Kind::Daemon | Kind::Oneshot | Kind::Command => None,
+            };
+            if instance.launch.cell != cell {
                 let launch: &mut Launch = Rc::make_mut(&mut instance.launch);
-                launch.cell = Some(Cell { memory_max: ceiling });
+                launch.cell = cell;
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::event::{Action, Child, Launch, Output, Pid, Role, Sink, Time, Wall, order, tell};
-use crate::line::{Format, Style};
+use crate::line::Style;
 use crate::logs::{Lines, Speaker};
 use crate::notice::Notice;
 
@@ -92,7 +92,7 @@ impl Supervisor {
         }
     }
 
-    /// Remembers whose lines these will be, where they say it.
+    /// Remembers whose lines these will be: they say it as JSON, be it only after an update.
     #[inline(never)]
     pub(super) fn note_pid(&mut self, child: Child, pid: Pid) {
         let main = match child.role {
@@ -100,16 +100,7 @@ impl Supervisor {
             Role::StopCommand => false,
             Role::Probe(_) => return,
         };
-        let says = |launch: &Launch| {
-            [Sink::Stdout, Sink::Stderr].into_iter().any(|sink| {
-                let output = output(launch, sink);
-                matches!(output, Output::File(file) if file.format == Format::Json)
-                    || output.to_container(sink).is_some_and(|(_, format)| format == Format::Json)
-            })
-        };
-        if self.plan.instance(child.instance).is_some_and(|instance| says(&instance.launch)) {
-            self.pids.insert((child.instance, main), (child.run, pid));
-        }
+        self.pids.insert((child.instance, main), (child.run, pid));
     }
 
     /// Tells how many lines were more than a limit lets pass.

@@ -6,7 +6,7 @@ use super::memory::{holder, share};
 use super::status::{prospects, restarts};
 use super::{Look, colour_of, count, pad, percent, printable, size, span};
 use crate::control::{Description, Exit, ServiceMemory};
-use crate::gather::{Gather, Joined};
+use crate::gather::{Gather, Joined, present};
 
 /// What stands left.
 const KEY_COLUMNS: usize = 12;
@@ -111,7 +111,7 @@ fn memory_line(memory: &ServiceMemory, container: Option<u64>) -> Option<String>
     });
     let most = memory.most.as_ref().filter(|_| memory.processes.is_some_and(|processes| processes > 1));
     let most = most.map(|most| format!("most of it {}", holder(most)));
-    let parts: Vec<String> = [peak, of, most].into_iter().flatten().gather();
+    let parts = present(&mut [peak, of, most]);
     (!parts.is_empty()).then(|| parts.listed())
 }
 

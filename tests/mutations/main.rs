@@ -1,21 +1,34 @@
 //! Planted bugs: small changes to the policy, each of which the simulation must notice. `table.txt` has them as exact texts.
 //!
-//! `cargo test` only looks whether each text still is where it was. `scripts/mutate` plants them one by one in a copy of the tree and
-//! reports the survivors: that compiles the core once for each.
+//! `cargo test` only looks whether each text still is where it was, in a function. `scripts/mutate` plants all of them in one copy of the
+//! tree: each of these functions begins to ask which bug it shall have, so that all are compiled at once. Then the simulation runs once for
+//! each, and the survivors are reported.
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "it is the report")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Instant;
 
+const TABLE: &str = "tests/mutations/table.txt";
 /// So many there are at least.
 const AT_LEAST: usize = 20;
 /// Seeds of the simulation that a planted bug has to show itself in.
 const SEEDS: &str = "2000";
+/// Which bug there is, by its number in the table from 1 on.
+const PLANTED: &str = "TINYSUP_PLANTED";
+/// What the copy asks which one there is. Nothing is cached: a test program has one bug from its beginning to its end.
+const ASKS: &str = r#"
+/// Which of the planted bugs there is.
+pub fn planted() -> u32 {
+    static PLANTED: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    *PLANTED.get_or_init(|| std::env::var("TINYSUP_PLANTED").map_or(0, |number| number.parse().unwrap()))
+}
+"#;
 /// The unit tests that a bug may also be noticed by: those of the machines and of the core.
 const UNIT_TESTS: [&str; 10] = [
     "services::",
@@ -46,7 +59,7 @@ fn root() -> &'static Path {
 
 /// A bug is `* NAME`, `@ FILE`, lines `-` to find and lines `+` to put instead, which may be none. What does not begin so is a comment.
 fn table() -> Vec<Mutation> {
-    let text = fs::read_to_string(root().join("tests/mutations/table.txt")).expect("the table");
+    let text = fs::read_to_string(root().join(TABLE)).expect("the table");
     let mut table: Vec<Mutation> = Vec::new();
     for line in text.lines() {
         if let Some(name) = line.strip_prefix("* ") {
@@ -64,21 +77,84 @@ fn table() -> Vec<Mutation> {
     table
 }
 
+/// The lines of a function that a text stands in.
+struct Place {
+    /// The line after its opening brace, and that of its closing one, counted from 0.
+    body: Range<usize>,
+    /// What there is instead of the body.
+    put: Vec<String>,
+}
+
 impl Mutation {
-    /// The text of its file below `tree`, and with the bug in it.
-    fn plant(&self, tree: &Path) -> Result<(String, String), String> {
-        let text =
-            fs::read_to_string(tree.join(&self.file)).map_err(|error| format!("{}: {error}", self.file))?;
-        match text.matches(&self.find).count() {
-            1 => {
-                let planted = text.replacen(&self.find, &self.put, 1);
-                Ok((text, planted))
-            }
-            count => {
-                Err(format!("{}: \"{}\" stands there {count} times:\n{}", self.file, self.name, self.find))
-            }
+    /// Where it stands in its file, and how that function goes with the bug in it.
+    fn place(&self, text: &str) -> Result<Place, String> {
+        let places: Vec<usize> = text.match_indices(&self.find).map(|(at, _)| at).collect();
+        let [at] = places[..] else {
+            let count = places.len();
+            return Err(format!(
+                "{}: \"{}\" stands there {count} times:\n{}",
+                self.file, self.name, self.find
+            ));
+        };
+        if self.find == self.put {
+            return Err(format!("\"{}\" changes nothing", self.name));
         }
+        let lines: Vec<&str> = text.lines().collect();
+        let first = text[..at].lines().count();
+        let past = first + self.find.lines().count();
+        let outside = || format!("{}: \"{}\" stands in no function", self.file, self.name);
+        let indent = |line: &str| line.len() - line.trim_start().len();
+        let is_head = |line: &str| {
+            let words = line.trim_start();
+            ["fn ", "pub fn ", "pub(super) fn ", "pub(crate) fn "]
+                .iter()
+                .any(|begin| words.starts_with(begin))
+        };
+        // As rustfmt writes it: the head of a function with two levels less at least, and a brace below it.
+        let least = lines[first..past].iter().filter(|line| !line.is_empty()).map(|line| indent(line)).min();
+        let least = least.ok_or_else(outside)?;
+        let head = (0..first).rev().find(|at| is_head(lines[*at]) && indent(lines[*at]) < least);
+        let head = head.ok_or_else(outside)?;
+        let begin = (head..first).find(|at| lines[*at].ends_with('{')).ok_or_else(outside)? + 1;
+        let brace = format!("{}}}", " ".repeat(indent(lines[head])));
+        let end = (past..lines.len()).find(|at| lines[*at] == brace).ok_or_else(outside)?;
+        let put = lines[begin..first]
+            .iter()
+            .copied()
+            .chain(self.put.lines())
+            .chain(lines[past..end].iter().copied());
+        Ok(Place { body: begin..end, put: put.map(str::to_owned).collect() })
     }
+}
+
+/// Plants all that concern a file, each behind its number.
+fn plant(text: &str, bugs: &[(usize, &Mutation)]) -> String {
+    let mut functions: BTreeMap<usize, (usize, Vec<(usize, Vec<String>)>)> = BTreeMap::new();
+    for (number, mutation) in bugs {
+        let Place { body, put } = mutation.place(text).unwrap_or_else(|error| panic!("{error}"));
+        functions.entry(body.start).or_insert((body.end, Vec::new())).1.push((*number, put));
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    let (mut planted, mut at) = (String::new(), 0);
+    let mut add = |lines: &mut dyn Iterator<Item = &str>| {
+        for line in lines {
+            planted.push_str(line);
+            planted.push('\n');
+        }
+    };
+    for (begin, (end, bugs)) in functions {
+        add(&mut lines[at..begin].iter().copied());
+        add(&mut ["match crate::planted() {"].into_iter());
+        for (number, body) in &bugs {
+            add(&mut [&*format!("{number} => {{")].into_iter());
+            add(&mut body.iter().map(|line| &**line));
+            add(&mut ["}"].into_iter());
+        }
+        add(&mut ["_ => {"].into_iter().chain(lines[begin..end].iter().copied()).chain(["}", "}"]));
+        at = end;
+    }
+    add(&mut lines[at..].iter().copied());
+    planted
 }
 
 #[test]
@@ -87,24 +163,37 @@ fn each_planted_bug_still_has_its_place() {
     assert!(table.len() >= AT_LEAST, "only {} planted bugs", table.len());
     let names: BTreeSet<&str> = table.iter().map(|mutation| mutation.name.as_str()).collect();
     assert_eq!(names.len(), table.len(), "two have the same name");
-    let lost: Vec<String> = table
-        .iter()
-        .filter_map(|mutation| match mutation.plant(root()) {
-            Ok((text, planted)) if text == planted => Some(format!("\"{}\" changes nothing", mutation.name)),
-            Ok(_) => None,
-            Err(error) => Some(error),
-        })
-        .collect();
+    let place = |mutation: &Mutation| {
+        let text = fs::read_to_string(root().join(&mutation.file)).map_err(|error| error.to_string())?;
+        mutation.place(&text)
+    };
+    let lost: Vec<String> = table.iter().filter_map(|mutation| place(mutation).err()).collect();
     assert!(lost.is_empty(), "tests/mutations/table.txt no longer fits:\n{}", lost.join("\n"));
 }
 
-/// A copy of the tree, kept from run to run so that dependencies are compiled once.
-fn copy() -> PathBuf {
+/// A copy of the tree with all bugs in it, kept from run to run so that dependencies are compiled once.
+fn copy(table: &[Mutation]) -> PathBuf {
     let tree = root().join("target/mutations/tree");
     let _ = fs::remove_dir_all(&tree);
     copy_into(root(), &tree);
     trim(&tree);
+    let files: BTreeSet<&str> = table.iter().map(|mutation| mutation.file.as_str()).collect();
+    for file in files {
+        let text = fs::read_to_string(root().join(file)).expect("a file of the tree");
+        let bugs: Vec<(usize, &Mutation)> =
+            (1..).zip(table).filter(|(_, mutation)| mutation.file == file).collect();
+        fs::write(tree.join(file), plant(&text, &bugs)).expect("the copy can be written");
+        age(&tree.join(file), &[&root().join(file), &root().join(TABLE)]);
+    }
     tree
+}
+
+/// Makes a file as old as the youngest of those that it comes from, so that cargo sees what has not changed.
+fn age(file: &Path, from: &[&Path]) {
+    let time =
+        |from: &&Path| fs::metadata(from).and_then(|file| file.modified()).expect("a file with a time");
+    let time = from.iter().map(time).max().expect("a file");
+    fs::File::options().write(true).open(file).and_then(|file| file.set_modified(time)).expect("its time");
 }
 
 /// Leaves away what the simulation does not need: half of the time is that of the compiler.
@@ -113,11 +202,13 @@ fn trim(tree: &Path) {
     let edit = |file: &str, edit: &dyn Fn(&str) -> String| {
         let text = fs::read_to_string(tree.join(file)).expect("a file of the copy");
         fs::write(tree.join(file), edit(&text)).expect("the copy can be written");
+        age(&tree.join(file), &[&root().join(file)]);
     };
     fs::remove_file(tree.join("src/main.rs")).expect("the program's own file");
     edit("src/lib.rs", &|text| {
         let gone = |line: &&str| GONE.iter().any(|name| *line == format!("pub mod {name};"));
-        text.lines().filter(|line| !gone(line)).flat_map(|line| [line, "\n"]).collect()
+        let kept: String = text.lines().filter(|line| !gone(line)).flat_map(|line| [line, "\n"]).collect();
+        kept + ASKS
     });
     // All other targets.
     edit("Cargo.toml", &|text| {
@@ -136,64 +227,70 @@ fn copy_into(from: &Path, to: &Path) {
             }
         }
     } else {
-        // With its time, so that cargo sees what has not changed.
-        let time = fs::metadata(from).and_then(|file| file.modified()).expect("a file with a time");
         fs::copy(from, to).expect("a file can be copied");
-        fs::File::options().write(true).open(to).and_then(|file| file.set_modified(time)).expect("its time");
+        age(to, &[from]);
     }
 }
 
-fn cargo(tree: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO"))
-        .args(arguments)
+/// A test program and which of its tests, run with one bug, or without any. Returns what it says where it does not pass.
+fn fails(tree: &Path, number: usize, program: &[&str], tests: &[&str]) -> Option<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["test", "--offline"])
+        .args(program)
+        .args(["--", "--nocapture"])
+        .args(tests)
         .current_dir(tree)
         .env("CARGO_TARGET_DIR", root().join("target/mutations"))
         .env("CARGO_PROFILE_TEST_DEBUG", "0")
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
-        // Most are noticed at once, so what counts is how long it takes to compile.
-        .env("CARGO_PROFILE_TEST_OPT_LEVEL", "0")
         .env("TINYSUP_SIM_SEEDS", SEEDS)
         .env("TINYSUP_SIM_FIRST_ONLY", "1")
+        .env(PLANTED, number.to_string())
         .output()
-        .expect("cargo runs")
+        .expect("cargo runs");
+    let said = [output.stdout, output.stderr].concat();
+    (!output.status.success()).then(|| String::from_utf8_lossy(&said).into_owned())
 }
 
-/// Whether a test program does not pass. What cannot be compiled is no bug that a test could notice.
-fn fails(tree: &Path, program: &[&str], tests: &[&str]) -> bool {
-    let compiled = cargo(tree, &[&["test", "--offline", "--no-run"], program].concat());
-    assert!(compiled.status.success(), "cannot be compiled:\n{}", String::from_utf8_lossy(&compiled.stderr));
-    let output = cargo(tree, &[&["test", "--offline"], program, &["--"], tests].concat());
-    if !output.status.success() && std::env::var_os("TINYSUP_MUTATION_SHOW").is_some() {
-        println!("{}", String::from_utf8_lossy(&output.stdout));
-    }
-    !output.status.success()
+/// Who notices a bug, and how; `None`: nobody.
+fn noticed_by(tree: &Path, number: usize) -> Option<(&'static str, String)> {
+    let simulation = || fails(tree, number, &["--test", "sim"], &["every_seed"]);
+    let units = || fails(tree, number, &["--lib"], &UNIT_TESTS);
+    let by_simulation = simulation().map(|how| ("the simulation", how));
+    by_simulation.or_else(|| units().map(|how| ("unit tests only", how)))
 }
 
-/// Who notices what is planted; `None`: nobody.
-fn noticed_by(tree: &Path) -> Option<&'static str> {
-    if fails(tree, &["--test", "sim"], &[]) {
-        return Some("the simulation");
-    }
-    fails(tree, &["--lib"], &UNIT_TESTS).then_some("unit tests only")
+/// The line of a test's output that says what is wrong.
+fn reason(said: &str) -> &str {
+    let tells = |line: &&str| ["seed ", "in 2000 seeds"].iter().any(|begin| line.starts_with(begin));
+    said.lines()
+        .find(tells)
+        .or_else(|| said.lines().find(|line| line.contains("panicked")))
+        .unwrap_or_default()
 }
 
 #[test]
-#[ignore = "by hand, with scripts/mutate: it compiles the core for each bug"]
+#[ignore = "by hand, with scripts/mutate: it compiles the core with all bugs, and runs the simulation for each"]
 fn each_planted_bug_is_noticed() {
     let only = std::env::var("TINYSUP_MUTATION").unwrap_or_default();
-    let tree = copy();
-    if only.is_empty() {
-        assert_eq!(noticed_by(&tree), None, "the tests fail without any bug");
+    let only: Vec<&str> = only.lines().collect();
+    let table = table();
+    let tree = copy(&table);
+    if let Some((who, how)) = noticed_by(&tree, 0) {
+        panic!("{who}: the tests do not pass without any bug:\n{how}");
     }
-    let (table, mut survivors) = (table(), Vec::new());
-    for mutation in table.iter().filter(|mutation| mutation.name.contains(&only)) {
+    let mut survivors = Vec::new();
+    let wanted =
+        |mutation: &Mutation| only.is_empty() || only.iter().any(|word| mutation.name.contains(word));
+    for (number, mutation) in (1..).zip(&table).filter(|(_, mutation)| wanted(mutation)) {
         let begin = Instant::now();
-        let (text, planted) = mutation.plant(&tree).unwrap_or_else(|error| panic!("{error}"));
-        fs::write(tree.join(&mutation.file), planted).expect("the bug can be planted");
-        let noticed = noticed_by(&tree);
-        fs::write(tree.join(&mutation.file), text).expect("the bug can be taken out");
-        println!("{:16} {} ({} s)", noticed.unwrap_or("SURVIVED"), mutation.name, begin.elapsed().as_secs());
-        if noticed != Some("the simulation") {
+        let noticed = noticed_by(&tree, number);
+        let who = noticed.as_ref().map_or("SURVIVED", |(who, _)| *who);
+        println!("{who:16} {} ({} s)", mutation.name, begin.elapsed().as_secs());
+        if let Some((_, how)) = &noticed {
+            println!("                 {}", reason(how).chars().take(200).collect::<String>());
+        }
+        if who != "the simulation" {
             survivors.push(mutation.name.as_str());
         }
     }

@@ -215,11 +215,17 @@ impl Outputs {
             Output::Prefix => places.push((Place::Container(sink), Format::Prefix)),
             Output::Json => places.push((Place::Container(sink), Format::Json)),
             Output::Raw => places.push((Place::Container(sink), Format::Raw)),
+            // A run of before an update: as others, which come past us, and are dropped, write now.
+            Output::Inherit => {
+                world.count("output of before an update");
+                places.push((Place::Container(sink), Format::Raw));
+            }
+            Output::Null => world.count("output of before an update"),
             Output::File(file) => {
                 places.push((Place::File(file.path.clone()), file.format));
                 places.extend(file.also.map(|(sink, format)| (Place::Container(sink), format)));
             }
-            Output::Inherit | Output::Null | Output::Captured => {
+            Output::Captured => {
                 violation!("output of {child:?} that nobody was to see")
             }
         }

@@ -29,27 +29,26 @@ pub fn draw(rng: &mut Rng) -> Plan {
 
 fn launch(rng: &mut Rng, service: &Rc<str>, number: u32, surroundings: Surroundings) -> Rc<Launch> {
     let command = surroundings == Surroundings::Command;
-    let mut output = || {
-        if command {
-            return Output::Inherit;
-        }
-        match rng.weighted(&[(6, 0), (2, 1), (1, 2), (1, 3), (2, 4), (2, 5)]) {
-            0 => Output::Prefix,
-            1 => Output::Raw,
-            2 => Output::Inherit,
-            3 => Output::Null,
-            4 => Output::Json,
-            _ => Output::File(file(rng)),
-        }
-    };
+    let mut drawn = || if command { Output::Inherit } else { output(rng) };
     Rc::new(Launch {
-        stdout: output(),
-        stderr: output(),
+        stdout: drawn(),
+        stderr: drawn(),
         surroundings,
         // Of the one command whose init we are, nothing is looked for.
         mark: (!command).then(|| Mark { service: service.clone(), instance: number }),
         ..Launch::new(vec![Secret::new(&**service)], service.to_string())
     })
+}
+
+fn output(rng: &mut Rng) -> Output {
+    match rng.weighted(&[(6, 0), (2, 1), (1, 2), (1, 3), (2, 4), (2, 5)]) {
+        0 => Output::Prefix,
+        1 => Output::Raw,
+        2 => Output::Inherit,
+        3 => Output::Null,
+        4 => Output::Json,
+        _ => Output::File(file(rng)),
+    }
 }
 
 /// One of a few files, so that several streams have the same.

@@ -326,6 +326,20 @@ impl World {
         asks.is_some() && self.procs.values().any(|one| one.spawned && one.stuck() && one.owner == asks)
     }
 
+    /// Whether it is below a child of ours that has not ended: no look at what is left finds it there.
+    pub fn is_shielded(&self, proc: &Proc) -> bool {
+        let mut at = proc.parent;
+        while let Parent::Process(serial) = at
+            && let Some(parent) = self.procs.get(&serial)
+        {
+            if parent.spawned && parent.lives() {
+                return true;
+            }
+            at = parent.parent;
+        }
+        false
+    }
+
     /// As PID 1 all there are, else those below us.
     fn everybody(&self) -> Vec<u64> {
         let living = self.procs.values().filter(|proc| proc.lives()).map(|proc| proc.serial);

@@ -2,7 +2,7 @@
 
 use super::Service;
 use crate::event::{Controller, MemoryFound};
-use crate::gather::{Gather, Joined};
+use crate::gather::{Gather, Joined, present};
 use crate::plan::{Amount, Plan, Reference};
 use crate::units::show_size;
 
@@ -32,13 +32,11 @@ pub fn lines(
         (Amount::Share(_), Some(bytes)) => format!("{amount} = {}", show_size(bytes)),
         (Amount::Bytes(_) | Amount::Share(_), _) => amount.to_string(),
     };
-    let mut lines: Vec<String> = found.into_iter().map(here).gather();
+    let mut lines = present(&mut [found.map(here)]);
     if guard.is_on() {
-        let parts = [("warn", guard.warn), ("restart", guard.restart)];
-        let parts: Vec<String> = parts
-            .iter()
-            .filter_map(|(name, share)| Some(format!("{name} at {}", shown(Amount::Share((*share)?)))))
-            .gather();
+        let part =
+            |name, share: Option<_>| share.map(|share| format!("{name} at {}", shown(Amount::Share(share))));
+        let parts = present(&mut [part("warn", guard.warn), part("restart", guard.restart)]);
         lines.push(format!("the container: {}", parts.listed()));
     }
     for service in limited.iter().take(MAX_SHOWN) {
@@ -50,7 +48,7 @@ pub fn lines(
             }
             _ => format!("no more than {}", shown(amount)),
         });
-        let parts: Vec<String> = restart.into_iter().chain(limit).gather();
+        let parts = present(&mut [restart, limit]);
         let each = if service.instances > 1 { " each" } else { "" };
         lines.push(format!("{}{each}: {}", service.first.service, parts.listed()));
         let limit = found.and_then(|found| found.limit);

@@ -341,6 +341,22 @@ fn a_group_kill_and_a_lost_cgroup_are_warned_about_at_the_start() {
 }
 
 #[test]
+fn an_update_before_the_beginning_concludes_nothing_of_the_machine() {
+    let limited = Instance {
+        memory: Limits { limit: Some(Amount::Bytes(100 * M)), ..Limits::default() },
+        ..instance("web")
+    };
+    let mut story = Story::not_begun(Mode::Services, vec![limited.clone()]);
+    story.found = MemoryFound { delegated: false, ..found(300) };
+    story.configuration = Ok(vec![limited]);
+    story.signal(Signal::HUP);
+    story.record.clear();
+    story.event(Event::Begin);
+    let warned = story.record.iter().any(|line| *line == Notice::NoCells.to_string());
+    assert!(warned, "{:?}", story.record);
+}
+
+#[test]
 fn an_update_changes_what_a_running_service_may_hold() {
     let mut story = Story::new(vec![limited("web", 300), instance("db")]);
     story.holds("web", 200);
@@ -365,6 +381,24 @@ fn an_update_changes_what_a_running_service_may_hold() {
     story.record.clear();
     story.pass(60_000);
     story.expect(&["spawn web"]); // and nobody is weighed any more
+}
+
+#[test]
+fn a_guard_that_comes_with_an_update_gives_cgroups_to_those_that_stay() {
+    let mut story = Story::new(vec![instance("web"), limited("db", 300)]);
+    story.found = found(300);
+    story.event(Event::Begin);
+    let cells = |story: &Story| -> Vec<bool> {
+        story.supervisor.plan.instances.iter().map(|instance| instance.launch.cell.is_some()).collect()
+    };
+    assert_eq!(cells(&story), [false, true]);
+    for (restart, expected) in [(Share::new(9000), [true, true]), (None, [false, true])] {
+        let mut plan = story.supervisor.plan.clone();
+        plan.guard = Guard { restart, ..Guard::default() };
+        let (now, mut actions) = (story.now, Vec::new());
+        story.supervisor.reread(now, Ok(Reread { plan, other_control: false }), &mut actions);
+        assert_eq!(cells(&story), expected, "{restart:?}: {actions:?}");
+    }
 }
 
 #[test]

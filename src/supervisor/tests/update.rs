@@ -3,13 +3,13 @@
 use super::clients::{request, slow};
 use super::*;
 use crate::control::{Request, Verb};
-use crate::event::{Overflow, Secret};
+use crate::event::{Launch, Output, Overflow, Secret, Wall};
 use crate::line::Format;
 use crate::plan::{Color, OnFailure, OnSuccess};
 
 /// The same with another command.
 fn other(mut instance: Instance) -> Instance {
-    let launch = crate::event::Launch { argv: vec![Secret::new("other")], ..(*instance.launch).clone() };
+    let launch = Launch { argv: vec![Secret::new("other")], ..(*instance.launch).clone() };
     instance.launch = Rc::new(launch);
     instance
 }
@@ -370,4 +370,29 @@ fn the_container_does_not_end_in_the_middle() {
     story.pass(0);
     assert!(!story.record.iter().any(|line| line.starts_with("exit")), "{:?}", story.record);
     story.is_in_order(&["b"]);
+}
+
+#[test]
+fn what_an_earlier_run_still_writes_goes_where_output_goes_now() {
+    for (output, expected) in [
+        (Output::Prefix, Some("a | late\n")),
+        (Output::Raw, Some("late\n")),
+        (Output::Inherit, Some("late\n")),
+        (Output::Null, None),
+    ] {
+        let mut story = Story::new(vec![instance("a")]);
+        let mut new = other(instance("a"));
+        new.launch = Rc::new(Launch { stdout: output.clone(), ..(*new.launch).clone() });
+        story.update(vec![new]);
+        story.exit("a", 0);
+        let child = Child { instance: InstanceId(0), run: 1, role: Role::Main };
+        let event = Event::Output { child, sink: Sink::Stdout, at: Wall::default(), bytes: "late\n".into() };
+        let (now, mut actions) = (story.now, Vec::new());
+        story.supervisor.step(now, event, &mut actions);
+        let written = actions.iter().find_map(|action| match action {
+            Action::Write { bytes, .. } => Some(String::from_utf8_lossy(bytes)),
+            _ => None,
+        });
+        assert_eq!(written.as_deref(), expected, "{output:?}");
+    }
 }

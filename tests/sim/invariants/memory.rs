@@ -19,6 +19,10 @@ const CLAIM_WITHIN: Duration = Duration::from_secs(2);
 pub(super) struct Model {
     found: MemoryFound,
     known: bool,
+    /// What each may hold, as it was when that was looked at last,
+    limits: Vec<tinysup::plan::Limits>,
+    /// and what the guard does.
+    config: tinysup::plan::Guard,
     limit: Option<u64>,
     runs: BTreeMap<InstanceId, (u32, Rhythm)>,
     guard: Option<GuardModel>,
@@ -179,7 +183,6 @@ impl Judge {
     }
 
     fn memory_is_found(&mut self, found: &MemoryFound) {
-        let now = self.now();
         self.memory.found = found.clone();
         self.memory.limit = found.limit;
         self.memory.known = true;
@@ -190,6 +193,38 @@ impl Judge {
         if self.forced() {
             self.memory.notices.push(Notice::NoCells);
         }
+        self.memory.limits = self.all_limits();
+        self.begins_to_guard();
+    }
+
+    fn all_limits(&self) -> Vec<tinysup::plan::Limits> {
+        (0..).map(InstanceId).zip(&self.plan.instances).map(|(id, _)| self.limits(id)).collect()
+    }
+
+    /// An update may have changed what is allowed. Whose limit is another is watched anew.
+    pub(super) fn replan_memory(&mut self, world: &mut World) {
+        if !self.memory.known {
+            return;
+        }
+        let limits = self.all_limits();
+        let before = std::mem::replace(&mut self.memory.limits, limits);
+        let now = &self.memory.limits;
+        let same = |id: &InstanceId| before.get(id.0 as usize) == now.get(id.0 as usize);
+        let watched = self.memory.runs.len();
+        self.memory.runs.retain(|id, _| same(id));
+        if self.memory.runs.len() < watched {
+            world.count("running service whose limit an update changes");
+        }
+        if self.memory.config != self.plan.guard {
+            world.count("guard that an update changes");
+            self.begins_to_guard();
+        }
+    }
+
+    fn begins_to_guard(&mut self) {
+        let now = self.now();
+        self.memory.config = self.plan.guard;
+        self.memory.guard = None;
         if self.plan.guard.is_on() {
             self.memory.guard = Some(GuardModel {
                 rhythm: Rhythm::new(now, self.guarded()),
@@ -276,8 +311,8 @@ impl Judge {
     }
 
     fn watchable(&self) -> impl Iterator<Item = (InstanceId, u32)> {
-        let runs = self.lives.iter().zip(self.plan.ids());
-        runs.filter(|(life, _)| life.running()).map(|(life, id)| (id, life.run))
+        let runs = (0..).map(InstanceId).zip(&self.lives);
+        runs.filter(|(_, life)| life.running()).map(|(id, life)| (id, life.run))
     }
 
     fn is_weighed(&mut self, world: &mut World, weights: &[Weight], container: Option<ContainerMemory>) {
@@ -380,7 +415,7 @@ impl Judge {
     /// Who may be stopped: whether it is a daemon, and whether its budget is spent.
     fn candidates(&self, now: Time) -> Vec<(InstanceId, bool, bool)> {
         let mut found = Vec::new();
-        for (id, instance) in self.plan.ids().zip(&self.plan.instances) {
+        for (id, instance) in self.plan.all() {
             let life = &self.lives[id.0 as usize];
             if life.running() && instance.kind != Kind::Command && instance.restart.when != RestartWhen::Never
             {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use tinysup::control::{Request, Verb};
 use tinysup::notice::{ByHand, Updating};
+use tinysup::plan;
 
 use super::*;
 
@@ -229,7 +230,10 @@ impl Judge {
         }
         let mut expected = Expected::default();
         match read {
-            Ok(plan) if self.stop.is_none() => self.take(plan, &mut expected),
+            Ok(plan) if self.stop.is_none() => {
+                self.take(plan, &mut expected);
+                self.replan_memory(world);
+            }
             Ok(_) | Err(_) => expected.refused = true,
         }
         self.expected = Some(expected);
@@ -244,12 +248,20 @@ impl Judge {
 
     /// Whether a running process cannot take on what differs; `None`: nothing does.
     fn compare(old: &Instance, new: &Instance) -> Option<bool> {
-        let anew = (&old.launch, &old.ready, &old.healthcheck, old.watchdog, old.kind)
-            != (&new.launch, &new.ready, &new.healthcheck, new.watchdog, new.kind);
-        let adjusted = (&old.restart, &old.stop, &old.signals, &old.depends_on, &old.name)
-            != (&new.restart, &new.stop, &new.signals, &new.depends_on, &new.name)
-            || (old.autostart, old.on_failure, old.on_success)
-                != (new.autostart, new.on_failure, new.on_success);
+        // What follows from the limits and from the machine is no difference of its own.
+        let launch = |launch: &Launch| Launch { cell: None, ..launch.clone() };
+        let stop = |stop: &plan::Stop| plan::Stop {
+            command: stop.command.as_deref().map(launch).map(Rc::new),
+            ..stop.clone()
+        };
+        let anew = (&old.ready, &old.healthcheck, old.watchdog, old.kind, old.memory.limit)
+            != (&new.ready, &new.healthcheck, new.watchdog, new.kind, new.memory.limit)
+            || launch(&old.launch) != launch(&new.launch);
+        let adjusted = (&old.restart, &old.signals, &old.depends_on, &old.name)
+            != (&new.restart, &new.signals, &new.depends_on, &new.name)
+            || stop(&old.stop) != stop(&new.stop)
+            || (old.autostart, old.on_failure, old.on_success, old.memory)
+                != (new.autostart, new.on_failure, new.on_success, new.memory);
         (anew || adjusted).then_some(anew)
     }
 
@@ -267,7 +279,7 @@ impl Judge {
         }
         let translate = |id: InstanceId| ids[id.0 as usize];
         let gone: Vec<InstanceId> = plan.ids().filter(|id| !ids.contains(id)).collect();
-        plan.shutdown_timeout = new.shutdown_timeout;
+        (plan.shutdown_timeout, plan.guard) = (new.shutdown_timeout, new.guard);
         plan.routes = new
             .routes
             .iter()
@@ -375,6 +387,7 @@ impl Judge {
     pub(super) fn run_is_over(&mut self, world: &mut World, id: InstanceId) {
         if self.coming.contains_key(&id) && self.stop.is_none() {
             self.take_on(id);
+            self.replan_memory(world);
             self.adopt(world);
         }
     }

@@ -1,5 +1,7 @@
 //! A configuration as somebody writes it anew: services come, go and come back, and some of their settings change.
 
+use tinysup::plan::{Asks, ReadyTest, Share};
+
 use super::*;
 
 /// A service with its instances, and what it depends on by name.
@@ -28,8 +30,19 @@ pub fn changed(rng: &mut Rng, plan: &Plan, version: u64) -> Plan {
         if rng.per_mille(renews) {
             renew(rng, &mut groups[at], version);
         }
-        if groups[at].copies.len() > 1 && rng.per_mille(200) {
+        if rng.per_mille(if groups[at].copies.len() > 1 { 200 } else { 60 }) {
             scale(rng, &mut groups[at]);
+        }
+        if rng.per_mille(40) {
+            rename(&mut groups, at, version);
+        }
+    }
+    let guard = guard(rng, plan.guard);
+    for copy in groups.iter_mut().flat_map(|group| &mut group.copies) {
+        let cell = copy.memory.cell(guard, None);
+        copy.launch = Rc::new(Launch { cell, ..(*copy.launch).clone() });
+        if copy.stop.command.is_some() {
+            copy.stop.command = Some(copy.launch.clone());
         }
     }
     if rng.per_mille(400) {
@@ -39,7 +52,18 @@ pub fn changed(rng: &mut Rng, plan: &Plan, version: u64) -> Plan {
         if rng.per_mille(100) { Some(Duration::from_secs(4)) } else { plan.shutdown_timeout };
     // Nobody looks at it, and it stays as it was.
     let log = Log { timestamps: rng.per_mille(100), ..plan.log };
-    Plan { log, ..rebuild(groups, main, plan, shutdown_timeout) }
+    Plan { guard, log, ..rebuild(groups, main, plan, shutdown_timeout) }
+}
+
+/// Another one now and then, or the first, or none any more.
+fn guard(rng: &mut Rng, guard: Guard) -> Guard {
+    if !rng.per_mille(150) {
+        return guard;
+    }
+    let share = |percent: u16| Share::new(percent * 100);
+    let (warn, restart) =
+        *rng.pick(&[(None, None), (share(60), None), (share(60), share(70)), (None, share(10))]);
+    Guard { warn, restart, ..guard }
 }
 
 fn groups(plan: &Plan) -> Vec<Group> {
@@ -66,7 +90,8 @@ fn adjust(rng: &mut Rng, groups: &mut [Group], at: usize) {
     let kind = groups[at].copies[0].kind;
     let (restart, drawn, signals) = (restart(rng, kind), stop(rng), signal_table(rng));
     let stop_command = rng.per_mille(300);
-    let what = rng.weighted(&[(2, 0), (1, 1), (1, 2), (1, 3), (1, 4), (4, 5), (2, 6)]);
+    let what = rng.weighted(&[(2, 0), (1, 1), (1, 2), (1, 3), (1, 4), (4, 5), (2, 6), (2, 7)]);
+    let memory = memory::limits(rng);
     let earlier: Vec<Rc<str>> = groups[..at].iter().map(|group| group.service.clone()).collect();
     let group = &mut groups[at];
     if what == 6 {
@@ -88,6 +113,7 @@ fn adjust(rng: &mut Rng, groups: &mut [Group], at: usize) {
             3 => copy.signals = signals.clone(),
             4 => copy.on_failure = OnFailure::Ignore,
             5 => copy.autostart = !copy.autostart,
+            7 => copy.memory = memory,
             _ => {}
         }
     }
@@ -97,6 +123,9 @@ fn adjust(rng: &mut Rng, groups: &mut [Group], at: usize) {
 fn renew(rng: &mut Rng, group: &mut Group, version: u64) {
     let tests = group.copies[0].kind == Kind::Daemon && rng.per_mille(400);
     let care = rng.fork();
+    // What earlier runs have left may still write, also where nothing is to come through us any more.
+    let other = [Output::Inherit, Output::Null, Output::Prefix, Output::Json];
+    let outputs = rng.per_mille(500).then(|| (rng.pick(&other).clone(), rng.pick(&other).clone()));
     for copy in &mut group.copies {
         let mut launch = (*copy.launch).clone();
         if tests && let Some(mark) = &launch.mark {
@@ -104,6 +133,8 @@ fn renew(rng: &mut Rng, group: &mut Group, version: u64) {
             let care = asking::draw(&mut care.clone(), mark, heard);
             launch.speaks = care.speaks;
             (copy.ready, copy.healthcheck, copy.watchdog) = (care.ready, care.healthcheck, care.watchdog);
+        } else if let (Some((stdout, stderr)), None) = (&outputs, &copy.ready) {
+            (launch.stdout, launch.stderr) = (stdout.clone(), stderr.clone());
         } else {
             launch.argv = vec![Secret::new(format!("{}-{version}", group.service))];
         }
@@ -116,23 +147,47 @@ fn renew(rng: &mut Rng, group: &mut Group, version: u64) {
 
 /// One more, or one less.
 fn scale(rng: &mut Rng, group: &mut Group) {
-    if group.copies.len() > 2 && rng.per_mille(500) {
+    if group.copies.len() > 1 && rng.per_mille(500) {
         group.copies.pop();
-        return;
+    } else if let Some(last) = group.copies.last() {
+        let next = Instance { number: last.number + 1, ..last.clone() };
+        group.copies.push(next);
     }
-    let Some(last) = group.copies.last() else { return };
-    if last.ready.is_some() || last.healthcheck.is_some() {
-        return; // its tests carry its mark
+    name(group);
+}
+
+/// The same services under another name.
+fn rename(groups: &mut [Group], at: usize, version: u64) {
+    let (old, new): (Rc<str>, Rc<str>) = (groups[at].service.clone(), format!("r{version}{at}").into());
+    groups[at].service = new.clone();
+    name(&mut groups[at]);
+    for (on, ..) in groups.iter_mut().flat_map(|group| &mut group.on).filter(|(on, ..)| *on == old) {
+        *on = new.clone();
     }
-    let mut next = last.clone();
-    next.number += 1;
-    next.name = format!("{}.{}", group.service, next.number).into();
-    let mark = Mark { service: group.service.clone(), instance: next.number };
-    next.launch = Rc::new(Launch { mark: Some(mark), ..(*next.launch).clone() });
-    if next.stop.command.is_some() {
-        next.stop.command = Some(next.launch.clone());
+}
+
+/// Gives all instances their names, and marks what is started for them.
+fn name(group: &mut Group) {
+    let single = group.copies.len() == 1;
+    for copy in &mut group.copies {
+        let service = group.service.clone();
+        copy.name = if single { service.clone() } else { format!("{service}.{}", copy.number).into() };
+        let mark = Mark { service: service.clone(), instance: copy.number };
+        copy.service = service;
+        let marked = |launch: &Rc<Launch>| Rc::new(Launch { mark: Some(mark.clone()), ..(**launch).clone() });
+        copy.launch = marked(&copy.launch);
+        if copy.stop.command.is_some() {
+            copy.stop.command = Some(copy.launch.clone());
+        }
+        let ready = copy.ready.as_mut().map(|ready| &mut ready.test);
+        let ready = ready.and_then(|test| if let ReadyTest::Asked(test) = test { Some(test) } else { None });
+        let health = copy.healthcheck.as_mut().map(|check| &mut check.test);
+        for test in ready.into_iter().chain(health) {
+            if let Asks::Command(launch) = &mut test.asks {
+                *launch = marked(launch);
+            }
+        }
     }
-    group.copies.push(next);
 }
 
 /// A service that was never there, or once was.

@@ -2,7 +2,6 @@
 
 use tinysup::control::{Answer, Request, Stream, VERSION, Verb, Wanted};
 use tinysup::event::{Client, Usage};
-use tinysup::plan::{Guard, Limits};
 
 use super::*;
 use crate::violation;
@@ -40,9 +39,7 @@ impl World {
         if self.plan.mode != Mode::Services || !self.crowd.per_mille(500) {
             return;
         }
-        // Limits of memory that change under a run are not modelled.
-        let limited = self.plan.instances.iter().any(|one| one.memory != Limits::default());
-        self.updates = !limited && self.plan.guard == Guard::default() && self.crowd.per_mille(900);
+        self.updates = self.crowd.per_mille(700);
         for (number, mut rng) in self.crowd.several(1, 25) {
             let after = rng.spread(0, 60_000);
             self.plan_for(after, Happening::Guest(Client(number), Move::Come));
