@@ -202,6 +202,8 @@ pub struct Linux {
     poll: Poll<Source>,
     /// Whether a child may have ended since we last looked.
     look: bool,
+    /// The last turn was for signals alone.
+    hurried: bool,
     /// Ended children reported since the last poll.
     reported: u32,
 }
@@ -267,6 +269,7 @@ impl Linux {
             memory: Memory::default(),
             poll: Poll::new(),
             look: true,
+            hurried: false,
             reported: 0,
         })
     }
@@ -380,8 +383,14 @@ impl Linux {
         let ready: Vec<Source> = self.poll.ready().gather();
         for source in ready {
             match source {
-                // They come first: what somebody asked for may change what an end of a child means.
-                Source::Signals => self.read_signals(events),
+                // They come first: what somebody asked for may change what an end of a child means. What is passed on does not
+                // even wait for output to be read; but signals without end leave every second turn to the others.
+                Source::Signals => {
+                    self.read_signals(events);
+                    if !events.is_empty() && !std::mem::replace(&mut self.hurried, true) {
+                        return;
+                    }
+                }
                 Source::Sink(sink) => self.sinks.flush(sink, &mut self.spare),
                 Source::Starting(pid) => self.report_start(pid, false, events),
                 Source::Pipe(index) => pipes.push(index),
@@ -395,6 +404,7 @@ impl Linux {
                 Source::Memory(source) => self.memory.ready(source, events),
             }
         }
+        self.hurried = false;
         self.sinks.report(events);
         self.relay.read(&pipes, &mut self.spare, events);
         for source in clients {

@@ -28,10 +28,9 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC)?)
 }
 
-/// Makes reads and writes on this open file fail rather than wait. Only for files that nobody else has open.
-pub fn set_nonblocking(descriptor: &OwnedFd) -> io::Result<()> {
-    let flags = OFlag::from_bits_retain(fcntl(descriptor, FcntlArg::F_GETFL)?);
-    fcntl(descriptor, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+/// Makes reads or writes at this end of a pipe fail rather than wait. Only for a new one, which has no other flags and no other owner.
+pub fn set_nonblocking(end: &OwnedFd) -> io::Result<()> {
+    fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok(())
 }
 

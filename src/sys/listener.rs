@@ -85,7 +85,7 @@ fn keep_first<T: Ord>(kept: &mut Vec<T>, one: T) {
 
 #[inline(never)]
 fn processes(children: &Children, leader: Pid, instance: InstanceId) -> impl Iterator<Item = Pid> {
-    let mut roots = procfs::own_children();
+    let mut roots = procfs::own_children().unwrap_or_default();
     roots.retain(|pid| !children.knows(*pid));
     roots.insert(0, leader);
     let belongs = |stat: &Stat| stat.pid == leader || tag::carried(stat.pid) == Some(tag::of(instance));

@@ -99,7 +99,7 @@ impl Families {
     fn children(&self, pid: i32) -> Vec<Pid> {
         match self {
             Self::Read { children, .. } => children.get(&pid).cloned().unwrap_or_default(),
-            Self::Lists if pid == procfs::own_pid() => procfs::own_children(),
+            Self::Lists if pid == procfs::own_pid() => procfs::own_children().unwrap_or_default(),
             Self::Lists => Pid::new(pid).map(procfs::children_of).unwrap_or_default(),
         }
     }
