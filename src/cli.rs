@@ -17,6 +17,7 @@ pub use self::ask::Ask;
 pub use self::one::{Manner, One, Receivers, Rest};
 use self::words::{Word, Words};
 use crate::event::{ExitCode, Sink};
+use crate::gather::Gather;
 use crate::hints::base_name;
 use crate::suggest::did_you_mean;
 use crate::units::{Signal, parse_duration};
@@ -271,7 +272,7 @@ fn long_option(name: &str, known: &[(&str, &str)]) -> Result<String, UsageError>
     if !name.starts_with("--") {
         return Ok(name.to_owned());
     }
-    let found: Vec<_> = known.iter().filter(|(long, _)| long.starts_with(name)).collect();
+    let found: Vec<_> = known.iter().filter(|(long, _)| long.starts_with(name)).gather();
     match found.as_slice() {
         [(_, short)] => Ok((*short).to_owned()),
         [] => Ok(name.to_owned()),
@@ -279,7 +280,7 @@ fn long_option(name: &str, known: &[(&str, &str)]) -> Result<String, UsageError>
             if let Some((_, short)) = several.iter().find(|(long, _)| *long == name) {
                 return Ok((*short).to_owned());
             }
-            let names: Vec<_> = several.iter().map(|(long, _)| *long).collect();
+            let names: Vec<_> = several.iter().map(|(long, _)| *long).gather();
             Err(UsageError(format!("option {name} may be {}", names.join(" or "))))
         }
     }
@@ -303,7 +304,7 @@ fn tinysup(
         match word {
             Word::Option(name) => options.take(&name, &mut words)?,
             Word::Separator => return options.one(words.all(), environment),
-            Word::Plain(word) => return verb(options, word, words, environment, programs),
+            Word::Plain(word) => return verb(options, word, &mut words, environment, programs),
         }
     }
     match options.only_about_run()? {
@@ -316,56 +317,14 @@ fn tinysup(
 fn verb(
     options: Options,
     word: OsString,
-    mut words: Words,
+    words: &mut Words,
     environment: Environment<'_>,
     programs: Programs<'_>,
 ) -> Result<Command, UsageError> {
     let name = word.to_str().unwrap_or_default();
     match name {
-        "run" => {
-            let mut options = options;
-            let mut main = Vec::new();
-            while let Some(word) = words.next()? {
-                match word {
-                    Word::Option(name) => options.take(&name, &mut words)?,
-                    Word::Separator => {
-                        main = words.all();
-                        if main.is_empty() {
-                            return Err(UsageError(
-                                "a command must follow \"run --\"; without \"--\" only the services run"
-                                    .to_owned(),
-                            ));
-                        }
-                    }
-                    Word::Plain(word) => {
-                        let word = word.to_string_lossy();
-                        let meant = match word.ends_with(".toml") {
-                            true => format!("a configuration goes after -c: tinysup run -c {word}"),
-                            false => format!("a command goes after \"--\": tinysup run -- {word}"),
-                        };
-                        return Err(UsageError(format!("unexpected \"{word}\" after run; {meant}")));
-                    }
-                }
-            }
-            options.reject_one("run")?;
-            Ok(Command::Run { config: options.config, verbosity: options.verbosity, main })
-        }
-        "check" => {
-            let mut options = options;
-            let mut here = false;
-            while let Some(word) = words.next()? {
-                match word {
-                    Word::Option(name) if name == "--runtime" => here = true,
-                    Word::Option(name) => options.take(&name, &mut words)?,
-                    Word::Plain(file) if options.config.is_none() => options.config = Some(file.into()),
-                    Word::Plain(_) | Word::Separator => {
-                        return Err(UsageError("check takes one file: tinysup check [FILE]".to_owned()));
-                    }
-                }
-            }
-            options.reject_one("check")?;
-            Ok(Command::Check { config: options.config, here })
-        }
+        "run" => run(options, words),
+        "check" => check(options, words),
         "example" => Ok(Command::Example),
         "pause" => {
             options.reject_one("pause")?;
@@ -385,7 +344,7 @@ fn verb(
         },
         _ if asks(name) && programs(name) => {
             let mut argv = vec![word];
-            argv.extend(words.all());
+            words.add_all(&mut argv);
             options.one(argv, environment)
         }
         _ if LATER.contains(&name) => Err(UsageError(format!(
@@ -397,10 +356,57 @@ fn verb(
                 return ask::parse(verb, name, words);
             }
             let mut argv = vec![word];
-            argv.extend(words.all());
+            words.add_all(&mut argv);
             options.one(argv, environment)
         }
     }
+}
+
+/// `tinysup run`.
+#[inline(never)]
+fn run(mut options: Options, words: &mut Words) -> Result<Command, UsageError> {
+    let mut main = Vec::new();
+    while let Some(word) = words.next()? {
+        match word {
+            Word::Option(name) => options.take(&name, words)?,
+            Word::Separator => {
+                main = words.all();
+                if main.is_empty() {
+                    return Err(UsageError(
+                        "a command must follow \"run --\"; without \"--\" only the services run".to_owned(),
+                    ));
+                }
+            }
+            Word::Plain(word) => {
+                let word = word.to_string_lossy();
+                let meant = match word.ends_with(".toml") {
+                    true => format!("a configuration goes after -c: tinysup run -c {word}"),
+                    false => format!("a command goes after \"--\": tinysup run -- {word}"),
+                };
+                return Err(UsageError(format!("unexpected \"{word}\" after run; {meant}")));
+            }
+        }
+    }
+    options.reject_one("run")?;
+    Ok(Command::Run { config: options.config, verbosity: options.verbosity, main })
+}
+
+/// `tinysup check`.
+#[inline(never)]
+fn check(mut options: Options, words: &mut Words) -> Result<Command, UsageError> {
+    let mut here = false;
+    while let Some(word) = words.next()? {
+        match word {
+            Word::Option(name) if name == "--runtime" => here = true,
+            Word::Option(name) => options.take(&name, words)?,
+            Word::Plain(file) if options.config.is_none() => options.config = Some(file.into()),
+            Word::Plain(_) | Word::Separator => {
+                return Err(UsageError("check takes one file: tinysup check [FILE]".to_owned()));
+            }
+        }
+    }
+    options.reject_one("check")?;
+    Ok(Command::Check { config: options.config, here })
 }
 
 #[derive(Default)]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::cli::Ask;
 use crate::control::{Answer, Refusal, Request, Verb};
 use crate::event::ExitCode;
+use crate::gather::{Gather, Joined};
 use crate::sys::{self, Connection, Limit, Lost, NoConnection};
 use crate::units::show_duration;
 use crate::view::{self, Look};
@@ -206,7 +207,7 @@ impl fmt::Display for Failure {
             Self::NoConnection(NoConnection::NotRunning(looked)) => write!(
                 f,
                 "no tinysup runs here that can be asked: nobody listens at {}. The init of a single command has no services and no socket",
-                looked.join(", ")
+                looked.listed()
             ),
             Self::NoConnection(NoConnection::Forbidden(place)) => {
                 write!(f, "{place} is only for root and for the user that tinysup runs as; docker exec has --user for that")
@@ -228,7 +229,7 @@ impl fmt::Display for Failure {
             }
             // What is wrong with a configuration has its lines.
             Self::Refused(refusal) => {
-                f.write_str(&refusal.text.lines().map(view::line).collect::<Vec<_>>().join("\n"))
+                f.write_str(&refusal.text.lines().map(view::line).gather().joined("\n"))
             }
         }
     }

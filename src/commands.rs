@@ -9,6 +9,7 @@ use log::{Level, LevelFilter};
 use crate::cli::{self, Command, One, Said};
 use crate::control::Place;
 use crate::event::{ExitCode, Sink};
+use crate::gather::Joined;
 use crate::kernel::Kernel;
 use crate::plan::{Color, Loaded, Mode, Plan, Request};
 use crate::supervisor::{Reread, Supervisor};
@@ -43,7 +44,7 @@ pub fn main(inherited: Inherited, words: impl Iterator<Item = OsString>) -> Exit
         Command::Completions(shell) => print(&cli::completions::completions(shell)),
         Command::HelpOf(verb) => print(&cli::verbs::help_of(verb)),
         Command::Version => print(concat!("tinysup ", env!("CARGO_PKG_VERSION"), "\n")),
-        Command::Help => print(&[cli::HELP, &cli::verbs::help()].concat()),
+        Command::Help => print(&[cli::HELP, &cli::verbs::help()].joined("")),
         Command::Say(said) => say(said),
     }
 }
@@ -174,6 +175,7 @@ fn supervise(
             kernel.listen(control);
             let mut supervisor = Supervisor::new(plan, kernel.standing(), kernel.now());
             let code = runtime::run(&mut kernel, &mut supervisor, reread);
+            std::mem::forget(supervisor); // as `finish` does
             kernel.finish();
             code
         }

@@ -5,10 +5,10 @@ mod handing;
 mod memory;
 mod output;
 mod spare;
+mod time;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::ops::{Add, Sub};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,46 +17,12 @@ pub use self::handing::{order, report, tell};
 pub use self::memory::{Cell, ContainerMemory, Controller, MemoryFound, Weight};
 pub use self::output::{FileTrouble, LogFile, Output, Overflow};
 pub use self::spare::Spare;
+pub use self::time::{Time, Wall};
 
 use crate::control::{Answer, Request};
 use crate::notice::Notice;
 use crate::probe::{Failure, Target};
 use crate::units::Signal;
-
-/// A moment on the monotonic clock, in nanoseconds since an unknown start. Time during which this process was frozen
-/// (docker pause, SIGSTOP) does not count. Arithmetic saturates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Time(pub u64);
-
-impl Time {
-    /// The start of the clock.
-    pub const ZERO: Self = Self(0);
-
-    /// How long ago `earlier` was; zero if it is later than this.
-    #[inline(never)]
-    pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
-    }
-}
-
-impl Add<Duration> for Time {
-    type Output = Self;
-    #[inline(never)] // 128 bits wide in between, and wanted in a hundred places
-    fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
-    }
-}
-
-impl Sub<Duration> for Time {
-    type Output = Self;
-    fn sub(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
-    }
-}
-
-/// A moment on the wall clock, in milliseconds since 1970, UTC. For people and for other programs; nothing is decided by it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Wall(pub u64);
 
 /// A process id, greater than 0: it can be signalled without ever meaning "a group" or "everybody" (kill(2)).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

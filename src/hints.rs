@@ -1,42 +1,12 @@
 //! What experience says about well-known servers, by the name of their program: how they stay in the foreground, which signal
 //! stops them well, and how it is known that they are ready. Pure tables. `check` reads them before a start; the core reads them to explain what went wrong.
 
+use crate::suggest::{answer, line_of};
+
 /// How this program is kept in the foreground, as a sentence without a full stop; `None` for programs not known to leave it.
 /// Only the last part of a path counts: `/usr/sbin/nginx` is `nginx`.
 pub fn foreground(program: &str) -> Option<&'static str> {
-    Some(match known(program)? {
-        Known::Nginx => "Run it in the foreground: nginx -g \"daemon off;\"",
-        Known::PhpFpm => "Run it in the foreground: php-fpm -F",
-        Known::Apache => "Run it in the foreground: httpd -DFOREGROUND, or apache2ctl -DFOREGROUND on Debian",
-        Known::Redis => {
-            "Run it in the foreground: --daemonize no, which goes over the daemonize yes of its configuration"
-        }
-        Known::Postgres => "Run it in the foreground: postgres -D DIRECTORY, without pg_ctl",
-        Known::Mysql => "Run it in the foreground: mysqld without --daemonize, and not through mysqld_safe",
-        Known::Mongo => "Run it in the foreground: mongod without --fork",
-        Known::Sshd => "Run it in the foreground: /usr/sbin/sshd -D -e",
-        Known::Cron => "Run it in the foreground: cron -f (crond -f, with cronie crond -n)",
-        Known::Rsyslog => "Run it in the foreground: rsyslogd -n",
-        Known::SyslogNg => "Run it in the foreground: syslog-ng -F",
-        Known::Haproxy => "Run it in the foreground: haproxy -W -db",
-        Known::Memcached => "Run it in the foreground: memcached without -d",
-        Known::Dnsmasq => "Run it in the foreground: dnsmasq -k",
-        Known::Named => "Run it in the foreground: named -f",
-        Known::Squid => "Run it in the foreground: squid -N",
-        Known::Stunnel => "Run it in the foreground: foreground = yes in its configuration",
-        Known::Vsftpd => "Run it in the foreground: background=NO in vsftpd.conf",
-        Known::Proftpd => "Run it in the foreground: proftpd --nodaemon",
-        Known::Postfix => "Run it in the foreground: postfix start-fg",
-        Known::Exim => "Run it in the foreground: exim -bdf",
-        Known::Dovecot => "Run it in the foreground: dovecot -F",
-        Known::Supervisord => "Run it in the foreground: supervisord -n",
-        Known::Pm2 => "Run it in the foreground: pm2-runtime, or the program itself",
-        Known::Varnish => "Run it in the foreground: varnishd -F",
-        Known::Celery => "Run it in the foreground: celery worker, without multi and --detach",
-        Known::ServiceManager => {
-            "It asks a service manager that is not there; give the command of the server itself, kept in the foreground"
-        }
-    })
+    line(program).map(|(_, remedy)| remedy)
 }
 
 /// Whether this command line of a known program puts it into the background, as far as its arguments show. A program whose
@@ -44,43 +14,39 @@ pub fn foreground(program: &str) -> Option<&'static str> {
 #[inline(never)]
 pub fn leaves(argv: &[&str]) -> bool {
     let Some((program, rest)) = argv.split_first() else { return false };
-    let has = |wanted: &[&str]| rest.iter().any(|arg| wanted.contains(arg));
+    let has = |wanted: &'static str| rest.iter().any(|arg| answer(wanted, arg).is_some());
     // A letter among bundled short options: -De has D and e.
     let has_letter = |letters: &[char]| {
         rest.iter().any(|arg| arg.starts_with('-') && !arg.starts_with("--") && arg.contains(letters))
     };
     let Some(known) = known(program) else { return false };
     match known {
-        Known::Nginx => {
-            !rest.iter().any(|arg| arg.contains("daemon off") || ["-t", "-T", "-v", "-V"].contains(arg))
-        }
-        Known::PhpFpm => !has_letter(&['F']) && !has(&["--nodaemonize", "-t", "-v", "-i"]),
-        Known::Apache => {
-            !rest.iter().any(|arg| arg.contains("FOREGROUND") || ["-X", "-t", "-v"].contains(arg))
-        }
+        Known::Nginx => !rest.iter().any(|arg| arg.contains("daemon off")) && !has("-t -T -v -V"),
+        Known::PhpFpm => !has_letter(&['F']) && !has("--nodaemonize -t -v -i"),
+        Known::Apache => !rest.iter().any(|arg| arg.contains("FOREGROUND")) && !has("-X -t -v"),
         Known::Redis => rest.windows(2).any(|pair| matches!(pair, ["--daemonize", "yes"])),
         Known::Postgres => match base_name(program) {
             "pg_ctl" => true,
-            "pg_ctlcluster" => !has(&["--foreground"]),
+            "pg_ctlcluster" => !has("--foreground"),
             _ => false,
         },
-        Known::Mysql => has(&["--daemonize", "-D"]) || base_name(program).ends_with("safe"),
-        Known::Mongo => has(&["--fork"]),
+        Known::Mysql => has("--daemonize -D") || base_name(program).ends_with("safe"),
+        Known::Mongo => has("--fork"),
         Known::Sshd => !has_letter(&['D', 'd', 't', 'T']),
         Known::Cron => !has_letter(&['f', 'n']),
         Known::Rsyslog => !has_letter(&['n', 'N']),
-        Known::SyslogNg => !has_letter(&['F']) && !has(&["--foreground"]),
+        Known::SyslogNg => !has_letter(&['F']) && !has("--foreground"),
         Known::Haproxy => has_letter(&['D']),
-        Known::Memcached => has(&["-d", "--daemon"]),
-        Known::Dnsmasq => !has_letter(&['k', 'd']) && !has(&["--keep-in-foreground", "--no-daemon"]),
+        Known::Memcached => has("-d --daemon"),
+        Known::Dnsmasq => !has_letter(&['k', 'd']) && !has("--keep-in-foreground --no-daemon"),
         Known::Named => !has_letter(&['f', 'g']),
-        Known::Squid => !has_letter(&['N']) && !has(&["--foreground"]),
-        Known::Proftpd | Known::Supervisord => !has(&["-n", "--nodaemon"]),
-        Known::Postfix => has(&["start"]),
-        Known::Exim => has(&["-bd"]),
+        Known::Squid => !has_letter(&['N']) && !has("--foreground"),
+        Known::Proftpd | Known::Supervisord => !has("-n --nodaemon"),
+        Known::Postfix => has("start"),
+        Known::Exim => has("-bd"),
         Known::Dovecot | Known::Varnish => !has_letter(&['F']),
-        Known::Pm2 => !has(&["--no-daemon"]),
-        Known::Celery => has(&["multi", "--detach", "-D"]),
+        Known::Pm2 => !has("--no-daemon"),
+        Known::Celery => has("multi --detach -D"),
         Known::ServiceManager => true,
         // Only their configuration says.
         Known::Stunnel | Known::Vsftpd => false,
@@ -159,6 +125,7 @@ pub enum Finds {
 
 /// Why this is no good way to learn that this known program is ready, as a sentence without a full stop; `None` where it is good or
 /// the program is unknown.
+#[inline(never)]
 pub fn misleads(argv: &[&str], finds: Finds) -> Option<&'static str> {
     let (program, rest) = argv.split_first()?;
     match (known(program)?, finds) {
@@ -184,6 +151,36 @@ pub fn misleads(argv: &[&str], finds: Finds) -> Option<&'static str> {
 pub fn base_name(program: &str) -> &str {
     program.rsplit('/').next().unwrap_or(program)
 }
+
+/// The programs that are known here, by all their names, and how each is kept in the foreground; in the order of [`Known`].
+const PROGRAMS: &str = "\
+nginx openresty -> Run it in the foreground: nginx -g \"daemon off;\"
+php-fpm -> Run it in the foreground: php-fpm -F
+httpd apache2 apachectl apache2ctl -> Run it in the foreground: httpd -DFOREGROUND, or apache2ctl -DFOREGROUND on Debian
+redis-server redis-sentinel valkey-server -> Run it in the foreground: --daemonize no, which goes over the daemonize yes of its configuration
+postgres postmaster pg_ctl pg_ctlcluster -> Run it in the foreground: postgres -D DIRECTORY, without pg_ctl
+mysqld mysqld_safe mariadbd mariadbd-safe -> Run it in the foreground: mysqld without --daemonize, and not through mysqld_safe
+mongod -> Run it in the foreground: mongod without --fork
+sshd -> Run it in the foreground: /usr/sbin/sshd -D -e
+cron crond -> Run it in the foreground: cron -f (crond -f, with cronie crond -n)
+rsyslogd -> Run it in the foreground: rsyslogd -n
+syslog-ng -> Run it in the foreground: syslog-ng -F
+haproxy -> Run it in the foreground: haproxy -W -db
+memcached -> Run it in the foreground: memcached without -d
+dnsmasq -> Run it in the foreground: dnsmasq -k
+named -> Run it in the foreground: named -f
+squid -> Run it in the foreground: squid -N
+stunnel stunnel4 -> Run it in the foreground: foreground = yes in its configuration
+vsftpd -> Run it in the foreground: background=NO in vsftpd.conf
+proftpd -> Run it in the foreground: proftpd --nodaemon
+postfix -> Run it in the foreground: postfix start-fg
+exim exim4 -> Run it in the foreground: exim -bdf
+dovecot -> Run it in the foreground: dovecot -F
+supervisord -> Run it in the foreground: supervisord -n
+pm2 -> Run it in the foreground: pm2-runtime, or the program itself
+varnishd -> Run it in the foreground: varnishd -F
+celery -> Run it in the foreground: celery worker, without multi and --detach
+systemctl service rc-service initctl -> It asks a service manager that is not there; give the command of the server itself, kept in the foreground";
 
 /// The programs that are known here.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -217,39 +214,48 @@ enum Known {
     ServiceManager,
 }
 
+/// All of them.
+const ALL: [Known; 27] = [
+    Known::Nginx,
+    Known::PhpFpm,
+    Known::Apache,
+    Known::Redis,
+    Known::Postgres,
+    Known::Mysql,
+    Known::Mongo,
+    Known::Sshd,
+    Known::Cron,
+    Known::Rsyslog,
+    Known::SyslogNg,
+    Known::Haproxy,
+    Known::Memcached,
+    Known::Dnsmasq,
+    Known::Named,
+    Known::Squid,
+    Known::Stunnel,
+    Known::Vsftpd,
+    Known::Proftpd,
+    Known::Postfix,
+    Known::Exim,
+    Known::Dovecot,
+    Known::Supervisord,
+    Known::Pm2,
+    Known::Varnish,
+    Known::Celery,
+    Known::ServiceManager,
+];
+
 fn known(program: &str) -> Option<Known> {
+    let (number, _) = line(program)?;
+    ALL.get(number).copied()
+}
+
+/// The line of [`PROGRAMS`] about this program.
+fn line(program: &str) -> Option<(usize, &'static str)> {
     let name = base_name(program);
-    Some(match name {
-        "nginx" | "openresty" => Known::Nginx,
-        "httpd" | "apache2" | "apachectl" | "apache2ctl" => Known::Apache,
-        "redis-server" | "redis-sentinel" | "valkey-server" => Known::Redis,
-        "postgres" | "postmaster" | "pg_ctl" | "pg_ctlcluster" => Known::Postgres,
-        "mysqld" | "mysqld_safe" | "mariadbd" | "mariadbd-safe" => Known::Mysql,
-        "mongod" => Known::Mongo,
-        "sshd" => Known::Sshd,
-        "cron" | "crond" => Known::Cron,
-        "rsyslogd" => Known::Rsyslog,
-        "syslog-ng" => Known::SyslogNg,
-        "haproxy" => Known::Haproxy,
-        "memcached" => Known::Memcached,
-        "dnsmasq" => Known::Dnsmasq,
-        "named" => Known::Named,
-        "squid" => Known::Squid,
-        "stunnel" | "stunnel4" => Known::Stunnel,
-        "vsftpd" => Known::Vsftpd,
-        "proftpd" => Known::Proftpd,
-        "postfix" => Known::Postfix,
-        "exim" | "exim4" => Known::Exim,
-        "dovecot" => Known::Dovecot,
-        "supervisord" => Known::Supervisord,
-        "pm2" => Known::Pm2,
-        "varnishd" => Known::Varnish,
-        "celery" => Known::Celery,
-        "systemctl" | "service" | "rc-service" | "initctl" => Known::ServiceManager,
-        // Distributions add a version: php-fpm8.2, php-fpm82, php8.2-fpm.
-        _ if name.starts_with("php") && name.contains("fpm") => Known::PhpFpm,
-        _ => return None,
-    })
+    // Distributions add a version: php-fpm8.2, php-fpm82, php8.2-fpm.
+    let name = if name.starts_with("php") && name.contains("fpm") { "php-fpm" } else { name };
+    line_of(PROGRAMS, name)
 }
 
 #[cfg(test)]

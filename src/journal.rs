@@ -37,6 +37,7 @@ pub struct Entry {
 
 impl Journal {
     /// Adds a notice.
+    #[inline(never)]
     pub fn add(&mut self, now: Time, notice: &Notice) {
         let text = notice.to_string();
         self.count += 1;

@@ -172,12 +172,18 @@ impl Logs {
 
     /// When something passes although its end has not come, or it is to be told what was dropped.
     pub fn deadline(&self) -> Option<Time> {
-        let heard = self.open.values().filter(|open| open.heard(&self.stuck));
-        let open = heard.filter_map(Open::deadline);
-        open.chain(self.buckets.values().filter_map(Bucket::deadline)).min()
+        let mut least = None;
+        for open in self.open.values().filter(|open| open.heard(&self.stuck)) {
+            least = Time::earlier(least, open.deadline());
+        }
+        for bucket in self.buckets.values() {
+            least = Time::earlier(least, bucket.deadline());
+        }
+        least
     }
 
     /// The beginnings of lines after which there was silence for too long.
+    #[inline(never)]
     pub fn silent(&mut self, now: Time) -> Vec<(Child, Sink, Lines<'static>)> {
         let stuck = &self.stuck;
         let due = |open: &Open| open.heard(stuck) && open.deadline().is_some_and(|at| now >= at);
@@ -217,6 +223,7 @@ impl Logs {
     }
 
     /// Cuts off what an instance says beyond its limit. It is kept all the same.
+    #[inline(never)]
     pub fn limit(&mut self, now: Time, instance: InstanceId, limit: RateLimit, lines: &mut Lines<'_>) {
         let bucket = self.buckets.get_or_insert_with(instance, || Bucket::new(now, limit));
         lines.cut(bucket.pass(now, limit, lines.count()));

@@ -229,6 +229,7 @@ impl Memory {
     }
 
     /// An update has changed the plan. Who is watched begins anew where the limit is another.
+    #[inline(never)]
     pub fn replan(&mut self, now: Time, plan: &Plan) {
         let before = std::mem::replace(&mut self.limits, limits(plan));
         self.do_without_cells();
@@ -267,10 +268,14 @@ impl Memory {
 
     /// When there is something to do.
     pub fn deadline(&self) -> Option<Time> {
-        let runs = self.watched.values().filter_map(|pace| pace.due);
-        let guard = self.guard.iter().filter_map(|guard| guard.pace.due);
-        let reports = self.reports.iter().map(|report| report.until);
-        runs.chain(guard).chain(reports).min()
+        let mut least = self.guard.as_ref().and_then(|guard| guard.pace.due);
+        for pace in self.watched.values() {
+            least = Time::earlier(least, pace.due);
+        }
+        for report in &self.reports {
+            least = Time::earlier(least, Some(report.until));
+        }
+        least
     }
 
     /// Whose program runs now, and in which run.
@@ -357,6 +362,7 @@ impl Memory {
     }
 
     /// What the runs and the container hold now. `candidates`: who may be stopped where that is necessary.
+    #[inline(never)]
     pub fn weighed(
         &mut self,
         now: Time,
@@ -455,6 +461,7 @@ impl Memory {
     }
 
     /// Who is to go: a daemon where one runs, first those whose restart is allowed, then the lowest priority, then the largest.
+    #[inline(never)]
     fn victim<'a>(
         &self,
         weights: &'a [Weight],
@@ -474,6 +481,7 @@ impl Memory {
     }
 
     /// The OOM killer ended processes.
+    #[inline(never)]
     pub fn oom_killed(&mut self, now: Time, instance: Option<InstanceId>, count: u64) {
         let full = self.reports.len() >= REPORTS_MAX;
         match self.reports.back_mut().filter(|last| full || last.instance == instance) {
@@ -486,6 +494,7 @@ impl Memory {
     }
 
     /// The main process of this instance was killed, and not by us: whether the OOM killer did it, that of its own cgroup first.
+    #[inline(never)]
     pub fn claim(&mut self, id: InstanceId) -> Option<Cause> {
         let own = self.reports.iter().position(|one| one.instance == Some(id) && one.left > 0);
         let anybody = || self.reports.iter().position(|one| one.instance.is_none() && one.left > 0);
@@ -502,6 +511,7 @@ impl Memory {
     }
 
     /// OOM kills that no end has explained by now, or at the end of the container.
+    #[inline(never)]
     pub fn unclaimed(&mut self, now: Option<Time>) -> Vec<(Option<InstanceId>, u64)> {
         let mut told = Vec::new();
         while let Some(report) = self.reports.front()

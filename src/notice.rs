@@ -300,8 +300,11 @@ pub enum Notice {
         /// Why: what is wrong with it, perhaps in several lines.
         why: String,
     },
-    /// The configuration has another `control`.
-    ControlStays,
+    /// The configuration has something else that cannot be changed while the container runs.
+    Stays {
+        /// The keys, at least one.
+        keys: Vec<&'static str>,
+    },
     /// The one command has a process; its program does not run yet.
     Spawned {
         /// Which.
@@ -511,7 +514,7 @@ impl Notice {
             | Self::RateLimited { .. }
             | Self::File { .. }
             | Self::Reaped { wanted: true, .. }
-            | Self::ControlStays => Warn,
+            | Self::Stays { .. } => Warn,
             Self::Updated { bad, .. } if !bad.is_empty() => Warn,
             Self::Up { run: 1, .. }
             | Self::Ready { .. }
@@ -595,7 +598,7 @@ impl Notice {
             Self::Updating(_) => "updating",
             Self::Updated { .. } => "updated",
             Self::NotUpdated { .. } => "not-updated",
-            Self::ControlStays => "control-stays",
+            Self::Stays { .. } => "stays",
             Self::Forwarded { .. } => "forwarded",
         }
     }
@@ -649,7 +652,7 @@ impl Notice {
             | Self::Updating(_)
             | Self::Updated { .. }
             | Self::NotUpdated { .. }
-            | Self::ControlStays
+            | Self::Stays { .. }
             | Self::Forwarded { .. } => None,
         }
     }

@@ -38,26 +38,36 @@ pub enum Word {
 
 /// The assignments of a message, in their order. `BARRIER=1` needs no word: its descriptor is closed when the message has
 /// been taken in, like every other.
+#[inline(never)]
 pub fn parse(message: &[u8]) -> Vec<Word> {
     message.split(|byte| *byte == b'\n').filter_map(word).gather()
 }
 
+/// Those that mean one thing only.
+const PLAIN: [(&[u8], fn() -> Word); 6] = [
+    (b"READY=1", || Word::Ready),
+    (b"RELOADING=1", || Word::Reloading),
+    (b"STOPPING=1", || Word::Stopping),
+    (b"WATCHDOG=1", || Word::Alive),
+    (b"WATCHDOG=trigger", || Word::Sick),
+    (b"FDSTORE=1", || Word::Store),
+];
+
 fn word(line: &[u8]) -> Option<Word> {
-    let at = line.iter().position(|byte| *byte == b'=')?;
-    let (name, value) = (line.get(..at)?, line.get(at + 1..)?);
-    Some(match (name, value) {
-        (b"READY", b"1") => Word::Ready,
-        (b"RELOADING", b"1") => Word::Reloading,
-        (b"STOPPING", b"1") => Word::Stopping,
-        (b"STATUS", text) => Word::Status(printable(text)),
-        (b"WATCHDOG", b"1") => Word::Alive,
-        (b"WATCHDOG", b"trigger") => Word::Sick,
-        (b"WATCHDOG_USEC", value) => Word::Watchdog(microseconds(value)?),
-        (b"EXTEND_TIMEOUT_USEC", value) => Word::Extend(microseconds(value)?),
-        (b"MAINPID", value) => Word::MainPid(number(value).and_then(|pid| i32::try_from(pid).ok())?),
-        (b"FDSTORE", b"1") => Word::Store,
-        _ => return None,
-    })
+    if let Some((_, word)) = PLAIN.iter().find(|(plain, _)| *plain == line) {
+        return Some(word());
+    }
+    if let Some(text) = line.strip_prefix(b"STATUS=") {
+        return Some(Word::Status(printable(text)));
+    }
+    if let Some(value) = line.strip_prefix(b"WATCHDOG_USEC=") {
+        return Some(Word::Watchdog(microseconds(value)?));
+    }
+    if let Some(value) = line.strip_prefix(b"EXTEND_TIMEOUT_USEC=") {
+        return Some(Word::Extend(microseconds(value)?));
+    }
+    let pid = number(line.strip_prefix(b"MAINPID=")?)?;
+    Some(Word::MainPid(i32::try_from(pid).ok()?))
 }
 
 fn number(value: &[u8]) -> Option<u64> {

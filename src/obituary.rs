@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use crate::event::{Listener, Time};
-use crate::gather::Gather;
+use crate::gather::{Gather, Joined};
 use crate::notice::Cause;
 use crate::plan::{Instance, Kind, RestartWhen};
 use crate::services::Ended;
@@ -87,7 +87,7 @@ pub fn text(obituary: &Obituary) -> String {
         Kind::Command => String::new(), // nobody wrote down a service that could be changed
     };
     lines.push(format!("  exit code  {}{advice}", code(obituary)));
-    let mut text = lines.join("\n");
+    let mut text = lines.joined("\n");
     let room = LENGTH_MAX - LINE_PREFIX * lines.len() - 1;
     if text.len() > room {
         text = clip(&text, room);
@@ -126,11 +126,17 @@ fn headline(obituary: &Obituary) -> String {
     format!("CONTAINER STOPPED: {name} {times}{span} and may not be restarted again ({limit})")
 }
 
+#[inline(never)]
 fn command(instance: &Instance) -> String {
     let launch = &instance.launch;
-    let user = launch.identity.user.as_ref().map(|user| format!("user {user}"));
-    let cwd = launch.cwd.as_ref().map(|cwd| format!("cwd {}", cwd.display()));
-    let aside = user.into_iter().chain(cwd).gather().join(", ");
+    let mut aside = Vec::new();
+    if let Some(user) = &launch.identity.user {
+        aside.push(format!("user {user}"));
+    }
+    if let Some(cwd) = &launch.cwd {
+        aside.push(format!("cwd {}", cwd.display()));
+    }
+    let aside = aside.listed();
     let aside = if aside.is_empty() { aside } else { format!("   ({})", clip(&aside, 120)) };
     format!("  command    {}{aside}", clip(&view::line(&launch.shown), 200))
 }
@@ -172,10 +178,10 @@ fn exits(obituary: &Obituary) -> String {
         if let (false, Some(first)) = (has_said, uptimes.first()) {
             let same = uptimes.iter().all(|uptime| uptime == first);
             let each = if same && alike.len() > 1 { " each" } else { "" };
-            let shown = if same { first.clone() } else { uptimes.join(", ") };
+            let shown = if same { first.clone() } else { uptimes.listed() };
             let _ = write!(text, " after {shown}{each}");
         }
-        let _ = write!(text, ", at {}", times.join(", "));
+        let _ = write!(text, ", at {}", times.listed());
     }
     text
 }
@@ -195,13 +201,14 @@ fn port(port: u16, Listener { address, process }: &Listener) -> String {
     }
 }
 
+#[inline(never)]
 fn others(others: &[Other]) -> String {
     let one = |other: &Other| match (other.took, other.killed) {
         (Some(took), false) => format!("{} stopped as asked in {}", other.name, show_duration(took)),
         (Some(took), true) => format!("{} had to be killed after {}", other.name, show_duration(took)),
         (None, _) => format!("{} could not be ended", other.name),
     };
-    others.iter().map(one).gather().join(", ")
+    others.iter().map(one).gather().listed()
 }
 
 #[inline(never)]

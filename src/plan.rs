@@ -18,6 +18,7 @@ use std::time::Duration;
 
 pub use crate::cli::{Manner, Receivers, Rest};
 use crate::event::{InstanceId, Launch, Overflow, Sink};
+use crate::gather::Gather;
 use crate::line::{Format, Own, Style};
 use crate::probe::Target;
 use crate::sorted::Map;
@@ -64,6 +65,23 @@ pub struct Log {
     pub overflow: Overflow,
     /// The signal upon which files are opened again, instead of being passed on.
     pub reopen_signal: Option<Signal>,
+}
+
+impl Log {
+    /// The keys of `[log]` by which `new` differs and which stay as they were as long as the container runs: how lines look, ours too.
+    #[must_use]
+    pub fn staying(&self, new: &Self) -> Vec<&'static str> {
+        let Self { format, timestamps, color, colored: _, overflow, reopen_signal: _ } = *self;
+        [
+            ("[log] format", format != new.format),
+            ("[log] timestamps", timestamps != new.timestamps),
+            ("[log] color", color != new.color),
+            ("[log] overflow", overflow != new.overflow),
+        ]
+        .into_iter()
+        .filter_map(|(key, differs)| differs.then_some(key))
+        .gather()
+    }
 }
 
 /// Whether names have a colour.

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::event::{ExitStatus, StartError};
-use crate::gather::Gather;
+use crate::units::parse_number;
 
 /// What is asked. No name is ever looked up: PID 1 has no resolver, which could block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,8 +87,9 @@ pub enum Failure {
 /// # Errors
 /// A sentence that says what is wrong with them; `None` if they begin with none of these kinds.
 pub fn parse(text: &str) -> Result<Target, Option<String>> {
+    let told = |why: &str| Some(why.to_owned());
     if let Some(rest) = text.strip_prefix("http://") {
-        return http(rest).map_err(Some);
+        return http(rest).map_err(told);
     }
     if text.starts_with("https://") {
         return Err(Some(
@@ -97,7 +98,7 @@ pub fn parse(text: &str) -> Result<Target, Option<String>> {
     }
     match text.split_once(':') {
         Some(("tcp", rest)) => {
-            let (addresses, _) = authority(rest.strip_prefix("//").unwrap_or(rest), None).map_err(Some)?;
+            let (addresses, _) = authority(rest.strip_prefix("//").unwrap_or(rest), None).map_err(told)?;
             Ok(Target::Tcp { addresses })
         }
         Some(("unix", path)) => socket(path).map_err(Some),
@@ -122,16 +123,16 @@ fn socket(path: &str) -> Result<Target, String> {
 }
 
 #[inline(never)]
-fn http(rest: &str) -> Result<Target, String> {
+fn http(rest: &str) -> Result<Target, &'static str> {
     const HTTP: u16 = 80;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (place, path) = rest.split_at(end);
     if place.contains('@') {
-        return Err("user and password in an address are not supported; use a command".to_owned());
+        return Err("user and password in an address are not supported; use a command");
     }
     let path = path.split('#').next().unwrap_or_default();
     if path.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err("the path has a space or a control character; write %20 for a space".to_owned());
+        return Err("the path has a space or a control character; write %20 for a space");
     }
     let (addresses, host) = authority(place, Some(HTTP))?;
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
@@ -139,12 +140,11 @@ fn http(rest: &str) -> Result<Target, String> {
 }
 
 /// `6379`, `127.0.0.1:6379`, `[::1]:6379`, `localhost:6379`: the addresses, and the host as it is written.
-fn authority(text: &str, default: Option<u16>) -> Result<(Vec<SocketAddr>, String), String> {
+fn authority(text: &str, default: Option<u16>) -> Result<(Vec<SocketAddr>, String), &'static str> {
     let number = |port: &str| {
         let plain = port.bytes().all(|byte| byte.is_ascii_digit());
         // What it is instead may have come out of a variable, and is not shown.
-        port.parse()
-            .ok()
+        parse_number(port)
             .filter(|port| *port > 0 && plain)
             .ok_or("the port is missing, or is no number from 1 to 65535")
     };
@@ -152,12 +152,12 @@ fn authority(text: &str, default: Option<u16>) -> Result<(Vec<SocketAddr>, Strin
         (Some(rest), _) => {
             let (host, rest) = rest.split_once(']').ok_or("an IPv6 address is written [::1]:8080")?;
             if !rest.is_empty() && !rest.starts_with(':') {
-                return Err("an IPv6 address is written [::1]:8080".to_owned());
+                return Err("an IPv6 address is written [::1]:8080");
             }
             (host, rest.strip_prefix(':'))
         }
         (None, Some((host, _))) if host.contains(':') => {
-            return Err("an IPv6 address is written [::1]:8080".to_owned());
+            return Err("an IPv6 address is written [::1]:8080");
         }
         (None, Some((host, port))) => (host, Some(port)),
         // Without a host it is the port; only where there is no default must it be given.
@@ -167,27 +167,26 @@ fn authority(text: &str, default: Option<u16>) -> Result<(Vec<SocketAddr>, Strin
     let port = match (port, default) {
         (Some(port), _) => number(port)?,
         (None, Some(port)) => port,
-        (None, None) => return Err("a port is missing: tcp:127.0.0.1:6379".to_owned()),
+        (None, None) => return Err("a port is missing: tcp:127.0.0.1:6379"),
     };
-    let addresses: Vec<IpAddr> = match host {
-        "" | "localhost" => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+    let mut addresses = Vec::new();
+    let mut add = |address: IpAddr| addresses.push(SocketAddr::new(address, port));
+    match host {
+        "" | "localhost" => {
+            add(Ipv4Addr::LOCALHOST.into());
+            add(Ipv6Addr::LOCALHOST.into());
+        }
         // Whoever listens everywhere listens here.
-        "0.0.0.0" | "*" => vec![Ipv4Addr::LOCALHOST.into()],
-        "::" => vec![Ipv6Addr::LOCALHOST.into()],
-        _ => match host.parse() {
-            Ok(address) => vec![address],
-            Err(_) => {
-                return Err(
-                    "only localhost and IP addresses can be asked: PID 1 looks no names up, which may \
-                            take long; use 127.0.0.1, or a command"
-                        .to_owned(),
-                );
-            }
-        },
-    };
+        "0.0.0.0" | "*" => add(Ipv4Addr::LOCALHOST.into()),
+        "::" => add(Ipv6Addr::LOCALHOST.into()),
+        _ => add(host.parse().map_err(|_| {
+            "only localhost and IP addresses can be asked: PID 1 looks no names up, which may take long; use 127.0.0.1, or a \
+             command"
+        })?),
+    }
     let shown = if text.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let shown = if host.is_empty() { format!("localhost:{port}") } else { shown };
-    Ok((addresses.into_iter().map(|address| SocketAddr::new(address, port)).gather(), shown))
+    Ok((addresses, shown))
 }
 
 /// What an HTTP answer has told so far.

@@ -155,6 +155,7 @@ pub enum Overdue {
 
 impl Requests {
     /// Somebody is there.
+    #[inline(never)]
     pub fn connected(&mut self, now: Time, client: Client) {
         self.guests.insert(client, Guest { stage: Stage::Silent, until: Some(now + SILENCE_MAX) });
     }

@@ -1,7 +1,5 @@
 //! The loop: feeds events to the core and its actions to the world, until the core wants to leave.
 
-use std::collections::VecDeque;
-
 use crate::event::{Action, Event, ExitCode};
 use crate::kernel::{Kernel, Until};
 use crate::supervisor::{Reread, Supervisor};
@@ -14,18 +12,21 @@ enum Turn {
 }
 
 /// Runs until the end and returns the code to exit with. `reread` reads the configuration again, or says what is wrong with it.
+#[inline(never)]
 pub fn run<K: Kernel>(
     kernel: &mut K,
     supervisor: &mut Supervisor,
     reread: &mut dyn FnMut() -> Result<Reread, String>,
 ) -> ExitCode {
-    let mut arrived = Vec::new();
+    // The next is the last.
+    let mut pending: Vec<Turn> = Vec::new();
+    let (mut arrived, mut actions, mut answers) = (Vec::new(), Vec::new(), Vec::new());
     // Whoever is asked to stop before the beginning starts nothing.
     kernel.wait(Some(Until { at: kernel.now(), measures: false }), &mut arrived);
-    let mut pending: VecDeque<Turn> = arrived.drain(..).chain([Event::Begin]).map(Turn::Event).collect();
-    let (mut actions, mut answers) = (Vec::new(), Vec::new());
+    arrived.push(Event::Begin);
     loop {
-        while let Some(turn) = pending.pop_front() {
+        put_before(&mut pending, &mut arrived);
+        while let Some(turn) = pending.pop() {
             match turn {
                 Turn::Event(event) => supervisor.step(kernel.now(), event, &mut actions),
                 Turn::Reread => {
@@ -34,7 +35,8 @@ pub fn run<K: Kernel>(
                 }
             }
             let mut rereads = false;
-            for action in actions.drain(..) {
+            actions.reverse();
+            while let Some(action) = actions.pop() {
                 rereads |= matches!(action, Action::Reread);
                 let leaving = if let Action::Exit(code) = action { Some(code) } else { None };
                 kernel.perform(action, &mut answers);
@@ -43,20 +45,24 @@ pub fn run<K: Kernel>(
                 }
             }
             if rereads {
-                pending.push_front(Turn::Reread);
+                pending.push(Turn::Reread);
             }
             // An answer comes before all that happened meanwhile, so the core never sees an order half carried out.
-            for answer in answers.drain(..).rev() {
-                pending.push_front(Turn::Event(answer));
-            }
+            put_before(&mut pending, &mut answers);
         }
         let deadline = supervisor.deadline();
         let measures = supervisor.measures();
         kernel.wait(deadline.map(|at| Until { at, measures }), &mut arrived);
-        pending.extend(arrived.drain(..).map(Turn::Event));
         // Last, so that what came in time counts as in time; and always, so that a flood of events stops no clock.
         if deadline.is_some_and(|deadline| kernel.now() >= deadline) {
-            pending.push_back(Turn::Event(Event::Tick));
+            arrived.push(Event::Tick);
         }
+    }
+}
+
+/// These come before what waits already, in their order.
+fn put_before(pending: &mut Vec<Turn>, events: &mut Vec<Event>) {
+    while let Some(event) = events.pop() {
+        pending.push(Turn::Event(event));
     }
 }

@@ -61,20 +61,20 @@ pub enum State {
         since: Time,
     },
     /// The process is there, its program not yet; at that time it will have taken too long.
-    Starting(Live, Option<Time>),
+    Starting(Box<Live>, Option<Time>),
     /// The program runs, but is not ready. A oneshot never is: it is done one day.
-    Up(Live, Awaited),
+    Up(Box<Live>, Awaited),
     /// The program can do its work.
-    Ready(Live, Watched),
+    Ready(Box<Live>, Watched),
     /// Asked to end, and still there.
     Stopping {
         /// The run.
-        live: Live,
+        live: Box<Live>,
         /// How far the stop is.
         stop: Stopping,
     },
     /// The leader is gone; what it left behind is being stopped.
-    Cleaning(Cleaning),
+    Cleaning(Box<Cleaning>),
     /// Waits for its next start.
     Backoff {
         /// When that is.
@@ -91,7 +91,7 @@ pub enum State {
     },
 }
 
-/// A run whose leader lives.
+/// A run whose leader lives; in a box, as it goes from state to state.
 #[derive(Debug)]
 pub struct Live {
     pid: Pid,
@@ -351,6 +351,7 @@ impl Service {
     }
 
     /// Starts it; the caller has seen that its dependencies allow it.
+    #[inline(never)]
     pub fn start(&mut self, context: Context, out: &mut Vec<Action>) {
         match self.state {
             _ if context.stopping => {}
@@ -439,10 +440,11 @@ impl Service {
     }
 
     /// The process that was ordered is there.
+    #[inline(never)]
     pub fn spawned(&mut self, context: Context, role: Role, pid: Pid, out: &mut Vec<Action>) {
         match (role, &mut self.state) {
             (Role::Main, State::Launching { since }) => {
-                let live = Live {
+                let live = Box::new(Live {
                     pid,
                     since: *since,
                     executed: false,
@@ -454,7 +456,7 @@ impl Service {
                     helpers: Vec::new(),
                     says: None,
                     refused: Vec::new(),
-                };
+                });
                 self.state = State::Starting(live, care::ready_by(context.instance, *since));
                 // The stop began in the very step that ordered this start.
                 if context.stopping {
@@ -495,8 +497,9 @@ impl Service {
         if role != Role::Main || !matches!(self.state, State::Starting(..)) {
             return; // a stop that came in between goes on
         }
-        if let State::Starting(live, ..) = std::mem::replace(&mut self.state, State::Down) {
-            self.begin_to_run(context, Live { executed: true, ..live }, out);
+        if let State::Starting(mut live, ..) = std::mem::replace(&mut self.state, State::Down) {
+            live.executed = true;
+            self.begin_to_run(context, live, out);
         }
     }
 
@@ -593,15 +596,8 @@ fn name(context: Context) -> Rc<str> {
     Rc::clone(&context.instance.name)
 }
 
-fn earlier(a: Option<Time>, b: Option<Time>) -> Option<Time> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (one, other) => one.or(other),
-    }
-}
-
 fn kill_at(context: Context) -> Option<Time> {
-    earlier(context.instance.stop.kill_timeout.map(|timeout| context.now + timeout), context.limit)
+    Time::earlier(context.instance.stop.kill_timeout.map(|timeout| context.now + timeout), context.limit)
 }
 
 fn signal_group(leader: Pid, signal: Signal, out: &mut Vec<Action>) {

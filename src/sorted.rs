@@ -64,6 +64,14 @@ impl<K, V> Map<K, V> {
 }
 
 impl<K: Ord, V> Map<K, V> {
+    /// The last value of a key counts.
+    #[inline(never)]
+    fn ordered(mut pairs: Vec<(K, V)>) -> Self {
+        let different = arrange(&mut pairs, &|(one, _), (other, _)| one > other, true);
+        pairs.truncate(different);
+        Self(pairs)
+    }
+
     /// Where the key is, or where it would have to be.
     fn place<Q: Ord + ?Sized>(&self, key: &Q) -> Result<usize, usize>
     where
@@ -168,19 +176,7 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Map<K, V> {
 
 impl<K: Ord, V> FromIterator<(K, V)> for Map<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
-        let mut pairs: Vec<(K, V)> = pairs.into_iter().gather();
-        if !pairs.is_sorted_by(|(one, _), (next, _)| one < next) {
-            sort(&mut pairs, |(one, _), (other, _)| one > other);
-            // The last value of a key counts.
-            pairs.dedup_by(|later, earlier| {
-                let same = later.0 == earlier.0;
-                if same {
-                    std::mem::swap(later, earlier);
-                }
-                same
-            });
-        }
-        Self(pairs)
+        Self::ordered(pairs.into_iter().gather())
     }
 }
 
@@ -293,16 +289,25 @@ impl<K> IntoIterator for Set<K> {
 
 /// Sorts, and leaves what is equal as it stands. `after`: whether the first must come after the second.
 pub fn sort<T>(items: &mut [T], after: impl Fn(&T, &T) -> bool) {
-    let swaps = swaps(items.len(), &|one, other| {
+    arrange(items, &after, false);
+}
+
+/// Sorts; with `once`, only the last of what is equal, and puts the others behind that. Returns how many are in order.
+fn arrange<T>(items: &mut [T], after: &dyn Fn(&T, &T) -> bool, once: bool) -> usize {
+    let (swaps, ordered) = swaps(items.len(), once, &|one, other| {
         items.get(one).zip(items.get(other)).is_some_and(|(one, other)| after(one, other))
     });
     for (one, other) in swaps {
         items.swap(one, other);
     }
+    ordered
 }
 
-/// What to exchange, one after the other, so that `count` things are in order.
-fn swaps(count: usize, after: &dyn Fn(usize, usize) -> bool) -> Vec<(usize, usize)> {
+/// What to exchange, one after the other, so that so many of `count` things are in order.
+fn swaps(count: usize, once: bool, after: &dyn Fn(usize, usize) -> bool) -> (Vec<(usize, usize)>, usize) {
+    if (1..count).all(|at| after(at, at - 1)) {
+        return (Vec::new(), count);
+    }
     // Where each comes from.
     let mut order: Vec<usize> = (0..count).gather();
     let mut width = 1;
@@ -325,6 +330,17 @@ fn swaps(count: usize, after: &dyn Fn(usize, usize) -> bool) -> Vec<(usize, usiz
         order = merged;
         width *= 2;
     }
+    let mut ordered = count;
+    if once {
+        let (mut last, mut others) = (Vec::new(), Vec::new());
+        for (at, one) in order.iter().enumerate() {
+            let is_last = order.get(at + 1).is_none_or(|next| after(*next, *one));
+            if is_last { &mut last } else { &mut others }.push(*one);
+        }
+        ordered = last.len();
+        last.append(&mut others);
+        order = last;
+    }
     // Where each goes to.
     let mut goes = vec![0; count];
     for (to, from) in order.into_iter().enumerate() {
@@ -339,7 +355,7 @@ fn swaps(count: usize, after: &dyn Fn(usize, usize) -> bool) -> Vec<(usize, usiz
             goes.swap(at, to);
         }
     }
-    swaps
+    (swaps, ordered)
 }
 
 #[cfg(test)]

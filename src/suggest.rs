@@ -1,4 +1,6 @@
-//! "Did you mean": the known name nearest to what was written.
+//! "Did you mean": the known name nearest to what was written, and what others call it.
+
+use crate::gather::Gather;
 
 /// The candidate nearest to `written`, if it is near enough to have been meant: at most one edit in four letters, where an edit
 /// inserts, removes, replaces a letter or swaps two neighbours. Case and `-` for `_` do not count. The first of equals wins.
@@ -28,6 +30,23 @@ fn nearest_of<'a>(written: &str, candidates: &mut dyn Iterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
+/// What a table answers to a word: lines of the form `word word -> answer`. One text; in pairs each word would take 32 bytes more.
+pub fn answer(table: &'static str, word: &str) -> Option<&'static str> {
+    line_of(table, word).map(|(_, answer)| answer)
+}
+
+/// [`answer`], and the number of its line, from 0. Without an arrow the answer is empty.
+#[inline(never)]
+pub fn line_of(table: &'static str, word: &str) -> Option<(usize, &'static str)> {
+    for (number, line) in table.lines().enumerate() {
+        let (words, answer) = line.split_once(" -> ").unwrap_or((line, ""));
+        if words.split(' ').any(|known| known == word) {
+            return Some((number, answer));
+        }
+    }
+    None
+}
+
 /// [`nearest`] as a question for people.
 pub fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     question(nearest(written, candidates))
@@ -38,14 +57,15 @@ fn question(name: Option<&str>) -> Option<String> {
 }
 
 fn normal(name: &str) -> Vec<char> {
-    name.chars().map(|letter| if letter == '-' { '_' } else { letter.to_ascii_lowercase() }).collect()
+    name.chars().map(|letter| if letter == '-' { '_' } else { letter.to_ascii_lowercase() }).gather()
 }
 
 /// The number of edits between two words, row by row.
+#[inline(never)]
 fn distance(one: &[char], other: &[char]) -> usize {
     let get = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX / 2);
     let mut before: Vec<usize> = Vec::new();
-    let mut previous: Vec<usize> = (0..=other.len()).collect();
+    let mut previous: Vec<usize> = (0..=other.len()).gather();
     for (i, a) in one.iter().enumerate() {
         let mut row = Vec::with_capacity(previous.len());
         row.push(i + 1);
@@ -84,6 +104,24 @@ mod tests {
             ("x", None),
         ] {
             assert_eq!(nearest(written, known), expected, "{written}");
+        }
+    }
+
+    #[test]
+    fn a_table_answers_to_each_of_its_words_and_to_nothing_else() {
+        let table = "a b -> x y\nc -> z\nd";
+        for (word, expected) in [
+            ("a", Some((0, "x y"))),
+            ("b", Some((0, "x y"))),
+            ("c", Some((1, "z"))),
+            ("d", Some((2, ""))),
+            ("x", None),
+            ("->", None),
+            ("", None),
+            ("a b", None),
+        ] {
+            assert_eq!(line_of(table, word), expected, "{word}");
+            assert_eq!(answer(table, word), expected.map(|(_, answer)| answer));
         }
     }
 

@@ -116,6 +116,7 @@ impl Measured {
 
 impl Supervisor {
     /// A supervisor that has not begun.
+    #[inline(never)]
     pub fn new(plan: Plan, standing: Standing, now: Time) -> Self {
         let ids = (0_u32..).map(InstanceId);
         let services = ids.zip(&plan.instances).map(|(id, i)| Service::new(id, i.autostart)).gather();
@@ -152,11 +153,16 @@ impl Supervisor {
     }
 
     /// When it wants to be told the time again, by [`Event::Tick`].
+    #[inline(never)]
     pub fn deadline(&self) -> Option<Time> {
-        let services = self.services.iter().filter_map(Service::deadline).min();
-        let shutdown = self.shutdown.as_ref().and_then(Shutdown::deadline);
-        let others = [self.requests.deadline(), self.memory.deadline(), self.logs.deadline()];
-        services.into_iter().chain(shutdown).chain(others.into_iter().flatten()).min()
+        let mut least = self.shutdown.as_ref().and_then(Shutdown::deadline);
+        for service in &self.services {
+            least = Time::earlier(least, service.deadline());
+        }
+        for other in [self.requests.deadline(), self.memory.deadline(), self.logs.deadline()] {
+            least = Time::earlier(least, other);
+        }
+        least
     }
 
     /// Whether the time until then is that of processes that were asked for something, and not only ours.
@@ -165,6 +171,7 @@ impl Supervisor {
     }
 
     /// Takes in one event and orders what follows from it, in the order in which it must be done.
+    #[inline(never)]
     pub fn step(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
         let from = out.len();
         self.take_in(now, event, out);
@@ -307,6 +314,7 @@ impl Supervisor {
         self.plan.instance(id).map_or_else(|| "?".into(), |instance| Rc::clone(&instance.name))
     }
 
+    #[inline(never)]
     fn tick(&mut self, now: Time, out: &mut Vec<Action>) {
         self.tick_requests(now, out);
         for (child, sink, piece) in self.logs.silent(now) {
@@ -331,7 +339,10 @@ impl Supervisor {
         let Some(shutdown) = &mut self.shutdown else { return };
         if shutdown.tell(now) {
             let limit = shutdown.limit();
-            let next = self.services.iter().filter_map(Service::kill_at).chain(limit).min();
+            let mut next = limit;
+            for service in &self.services {
+                next = Time::earlier(next, service.kill_at());
+            }
             let remaining = next.map(|at| at.since(now));
             let names = self.alive();
             if !names.is_empty() {
@@ -774,6 +785,7 @@ impl Supervisor {
         }
     }
 
+    #[inline(never)]
     fn kill_all(&mut self, now: Time, why: KillReason, out: &mut Vec<Action>) {
         for id in self.plan.ids() {
             if self.service(id).is_some_and(|service| !service.settled()) {

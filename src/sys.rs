@@ -1,6 +1,13 @@
 //! The real kernel: Linux. One thread, one poll(2), and the rooms below for what it needs. It carries out actions and
 //! reports events; it never sees the plan or the machines, and decides nothing that the core could.
 
+/// Tells something of the mechanism's own, as the macros of `log` do; those are a hundred bytes more in each place.
+macro_rules! say {
+    ($level:ident, $($words:tt)+) => {
+        $crate::sys::log::say(::log::Level::$level, module_path!(), format_args!($($words)+))
+    };
+}
+
 mod backlog;
 mod caps;
 mod cells;
@@ -195,6 +202,8 @@ pub struct Linux {
     poll: Poll<Source>,
     /// Whether a child may have ended since we last looked.
     look: bool,
+    /// The last turn was for signals alone.
+    hurried: bool,
     /// Ended children reported since the last poll.
     reported: u32,
 }
@@ -217,6 +226,7 @@ impl Linux {
     ///
     /// # Errors
     /// When the system refuses what cannot be done without.
+    #[inline(never)]
     pub fn new(inherited: Inherited, setup: Setup) -> Result<Self, InitError> {
         if setup.descriptors == Descriptors::Keep {
             descriptors::keep_inherited_from_children();
@@ -233,11 +243,11 @@ impl Linux {
             && !is_pid1()
             && let Err(errno) = caps::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0)
         {
-            ::log::debug!("cannot adopt orphans: {}", word(errno));
+            say!(Debug, "cannot adopt orphans: {}", word(errno));
         }
         let (spawner, sinks) = match setup.descriptors {
             Descriptors::Keep => {
-                (Spawner::new(inherited.mask, signals.dispositions()), Sinks::new(setup.overflow))
+                (Spawner::new(inherited, signals.dispositions()), Sinks::new(setup.overflow))
             }
             Descriptors::PassOn => {
                 (Spawner::of_one(inherited, signals.dispositions()), Sinks::later(setup.overflow))
@@ -246,6 +256,7 @@ impl Linux {
         Ok(Self {
             setup,
             clock: Clock::new(),
+            control: Control::new(signals.have_senders()),
             signals,
             spawner,
             children: Children::default(),
@@ -255,15 +266,16 @@ impl Linux {
             sinks,
             spare: Spare::default(),
             files: LogFiles::default(),
-            control: Control::new(),
             memory: Memory::default(),
             poll: Poll::new(),
             look: true,
+            hurried: false,
             reported: 0,
         })
     }
 
     /// Listens to clients.
+    #[inline(never)]
     pub fn listen(&mut self, place: Place) {
         self.control.open(place);
         self.pass_on_our_lines();
@@ -278,7 +290,9 @@ impl Linux {
         }
     }
 
-    /// Ends the work: writes what still waits for a reader, for at most [`FINISH_AT_MOST`].
+    /// Ends the work: writes what still waits for a reader, for at most [`FINISH_AT_MOST`]. Only what lies outside this process is put
+    /// away; to take apart the rest, which goes with us, would be two kilobytes of code.
+    #[inline(never)]
     pub fn finish(mut self) {
         self.control.flush(&mut Vec::new());
         self.pass_on_our_lines();
@@ -287,6 +301,10 @@ impl Linux {
         if !is_pid1() {
             self.memory.leave();
         }
+        self.voices = Voices::default();
+        self.spawner.leave();
+        self.control.leave();
+        std::mem::forget(self);
     }
 
     /// Reports one ended child, after all that it did before. Says whether there was one.
@@ -320,6 +338,13 @@ impl Linux {
         }
     }
 
+    /// Reports the signals that have come.
+    fn read_signals(&mut self, events: &mut Vec<Event>) {
+        let news = self.signals.read(events);
+        self.look |= news.child;
+        self.control.look_after_file(news.directory);
+    }
+
     /// Waits for something to happen, and reports what did.
     #[inline(never)]
     fn poll(&mut self, until: Option<Until>, events: &mut Vec<Event>) {
@@ -350,7 +375,7 @@ impl Linux {
         self.clock.waited(before, latest);
         if woken == Woken::BySignal {
             self.sinks.report(events);
-            self.look |= self.signals.read(events);
+            self.read_signals(events);
             return;
         }
 
@@ -358,8 +383,14 @@ impl Linux {
         let ready: Vec<Source> = self.poll.ready().gather();
         for source in ready {
             match source {
-                // They come first: what somebody asked for may change what an end of a child means.
-                Source::Signals => self.look |= self.signals.read(events),
+                // They come first: what somebody asked for may change what an end of a child means. What is passed on does not
+                // even wait for output to be read; but signals without end leave every second turn to the others.
+                Source::Signals => {
+                    self.read_signals(events);
+                    if !events.is_empty() && !std::mem::replace(&mut self.hurried, true) {
+                        return;
+                    }
+                }
                 Source::Sink(sink) => self.sinks.flush(sink, &mut self.spare),
                 Source::Starting(pid) => self.report_start(pid, false, events),
                 Source::Pipe(index) => pipes.push(index),
@@ -373,6 +404,7 @@ impl Linux {
                 Source::Memory(source) => self.memory.ready(source, events),
             }
         }
+        self.hurried = false;
         self.sinks.report(events);
         self.relay.read(&pipes, &mut self.spare, events);
         for source in clients {
@@ -380,6 +412,7 @@ impl Linux {
         }
     }
 
+    #[inline(never)]
     fn spawn(
         &mut self,
         child: Child,
@@ -395,11 +428,12 @@ impl Linux {
             Ok(spawned) => {
                 if self.setup.descriptors == Descriptors::PassOn {
                     // The one command has them now.
-                    let mut ours: Vec<_> = self.spawner.held().gather();
-                    ours.extend(self.sinks.held());
-                    ours.extend(spawned.held());
-                    ours.extend(self.signals.held());
-                    ours.extend(self.memory.held());
+                    let mut ours = Vec::new();
+                    self.spawner.held(&mut ours);
+                    self.sinks.held(&mut ours);
+                    spawned.held(&mut ours);
+                    self.signals.held(&mut ours);
+                    self.memory.held(&mut ours);
                     descriptors::close_others(&ours);
                 }
                 self.voices.add(voices::Voice {
@@ -425,7 +459,7 @@ impl Linux {
             }
             Err(error) => {
                 self.memory.released(self.without_children(child.instance), events);
-                report(events, Event::SpawnFailed { child, error });
+                report(events, Event::SpawnFailed { child, error: *error });
             }
         }
     }
@@ -454,7 +488,7 @@ impl Kernel for Linux {
         self.sinks.report(&mut found);
         loop {
             if self.look && self.reported < ENDED_PER_TURN {
-                self.look |= self.signals.read(&mut found);
+                self.read_signals(&mut found);
                 if self.report_ended(&mut found) {
                     self.reported += 1;
                 }
@@ -530,8 +564,9 @@ impl Kernel for Linux {
             }
             Action::Tell(notice) => {
                 let level = notice.level();
-                if ::log::log_enabled!(level) {
-                    ::log::log!(level, "{}", self.setup.voice.words(&notice));
+                if level <= ::log::max_level() {
+                    let words = self.setup.voice.words(&notice);
+                    log::say(level, module_path!(), format_args!("{words}"));
                 }
             }
             Action::Drain => {

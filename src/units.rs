@@ -15,11 +15,8 @@ pub struct Signal(u8);
 const RTMIN: u8 = 34;
 const RTMAX: u8 = 64;
 
-const NAMES: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
-    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
-    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-];
+const NAMES: &str = "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP \
+    TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS";
 
 impl Signal {
     /// Hang-up of the terminal; daemons re-read their configuration on it.
@@ -96,7 +93,7 @@ impl Signal {
         }
         let upper = text.to_ascii_uppercase();
         let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-        if let Some(at) = NAMES.iter().position(|known| *known == name) {
+        if let Some(at) = NAMES.split(' ').position(|known| known == name) {
             return u8::try_from(at + 1).map(Self).map_err(|_| unknown());
         }
         let real_time = |base: u8, offset: &str, sign: i32| {
@@ -123,7 +120,7 @@ impl Signal {
 
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match NAMES.get(usize::from(self.0) - 1) {
+        match NAMES.split(' ').nth(usize::from(self.0) - 1) {
             Some(name) => write!(f, "SIG{name}"),
             None if self.0 == RTMIN => f.write_str("SIGRTMIN"),
             None if self.0 > RTMIN => write!(f, "SIGRTMIN+{}", self.0 - RTMIN),

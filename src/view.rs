@@ -11,6 +11,7 @@ pub mod stream;
 pub mod top;
 
 use crate::control::{Change, Verdict};
+use crate::gather::Gather;
 use crate::units::show_size as size;
 
 /// What the text is for.
@@ -153,8 +154,22 @@ fn clip(text: &str, at_most: usize, look: Look) -> String {
 
 /// The text with blanks behind it, up to so many columns.
 fn pad(text: &str, columns: usize) -> String {
-    let blanks = std::iter::repeat_n(' ', columns.saturating_sub(width(text)));
-    text.chars().chain(blanks).collect()
+    let mut padded = text.to_owned();
+    blank(&mut padded, columns.saturating_sub(width(text)));
+    padded
+}
+
+/// Adds so many blanks.
+#[inline(never)]
+fn blank(text: &mut String, count: usize) {
+    for _ in 0..count {
+        text.push(' ');
+    }
+}
+
+/// The row that names the columns.
+fn headers(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).gather()
 }
 
 /// Rows with columns that begin below each other, two blanks between. `paint` colours a cell after it has been measured; the last
@@ -175,7 +190,7 @@ fn table(rows: &[Vec<String>], paint: &dyn Fn(usize, usize, &str) -> String) -> 
             text.push_str(&paint(number, at, cell));
             if at + 1 < row.len() {
                 let blanks = columns - width(cell) + 2;
-                text.extend(std::iter::repeat_n(' ', blanks));
+                blank(&mut text, blanks);
             }
         }
         text.push('\n');

@@ -41,6 +41,7 @@ impl Voice {
     }
 
     /// What is said of a notice.
+    #[inline(never)]
     pub fn words(self, notice: &Notice) -> String {
         let own = match self {
             Self::Tinysup => None,
@@ -61,7 +62,7 @@ fn tini(notice: &Notice) -> Option<String> {
              The option -s, or TINI_SUBREAPER in the environment, makes it one"
                 .to_owned(),
         ),
-        _ => cannot_start(notice, |name, why| format!("exec {name} failed: {why}")),
+        _ => cannot_start(notice, &|name, why| format!("exec {name} failed: {why}")),
     }
 }
 
@@ -90,16 +91,17 @@ fn dumb_init(notice: &Notice) -> Option<String> {
         Notice::Ended { cause: Cause::Exit(status), next: Next::Ends, .. } => {
             Some(format!("Child exited with status {}. Goodbye.", status.shell_code()))
         }
-        _ => cannot_start(notice, |name, why| format!("{name}: {why}")),
+        _ => cannot_start(notice, &|name, why| format!("{name}: {why}")),
     }
 }
 
 fn catatonit(notice: &Notice) -> Option<String> {
-    cannot_start(notice, |name, why| format!("failed to exec pid1: {name}: {why}"))
+    cannot_start(notice, &|name, why| format!("failed to exec pid1: {name}: {why}"))
 }
 
 /// The failed exec in the form that is looked for, and below it what we know beyond the system's word.
-fn cannot_start(notice: &Notice, form: impl Fn(&str, &str) -> String) -> Option<String> {
+#[inline(never)]
+fn cannot_start(notice: &Notice, form: &dyn Fn(&str, &str) -> String) -> Option<String> {
     let Notice::Ended { name, cause: Cause::Start(error), next: Next::Ends, .. } = notice else {
         return None;
     };

@@ -1465,8 +1465,9 @@ fn the_example_runs_as_it_is_and_with_every_line_uncommented() {
         .collect();
     assert!(uncommented.matches("\n[").count() >= 3 && uncommented.contains("\nstderr = "), "{uncommented}");
     assert_eq!(names(&plan(&uncommented)), ["web"]);
-    for key in keys::SERVICE.iter().chain(keys::TOP) {
-        assert!(uncommented.contains(&format!("\n{} = {}", key.name, key.example)), "{}", key.name);
+    for row in keys::SERVICE.iter().chain(keys::TOP) {
+        let name = row.key.name;
+        assert!(uncommented.contains(&format!("\n{name} = {}", row.example())), "{name}");
     }
 }
 
@@ -1474,19 +1475,12 @@ fn the_example_runs_as_it_is_and_with_every_line_uncommented() {
 fn stated_defaults_are_the_defaults() {
     let without = format!("{:?}", plan(&service("")));
     let mut tested = 0;
-    for key in keys::SERVICE
-        .iter()
-        .filter(|key| !key.default.contains(' ') && key.default != "none" && key.default != "inherited")
-    {
-        if key.default == "required" {
+    for row in keys::SERVICE {
+        let (name, default) = (row.key.name, row.default());
+        if default.contains(' ') || ["none", "inherited", "required"].contains(&default) {
             continue;
         }
-        assert_eq!(
-            format!("{:?}", plan(&service(&format!("{} = {}", key.name, key.default)))),
-            without,
-            "{}",
-            key.name
-        );
+        assert_eq!(format!("{:?}", plan(&service(&format!("{name} = {default}")))), without, "{name}");
         tested += 1;
     }
     assert!(tested > 20);
@@ -1495,7 +1489,7 @@ fn stated_defaults_are_the_defaults() {
             "{:?}",
             plan(&format!(
                 "shutdown_timeout = {}\n{}",
-                keys::top("shutdown_timeout").unwrap().default,
+                keys::TOP.iter().find(|row| row.key.name == "shutdown_timeout").unwrap().default(),
                 service("")
             ))
         ),
@@ -1634,9 +1628,9 @@ hint: b: memory_limit is 2G, but the container has only 500M: the kernel kills b
 #[test]
 fn every_mistyped_key_is_an_error() {
     let mut random = Random(7);
-    for key in keys::SERVICE {
+    for row in keys::SERVICE {
         for _ in 0..8 {
-            let mut name: Vec<u8> = key.name.bytes().collect();
+            let mut name: Vec<u8> = row.key.name.bytes().collect();
             let at = random.below(name.len());
             let letter = b"abcdefghijklmnopqrstuvwxyz_"[random.below(27)];
             match random.below(3) {
@@ -1648,7 +1642,7 @@ fn every_mistyped_key_is_an_error() {
             if name.is_empty() || keys::service(&name).is_some() || keys::is_later(&name) {
                 continue;
             }
-            let problems = problems(&world(&service(&format!("{name} = {}", key.example))));
+            let problems = problems(&world(&service(&format!("{name} = {}", row.example()))));
             assert!(problems.contains(&format!("unknown key \"{name}\"")), "{problems}");
             assert!(
                 problems.contains("did you mean \"") || problems.contains("here it is called \""),
@@ -1661,19 +1655,16 @@ fn every_mistyped_key_is_an_error() {
 #[test]
 fn every_key_is_in_the_documentation() {
     let documentation = include_str!("../docs/configuration.md");
-    for key in keys::SERVICE.iter().chain(keys::LOG).chain(keys::TOP).chain(keys::MEMORY) {
+    for row in keys::SERVICE.iter().chain(keys::LOG).chain(keys::TOP).chain(keys::MEMORY) {
         let cell = |text: &str| text.replace('|', "\\|");
-        let default = if key.default.contains(['"', '[', '{'])
-            || key.default.parse::<f64>().is_ok()
-            || key.default.parse::<bool>().is_ok()
-        {
-            format!("`{}`", key.default)
-        } else {
-            key.default.to_owned()
-        };
-        let row =
-            format!("| `{}` | {} | {} | {} |", key.name, cell(key.expected), cell(&default), cell(key.help));
-        assert!(documentation.contains(&row), "docs/configuration.md lacks this row:\n{row}");
+        let default = row.default();
+        let is_value = default.contains(['"', '[', '{'])
+            || default.parse::<f64>().is_ok()
+            || default.parse::<bool>().is_ok();
+        let default = if is_value { format!("`{default}`") } else { default.to_owned() };
+        let (name, expected) = (row.key.name, cell(row.key.expected));
+        let line = format!("| `{name}` | {expected} | {} | {} |", cell(&default), cell(row.help()));
+        assert!(documentation.contains(&line), "docs/configuration.md lacks this row:\n{line}");
     }
     let examples: Vec<&str> = documentation.split("```toml\n").skip(1).collect();
     let [first, from_compose] = examples.as_slice() else { panic!("{} examples", examples.len()) };

@@ -8,11 +8,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tinysup::config::World;
+use tinysup::config::problems::is_unprintable;
 use tinysup::event::{Launch, MemoryFound, StartError};
 use tinysup::plan::{self, Request};
 
-/// The value of `${SECRET}`, which no message may show, but as part of the path of a file that was looked for: whoever does not see that
-/// cannot help.
+/// The value of `${SECRET}`, which no message may show, but as part of the name of a file or a program that was looked for: whoever does
+/// not see that cannot help.
 const SECRET: &str = "hunter2-hunter2";
 
 /// Files of which the first is /etc/tinysup.toml.
@@ -80,9 +81,19 @@ impl World for Memory<'_> {
 
     fn obstacle(&self, launch: &Launch) -> Option<StartError> {
         let program = launch.argv.first()?.reveal().to_string_lossy().into_owned();
+        self.wanted.borrow_mut().insert(program.clone().into());
         let missing = program.len() % 2 == 0;
         missing.then_some(StartError::NotFound { program, path: None, similar: None })
     }
+}
+
+/// A name as messages show it: on one line.
+fn as_told(name: &str) -> String {
+    let mut told = String::new();
+    for character in name.chars() {
+        if is_unprintable(character) { told.extend(character.escape_default()) } else { told.push(character) }
+    }
+    told
 }
 
 pub fn run(bytes: &[u8]) {
@@ -106,7 +117,11 @@ pub fn run(bytes: &[u8]) {
         }
     };
     for path in world.wanted.borrow().iter().rev() {
-        told = told.replace(&*path.to_string_lossy(), "");
+        let path = path.to_string_lossy();
+        if !path.contains(SECRET) {
+            continue; // it may be a part of the secret
+        }
+        told = told.replace(&*path, "").replace(&as_told(&path), "");
     }
     let written = bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
     assert!(written || !told.contains(SECRET), "{told}");

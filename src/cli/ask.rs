@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::verbs::{self, Does, Opt, STATES, Spec, Takes};
 use super::{Command, UsageError, Word, Words};
 use crate::control::{Request, Stream, VERSION, Wanted};
+use crate::gather::Joined;
 use crate::suggest;
 use crate::units::{Signal, parse_duration};
 
@@ -31,88 +32,130 @@ pub struct Ask {
 }
 
 /// Reads what follows a verb.
-#[inline(never)]
-pub(super) fn parse(verb: &'static Spec, word: &str, mut words: Words) -> Result<Command, UsageError> {
+pub(super) fn parse(verb: &'static Spec, word: &str, words: &mut Words) -> Result<Command, UsageError> {
     let mut ask = Ask {
         word: word.to_owned(),
-        request: Request { v: VERSION, ..Request::default() },
+        request: Request { v: VERSION, wait: true, ..Request::default() },
         json: false,
         timeout: None,
         socket: None,
     };
-    let mut plain = Vec::new();
-    let mut wait = true;
-    while let Some(next) = words.next()? {
-        match next {
-            Word::Plain(name) => plain.push(text(word, name)?),
-            Word::Separator => {
-                for name in words.all() {
-                    plain.push(text(word, name)?);
-                }
-            }
-            Word::Option(name) => match find(verb, word, &name)? {
-                Opt::Help => return Ok(Command::HelpOf(verb)),
-                Opt::Json => ask.json = true,
-                Opt::NoWait => wait = false,
-                Opt::WithDependents => ask.request.dependents = true,
-                Opt::DryRun => ask.request.dry_run = true,
-                Opt::Group => ask.request.group = true,
-                Opt::Pss => ask.request.pss = true,
-                Opt::Follow => ask.request.follow = true,
-                Opt::Lines => ask.request.lines = Some(number(&name, &mut words)?),
-                Opt::Since => ask.request.since_ms = Some(milliseconds(duration(&name, &mut words)?)),
-                Opt::Stdout => one_stream(&mut ask.request, Stream::Stdout)?,
-                Opt::Stderr => one_stream(&mut ask.request, Stream::Stderr)?,
-                Opt::For => ask.request.state = Some(state(&name, &mut words)?),
-                Opt::Live => ask.request.state = Some(Wanted::Live),
-                Opt::Ready => ask.request.state = Some(Wanted::Ready),
-                Opt::Timeout => ask.timeout = Some(duration(&name, &mut words)?),
-                Opt::Socket => ask.socket = Some(words.value(&name)?.into()),
-            },
+    if options(&mut ask, verb, words)? {
+        return Ok(Command::HelpOf(verb));
+    }
+    match verb.does {
+        Does::Completions => shell(&ask).map(Command::Completions),
+        Does::Ask(does) => {
+            ask.request.verb = does;
+            complete(&mut ask, verb)?;
+            Ok(Command::Ask(ask))
+        }
+        Does::Top => {
+            complete(&mut ask, verb)?;
+            Ok(Command::Top(ask))
         }
     }
-    let mut plain = plain.into_iter();
+}
+
+/// All options and words. Whether only help is wanted.
+#[inline(never)]
+fn options(ask: &mut Ask, verb: &'static Spec, words: &mut Words) -> Result<bool, UsageError> {
+    while let Some(next) = words.next()? {
+        let name = match next {
+            Word::Plain(name) => {
+                plain(ask, name)?;
+                continue;
+            }
+            Word::Separator => {
+                for name in words.all() {
+                    plain(ask, name)?;
+                }
+                continue;
+            }
+            Word::Option(name) => name,
+        };
+        let request = &mut ask.request;
+        match find(verb, &ask.word, &name)? {
+            Opt::Help => return Ok(true),
+            Opt::Json => ask.json = true,
+            Opt::NoWait => request.wait = false,
+            Opt::WithDependents => request.dependents = true,
+            Opt::DryRun => request.dry_run = true,
+            Opt::Group => request.group = true,
+            Opt::Pss => request.pss = true,
+            Opt::Follow => request.follow = true,
+            Opt::Lines => request.lines = Some(number(&name, words)?),
+            Opt::Since => request.since_ms = Some(milliseconds(duration(&name, words)?)),
+            Opt::Stdout => one_stream(request, Stream::Stdout)?,
+            Opt::Stderr => one_stream(request, Stream::Stderr)?,
+            Opt::For => request.state = Some(state(&name, words)?),
+            Opt::Live => request.state = Some(Wanted::Live),
+            Opt::Ready => request.state = Some(Wanted::Ready),
+            Opt::Timeout => ask.timeout = Some(duration(&name, words)?),
+            Opt::Socket => ask.socket = Some(words.value(&name)?.into()),
+        }
+    }
+    Ok(false)
+}
+
+/// A word that is no option.
+fn plain(ask: &mut Ask, word: OsString) -> Result<(), UsageError> {
+    let name = word
+        .into_string()
+        .map_err(|word| wrong(&ask.word, &format!("\"{}\" is not a name", word.display())))?;
+    ask.request.names.push(name);
+    Ok(())
+}
+
+fn shell(ask: &Ask) -> Result<&'static str, UsageError> {
+    if let [shell] = ask.request.names.as_slice()
+        && let Some(known) = verbs::SHELLS.iter().find(|known| *known == shell)
+    {
+        return Ok(known);
+    }
+    Err(wrong(&ask.word, "completions takes a shell: bash, zsh or fish"))
+}
+
+/// Whether the words are those that the verb takes, and what follows from all that was said.
+#[inline(never)]
+fn complete(ask: &mut Ask, verb: &'static Spec) -> Result<(), UsageError> {
+    let (word, request) = (&ask.word, &mut ask.request);
     match verb.takes {
         Takes::Nothing => {
-            if let Some(more) = plain.next() {
+            if let Some(more) = request.names.first() {
                 return Err(wrong(word, &format!("{word} takes no \"{more}\"")));
             }
         }
-        Takes::Shell => {
-            let shell = plain.next().unwrap_or_default();
-            return match (verbs::SHELLS.iter().find(|known| **known == shell), plain.next()) {
-                (Some(shell), None) => Ok(Command::Completions(shell)),
-                _ => Err(wrong(word, "completions takes a shell: bash, zsh or fish")),
-            };
-        }
-        Takes::Names | Takes::NamesOrAll => {}
+        Takes::Names | Takes::NamesOrAll | Takes::Shell => {}
         Takes::SignalAndNames => {
-            let signal = plain.next().ok_or_else(|| {
-                wrong(word, "signal takes a signal and names, or \"all\": tinysup signal HUP NAME")
-            })?;
-            Signal::parse(&signal).map_err(|error| wrong(word, &error))?;
-            ask.request.signal = signal;
+            if request.names.is_empty() {
+                return Err(wrong(
+                    word,
+                    "signal takes a signal and names, or \"all\": tinysup signal HUP NAME",
+                ));
+            }
+            request.signal = request.names.remove(0);
+            Signal::parse(&request.signal).map_err(|error| wrong(word, &error))?;
         }
     }
-    ask.request.names = plain.collect();
-    if matches!(verb.takes, Takes::NamesOrAll | Takes::SignalAndNames) && ask.request.names.is_empty() {
-        let so_far = [word, &ask.request.signal].join(" ");
+    if matches!(verb.takes, Takes::NamesOrAll | Takes::SignalAndNames) && request.names.is_empty() {
+        let so_far = [word, request.signal.as_str()].joined(" ");
         let what = format!("{word} what? Name services, or \"all\": tinysup {} all", so_far.trim_end());
         return Err(wrong(word, &what));
     }
-    let Does::Ask(does) = verb.does else { return Ok(Command::Top(ask)) };
-    ask.request.verb = does;
-    ask.request.wait = wait && verb.options.contains(&Opt::NoWait);
-    if verb.options.contains(&Opt::Ready) || verb.options.contains(&Opt::For) {
-        ask.request.state.get_or_insert(Wanted::Ready);
+    request.wait &= verb.options.contains(&Opt::NoWait);
+    let state = verb.options.contains(&Opt::For);
+    if state || verb.options.contains(&Opt::Ready) {
+        request.state.get_or_insert(Wanted::Ready);
     }
-    if verb.options.contains(&Opt::For) || ask.request.wait {
-        let usual = if ask.request.wait { CHANGE } else { WAIT };
-        ask.request.timeout_ms = Some(milliseconds(ask.timeout.unwrap_or(usual)));
+    if state || request.wait {
+        let usual = if request.wait { CHANGE } else { WAIT };
+        request.timeout_ms = Some(milliseconds(ask.timeout.unwrap_or(usual)));
     }
-    Ok(Command::Ask(ask))
+    Ok(())
 }
 
+#[inline(never)]
 fn find(verb: &'static Spec, word: &str, name: &str) -> Result<Opt, UsageError> {
     let is = |option: &verbs::OptSpec| {
         option.long == name
@@ -129,28 +172,29 @@ fn find(verb: &'static Spec, word: &str, name: &str) -> Result<Opt, UsageError> 
 }
 
 /// Many verbs are also programs, and an image's command may have been meant.
+#[inline(never)]
 fn wrong(verb: &str, what: &str) -> UsageError {
     UsageError(format!("{what} (options: tinysup help {verb}; the program {verb}: tinysup -- {verb})"))
 }
 
-fn text(verb: &str, word: OsString) -> Result<String, UsageError> {
-    word.into_string().map_err(|word| wrong(verb, &format!("\"{}\" is not a name", word.display())))
-}
-
+#[inline(never)]
 fn value(option: &str, words: &mut Words) -> Result<String, UsageError> {
     Ok(words.value(option)?.to_string_lossy().into_owned())
 }
 
+#[inline(never)]
 fn duration(option: &str, words: &mut Words) -> Result<Duration, UsageError> {
     let value = value(option, words)?;
     parse_duration(&value).map_err(|error| UsageError(format!("{option}: {error}")))
 }
 
+#[inline(never)]
 fn number(option: &str, words: &mut Words) -> Result<u32, UsageError> {
     let value = value(option, words)?;
     value.parse().map_err(|_| UsageError(format!("{option}: \"{value}\" is not a number of lines")))
 }
 
+#[inline(never)]
 fn state(option: &str, words: &mut Words) -> Result<Wanted, UsageError> {
     let value = value(option, words)?;
     match value.as_str() {
@@ -158,10 +202,11 @@ fn state(option: &str, words: &mut Words) -> Result<Wanted, UsageError> {
         "completed" => Ok(Wanted::Completed),
         "stopped" => Ok(Wanted::Stopped),
         "live" => Ok(Wanted::Live),
-        _ => Err(UsageError(format!("{option}: \"{value}\" is none of {}", STATES.join(", ")))),
+        _ => Err(UsageError(format!("{option}: \"{value}\" is none of {}", STATES.listed()))),
     }
 }
 
+#[inline(never)]
 fn one_stream(request: &mut Request, stream: Stream) -> Result<(), UsageError> {
     match request.stream.replace(stream) {
         Some(other) if other != stream => {

@@ -37,15 +37,23 @@ const LONG: [(&str, &str); 5] = [
 
 /// Reads the words after the program's name.
 #[inline(never)]
-pub fn parse(words: Words, environment: Environment<'_>) -> Command {
-    let refused = |UsageError(text)| Command::Say(Said::refusal(text, Some(Voice::Catatonit)));
-    read(words, environment).unwrap_or_else(refused)
-}
-
-fn read(mut words: Words, environment: Environment<'_>) -> Result<Command, UsageError> {
+pub fn parse(mut words: Words, environment: Environment<'_>) -> Command {
     let mut one = One { voice: Voice::Catatonit, ..One::default() };
     one.manner.rest = Rest::Leave;
     one.manner.start_failure = Some(1);
+    Command::Say(match read(&mut words, environment, &mut one) {
+        Ok(None) if one.argv.is_empty() => {
+            return Command::Pause { voice: one.voice, verbosity: one.verbosity };
+        }
+        Ok(None) => return Command::One(one),
+        Ok(Some(said)) => said,
+        Err(UsageError(text)) => Said::refusal(text, Some(Voice::Catatonit)),
+    })
+}
+
+/// Reads the words. `None`: they ask for a command to be run, or for nothing to be, where there is none.
+#[inline(never)]
+fn read(words: &mut Words, environment: Environment<'_>, one: &mut One) -> Result<Option<Said>, UsageError> {
     let mut pause = false;
     while let Some(word) = words.next()? {
         let name = match word {
@@ -59,10 +67,10 @@ fn read(mut words: Words, environment: Environment<'_>) -> Result<Command, Usage
         match name.as_str() {
             "-g" => one.manner.receivers = Receivers::Group,
             "-P" => pause = true,
-            "-V" => return Ok(Command::Say(Said::text(VERSION))),
-            "-L" => return Ok(Command::Say(Said::text(super::LICENCE))),
-            "-h" => return Ok(Command::Say(Said::aside(HELP))),
-            _ => match common_option(&name, &mut words, &mut one) {
+            "-V" => return Ok(Some(Said::text(VERSION))),
+            "-L" => return Ok(Some(Said::text(super::LICENCE))),
+            "-h" => return Ok(Some(Said::aside(HELP))),
+            _ => match common_option(&name, words, one) {
                 Some(result) => result?,
                 None => return Err(UsageError(format!("unknown option {name}; catatonit -h shows all"))),
             },
@@ -77,13 +85,14 @@ fn read(mut words: Words, environment: Environment<'_>) -> Result<Command, Usage
         one.verbosity = 3;
     }
     if pause {
-        return Ok(Command::Pause { voice: one.voice, verbosity: one.verbosity });
+        one.argv.clear();
+        return Ok(None);
     }
-    one.argv.extend(words.all());
+    words.add_all(&mut one.argv);
     if one.argv.is_empty() {
         return Err(UsageError("missing program name: catatonit [-g] [--] COMMAND [ARG...]".to_owned()));
     }
-    Ok(Command::One(one))
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use super::verbs::{OptSpec, SHELLS, STATES, Spec, Takes, VERBS, Value, options_of};
+use crate::gather::{Gather, Joined};
 
 /// The verbs that ask nobody and so are in no table of options.
 const OFFLINE: [(&str, &str); 6] = [
@@ -33,15 +34,15 @@ fn first_words() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 fn names(verb: &Spec) -> Vec<&'static str> {
-    std::iter::once(verb.name).chain(verb.aliases.iter().copied()).collect()
+    std::iter::once(verb.name).chain(verb.aliases.iter().copied()).gather()
 }
 
 fn options(verb: &Spec) -> String {
     let words = |option: &OptSpec| {
         let short = option.short.map(|short| format!("-{short}"));
-        short.into_iter().chain([option.long.to_owned()]).collect::<Vec<_>>()
+        short.into_iter().chain([option.long.to_owned()]).gather()
     };
-    options_of(verb).flat_map(words).collect::<Vec<_>>().join(" ")
+    options_of(verb).flat_map(words).gather().joined(" ")
 }
 
 #[inline(never)]
@@ -58,18 +59,18 @@ fn bash() -> String {
          \x20   COMPREPLY=()\n\
          \x20   if [ \"$COMP_CWORD\" = 1 ]; then\n",
     );
-    let first: Vec<&str> = first_words().map(|(name, _)| name).collect();
+    let first: Vec<&str> = first_words().map(|(name, _)| name).gather();
     let _ = writeln!(
         text,
         "        COMPREPLY=($(compgen -W '{}' -- \"$word\") $(compgen -c -- \"$word\"))\n        return\n    fi",
-        first.join(" ")
+        first.joined(" ")
     );
     let _ = writeln!(
         text,
         "    case $before in\n    --socket) COMPREPLY=($(compgen -f -- \"$word\")); return ;;\n    \
          --for) COMPREPLY=($(compgen -W '{}' -- \"$word\")); return ;;\n    \
          --timeout | --since | -n | --lines) return ;;\n    esac\n    case ${{COMP_WORDS[1]}} in",
-        STATES.join(" ")
+        STATES.joined(" ")
     );
     for verb in &VERBS {
         let arguments = match verb.takes {
@@ -77,15 +78,16 @@ fn bash() -> String {
             Takes::Names => " $(_tinysup_names)".to_owned(),
             Takes::NamesOrAll => " all $(_tinysup_names)".to_owned(),
             Takes::SignalAndNames => " HUP INT QUIT TERM USR1 USR2 all $(_tinysup_names)".to_owned(),
-            Takes::Shell => format!(" {}", SHELLS.join(" ")),
+            Takes::Shell => format!(" {}", SHELLS.joined(" ")),
         };
-        let _ = writeln!(text, "    {}) words=\"{}{arguments}\" ;;", names(verb).join(" | "), options(verb));
+        let _ =
+            writeln!(text, "    {}) words=\"{}{arguments}\" ;;", names(verb).joined(" | "), options(verb));
     }
     text.push_str(
         "    run | check) COMPREPLY=($(compgen -f -- \"$word\")); return ;;\n    \
          help) words=\"",
     );
-    text.push_str(&VERBS.iter().map(|verb| verb.name).collect::<Vec<_>>().join(" "));
+    text.push_str(&VERBS.iter().map(|verb| verb.name).gather().joined(" "));
     text.push_str(
         "\" ;;\n    esac\n    COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n}\ncomplete -F _tinysup tinysup\n",
     );
@@ -114,13 +116,13 @@ fn zsh() -> String {
          local verb=$words[2]\n    shift words\n    (( CURRENT-- ))\n    case $verb in\n",
     );
     for verb in &VERBS {
-        let _ = write!(text, "    {})\n        _arguments", names(verb).join("|"));
+        let _ = write!(text, "    {})\n        _arguments", names(verb).joined("|"));
         for option in options_of(verb) {
             let value = match option.value {
                 Value::None => String::new(),
                 Value::Text(word) => format!(":{word}: "),
                 Value::Path => ":path:_files".to_owned(),
-                Value::OneOf(words) => format!(":value:({})", words.join(" ")),
+                Value::OneOf(words) => format!(":value:({})", words.joined(" ")),
             };
             let about = quoted(option.about);
             if let Some(short) = option.short {
@@ -134,7 +136,7 @@ fn zsh() -> String {
             Takes::SignalAndNames => {
                 " \\\n            '1:signal:(HUP INT QUIT TERM USR1 USR2)' \\\n            '*:name:_tinysup_names'".to_owned()
             }
-            Takes::Shell => format!(" \\\n            '1:shell:({})'", SHELLS.join(" ")),
+            Takes::Shell => format!(" \\\n            '1:shell:({})'", SHELLS.joined(" ")),
         };
         let _ = writeln!(text, "{arguments}\n        ;;");
     }
@@ -167,14 +169,14 @@ fn fish() -> String {
         );
     }
     for verb in &VERBS {
-        let condition = format!("complete -c tinysup -n '__tinysup_verb {}'", names(verb).join(" "));
+        let condition = format!("complete -c tinysup -n '__tinysup_verb {}'", names(verb).joined(" "));
         for option in options_of(verb) {
             let short = option.short.map(|short| format!(" -s {short}")).unwrap_or_default();
             let value = match option.value {
                 Value::None => String::new(),
                 Value::Text(_) => " -x".to_owned(),
                 Value::Path => " -r -F".to_owned(),
-                Value::OneOf(words) => format!(" -x -a '{}'", words.join(" ")),
+                Value::OneOf(words) => format!(" -x -a '{}'", words.joined(" ")),
             };
             let long = option.long.trim_start_matches('-');
             let _ = writeln!(text, "{condition}{short} -l {long}{value} -d '{}'", quoted(option.about));
@@ -184,7 +186,7 @@ fn fish() -> String {
             Takes::Names => "(__tinysup_names)".to_owned(),
             Takes::NamesOrAll => "all (__tinysup_names)".to_owned(),
             Takes::SignalAndNames => "HUP INT QUIT TERM USR1 USR2 all (__tinysup_names)".to_owned(),
-            Takes::Shell => SHELLS.join(" "),
+            Takes::Shell => SHELLS.joined(" "),
         };
         let _ = writeln!(text, "{condition} -a '{arguments}'");
     }

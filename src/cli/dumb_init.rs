@@ -3,6 +3,7 @@
 use super::one::{One, Receivers, Rest};
 use super::words::{Word, Words};
 use super::{Command, Environment, Said, UsageError, common_option, long_option, rewriting};
+use crate::gather::Gather;
 use crate::sorted::Map;
 use crate::units::Signal;
 use crate::voice::Voice;
@@ -47,14 +48,20 @@ const OF_THE_TERMINAL: [Signal; 3] = [Signal::TSTP, Signal::TTIN, Signal::TTOU];
 
 /// Reads the words after the program's name.
 #[inline(never)]
-pub fn parse(words: Words, environment: Environment<'_>) -> Command {
-    let refused = |UsageError(text)| Command::Say(Said::refusal(format!("dumb-init: {text}\n"), None));
-    read(words, environment).unwrap_or_else(refused)
+pub fn parse(mut words: Words, environment: Environment<'_>) -> Command {
+    let mut one = One { voice: Voice::DumbInit, ..One::default() };
+    Command::Say(match read(&mut words, environment, &mut one) {
+        Ok(None) => return Command::One(one),
+        Ok(Some(said)) => said,
+        Err(UsageError(text)) => Said::refusal(format!("dumb-init: {text}\n"), None),
+    })
 }
 
-fn read(mut words: Words, environment: Environment<'_>) -> Result<Command, UsageError> {
+/// Reads the words. `None`: they ask for a command to be run.
+#[inline(never)]
+fn read(words: &mut Words, environment: Environment<'_>, one: &mut One) -> Result<Option<Said>, UsageError> {
     let is = |name: &str, value: &str| environment(name).is_some_and(|found| found == value);
-    let mut one = One { voice: Voice::DumbInit, session: !is("DUMB_INIT_SETSID", "0"), ..One::default() };
+    one.session = !is("DUMB_INIT_SETSID", "0");
     one.manner.suspend = true;
     one.manner.start_failure = Some(2);
     let mut verbose = is("DUMB_INIT_DEBUG", "1");
@@ -71,22 +78,22 @@ fn read(mut words: Words, environment: Environment<'_>) -> Result<Command, Usage
         match name.as_str() {
             "-c" => one.session = false,
             "-v" => verbose = true,
-            "-h" => return Ok(Command::Say(Said::aside(HELP))),
-            "-V" => return Ok(Command::Say(Said::aside(VERSION))),
+            "-h" => return Ok(Some(Said::aside(HELP))),
+            "-V" => return Ok(Some(Said::aside(VERSION))),
             "-r" => {
                 let value = words.value("-r")?;
                 let (from, to) = rewriting(&value.to_string_lossy())?;
                 rewrite.insert(from, to);
             }
-            _ => match common_option(&name, &mut words, &mut one) {
+            _ => match common_option(&name, words, one) {
                 Some(result) => result?,
                 None => return Err(UsageError(format!("unknown option {name}; dumb-init --help shows all"))),
             },
         }
     }
-    one.argv.extend(words.all());
+    words.add_all(&mut one.argv);
     if one.argv.is_empty() {
-        return Ok(Command::Say(Said::refusal(USAGE.to_owned(), None)));
+        return Ok(Some(Said::refusal(USAGE.to_owned(), None)));
     }
     one.verbosity = if verbose { 3 } else { 0 };
     if one.session {
@@ -94,7 +101,7 @@ fn read(mut words: Words, environment: Environment<'_>) -> Result<Command, Usage
             rewrite.get_or_insert_with(signal, || Some(Signal::STOP));
         }
     }
-    one.rewrite = rewrite.into_iter().collect();
+    one.rewrite = rewrite.into_iter().gather();
     let (receivers, rest) =
         if one.session { (Receivers::Group, Rest::AskGroup) } else { (Receivers::Command, Rest::Leave) };
     if one.manner.receivers == Receivers::Command {
@@ -103,7 +110,7 @@ fn read(mut words: Words, environment: Environment<'_>) -> Result<Command, Usage
     if one.manner.rest == One::default().manner.rest {
         one.manner.rest = rest;
     }
-    Ok(Command::One(one))
+    Ok(None)
 }
 
 #[cfg(test)]

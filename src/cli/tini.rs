@@ -33,13 +33,15 @@ Environment: TINI_SUBREAPER is -s, TINI_KILL_PROCESS_GROUP is -g, TINI_VERBOSITY
 
 /// Reads the words after the program's name.
 #[inline(never)]
-pub fn parse(words: Words, environment: Environment<'_>) -> Command {
-    match read(words, environment) {
-        Ok(command) => command,
-        Err(Wrong::Usage) => Command::Say(Said::refusal(HELP.to_owned(), None)),
-        Err(Wrong::Option(text)) => Command::Say(Said::refusal(format!("tini: {text}\n\n{HELP}"), None)),
-        Err(Wrong::Fatal(text)) => Command::Say(Said::refusal(text, Some(Voice::Tini))),
-    }
+pub fn parse(mut words: Words, environment: Environment<'_>) -> Command {
+    let mut one = one();
+    Command::Say(match read(&mut words, environment, &mut one) {
+        Ok(None) => return Command::One(one),
+        Ok(Some(said)) => said,
+        Err(Wrong::Usage) => Said::refusal(HELP.to_owned(), None),
+        Err(Wrong::Option(text)) => Said::refusal(format!("tini: {text}\n\n{HELP}"), None),
+        Err(Wrong::Fatal(text)) => Said::refusal(text, Some(Voice::Tini)),
+    })
 }
 
 enum Wrong {
@@ -48,12 +50,13 @@ enum Wrong {
     Fatal(String),
 }
 
-fn read(mut words: Words, environment: Environment<'_>) -> Result<Command, Wrong> {
-    let mut one = one();
+/// Reads the words. `None`: they ask for a command to be run.
+#[inline(never)]
+fn read(words: &mut Words, environment: Environment<'_>, one: &mut One) -> Result<Option<Said>, Wrong> {
     // A word that cannot be understood is answered with how it is used.
     let usage = |error: UsageError| Wrong::Option(error.0);
     if words.is_only("--version") {
-        return Ok(Command::Say(Said::text(VERSION)));
+        return Ok(Some(Said::text(VERSION)));
     }
     loop {
         let name = match words.next().map_err(usage)? {
@@ -69,8 +72,8 @@ fn read(mut words: Words, environment: Environment<'_>) -> Result<Command, Wrong
             "-g" => one.manner.receivers = Receivers::Group,
             "-w" => one.manner.tell_reaped = true,
             "-v" => one.verbosity = one.verbosity.saturating_add(1),
-            "-h" => return Ok(Command::Say(Said::text(HELP))),
-            "-l" => return Ok(Command::Say(Said::text(super::LICENCE))),
+            "-h" => return Ok(Some(Said::text(HELP))),
+            "-l" => return Ok(Some(Said::text(super::LICENCE))),
             "-p" => {
                 let value = words.value("-p").map_err(usage)?;
                 let value = value.to_string_lossy();
@@ -85,18 +88,18 @@ fn read(mut words: Words, environment: Environment<'_>) -> Result<Command, Wrong
                     Wrong::Fatal(format!("Not a valid option for -e: {}", value.display()))
                 })?);
             }
-            _ => match common_option(&name, &mut words, &mut one) {
+            _ => match common_option(&name, words, one) {
                 Some(result) => result.map_err(|error| Wrong::Fatal(error.0))?,
                 None => return Err(Wrong::Option(format!("unknown option {name}"))),
             },
         }
     }
-    one.argv.extend(words.all());
+    words.add_all(&mut one.argv);
     if one.argv.is_empty() {
         return Err(Wrong::Usage);
     }
-    variables(&mut one, environment);
-    Ok(Command::One(one))
+    variables(one, environment);
+    Ok(None)
 }
 
 /// What tini does without an option.

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::control;
+use crate::gather::Joined;
 
 /// A verb.
 #[derive(Debug, PartialEq, Eq)]
@@ -122,7 +123,7 @@ impl Value {
             Self::None => String::new(),
             Self::Text(word) => format!(" {word}"),
             Self::Path => " PATH".to_owned(),
-            Self::OneOf(words) => format!(" {}", words.join("|")),
+            Self::OneOf(words) => format!(" {}", words.joined("|")),
         }
     }
 }
@@ -239,7 +240,7 @@ pub fn help() -> String {
         "\nVerbs, to talk to the tinysup that runs (NAME is a service, or NAME.2 one instance of it):\n\n"
             .to_owned();
     for verb in &VERBS {
-        let names = [&[verb.synopsis().as_str()], verb.aliases].concat().join(", ");
+        let names = [&[verb.synopsis().as_str()], verb.aliases].concat().listed();
         let _ = writeln!(text, "  {names:<28}  {}", verb.about);
     }
     text.push_str(
@@ -250,10 +251,11 @@ pub fn help() -> String {
 }
 
 /// How one verb is used.
+#[inline(never)]
 pub fn help_of(verb: &Spec) -> String {
     let mut text = format!("tinysup {} [OPTION...]\n\n  {}\n", verb.synopsis(), verb.about);
     if !verb.aliases.is_empty() {
-        let _ = writeln!(text, "  The same as: {}", verb.aliases.join(", "));
+        let _ = writeln!(text, "  The same as: {}", verb.aliases.listed());
     }
     text.push_str("\nOptions\n");
     for option in options_of(verb) {

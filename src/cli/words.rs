@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use super::UsageError;
+use crate::gather::Gather;
 
 /// One word of a command line, as it is understood.
 pub enum Word {
@@ -25,7 +26,7 @@ pub struct Words {
 impl Words {
     /// From the words after the program's name.
     pub fn new(words: impl IntoIterator<Item = OsString>) -> Self {
-        Self { rest: words.into_iter().collect::<Vec<_>>().into_iter(), cluster: Vec::new() }
+        Self { rest: words.into_iter().gather().into_iter(), cluster: Vec::new() }
     }
 
     /// Whether there is this one word and nothing else.
@@ -75,8 +76,16 @@ impl Words {
         self.rest.next().ok_or_else(|| UsageError(format!("option {option} needs a value")))
     }
 
-    /// All that is left, whatever it looks like.
+    /// All words that are left, whatever they look like.
     pub fn all(&mut self) -> Vec<OsString> {
-        self.rest.by_ref().collect()
+        let mut all = Vec::new();
+        self.add_all(&mut all);
+        all
+    }
+
+    /// [`Self::all`], behind others.
+    #[inline(never)]
+    pub fn add_all(&mut self, words: &mut Vec<OsString>) {
+        self.rest.by_ref().add_to(words);
     }
 }

@@ -58,7 +58,7 @@ fn run(asked: &Ask, mut screen: Screen, first: Status) -> Result<(), Failure> {
             Happened::Resized => Vec::new(),
             Happened::Nothing => keys(&mut bytes, true),
             Happened::Keys(more) => {
-                bytes.extend(more);
+                bytes.extend_from_slice(&more);
                 keys(&mut bytes, false)
             }
         };
@@ -81,6 +81,7 @@ fn run(asked: &Ask, mut screen: Screen, first: Status) -> Result<(), Failure> {
     }
 }
 
+#[inline(never)]
 fn refresh(asked: &Ask, top: &mut Top) -> Result<(), Failure> {
     match status(asked) {
         Ok(status) => top.update(status),
@@ -89,6 +90,7 @@ fn refresh(asked: &Ask, top: &mut Top) -> Result<(), Failure> {
     Ok(())
 }
 
+#[inline(never)]
 fn logs(asked: &Ask, top: &mut Top) -> Result<(), Failure> {
     let Some(request) = top.wanted_logs() else { return Ok(()) };
     let mut lines: Vec<LogLine> = Vec::new();
@@ -104,6 +106,7 @@ fn logs(asked: &Ask, top: &mut Top) -> Result<(), Failure> {
     Ok(())
 }
 
+#[inline(never)]
 fn act(asked: &Ask, top: &mut Top, request: &Request) -> Result<(), Failure> {
     let mut told = String::new();
     let answered = exchange(asked.socket.as_deref(), request, &mut |answer| {
@@ -118,6 +121,7 @@ fn act(asked: &Ask, top: &mut Top, request: &Request) -> Result<(), Failure> {
     Ok(())
 }
 
+#[inline(never)]
 fn status(asked: &Ask) -> Result<Status, Failure> {
     let mut found = None;
     exchange(asked.socket.as_deref(), &asked.request, &mut |answer| {
@@ -136,6 +140,7 @@ fn exchange(socket: Option<&Path>, request: &Request, take: &mut dyn FnMut(Answe
 }
 
 /// What may be better in a second is told on the screen; the rest ends it.
+#[inline(never)]
 fn tell(top: &mut Top, failure: Failure) -> Result<(), Failure> {
     match failure {
         Failure::Refused(_) | Failure::Late(_) | Failure::NoConnection(NoConnection::Busy(_)) => {

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use crate::gather::Gather;
 use crate::sorted::Map;
 
 /// A file's variables.
@@ -61,7 +62,7 @@ impl EnvFile {
             found.iter().enumerate().map(|(at, variable)| (variable.name.clone(), at)).collect()
         };
         let last = places(&found);
-        let mut found: Vec<Option<Variable>> = found.into_iter().map(Some).collect();
+        let mut found: Vec<Option<Variable>> = found.into_iter().map(Some).gather();
         let mut entries = Vec::with_capacity(last.len());
         for at in 0..found.len() {
             // At the first of its name the last is taken; at the others there is nothing any more.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::problems::{Problem, Problems};
 use super::source::{FileId, Span};
 use crate::event::{Launch, MemoryFound, StartError};
+use crate::gather::{Gather, Joined};
 use crate::sorted::sort;
 use crate::units::reason;
 
@@ -47,6 +48,7 @@ const ENVIRONMENT: &str = "TINYSUP_CONFIG";
 const PLACES: [&str; 2] = ["/etc/tinysup.toml", "./tinysup.toml"];
 
 /// Finds and reads the main file.
+#[inline(never)]
 pub fn find(file: Option<&Path>, world: &dyn World, problems: &mut Problems) -> Option<FileId> {
     let named = match file {
         Some(path) => Some((path.to_owned(), String::new())),
@@ -75,7 +77,7 @@ pub fn find(file: Option<&Path>, world: &dyn World, problems: &mut Problems) -> 
         }
     }
     problems.push(
-        Problem::general(format!("no configuration: looked for ${ENVIRONMENT}, {}", PLACES.join(", "))).help(
+        Problem::general(format!("no configuration: looked for ${ENVIRONMENT}, {}", PLACES.listed())).help(
             "`tinysup example > tinysup.toml` makes one; `tinysup -- COMMAND` runs one command without",
         ),
     );
@@ -185,7 +187,7 @@ pub fn matching(directory: &Path, pattern: &Path, world: &dyn World) -> Result<V
             && glob(last.as_encoded_bytes(), name)
     });
     sort(&mut names, |one, other| one > other);
-    Ok(names.into_iter().map(|name| parent.join(name)).collect())
+    Ok(names.into_iter().map(|name| parent.join(name)).gather())
 }
 
 /// Whether `name` has the form of `pattern`, in time linear in their product at most.

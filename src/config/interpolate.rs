@@ -135,6 +135,7 @@ fn expand_part(
 }
 
 /// Replaces the one `${…}` at `whole`.
+#[inline(never)]
 fn variable(
     text: &str,
     whole: Range<usize>,

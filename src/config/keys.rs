@@ -3,7 +3,7 @@
 
 use crate::suggest;
 
-/// One key.
+/// One key, as far as a value of it is measured by it.
 #[derive(Debug)]
 pub struct Key {
     /// Which.
@@ -12,12 +12,36 @@ pub struct Key {
     pub name: &'static str,
     /// What it takes, to follow "must be".
     pub expected: &'static str,
+}
+
+/// One key, as people are told of it.
+#[derive(Debug)]
+pub struct Row {
+    /// The key.
+    pub key: Key,
+    /// Default, help and example, a line each: one text, as each more would take 16 bytes in every row.
+    told: &'static str,
+}
+
+impl Row {
     /// The default: TOML where it is a value, else a word for what happens.
-    pub default: &'static str,
+    pub fn default(&self) -> &'static str {
+        self.line(0)
+    }
+
     /// What it does, in a line.
-    pub help: &'static str,
+    pub fn help(&self) -> &'static str {
+        self.line(1)
+    }
+
     /// An example value, in TOML.
-    pub example: &'static str,
+    pub fn example(&self) -> &'static str {
+        self.line(2)
+    }
+
+    fn line(&self, number: usize) -> &'static str {
+        self.told.lines().nth(number).unwrap_or_default()
+    }
 }
 
 /// What a key of a service means to [`crate::plan`].
@@ -141,96 +165,96 @@ const USER: &str = "a name or a number";
 const READY: &str = "\"notify\", \"fd:3\", \"tcp:…\", \"unix:…\", \"http://…\", \"log:…\", \"file:…\", \"delay:…\", an array or a table";
 const HEALTHCHECK: &str = "\"http://…\", \"tcp:…\", \"unix:…\", \"file:…\", an array or a table";
 
-const fn key(
-    id: Id,
-    name: &'static str,
-    expected: &'static str,
-    default: &'static str,
-    help: &'static str,
-    example: &'static str,
-) -> Key {
-    Key { id, name, expected, default, help, example }
+/// A part of a value, which is told of like a key.
+pub const fn part(id: Id, name: &'static str, expected: &'static str) -> Key {
+    Key { id, name, expected }
+}
+
+macro_rules! row {
+    ($id:expr, $name:literal, $expected:expr, $default:literal, $help:literal, $example:literal) => {
+        Row { key: part($id, $name, $expected), told: concat!($default, "\n", $help, "\n", $example) }
+    };
 }
 
 /// The keys of `[services.NAME]`, in the order in which `tinysup example` and the documentation show them.
 #[rustfmt::skip]
-pub static SERVICE: &[Key] = &[
-    key(Id::Command, "command", COMMAND, "required", "what to run: an array, or a string that is split into words; no shell", "[\"./server\", \"--port\", \"8000\"]"),
-    key(Id::Shell, "shell", BOOLEAN, "false", "run command and stop_command, where they are strings, with /bin/sh -c", "false"),
-    key(Id::Type, "type", "\"daemon\" or \"oneshot\"", "\"daemon\"", "\"oneshot\": done when it exits with 0", "\"daemon\""),
-    key(Id::Enabled, "enabled", BOOLEAN, "true", "false: as if it were not written here", "\"${ENABLE_WEB:-true}\""),
-    key(Id::Autostart, "autostart", BOOLEAN, "true", "false: there, but not started with the container", "true"),
-    key(Id::DependsOn, "depends_on", "an array of services, or a table such as { db = \"ready\" }", "[]", "start after these, stop before them; \"started\", \"ready\" or \"completed\"", "[]"),
-    key(Id::Ready, "ready", READY, "its program runs", "when it can do its work; what depends on it waits until then", "\"tcp:8000\""),
-    key(Id::Healthcheck, "healthcheck", HEALTHCHECK, "none", "whether it still does its work; if not, it is restarted", "{ test = \"http://127.0.0.1:8000/health\", interval = \"30s\", timeout = \"5s\", retries = 3 }"),
-    key(Id::Watchdog, "watchdog", DURATION, "none", "the longest silence between two WATCHDOG=1 (sd_notify); then it is restarted", "\"30s\""),
-    key(Id::Instances, "instances", "a number from 1 to 1000", "1", "how many of it run: NAME.1, NAME.2, …", "1"),
-    key(Id::InstanceEnv, "instance_env", "the name of a variable", "\"TINYSUP_INSTANCE\"", "one more variable that tells an instance its number", "\"TINYSUP_INSTANCE\""),
-    key(Id::Cwd, "cwd", "a path", "inherited", "working directory, relative to this file", "\"/\""),
-    key(Id::Env, "env", "a table of variables", "{}", "environment variables", "{ LOG_LEVEL = \"${LOG_LEVEL:-info}\" }"),
-    key(Id::EnvFile, "env_file", "a path or an array of paths", "[]", "files of NAME=value lines, as Compose reads them; env goes over them", "[]"),
-    key(Id::EnvFromFile, "env_from_file", "a table of paths", "{}", "variables whose value is the content of a file, read at each start", "{ DB_PASSWORD = \"/run/secrets/db\" }"),
-    key(Id::InheritEnv, "inherit_env", BOOLEAN, "true", "pass the container's environment on", "true"),
-    key(Id::User, "user", USER, "inherited", "run as this user, or \"user:group\"; a number needs no /etc/passwd", "\"1000\""),
-    key(Id::Group, "group", USER, "the user's", "run as this group", "\"1000\""),
-    key(Id::Groups, "groups", "an array of names or numbers", "the user's", "supplementary groups", "[]"),
-    key(Id::Umask, "umask", "an octal string such as \"022\"", "inherited", "file mode creation mask", "\"022\""),
-    key(Id::Nice, "nice", "a number from -20 to 19", "inherited", "priority: 19 is the most yielding", "0"),
-    key(Id::OomScoreAdj, "oom_score_adj", "a number from -1000 to 1000", "tinysup's + 20", "1000: the first to go when memory runs out", "0"),
-    key(Id::Rlimits, "rlimits", "a table such as { nofile = 65536 }", "{}", "resource limits: a number, \"unlimited\", or { soft = …, hard = … }", "{ core = 0 }"),
-    key(Id::NoNewPrivileges, "no_new_privileges", BOOLEAN, "false", "nothing it runs gains rights by set-user-ID or file capabilities", "false"),
-    key(Id::Capabilities, "capabilities", "an array of capabilities such as \"NET_BIND_SERVICE\"", "inherited", "keep only these; [] drops all", "[]"),
-    key(Id::MaxMemoryRestart, "max_memory_restart", AMOUNT, "none", "restarted when it holds more, with all that it started; costs one unit of the budget", "\"300M\""),
-    key(Id::MemoryLimit, "memory_limit", AMOUNT, "none", "the kernel gives it no more; needs a cgroup of its own", "\"500M\""),
-    key(Id::MemoryLimitFallback, "memory_limit_fallback", "\"restart\"", "none", "where it cannot have a cgroup: restart it above memory_limit, instead of refusing to start", "\"restart\""),
-    key(Id::OomPriority, "oom_priority", "a number from -1000 to 1000", "0", "the lowest is restarted first when the container runs short of memory", "0"),
-    key(Id::Restart, "restart", "\"always\", \"on-failure\" or \"never\"", "\"always\"; of a oneshot \"on-failure\"", "after which ends it is started again", "\"always\""),
-    key(Id::MaxRestarts, "max_restarts", "a number from 0 to 4294967295, or \"unlimited\"", "10", "restarts in a row before it has failed for good", "10"),
-    key(Id::MinUptime, "min_uptime", DURATION, "\"10s\"", "a run this long starts the count anew", "\"10s\""),
-    key(Id::RestartWindow, "restart_window", DURATION, "none", "count all restarts within this time instead, however long the runs were", "\"1h\""),
-    key(Id::RestartDelay, "restart_delay", DURATION, "\"100ms\"", "the wait before the first restart", "\"100ms\""),
-    key(Id::RestartBackoff, "restart_backoff", "a number from 1 to 1000", "2.0", "each further wait is this many times longer …", "2.0"),
-    key(Id::RestartDelayMax, "restart_delay_max", DURATION, "\"5s\"", "… but no longer than this", "\"5s\""),
-    key(Id::StopExitCodes, "stop_exit_codes", "an array of numbers from 0 to 255", "[]", "exit codes that mean: done, not to be restarted", "[]"),
-    key(Id::OnFailure, "on_failure", "\"exit\" or \"ignore\"", "\"exit\"", "when it has failed for good: end the container with its code, or go on", "\"exit\""),
-    key(Id::OnSuccess, "on_success", "\"ignore\" or \"exit\"", "\"ignore\"", "when it has ended with success: go on, or end the container", "\"ignore\""),
-    key(Id::StopSignal, "stop_signal", "a signal such as \"SIGTERM\"", "\"SIGTERM\"", "what asks it to stop; nginx and php-fpm \"SIGQUIT\", postgres \"SIGINT\"", "\"SIGTERM\""),
-    key(Id::KillTimeout, "kill_timeout", DURATION, "\"8s\"", "from the stop signal to SIGKILL", "\"8s\""),
-    key(Id::KillMode, "kill_mode", "\"mixed\", \"group\" or \"process\"", "\"mixed\"", "who gets the stop signal: its main process (\"group\": all), then what is left", "\"mixed\""),
-    key(Id::StopCommand, "stop_command", COMMAND, "none", "run to stop it, instead of the signal", "[\"./stop\"]"),
-    key(Id::Signals, "signals", "a table such as { SIGHUP = \"SIGUSR1\", SIGUSR2 = \"ignore\" }", "{}", "what signals to the container become for it", "{ SIGUSR2 = \"ignore\" }"),
-    key(Id::Stdin, "stdin", "\"null\" or \"inherit\"", "\"null\"", "\"inherit\": the container's standard input", "\"null\""),
-    key(Id::Stdout, "stdout", OUTPUT, "\"prefix\"", "\"prefix\": NAME | line; \"json\"; \"raw\": the line; a file; \"inherit\": not through tinysup", "{ file = \"/var/log/web.log\", max_size = \"50M\", max_files = 5, also = \"stdout\" }"),
-    key(Id::Stderr, "stderr", OUTPUT, "\"prefix\"", "the same for standard error", "\"prefix\""),
-    key(Id::LogRateLimit, "log_rate_limit", "a rate such as \"1000/s\" or \"60/m\", or \"unlimited\"", "none", "how many of its lines pass; the others are dropped, and counted", "\"1000/s\""),
+pub static SERVICE: &[Row] = &[
+    row!(Id::Command, "command", COMMAND, "required", "what to run: an array, or a string that is split into words; no shell", "[\"./server\", \"--port\", \"8000\"]"),
+    row!(Id::Shell, "shell", BOOLEAN, "false", "run command and stop_command, where they are strings, with /bin/sh -c", "false"),
+    row!(Id::Type, "type", "\"daemon\" or \"oneshot\"", "\"daemon\"", "\"oneshot\": done when it exits with 0", "\"daemon\""),
+    row!(Id::Enabled, "enabled", BOOLEAN, "true", "false: as if it were not written here", "\"${ENABLE_WEB:-true}\""),
+    row!(Id::Autostart, "autostart", BOOLEAN, "true", "false: there, but not started with the container", "true"),
+    row!(Id::DependsOn, "depends_on", "an array of services, or a table such as { db = \"ready\" }", "[]", "start after these, stop before them; \"started\", \"ready\" or \"completed\"", "[]"),
+    row!(Id::Ready, "ready", READY, "its program runs", "when it can do its work; what depends on it waits until then", "\"tcp:8000\""),
+    row!(Id::Healthcheck, "healthcheck", HEALTHCHECK, "none", "whether it still does its work; if not, it is restarted", "{ test = \"http://127.0.0.1:8000/health\", interval = \"30s\", timeout = \"5s\", retries = 3 }"),
+    row!(Id::Watchdog, "watchdog", DURATION, "none", "the longest silence between two WATCHDOG=1 (sd_notify); then it is restarted", "\"30s\""),
+    row!(Id::Instances, "instances", "a number from 1 to 1000", "1", "how many of it run: NAME.1, NAME.2, …", "1"),
+    row!(Id::InstanceEnv, "instance_env", "the name of a variable", "\"TINYSUP_INSTANCE\"", "one more variable that tells an instance its number", "\"TINYSUP_INSTANCE\""),
+    row!(Id::Cwd, "cwd", "a path", "inherited", "working directory, relative to this file", "\"/\""),
+    row!(Id::Env, "env", "a table of variables", "{}", "environment variables", "{ LOG_LEVEL = \"${LOG_LEVEL:-info}\" }"),
+    row!(Id::EnvFile, "env_file", "a path or an array of paths", "[]", "files of NAME=value lines, as Compose reads them; env goes over them", "[]"),
+    row!(Id::EnvFromFile, "env_from_file", "a table of paths", "{}", "variables whose value is the content of a file, read at each start", "{ DB_PASSWORD = \"/run/secrets/db\" }"),
+    row!(Id::InheritEnv, "inherit_env", BOOLEAN, "true", "pass the container's environment on", "true"),
+    row!(Id::User, "user", USER, "inherited", "run as this user, or \"user:group\"; a number needs no /etc/passwd", "\"1000\""),
+    row!(Id::Group, "group", USER, "the user's", "run as this group", "\"1000\""),
+    row!(Id::Groups, "groups", "an array of names or numbers", "the user's", "supplementary groups", "[]"),
+    row!(Id::Umask, "umask", "an octal string such as \"022\"", "inherited", "file mode creation mask", "\"022\""),
+    row!(Id::Nice, "nice", "a number from -20 to 19", "inherited", "priority: 19 is the most yielding", "0"),
+    row!(Id::OomScoreAdj, "oom_score_adj", "a number from -1000 to 1000", "tinysup's + 20", "1000: the first to go when memory runs out", "0"),
+    row!(Id::Rlimits, "rlimits", "a table such as { nofile = 65536 }", "{}", "resource limits: a number, \"unlimited\", or { soft = …, hard = … }", "{ core = 0 }"),
+    row!(Id::NoNewPrivileges, "no_new_privileges", BOOLEAN, "false", "nothing it runs gains rights by set-user-ID or file capabilities", "false"),
+    row!(Id::Capabilities, "capabilities", "an array of capabilities such as \"NET_BIND_SERVICE\"", "inherited", "keep only these; [] drops all", "[]"),
+    row!(Id::MaxMemoryRestart, "max_memory_restart", AMOUNT, "none", "restarted when it holds more, with all that it started; costs one unit of the budget", "\"300M\""),
+    row!(Id::MemoryLimit, "memory_limit", AMOUNT, "none", "the kernel gives it no more; needs a cgroup of its own", "\"500M\""),
+    row!(Id::MemoryLimitFallback, "memory_limit_fallback", "\"restart\"", "none", "where it cannot have a cgroup: restart it above memory_limit, instead of refusing to start", "\"restart\""),
+    row!(Id::OomPriority, "oom_priority", "a number from -1000 to 1000", "0", "the lowest is restarted first when the container runs short of memory", "0"),
+    row!(Id::Restart, "restart", "\"always\", \"on-failure\" or \"never\"", "\"always\"; of a oneshot \"on-failure\"", "after which ends it is started again", "\"always\""),
+    row!(Id::MaxRestarts, "max_restarts", "a number from 0 to 4294967295, or \"unlimited\"", "10", "restarts in a row before it has failed for good", "10"),
+    row!(Id::MinUptime, "min_uptime", DURATION, "\"10s\"", "a run this long starts the count anew", "\"10s\""),
+    row!(Id::RestartWindow, "restart_window", DURATION, "none", "count all restarts within this time instead, however long the runs were", "\"1h\""),
+    row!(Id::RestartDelay, "restart_delay", DURATION, "\"100ms\"", "the wait before the first restart", "\"100ms\""),
+    row!(Id::RestartBackoff, "restart_backoff", "a number from 1 to 1000", "2.0", "each further wait is this many times longer …", "2.0"),
+    row!(Id::RestartDelayMax, "restart_delay_max", DURATION, "\"5s\"", "… but no longer than this", "\"5s\""),
+    row!(Id::StopExitCodes, "stop_exit_codes", "an array of numbers from 0 to 255", "[]", "exit codes that mean: done, not to be restarted", "[]"),
+    row!(Id::OnFailure, "on_failure", "\"exit\" or \"ignore\"", "\"exit\"", "when it has failed for good: end the container with its code, or go on", "\"exit\""),
+    row!(Id::OnSuccess, "on_success", "\"ignore\" or \"exit\"", "\"ignore\"", "when it has ended with success: go on, or end the container", "\"ignore\""),
+    row!(Id::StopSignal, "stop_signal", "a signal such as \"SIGTERM\"", "\"SIGTERM\"", "what asks it to stop; nginx and php-fpm \"SIGQUIT\", postgres \"SIGINT\"", "\"SIGTERM\""),
+    row!(Id::KillTimeout, "kill_timeout", DURATION, "\"8s\"", "from the stop signal to SIGKILL", "\"8s\""),
+    row!(Id::KillMode, "kill_mode", "\"mixed\", \"group\" or \"process\"", "\"mixed\"", "who gets the stop signal: its main process (\"group\": all), then what is left", "\"mixed\""),
+    row!(Id::StopCommand, "stop_command", COMMAND, "none", "run to stop it, instead of the signal", "[\"./stop\"]"),
+    row!(Id::Signals, "signals", "a table such as { SIGHUP = \"SIGUSR1\", SIGUSR2 = \"ignore\" }", "{}", "what signals to the container become for it", "{ SIGUSR2 = \"ignore\" }"),
+    row!(Id::Stdin, "stdin", "\"null\" or \"inherit\"", "\"null\"", "\"inherit\": the container's standard input", "\"null\""),
+    row!(Id::Stdout, "stdout", OUTPUT, "\"prefix\"", "\"prefix\": NAME | line; \"json\"; \"raw\": the line; a file; \"inherit\": not through tinysup", "{ file = \"/var/log/web.log\", max_size = \"50M\", max_files = 5, also = \"stdout\" }"),
+    row!(Id::Stderr, "stderr", OUTPUT, "\"prefix\"", "the same for standard error", "\"prefix\""),
+    row!(Id::LogRateLimit, "log_rate_limit", "a rate such as \"1000/s\" or \"60/m\", or \"unlimited\"", "none", "how many of its lines pass; the others are dropped, and counted", "\"1000/s\""),
 ];
 
 /// The keys before the first section that hold a value of their own.
 #[rustfmt::skip]
-pub static TOP: &[Key] = &[
-    key(Id::ShutdownTimeout, "shutdown_timeout", DURATION, "\"9s\"", "the whole stop; docker stop kills after 10 s", "\"9s\""),
-    key(Id::Control, "control", "a path, or false", "a usual place", "the socket that `tinysup status` and its like talk to, or none", "\"/run/tinysup.sock\""),
-    key(Id::Include, "include", "a path or an array of paths", "[]", "more files with [services.NAME]; * may stand in the last part of a path", "[\"conf.d/*.toml\"]"),
+pub static TOP: &[Row] = &[
+    row!(Id::ShutdownTimeout, "shutdown_timeout", DURATION, "\"9s\"", "the whole stop; docker stop kills after 10 s", "\"9s\""),
+    row!(Id::Control, "control", "a path, or false", "a usual place", "the socket that `tinysup status` and its like talk to, or none", "\"/run/tinysup.sock\""),
+    row!(Id::Include, "include", "a path or an array of paths", "[]", "more files with [services.NAME]; * may stand in the last part of a path", "[\"conf.d/*.toml\"]"),
 ];
 
 /// The keys of `[memory]`.
 #[rustfmt::skip]
-pub static MEMORY: &[Key] = &[
-    key(Id::MemoryWarn, "warn", SHARE, "none", "say so when the container uses more of its memory", "\"85%\""),
-    key(Id::MemoryRestart, "restart", SHARE, "none", "restart a service when the container uses more, before the kernel kills one", "\"95%\""),
-    key(Id::MemoryReference, "reference", "\"container\" or \"host\"", "\"container\"", "what shares are of: the limit of the container, or the memory of the machine", "\"container\""),
+pub static MEMORY: &[Row] = &[
+    row!(Id::MemoryWarn, "warn", SHARE, "none", "say so when the container uses more of its memory", "\"85%\""),
+    row!(Id::MemoryRestart, "restart", SHARE, "none", "restart a service when the container uses more, before the kernel kills one", "\"95%\""),
+    row!(Id::MemoryReference, "reference", "\"container\" or \"host\"", "\"container\"", "what shares are of: the limit of the container, or the memory of the machine", "\"container\""),
 ];
 
 /// The keys of `[log]`.
 #[rustfmt::skip]
-pub static LOG: &[Key] = &[
-    key(Id::LogFormat, "format", "\"prefix\", \"json\" or \"raw\"", "\"prefix\"", "the form of lines where a service does not say otherwise, and of tinysup's own", "\"json\""),
-    key(Id::LogTimestamps, "timestamps", BOOLEAN, "false", "the time before the name; docker logs -t has it without this", "false"),
-    key(Id::LogColor, "color", "\"never\", \"auto\" or \"always\"", "\"never\"", "names in colour: \"auto\" on a terminal; never where NO_COLOR is set", "\"auto\""),
-    key(Id::LogOverflow, "overflow", "\"block\" or \"drop\"", "\"block\"", "while nobody reads: services wait, or lines are dropped and counted", "\"block\""),
-    key(Id::LogMaxSize, "max_size", "a size of at least 4K such as \"10M\", or \"unlimited\"", "\"50M\"", "a file is renamed to FILE.1 before it becomes larger", "\"50M\""),
-    key(Id::LogMaxFiles, "max_files", "a number from 1 to 1000", "5", "so many older files stay, FILE.1 being the newest", "5"),
-    key(Id::LogReopenSignal, "reopen_signal", "a signal such as \"SIGUSR1\"", "none", "opens files again, as `tinysup reopen` does, and is not passed on", "\"SIGUSR1\""),
+pub static LOG: &[Row] = &[
+    row!(Id::LogFormat, "format", "\"prefix\", \"json\" or \"raw\"", "\"prefix\"", "the form of lines where a service does not say otherwise, and of tinysup's own", "\"json\""),
+    row!(Id::LogTimestamps, "timestamps", BOOLEAN, "false", "the time before the name; docker logs -t has it without this", "false"),
+    row!(Id::LogColor, "color", "\"never\", \"auto\" or \"always\"", "\"never\"", "names in colour: \"auto\" on a terminal; never where NO_COLOR is set", "\"auto\""),
+    row!(Id::LogOverflow, "overflow", "\"block\" or \"drop\"", "\"block\"", "while nobody reads: services wait, or lines are dropped and counted", "\"block\""),
+    row!(Id::LogMaxSize, "max_size", "a size of at least 4K such as \"10M\", or \"unlimited\"", "\"50M\"", "a file is renamed to FILE.1 before it becomes larger", "\"50M\""),
+    row!(Id::LogMaxFiles, "max_files", "a number from 1 to 1000", "5", "so many older files stay, FILE.1 being the newest", "5"),
+    row!(Id::LogReopenSignal, "reopen_signal", "a signal such as \"SIGUSR1\"", "none", "opens files again, as `tinysup reopen` does, and is not passed on", "\"SIGUSR1\""),
 ];
 
 /// The sections.
@@ -252,78 +276,76 @@ pub const LATER: [&str; 8] = [
 pub const LATER_TOP: [&str; 1] = ["http"];
 
 /// What other programs call the same thing.
-#[rustfmt::skip]
-const FOREIGN: [(&str, &str); 83] = [
-    ("cmd", "command"), ("exec", "command"), ("exec_start", "command"), ("execstart", "command"), ("script", "command"),
-    ("program", "command"), ("entrypoint", "command"), ("args", "command"), ("run", "command"),
-    ("directory", "cwd"), ("dir", "cwd"), ("working_dir", "cwd"), ("working_directory", "cwd"), ("workdir", "cwd"),
-    ("environment", "env"), ("vars", "env"), ("env_files", "env_file"), ("environment_file", "env_file"),
-    ("uid", "user"), ("gid", "group"), ("supplementary_groups", "groups"), ("group_add", "groups"),
-    ("after", "depends_on"), ("requires", "depends_on"), ("needs", "depends_on"), ("depends", "depends_on"),
-    ("wants", "depends_on"), ("wait_for", "depends_on"), ("waitfor", "depends_on"), ("links", "depends_on"),
-    ("priority", "depends_on"),
-    ("readiness", "ready"), ("readiness_probe", "ready"), ("readinessprobe", "ready"), ("readiness_check", "ready"),
-    ("startup_probe", "ready"), ("startupprobe", "ready"), ("ready_when", "ready"), ("ready_test", "ready"),
-    ("health", "healthcheck"), ("health_check", "healthcheck"), ("health_cmd", "healthcheck"),
-    ("liveness", "healthcheck"), ("liveness_probe", "healthcheck"), ("livenessprobe", "healthcheck"),
-    ("watchdogsec", "watchdog"), ("watchdog_sec", "watchdog"), ("watchdog_timeout", "watchdog"),
-    ("numprocs", "instances"), ("replicas", "instances"), ("scale", "instances"), ("processes", "instances"),
-    ("autorestart", "restart"), ("restart_policy", "restart"), ("startretries", "max_restarts"),
-    ("startsecs", "min_uptime"), ("exp_backoff_restart_delay", "restart_backoff"), ("exitcodes", "stop_exit_codes"),
-    ("stopsignal", "stop_signal"), ("kill_signal", "stop_signal"), ("stopwaitsecs", "kill_timeout"),
-    ("stop_timeout", "kill_timeout"), ("stop_grace_period", "kill_timeout"), ("ulimits", "rlimits"),
-    ("stdout_logfile", "stdout"), ("stderr_logfile", "stderr"), ("out_file", "stdout"), ("error_file", "stderr"),
-    ("interpreter_args", "command"),
-    ("disabled", "enabled"), ("increment_var", "instance_env"), ("oneshot", "type"),
-    ("memory", "memory_limit"), ("mem_limit", "memory_limit"), ("memory_max", "memory_limit"), ("memorymax", "memory_limit"),
-    ("max_memory", "max_memory_restart"), ("memory_restart", "max_memory_restart"), ("memmon", "max_memory_restart"),
-    ("standardoutput", "stdout"), ("standarderror", "stderr"), ("rate_limit", "log_rate_limit"), ("log_limit", "log_rate_limit"),
-];
+const FOREIGN: &str = "\
+cmd exec exec_start execstart script program entrypoint args run interpreter_args -> command
+directory dir working_dir working_directory workdir -> cwd
+environment vars -> env
+env_files environment_file -> env_file
+uid -> user
+gid -> group
+supplementary_groups group_add -> groups
+after requires needs depends wants wait_for waitfor links priority -> depends_on
+readiness readiness_probe readinessprobe readiness_check startup_probe startupprobe ready_when ready_test -> ready
+health health_check health_cmd liveness liveness_probe livenessprobe -> healthcheck
+watchdogsec watchdog_sec watchdog_timeout -> watchdog
+numprocs replicas scale processes -> instances
+autorestart restart_policy -> restart
+startretries -> max_restarts
+startsecs -> min_uptime
+exp_backoff_restart_delay -> restart_backoff
+exitcodes -> stop_exit_codes
+stopsignal kill_signal -> stop_signal
+stopwaitsecs stop_timeout stop_grace_period -> kill_timeout
+ulimits -> rlimits
+stdout_logfile out_file standardoutput -> stdout
+stderr_logfile error_file standarderror -> stderr
+disabled -> enabled
+increment_var -> instance_env
+oneshot -> type
+memory mem_limit memory_max memorymax -> memory_limit
+max_memory memory_restart memmon -> max_memory_restart
+rate_limit log_limit -> log_rate_limit";
 
 /// What other programs have a key for and here is a part of another.
-#[rustfmt::skip]
-const PARTS: [(&str, &str); 30] = [
-    ("redirect_stderr", "stderr = \"prefix\", as it is anyway: both streams go to the log of the container"),
-    ("exec_mode", "instances = 2 for two processes; there is no cluster mode"),
-    ("interpreter", "command = [\"node\", \"server.js\"]: the interpreter is its first word"),
-    ("start_delay", "depends_on = [\"db\"], to wait for what is needed and not for a time"),
-    ("wait_ready", "ready = \"notify\", \"fd:3\" or \"log:TEXT\""),
-    ("notify", "ready = \"notify\""), ("notify_access", "ready = \"notify\"; all processes of the service are heard"),
-    ("notification_fd", "ready = \"fd:3\""),
-    ("listen_timeout", READY_TIMEOUT), ("timeoutstartsec", READY_TIMEOUT), ("timeout_start_sec", READY_TIMEOUT),
-    ("start_timeout", READY_TIMEOUT), ("startup_timeout", READY_TIMEOUT), ("ready_timeout", READY_TIMEOUT),
-    ("test", HEALTH_PART), ("interval", HEALTH_PART), ("retries", HEALTH_PART), ("start_period", HEALTH_PART),
-    ("health_interval", HEALTH_PART), ("health_timeout", HEALTH_PART), ("health_retries", HEALTH_PART),
-    ("file", FILE_PART), ("max_size", FILE_PART), ("max_files", FILE_PART), ("also", FILE_PART), ("log_file", FILE_PART),
-    ("stdout_logfile_maxbytes", FILE_PART), ("stdout_logfile_backups", FILE_PART), ("format", FILE_PART), ("rotate", FILE_PART),
-];
-/// What only Docker can do.
-const DOCKERS: [&str; 8] =
-    ["ports", "expose", "image", "build", "volumes", "networks", "container_name", "hostname"];
+const PARTS: &str = "\
+redirect_stderr -> stderr = \"prefix\", as it is anyway: both streams go to the log of the container
+exec_mode -> instances = 2 for two processes; there is no cluster mode
+interpreter -> command = [\"node\", \"server.js\"]: the interpreter is its first word
+start_delay -> depends_on = [\"db\"], to wait for what is needed and not for a time
+wait_ready -> ready = \"notify\", \"fd:3\" or \"log:TEXT\"
+notify -> ready = \"notify\"
+notify_access -> ready = \"notify\"; all processes of the service are heard
+notification_fd -> ready = \"fd:3\"
+listen_timeout timeoutstartsec timeout_start_sec start_timeout startup_timeout ready_timeout -> ready = { test = …, timeout = \"60s\" }
+test interval retries start_period health_interval health_timeout health_retries -> healthcheck = { test = …, interval = \"30s\", timeout = \"5s\", retries = 3, start_period = \"0s\" }
+file max_size max_files also log_file stdout_logfile_maxbytes stdout_logfile_backups format rotate -> stdout = { file = \"/var/log/app.log\", max_size = \"10M\", max_files = 5 }";
 
-const READY_TIMEOUT: &str = "ready = { test = …, timeout = \"60s\" }";
-const FILE_PART: &str = "stdout = { file = \"/var/log/app.log\", max_size = \"10M\", max_files = 5 }";
-const HEALTH_PART: &str =
-    "healthcheck = { test = …, interval = \"30s\", timeout = \"5s\", retries = 3, start_period = \"0s\" }";
+/// What only Docker can do.
+const DOCKERS: &str = "ports expose image build volumes networks container_name hostname";
 
 /// The key of a service with this name.
 pub fn service(name: &str) -> Option<&'static Key> {
-    SERVICE.iter().find(|key| key.name == name)
+    find(SERVICE, name)
 }
 
 /// The key of `[log]` with this name.
 pub fn log(name: &str) -> Option<&'static Key> {
-    LOG.iter().find(|key| key.name == name)
+    find(LOG, name)
 }
 
 /// The key of the top level with this name.
 pub fn top(name: &str) -> Option<&'static Key> {
-    TOP.iter().find(|key| key.name == name)
+    find(TOP, name)
 }
 
 /// The key of `[memory]` with this name.
 pub fn memory(name: &str) -> Option<&'static Key> {
-    MEMORY.iter().find(|key| key.name == name)
+    find(MEMORY, name)
+}
+
+#[inline(never)]
+fn find(rows: &'static [Row], name: &str) -> Option<&'static Key> {
+    rows.iter().find(|row| row.key.name == name).map(|row| &row.key)
 }
 
 /// Whether a later version will know this key of a service.
@@ -332,16 +354,17 @@ pub fn is_later(name: &str) -> bool {
 }
 
 /// What an unknown key of a service was probably meant to be.
+#[inline(never)]
 pub fn suggestion(name: &str) -> Option<String> {
-    let known = SERVICE.iter().map(|key| key.name);
+    let known = SERVICE.iter().map(|row| row.key.name);
     let plain = name.to_ascii_lowercase().replace('-', "_");
-    if let Some((_, ours)) = FOREIGN.iter().find(|(foreign, _)| *foreign == plain) {
+    if let Some(ours) = suggest::answer(FOREIGN, &plain) {
         return Some(format!("here it is called \"{ours}\""));
     }
-    if let Some((_, instead)) = PARTS.iter().find(|(foreign, _)| *foreign == plain) {
+    if let Some(instead) = suggest::answer(PARTS, &plain) {
         return Some(format!("write {instead}"));
     }
-    if DOCKERS.contains(&&*plain) {
+    if suggest::answer(DOCKERS, &plain).is_some() {
         return Some("that is Docker's work: docker run or the Compose file has it".to_owned());
     }
     suggest::did_you_mean(name, known.chain(LATER))
@@ -352,17 +375,17 @@ pub fn memory_suggestion(name: &str) -> Option<String> {
     if matches!(name, "limit" | "max" | "high") {
         return Some("the container's limit is set from outside: docker run --memory 512M".to_owned());
     }
-    suggest::did_you_mean(name, MEMORY.iter().map(|key| key.name))
+    suggest::did_you_mean(name, MEMORY.iter().map(|row| row.key.name))
 }
 
 /// What an unknown key of `[log]` was probably meant to be.
 pub fn log_suggestion(name: &str) -> Option<String> {
-    suggest::did_you_mean(name, LOG.iter().map(|key| key.name))
+    suggest::did_you_mean(name, LOG.iter().map(|row| row.key.name))
 }
 
 /// What an unknown name of the top level was probably meant to be.
 pub fn top_suggestion(name: &str) -> Option<String> {
-    suggest::did_you_mean(name, TOP.iter().map(|key| key.name).chain(SECTIONS).chain(LATER_TOP))
+    suggest::did_you_mean(name, TOP.iter().map(|row| row.key.name).chain(SECTIONS).chain(LATER_TOP))
 }
 
 #[cfg(test)]
@@ -373,25 +396,25 @@ mod tests {
     #[test]
     fn every_key_is_defined_once() {
         let mut names = BTreeSet::new();
-        for name in SERVICE.iter().chain(TOP).map(|key| key.name).chain(LATER).chain(LATER_TOP) {
+        for name in SERVICE.iter().chain(TOP).map(|row| row.key.name).chain(LATER).chain(LATER_TOP) {
             assert!(names.insert(name), "{name} twice");
         }
         let all = || SERVICE.iter().chain(LOG).chain(TOP).chain(MEMORY);
-        let ids: BTreeSet<Id> = all().map(|key| key.id).collect();
+        let ids: BTreeSet<Id> = all().map(|row| row.key.id).collect();
         assert_eq!(ids.len(), all().count());
         assert_eq!(ids.last(), Some(&Id::Include), "an Id without a key");
-        for (foreign, ours) in FOREIGN {
-            assert!(names.insert(foreign) && service(ours).is_some(), "{foreign} -> {ours}");
-        }
-        for (foreign, instead) in PARTS {
+        for line in FOREIGN.lines().chain(PARTS.lines()) {
+            let (foreign, instead) = line.split_once(" -> ").unwrap();
             let key = instead.split(' ').next().and_then(service);
-            assert!(names.insert(foreign) && key.is_some(), "{foreign} -> {instead}");
+            for foreign in foreign.split(' ') {
+                assert!(names.insert(foreign) && key.is_some(), "{foreign} -> {instead}");
+            }
         }
     }
 
     #[test]
     fn one_wrong_letter_is_set_right() {
-        for key in SERVICE {
+        for Row { key, .. } in SERVICE {
             for index in 0..key.name.len() {
                 let mut changed = [key.name.to_owned(), key.name.to_owned(), key.name.to_owned()];
                 changed[0].remove(index);

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
+use crate::gather::{Gather, Joined};
 use crate::sorted::Map;
 
 use super::source::{Source, Sources, Span};
@@ -72,6 +73,7 @@ impl Problem {
 
 impl Problems {
     /// Adds one; the same problem at the same place counts once, however many instances have it.
+    #[inline(never)]
     pub fn push(&mut self, problem: Problem) {
         let key = (problem.span, problem.message);
         if self.found.len() < KEPT {
@@ -79,6 +81,18 @@ impl Problems {
         } else if !self.found.contains_key(&key) {
             self.uncounted = self.uncounted.saturating_add(1);
         }
+    }
+
+    /// Adds one. Texts come in pieces and are put together here: there are a hundred callers.
+    #[inline(never)]
+    pub fn tell(&mut self, at: Span, message: fmt::Arguments<'_>) {
+        self.push(Problem::at(at, fmt::format(message)));
+    }
+
+    /// Adds one with what helps.
+    #[inline(never)]
+    pub fn advise(&mut self, at: Span, message: fmt::Arguments<'_>, help: fmt::Arguments<'_>) {
+        self.push(Problem::at(at, fmt::format(message)).help(fmt::format(help)));
     }
 
     /// A suggestion, unless there were many already: a hostile file could ask for millions.
@@ -97,7 +111,7 @@ impl Problems {
         let text = self.to_string();
         let (problems, _) = text.trim_end().rsplit_once('\n').unwrap_or_default();
         let lines = problems.lines().map(|line| line.strip_prefix("tinysup: ").unwrap_or(line));
-        lines.collect::<Vec<_>>().join("\n")
+        lines.gather().joined("\n")
     }
 
     /// Whether nothing is wrong.
@@ -231,7 +245,8 @@ fn cell(character: char, hidden: bool) -> (Cell, usize) {
 }
 
 /// Characters that move the cursor, change the terminal or hide what is written: controls, and marks of direction and width.
-fn is_unprintable(character: char) -> bool {
+/// Messages show them escaped.
+pub fn is_unprintable(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }

@@ -13,7 +13,7 @@ use super::files::{self, World};
 use super::interpolate::{self, Fault, Lookup, Reported};
 use super::keys::{self, Id, Key};
 use super::problems::{Problem, Problems};
-use super::source::{FileId, Span};
+use super::source::FileId;
 use super::tree::{self, Entry, Node, Value};
 use super::{Config, Service, Setting};
 
@@ -28,12 +28,11 @@ const RESERVED: &str = "tinysup";
 /// Reads the main file, and what it includes.
 #[inline(never)]
 pub fn read(main: FileId, world: &dyn World, problems: &mut Problems, config: &mut Config) {
-    let mut names = Map::new();
     let mut include = None;
     let mut top_signals = None;
     for entry in parse(main, problems, config) {
         match entry.key.as_str() {
-            "services" => services(entry, problems, config, &mut names),
+            "services" => services(entry, problems, config),
             "defaults" => {
                 if let Some(entries) = table(entry, "[defaults]", problems) {
                     config.defaults = settings(entries, "[defaults]", true, problems);
@@ -69,16 +68,42 @@ pub fn read(main: FileId, world: &dyn World, problems: &mut Problems, config: &m
         for file in included(&setting, world, problems) {
             for entry in parse(file, problems, config) {
                 if entry.key == "services" {
-                    services(entry, problems, config, &mut names);
+                    services(entry, problems, config);
                 } else {
-                    let message = format!("an included file has only [services.NAME], not \"{}\"", entry.key);
-                    problems.push(
-                        Problem::at(entry.span, message).help("move it to the file that includes this one"),
+                    let message =
+                        format_args!("an included file has only [services.NAME], not \"{}\"", entry.key);
+                    problems.advise(
+                        entry.span,
+                        message,
+                        format_args!("move it to the file that includes this one"),
                     );
                 }
             }
         }
     }
+    drop_doubles(config, problems);
+}
+
+/// Of services of one name the first stays. Looked for once all are known: there may be very many.
+#[inline(never)]
+fn drop_doubles(config: &mut Config, problems: &mut Problems) {
+    let places = config.services.iter().enumerate().rev();
+    let first: Map<Rc<str>, usize> = places.map(|(at, service)| (Rc::clone(&service.name), at)).collect();
+    if first.len() == config.services.len() {
+        return;
+    }
+    for (at, service) in config.services.iter().enumerate() {
+        let one = first.get(&service.name).filter(|first| **first != at);
+        let Some(one) = one.and_then(|first| config.services.get(*first)) else { continue };
+        let place = problems.sources.place(one.span, Some(service.span.file));
+        problems.advise(
+            service.span,
+            format_args!("service \"{}\" is defined twice", service.name),
+            format_args!("first in {place}"),
+        );
+    }
+    let mut at = 0..;
+    config.services.retain(|service| first.get(&service.name).copied() == at.next());
 }
 
 fn parse(file: FileId, problems: &mut Problems, config: &mut Config) -> Vec<Entry> {
@@ -91,7 +116,7 @@ fn parse(file: FileId, problems: &mut Problems, config: &mut Config) -> Vec<Entr
 fn unknown_top(entry: &Entry, problems: &mut Problems) {
     let name = &entry.key;
     if keys::LATER_TOP.contains(&name.as_str()) {
-        problems.push(Problem::at(entry.span, format!("\"{name}\" is not yet supported")));
+        problems.tell(entry.span, format_args!("\"{name}\" is not yet supported"));
         return;
     }
     let is_service =
@@ -113,47 +138,37 @@ fn table(entry: Entry, name: &str, problems: &mut Problems) -> Option<Vec<Entry>
     if let Value::Table(entries) = entry.node.value {
         Some(entries)
     } else {
-        let message = format!("{name} must be a table, not {}", entry.node.kind());
-        problems.push(Problem::at(entry.node.span, message));
+        let message = format_args!("{name} must be a table, not {}", entry.node.kind());
+        problems.tell(entry.node.span, message);
         None
     }
 }
 
 #[inline(never)]
-fn services(entry: Entry, problems: &mut Problems, config: &mut Config, names: &mut Map<String, Span>) {
+fn services(entry: Entry, problems: &mut Problems, config: &mut Config) {
     let Some(entries) = table(entry, "[services]", problems) else { return };
     for entry in entries {
         let (name, span) = (entry.key.clone(), entry.span);
         if let Err(message) = check_name(&name) {
-            problems.push(Problem::at(span, message));
+            problems.tell(span, format_args!("{message}"));
         }
         let place = format!("[services.{name}]");
         if !matches!(entry.node.value, Value::Table(_))
             && (keys::service(&name).is_some() || keys::is_later(&name))
         {
-            let help = format!("a service has a name: [services.NAME] and then {name} = …");
-            problems.push(
-                Problem::at(span, format!("\"{name}\" stands in [services], not in a service")).help(help),
-            );
+            let help = format_args!("a service has a name: [services.NAME] and then {name} = …");
+            problems.advise(span, format_args!("\"{name}\" stands in [services], not in a service"), help);
             continue;
         }
         let Some(inner) = table(entry, &place, problems) else { continue };
-        if let Some(first) = names.get(&name) {
-            let first = problems.sources.place(*first, Some(span.file));
-            problems.push(
-                Problem::at(span, format!("service \"{name}\" is defined twice"))
-                    .help(format!("first in {first}")),
-            );
-            continue;
-        }
-        names.insert(name.clone(), span);
         let settings = settings(inner, &place, false, problems);
         if let (None, false) =
             (settings.iter().find(|setting| setting.key.id == Id::Command), config.incomplete)
         {
-            problems.push(
-                Problem::at(span, format!("service \"{name}\" has no command"))
-                    .help("command = [\"program\", \"argument\"]"),
+            problems.advise(
+                span,
+                format_args!("service \"{name}\" has no command"),
+                format_args!("command = [\"program\", \"argument\"]"),
             );
         }
         config.services.push(Service { name: Rc::from(name), span, settings });
@@ -183,11 +198,11 @@ fn settings(entries: Vec<Entry>, place: &str, defaults: bool, problems: &mut Pro
                 settings.push(Setting { key, span, node });
             }
             Some(_) => {
-                let message = format!("\"{name}\" has no place in {place}");
-                problems.push(Problem::at(span, message).help("every service has its own"));
+                let message = format_args!("\"{name}\" has no place in {place}");
+                problems.advise(span, message, format_args!("every service has its own"));
             }
             None if keys::is_later(&name) => {
-                problems.push(Problem::at(span, format!("\"{name}\" is not yet supported")));
+                problems.tell(span, format_args!("\"{name}\" is not yet supported"));
             }
             None => {
                 let help = if keys::top(&name).is_some() {
@@ -204,6 +219,7 @@ fn settings(entries: Vec<Entry>, place: &str, defaults: bool, problems: &mut Pro
 }
 
 /// A section whose keys are for nobody else.
+#[inline(never)]
 fn section(
     entries: Vec<Entry>,
     place: &str,
@@ -238,8 +254,9 @@ fn included(setting: &Setting, world: &dyn World, problems: &mut Problems) -> Ve
         Value::Text(_) => std::slice::from_ref(&setting.node),
         Value::List(patterns) => patterns,
         _ => {
-            let message = format!("include must be {}, not {}", setting.key.expected, setting.node.kind());
-            problems.push(Problem::at(setting.node.span, message));
+            let message =
+                format_args!("include must be {}, not {}", setting.key.expected, setting.node.kind());
+            problems.tell(setting.node.span, message);
             return found;
         }
     };
@@ -248,7 +265,7 @@ fn included(setting: &Setting, world: &dyn World, problems: &mut Problems) -> Ve
         let files = match files::matching(&directory, &pattern, world) {
             Ok(files) => files,
             Err(message) => {
-                problems.push(Problem::at(node.span, format!("cannot include this: {message}")));
+                problems.tell(node.span, format_args!("cannot include this: {message}"));
                 continue;
             }
         };
@@ -257,7 +274,7 @@ fn included(setting: &Setting, world: &dyn World, problems: &mut Problems) -> Ve
                 continue;
             }
             if seen.len() > MAX_INCLUDED || bytes > MAX_INCLUDED_BYTES {
-                problems.push(Problem::at(node.span, "cannot include more than 1000 files or 8 MiB"));
+                problems.tell(node.span, format_args!("cannot include more than 1000 files or 8 MiB"));
                 return found;
             }
             match files::read(&path, world, problems, None, false) {
@@ -274,9 +291,10 @@ fn included(setting: &Setting, world: &dyn World, problems: &mut Problems) -> Ve
     found
 }
 
+#[inline(never)]
 fn pattern(node: &Node, world: &dyn World, problems: &mut Problems) -> Option<PathBuf> {
     let Value::Text(text) = &node.value else {
-        problems.push(Problem::at(node.span, format!("a path must be a string, not {}", node.kind())));
+        problems.tell(node.span, format_args!("a path must be a string, not {}", node.kind()));
         return None;
     };
     match interpolate::expand(&text.text, &mut Container(world)) {

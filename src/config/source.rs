@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
+use crate::gather::Gather;
 use crate::sorted::Map;
 
 /// A place: some bytes of one file.
@@ -61,7 +62,7 @@ impl Sources {
     /// Takes a file in.
     pub fn add(&mut self, name: String, directory: PathBuf, text: String, confidential: bool) -> FileId {
         let newlines =
-            memchr::memchr_iter(b'\n', text.as_bytes()).filter_map(|at| u32::try_from(at).ok()).collect();
+            memchr::memchr_iter(b'\n', text.as_bytes()).filter_map(|at| u32::try_from(at).ok()).gather();
         self.0.push(Source { name, directory, text, confidential, newlines, hidden: Map::new() });
         FileId(u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX))
     }

@@ -1,5 +1,6 @@
 //! Syntax errors of the `toml` crate in our own words, and the lines that they make unusable.
 
+use crate::gather::Gather;
 use crate::sorted::Set;
 
 use super::problems::Problem;
@@ -18,8 +19,7 @@ pub fn problems(
     errors: &[toml::de::Error],
     sources: &Sources,
 ) -> (Vec<Problem>, Set<usize>) {
-    let found: Vec<Problem> =
-        errors.iter().take(MAX_ERRORS).map(|error| problem(text, file, error)).collect();
+    let found: Vec<Problem> = errors.iter().take(MAX_ERRORS).map(|error| problem(text, file, error)).gather();
     let line = |problem: &Problem| problem.span.and_then(|span| sources.line(span));
     let is_unreadable = |problem: &Problem| problem.message.starts_with(NOT_TOML);
     let mut broken: Set<usize> = found.iter().filter_map(line).collect();
@@ -41,9 +41,10 @@ pub fn problems(
     let follows = |problem: &Problem| {
         !is_unreadable(problem) && line(problem).is_some_and(|line| repeated.contains(&line))
     };
-    (found.into_iter().filter(|problem| !follows(problem)).collect(), broken)
+    (found.into_iter().filter(|problem| !follows(problem)).gather(), broken)
 }
 
+#[inline(never)]
 fn problem(text: &str, file: FileId, error: &toml::de::Error) -> Problem {
     let range = error.span().unwrap_or(0..0);
     let span = Span::new(file, range.clone());

@@ -8,6 +8,7 @@ use super::likeness::likeness;
 use super::problems::{Problem, Problems};
 use super::source::{FileId, Sources, Span};
 use super::syntax;
+use crate::gather::Gather;
 use crate::sorted::sort;
 
 /// Of larger files only the first syntax error is told, in bytes: half a million of them would take 300 MB.
@@ -113,8 +114,8 @@ pub fn parse(file: FileId, problems: &mut Problems) -> (Vec<Entry>, bool) {
         let end =
             text.get(first..).and_then(|rest| rest.find('\n')).map_or(text.len(), |length| first + length);
         problems.sources.put_text(file, text);
-        let message = format!("this looks like {what}; a configuration of tinysup is TOML");
-        problems.push(Problem::at(Span::new(file, first..end), message).help(service));
+        let message = format_args!("this looks like {what}; a configuration of tinysup is TOML");
+        problems.advise(Span::new(file, first..end), message, format_args!("{service}"));
         return (Vec::new(), false);
     }
     let (syntax, broken) = syntax::problems(&text, file, &errors, &problems.sources);
@@ -177,7 +178,7 @@ fn convert_table(text: &str, file: FileId, table: DeTable<'_>, problems: &mut Ve
             key: key.into_inner().into_owned(),
             node: convert(text, file, value, problems),
         })
-        .collect();
+        .gather();
     // The toml crate sorts by name; people think in the order in which they wrote.
     sort(&mut entries, |one, other| one.span > other.span);
     entries
@@ -202,7 +203,7 @@ fn convert(text: &str, file: FileId, value: Spanned<DeValue<'_>>, problems: &mut
         DeValue::Boolean(boolean) => Value::Boolean(boolean),
         DeValue::Datetime(_) => unusable("a date or time has no use here; a text needs quotes"),
         DeValue::Array(array) => {
-            Value::List(array.into_iter().map(|element| convert(text, file, element, problems)).collect())
+            Value::List(array.into_iter().map(|element| convert(text, file, element, problems)).gather())
         }
         DeValue::Table(table) => Value::Table(convert_table(text, file, table, problems)),
     };

@@ -50,6 +50,7 @@ struct Splitter<'a> {
 }
 
 impl Splitter<'_> {
+    #[inline(never)]
     fn run(&mut self) -> Result<(), NotWords> {
         while let Some(character) = self.peek() {
             match character {
@@ -119,6 +120,7 @@ impl Splitter<'_> {
         }
     }
 
+    #[inline(never)]
     fn double_quoted(&mut self) -> Result<(), NotWords> {
         let start = self.at;
         self.word();
@@ -145,6 +147,7 @@ impl Splitter<'_> {
         }
     }
 
+    #[inline(never)]
     fn backslash(&mut self) {
         let next = self.text.get(self.at + 1..).and_then(|rest| rest.chars().next());
         if next != Some('\n') {

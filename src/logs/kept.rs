@@ -7,7 +7,6 @@ use memchr::{memchr, memchr_iter, memrchr};
 
 use super::Origin;
 use crate::event::Time;
-use crate::gather::Gather;
 
 /// What is kept of each instance's last output, what is known about it included.
 pub const KEPT_MAX_BYTES: usize = 64 * 1024;
@@ -108,8 +107,8 @@ impl Kept {
 
     /// All chunks with their ends, newest first.
     pub fn newest_first(&self) -> impl Iterator<Item = (Chunk, Position)> {
-        let ends = self.chunks.iter().skip(1).map(|chunk| chunk.from).chain([self.end()]);
-        self.chunks.iter().copied().zip(ends.gather()).rev()
+        let mut end = self.end();
+        self.chunks.iter().rev().map(move |chunk| (*chunk, std::mem::replace(&mut end, chunk.from)))
     }
 
     /// The first newline between two positions.

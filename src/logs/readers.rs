@@ -2,13 +2,12 @@
 //! read twice; what goes before he has read it is counted.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 
 use super::kept::{Kept, Position};
 use super::{Logs, Origin};
 use crate::event::{Client, InstanceId, Sink, Time};
 use crate::gather::Gather;
-use crate::sorted::Map;
+use crate::sorted::{Map, Set};
 
 /// About so much text is read at once,
 const TURN_MAX_BYTES: usize = 32 << 10;
@@ -20,6 +19,8 @@ const TURN_MAX_LINES: usize = 256;
 pub struct Wish {
     /// Of whom.
     pub instances: Vec<InstanceId>,
+    /// The services and instances that were named; none: he wants all.
+    pub names: Vec<String>,
     /// One stream only, without the marks.
     pub stream: Option<Sink>,
     /// Nothing older.
@@ -49,6 +50,8 @@ pub struct Line {
 pub struct Reader {
     stream: Option<Sink>,
     places: Map<InstanceId, Place>,
+    /// Of whom he reads what comes, those who are not there yet, too. None: only what was there when he began.
+    follows: Option<Vec<String>>,
     /// Whether there may be something to read.
     fresh: bool,
 }
@@ -64,6 +67,7 @@ struct Place {
 
 impl Logs {
     /// Somebody begins to read.
+    #[inline(never)]
     pub fn open(&mut self, client: Client, wish: &Wish) {
         if let Some(late) = self.late.take() {
             self.copy_late(late);
@@ -74,8 +78,23 @@ impl Logs {
             let at = kept.map_or(0, |kept| begin(kept, wish));
             (*instance, Place { at, until: (!wish.follow).then_some(end), lost: 0 })
         });
-        let reader = Reader { stream: wish.stream, places: places.collect(), fresh: true };
+        let follows = wish.follow.then(|| wish.names.clone());
+        let reader = Reader { stream: wish.stream, places: places.collect(), follows, fresh: true };
         self.readers.insert(client, reader);
+    }
+
+    /// An update has added an instance: whoever follows all or its service reads it from now on.
+    pub fn joins(&mut self, instance: InstanceId, service: &str, name: &str) {
+        let at = self.kept.get(&instance).map_or(0, Kept::end);
+        for reader in self.readers.values_mut() {
+            let follows = reader.follows.as_ref().is_some_and(|names| {
+                let is = |named: &String| named == service || named == name || named == "all";
+                names.is_empty() || names.iter().any(is)
+            });
+            if follows && !reader.places.contains_key(&instance) {
+                reader.places.insert(instance, Place { at, until: None, lost: 0 });
+            }
+        }
     }
 
     /// Nobody reads there any more.
@@ -84,6 +103,7 @@ impl Logs {
     }
 
     /// The next lines, and whether there may be more at once.
+    #[inline(never)]
     pub fn read(&mut self, client: Client) -> (Vec<Line>, bool) {
         let mut lines = Vec::new();
         let Some(reader) = self.readers.get_mut(&client).filter(|reader| reader.fresh) else {
@@ -95,11 +115,11 @@ impl Logs {
                 kept.chunk(place.at).filter(|_| place.until.is_none_or(|until| place.at < until))?;
             Some(Reverse((chunk.at, *id, to)))
         };
-        let mut ahead: BinaryHeap<_> =
-            reader.places.iter().filter_map(|(id, place)| next(id, place)).collect();
+        // The earliest is the last.
+        let mut ahead: Set<_> = reader.places.iter().filter_map(|(id, place)| next(id, place)).collect();
         let mut room = TURN_MAX_BYTES;
         while room > 0 && lines.len() < TURN_MAX_LINES {
-            let Some(Reverse((at, id, to))) = ahead.pop() else { break };
+            let Some(Reverse((at, id, to))) = ahead.pop_last() else { break };
             let (Some(place), Some(kept)) = (reader.places.get_mut(&id), self.kept.get(&id)) else {
                 continue;
             };
@@ -166,6 +186,7 @@ impl Reader {
 }
 
 /// Where somebody begins to read.
+#[inline(never)]
 fn begin(kept: &Kept, wish: &Wish) -> Position {
     let mut at = kept.end();
     let mut left = wish.lines.map_or(u64::MAX, u64::from);

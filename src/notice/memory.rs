@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Formatter};
 use std::rc::Rc;
 
 use super::{Cause, Next};
+use crate::gather::Joined;
 use crate::units::{Signal, show_size};
 
 /// `262M of 300M (87%)`.
@@ -62,6 +63,7 @@ pub(super) fn over(f: &mut Formatter<'_>, bytes: u64, limit: u64) -> fmt::Result
 }
 
 /// `code 137, SIGKILL: out of memory (the container's limit is 300M, it held 280M)`.
+#[inline(never)]
 pub(super) fn out_of_memory(
     f: &mut Formatter<'_>,
     held: Option<u64>,
@@ -70,10 +72,14 @@ pub(super) fn out_of_memory(
 ) -> fmt::Result {
     write!(f, "code 137, {}: out of memory", Signal::KILL)?;
     let whose = if own { "its memory_limit" } else { "the container's limit" };
-    let limit = limit.map(|limit| format!("{whose} is {}", show_size(limit)));
-    let held = held.map(|held| format!("it held {}", show_size(held)));
-    let known: Vec<String> = limit.into_iter().chain(held).collect();
-    if known.is_empty() { Ok(()) } else { write!(f, " ({})", known.join(", ")) }
+    let mut known = Vec::new();
+    if let Some(limit) = limit {
+        known.push(format!("{whose} is {}", show_size(limit)));
+    }
+    if let Some(held) = held {
+        known.push(format!("it held {}", show_size(held)));
+    }
+    if known.is_empty() { Ok(()) } else { write!(f, " ({})", known.listed()) }
 }
 
 /// `api: out of memory: the kernel killed 2 of its processes`.

@@ -1,5 +1,6 @@
 //! What an update does, in a sentence.
 
+use crate::gather::Joined;
 use std::fmt::{self, Display, Formatter};
 use std::rc::Rc;
 
@@ -19,6 +20,7 @@ pub struct Updating {
 }
 
 impl Display for Updating {
+    #[inline(never)]
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { removes, adds, renews, adjusts, rules } = self;
         let with_keys = |all: &[(Rc<str>, String)]| -> Vec<String> {
@@ -35,7 +37,7 @@ impl Display for Updating {
         ] {
             let names: Vec<String> = names;
             if !names.is_empty() {
-                write!(f, "{sign}{what} {}", names.join(", "))?;
+                write!(f, "{sign}{what} {}", names.listed())?;
                 sign = "; ";
             }
         }

@@ -1,11 +1,16 @@
 //! How notices, their causes and the errors of starts read. A person sees these words and no others.
+//!
+//! Here `*name` is written rather than `{name}`: of a reference that stands in the text itself another reference is made, ten bytes of code in
+//! each of a hundred places.
 
 use std::fmt::{self, Display, Formatter};
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::memory::{self, Holder, Part};
 use super::{ByHand, Cause, KillReason, Next, Notice, Refused, StopReason};
 use crate::event::{ExitStatus, FileTrouble, Process, StartError};
+use crate::gather::Joined;
 use crate::probe::Failure;
 use crate::units::{Signal, show_duration, show_size};
 
@@ -14,41 +19,38 @@ impl Display for Notice {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotPid1 => f.write_str("not PID 1: fine, orphans are adopted all the same"),
-            Self::Up { name, after, .. } => write!(f, "{name} is up after {}", show_duration(*after)),
+            Self::Up { name, after, .. } => write!(f, "{} is up after {}", *name, show_duration(*after)),
             Self::AllUp { services: 1, after } => write!(f, "the service is up, {}", show_duration(*after)),
             Self::AllUp { services, after } => {
-                write!(f, "all {services} services are up, {}", show_duration(*after))
+                write!(f, "all {} services are up, {}", *services, show_duration(*after))
             }
             Self::Ended { name, cause, uptime, next } => ended(f, name, cause, *uptime, next),
-            Self::Ready { name, after, .. } => write!(f, "{name} is ready after {}", show_duration(*after)),
+            Self::Ready { name, after, .. } => write!(f, "{} is ready after {}", *name, show_duration(*after)),
             Self::NotYet { name, after, failure } => {
-                write!(f, "{name} is not ready yet after {}: {failure}", show_duration(*after))
+                write!(f, "{} is not ready yet after {}: {}", *name, show_duration(*after), *failure)
             }
             Self::Failing { name, cause, waiting } => {
-                write!(f, "{name}: {cause}{}; stopping it", Holder(cause))?;
+                write!(f, "{}: {}{}; stopping it", *name, *cause, Holder(cause))?;
                 match waiting.as_slice() {
                     [] => Ok(()),
-                    [one] => write!(f, ". {one} waits for it"),
-                    several => write!(f, ". {} wait for it", several.join(", ")),
+                    [one] => write!(f, ". {} waits for it", *one),
+                    several => write!(f, ". {} wait for it", several.listed()),
                 }
             }
             Self::Missed { name, misses, of, failure } => {
-                write!(f, "{name}: health check missed, {misses}/{of}: {failure}")
+                write!(f, "{}: health check missed, {}/{}: {}", *name, *misses, *of, *failure)
             }
             Self::Well { name, misses } => {
-                write!(f, "{name}: healthy again after {}", count(*misses, "missed health check"))
+                write!(f, "{}: healthy again after {}", *name, count(*misses, "missed health check"))
             }
-            Self::RestartsWith { name, on } => write!(f, "{name} is restarted with {on}"),
-            Self::WaitsAgain { name, on } => write!(f, "{name} waits for {on}"),
-            Self::Reloading { name } => write!(f, "{name} reads its configuration again"),
-            Self::Refused { name, what: Refused::MainPid } => write!(
-                f,
-                "{name}: MAINPID is not followed: tinysup looks after the process that it started. Let that one stay in the foreground"
-            ),
+            Self::RestartsWith { name, on } => write!(f, "{} is restarted with {}", *name, *on),
+            Self::WaitsAgain { name, on } => write!(f, "{} waits for {}", *name, *on),
+            Self::Reloading { name } => write!(f, "{} reads its configuration again", *name),
+            Self::Refused { name, what: Refused::MainPid } => write!(f, "{}: MAINPID is not followed: tinysup looks after the process that it started. Let that one stay in the foreground", *name),
             Self::Refused { name, what: Refused::Store } => {
-                write!(f, "{name}: FDSTORE is not supported; its descriptors end with its run")
+                write!(f, "{}: FDSTORE is not supported; its descriptors end with its run", *name)
             }
-            Self::MemoryFound { text } => write!(f, "memory: {text}"),
+            Self::MemoryFound { text } => write!(f, "memory: {}", *text),
             Self::OomGroup => f.write_str(
                 "memory.oom.group is 1: when the memory runs out, the kernel ends everything in this container at once, tinysup too",
             ),
@@ -72,143 +74,127 @@ impl Display for Notice {
             ),
             Self::OomKilled { name, count } => memory::killed(f, name.as_ref(), *count),
             Self::Leftovers { name, found, daemonized: None } => {
-                write!(f, "{name} left {} behind; stopping {}", Processes(found), it(found))
+                write!(f, "{} left {} behind; stopping {}", *name, Processes(found), it(found))
             }
-            Self::Leftovers { name, found, daemonized: Some(remedy) } => write!(
-                f,
-                "{name} exited with code 0 but left {} running: it put itself into the background. {remedy}; stopping {}",
-                Processes(found),
-                it(found)
-            ),
+            Self::Leftovers { name, found, daemonized: Some(remedy) } => write!(f, "{} exited with code 0 but left {} running: it put itself into the background. {}; stopping {}", *name, Processes(found), *remedy, it(found)),
             Self::LeftoversKilled { name, found } => {
-                write!(f, "{name} left {} behind, which did not heed SIGTERM: SIGKILL", Processes(found))
+                write!(f, "{} left {} behind, which did not heed SIGTERM: SIGKILL", *name, Processes(found))
             }
-            Self::Unkillable { name, found } => write!(
-                f,
-                "{name}: {} cannot be ended even with SIGKILL (waiting for a disk or a network file system?); going on without",
-                Processes(found)
-            ),
+            Self::Unkillable { name, found } => write!(f, "{}: {} cannot be ended even with SIGKILL (waiting for a disk or a network file system?); going on without", *name, Processes(found)),
             Self::DependencyFailed { name, on, completed: false } => {
-                write!(f, "{name}: cannot start: it needs {on}, which failed")
+                write!(f, "{}: cannot start: it needs {}, which failed", *name, *on)
             }
             Self::DependencyFailed { name, on, completed: true } => {
-                write!(f, "{name}: cannot start: it needs {on}, which completed")
+                write!(f, "{}: cannot start: it needs {}, which completed", *name, *on)
             }
             Self::Stopping { reason, names } => {
-                write!(f, "stopping ({reason})")?;
-                if names.is_empty() { Ok(()) } else { write!(f, ": {}", names.join(", ")) }
+                write!(f, "stopping ({})", *reason)?;
+                if names.is_empty() { Ok(()) } else { write!(f, ": {}", names.listed()) }
             }
             Self::StillStopping { names, remaining } => {
-                write!(f, "still stopping: {}", names.join(", "))?;
+                write!(f, "still stopping: {}", names.listed())?;
                 match remaining {
                     Some(left) => write!(f, "; SIGKILL in {}", show_duration(*left)),
                     None => Ok(()),
                 }
             }
             Self::Killing { name, signal: None, after: Duration::ZERO, why, .. } => {
-                write!(f, "{name}: SIGKILL at once ({why})")
+                write!(f, "{}: SIGKILL at once ({})", *name, *why)
             }
             Self::Killing { name, signal, after, why, hint } => {
                 let asked = signal.map_or_else(|| "stop_command".to_owned(), |signal| signal.to_string());
-                write!(f, "{name}: still there {} after {asked}, SIGKILL ({why})", show_duration(*after))?;
+                write!(f, "{}: still there {} after {asked}, SIGKILL ({})", *name, show_duration(*after), *why)?;
                 match hint {
-                    Some(hint) => write!(f, ". {hint}"),
+                    Some(hint) => write!(f, ". {}", *hint),
                     None => Ok(()),
                 }
             }
             Self::StopCommandFailed { name, cause: Cause::Start(error) } => {
-                write!(f, "{name}: cannot run stop_command: {error}; sending the stop signal")
+                write!(f, "{}: cannot run stop_command: {}; sending the stop signal", *name, *error)
             }
             Self::StopCommandFailed { name, cause } => {
-                write!(f, "{name}: stop_command ended with {cause}; sending the stop signal")
+                write!(f, "{}: stop_command ended with {}; sending the stop signal", *name, *cause)
             }
             Self::Strays { found } => write!(f, "asking {} to end", Processes(found)),
             Self::Stopped { after, each, code } => {
                 write!(f, "stopped in {}", show_duration(*after))?;
                 for (index, (name, took)) in each.iter().enumerate() {
-                    write!(f, "{} {name} {}", if index == 0 { ":" } else { "," }, show_duration(*took))?;
+                    write!(f, "{} {} {}", if index == 0 { ":" } else { "," }, *name, show_duration(*took))?;
                 }
                 if *code == 0 { Ok(()) } else { write!(f, "; exit code {code}") }
             }
             Self::AllDone { failed: None, code } => write!(f, "all is done; exit code {code}"),
             Self::AllDone { failed: Some(name), code } => {
-                write!(f, "nothing runs any more; {name} has failed; exit code {code}")
+                write!(f, "nothing runs any more; {} has failed; exit code {code}", *name)
             }
             Self::Obituary(text) => f.write_str(text),
-            Self::Unread { name, lines } => write!(
-                f,
-                "{name}: {lines} line{} dropped because nobody read the container's output ([log] overflow = \"drop\"); tinysup logs \
-                 has the last of them",
-                if *lines == 1 { " was" } else { "s were" }
-            ),
+            Self::Unread { name, lines } => write!(f, "{}: {lines} line{} dropped because nobody read the container's output ([log] overflow = \"drop\"); tinysup logs \
+                 has the last of them", *name, if *lines == 1 { " was" } else { "s were" }),
             Self::Updating(updating) => updating.fmt(f),
             Self::Updated { after, bad } => {
                 write!(f, "updated after {}", show_duration(*after))?;
-                if bad.is_empty() { Ok(()) } else { write!(f, "; not as it should be: {}", bad.join(", ")) }
+                if bad.is_empty() { Ok(()) } else { write!(f, "; not as it should be: {}", bad.listed()) }
             }
-            Self::NotUpdated { why } => write!(f, "not updated, nothing is changed: {why}"),
-            Self::ControlStays => f.write_str(
-                "control cannot be changed while the container runs; clients are served where they were until it starts again",
-            ),
+            Self::NotUpdated { why } => write!(f, "not updated, nothing is changed: {}", *why),
+            Self::Stays { keys } => {
+                write!(f, "{} cannot be changed while the container runs, only by starting it again", keys.listed())
+            }
             Self::File { path, trouble: FileTrouble::Lost { reason } } => {
-                write!(f, "cannot write {path}: {reason}; lines for it are lost until that works again")
+                write!(f, "cannot write {}: {}; lines for it are lost until that works again", *path, *reason)
             }
             Self::File { path, trouble: FileTrouble::Grows { reason } } => {
-                write!(f, "cannot rotate {path}: {reason}; it grows until that works again")
+                write!(f, "cannot rotate {}: {}; it grows until that works again", *path, *reason)
             }
             Self::File { path, trouble: FileTrouble::Over { lines: 0 } } => {
-                write!(f, "{path} is as it should be again; no line was lost")
+                write!(f, "{} is as it should be again; no line was lost", *path)
             }
             Self::File { path, trouble: FileTrouble::Over { lines } } => {
-                write!(f, "{path} can be written again; {} lost", lines_were(*lines))
+                write!(f, "{} can be written again; {} lost", *path, lines_were(*lines))
             }
             Self::Reopened { files: 0 } => f.write_str("there are no files of output to open again"),
             Self::Reopened { files: 1 } => f.write_str("the file of output is opened again"),
-            Self::Reopened { files } => write!(f, "{files} files of output are opened again"),
-            Self::RateLimited { name, lines, most, per } => write!(
-                f,
-                "{name}: {} dropped by log_rate_limit = \"{most}/{}\"; tinysup logs has the last of them",
-                lines_were(*lines),
-                per_word(*per)
-            ),
+            Self::Reopened { files } => write!(f, "{} files of output are opened again", *files),
+            Self::RateLimited { name, lines, most, per } => write!(f, "{}: {} dropped by log_rate_limit = \"{}/{}\"; tinysup logs has the last of them", *name, lines_were(*lines), *most, per_word(*per)),
             Self::ByHand { what, names } => {
                 let what = match what {
                     ByHand::Start => "starting",
                     ByHand::Stop => "stopping",
                     ByHand::Restart => "restarting",
                 };
-                write!(f, "{what}, as a client asks: {}", names.join(", "))
+                write!(f, "{what}, as a client asks: {}", names.listed())
             }
-            Self::Spawned { name, pid, .. } => write!(f, "{name} is pid {pid}"),
-            Self::Reaped { pid, status, adopted: true, .. } => write!(f, "reaped orphan pid {pid}: {status}"),
-            Self::Reaped { pid, status, adopted: false, .. } => write!(f, "reaped pid {pid}: {status}"),
+            Self::Spawned { name, pid, .. } => write!(f, "{} is pid {}", *name, *pid),
+            Self::Reaped { pid, status, adopted: true, .. } => write!(f, "reaped orphan pid {}: {}", *pid, *status),
+            Self::Reaped { pid, status, adopted: false, .. } => write!(f, "reaped pid {}: {}", *pid, *status),
             Self::NotAdopting => {
                 f.write_str("not PID 1 and no child subreaper: orphans go to another process; -s adopts them")
             }
-            Self::AskedGroup(signal) => write!(f, "{signal} to what is left of the command's group"),
-            Self::Forwarded { signal, receivers } => write!(f, "{signal} passed on to {receivers}"),
+            Self::AskedGroup(signal) => write!(f, "{} to what is left of the command's group", *signal),
+            Self::Forwarded { signal, receivers } => write!(f, "{} passed on to {}", *signal, *receivers),
         }
     }
 }
 
 #[inline(never)]
-fn ended(f: &mut Formatter<'_>, name: &str, cause: &Cause, uptime: Duration, next: &Next) -> fmt::Result {
+fn ended(f: &mut Formatter<'_>, name: &Rc<str>, cause: &Cause, uptime: Duration, next: &Next) -> fmt::Result {
     let uptime = show_duration(uptime);
     match (cause, next) {
-        (Cause::Start(error), Next::Ends) => write!(f, "{name}: cannot start: {error}"),
-        (Cause::Start(error), _) => write!(f, "{name}: cannot start: {error}; {next}"),
-        (Cause::Exit(_), _) => write!(f, "{name}: {cause} after {uptime}; {next}"),
+        (Cause::Start(error), Next::Ends) => write!(f, "{}: cannot start: {}", *name, *error),
+        (Cause::Start(error), _) => write!(f, "{}: cannot start: {}; {}", *name, *error, *next),
+        (Cause::Exit(_), _) => write!(f, "{}: {} after {uptime}; {}", *name, *cause, *next),
         (Cause::Unready(status), _) => {
-            write!(f, "{name}: {} after {uptime}, before it was ready; {next}", WithMeaning(*status))
+            write!(f, "{}: {} after {uptime}, before it was ready; {}", *name, WithMeaning(*status), *next)
         }
         // Why has been told when it was stopped.
         (Cause::NotReady { .. }, _) => {
-            write!(f, "{name}: stopped after {uptime}, as it was not ready; {next}")
+            write!(f, "{}: stopped after {uptime}, as it was not ready; {}", *name, *next)
         }
         (Cause::Unhealthy { .. }, _) => {
-            write!(f, "{name}: stopped after {uptime}, as it was unhealthy; {next}")
+            write!(f, "{}: stopped after {uptime}, as it was unhealthy; {}", *name, *next)
         }
-        (Cause::Watchdog { .. }, _) => write!(f, "{name}: stopped after {uptime} by its watchdog; {next}"),
+        (Cause::Watchdog { .. }, _) => {
+            write!(f, "{}: stopped after {uptime} by its watchdog; {}", *name, *next)
+        }
         (Cause::OverMemory { bytes, limit, .. }, _) => {
             let why = format!("of memory and may hold {}", show_size(*limit));
             memory::stopped(f, name, &uptime, *bytes, &why, next)
@@ -216,7 +202,7 @@ fn ended(f: &mut Formatter<'_>, name: &str, cause: &Cause, uptime: Duration, nex
         (Cause::ShortMemory { held, .. }, _) => {
             memory::stopped(f, name, &uptime, *held, "and the container ran short of memory", next)
         }
-        (Cause::OutOfMemory { .. }, _) => write!(f, "{name}: {cause} after {uptime}; {next}"),
+        (Cause::OutOfMemory { .. }, _) => write!(f, "{}: {} after {uptime}; {}", *name, *cause, *next),
     }
 }
 
@@ -225,7 +211,7 @@ impl Display for Next {
         match self {
             Self::Restart { number, max, window, delay } => {
                 match max {
-                    Some(max) => write!(f, "restart {number}/{max}")?,
+                    Some(max) => write!(f, "restart {number}/{}", *max)?,
                     None => write!(f, "restart {number}")?,
                 }
                 if let Some(window) = window {
@@ -236,10 +222,12 @@ impl Display for Next {
             Self::Completed => f.write_str("completed"),
             Self::Failed { budget: Some(0) } => f.write_str("failed for good: max_restarts = 0"),
             Self::Failed { budget: Some(1) } => f.write_str("failed for good: its 1 restart is spent"),
-            Self::Failed { budget: Some(max) } => write!(f, "failed for good: all {max} restarts are spent"),
+            Self::Failed { budget: Some(max) } => {
+                write!(f, "failed for good: all {} restarts are spent", *max)
+            }
             Self::Failed { budget: None } => f.write_str("failed for good: restart = \"never\""),
             Self::Down => f.write_str("stopped"),
-            Self::With(on) => write!(f, "starts again with {on}"),
+            Self::With(on) => write!(f, "starts again with {}", *on),
             Self::Again => f.write_str("starts again, as asked"),
             Self::Ends => f.write_str("its code is passed on"),
         }
@@ -251,8 +239,8 @@ impl Display for StopReason {
         match self {
             Self::Signal(signal) => signal.fmt(f),
             Self::Asked => f.write_str("a client asks"),
-            Self::Failed(name) => write!(f, "{name} has failed for good"),
-            Self::Ended(name) => write!(f, "{name} has ended"),
+            Self::Failed(name) => write!(f, "{} has failed for good", *name),
+            Self::Ended(name) => write!(f, "{} has ended", *name),
             Self::AllDone => f.write_str("all is done"),
         }
     }
@@ -273,22 +261,22 @@ impl Display for Cause {
         match self {
             Self::Exit(status) => WithMeaning(*status).fmt(f),
             Self::Unready(status) => write!(f, "{} before it was ready", WithMeaning(*status)),
-            Self::Start(error) => write!(f, "cannot start: {error}"),
+            Self::Start(error) => write!(f, "cannot start: {}", *error),
             Self::NotReady { waited, test, failure, listens, says } => {
-                write!(f, "not ready after {} (ready = {test})", show_duration(*waited))?;
+                write!(f, "not ready after {} (ready = {})", show_duration(*waited), *test)?;
                 if let Some(failure) = failure {
-                    write!(f, ": {failure}")?;
+                    write!(f, ": {}", *failure)?;
                 }
                 if !listens.is_empty() {
-                    write!(f, ". It listens on {}", listens.join(", "))?;
+                    write!(f, ". It listens on {}", listens.listed())?;
                 }
                 match says {
-                    Some(text) => write!(f, ". It says: {text}"),
+                    Some(text) => write!(f, ". It says: {}", *text),
                     None => Ok(()),
                 }
             }
             Self::Unhealthy { misses, failure } => {
-                write!(f, "unhealthy: {}, the last: {failure}", count(*misses, "missed health check"))
+                write!(f, "unhealthy: {}, the last: {}", count(*misses, "missed health check"), *failure)
             }
             Self::Watchdog { silence: Some(longest) } => {
                 write!(f, "no WATCHDOG=1 for {}: SIGABRT", show_duration(*longest))
@@ -311,17 +299,17 @@ impl Display for Cause {
 impl Display for Failure {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused { address } => write!(f, "nobody listens on {address}"),
-            Self::NoSocket { reason } => write!(f, "no such socket is open: {reason}"),
-            Self::NoFile { reason } => write!(f, "the file is not there: {reason}"),
-            Self::CannotAsk { reason } => write!(f, "cannot ask: {reason}"),
+            Self::Refused { address } => write!(f, "nobody listens on {}", *address),
+            Self::NoSocket { reason } => write!(f, "no such socket is open: {}", *reason),
+            Self::NoFile { reason } => write!(f, "the file is not there: {}", *reason),
+            Self::CannotAsk { reason } => write!(f, "cannot ask: {}", *reason),
             Self::Late { timeout } => write!(f, "no answer within {}", show_duration(*timeout)),
             Self::Closed => f.write_str("the connection was closed without an answer"),
             Self::NotHttp => f.write_str("the answer is not HTTP"),
-            Self::Status(status) => write!(f, "HTTP status {status}"),
+            Self::Status(status) => write!(f, "HTTP status {}", *status),
             Self::Command { status, said } if said.is_empty() => write!(f, "{}", WithMeaning(*status)),
-            Self::Command { status, said } => write!(f, "{}: {said}", WithMeaning(*status)),
-            Self::CommandStart(error) => write!(f, "cannot run the test: {error}"),
+            Self::Command { status, said } => write!(f, "{}: {}", WithMeaning(*status), *said),
+            Self::CommandStart(error) => write!(f, "cannot run the test: {}", *error),
         }
     }
 }
@@ -400,88 +388,112 @@ impl Display for StartError {
             Self::NotFound { program, path: None, .. } if program == "/bin/sh" => {
                 f.write_str("this image has no /bin/sh; give the command without shell = true, as an array")
             }
-            Self::NotFound { program, path: None, .. } => write!(f, "\"{program}\" does not exist"),
+            Self::NotFound { program, path: None, .. } => write!(f, "\"{}\" does not exist", *program),
             Self::NotFound { program, path: Some(_), .. } if SHELL_WORDS.contains(&program.as_str()) => {
-                write!(f, "\"{program}\" is a word of the shell and no program; set shell = true")
+                write!(f, "\"{}\" is a word of the shell and no program; set shell = true", *program)
             }
             Self::NotFound { program, path: Some(_), .. } if program.contains(' ') => {
                 let words: Vec<String> =
                     program.split_whitespace().map(|word| format!("\"{word}\"")).collect();
                 write!(
                     f,
-                    "there is no program \"{program}\". In an array each word stands alone: [{}]",
-                    words.join(", ")
+                    "there is no program \"{}\". In an array each word stands alone: [{}]",
+                    *program,
+                    words.listed()
                 )
             }
             Self::NotFound { program, path: Some(path), similar } => {
-                write!(f, "\"{program}\" is not in PATH ({path})")?;
+                write!(f, "\"{}\" is not in PATH ({})", *program, *path)?;
                 match similar {
-                    Some(similar) => write!(f, ". Similar: {similar}"),
+                    Some(similar) => write!(f, ". Similar: {}", *similar),
                     None => Ok(()),
                 }
             }
             Self::MissingInterpreter { file, interpreter } => write!(
                 f,
-                "{file} is there, but its first line asks for \"{interpreter}\", which this image does not have"
+                "{} is there, but its first line asks for \"{}\", which this image does not have",
+                *file, *interpreter
             ),
             Self::WindowsLineEnds { file, interpreter } => write!(
                 f,
-                "{file} is there, but its first line asks for \"{interpreter}\\r\": the file has Windows line ends. Fix: sed -i 's/\\r$//' {file}"
+                "{} is there, but its first line asks for \"{}\\r\": the file has Windows line ends. Fix: sed -i 's/\\r$//' {}",
+                *file, *interpreter, *file
             ),
             Self::MissingLoader { file, loader } => write!(
                 f,
-                "{file} is there, but needs {loader}, which this image does not have (a glibc program in a musl or scratch image?)"
+                "{} is there, but needs {}, which this image does not have (a glibc program in a musl or scratch image?)",
+                *file, *loader
             ),
             Self::NotExecutable { file, noexec: true, .. } => {
-                write!(f, "{file} is on a file system mounted noexec")
+                write!(f, "{} is on a file system mounted noexec", *file)
             }
             Self::NotExecutable { file, mode, noexec: false } => {
-                write!(f, "{file} is not executable (mode {mode:04o}). Dockerfile: RUN chmod +x {file}")
+                write!(
+                    f,
+                    "{} is not executable (mode {:04o}). Dockerfile: RUN chmod +x {}",
+                    *file, *mode, *file
+                )
             }
-            Self::IsDirectory { file } => write!(f, "{file} is a directory"),
+            Self::IsDirectory { file } => write!(f, "{} is a directory", *file),
             Self::NoShebang { file } => {
                 write!(
                     f,
-                    "{file} is neither a program nor a script with a \"#!\" line. Fix: make \"#!/bin/sh\" its first line"
+                    "{} is neither a program nor a script with a \"#!\" line. Fix: make \"#!/bin/sh\" its first line",
+                    *file
                 )
             }
             Self::WrongMachine { file } => {
                 write!(
                     f,
-                    "{file} is a program for another kind of machine; build the image for this platform"
+                    "{} is a program for another kind of machine; build the image for this platform",
+                    *file
                 )
             }
             Self::TooBig { bytes } => {
-                write!(f, "arguments and environment are {bytes} bytes, more than the kernel takes")
+                write!(f, "arguments and environment are {} bytes, more than the kernel takes", *bytes)
             }
-            Self::Busy { file } => write!(f, "{file} is being written at this moment"),
+            Self::Busy { file } => write!(f, "{} is being written at this moment", *file),
             Self::WorkingDirectory { path, reason } => {
-                write!(f, "cannot change to cwd = \"{path}\": {reason}")
+                write!(f, "cannot change to cwd = \"{}\": {}", *path, *reason)
             }
             Self::UnknownUser { name, passwd: true } => {
-                write!(f, "no user \"{name}\" in /etc/passwd. A number needs no entry there: user = \"1000\"")
+                write!(
+                    f,
+                    "no user \"{}\" in /etc/passwd. A number needs no entry there: user = \"1000\"",
+                    *name
+                )
             }
             Self::UnknownUser { name, passwd: false } => {
-                write!(f, "no user \"{name}\": this image has no /etc/passwd. Use a number: user = \"1000\"")
+                write!(
+                    f,
+                    "no user \"{}\": this image has no /etc/passwd. Use a number: user = \"1000\"",
+                    *name
+                )
             }
             Self::UnknownGroup { name, group: true } => {
                 write!(
                     f,
-                    "no group \"{name}\" in /etc/group. A number needs no entry there: group = \"1000\""
+                    "no group \"{}\" in /etc/group. A number needs no entry there: group = \"1000\"",
+                    *name
                 )
             }
             Self::UnknownGroup { name, group: false } => {
-                write!(f, "no group \"{name}\": this image has no /etc/group. Use a number: group = \"1000\"")
+                write!(
+                    f,
+                    "no group \"{}\": this image has no /etc/group. Use a number: group = \"1000\"",
+                    *name
+                )
             }
             Self::CannotSwitchUser { user, uid, own_uid, reason } => write!(
                 f,
-                "cannot become user \"{user}\" ({uid}): {reason}. It needs root with CAP_SETUID and CAP_SETGID, and the container runs as uid {own_uid}. Remove user, or run the container as {uid}"
+                "cannot become user \"{}\" ({}): {}. It needs root with CAP_SETUID and CAP_SETGID, and the container runs as uid {}. Remove user, or run the container as {}",
+                *user, *uid, *reason, *own_uid, *uid
             ),
             Self::EnvFile { variable, path, reason } => {
-                write!(f, "cannot read {path} for {variable}: {reason}")
+                write!(f, "cannot read {} for {}: {}", *path, *variable, *reason)
             }
-            Self::NoProcess { reason } => write!(f, "cannot make a process: {reason}"),
-            Self::Other { what, reason } => write!(f, "cannot {what}: {reason}"),
+            Self::NoProcess { reason } => write!(f, "cannot make a process: {}", *reason),
+            Self::Other { what, reason } => write!(f, "cannot {what}: {}", *reason),
         }
     }
 }

@@ -4,22 +4,28 @@
 use std::fmt::Write;
 
 use crate::config::words;
+use crate::gather::{Gather, Joined};
 use crate::probe::{self, Target};
-use crate::suggest::nearest;
+use crate::suggest::{answer, nearest};
 
 /// What other programs call a kind of test, and what it is called here.
-#[rustfmt::skip]
-const FOREIGN: [(&str, &str); 13] = [
-    ("sd_notify", "notify"), ("systemd", "notify"), ("port", "tcp"), ("tcpsocket", "tcp"), ("socket", "unix"), ("sock", "unix"),
-    ("httpget", "http"), ("output", "log"), ("stdout", "log"), ("stderr", "log"), ("exists", "file"), ("path", "file"),
-    ("sleep", "delay"),
-];
+const FOREIGN: &str = "\
+sd_notify systemd -> notify
+port tcpsocket -> tcp
+socket sock -> unix
+httpget -> http
+output stdout stderr -> log
+exists path -> file
+sleep -> delay";
 /// What comes after a kind, where it is missing.
-#[rustfmt::skip]
-const EXAMPLES: [(&str, &str); 7] = [
-    ("fd", "3"), ("tcp", "8080"), ("unix", "/run/app.sock"), ("http", "//127.0.0.1:8080/"), ("log", "listening on"),
-    ("file", "/run/up"), ("delay", "2s"),
-];
+const EXAMPLES: &str = "\
+fd -> 3
+tcp -> 8080
+unix -> /run/app.sock
+http -> //127.0.0.1:8080/
+log -> listening on
+file -> /run/up
+delay -> 2s";
 /// A longer command is not written out again.
 const LONGEST: usize = 160;
 
@@ -30,8 +36,8 @@ pub fn advice(written: &str, kinds: &[&str]) -> Option<String> {
     if text.is_empty() || text.starts_with("${") {
         return None;
     }
-    let foreign = FOREIGN.iter().find(|(foreign, _)| foreign.eq_ignore_ascii_case(prefix));
-    let kind = foreign.map(|(_, ours)| *ours).or_else(|| nearest(prefix, kinds.iter().copied()));
+    let foreign = answer(FOREIGN, &prefix.to_ascii_lowercase());
+    let kind = foreign.or_else(|| nearest(prefix, kinds.iter().copied()));
     if kind.is_none() && text.contains(char::is_whitespace) {
         return Some(command(text));
     }
@@ -49,8 +55,7 @@ pub fn advice(written: &str, kinds: &[&str]) -> Option<String> {
         (_, Some(path)) if is_host => Some(meant(&format!("http://{}:{port}/{path}", asked_host(prefix)))),
         (Some("notify"), _) => Some(meant("notify")),
         (Some(kind), _) if kinds.contains(&kind) => {
-            let example =
-                EXAMPLES.iter().find(|(known, _)| *known == kind).map_or("", |(_, example)| example);
+            let example = answer(EXAMPLES, kind).unwrap_or_default();
             Some(meant(&format!("{kind}:{}", if rest.is_empty() || kind == prefix { example } else { rest })))
         }
         // A program's name alone.
@@ -87,7 +92,7 @@ fn command(text: &str) -> String {
     let address =
         plain.split_whitespace().map(|word| word.trim_matches(['"', '\''])).find(|word| is_plain(word));
     let array = match words::split(plain) {
-        Ok(words) => array(&words.iter().map(|word| word.template.as_str()).collect::<Vec<_>>()),
+        Ok(words) => array(&words.iter().map(|word| word.template.as_str()).gather()),
         Err(_) => array(&["/bin/sh", "-c", text]),
     };
     let array =
@@ -107,7 +112,7 @@ fn is_local_url(word: &str) -> bool {
 
 /// An array of strings in TOML.
 fn array(words: &[&str]) -> String {
-    format!("[{}]", words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", "))
+    format!("[{}]", words.iter().map(|word| quoted(word)).gather().listed())
 }
 
 /// A string in TOML.

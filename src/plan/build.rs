@@ -23,7 +23,8 @@ use crate::config::keys::Id;
 use crate::config::tree::{Entry, Value};
 use crate::config::{self, Config, Problem, Problems, Service, Setting, World};
 use crate::control::Place;
-use crate::event::{InstanceId, Launch, LogFile, Mark, Output, Secret, Speaks, Stdin, Surroundings};
+use crate::event::{InstanceId, Launch, LogFile, Mark, Output, Secret, Stdin, Surroundings};
+use crate::gather::{Gather, Joined};
 use crate::sorted::{Map, Set, sort};
 use crate::suggest::did_you_mean;
 use crate::units::Signal;
@@ -77,6 +78,7 @@ pub fn load(request: &Request<'_>, world: &dyn World) -> Result<Loaded, Problems
 }
 
 /// The plan of one command: the init that stands in front of it adds nothing.
+#[inline(never)]
 pub fn single(one: &One) -> Plan {
     let program = one.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
     let name: Rc<str> = Rc::from(show(crate::hints::base_name(&program)));
@@ -119,7 +121,7 @@ fn command(name: Rc<str>, argv: Vec<OsString>, program: &str, surroundings: Surr
         stderr: Output::Inherit,
         surroundings,
         // Arguments on a command line may be secrets; nobody wrote them down to be shown.
-        ..Launch::new(argv.into_iter().map(Secret::new).collect(), show(program))
+        ..Launch::new(argv.into_iter().map(Secret::new).gather(), show(program))
     };
     Instance {
         service: Rc::clone(&name),
@@ -214,16 +216,7 @@ impl<'a> Builder<'a> {
                 None => drop(disabled.insert(&service.name)),
             }
         }
-        if config.services.is_empty() && !config.incomplete && self.evaluator.problems.is_empty() {
-            self.evaluator.problems.push(
-                Problem::general("the configuration has no services")
-                    .help("[services.web] and under it command = [\"program\", \"argument\"]; `tinysup example` shows more"),
-            );
-        } else if ready.is_empty() && main.is_none() && !config.services.is_empty() {
-            self.evaluator
-                .problems
-                .push(Problem::general("no service is left to run: all have enabled = false"));
-        }
+        self.check_any(ready.is_empty() && main.is_none());
         let (mut instances, places) = self.in_order(ready, &disabled);
         if let Some(argv) = main {
             self.add_main(argv, &mut instances);
@@ -238,21 +231,7 @@ impl<'a> Builder<'a> {
             .as_ref()
             .and_then(|setting| self.evaluator.place(&mut scope, setting.key, &setting.node).ok())
             .unwrap_or_default();
-        let mut routes = Map::new();
-        for entry in &config.routes {
-            if let Ok((signal, ids)) = self.route(&mut scope, entry, &places, &disabled)
-                && routes.insert(signal, ids).is_some()
-            {
-                self.evaluator.problems.push(Problem::at(entry.span, format!("{signal} is set twice")));
-            }
-        }
-        if let Some(entry) =
-            config.routes.iter().find(|entry| Signal::parse(&entry.key).ok() == log.reopen_signal)
-            && let Some(signal) = log.reopen_signal
-        {
-            let message = format!("{signal} opens files again (reopen_signal in [log]) and is not passed on");
-            self.evaluator.problems.push(Problem::at(entry.span, message));
-        }
+        let routes = self.routes(&mut scope, &places, &disabled, log.reopen_signal);
         let plan = Plan {
             mode: Mode::Services,
             config: None,
@@ -266,9 +245,54 @@ impl<'a> Builder<'a> {
         (plan, control)
     }
 
+    /// `[signals]`: who gets which of the signals that the container gets.
+    #[inline(never)]
+    fn routes(
+        &mut self,
+        scope: &mut Scope<'_>,
+        places: &Places,
+        disabled: &Set<&str>,
+        reopen_signal: Option<Signal>,
+    ) -> Map<Signal, Vec<InstanceId>> {
+        let config = self.config;
+        let mut routes = Map::new();
+        for entry in &config.routes {
+            if let Ok((signal, ids)) = self.route(scope, entry, places, disabled)
+                && routes.insert(signal, ids).is_some()
+            {
+                self.evaluator.problems.tell(entry.span, format_args!("{signal} is set twice"));
+            }
+        }
+        if let Some(entry) =
+            config.routes.iter().find(|entry| Signal::parse(&entry.key).ok() == reopen_signal)
+            && let Some(signal) = reopen_signal
+        {
+            let message =
+                format_args!("{signal} opens files again (reopen_signal in [log]) and is not passed on");
+            self.evaluator.problems.tell(entry.span, message);
+        }
+        routes
+    }
+
+    /// Where there is nothing to run, it is a mistake.
+    #[inline(never)]
+    fn check_any(&mut self, none: bool) {
+        let config = self.config;
+        if config.services.is_empty() && !config.incomplete && self.evaluator.problems.is_empty() {
+            self.evaluator.problems.push(
+                Problem::general("the configuration has no services")
+                    .help("[services.web] and under it command = [\"program\", \"argument\"]; `tinysup example` shows more"),
+            );
+        } else if none && !config.services.is_empty() {
+            self.evaluator
+                .problems
+                .push(Problem::general("no service is left to run: all have enabled = false"));
+        }
+    }
+
     /// `[defaults]` by themselves, so that a mistake there is told even if no service uses the value.
     fn check_defaults(&mut self) {
-        let settings: Vec<&Setting> = self.config.defaults.iter().collect();
+        let settings: Vec<&Setting> = self.config.defaults.iter().gather();
         let environment = self.environment("NAME", &[]);
         self.check_only(&settings, &environment);
     }
@@ -309,8 +333,8 @@ impl<'a> Builder<'a> {
         self.instances += common.instances as usize;
         let mut instances = Vec::new();
         if self.instances > MAX_INSTANCES {
-            let message = format!("more than {MAX_INSTANCES} instances in all");
-            self.evaluator.problems.push(Problem::at(service.span, message));
+            let message = format_args!("more than {MAX_INSTANCES} instances in all");
+            self.evaluator.problems.tell(service.span, message);
         } else {
             for number in 1..=common.instances {
                 let known = self.evaluator.problems.count();
@@ -324,6 +348,7 @@ impl<'a> Builder<'a> {
     }
 
     /// `env` and `env_file` of a service over those of `[defaults]`.
+    #[inline(never)]
     fn environment(&mut self, service: &'a str, settings: &'a [Setting]) -> Environment<'a> {
         let mut environment = Environment {
             service,
@@ -332,6 +357,7 @@ impl<'a> Builder<'a> {
             index: Map::new(),
             env_file: None,
         };
+        let mut set: Vec<&Entry> = Vec::new();
         for setting in self.config.defaults.iter().chain(settings) {
             match setting.key.id {
                 Id::EnvFile => environment.env_file = Some(setting),
@@ -339,18 +365,22 @@ impl<'a> Builder<'a> {
                     let Ok(entries) = self.evaluator.table(setting.key, &setting.node) else { continue };
                     for entry in entries {
                         match check_variable(&entry.key) {
-                            Ok(()) => environment.set(entry),
-                            Err(message) => self.evaluator.problems.push(Problem::at(entry.span, message)),
+                            Ok(()) => set.push(entry),
+                            Err(message) => {
+                                self.evaluator.problems.tell(entry.span, format_args!("{message}"))
+                            }
                         }
                     }
                 }
                 _ => {}
             }
         }
+        environment.set(set);
         environment
     }
 
     /// `shell = true` beside commands that are arrays does nothing; that is surely a mistake.
+    #[inline(never)]
     fn check_shell(&mut self, service: &Service) {
         let find = |id| service.settings.iter().find(|setting| setting.key.id == id);
         let is_string = |id| {
@@ -361,21 +391,28 @@ impl<'a> Builder<'a> {
             && !is_string(Id::Command)
             && !is_string(Id::StopCommand)
         {
-            self.evaluator.problems.push(
-                Problem::at(shell.span, "shell = true needs the command as one string")
-                    .help("command = \"…\", or leave shell out"),
+            self.evaluator.problems.advise(
+                shell.span,
+                format_args!("shell = true needs the command as one string"),
+                format_args!("command = \"…\", or leave shell out"),
             );
         }
     }
 
     /// What only a daemon can have is a mistake in a oneshot. From `[defaults]` it is meant for the others.
+    #[inline(never)]
     fn check_oneshot(&mut self, service: &Service) {
         for setting in service.settings.iter().filter(|setting| setting.key.id.is_of_daemons()) {
-            let message = format!("a oneshot has no {}: it is done when it exits with 0", setting.key.name);
-            self.evaluator.problems.push(Problem::at(setting.span, message).help(format!(
-                "leave it out; depends_on = {{ {} = \"completed\" }} waits for it",
-                service.name
-            )));
+            let message =
+                format_args!("a oneshot has no {}: it is done when it exits with 0", setting.key.name);
+            self.evaluator.problems.advise(
+                setting.span,
+                message,
+                format_args!(
+                    "leave it out; depends_on = {{ {} = \"completed\" }} waits for it",
+                    service.name
+                ),
+            );
         }
     }
 
@@ -393,50 +430,35 @@ impl<'a> Builder<'a> {
         for setting in settings {
             self.evaluator.own(&mut scope, setting, &mut own);
         }
-        let delay_max = self.delay_max(&own);
+        own.restart.delay_max = self.delay_max(&own);
         self.evaluator.check_heard(&own);
         let memory = own.memory.resolve(&mut self.evaluator, self.guard.reference, self.here.as_ref());
         let whole = memory.limit.and(self.here.as_ref()).and_then(|here| here.whole(self.guard.reference));
         self.check_files(&own);
         let speaks = readiness::speaks(&own);
-        let mut env: Vec<(OsString, Secret)> = self
-            .evaluator
-            .environment(&mut scope)
-            .into_iter()
-            .map(|(name, value)| (name, Secret::new(value)))
-            .collect();
-        env.push((SERVICE.into(), Secret::new(&*service.name)));
-        env.push((INSTANCE.into(), Secret::new(number.to_string())));
+        let mut env = self.evaluator.environment(&mut scope);
+        let mut set = |name: &str, value: &str| env.push((name.into(), Secret::new(value)));
+        set(SERVICE, &service.name);
+        let shown_number = number.to_string();
+        set(INSTANCE, &shown_number);
         if common.instance_env != INSTANCE {
-            env.push((common.instance_env.clone().into(), Secret::new(number.to_string())));
+            set(&common.instance_env, &shown_number);
         }
         let CommandLine { argv, shown } = own.command?;
-        let launch = Launch {
-            argv: argv.into_iter().map(Secret::new).collect(),
-            shown,
-            inherit_env: own.inherit_env,
-            env,
-            env_from_file: own.env_from_file.into_iter().map(|(name, path)| (name.into(), path)).collect(),
-            cwd: own.cwd,
-            identity: own.identity,
-            attributes: own.attributes,
-            stdin: own.stdin,
-            stdout: own.stdout,
-            stderr: own.stderr,
-            surroundings: Surroundings::Service,
-            mark: Some(Mark { service: Rc::clone(&service.name), instance: number }),
-            speaks,
-            cell: None,
-        };
+        let mut launch = own.launch;
+        launch.argv = argv;
+        launch.shown = shown;
+        launch.env = env;
+        launch.env_from_file = own.env_from_file.into_iter().gather();
+        launch.mark = Some(Mark { service: Rc::clone(&service.name), instance: number });
+        launch.speaks = speaks;
         let healthcheck = own.healthcheck.map(|wanted| wanted.resolve(&launch));
         let ready = match own.ready {
             Some(wanted) => Some(wanted.resolve(&launch)),
             None => healthcheck.as_ref().map(readiness::ready_when_healthy),
         };
-        let stop_command = own.stop_command.map(|CommandLine { argv, shown }| {
-            let argv = argv.into_iter().map(Secret::new).collect();
-            Rc::new(Launch { argv, shown, stdin: Stdin::Null, speaks: Speaks::default(), ..launch.clone() })
-        });
+        own.stop.command = own.stop_command.map(|command| Rc::new(command.beside(&launch)));
+        launch.cell = memory.cell(self.guard, whole);
         let name = match common.instances {
             1 => Rc::clone(&service.name),
             _ => Rc::from(format!("{}.{number}", service.name)),
@@ -445,32 +467,19 @@ impl<'a> Builder<'a> {
             Kind::Daemon | Kind::Command => RestartWhen::Always,
             Kind::Oneshot => RestartWhen::OnFailure,
         };
+        own.restart.when = own.when.unwrap_or(usual);
         Some(Instance {
             name,
             service: Rc::clone(&service.name),
             number,
             kind: common.kind,
             autostart: common.autostart,
-            launch: Rc::new(Launch { cell: memory.cell(self.guard, whole), ..launch }),
+            launch: Rc::new(launch),
             depends_on: Vec::new(),
-            restart: Restart {
-                when: own.restart.unwrap_or(usual),
-                stop_exit_codes: own.stop_exit_codes,
-                max_restarts: own.max_restarts,
-                min_uptime: own.min_uptime,
-                window: own.window,
-                delay: own.delay,
-                backoff: own.backoff,
-                delay_max,
-            },
+            restart: own.restart,
             on_failure: own.on_failure,
             on_success: own.on_success,
-            stop: Stop {
-                signal: own.stop_signal,
-                kill_timeout: Some(own.kill_timeout),
-                mode: own.kill_mode,
-                command: stop_command,
-            },
+            stop: own.stop,
             signals: own.signals,
             ready,
             healthcheck,
@@ -481,27 +490,31 @@ impl<'a> Builder<'a> {
     }
 
     /// A file is rotated in one way, and its lines have one form, however many write to it.
+    #[inline(never)]
     fn check_files(&mut self, own: &Own) {
         for (file, span) in &own.files {
             let known = self.files.get_or_insert_with(file.path.clone(), || Rc::clone(file));
             let alike = LogFile { also: known.also, ..(**file).clone() } == **known;
             if !alike {
-                let message = "this file has another format, max_size or max_files elsewhere";
-                let help = "they must be the same wherever it is named; [log] sets them for all files";
-                self.evaluator.problems.push(Problem::at(*span, message).help(help));
+                let message = format_args!("this file has another format, max_size or max_files elsewhere");
+                let help =
+                    format_args!("they must be the same wherever it is named; [log] sets them for all files");
+                self.evaluator.problems.advise(*span, message, help);
             }
         }
     }
 
     /// The cap never cuts a `restart_delay` that was asked for, unless it was set itself: then the two contradict each other.
+    #[inline(never)]
     fn delay_max(&mut self, own: &Own) -> Duration {
         match own.delay_max {
-            None => DELAY_MAX.max(own.delay),
+            None => DELAY_MAX.max(own.restart.delay),
             Some((longest, span)) => {
-                if longest < own.delay {
-                    self.evaluator.problems.push(
-                        Problem::at(span, "restart_delay_max must not be shorter than restart_delay")
-                            .help("the first wait is restart_delay already"),
+                if longest < own.restart.delay {
+                    self.evaluator.problems.advise(
+                        span,
+                        format_args!("restart_delay_max must not be shorter than restart_delay"),
+                        format_args!("the first wait is restart_delay already"),
                     );
                 }
                 longest
@@ -511,7 +524,7 @@ impl<'a> Builder<'a> {
 
     /// Puts the instances in start order and ties them together. The second value says where the instances of each service are.
     #[inline(never)]
-    fn in_order(&mut self, ready: Vec<Built>, disabled: &Set<&str>) -> (Vec<Instance>, Places) {
+    fn in_order(&mut self, mut ready: Vec<Built>, disabled: &Set<&str>) -> (Vec<Instance>, Places) {
         let index: Map<Rc<str>, usize> =
             ready.iter().enumerate().map(|(at, service)| (Rc::clone(&service.name), at)).collect();
         let mut edges: Vec<Vec<Edge>> = Vec::with_capacity(ready.len());
@@ -524,53 +537,50 @@ impl<'a> Builder<'a> {
             let message = match circle.members.as_slice() {
                 [one] => format!("\"{}\" depends on itself", name(*one)),
                 members => {
-                    let mut names: Vec<&str> = members.iter().take(MAX_SHOWN).map(|at| name(*at)).collect();
+                    let mut names: Vec<&str> = members.iter().take(MAX_SHOWN).map(|at| name(*at)).gather();
                     if members.len() > MAX_SHOWN {
                         names.push("…");
                     }
-                    names.extend(members.first().map(|at| name(*at)));
-                    format!("depends_on makes a circle: {}", names.join(" -> "))
+                    if let Some(first) = members.first() {
+                        names.push(name(*first));
+                    }
+                    format!("depends_on makes a circle: {}", names.joined(" -> "))
                 }
             };
-            self.evaluator.problems.push(Problem::at(circle.span, message));
+            self.evaluator.problems.tell(circle.span, format_args!("{message}"));
         }
         let mut places = vec![(0_u32, 0_u32); ready.len()];
-        let mut ready: Vec<Option<Built>> = ready.into_iter().map(Some).collect();
         let mut instances: Vec<Instance> = Vec::new();
         let mut pairs = 0_usize;
         for at in order {
-            let Some(service) = ready.get_mut(at).and_then(Option::take) else { continue };
-            let on: Vec<(&Edge, (u32, u32))> = edges
-                .get(at)
-                .into_iter()
-                .flatten()
-                .filter_map(|edge| Some((edge, *places.get(edge.on)?)))
-                .collect();
+            let (Some(service), Some(edges)) = (ready.get_mut(at), edges.get(at)) else { continue };
             let start = u32::try_from(instances.len()).unwrap_or(u32::MAX);
-            for mut instance in service.instances {
-                for (edge, (from, to)) in &on {
+            for instance in &mut service.instances {
+                for edge in edges {
+                    let Some((from, to)) = places.get(edge.on).copied() else { continue };
                     pairs += (to - from) as usize;
                     if pairs > MAX_DEPENDENCIES {
-                        let message = "more than 1,000,000 pairs of instances that wait for each other";
-                        self.evaluator.problems.push(Problem::at(edge.span, message));
+                        let message =
+                            format_args!("more than 1,000,000 pairs of instances that wait for each other");
+                        self.evaluator.problems.tell(edge.span, message);
                         break;
                     }
-                    let ids = (*from..*to).map(InstanceId);
-                    instance.depends_on.extend(ids.map(|on| Dependency {
-                        on,
-                        condition: edge.condition,
-                        restart: edge.restart,
-                    }));
+                    for on in from..to {
+                        instance.depends_on.push(Dependency {
+                            on: InstanceId(on),
+                            condition: edge.condition,
+                            restart: edge.restart,
+                        });
+                    }
                 }
-                instances.push(instance);
             }
+            instances.append(&mut service.instances);
             let end = u32::try_from(instances.len()).unwrap_or(u32::MAX);
             if let Some(place) = places.get_mut(at) {
                 *place = (start, end);
             }
         }
-        let places = index.into_iter().filter_map(|(name, at)| Some((name, *places.get(at)?))).collect();
-        (instances, places)
+        (instances, Places { index, instances: places })
     }
 
     /// What a service depends on, as far as it is there and can ever come true.
@@ -602,21 +612,24 @@ impl<'a> Builder<'a> {
                     && first.restart.stop_exit_codes.is_empty()
                     && first.on_success == OnSuccess::Ignore;
                 if condition == Condition::Completed && never_completes {
-                    let message =
-                        format!("\"{own}\" would wait for ever: \"{name}\" is started again after every end");
-                    let help =
-                        "wait for \"ready\", or give it type = \"oneshot\" or restart = \"on-failure\"";
-                    self.evaluator.problems.push(Problem::at(wanted.span, message).help(help));
+                    let message = format_args!(
+                        "\"{own}\" would wait for ever: \"{name}\" is started again after every end"
+                    );
+                    let help = format_args!(
+                        "wait for \"ready\", or give it type = \"oneshot\" or restart = \"on-failure\""
+                    );
+                    self.evaluator.problems.advise(wanted.span, message, help);
                 }
                 if autostart && !first.autostart {
-                    let message = format!("\"{own}\" would wait for ever: \"{name}\" has autostart = false");
-                    let help = format!("autostart = false for \"{own}\" too, or for neither");
-                    self.evaluator.problems.push(Problem::at(wanted.span, message).help(help));
+                    let message =
+                        format_args!("\"{own}\" would wait for ever: \"{name}\" has autostart = false");
+                    let help = format_args!("autostart = false for \"{own}\" too, or for neither");
+                    self.evaluator.problems.advise(wanted.span, message, help);
                 }
             }
             if let (Condition::Completed, Some(span)) = (condition, wanted.restart) {
-                let message = "restart has no use here: what is completed is not started again";
-                self.evaluator.problems.push(Problem::at(span, message).help("leave it out"));
+                let message = format_args!("restart has no use here: what is completed is not started again");
+                self.evaluator.problems.advise(span, message, format_args!("leave it out"));
             }
             let edge = Edge { on, condition, restart: wanted.restart.is_some(), span: wanted.span };
             match edges.iter_mut().find(|edge| edge.on == on) {
@@ -652,11 +665,14 @@ impl<'a> Builder<'a> {
     #[inline(never)]
     fn add_main(&mut self, argv: &[OsString], instances: &mut Vec<Instance>) {
         if let Some(service) = self.config.services.iter().find(|service| &*service.name == MAIN) {
-            let message =
-                "\"main\" is the name of the command on the command line; no service may have it then";
-            self.evaluator
-                .problems
-                .push(Problem::at(service.span, message).help("call the service something else"));
+            let message = format_args!(
+                "\"main\" is the name of the command on the command line; no service may have it then"
+            );
+            self.evaluator.problems.advise(
+                service.span,
+                message,
+                format_args!("call the service something else"),
+            );
             return;
         }
         let depends_on = instances
@@ -670,7 +686,7 @@ impl<'a> Builder<'a> {
                 };
                 Dependency { on: InstanceId(id), condition, restart: false }
             })
-            .collect();
+            .gather();
         let program = argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
         let name: Rc<str> = Rc::from(MAIN);
         let mut instance = command(Rc::clone(&name), argv.to_vec(), &program, Surroundings::Command);
@@ -700,24 +716,29 @@ impl<'a> Builder<'a> {
         let mut ids = Set::new();
         let mut complete = true;
         for node in nodes {
-            let (name, text) = self.evaluator.string(scope, key, node)?;
+            let text = self.evaluator.string(scope, key, node)?;
+            let name = text.word();
             let (service, number) = match name.split_once('.') {
                 Some((service, number)) => (service, number.parse::<u32>().ok().or(Some(0))),
-                None => (name.as_str(), None),
+                None => (name, None),
             };
             match (places.get(service), number) {
-                (Some((from, to)), None) => ids.extend((*from..*to).map(InstanceId)),
+                (Some((from, to)), None) => {
+                    for id in from..to {
+                        ids.insert(InstanceId(id));
+                    }
+                }
                 (Some((from, to)), Some(number)) if number >= 1 && number <= to - from => {
                     ids.insert(InstanceId(from + number - 1));
                 }
                 (None, _) if disabled.contains(service) || self.config.incomplete => {}
                 _ => {
-                    let known = places.keys().map(|known| &**known);
+                    let known = places.index.keys().map(|known| &**known);
                     let help = self
                         .evaluator
                         .problems
                         .suggest(|| did_you_mean(service, known).filter(|_| !text.replaced));
-                    let what = if places.contains_key(service) { "instance" } else { "service" };
+                    let what = if places.index.contains_key(service) { "instance" } else { "service" };
                     let message = if text.replaced {
                         format!("there is no such {what}")
                     } else {
@@ -730,21 +751,33 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        if complete { Ok((signal, ids.into_iter().collect())) } else { Err(Reported) }
+        if complete { Ok((signal, ids.into_iter().gather())) } else { Err(Reported) }
     }
 }
 
-/// Where the instances of each service are: from the first to behind the last.
-type Places = Map<Rc<str>, (u32, u32)>;
+/// Where the instances of each service are.
+struct Places {
+    /// Which service a name means.
+    index: Map<Rc<str>, usize>,
+    /// By service: from the first to behind the last.
+    instances: Vec<(u32, u32)>,
+}
+
+impl Places {
+    fn get(&self, service: &str) -> Option<(u32, u32)> {
+        self.instances.get(*self.index.get(service)?).copied()
+    }
+}
 
 /// The settings of a service over those of `[defaults]`, in an order in which each can be read: `shell` before the commands.
 /// Tables that merge come twice, the service's last.
+#[inline(never)]
 fn merged<'a>(config: &'a Config, service: &'a Service) -> Vec<&'a Setting> {
     let overridden = |default: &Setting| {
         !default.key.id.merges() && service.settings.iter().any(|setting| setting.key.id == default.key.id)
     };
     let mut settings: Vec<&Setting> =
-        config.defaults.iter().filter(|default| !overridden(default)).chain(&service.settings).collect();
+        config.defaults.iter().filter(|default| !overridden(default)).chain(&service.settings).gather();
     sort(&mut settings, |one, other| one.key.id != Id::Shell && other.key.id == Id::Shell);
     settings
 }

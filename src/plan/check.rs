@@ -13,8 +13,10 @@ use super::settings::KILL_TIMEOUT;
 use super::{Condition, Instance, Kind, Plan, Restart, RestartWhen};
 use crate::config::{World, words};
 use crate::event::{Launch, Stdin};
+use crate::gather::{Gather, Joined};
 use crate::hints;
 use crate::sorted::Map;
+use crate::suggest::answer;
 use crate::units::{Signal, show_duration};
 
 /// How long `docker stop` waits before it kills.
@@ -129,7 +131,7 @@ fn services(plan: &Plan) -> Vec<Service<'_>> {
             let on = *places.get(&plan.instance(dependency.on)?.service)?;
             Some(Link { on, condition: dependency.condition, restart: dependency.restart })
         });
-        let mut depends_on: Vec<Link> = links.collect();
+        let mut depends_on: Vec<Link> = links.gather();
         depends_on.dedup_by_key(|link| link.on);
         places.insert(Rc::clone(&instance.service), services.len());
         services.push(Service { first: instance, instances: 1, depends_on, kill_timeout });
@@ -160,8 +162,8 @@ fn summary(plan: &Plan, services: &[Service<'_>], stop_time: Duration) -> String
             by_hand.push(service.first.service.to_string());
             continue;
         }
-        if tiers.len() <= tier {
-            tiers.resize(tier + 1, Vec::new());
+        while tiers.len() <= tier {
+            tiers.push(Vec::new());
         }
         if let Some(tier) = tiers.get_mut(tier) {
             tier.push(match service.instances {
@@ -171,15 +173,14 @@ fn summary(plan: &Plan, services: &[Service<'_>], stop_time: Duration) -> String
         }
     }
     if services.len() > 1 {
-        let tiers: Vec<String> =
-            tiers.iter().filter(|tier| !tier.is_empty()).map(|tier| list(tier)).collect();
+        let tiers: Vec<String> = tiers.iter().filter(|tier| !tier.is_empty()).map(|tier| list(tier)).gather();
         parts.push(format!("start order {}", arrows(&tiers)));
     }
     if !by_hand.is_empty() {
         parts.push(format!("not started by itself: {}", list(&by_hand)));
     }
     parts.push(format!("stop takes at most {} (docker stop allows 10 s)", show_duration(stop_time)));
-    parts.join(", ")
+    parts.listed()
 }
 
 /// What comes one after the other.
@@ -188,12 +189,12 @@ fn arrows(links: &[String]) -> String {
         [first, .., last] if links.len() > MAX_NAMES => {
             format!("{first} -> {} more -> {last}", links.len() - 2)
         }
-        _ => links.join(" -> "),
+        _ => links.joined(" -> "),
     }
 }
 
 fn list(names: &[String]) -> String {
-    let text = names.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let text = names.iter().take(MAX_NAMES).map(String::as_str).gather().listed();
     match names.len().saturating_sub(MAX_NAMES) {
         0 => text,
         more => format!("{text} and {more} more"),
@@ -233,7 +234,7 @@ fn show_chain(plan: &Plan, services: &[Service<'_>], chain: &[usize], total: Dur
         .iter()
         .filter_map(|at| services.get(*at))
         .map(|service| format!("{} {}", service.first.service, show_duration(service.kill_timeout)))
-        .collect();
+        .gather();
     let text = arrows(&links);
     let total_shown = show_duration(total);
     match plan.shutdown_timeout {
@@ -283,7 +284,7 @@ fn service_hints(service: &Service<'_>, world: &dyn World, hints: &mut Vec<Strin
     let instance = service.first;
     let mut hint = |text: String| hints.push(format!("{}: {text}", instance.service));
     let argv = effective_argv(&instance.launch);
-    let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let words: Vec<&str> = argv.iter().map(String::as_str).gather();
     let program = words.first().copied().unwrap_or("");
     if hints::leaves(&words)
         && let Some(remedy) = hints::foreground(program)
@@ -299,8 +300,7 @@ fn service_hints(service: &Service<'_>, world: &dyn World, hints: &mut Vec<Strin
     {
         hint(why.to_owned());
     }
-    let needless = needless(program);
-    if let Some(why) = needless {
+    if let Some(why) = answer(NEEDLESS, hints::base_name(program)) {
         hint(why.to_owned());
     } else if let Some(obstacle) = world.obstacle(&instance.launch) {
         hint(format!("as things are here, it cannot start: {obstacle}"));
@@ -309,6 +309,7 @@ fn service_hints(service: &Service<'_>, world: &dyn World, hints: &mut Vec<Strin
 }
 
 /// Signals that mean something to tinysup reach services only where `[signals]` sends them.
+#[inline(never)]
 fn signal_hints(plan: &Plan, instance: &Instance, hints: &mut Vec<String>) {
     for (signal, meaning) in [
         (Signal::HUP, "is reserved for re-reading the configuration"),
@@ -377,7 +378,7 @@ fn readers(services: &[Service<'_>], hints: &mut Vec<String>) {
         .iter()
         .filter(|service| service.first.launch.stdin == Stdin::Inherit)
         .map(|service| service.first.service.to_string())
-        .collect();
+        .gather();
     if names.len() > 1 {
         hints.push(format!(
             "{} all have stdin = \"inherit\": each line of input goes to any one of them",
@@ -389,35 +390,21 @@ fn readers(services: &[Service<'_>], hints: &mut Vec<String>) {
 /// The words of a command, also of a plain one inside `sh -c`.
 fn effective_argv(launch: &Launch) -> Vec<String> {
     let argv: Vec<String> =
-        launch.argv.iter().map(|word| word.reveal().to_string_lossy().into_owned()).collect();
+        launch.argv.iter().map(|word| word.reveal().to_string_lossy().into_owned()).gather();
     let [shell, flag, text] = argv.as_slice() else { return argv };
     if !matches!(hints::base_name(shell), "sh" | "bash" | "ash" | "dash") || flag != "-c" {
         return argv;
     }
     match words::split(text) {
-        Ok(words) => words.into_iter().map(|word| word.template).skip_while(|word| word == "exec").collect(),
+        Ok(words) => words.into_iter().map(|word| word.template).skip_while(|word| word == "exec").gather(),
         Err(_) => argv,
     }
 }
 
 /// Programs whose work tinysup does itself.
-fn needless(program: &str) -> Option<&'static str> {
-    match hints::base_name(program) {
-        "tini" | "dumb-init" | "catatonit" => {
-            Some("an init around a service is not needed: tinysup reaps and passes signals on")
-        }
-        "gosu" | "su-exec" | "setpriv" | "chpst" | "s6-setuidgid" | "sudo" | "su" | "runuser" => Some(
-            "user = \"…\" changes the user without a program in between, which may keep signals from the service",
-        ),
-        "nohup" | "setsid" | "daemonize" => {
-            Some("a service has a session of its own already; start the program itself")
-        }
-        "memmon" | "crashmail" => Some(
-            "this speaks to supervisord; here max_memory_restart restarts what holds too much memory, and tinysup tells each end itself",
-        ),
-        "cd" | "exec" | "source" | "export" | "ulimit" | "umask" | "set" => Some(
-            "this is a word of the shell, not a program: use cwd, env, rlimits or umask, or shell = true",
-        ),
-        _ => None,
-    }
-}
+const NEEDLESS: &str = "\
+tini dumb-init catatonit -> an init around a service is not needed: tinysup reaps and passes signals on
+gosu su-exec setpriv chpst s6-setuidgid sudo su runuser -> user = \"…\" changes the user without a program in between, which may keep signals from the service
+nohup setsid daemonize -> a service has a session of its own already; start the program itself
+memmon crashmail -> this speaks to supervisord; here max_memory_restart restarts what holds too much memory, and tinysup tells each end itself
+cd exec source export ulimit umask set -> this is a word of the shell, not a program: use cwd, env, rlimits or umask, or shell = true";

@@ -192,13 +192,26 @@ fn by_name(env: &[(OsString, Secret)]) -> Map<&OsString, &Secret> {
     env.iter().map(|(name, value)| (name, value)).collect()
 }
 
+#[inline(never)]
 fn ready_test(found: &mut Difference, old: Option<&Ready>, new: Option<&Ready>) {
     let same = match (old, new) {
         (Some(old), Some(new)) => {
             let Ready { test, shown: _, timeout, interval } = new;
             let same = match (&old.test, test) {
                 (ReadyTest::Asked(old), ReadyTest::Asked(new)) => same_test(old, new),
-                (old, new) => old == new,
+                (ReadyTest::Said(old), ReadyTest::Said(new)) => old == new,
+                (ReadyTest::After(old), ReadyTest::After(new)) => old == new,
+                (ReadyTest::Notified, ReadyTest::Notified) | (ReadyTest::Announced, ReadyTest::Announced) => {
+                    true
+                }
+                (
+                    ReadyTest::Notified
+                    | ReadyTest::Announced
+                    | ReadyTest::Said(_)
+                    | ReadyTest::After(_)
+                    | ReadyTest::Asked(_),
+                    _,
+                ) => false,
             };
             same && (old.timeout, old.interval) == (*timeout, *interval)
         }
@@ -208,6 +221,7 @@ fn ready_test(found: &mut Difference, old: Option<&Ready>, new: Option<&Ready>) 
     found.adjust("ready", old.map(|old| &old.shown) == new.map(|new| &new.shown));
 }
 
+#[inline(never)]
 fn health(found: &mut Difference, old: Option<&Healthcheck>, new: Option<&Healthcheck>) {
     let same = match (old, new) {
         (Some(old), Some(new)) => {
@@ -221,6 +235,7 @@ fn health(found: &mut Difference, old: Option<&Healthcheck>, new: Option<&Health
     found.adjust("healthcheck", old.map(|old| &old.shown) == new.map(|new| &new.shown));
 }
 
+#[inline(never)]
 fn same_test(old: &Test, new: &Test) -> bool {
     let Test { asks, timeout } = new;
     let same = match (&old.asks, asks) {
@@ -236,6 +251,7 @@ fn same_command(old: &Launch, new: &Launch) -> bool {
     old.argv == new.argv
 }
 
+#[inline(never)]
 fn restart_policy(found: &mut Difference, old: &Restart, new: &Restart) {
     let Restart { when, stop_exit_codes, max_restarts, min_uptime, window, delay, backoff, delay_max } = new;
     found.adjust("restart", old.when == *when);
@@ -248,6 +264,7 @@ fn restart_policy(found: &mut Difference, old: &Restart, new: &Restart) {
     found.adjust("restart_delay_max", old.delay_max == *delay_max);
 }
 
+#[inline(never)]
 fn stopping(found: &mut Difference, old: &Stop, new: &Stop) {
     let Stop { signal, kill_timeout, mode, command } = new;
     found.adjust("stop_signal", old.signal == *signal);

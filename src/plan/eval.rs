@@ -6,6 +6,7 @@
 //! any other circle is an error.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -14,9 +15,12 @@ use std::rc::Rc;
 use crate::config::dotenv::{self, EnvFile};
 use crate::config::files::{self, World};
 use crate::config::interpolate::{self, Fault, Lookup, Reported};
+use crate::config::keys::Key;
 use crate::config::source::{FileId, Span};
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::{Problem, Problems, Setting};
+use crate::event::Secret;
+use crate::gather::{Gather, Joined};
 use crate::sorted::Map;
 
 /// The environment variable that names the service.
@@ -51,6 +55,19 @@ pub struct Text {
     pub bytes: Vec<u8>,
     /// Whether a variable was replaced: then no message shows it.
     pub replaced: bool,
+}
+
+/// What may stand without quotes where a text is expected.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scalars {
+    /// Nothing.
+    None,
+    /// Whole numbers.
+    Integers,
+    /// All numbers.
+    Numbers,
+    /// Numbers, true and false.
+    All,
 }
 
 /// The environment of a service as it is written, `[defaults]` merged in; the same for all its instances.
@@ -107,13 +124,16 @@ enum Layer {
 }
 
 impl<'a> Environment<'a> {
-    /// Sets a variable of `env`, over what was set before.
-    pub fn set(&mut self, entry: &'a Entry) {
-        if let Some(earlier) = self.index.get(entry.key.as_str()).and_then(|index| self.env.get_mut(*index)) {
-            *earlier = entry;
-        } else {
-            self.index.insert(&entry.key, self.env.len());
-            self.env.push(entry);
+    /// Sets the variables of `env`; of those that have one name the last counts.
+    #[inline(never)]
+    pub fn set(&mut self, entries: Vec<&'a Entry>) {
+        self.env = entries;
+        self.number();
+        if self.env.len() > self.index.len() {
+            let last = std::mem::take(&mut self.index);
+            let mut at = 0..;
+            self.env.retain(|entry| last.get(entry.key.as_str()).copied() == at.next());
+            self.number();
         }
     }
 
@@ -121,6 +141,12 @@ impl<'a> Environment<'a> {
     pub fn set_instance_env(&mut self, name: &str) {
         name.clone_into(&mut self.instance_env);
         self.env.retain(|entry| entry.key != name);
+        self.number();
+    }
+
+    /// Notes where each name is; all at once, as there may be very many.
+    #[inline(never)]
+    fn number(&mut self) {
         self.index = self.env.iter().enumerate().map(|(index, entry)| (entry.key.as_str(), index)).collect();
     }
 }
@@ -139,22 +165,45 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Reports a problem.
-    pub fn fail<T>(&mut self, problem: Problem) -> Read<T> {
+    pub fn fail(&mut self, problem: Problem) -> Reported {
         self.problems.push(problem);
-        Err(Reported)
+        Reported
     }
 
-    /// A string with its variables replaced; numbers and booleans as they are written, where `scalars` are welcome.
+    /// Reports what is wrong at a place.
+    pub fn wrong(&mut self, at: Span, message: fmt::Arguments<'_>) -> Reported {
+        self.problems.tell(at, message);
+        Reported
+    }
+
+    /// Reports what is wrong at a place, and what helps.
+    pub fn wrong_with(
+        &mut self,
+        at: Span,
+        message: fmt::Arguments<'_>,
+        help: fmt::Arguments<'_>,
+    ) -> Reported {
+        self.problems.advise(at, message, help);
+        Reported
+    }
+
+    /// A string with its variables replaced; numbers and booleans as they are written, where they are welcome.
     ///
     /// # Errors
     /// It is something else, or a variable is not set; reported.
-    pub fn text(
+    #[inline(never)]
+    pub fn text(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node, scalars: Scalars) -> Read<Text> {
+        self.text_of(scope, key.name, key.expected, node, scalars)
+    }
+
+    #[inline(never)]
+    fn text_of(
         &mut self,
         scope: &mut Scope<'_>,
         setting: &str,
         expected: &str,
         node: &Node,
-        scalars: bool,
+        scalars: Scalars,
     ) -> Read<Text> {
         self.charge(0, node.span)?;
         let plain = |text: String| Ok(Text { bytes: text.into_bytes(), replaced: false });
@@ -163,13 +212,13 @@ impl<'a> Evaluator<'a> {
                 let place = |range| node.place_in_text(range);
                 self.expand(scope, &text.text, &place, None)
             }
-            Value::Integer { value, .. } if scalars => plain(value.to_string()),
-            Value::Float { written, .. } if scalars => plain(written.clone()),
-            Value::Boolean(value) if scalars => plain(value.to_string()),
+            Value::Integer { value, .. } if scalars >= Scalars::Integers => plain(value.to_string()),
+            Value::Float { written, .. } if scalars >= Scalars::Numbers => plain(written.clone()),
+            Value::Boolean(value) if scalars >= Scalars::All => plain(value.to_string()),
             Value::Unusable => Err(Reported),
             _ => {
-                let message = format!("{setting} must be {expected}, not {}", node.kind());
-                self.fail(Problem::at(node.span, message))
+                let message = format_args!("{setting} must be {expected}, not {}", node.kind());
+                Err(self.wrong(node.span, message))
             }
         }
     }
@@ -188,13 +237,13 @@ impl<'a> Evaluator<'a> {
             Err(Fault::Reported) => return Err(Reported),
             Err(Fault::At { unset: true, .. }) if self.lenient => return Err(Reported),
             Err(Fault::At { at, message, help, .. }) => {
-                return self.fail(Problem::at(place(at), message).maybe_help(help));
+                return Err(self.fail(Problem::at(place(at), message).maybe_help(help)));
             }
         };
         if expanded.bytes.contains(&0) {
-            return self.fail(Problem::at(
+            return Err(self.wrong(
                 place(0..template.len()),
-                "this has a NUL character, which no program can be given",
+                format_args!("this has a NUL character, which no program can be given"),
             ));
         }
         self.charge(expanded.bytes.len(), place(0..template.len()))?;
@@ -208,7 +257,7 @@ impl<'a> Evaluator<'a> {
             return Ok(());
         }
         self.bytes_left = 0;
-        self.fail(Problem::at(at, "the values of all instances together come to more than 128 MiB"))
+        Err(self.wrong(at, format_args!("the values of all instances together come to more than 128 MiB")))
     }
 
     /// A template that is part of a value, with its variables replaced. `place` finds the bytes of a problem.
@@ -226,13 +275,13 @@ impl<'a> Evaluator<'a> {
 
     /// All variables that the instance gets over the container's, `env` over the files of `env_file`. Those that cannot be had
     /// are left out and reported.
-    pub fn environment(&mut self, scope: &mut Scope<'_>) -> Vec<(OsString, OsString)> {
+    pub fn environment(&mut self, scope: &mut Scope<'_>) -> Vec<(OsString, Secret)> {
         let written = scope.written;
         self.open_files(scope);
-        let files: Vec<_> = scope.files.iter().flatten().map(|open| Rc::clone(&open.file)).collect();
+        let files: Vec<_> = scope.files.iter().flatten().map(|open| Rc::clone(&open.file)).gather();
         let mut found = Vec::new();
         let mut add = |name: &str, value: &Rc<[u8]>| {
-            found.push((OsString::from(name), OsString::from_vec(value.to_vec())));
+            found.push((OsString::from(name), Secret::new(OsString::from_vec(value.to_vec()))));
         };
         for (number, file) in files.iter().enumerate() {
             for (index, variable) in file.1.entries.iter().enumerate() {
@@ -256,6 +305,7 @@ impl<'a> Evaluator<'a> {
         found
     }
 
+    #[inline(never)]
     fn lookup(&mut self, scope: &mut Scope<'_>, name: &str, from: Layer, at: Span) -> Read<Option<Rc<[u8]>>> {
         let written = scope.written;
         if name == SERVICE {
@@ -264,10 +314,11 @@ impl<'a> Evaluator<'a> {
         if name == INSTANCE || name == written.instance_env {
             return match scope.number {
                 Some(number) => Ok(Some(Rc::from(number.to_string().into_bytes()))),
-                None => self.fail(
-                    Problem::at(at, format!("${{{name}}} is not known here: this holds for all instances"))
-                        .help("it may be used in all keys that each instance has for itself"),
-                ),
+                None => Err(self.wrong_with(
+                    at,
+                    format_args!("${{{name}}} is not known here: this holds for all instances"),
+                    format_args!("it may be used in all keys that each instance has for itself"),
+                )),
             };
         }
         if from == Layer::Env
@@ -296,17 +347,17 @@ impl<'a> Evaluator<'a> {
         }
         if let Some(start) = scope.stack.iter().position(|open| *open == position) {
             let names: Vec<String> =
-                scope.stack.iter().skip(start).chain([&position]).map(|one| scope.name(*one)).collect();
-            return self.fail(
-                Problem::at(at, format!("variables refer to each other in a circle: {}", names.join(" -> ")))
-                    .help("a variable may refer to itself, which means the container's"),
-            );
+                scope.stack.iter().skip(start).chain([&position]).map(|one| scope.name(*one)).gather();
+            return Err(self.wrong_with(
+                at,
+                format_args!("variables refer to each other in a circle: {}", names.joined(" -> ")),
+                format_args!("a variable may refer to itself, which means the container's"),
+            ));
         }
         if scope.stack.len() >= MAX_CHAIN {
-            return self.fail(Problem::at(
-                at,
-                format!("more than {MAX_CHAIN} variables refer to each other in a row"),
-            ));
+            return Err(
+                self.wrong(at, format_args!("more than {MAX_CHAIN} variables refer to each other in a row"))
+            );
         }
         scope.stack.push(position);
         let value = self.evaluate(scope, position);
@@ -332,8 +383,13 @@ impl<'a> Evaluator<'a> {
                     Ok(Some(Rc::from(text.bytes)))
                 } else {
                     let what = format!("the variable {}", entry.key);
-                    let text =
-                        self.text(scope, &what, "a string, a number, true or false", &entry.node, true)?;
+                    let text = self.text_of(
+                        scope,
+                        &what,
+                        "a string, a number, true or false",
+                        &entry.node,
+                        Scalars::All,
+                    )?;
                     Ok(Some(Rc::from(text.bytes)))
                 }
             }
@@ -375,7 +431,7 @@ impl<'a> Evaluator<'a> {
             {
                 continue;
             }
-            let Ok(path) = self.text(scope, setting.key.name, setting.key.expected, node, false) else {
+            let Ok(path) = self.text(scope, setting.key, node, Scalars::None) else {
                 continue;
             };
             let path = self.relative(node.span.file, Path::new(OsStr::from_bytes(&path.bytes)));
@@ -405,6 +461,7 @@ impl<'a> Evaluator<'a> {
         file
     }
 
+    #[inline(never)]
     fn parse_env_file(&mut self, id: FileId, at: Span) -> Option<Rc<(FileId, EnvFile)>> {
         let text = self.problems.sources.get(id).map(|source| source.text.clone())?;
         self.charge(text.len(), at).ok()?;
@@ -414,7 +471,7 @@ impl<'a> Evaluator<'a> {
         }
         for variable in &file.entries {
             if let Err(message) = check_variable(&variable.name) {
-                self.problems.push(Problem::at(Span::new(id, variable.at.clone()), message));
+                self.problems.tell(Span::new(id, variable.at.clone()), format_args!("{message}"));
             }
         }
         Some(Rc::new((id, file)))

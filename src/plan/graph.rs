@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use super::Condition;
 use crate::config::source::Span;
+use crate::gather::Gather;
 use crate::sorted::Set;
 
 /// That a service depends on another.
@@ -31,7 +32,7 @@ pub struct Circle {
 /// The services in start order, and all circles; those in or behind a circle are not in the order. `edges`: what each depends on.
 #[inline(never)]
 pub fn sort(edges: &[Vec<Edge>]) -> (Vec<usize>, Vec<Circle>) {
-    let mut waiting: Vec<usize> = edges.iter().map(Vec::len).collect();
+    let mut waiting: Vec<usize> = edges.iter().map(Vec::len).gather();
     let mut dependents: Vec<Vec<usize>> = vec![Vec::new(); edges.len()];
     for (at, edges) in edges.iter().enumerate() {
         for edge in edges {
@@ -59,6 +60,7 @@ pub fn sort(edges: &[Vec<Edge>]) -> (Vec<usize>, Vec<Circle>) {
 }
 
 /// Follows unfulfilled dependencies until they come back to where the walk has been. Each service is walked over once.
+#[inline(never)]
 fn circles(edges: &[Vec<Edge>], waiting: &[usize]) -> Vec<Circle> {
     let is_stuck = |at: usize| waiting.get(at).is_some_and(|count| *count > 0);
     let mut walked = vec![false; edges.len()];
@@ -76,7 +78,7 @@ fn circles(edges: &[Vec<Edge>], waiting: &[usize]) -> Vec<Circle> {
             at = edge.on;
         }
         if let Some((first, (_, span))) = path.iter().enumerate().find(|(_, (member, _))| *member == at) {
-            let members = path.iter().skip(first).map(|(member, _)| *member).collect();
+            let members = path.iter().skip(first).map(|(member, _)| *member).gather();
             found.push(Circle { members, span: *span });
         }
     }

@@ -3,11 +3,11 @@
 use std::cell::OnceCell;
 use std::fmt::{self, Display, Formatter};
 
-use super::eval::{Evaluator, Read, Scope};
+use super::eval::{Evaluator, Read, Scalars, Scope};
 use crate::config::interpolate::Reported;
 use crate::config::keys::{Id, Key};
 use crate::config::source::Span;
-use crate::config::tree::{Node, Value};
+use crate::config::tree::Node;
 use crate::config::{Problem, Setting, World};
 use crate::event::{Cell, MemoryFound};
 use crate::units::{parse_decimal, parse_size, show_decimal, show_size};
@@ -184,6 +184,7 @@ pub struct WantedMemory {
 
 impl WantedMemory {
     /// Checks that it makes sense, and that it can be had here.
+    #[inline(never)]
     pub fn resolve(
         &self,
         evaluator: &mut Evaluator<'_>,
@@ -207,13 +208,11 @@ impl WantedMemory {
                 }
             }
             if let (Some((_, span)), false, false) = (self.limit, self.fallback, here.found().delegated) {
-                let message = format!(
+                let message = format_args!(
                     "memory_limit cannot be had here: it needs a cgroup for the service, and none can be made ({})",
                     found(here.found())
                 );
-                evaluator.problems.push(Problem::at(span, message).help(
-                    "memory_limit_fallback = \"restart\" restarts the service above it instead; docs/cgroups.md says what a cgroup needs",
-                ));
+                evaluator.problems.advise(span, message, format_args!("memory_limit_fallback = \"restart\" restarts the service above it instead; docs/cgroups.md says what a cgroup needs"));
             }
         }
         if let (Some((restart, span)), Some((limit, _))) = (self.restart, self.limit) {
@@ -225,9 +224,10 @@ impl WantedMemory {
                     .is_some_and(|(restart, limit)| restart > limit),
             };
             if above {
-                evaluator.problems.push(
-                    Problem::at(span, "max_memory_restart must not be above memory_limit")
-                        .help("the kernel would be first: it kills at memory_limit, without asking"),
+                evaluator.problems.advise(
+                    span,
+                    format_args!("max_memory_restart must not be above memory_limit"),
+                    format_args!("the kernel would be first: it kills at memory_limit, without asking"),
                 );
             }
         }
@@ -250,8 +250,8 @@ pub fn guard(
             Id::MemoryWarn => guard.warn = evaluator.share(scope, key, node).ok(),
             Id::MemoryRestart => guard.restart = evaluator.share(scope, key, node).ok(),
             _ => {
-                let choices = [("container", Reference::Container), ("host", Reference::Host)];
-                guard.reference = evaluator.choice(scope, key, node, &choices).unwrap_or_default();
+                let choices = &[("container", Reference::Container), ("host", Reference::Host)];
+                guard.reference = evaluator.choice(scope, key, node, choices).unwrap_or_default();
                 continue;
             }
         }
@@ -261,9 +261,10 @@ pub fn guard(
         && restart < warn
         && let Some((_, span)) = spans.iter().find(|(name, _)| *name == "restart")
     {
-        evaluator.problems.push(
-            Problem::at(*span, format!("restart = \"{restart}\" must not be below warn = \"{warn}\""))
-                .help("the warning comes first"),
+        evaluator.problems.advise(
+            *span,
+            format_args!("restart = \"{restart}\" must not be below warn = \"{warn}\""),
+            format_args!("the warning comes first"),
         );
     }
     if let Some(here) = here.filter(|_| guard.is_on())
@@ -301,11 +302,8 @@ impl Evaluator<'_> {
     /// # Errors
     /// Reported.
     pub fn amount(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Amount> {
-        if let Value::Boolean(_) | Value::Float { .. } = node.value {
-            return self.mismatch(key, node, None, None);
-        }
-        let text = self.text(scope, key.name, key.expected, node, true)?;
-        let written = text.show().unwrap_or("").trim();
+        let text = self.text(scope, key, node, Scalars::Integers)?;
+        let written = text.word().trim();
         if written.ends_with('%') {
             return self.share(scope, key, node).map(Amount::Share);
         }
@@ -315,19 +313,16 @@ impl Evaluator<'_> {
                 let (least, unit) = (show_size(LEAST_BYTES), bytes.clamp(1, 99_999));
                 let problem = Problem::at(node.span, format!("{} must be at least {least}", key.name));
                 let help = format!("a bare number is bytes; \"{unit}M\" is in MiB");
-                self.fail(problem.maybe_help(Some(help).filter(|_| !text.replaced && bytes > 0)))
+                Err(self.fail(problem.maybe_help(Some(help).filter(|_| !text.replaced && bytes > 0))))
             }
-            Err(_) => self.mismatch(key, node, Some(&text), None),
+            Err(_) => Err(self.mismatch(key, node, Some(&text))),
         }
     }
 
     /// A share.
     fn share(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Share> {
-        if let Value::Boolean(_) = node.value {
-            return self.mismatch(key, node, None, None);
-        }
-        let text = self.text(scope, key.name, key.expected, node, true)?;
-        let written = text.show().unwrap_or("").trim();
+        let text = self.text(scope, key, node, Scalars::Numbers)?;
+        let written = text.word().trim();
         let share = Share::parse(written);
         let help = match written.strip_suffix('%').map(|number| parse_decimal(number.trim())) {
             Some(Some(_)) => Some("a share is more than 0% and at most 100%".to_owned()),
@@ -336,7 +331,9 @@ impl Evaluator<'_> {
             }
             Some(None) | None => None,
         };
-        share.map_or_else(|| self.mismatch(key, node, Some(&text), help), Ok).map_err(|Reported| Reported)
+        share
+            .map_or_else(|| Err(self.mismatch_with(key, node, Some(&text), help)), Ok)
+            .map_err(|Reported| Reported)
     }
 }
 

@@ -1,20 +1,13 @@
 //! Names of the kernel and their numbers.
 
-use crate::config::keys::{Id, Key};
+use crate::config::keys::{Id, Key, part};
 use crate::units::{CAPABILITIES, RESOURCES};
 
 /// What the value of an entry of `signals` must be.
-pub const FORWARDED_AS: Key = Key {
-    id: Id::Signals,
-    name: "what a signal becomes",
-    expected: "another signal or \"ignore\"",
-    default: "",
-    help: "",
-    example: "",
-};
+pub const FORWARDED_AS: Key = part(Id::Signals, "what a signal becomes", "another signal or \"ignore\"");
 
 /// What the value of an entry of the top level's `[signals]` must be.
-pub const ROUTE: Key = Key { name: "where a signal goes", expected: "an array of services", ..FORWARDED_AS };
+pub const ROUTE: Key = part(Id::Signals, "where a signal goes", "an array of services");
 
 /// The number of a resource limit: `nofile` is 7.
 pub fn resource(name: &str) -> Option<u32> {

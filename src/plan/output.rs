@@ -5,11 +5,11 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::eval::{Evaluator, Read, Scope};
+use super::eval::{Evaluator, Read, Scalars, Scope};
 use super::settings::Own;
 use super::{Color, Log, RateLimit};
 use crate::config::interpolate::Reported;
-use crate::config::keys::{Id, Key};
+use crate::config::keys::{Id, Key, part};
 use crate::config::tree::{Node, Value};
 use crate::config::{Problem, Setting};
 use crate::event::{LogFile, Output, Overflow, Sink};
@@ -53,19 +53,16 @@ impl Defaults {
 }
 
 /// The keys of the table.
-const FILE: Key = part("file", "a path");
-const MAX_SIZE_PART: Key = part("max_size", "a size of at least 4K such as \"10M\", or \"unlimited\"");
-const MAX_FILES_PART: Key = part("max_files", "a number from 1 to 1000");
-const ALSO: Key = part("also", "\"stdout\" or \"stderr\"");
-const FORMAT: Key = part("format", "\"prefix\", \"json\" or \"raw\"");
+const FILE: Key = part(Id::Stdout, "file", "a path");
+const MAX_SIZE_PART: Key =
+    part(Id::Stdout, "max_size", "a size of at least 4K such as \"10M\", or \"unlimited\"");
+const MAX_FILES_PART: Key = part(Id::Stdout, "max_files", "a number from 1 to 1000");
+const ALSO: Key = part(Id::Stdout, "also", "\"stdout\" or \"stderr\"");
+const FORMAT: Key = part(Id::Stdout, "format", "\"prefix\", \"json\" or \"raw\"");
 const PARTS: [&str; 5] = ["file", "max_size", "max_files", "also", "format"];
 
 const FORMATS: [(&str, Format); 3] =
     [("prefix", Format::Prefix), ("json", Format::Json), ("raw", Format::Raw)];
-
-const fn part(name: &'static str, expected: &'static str) -> Key {
-    Key { id: Id::Stdout, name, expected, default: "", help: "", example: "" }
-}
 
 impl Evaluator<'_> {
     /// `[log]`. What is wrong is reported, and the default stays.
@@ -91,12 +88,12 @@ impl Evaluator<'_> {
             Id::LogFormat => defaults.format = self.choice(scope, key, node, &FORMATS)?,
             Id::LogTimestamps => log.timestamps = self.boolean(scope, key, node)?,
             Id::LogColor => {
-                let choices = [("never", Color::Never), ("auto", Color::Auto), ("always", Color::Always)];
-                log.color = self.choice(scope, key, node, &choices)?;
+                let choices = &[("never", Color::Never), ("auto", Color::Auto), ("always", Color::Always)];
+                log.color = self.choice(scope, key, node, choices)?;
             }
             Id::LogOverflow => {
-                let choices = [("block", Overflow::Block), ("drop", Overflow::Drop)];
-                log.overflow = self.choice(scope, key, node, &choices)?;
+                let choices = &[("block", Overflow::Block), ("drop", Overflow::Drop)];
+                log.overflow = self.choice(scope, key, node, choices)?;
             }
             Id::LogMaxSize => defaults.max_size = self.max_size(scope, key, node)?,
             Id::LogMaxFiles => defaults.max_files = self.max_files(scope, key, node)?,
@@ -116,7 +113,7 @@ impl Evaluator<'_> {
                 );
                 if !passed_on {
                     let problem = Problem::at(node.span, format!("{signal} has another meaning for tinysup"));
-                    return self.fail(problem.help("SIGUSR1, SIGUSR2 or a real-time signal has none"));
+                    return Err(self.fail(problem.help("SIGUSR1, SIGUSR2 or a real-time signal has none")));
                 }
                 log.reopen_signal = Some(signal);
             }
@@ -127,21 +124,18 @@ impl Evaluator<'_> {
     }
 
     fn max_size(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Option<u64>> {
-        if let Value::Boolean(_) = node.value {
-            return self.mismatch(key, node, None, None);
-        }
-        let text = self.text(scope, key.name, key.expected, node, true)?;
+        let text = self.text(scope, key, node, Scalars::Numbers)?;
         if text.show() == Some("unlimited") {
             return Ok(None);
         }
         match text.show().and_then(|text| parse_size(text).ok()).filter(|size| *size >= SMALLEST) {
             Some(size) => Ok(Some(size)),
-            None => self.mismatch(key, node, Some(&text), None),
+            None => Err(self.mismatch(key, node, Some(&text))),
         }
     }
 
     fn max_files(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<u32> {
-        let number = self.whole(scope, key, node, 1..=FILES_MAX)?;
+        let number = self.whole(scope, key, node, 1, FILES_MAX)?;
         u32::try_from(number).map_err(|_| Reported)
     }
 
@@ -149,17 +143,15 @@ impl Evaluator<'_> {
     ///
     /// # Errors
     /// Reported.
+    #[inline(never)]
     pub fn rate_limit(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Option<RateLimit>> {
-        if let Value::Boolean(_) | Value::Float { .. } = node.value {
-            return self.mismatch(key, node, None, None);
-        }
-        let text = self.text(scope, key.name, key.expected, node, true)?;
+        let text = self.text(scope, key, node, Scalars::Integers)?;
         if text.show() == Some("unlimited") {
             return Ok(None);
         }
         match text.show().and_then(parse_rate) {
             Some(limit) => Ok(Some(limit)),
-            None => self.mismatch(key, node, Some(&text), None),
+            None => Err(self.mismatch(key, node, Some(&text))),
         }
     }
 
@@ -181,21 +173,21 @@ impl Evaluator<'_> {
                     "max_size" => max_size = self.max_size(scope, &MAX_SIZE_PART, node),
                     "max_files" => max_files = self.max_files(scope, &MAX_FILES_PART, node),
                     "also" => {
-                        let sinks = [("stdout", Sink::Stdout), ("stderr", Sink::Stderr)];
+                        let sinks = &[("stdout", Sink::Stdout), ("stderr", Sink::Stderr)];
                         also =
-                            self.choice(scope, &ALSO, node, &sinks).map(|sink| Some((sink, own.log.format)));
+                            self.choice(scope, &ALSO, node, sinks).map(|sink| Some((sink, own.log.format)));
                     }
                     name => {
-                        let help = self.similar(name, PARTS);
+                        let help = self.similar(name, &PARTS);
                         let message = format!("unknown key \"{name}\" in {}", key.name);
-                        known = self.fail(Problem::at(entry.span, message).maybe_help(help));
+                        known = Err(self.fail(Problem::at(entry.span, message).maybe_help(help)));
                     }
                 }
             }
             let Some(path) = file else {
                 known?;
-                let help = format!("{} = {{ file = \"/var/log/app.log\" }}", key.name);
-                return self.fail(Problem::at(node.span, format!("{} has no file", key.name)).help(help));
+                let help = format_args!("{} = {{ file = \"/var/log/app.log\" }}", key.name);
+                return Err(self.wrong_with(node.span, format_args!("{} has no file", key.name), help));
             };
             let (path, format, also) = (path?, format?, also?);
             let (max_size, max_files) = (max_size?, max_files?);
@@ -204,7 +196,7 @@ impl Evaluator<'_> {
             own.files.push((Rc::clone(&file), node.span));
             return Ok(Output::File(file));
         }
-        let text = self.text(scope, key.name, key.expected, node, false)?;
+        let text = self.text(scope, key, node, Scalars::None)?;
         if text.bytes.contains(&b'/') {
             let path = self.file(scope, key, node)?;
             let (max_size, max_files) = (own.log.max_size, own.log.max_files);
@@ -212,7 +204,7 @@ impl Evaluator<'_> {
             own.files.push((Rc::clone(&file), node.span));
             return Ok(Output::File(file));
         }
-        let words = ["prefix", "json", "raw", "inherit", "null"];
+        let words = &["prefix", "json", "raw", "inherit", "null"];
         Ok(match text.show() {
             Some("prefix") => Output::Prefix,
             Some("json") => Output::Json,
@@ -226,7 +218,7 @@ impl Evaluator<'_> {
                     _ if written.contains('.') => Some(format!("a file in this folder is \"./{written}\"")),
                     _ => self.similar(written, words),
                 };
-                return self.mismatch(key, node, Some(&text), help);
+                return Err(self.mismatch_with(key, node, Some(&text), help));
             }
         })
     }
@@ -252,12 +244,13 @@ impl Evaluator<'_> {
         };
         match checked {
             Ok(()) => Ok(path),
-            Err(problem) => self.fail(problem),
+            Err(problem) => Err(self.fail(problem)),
         }
     }
 }
 
 /// `1000/s`, `60/m`, `500/10s`; a number alone is each second.
+#[inline(never)]
 fn parse_rate(text: &str) -> Option<RateLimit> {
     let (lines, per) = text.split_once('/').unwrap_or((text, "s"));
     let lines = lines.trim().parse::<u32>().ok().filter(|lines| *lines > 0)?;

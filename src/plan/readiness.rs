@@ -11,11 +11,12 @@ use super::values::{CommandLine, show};
 use super::{Asks, Healthcheck, Ready, ReadyTest, Test};
 use crate::config::Problem;
 use crate::config::interpolate::Reported;
-use crate::config::keys::{DURATION, Id, Key};
+use crate::config::keys::{DURATION, Id, Key, part};
 use crate::config::source::Span;
 use crate::config::tree::{Entry, Node, Value};
-use crate::event::{Launch, Output, Secret, Speaks, Stdin};
+use crate::event::{Launch, Output, Speaks};
 use crate::probe::{self, Target};
+use crate::suggest::answer;
 use crate::units::parse_duration;
 
 /// So long a run may take until it is ready when nothing else is said.
@@ -55,20 +56,12 @@ const START_PERIOD: Key = part(Id::Healthcheck, "start_period", DURATION);
 const RETRIES: Key = part(Id::Healthcheck, "retries", "a number from 1 to 1000");
 
 /// What other programs call the keys of these tables.
-#[rustfmt::skip]
-const FOREIGN: [(&str, &str); 26] = [
-    ("cmd", "test"), ("command", "test"), ("exec", "test"), ("check", "test"), ("url", "test"), ("http", "test"),
-    ("httpget", "test"), ("http_get", "test"), ("tcp", "test"), ("tcpsocket", "test"), ("unix", "test"), ("log", "test"),
-    ("period", "interval"), ("periodseconds", "interval"), ("period_seconds", "interval"), ("every", "interval"),
-    ("timeoutseconds", "timeout"), ("timeout_seconds", "timeout"),
-    ("failurethreshold", "retries"), ("failure_threshold", "retries"), ("attempts", "retries"),
-    ("initialdelayseconds", "start_period"), ("initial_delay_seconds", "start_period"), ("initial_delay", "start_period"),
-    ("grace_period", "start_period"), ("delay", "start_period"),
-];
-
-const fn part(id: Id, name: &'static str, expected: &'static str) -> Key {
-    Key { id, name, expected, default: "", help: "", example: "" }
-}
+const FOREIGN: &str = "\
+cmd command exec check url http httpget http_get tcp tcpsocket unix log -> test
+period periodseconds period_seconds every -> interval
+timeoutseconds timeout_seconds -> timeout
+failurethreshold failure_threshold attempts -> retries
+initialdelayseconds initial_delay_seconds initial_delay grace_period delay -> start_period";
 
 /// `ready` as it is written.
 pub struct WantedReady {
@@ -114,6 +107,7 @@ impl Evaluator<'_> {
     ///
     /// # Errors
     /// Reported.
+    #[inline(never)]
     pub fn ready(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<WantedReady> {
         let Value::Table(entries) = &node.value else {
             return Ok(WantedReady { test: self.test(scope, key, node)?, timeout: None, interval: None });
@@ -135,8 +129,8 @@ impl Evaluator<'_> {
         }
         let Some(test) = test else {
             known?;
-            let help = "ready = { test = \"tcp:8080\", timeout = \"60s\" }";
-            return self.fail(Problem::at(node.span, "ready has no test").help(help));
+            let help = format_args!("ready = {{ test = \"tcp:8080\", timeout = \"60s\" }}");
+            return Err(self.wrong_with(node.span, format_args!("ready has no test"), help));
         };
         let (test, timeout, interval) = (test?, timeout?, interval?);
         known?;
@@ -144,11 +138,11 @@ impl Evaluator<'_> {
         match (&test.means, timeout, interval) {
             (_, _, Some((_, span))) if !is_asked => {
                 let problem = Problem::at(span, format!("interval has no use with \"{}\"", test.shown));
-                self.fail(problem.help("nothing is asked; leave it out"))
+                Err(self.fail(problem.help("nothing is asked; leave it out")))
             }
             (Means::After(delay), Some((timeout, span)), _) if timeout <= *delay => {
-                let message = "it could never be ready: timeout is not longer than the delay";
-                self.fail(Problem::at(span, message).help("with a delay, leave timeout out"))
+                let message = format_args!("it could never be ready: timeout is not longer than the delay");
+                Err(self.wrong_with(span, message, format_args!("with a delay, leave timeout out")))
             }
             _ => Ok(WantedReady {
                 test,
@@ -162,6 +156,7 @@ impl Evaluator<'_> {
     ///
     /// # Errors
     /// Reported.
+    #[inline(never)]
     pub fn healthcheck(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<WantedHealth> {
         let with = |(ask, shown)| WantedHealth {
             ask,
@@ -182,17 +177,17 @@ impl Evaluator<'_> {
                 "test" => test = Some(self.health_test(scope, &HEALTH_TEST, node)),
                 "interval" => interval = self.interval(scope, node).map(Some),
                 "timeout" => timeout = self.longer_than_0(scope, &TIMEOUT, node).map(Some),
-                "retries" => retries = self.whole(scope, &RETRIES, node, 1..=MAX_RETRIES).map(Some),
+                "retries" => retries = self.whole(scope, &RETRIES, node, 1, MAX_RETRIES).map(Some),
                 "start_period" => start_period = self.duration(scope, &START_PERIOD, node).map(Some),
                 "disable" => {
                     let problem = Problem::at(entry.span, "a health check is not switched off here");
-                    known = self.fail(problem.help("leave healthcheck out: without it there is none"));
+                    known = Err(self.fail(problem.help("leave healthcheck out: without it there is none")));
                 }
                 "start_interval" => {
                     let problem = Problem::at(entry.span, "start_interval belongs to ready");
                     let help =
                         "ready = { test = …, interval = \"200ms\" }; healthcheck begins when it is ready";
-                    known = self.fail(problem.help(help));
+                    known = Err(self.fail(problem.help(help)));
                 }
                 _ => {
                     let names = ["test", "interval", "timeout", "retries", "start_period"];
@@ -202,8 +197,8 @@ impl Evaluator<'_> {
         }
         let Some(test) = test else {
             known?;
-            let help = "healthcheck = { test = \"http://127.0.0.1:8080/health\" }";
-            return self.fail(Problem::at(node.span, "healthcheck has no test").help(help));
+            let help = format_args!("healthcheck = {{ test = \"http://127.0.0.1:8080/health\" }}");
+            return Err(self.wrong_with(node.span, format_args!("healthcheck has no test"), help));
         };
         let defaults = with(test?);
         let retries = retries?.and_then(|retries| u32::try_from(retries).ok());
@@ -224,7 +219,7 @@ impl Evaluator<'_> {
     pub fn longer_than_0(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Duration> {
         let time = self.duration(scope, key, node)?;
         if time.is_zero() {
-            return self.fail(Problem::at(node.span, format!("{} must be longer than 0", key.name)));
+            return Err(self.wrong(node.span, format_args!("{} must be longer than 0", key.name)));
         }
         Ok(time)
     }
@@ -232,7 +227,7 @@ impl Evaluator<'_> {
     fn interval(&mut self, scope: &mut Scope<'_>, node: &Node) -> Read<Duration> {
         let interval = self.duration(scope, &INTERVAL, node)?;
         if interval < SHORTEST_INTERVAL {
-            return self.fail(Problem::at(node.span, "interval must be at least \"10ms\""));
+            return Err(self.wrong(node.span, format_args!("interval must be at least \"10ms\"")));
         }
         Ok(interval)
     }
@@ -240,16 +235,15 @@ impl Evaluator<'_> {
     fn unknown_part(&mut self, key: &Key, entry: &Entry, names: &[&str]) -> Read<()> {
         let written = entry.key.as_str();
         let plain = written.to_ascii_lowercase().replace('-', "_");
-        let ours = FOREIGN.iter().find(|(foreign, ours)| *foreign == plain && names.contains(ours));
-        let help = match ours {
-            Some((_, ours)) => Some(format!("here it is called \"{ours}\"")),
+        let help = match answer(FOREIGN, &plain).filter(|ours| names.contains(ours)) {
+            Some(ours) => Some(format!("here it is called \"{ours}\"")),
             None if ["retries", "start_period"].contains(&written) => {
                 Some("until its timeout it is asked as often as needed".to_owned())
             }
-            None => self.similar(written, names.iter().copied()),
+            None => self.similar(written, names),
         };
         let message = format!("unknown key \"{written}\" in {}", key.name);
-        self.fail(Problem::at(entry.span, message).maybe_help(help))
+        Err(self.fail(Problem::at(entry.span, message).maybe_help(help)))
     }
 
     fn health_test(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<(Ask, Rc<str>)> {
@@ -264,7 +258,7 @@ impl Evaluator<'_> {
             Means::Said(_) => ("a line is written once; this says nothing about later", ONCE),
             Means::After(_) => ("a delay passes once; this says nothing about later", ONCE),
         };
-        self.fail(Problem::at(span, why).help(help))
+        Err(self.wrong_with(span, format_args!("{why}"), format_args!("{help}")))
     }
 
     /// A test by itself.
@@ -278,8 +272,8 @@ impl Evaluator<'_> {
                 return Ok(Written { means: Means::Asked(Ask::Command(command)), shown, span: node.span });
             }
             Value::Text(written) => {
-                let (words, text) = self.string(scope, key, node)?;
-                let help = match means(words.trim()) {
+                let text = self.string(scope, key, node)?;
+                let help = match means(text.word().trim()) {
                     Ok(means) => {
                         return Ok(Written { means, shown: Rc::from(show(&written.text)), span: node.span });
                     }
@@ -288,23 +282,24 @@ impl Evaluator<'_> {
                             Some((message, help)) => (message, Some(help.to_owned())),
                             None => (wrong.as_str(), None),
                         };
-                        return self.fail(Problem::at(node.span, message).maybe_help(help));
+                        return Err(self.fail(Problem::at(node.span, message).maybe_help(help)));
                     }
                     Err(None) if key.id == Id::Healthcheck && written.text.eq_ignore_ascii_case("none") => {
                         Some("leave healthcheck out: without it there is none".to_owned())
                     }
                     Err(None) => self.problems.suggest(|| advice(&written.text, kinds)),
                 };
-                return self.mismatch(key, node, Some(&text), help);
+                return Err(self.mismatch_with(key, node, Some(&text), help));
             }
             Value::Integer { value, .. } => self.problems.suggest(|| advice(&value.to_string(), kinds)),
             Value::Float { .. } | Value::Boolean(_) | Value::Table(_) => None,
             Value::Unusable => return Err(Reported),
         };
-        self.mismatch(key, node, None, help)
+        Err(self.mismatch_with(key, node, None, help))
     }
 
     /// The first word of a health check that was written for Docker.
+    #[inline(never)]
     fn check_docker_words(&mut self, key: &Key, nodes: &[Node]) -> Read<()> {
         let Some((first, Value::Text(text))) = nodes.first().map(|first| (first.span, &first.value)) else {
             return Ok(());
@@ -315,22 +310,27 @@ impl Evaluator<'_> {
             "NONE" if key.id == Id::Healthcheck => "leave healthcheck out: without it there is none",
             _ => return Ok(()),
         };
-        self.fail(
-            Problem::at(first, format!("\"{}\" is a word of Docker, not a program", text.text)).help(help),
-        )
+        Err(self.wrong_with(
+            first,
+            format_args!("\"{}\" is a word of Docker, not a program", text.text),
+            format_args!("{help}"),
+        ))
     }
 
     /// A text can only be found in an output that comes by.
+    #[inline(never)]
     pub fn check_heard(&mut self, own: &Own) {
         if let Some(WantedReady { test: Written { means: Means::Said(_), shown, span }, .. }) = &own.ready
-            && !own.stdout.is_seen()
-            && !own.stderr.is_seen()
+            && !own.launch.stdout.is_seen()
+            && !own.launch.stderr.is_seen()
         {
-            let message =
-                format!("\"{shown}\" would never be seen: neither stdout nor stderr passes through tinysup");
-            self.problems.push(
-                Problem::at(*span, message)
-                    .help("stdout = \"prefix\", \"json\", \"raw\" or a file, or another test"),
+            let message = format_args!(
+                "\"{shown}\" would never be seen: neither stdout nor stderr passes through tinysup"
+            );
+            self.problems.advise(
+                *span,
+                message,
+                format_args!("stdout = \"prefix\", \"json\", \"raw\" or a file, or another test"),
             );
         }
     }
@@ -344,6 +344,7 @@ const ONCE: &str = "test with http, tcp, unix, file or an array; ready may stand
 /// # Errors
 /// A sentence that says what is wrong with them, and after a semicolon what helps; `None` if they are of no kind. It holds nothing
 /// of them: they may be a secret.
+#[inline(never)]
 fn means(text: &str) -> Result<Means, Option<String>> {
     let wrong = |why: &str| Err(Some(why.to_owned()));
     match text.split_once(':') {
@@ -371,6 +372,7 @@ fn means(text: &str) -> Result<Means, Option<String>> {
 }
 
 /// How the service itself speaks to us.
+#[inline(never)]
 pub fn speaks(own: &Own) -> Speaks {
     let means = own.ready.as_ref().map(|ready| &ready.test.means);
     Speaks {
@@ -384,6 +386,7 @@ pub fn speaks(own: &Own) -> Speaks {
 
 impl WantedHealth {
     /// With the commands that are run as the service is.
+    #[inline(never)]
     pub fn resolve(self, service: &Launch) -> Healthcheck {
         Healthcheck {
             test: Test { asks: self.ask.resolve(service), timeout: self.timeout },
@@ -397,6 +400,7 @@ impl WantedHealth {
 
 impl WantedReady {
     /// With the commands that are run as the service is, and every default.
+    #[inline(never)]
     pub fn resolve(self, service: &Launch) -> Ready {
         let WantedReady { test: Written { means, shown, .. }, timeout, interval } = self;
         let usual = timeout.unwrap_or(READY_TIMEOUT);
@@ -424,23 +428,22 @@ impl WantedReady {
 }
 
 impl Ask {
+    #[inline(never)]
     fn resolve(self, service: &Launch) -> Asks {
         match self {
             Self::Target(target) => Asks::Target(target),
-            Self::Command(CommandLine { argv, shown }) => Asks::Command(Rc::new(Launch {
-                argv: argv.into_iter().map(Secret::new).collect(),
-                shown,
-                stdin: Stdin::Null,
-                stdout: Output::Captured,
-                stderr: Output::Captured,
-                speaks: Speaks::default(),
-                ..service.clone()
-            })),
+            Self::Command(command) => {
+                let mut launch = command.beside(service);
+                launch.stdout = Output::Captured;
+                launch.stderr = Output::Captured;
+                Asks::Command(Rc::new(launch))
+            }
         }
     }
 }
 
 /// A service with a health check, and without a readiness test, is ready when it is healthy for the first time.
+#[inline(never)]
 pub fn ready_when_healthy(health: &Healthcheck) -> Ready {
     let grace = health.start_period.saturating_add(health.interval.saturating_mul(health.retries));
     let timeout = grace.max(READY_TIMEOUT);

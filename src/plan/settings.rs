@@ -1,30 +1,39 @@
 //! The settings of one instance with every default filled in: for each key, what its value means.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::eval::{Evaluator, Read, Scope, check_variable};
+use super::eval::{Evaluator, Read, Scalars, Scope, check_variable};
 use super::names;
 use super::output::Defaults;
-use super::{Condition, KillMode, Kind, OnFailure, OnSuccess, RateLimit, RestartWhen};
+use super::{Condition, KillMode, Kind, OnFailure, OnSuccess, RateLimit, Restart, RestartWhen, Stop};
 use crate::config::interpolate::Reported;
-use crate::config::keys::{Id, Key};
+use crate::config::keys::{Id, Key, part};
 use crate::config::source::Span;
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::{Problem, Setting};
-use crate::event::{Attributes, Identity, LogFile, Output, Rlimit, Stdin};
-use crate::sorted::{Map, Set};
+use crate::event::{Launch, LogFile, Rlimit, Stdin};
+use crate::gather::Gather;
+use crate::sorted::Map;
+use crate::suggest::answer;
 use crate::units::{CAPABILITIES, RESOURCES, Signal};
 
 use super::memory::WantedMemory;
 use super::readiness::{WantedHealth, WantedReady};
-use super::values::CommandLine;
+use super::values::{CommandLine, all};
 
 /// So long a service may take to stop when nothing else is said.
 pub const KILL_TIMEOUT: Duration = Duration::from_secs(8);
 /// So many instances a service may have.
 const MAX_INSTANCES: i64 = 1000;
+
+/// What others call a condition of ours.
+const CONDITIONS: &str = "\
+service_started up running -> started
+service_healthy healthy -> ready
+service_completed_successfully complete done finished exited success -> completed";
 
 /// What all instances of a service have in common.
 #[derive(Debug)]
@@ -47,37 +56,27 @@ pub struct Wanted {
     pub span: Span,
 }
 
-/// What each instance has for itself.
+/// What each instance has for itself. What goes into the plan as it is has its form already.
 pub struct Own {
     pub shell: bool,
     pub command: Option<CommandLine>,
     pub stop_command: Option<CommandLine>,
-    pub cwd: Option<PathBuf>,
     pub ready: Option<WantedReady>,
     pub healthcheck: Option<WantedHealth>,
     pub watchdog: Option<Duration>,
-    pub env_from_file: Map<String, PathBuf>,
-    pub inherit_env: bool,
-    pub identity: Identity,
-    pub attributes: Attributes,
+    pub env_from_file: Map<OsString, PathBuf>,
+    /// How it is started, without command and environment.
+    pub launch: Launch,
     pub memory: WantedMemory,
-    pub restart: Option<RestartWhen>,
-    pub stop_exit_codes: Vec<u8>,
-    pub max_restarts: Option<u32>,
-    pub min_uptime: Duration,
-    pub window: Option<Duration>,
-    pub delay: Duration,
-    pub backoff: f64,
+    /// `None`: what is usual for its kind.
+    pub when: Option<RestartWhen>,
+    pub restart: Restart,
+    /// `restart_delay_max`, if it is written.
     pub delay_max: Option<(Duration, Span)>,
     pub on_failure: OnFailure,
     pub on_success: OnSuccess,
-    pub stop_signal: Signal,
-    pub kill_timeout: Duration,
-    pub kill_mode: KillMode,
+    pub stop: Stop,
     pub signals: Map<Signal, Option<Signal>>,
-    pub stdin: Stdin,
-    pub stdout: Output,
-    pub stderr: Output,
     pub log_rate_limit: Option<RateLimit>,
     /// What `[log]` says for all.
     pub log: Defaults,
@@ -98,49 +97,48 @@ impl Default for Common {
     }
 }
 
-impl Default for Own {
-    fn default() -> Self {
+impl Own {
+    /// Where nothing is said but what `[log]` says for all.
+    pub fn new(log: Defaults) -> Self {
+        let mut launch = Launch::new(Vec::new(), String::new());
+        launch.stdout = log.output();
+        launch.stderr = log.output();
         Self {
             shell: false,
             command: None,
             stop_command: None,
-            cwd: None,
             ready: None,
             healthcheck: None,
             watchdog: None,
             env_from_file: Map::new(),
-            inherit_env: true,
-            identity: Identity::default(),
-            attributes: Attributes::default(),
+            launch,
             memory: WantedMemory::default(),
-            restart: None,
-            stop_exit_codes: Vec::new(),
-            max_restarts: Some(10),
-            min_uptime: Duration::from_secs(10),
-            window: None,
-            delay: Duration::from_millis(100),
-            backoff: 2.0,
+            when: None,
+            restart: Restart {
+                when: RestartWhen::Always,
+                stop_exit_codes: Vec::new(),
+                max_restarts: Some(10),
+                min_uptime: Duration::from_secs(10),
+                window: None,
+                delay: Duration::from_millis(100),
+                backoff: 2.0,
+                // It follows from the others.
+                delay_max: Duration::ZERO,
+            },
             delay_max: None,
             on_failure: OnFailure::Exit,
             on_success: OnSuccess::Ignore,
-            stop_signal: Signal::TERM,
-            kill_timeout: KILL_TIMEOUT,
-            kill_mode: KillMode::Mixed,
+            stop: Stop {
+                signal: Signal::TERM,
+                kill_timeout: Some(KILL_TIMEOUT),
+                mode: KillMode::Mixed,
+                command: None,
+            },
             signals: Map::new(),
-            stdin: Stdin::Null,
-            stdout: Output::Prefix,
-            stderr: Output::Prefix,
             log_rate_limit: None,
-            log: Defaults::default(),
+            log,
             files: Vec::new(),
         }
-    }
-}
-
-impl Own {
-    /// Where nothing is said but what `[log]` says for all.
-    pub fn new(log: Defaults) -> Self {
-        Self { stdout: log.output(), stderr: log.output(), log, ..Self::default() }
     }
 }
 
@@ -156,9 +154,14 @@ impl Evaluator<'_> {
         let (key, node) = (setting.key, &setting.node);
         match key.id {
             Id::Type => {
-                let (word, text) = self.string(scope, key, node)?;
-                if word == "notify" {
-                    return self.mismatch(key, node, Some(&text), Some("ready = \"notify\"".to_owned()));
+                let text = self.string(scope, key, node)?;
+                if text.word() == "notify" {
+                    return Err(self.mismatch_with(
+                        key,
+                        node,
+                        Some(&text),
+                        Some("ready = \"notify\"".to_owned()),
+                    ));
                 }
                 common.kind =
                     self.choice(scope, key, node, &[("daemon", Kind::Daemon), ("oneshot", Kind::Oneshot)])?;
@@ -167,22 +170,27 @@ impl Evaluator<'_> {
             Id::Autostart => common.autostart = self.boolean(scope, key, node)?,
             Id::Instances => {
                 if matches!(&node.value, Value::Text(text) if text.text == "max") {
-                    return self.later(node, "instances = \"max\"");
+                    return Err(self.later(node, "instances = \"max\""));
                 }
                 if matches!(node.value, Value::Integer { value: 0, .. }) {
-                    let message = format!("{} must be {}, not 0", key.name, key.expected);
-                    return self.fail(Problem::at(node.span, message).help("enabled = false leaves it out"));
+                    let message = format_args!("{} must be {}, not 0", key.name, key.expected);
+                    return Err(self.wrong_with(
+                        node.span,
+                        message,
+                        format_args!("enabled = false leaves it out"),
+                    ));
                 }
-                let number = self.whole(scope, key, node, 1..=MAX_INSTANCES)?;
+                let number = self.whole(scope, key, node, 1, MAX_INSTANCES)?;
                 common.instances = u32::try_from(number).map_err(|_| Reported)?;
             }
             Id::InstanceEnv => {
-                let (name, text) = self.string(scope, key, node)?;
+                let text = self.string(scope, key, node)?;
+                let name = text.word();
                 let service = name == super::eval::SERVICE;
                 if service || name.is_empty() || name.contains('=') {
-                    return self.mismatch(key, node, Some(&text), None);
+                    return Err(self.mismatch(key, node, Some(&text)));
                 }
-                common.instance_env = name;
+                name.clone_into(&mut common.instance_env);
             }
             Id::DependsOn => common.depends_on = self.depends_on(scope, key, node)?,
             _ => {}
@@ -206,100 +214,105 @@ impl Evaluator<'_> {
             Id::Ready => own.ready = Some(self.ready(scope, key, node)?),
             Id::Healthcheck => own.healthcheck = Some(self.healthcheck(scope, key, node)?),
             Id::Watchdog => own.watchdog = Some(self.longer_than_0(scope, key, node)?),
-            Id::Cwd => own.cwd = Some(self.path(scope, key, node)?),
+            Id::Cwd => own.launch.cwd = Some(self.path(scope, key, node)?),
             Id::EnvFromFile => self.env_from_file(scope, key, node, &mut own.env_from_file)?,
-            Id::InheritEnv => own.inherit_env = self.boolean(scope, key, node)?,
+            Id::InheritEnv => own.launch.inherit_env = self.boolean(scope, key, node)?,
             Id::User => {
-                let (name, text) = self.account(scope, key, node)?;
-                let (user, group) = match name.split_once(':') {
+                let text = self.account(scope, key, node)?;
+                let (user, group) = match text.word().split_once(':') {
                     Some((user, group)) => (user, Some(group)),
-                    None => (name.as_str(), None),
+                    None => (text.word(), None),
                 };
                 if !is_account(user) || !group.is_none_or(is_account) {
-                    return self.mismatch(key, node, Some(&text), None);
+                    return Err(self.mismatch(key, node, Some(&text)));
                 }
-                own.identity.user = Some(user.to_owned());
-                if own.identity.group.is_none() {
-                    own.identity.group = group.map(str::to_owned);
+                own.launch.identity.user = Some(user.to_owned());
+                if own.launch.identity.group.is_none() {
+                    own.launch.identity.group = group.map(str::to_owned);
                 }
             }
-            Id::Group => own.identity.group = Some(self.one_account(scope, key, node)?),
+            Id::Group => own.launch.identity.group = Some(self.one_account(scope, key, node)?),
             Id::Groups => {
                 let nodes = self.list(key, node)?;
-                let groups: Vec<_> = nodes.iter().map(|node| self.one_account(scope, key, node)).collect();
-                own.identity.groups = Some(groups.into_iter().collect::<Read<_>>()?);
+                own.launch.identity.groups =
+                    Some(all(nodes.iter().map(|node| self.one_account(scope, key, node)))?);
             }
-            Id::Umask => own.attributes.umask = Some(self.umask(scope, key, node)?),
+            Id::Umask => own.launch.attributes.umask = Some(self.umask(scope, key, node)?),
             Id::Nice => {
-                let nice = self.whole(scope, key, node, -20..=19)?;
-                own.attributes.nice = i32::try_from(nice).ok();
+                let nice = self.whole(scope, key, node, -20, 19)?;
+                own.launch.attributes.nice = i32::try_from(nice).ok();
             }
             Id::OomScoreAdj => {
-                let number = self.whole(scope, key, node, -1000..=1000)?;
-                own.attributes.oom_score_adj = i32::try_from(number).ok();
+                let number = self.whole(scope, key, node, -1000, 1000)?;
+                own.launch.attributes.oom_score_adj = i32::try_from(number).ok();
             }
-            Id::Rlimits => self.rlimits(scope, key, node, &mut own.attributes.rlimits)?,
-            Id::NoNewPrivileges => own.attributes.no_new_privileges = self.boolean(scope, key, node)?,
-            Id::Capabilities => own.attributes.capabilities = Some(self.capabilities(scope, key, node)?),
+            Id::Rlimits => self.rlimits(scope, key, node, &mut own.launch.attributes.rlimits)?,
+            Id::NoNewPrivileges => {
+                own.launch.attributes.no_new_privileges = self.boolean(scope, key, node)?
+            }
+            Id::Capabilities => {
+                own.launch.attributes.capabilities = Some(self.capabilities(scope, key, node)?)
+            }
             Id::MaxMemoryRestart => own.memory.restart = Some((self.amount(scope, key, node)?, node.span)),
             Id::MemoryLimit => own.memory.limit = Some((self.amount(scope, key, node)?, node.span)),
             Id::MemoryLimitFallback => {
                 own.memory.fallback = self.choice(scope, key, node, &[("restart", true)])?;
             }
             Id::OomPriority => {
-                let number = self.whole(scope, key, node, -1000..=1000)?;
+                let number = self.whole(scope, key, node, -1000, 1000)?;
                 own.memory.priority = i32::try_from(number).unwrap_or_default();
             }
             Id::Restart => {
-                let choices = [
+                let choices = &[
                     ("always", RestartWhen::Always),
                     ("on-failure", RestartWhen::OnFailure),
                     ("never", RestartWhen::Never),
                 ];
-                own.restart = Some(self.choice(scope, key, node, &choices)?);
+                own.when = Some(self.choice(scope, key, node, choices)?);
             }
             Id::StopExitCodes => {
                 let nodes = self.list(key, node)?;
-                let codes: Vec<_> = nodes.iter().map(|node| self.whole(scope, key, node, 0..=255)).collect();
-                let codes = codes.into_iter().collect::<Read<Vec<_>>>()?;
-                own.stop_exit_codes = codes.into_iter().filter_map(|code| u8::try_from(code).ok()).collect();
+                own.restart.stop_exit_codes = all(nodes.iter().map(|node| {
+                    let code = self.whole(scope, key, node, 0, 255)?;
+                    u8::try_from(code).map_err(|_| Reported)
+                }))?;
             }
-            Id::MaxRestarts => own.max_restarts = self.max_restarts(scope, key, node)?,
-            Id::MinUptime => own.min_uptime = self.duration(scope, key, node)?,
-            Id::RestartWindow => own.window = Some(self.longer_than_0(scope, key, node)?),
-            Id::RestartDelay => own.delay = self.duration(scope, key, node)?,
-            Id::RestartBackoff => own.backoff = self.number(scope, key, node, 1.0..=1000.0)?,
+            Id::MaxRestarts => own.restart.max_restarts = self.max_restarts(scope, key, node)?,
+            Id::MinUptime => own.restart.min_uptime = self.duration(scope, key, node)?,
+            Id::RestartWindow => own.restart.window = Some(self.longer_than_0(scope, key, node)?),
+            Id::RestartDelay => own.restart.delay = self.duration(scope, key, node)?,
+            Id::RestartBackoff => own.restart.backoff = self.number(scope, key, node, 1.0..=1000.0)?,
             Id::RestartDelayMax => own.delay_max = Some((self.duration(scope, key, node)?, node.span)),
             Id::OnFailure => {
                 if matches!(&node.value, Value::Text(text) if text.text == "hold") {
-                    return self.later(node, "on_failure = \"hold\"");
+                    return Err(self.later(node, "on_failure = \"hold\""));
                 }
-                let choices = [("exit", OnFailure::Exit), ("ignore", OnFailure::Ignore)];
-                own.on_failure = self.choice(scope, key, node, &choices)?;
+                let choices = &[("exit", OnFailure::Exit), ("ignore", OnFailure::Ignore)];
+                own.on_failure = self.choice(scope, key, node, choices)?;
             }
             Id::OnSuccess => {
-                let choices = [("ignore", OnSuccess::Ignore), ("exit", OnSuccess::Exit)];
-                own.on_success = self.choice(scope, key, node, &choices)?;
+                let choices = &[("ignore", OnSuccess::Ignore), ("exit", OnSuccess::Exit)];
+                own.on_success = self.choice(scope, key, node, choices)?;
             }
             Id::StopSignal => {
-                own.stop_signal = self.signal(scope, key, node)?;
-                if matches!(own.stop_signal, Signal::STOP | Signal::CONT | Signal::CHLD) {
-                    return self.fail(Problem::at(node.span, format!("{} ends no program", own.stop_signal)));
+                own.stop.signal = self.signal(scope, key, node)?;
+                if matches!(own.stop.signal, Signal::STOP | Signal::CONT | Signal::CHLD) {
+                    return Err(self.wrong(node.span, format_args!("{} ends no program", own.stop.signal)));
                 }
             }
-            Id::KillTimeout => own.kill_timeout = self.duration(scope, key, node)?,
+            Id::KillTimeout => own.stop.kill_timeout = Some(self.duration(scope, key, node)?),
             Id::KillMode => {
                 let choices =
-                    [("mixed", KillMode::Mixed), ("group", KillMode::Group), ("process", KillMode::Process)];
-                own.kill_mode = self.choice(scope, key, node, &choices)?;
+                    &[("mixed", KillMode::Mixed), ("group", KillMode::Group), ("process", KillMode::Process)];
+                own.stop.mode = self.choice(scope, key, node, choices)?;
             }
             Id::Signals => self.signals(scope, key, node, &mut own.signals)?,
             Id::Stdin => {
-                own.stdin =
+                own.launch.stdin =
                     self.choice(scope, key, node, &[("null", Stdin::Null), ("inherit", Stdin::Inherit)])?;
             }
-            Id::Stdout => own.stdout = self.output(scope, key, node, own)?,
-            Id::Stderr => own.stderr = self.output(scope, key, node, own)?,
+            Id::Stdout => own.launch.stdout = self.output(scope, key, node, own)?,
+            Id::Stderr => own.launch.stderr = self.output(scope, key, node, own)?,
             Id::LogRateLimit => own.log_rate_limit = self.rate_limit(scope, key, node)?,
             // Read before, or when the environment is made.
             Id::Type
@@ -327,8 +340,8 @@ impl Evaluator<'_> {
         Ok(())
     }
 
-    fn later<T>(&mut self, node: &Node, what: &str) -> Read<T> {
-        self.fail(Problem::at(node.span, format!("{what} is not yet supported")))
+    fn later(&mut self, node: &Node, what: &str) -> Reported {
+        self.wrong(node.span, format_args!("{what} is not yet supported"))
     }
 
     #[inline(never)]
@@ -337,9 +350,9 @@ impl Evaluator<'_> {
         match &node.value {
             Value::List(nodes) => {
                 for node in nodes {
-                    let Ok((service, _)) = self.string(scope, key, node) else { continue };
+                    let Ok(service) = self.string(scope, key, node) else { continue };
                     wanted.push(Wanted {
-                        service,
+                        service: service.word().to_owned(),
                         condition: Condition::Ready,
                         restart: None,
                         span: node.span,
@@ -350,21 +363,15 @@ impl Evaluator<'_> {
                 wanted.extend(entries.iter().filter_map(|entry| self.dependency(scope, entry).ok()));
             }
             Value::Unusable => return Err(Reported),
-            _ => return self.mismatch(key, node, None, Some("depends_on = [\"db\"]".to_owned())),
+            _ => return Err(self.mismatch_with(key, node, None, Some("depends_on = [\"db\"]".to_owned()))),
         }
         Ok(wanted)
     }
 
     /// `db = "ready"` or `db = { condition = "ready", restart = true }`.
+    #[inline(never)]
     fn dependency(&mut self, scope: &mut Scope<'_>, entry: &Entry) -> Read<Wanted> {
-        const RESTART: Key = Key {
-            id: Id::DependsOn,
-            name: "restart",
-            expected: "true or false",
-            default: "false",
-            help: "",
-            example: "",
-        };
+        const RESTART: Key = part(Id::DependsOn, "restart", "true or false");
         let (mut condition, mut restart) = (Ok(Condition::Ready), Ok(None));
         let mut known = Ok(());
         match &entry.node.value {
@@ -379,10 +386,10 @@ impl Evaluator<'_> {
                         name => {
                             let help = match name {
                                 "required" => Some("every dependency is; leave it out".to_owned()),
-                                _ => self.similar(name, ["condition", "restart"]),
+                                _ => self.similar(name, &["condition", "restart"]),
                             };
                             let message = format!("unknown key \"{name}\" in depends_on");
-                            known = self.fail(Problem::at(part.span, message).maybe_help(help));
+                            known = Err(self.fail(Problem::at(part.span, message).maybe_help(help)));
                         }
                     }
                 }
@@ -395,62 +402,48 @@ impl Evaluator<'_> {
     }
 
     fn condition(&mut self, scope: &mut Scope<'_>, node: &Node) -> Read<Condition> {
-        const CONDITION: Key = Key {
-            id: Id::DependsOn,
-            name: "a condition",
-            expected: "\"started\", \"ready\" or \"completed\"",
-            default: "\"ready\"",
-            help: "",
-            example: "",
-        };
-        let choices = [
+        const CONDITION: Key = part(Id::DependsOn, "a condition", "\"started\", \"ready\" or \"completed\"");
+        let choices = &[
             ("started", Condition::Started),
             ("ready", Condition::Ready),
             ("completed", Condition::Completed),
         ];
         if let Value::Text(written) = &node.value
-            && let Some(ours) = match written.text.as_str() {
-                "service_started" | "up" | "running" => Some("started"),
-                "service_healthy" | "healthy" => Some("ready"),
-                "service_completed_successfully"
-                | "complete"
-                | "done"
-                | "finished"
-                | "exited"
-                | "success" => Some("completed"),
-                _ => None,
-            }
+            && let Some(ours) = answer(CONDITIONS, &written.text)
         {
-            let (_, text) = self.string(scope, &CONDITION, node)?;
+            let text = self.string(scope, &CONDITION, node)?;
             let help = format!("here it is called \"{ours}\"");
-            return self.mismatch(&CONDITION, node, Some(&text), Some(help));
+            return Err(self.mismatch_with(&CONDITION, node, Some(&text), Some(help)));
         }
-        self.choice(scope, &CONDITION, node, &choices)
+        self.choice(scope, &CONDITION, node, choices)
     }
 
+    #[inline(never)]
     fn env_from_file(
         &mut self,
         scope: &mut Scope<'_>,
         key: &Key,
         node: &Node,
-        into: &mut Map<String, PathBuf>,
+        into: &mut Map<OsString, PathBuf>,
     ) -> Read<()> {
         for entry in self.table(key, node)? {
             if let Err(message) = check_variable(&entry.key) {
-                self.problems.push(Problem::at(entry.span, message));
+                self.problems.tell(entry.span, format_args!("{message}"));
                 continue;
             }
             let Ok(path) = self.path(scope, key, &entry.node) else { continue };
-            into.insert(entry.key.clone(), path);
+            into.insert(entry.key.clone().into(), path);
         }
         Ok(())
     }
 
     fn one_account(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<String> {
-        let (name, text) = self.account(scope, key, node)?;
-        if is_account(&name) { Ok(name) } else { self.mismatch(key, node, Some(&text), None) }
+        let text = self.account(scope, key, node)?;
+        let name = text.word();
+        if is_account(name) { Ok(name.to_owned()) } else { Err(self.mismatch(key, node, Some(&text))) }
     }
 
+    #[inline(never)]
     fn umask(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<u32> {
         let number = match node.value {
             Value::Integer { value, decimal: false } | Value::Integer { value: value @ 0, .. } => {
@@ -459,31 +452,36 @@ impl Evaluator<'_> {
             // 22 is not 022; which one was meant cannot be known.
             Value::Integer { value, .. } => {
                 let help = format!("umask = \"{value:03}\"");
-                return self.mismatch(key, node, None, Some(help));
+                return Err(self.mismatch_with(key, node, None, Some(help)));
             }
             _ => {
-                let text = self.text(scope, key.name, key.expected, node, false)?;
+                let text = self.text(scope, key, node, Scalars::None)?;
                 let digits = text.show().map_or("", |text| text.strip_prefix("0o").unwrap_or(text));
                 let octal = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
                 let number = u32::from_str_radix(digits, 8).ok().filter(|mask| octal && *mask <= 0o777);
-                return number.map_or_else(|| self.mismatch(key, node, Some(&text), None), Ok);
+                return number.map_or_else(|| Err(self.mismatch(key, node, Some(&text))), Ok);
             }
         };
-        number.filter(|mask| *mask <= 0o777).map_or_else(|| self.mismatch(key, node, None, None), Ok)
+        number.filter(|mask| *mask <= 0o777).map_or_else(|| Err(self.mismatch(key, node, None)), Ok)
     }
 
+    #[inline(never)]
     fn rlimits(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node, into: &mut Vec<Rlimit>) -> Read<()> {
         for entry in self.table(key, node)? {
             let Some(resource) = names::resource(&entry.key) else {
-                let help = self.similar(&entry.key, RESOURCES);
+                let help = self.similar(&entry.key, &RESOURCES);
                 let message = format!("there is no resource limit \"{}\"", entry.key);
                 self.problems.push(Problem::at(entry.span, message).maybe_help(help));
                 continue;
             };
             if entry.key == "locks" {
-                let message = "\"locks\" cannot be set: tinysup marks the processes of a service with it";
-                self.problems
-                    .push(Problem::at(entry.span, message).help("Linux does not enforce it; leave it out"));
+                let message =
+                    format_args!("\"locks\" cannot be set: tinysup marks the processes of a service with it");
+                self.problems.advise(
+                    entry.span,
+                    message,
+                    format_args!("Linux does not enforce it; leave it out"),
+                );
                 continue;
             }
             let limit = match &entry.node.value {
@@ -492,8 +490,8 @@ impl Evaluator<'_> {
             };
             let Ok((soft, hard)) = limit else { continue };
             if soft > hard {
-                let message = "the soft limit must not be above the hard one";
-                self.problems.push(Problem::at(entry.node.span, message));
+                let message = format_args!("the soft limit must not be above the hard one");
+                self.problems.tell(entry.node.span, message);
                 continue;
             }
             into.retain(|earlier| earlier.resource != resource);
@@ -502,6 +500,7 @@ impl Evaluator<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     fn soft_and_hard(
         &mut self,
         scope: &mut Scope<'_>,
@@ -516,80 +515,75 @@ impl Evaluator<'_> {
                 "soft" => soft = Some(limit),
                 "hard" => hard = Some(limit),
                 name => {
-                    let help = self.similar(name, ["soft", "hard"]);
+                    let help = self.similar(name, &["soft", "hard"]);
                     let message = format!("unknown key \"{name}\" in {}", key.name);
-                    return self.fail(Problem::at(one.span, message).maybe_help(help));
+                    return Err(self.fail(Problem::at(one.span, message).maybe_help(help)));
                 }
             }
         }
         match (soft, hard) {
             (Some(soft), Some(hard)) => Ok((soft, hard)),
-            _ => self.fail(Problem::at(entry.node.span, "this needs both soft and hard")),
+            _ => Err(self.wrong(entry.node.span, format_args!("this needs both soft and hard"))),
         }
     }
 
     fn limit(&mut self, scope: &mut Scope<'_>, entry: &Entry) -> Read<u64> {
-        const LIMIT: Key = Key {
-            id: Id::Rlimits,
-            name: "a limit",
-            expected: "a number, a size such as \"64M\", or \"unlimited\"",
-            default: "",
-            help: "",
-            example: "",
-        };
+        const LIMIT: Key = part(Id::Rlimits, "a limit", "a number, a size such as \"64M\", or \"unlimited\"");
         let node = &entry.node;
-        if let Value::Boolean(_) | Value::Float { .. } | Value::Table(_) = node.value {
-            return self.mismatch(&LIMIT, node, None, None);
-        }
-        let text = self.text(scope, LIMIT.name, LIMIT.expected, node, true)?;
-        let written = text.show().unwrap_or("");
+        let text = self.text(scope, &LIMIT, node, Scalars::Integers)?;
+        let written = text.word();
         if matches!(written, "unlimited" | "infinity") {
             return Ok(u64::MAX);
         }
         let number = written.parse().ok().or_else(|| crate::units::parse_size(written).ok());
-        number.map_or_else(|| self.mismatch(&LIMIT, node, Some(&text), None), Ok)
+        number.map_or_else(|| Err(self.mismatch(&LIMIT, node, Some(&text))), Ok)
     }
 
+    #[inline(never)]
     fn capabilities(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Vec<u8>> {
-        let mut numbers = Set::new();
+        let mut kept = 0_u64;
         for node in self.list(key, node)? {
-            let Ok((name, text)) = self.string(scope, key, node) else { continue };
-            match names::capability(&name) {
-                Some(number) => drop(numbers.insert(number)),
-                None if text.replaced => return self.mismatch(key, node, Some(&text), None),
+            let Ok(text) = self.string(scope, key, node) else { continue };
+            let name = text.word();
+            match names::capability(name) {
+                Some(number) => kept |= 1 << number,
+                None if text.replaced => return Err(self.mismatch(key, node, Some(&text))),
                 None => {
-                    let bare = names::bare_capability(&name);
-                    let help = self.similar(&bare, CAPABILITIES);
+                    let bare = names::bare_capability(name);
+                    let help = self.similar(&bare, &CAPABILITIES);
                     let message = format!("there is no capability \"{name}\"");
                     self.problems.push(Problem::at(node.span, message).maybe_help(help));
                 }
             }
         }
-        Ok(numbers.into_iter().collect())
+        Ok((0..64).filter(|number| kept >> number & 1 == 1).gather())
     }
 
+    #[inline(never)]
     fn max_restarts(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Option<u32>> {
-        if let Value::Boolean(_) | Value::Float { .. } = node.value {
-            return self.mismatch(key, node, None, None);
-        }
-        let text = self.text(scope, key.name, key.expected, node, true)?;
+        let text = self.text(scope, key, node, Scalars::Integers)?;
         match text.show().map(str::trim) {
             Some("unlimited") => Ok(None),
-            Some("-1") => {
-                self.mismatch(key, node, Some(&text), Some("max_restarts = \"unlimited\"".to_owned()))
-            }
+            Some("-1") => Err(self.mismatch_with(
+                key,
+                node,
+                Some(&text),
+                Some("max_restarts = \"unlimited\"".to_owned()),
+            )),
             written => {
                 if let Some(number) = written.and_then(|written| written.parse().ok()) {
                     Ok(Some(number))
                 } else {
-                    let help =
-                        written.filter(|_| !text.replaced).and_then(|word| self.similar(word, ["unlimited"]));
-                    self.mismatch(key, node, Some(&text), help)
+                    let help = written
+                        .filter(|_| !text.replaced)
+                        .and_then(|word| self.similar(word, &["unlimited"]));
+                    Err(self.mismatch_with(key, node, Some(&text), help))
                 }
             }
         }
     }
 
+    #[inline(never)]
     fn signals(
         &mut self,
         scope: &mut Scope<'_>,
@@ -597,13 +591,14 @@ impl Evaluator<'_> {
         node: &Node,
         into: &mut Map<Signal, Option<Signal>>,
     ) -> Read<()> {
-        let mut here = Set::new();
+        let mut here: Vec<Signal> = Vec::new();
         for entry in self.table(key, node)? {
             let Ok(signal) = self.forwarded(entry) else { continue };
-            if !here.insert(signal) {
-                self.problems.push(Problem::at(entry.span, format!("{signal} is set twice")));
+            if here.contains(&signal) {
+                self.problems.tell(entry.span, format_args!("{signal} is set twice"));
                 continue;
             }
+            here.push(signal);
             if matches!(&entry.node.value, Value::Text(text) if text.text == "ignore") {
                 into.insert(signal, None);
             } else if let Ok(becomes) = self.signal(scope, &names::FORWARDED_AS, &entry.node) {
@@ -621,7 +616,7 @@ impl Evaluator<'_> {
         let Ok(signal) = Signal::parse(&entry.key) else {
             let message = format!("\"{}\" is not a signal", entry.key);
             let help = self.similar_signal(&entry.key);
-            return self.fail(Problem::at(entry.span, message).maybe_help(help));
+            return Err(self.fail(Problem::at(entry.span, message).maybe_help(help)));
         };
         let (why, help) = match signal {
             Signal::KILL | Signal::STOP => ("cannot be caught by anybody", None),
@@ -632,7 +627,7 @@ impl Evaluator<'_> {
             _ => return Ok(signal),
         };
         let problem = Problem::at(entry.span, format!("{signal} is never passed on: it {why}"));
-        self.fail(problem.maybe_help(help.map(str::to_owned)))
+        Err(self.fail(problem.maybe_help(help.map(str::to_owned))))
     }
 }
 

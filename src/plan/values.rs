@@ -6,59 +6,73 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::eval::{Evaluator, Read, Scope, Text};
+use super::eval::{Evaluator, Read, Scalars, Scope, Text};
 use crate::config::interpolate::Reported;
 use crate::config::keys::Key;
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::words::{self, Word};
 use crate::config::{Problem, interpolate};
 use crate::control::Place;
-use crate::suggest::did_you_mean;
+use crate::event::{Launch, Secret, Speaks, Stdin};
+use crate::gather::{Gather, Joined};
+use crate::suggest::{answer, did_you_mean};
 use crate::units::{self, Signal, parse_decimal};
 
 /// What others call one of our words: the restart policies of Docker and supervisord.
-const WORDS: [(&str, &str); 3] =
-    [("unless-stopped", "always"), ("no", "never"), ("unexpected", "on-failure")];
+const WORDS: &str = "\
+unless-stopped -> always
+no -> never
+unexpected -> on-failure";
 
 impl Evaluator<'_> {
     /// Reports that a value is not what its key takes. `text`: the value, after replacing.
-    pub fn mismatch<T>(
+    pub fn mismatch(&mut self, key: &Key, node: &Node, text: Option<&Text>) -> Reported {
+        self.mismatch_with(key, node, text, None)
+    }
+
+    /// [`Self::mismatch`], and what helps.
+    #[inline(never)]
+    pub fn mismatch_with(
         &mut self,
         key: &Key,
         node: &Node,
         text: Option<&Text>,
         help: Option<String>,
-    ) -> Read<T> {
+    ) -> Reported {
         self.fail(mismatched(key, node, text).maybe_help(help))
     }
 
     /// "Did you mean" for one of some names.
-    pub fn similar<'n>(&mut self, written: &str, names: impl IntoIterator<Item = &'n str>) -> Option<String> {
-        self.problems.suggest(|| did_you_mean(written, names))
+    #[inline(never)]
+    pub fn similar(&mut self, written: &str, names: &[&str]) -> Option<String> {
+        self.problems.suggest(|| did_you_mean(written, names.iter().copied()))
     }
 
     /// "Did you mean" for signals.
     pub fn similar_signal(&mut self, written: &str) -> Option<String> {
-        let names: Vec<String> = Signal::all().map(|signal| signal.to_string()).collect();
-        let bare = names.iter().filter_map(|name| name.strip_prefix("SIG"));
-        self.similar(written, names.iter().map(String::as_str).chain(bare))
+        let names: Vec<String> = Signal::all().map(|signal| signal.to_string()).gather();
+        let mut known: Vec<&str> = Vec::new();
+        for name in &names {
+            known.push(name);
+        }
+        for name in &names {
+            known.push(name.strip_prefix("SIG").unwrap_or(name));
+        }
+        self.similar(written, &known)
     }
 
-    /// A string, a number or a boolean as text in UTF-8.
-    fn scalar(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Text> {
-        self.text(scope, key.name, key.expected, node, true)
-    }
-
-    /// Any string.
+    /// Any string, in UTF-8.
     ///
     /// # Errors
     /// Reported.
-    pub fn string(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<(String, Text)> {
-        let text = self.text(scope, key.name, key.expected, node, false)?;
-        match text.show() {
-            Some(string) => Ok((string.to_owned(), text)),
-            None => self.mismatch(key, node, Some(&text), None),
-        }
+    pub fn string(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Text> {
+        self.in_utf8(scope, key, node, Scalars::None)
+    }
+
+    #[inline(never)]
+    fn in_utf8(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node, scalars: Scalars) -> Read<Text> {
+        let text = self.text(scope, key, node, scalars)?;
+        if text.show().is_some() { Ok(text) } else { Err(self.mismatch(key, node, Some(&text))) }
     }
 
     /// true or false.
@@ -67,13 +81,13 @@ impl Evaluator<'_> {
     /// Reported.
     pub fn boolean(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<bool> {
         if let Value::Integer { .. } | Value::Float { .. } = node.value {
-            return self.mismatch(key, node, None, None);
+            return Err(self.mismatch(key, node, None));
         }
-        let text = self.scalar(scope, key, node)?;
+        let text = self.text(scope, key, node, Scalars::All)?;
         match text.show().map(str::to_ascii_lowercase).as_deref() {
             Some("true" | "yes" | "on" | "1") => Ok(true),
             Some("false" | "no" | "off" | "0") => Ok(false),
-            _ => self.mismatch(key, node, Some(&text), None),
+            _ => Err(self.mismatch(key, node, Some(&text))),
         }
     }
 
@@ -82,16 +96,13 @@ impl Evaluator<'_> {
     /// # Errors
     /// Reported.
     pub fn duration(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Duration> {
-        if let Value::Boolean(_) = node.value {
-            return self.mismatch(key, node, None, None);
-        }
-        let text = self.scalar(scope, key, node)?;
+        let text = self.text(scope, key, node, Scalars::Numbers)?;
         match text.show().map(units::parse_duration) {
             Some(Ok(duration)) => Ok(duration),
             Some(Err(why)) if why.contains("ten years") => {
-                self.mismatch(key, node, Some(&text), Some("ten years are the longest".to_owned()))
+                Err(self.mismatch_with(key, node, Some(&text), Some("ten years are the longest".to_owned())))
             }
-            _ => self.mismatch(key, node, Some(&text), None),
+            _ => Err(self.mismatch(key, node, Some(&text))),
         }
     }
 
@@ -104,15 +115,17 @@ impl Evaluator<'_> {
         scope: &mut Scope<'_>,
         key: &Key,
         node: &Node,
-        range: std::ops::RangeInclusive<i64>,
+        least: i64,
+        most: i64,
     ) -> Read<i64> {
-        if let Value::Boolean(_) | Value::Float { .. } = node.value {
-            return self.mismatch(key, node, None, None);
-        }
-        let text = self.scalar(scope, key, node)?;
-        match text.show().and_then(|text| text.trim().parse().ok()).filter(|number| range.contains(number)) {
+        let text = self.text(scope, key, node, Scalars::Integers)?;
+        match text
+            .show()
+            .and_then(|text| text.trim().parse().ok())
+            .filter(|number| (least..=most).contains(number))
+        {
             Some(number) => Ok(number),
-            None => self.mismatch(key, node, Some(&text), None),
+            None => Err(self.mismatch(key, node, Some(&text))),
         }
     }
 
@@ -120,6 +133,7 @@ impl Evaluator<'_> {
     ///
     /// # Errors
     /// Reported.
+    #[inline(never)]
     pub fn number(
         &mut self,
         scope: &mut Scope<'_>,
@@ -127,14 +141,11 @@ impl Evaluator<'_> {
         node: &Node,
         range: std::ops::RangeInclusive<f64>,
     ) -> Read<f64> {
-        if let Value::Boolean(_) = node.value {
-            return self.mismatch(key, node, None, None);
-        }
-        let text = self.scalar(scope, key, node)?;
+        let text = self.text(scope, key, node, Scalars::Numbers)?;
         match text.show().and_then(|text| parse_decimal(text.trim())).filter(|number| range.contains(number))
         {
             Some(number) => Ok(number),
-            None => self.mismatch(key, node, Some(&text), None),
+            None => Err(self.mismatch(key, node, Some(&text))),
         }
     }
 
@@ -149,22 +160,29 @@ impl Evaluator<'_> {
         node: &Node,
         choices: &[(&str, T)],
     ) -> Read<T> {
-        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        let index = self.word_of(scope, key, node, &names)?;
+        let mut names = choices.iter().map(|(name, _)| *name);
+        let index = self.word_of(scope, key, node, &mut names)?;
         choices.get(index).map(|(_, choice)| *choice).ok_or(Reported)
     }
 
-    /// Which of some words.
-    fn word_of(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node, names: &[&str]) -> Read<usize> {
-        let text = self.text(scope, key.name, key.expected, node, false)?;
-        let written = text.show().unwrap_or("");
+    /// Which of some words. One function for all that can be chosen.
+    fn word_of(
+        &mut self,
+        scope: &mut Scope<'_>,
+        key: &Key,
+        node: &Node,
+        names: &mut dyn Iterator<Item = &str>,
+    ) -> Read<usize> {
+        let names: Vec<&str> = names.gather();
+        let text = self.text(scope, key, node, Scalars::None)?;
+        let written = text.word();
         if let Some(index) = names.iter().position(|name| *name == written) {
             return Ok(index);
         }
-        let foreign = WORDS.iter().find(|(theirs, ours)| *theirs == written && names.contains(ours));
-        let help = foreign.map(|(_, ours)| format!("here it is called \"{ours}\""));
-        let help = help.or_else(|| self.similar(written, names.iter().copied())).filter(|_| !text.replaced);
-        self.mismatch(key, node, Some(&text), help)
+        let foreign = answer(WORDS, written).filter(|ours| names.contains(ours));
+        let help = foreign.map(|ours| format!("here it is called \"{ours}\""));
+        let help = help.or_else(|| self.similar(written, &names)).filter(|_| !text.replaced);
+        Err(self.mismatch_with(key, node, Some(&text), help))
     }
 
     /// A path, relative to the file it is written in.
@@ -172,9 +190,9 @@ impl Evaluator<'_> {
     /// # Errors
     /// Reported.
     pub fn path(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<PathBuf> {
-        let text = self.text(scope, key.name, key.expected, node, false)?;
+        let text = self.text(scope, key, node, Scalars::None)?;
         if text.bytes.is_empty() {
-            return self.mismatch(key, node, Some(&text), None);
+            return Err(self.mismatch(key, node, Some(&text)));
         }
         Ok(self.relative(node.span.file, Path::new(std::ffi::OsStr::from_bytes(&text.bytes))))
     }
@@ -183,6 +201,7 @@ impl Evaluator<'_> {
     ///
     /// # Errors
     /// Reported.
+    #[inline(never)]
     pub fn place(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Place> {
         if let Value::Boolean(usual) = node.value {
             return Ok(if usual { Place::Usual } else { Place::Off });
@@ -191,7 +210,7 @@ impl Evaluator<'_> {
         match path.file_name().and_then(std::ffi::OsStr::to_str) {
             Some("false") => Ok(Place::Off),
             Some(_) => Ok(Place::At(path)),
-            None => self.mismatch(key, node, None, None),
+            None => Err(self.mismatch(key, node, None)),
         }
     }
 
@@ -203,7 +222,7 @@ impl Evaluator<'_> {
         match &node.value {
             Value::List(nodes) => Ok(nodes),
             Value::Unusable => Err(Reported),
-            _ => self.mismatch(key, node, None, None),
+            _ => Err(self.mismatch(key, node, None)),
         }
     }
 
@@ -215,7 +234,7 @@ impl Evaluator<'_> {
         match &node.value {
             Value::Table(entries) => Ok(entries),
             Value::Unusable => Err(Reported),
-            _ => self.mismatch(key, node, None, None),
+            _ => Err(self.mismatch(key, node, None)),
         }
     }
 
@@ -223,15 +242,8 @@ impl Evaluator<'_> {
     ///
     /// # Errors
     /// Reported.
-    pub fn account(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<(String, Text)> {
-        if let Value::Boolean(_) | Value::Float { .. } = node.value {
-            return self.mismatch(key, node, None, None);
-        }
-        let text = self.text(scope, key.name, key.expected, node, true)?;
-        match text.show() {
-            Some(name) => Ok((name.to_owned(), text)),
-            None => self.mismatch(key, node, Some(&text), None),
-        }
+    pub fn account(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Text> {
+        self.in_utf8(scope, key, node, Scalars::Integers)
     }
 
     /// A signal.
@@ -239,16 +251,13 @@ impl Evaluator<'_> {
     /// # Errors
     /// Reported.
     pub fn signal(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Signal> {
-        if let Value::Boolean(_) | Value::Float { .. } = node.value {
-            return self.mismatch(key, node, None, None);
-        }
-        let text = self.scalar(scope, key, node)?;
+        let text = self.text(scope, key, node, Scalars::Integers)?;
         if let Some(Ok(signal)) = text.show().map(Signal::parse) {
             Ok(signal)
         } else {
             let help =
                 text.show().filter(|_| !text.replaced).and_then(|written| self.similar_signal(written));
-            self.mismatch(key, node, Some(&text), help)
+            Err(self.mismatch_with(key, node, Some(&text), help))
         }
     }
 
@@ -266,14 +275,14 @@ impl Evaluator<'_> {
         match &node.value {
             Value::Text(text) if shell => {
                 if text.text.trim().is_empty() {
-                    return self.fail(Problem::at(node.span, format!("{} is empty", key.name)));
+                    return Err(self.wrong(node.span, format_args!("{} is empty", key.name)));
                 }
                 if text.text.contains('\0') || text.text.len() > interpolate::MAX_TEXT {
-                    let message = format!("{} has a NUL character or is longer than 128 KiB", key.name);
-                    return self.fail(Problem::at(node.span, message));
+                    let message = format_args!("{} has a NUL character or is longer than 128 KiB", key.name);
+                    return Err(self.wrong(node.span, message));
                 }
                 // The shell replaces variables itself, from the same environment: a value put into its text would be code.
-                let argv = ["/bin/sh", "-c", &text.text].map(OsString::from).to_vec();
+                let argv = ["/bin/sh", "-c", &text.text].iter().map(|word| Secret::new(*word)).gather();
                 Ok(CommandLine { argv, shown: show(&text.text) })
             }
             Value::Text(text) => {
@@ -281,15 +290,16 @@ impl Evaluator<'_> {
                     Ok(words) => words,
                     Err(wrong) => {
                         let message = format!("{} {}", key.name, wrong.message);
-                        return self
-                            .fail(Problem::at(node.place_in_text(wrong.at), message).help(wrong.help));
+                        return Err(
+                            self.fail(Problem::at(node.place_in_text(wrong.at), message).help(wrong.help))
+                        );
                     }
                 };
-                let argv = words.iter().map(|word| self.word(scope, node, word)).collect::<Vec<_>>();
+                let argv = all(words.iter().map(|word| self.word(scope, node, word)))?;
                 self.command_line(key, node, argv, &text.text)
             }
             Value::List(nodes) => {
-                let argv = nodes.iter().map(|node| self.argument(scope, key, node)).collect::<Vec<_>>();
+                let argv = all(nodes.iter().map(|node| self.argument(scope, key, node)))?;
                 let written: Vec<String> = nodes
                     .iter()
                     .map(|node| match &node.value {
@@ -300,11 +310,11 @@ impl Evaluator<'_> {
                             "?".to_owned()
                         }
                     })
-                    .collect();
-                self.command_line(key, node, argv, &written.join(" "))
+                    .gather();
+                self.command_line(key, node, argv, &written.joined(" "))
             }
             Value::Unusable => Err(Reported),
-            _ => self.mismatch(key, node, None, None),
+            _ => Err(self.mismatch(key, node, None)),
         }
     }
 
@@ -312,27 +322,27 @@ impl Evaluator<'_> {
         &mut self,
         key: &Key,
         node: &Node,
-        argv: Vec<Read<OsString>>,
+        argv: Vec<Secret>,
         written: &str,
     ) -> Read<CommandLine> {
-        let argv = argv.into_iter().collect::<Read<Vec<OsString>>>()?;
         let Some(program) = argv.first() else {
-            return self.fail(Problem::at(node.span, format!("{} is empty", key.name)));
+            return Err(self.wrong(node.span, format_args!("{} is empty", key.name)));
         };
-        if program.is_empty() {
-            return self
-                .fail(Problem::at(node.span, format!("the program of {} is an empty string", key.name)));
+        if program.reveal().is_empty() {
+            return Err(self.wrong(node.span, format_args!("the program of {} is an empty string", key.name)));
         }
         if let (Value::Text(_), Some((name, _))) = (&node.value, assignment(written)) {
-            let message = format!("{} begins with a variable, but is not run by a shell", key.name);
-            return self.fail(
-                Problem::at(node.span, message).help(format!("env = {{ {name} = \"…\" }}, or shell = true")),
-            );
+            let message = format_args!("{} begins with a variable, but is not run by a shell", key.name);
+            return Err(self.wrong_with(
+                node.span,
+                message,
+                format_args!("env = {{ {name} = \"…\" }}, or shell = true"),
+            ));
         }
         Ok(CommandLine { argv, shown: show(written) })
     }
 
-    fn word(&mut self, scope: &mut Scope<'_>, node: &Node, word: &Word) -> Read<OsString> {
+    fn word(&mut self, scope: &mut Scope<'_>, node: &Node, word: &Word) -> Read<Secret> {
         let place = |range: std::ops::Range<usize>| {
             let range = if word.verbatim {
                 word.at.start + range.start..word.at.start + range.end
@@ -341,15 +351,32 @@ impl Evaluator<'_> {
             };
             node.place_in_text(range)
         };
-        Ok(OsString::from_vec(self.template(scope, &word.template, &place)?.bytes))
+        Ok(secret(self.template(scope, &word.template, &place)?))
     }
 
-    fn argument(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<OsString> {
+    fn argument(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Secret> {
         if let Value::Boolean(_) = node.value {
-            return self.mismatch(key, node, None, Some("put it into quotes".to_owned()));
+            return Err(self.mismatch_with(key, node, None, Some("put it into quotes".to_owned())));
         }
-        Ok(OsString::from_vec(self.text(scope, key.name, key.expected, node, true)?.bytes))
+        Ok(secret(self.text(scope, key, node, Scalars::Numbers)?))
     }
+}
+
+fn secret(text: Text) -> Secret {
+    Secret::new(OsString::from_vec(text.bytes))
+}
+
+/// All of them, or none: but each is read, so that all that is wrong is reported.
+pub fn all<T>(items: impl Iterator<Item = Read<T>>) -> Read<Vec<T>> {
+    let mut list = Vec::new();
+    let mut complete = true;
+    for item in items {
+        match item {
+            Ok(item) => list.push(item),
+            Err(Reported) => complete = false,
+        }
+    }
+    if complete { Ok(list) } else { Err(Reported) }
 }
 
 fn mismatched(key: &Key, node: &Node, text: Option<&Text>) -> Problem {
@@ -368,15 +395,34 @@ fn mismatched(key: &Key, node: &Node, text: Option<&Text>) -> Problem {
 /// A command, ready to run, and as it may be shown.
 pub struct CommandLine {
     /// Program and arguments.
-    pub argv: Vec<OsString>,
+    pub argv: Vec<Secret>,
     /// As it is written, on one line.
     pub shown: String,
 }
 
+impl CommandLine {
+    /// As a command that is run beside a service: in all as that, but it reads nothing and is not asked how it is.
+    #[inline(never)]
+    pub fn beside(self, service: &Launch) -> Launch {
+        let mut launch = service.clone();
+        launch.argv = self.argv;
+        launch.shown = self.shown;
+        launch.stdin = Stdin::Null;
+        launch.speaks = Speaks::default();
+        launch
+    }
+}
+
 impl Text {
     /// The text, if it is UTF-8. To be looked at; to be printed only where no variable was replaced.
+    #[inline(never)]
     pub fn show(&self) -> Option<&str> {
         std::str::from_utf8(&self.bytes).ok()
+    }
+
+    /// [`Self::show`]; nothing where it is not UTF-8.
+    pub fn word(&self) -> &str {
+        self.show().unwrap_or_default()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::probe::Failure;
 use crate::units::Signal;
 
 use super::stopping::{Goal, Helper};
-use super::{Context, Live, Service, State, earlier, kill_at, name, signal_group};
+use super::{Context, Live, Service, State, kill_at, name, signal_group};
 
 /// Whoever is asked in vain for so long is told of, or a slip in a test would show only when its timeout is over.
 const TOLD_AFTER: Duration = Duration::from_secs(5);
@@ -123,7 +123,7 @@ impl Awaited {
             Patience::Until(at) => Some(at),
             Patience::Endless | Patience::Over => None,
         };
-        earlier(until, asking(live, self.next))
+        Time::earlier(until, asking(live, self.next))
     }
 }
 
@@ -146,7 +146,7 @@ impl Watched {
 
     /// What is due next by itself.
     pub fn deadline(&self, live: &Live) -> Option<Time> {
-        earlier(asking(live, self.next), self.silence.map(|(at, _)| at))
+        Time::earlier(asking(live, self.next), self.silence.map(|(at, _)| at))
     }
 
     /// Whether the run must not be silent for too long.
@@ -181,7 +181,7 @@ fn spread(interval: Duration, id: InstanceId) -> Duration {
 impl Service {
     /// Its program runs: it is ready at once, or waited for from now on.
     #[inline(never)]
-    pub(super) fn begin_to_run(&mut self, context: Context, live: Live, out: &mut Vec<Action>) {
+    pub(super) fn begin_to_run(&mut self, context: Context, live: Box<Live>, out: &mut Vec<Action>) {
         if let Some(awaited) = Awaited::new(context, live.since) {
             self.state = State::Up(live, awaited);
         } else {
@@ -345,6 +345,7 @@ impl Service {
     }
 
     /// The answer to an attempt by us.
+    #[inline(never)]
     pub fn probed(
         &mut self,
         context: Context,
@@ -527,8 +528,8 @@ impl Service {
         let abort = matches!(cause, Cause::Watchdog { .. });
         tell(out, Notice::Failing { name: name(context), cause: cause.clone(), waiting });
         match std::mem::replace(&mut self.state, State::Down) {
-            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
-                let live = Live { failed: Some((cause, well)), ..live };
+            State::Starting(mut live, _) | State::Up(mut live, _) | State::Ready(mut live, _) => {
+                live.failed = Some((cause, well));
                 if abort {
                     self.abort(context, live, out);
                 } else {
@@ -609,6 +610,7 @@ impl Service {
     }
 
     /// It wrote this to a stream. Says whether it is ready by that, or known to run.
+    #[inline(never)]
     pub fn said(
         &mut self,
         context: Context,
@@ -649,6 +651,7 @@ impl Service {
     }
 
     /// It told us how it is.
+    #[inline(never)]
     pub fn notified(&mut self, context: Context, run: u32, words: Vec<Word>, out: &mut Vec<Action>) {
         if run != self.runs {
             return; // an earlier run said it
@@ -659,6 +662,7 @@ impl Service {
         }
     }
 
+    #[inline(never)]
     fn word(&mut self, context: Context, word: Word, out: &mut Vec<Action>) {
         let now = context.now;
         match word {

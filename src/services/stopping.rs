@@ -13,7 +13,7 @@ use crate::plan::{Instance, KillMode, Kind};
 use crate::units::Signal;
 
 use super::restart::Budget;
-use super::{Context, Ended, Live, Service, State, earlier, kill_at, name, signal_group};
+use super::{Context, Ended, Live, Service, State, kill_at, name, signal_group};
 
 /// How long after SIGKILL a process counts as one that cannot be ended.
 const UNKILLABLE_AFTER: Duration = Duration::from_secs(5);
@@ -160,7 +160,7 @@ impl Stopping {
     /// It said that it needs until then.
     pub fn extend(&mut self, context: Context, until: Time) {
         if let Phase::Polite { kill_at: Some(at) } = &mut self.phase {
-            *at = earlier(Some((*at).max(until)), context.limit).unwrap_or(*at);
+            *at = Time::earlier(Some((*at).max(until)), context.limit).unwrap_or(*at);
         }
     }
 }
@@ -183,7 +183,7 @@ impl Cleaning {
 
     /// When there is something to do.
     pub fn deadline(&self) -> Option<Time> {
-        earlier(self.kill_at(), Some(self.look_at))
+        Time::earlier(self.kill_at(), Some(self.look_at))
     }
 
     /// Whether something that we started has not ended yet.
@@ -203,7 +203,7 @@ impl Service {
             State::Stopping { live, mut stop } => {
                 stop.goal = Goal::Down;
                 if let Phase::Polite { kill_at } = &mut stop.phase {
-                    *kill_at = earlier(*kill_at, context.limit);
+                    *kill_at = Time::earlier(*kill_at, context.limit);
                 }
                 self.state = State::Stopping { live, stop };
             }
@@ -211,7 +211,7 @@ impl Service {
                 cleaning.goal = Goal::Down;
                 cleaning.asked.get_or_insert(context.now);
                 if let Kill::At(at) = &mut cleaning.kill {
-                    *at = earlier(*at, context.limit);
+                    *at = Time::earlier(*at, context.limit);
                 }
                 if cleaning.members.is_empty() && !cleaning.helped(context) {
                     cleaning.look_at = context.now; // what is left was only waited for before a restart
@@ -224,6 +224,7 @@ impl Service {
     }
 
     /// What it depends on is started again, and so shall it be: it is stopped and waits for it. Costs nothing of its budget.
+    #[inline(never)]
     pub fn restart_with(&mut self, context: Context, on: &Rc<str>, out: &mut Vec<Action>) {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Backoff { .. } => self.state = State::Waiting,
@@ -296,7 +297,7 @@ impl Service {
     pub(super) fn ask_to_stop(
         &mut self,
         context: Context,
-        mut live: Live,
+        mut live: Box<Live>,
         goal: Goal,
         out: &mut Vec<Action>,
     ) {
@@ -313,7 +314,7 @@ impl Service {
     }
 
     /// It has fallen silent: SIGABRT, so that it leaves a core dump where that is wanted.
-    pub(super) fn abort(&mut self, context: Context, mut live: Live, out: &mut Vec<Action>) {
+    pub(super) fn abort(&mut self, context: Context, mut live: Box<Live>, out: &mut Vec<Action>) {
         self.call_off(&mut live, out);
         order(out, Action::Signal { pid: live.pid, signal: Signal::ABRT });
         order(out, Action::Signal { pid: live.pid, signal: Signal::CONT });
@@ -390,6 +391,7 @@ impl Service {
     }
 
     /// Ends it without further grace.
+    #[inline(never)]
     pub fn kill(&mut self, context: Context, why: KillReason, out: &mut Vec<Action>) {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Waiting | State::Backoff { .. } | State::Down => {}
@@ -517,7 +519,7 @@ impl Service {
             Kill::At(_) => Signal::TERM,
             Kill::Since(_) => Signal::KILL,
         };
-        let mut cleaning = Cleaning {
+        let mut cleaning = Box::new(Cleaning {
             leader: pid,
             ended,
             goal,
@@ -527,7 +529,7 @@ impl Service {
             told: Told::Nothing,
             look_at: context.now + LOOK_INTERVAL,
             kill,
-        };
+        });
         match sweep(self.main_child(), context.instance, pid, signal, Vec::new()) {
             Some(action) => {
                 out.push(action);
@@ -605,6 +607,7 @@ impl Service {
     }
 
     /// What a look at the remains of a run has found.
+    #[inline(never)]
     pub fn swept(&mut self, context: Context, run: u32, found: Vec<Process>, out: &mut Vec<Action>) {
         if run != self.runs || !matches!(self.state, State::Cleaning(_)) {
             return;
@@ -669,15 +672,15 @@ impl Service {
 
     fn give_up(&mut self, context: Context, out: &mut Vec<Action>) {
         if let State::Cleaning(cleaning) = std::mem::replace(&mut self.state, State::Down) {
-            let helpers = cleaning.helpers.iter().map(|helper| helper.shown());
-            let found = cleaning.members.iter().cloned().chain(helpers).gather();
+            let mut found = cleaning.members.clone();
+            cleaning.helpers.iter().map(|helper| helper.shown()).add_to(&mut found);
             tell(out, Notice::Unkillable { name: name(context), found });
             self.finish(context, cleaning, out);
         }
     }
 
     /// Nothing of the run is left.
-    fn finish(&mut self, context: Context, cleaning: Cleaning, out: &mut Vec<Action>) {
+    fn finish(&mut self, context: Context, cleaning: Box<Cleaning>, out: &mut Vec<Action>) {
         match cleaning.goal {
             Goal::Judge => self.judge(context, cleaning.ended, out),
             Goal::With(on) if !context.stopping => self.wait_again(context, cleaning.ended, on, out),

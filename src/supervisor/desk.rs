@@ -7,7 +7,7 @@ use crate::control::{
     self, Answer, Change, EventLine, LogLine, Refused, Request, VERSION, Verb, Verdict, Wanted,
 };
 use crate::event::{Action, Client, InstanceId, Sink, Time, order, tell};
-use crate::gather::Gather;
+use crate::gather::{Gather, Joined};
 use crate::logs::{Line, Origin, Wish as ReadingWish};
 use crate::notice::{ByHand, Notice};
 use crate::plan::{Condition, Kind, Mode};
@@ -91,7 +91,8 @@ impl Supervisor {
                 });
                 let since = request.since_ms.map(|millis| now - std::time::Duration::from_millis(millis));
                 let (lines, follow) = (request.lines, request.follow);
-                self.logs.open(client, &ReadingWish { instances: ids, stream, since, lines, follow });
+                let names = request.names.clone();
+                self.logs.open(client, &ReadingWish { instances: ids, names, stream, since, lines, follow });
                 self.requests.enter(client, Stage::Logs(Reading { follow, busy: false }), None);
             }
             Verb::Events => {
@@ -245,7 +246,7 @@ impl Supervisor {
                     let (verb, them) = if who.len() == 1 { ("depends", "it") } else { ("depend", "them") };
                     let text = format!(
                         "{} {verb} on {}: stop {them} first, or all together with --with-dependents",
-                        who.join(", "),
+                        who.listed(),
                         self.name(first.1)
                     );
                     return Err((Refused::Dependencies, text));
@@ -588,11 +589,11 @@ impl Supervisor {
             return;
         };
         let code = self.exit_code_now();
-        let rest = out.split_off(at);
+        let mut rest = out.split_off(at);
         for client in self.requests.clients() {
             self.conclude(now, client, code, out);
         }
-        out.extend(rest);
+        out.append(&mut rest);
     }
 
     #[inline(never)]
@@ -698,7 +699,7 @@ impl Supervisor {
             Some(Stage::End) => {
                 let change = match code {
                     Some(code) => change("", true, format!("stopped; exit code {code}")),
-                    None => change("", false, format!("still stopping: {}", self.alive().join(", "))),
+                    None => change("", false, format!("still stopping: {}", self.alive().listed())),
                 };
                 self.answer(now, client, Answer::Changed(vec![change]), out);
             }

@@ -2,6 +2,7 @@
 
 use crate::control::Wanted;
 use crate::event::{InstanceId, Time};
+use crate::gather::Joined;
 use crate::plan::{Kind, OnFailure};
 use crate::services::State;
 
@@ -71,7 +72,7 @@ impl Supervisor {
             Wanted::Stopped => "stopped",
         };
         let aside =
-            if aside.is_empty() { String::new() } else { format!("; not counted: {}", aside.join(", ")) };
+            if aside.is_empty() { String::new() } else { format!("; not counted: {}", aside.listed()) };
         let Some(first) = never.or(bad.first().copied()) else {
             return Judgement::Yes(match counted.as_slice() {
                 [] => format!("nothing counts{aside}"),

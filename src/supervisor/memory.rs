@@ -21,7 +21,9 @@ impl Supervisor {
     #[inline(never)]
     pub(super) fn memory_found(&mut self, now: Time, found: &MemoryFound, out: &mut Vec<Action>) {
         self.begun = true;
-        out.extend(self.memory.found(now, found).into_iter().map(Action::Tell));
+        for notice in self.memory.found(now, found) {
+            tell(out, notice);
+        }
         self.put_ceilings();
     }
 
@@ -31,6 +33,7 @@ impl Supervisor {
     }
 
     /// The end of a main process by a SIGKILL that was not ours is that of the OOM killer, where that was reported.
+    #[inline(never)]
     pub(super) fn explain_end(&mut self, now: Time, child: Child, status: ExitStatus) {
         let killed = matches!(status, ExitStatus::Signal { signal: Signal::KILL, .. });
         let by_others = self.service(child.instance).is_some_and(Service::may_be_killed_by_others);

@@ -93,6 +93,7 @@ impl Supervisor {
     }
 
     /// Remembers whose lines these will be: they say it as JSON, be it only after an update.
+    #[inline(never)]
     pub(super) fn note_pid(&mut self, child: Child, pid: Pid) {
         let main = match child.role {
             Role::Main => true,

@@ -13,6 +13,7 @@ impl Supervisor {
     }
 
     /// Nobody reads there.
+    #[inline(never)]
     pub(super) fn stuck(&mut self, sink: Sink) {
         match self.plan.log.overflow {
             Overflow::Block => self.logs.stuck(sink),

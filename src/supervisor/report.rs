@@ -9,7 +9,7 @@ use crate::event::{
     Action, Attributes, Child, Client, ContainerMemory, Controller, InstanceId, Launch, LogFile, Output, Pid,
     Role, Stdin, Time, Usage, Weight, order,
 };
-use crate::gather::Gather;
+use crate::gather::{Gather, Joined};
 use crate::line;
 use crate::notice::Cause;
 use crate::plan::{
@@ -256,7 +256,7 @@ impl Supervisor {
         match service.state() {
             State::Waiting => match self.waits_for(id).as_slice() {
                 [] => "about to start".to_owned(),
-                names => format!("waits for {}", names.join(", ")),
+                names => format!("waits for {}", names.listed()),
             },
             State::Launching { .. } | State::Starting(..) => "starting".to_owned(),
             State::Up(..) => {
@@ -410,19 +410,15 @@ fn settings(instance: &Instance) -> Vec<(String, String)> {
     if let Some(cwd) = &launch.cwd {
         rows.add("cwd", &cwd.display());
     }
-    let variables: Vec<_> = launch
-        .env
-        .iter()
-        .map(|(name, _)| name)
-        .chain(launch.env_from_file.iter().map(|(name, _)| name))
-        .gather();
+    let mut variables: Vec<_> = launch.env.iter().map(|(name, _)| name).gather();
+    launch.env_from_file.iter().map(|(name, _)| name).add_to(&mut variables);
     let names: Vec<_> = variables
         .iter()
         .map(|name| name.to_string_lossy())
         .filter(|name| !name.starts_with("TINYSUP_"))
         .gather();
     if !names.is_empty() {
-        rows.add("env", &names.join(", "));
+        rows.add("env", &names.listed());
     }
     if !launch.inherit_env {
         rows.add("inherit_env", &false);
@@ -434,7 +430,7 @@ fn settings(instance: &Instance) -> Vec<(String, String)> {
         }
     }
     if let Some(groups) = &identity.groups {
-        rows.add("groups", &groups.join(", "));
+        rows.add("groups", &groups.listed());
     }
     attribute_settings(&launch.attributes, &mut rows);
     memory_settings(instance.memory, &mut rows);
@@ -552,14 +548,14 @@ fn attribute_settings(attributes: &Attributes, rows: &mut Rows) {
                 (soft, hard) => format!("{} {soft}:{hard}", known(&RESOURCES, one.resource as usize)),
             })
             .gather();
-        rows.add("rlimits", &shown.join(", "));
+        rows.add("rlimits", &shown.listed());
     }
     if attributes.no_new_privileges {
         rows.add("no_new_privileges", &true);
     }
     if let Some(kept) = &attributes.capabilities {
         let names: Vec<String> = kept.iter().map(|one| known(&CAPABILITIES, usize::from(*one))).gather();
-        rows.add("capabilities", &if names.is_empty() { "none".to_owned() } else { names.join(", ") });
+        rows.add("capabilities", &if names.is_empty() { "none".to_owned() } else { names.listed() });
     }
 }
 

@@ -32,6 +32,8 @@ struct Story {
     container: Option<ContainerMemory>,
     /// What the configuration says when it is read again.
     configuration: Result<Vec<Instance>, String>,
+    /// And its `[log]`, and whether its `control` is another one.
+    configured: (Log, bool),
 }
 
 impl Story {
@@ -70,6 +72,7 @@ impl Story {
             weights: BTreeMap::new(),
             container: None,
             configuration: Err("nothing was written".to_owned()),
+            configured: Default::default(),
         }
     }
 
@@ -89,10 +92,10 @@ impl Story {
                         order: crate::plan::in_order(&instances),
                         instances,
                         shutdown_timeout: Some(Duration::from_secs(9)),
-                        log: Log::default(),
+                        log: self.configured.0,
                         routes: Map::new(),
                     },
-                    other_control: false,
+                    other_control: self.configured.1,
                 });
                 self.supervisor.reread(self.now, read, &mut actions);
             } else {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::control::{Answer, Change, Refused, Request};
 use crate::event::{Action, Client, InstanceId, Time, order, tell};
-use crate::gather::Gather;
+use crate::gather::{Gather, Joined};
 use crate::notice::{Notice, Updating};
 use crate::plan::{Fresh, Instance, Kind, Mode, Plan, difference};
 use crate::requests::{self, Deed, Stage, Target};
@@ -132,8 +132,8 @@ impl Supervisor {
         let from = out.len();
         let asker = self.updates.asker.take();
         match (self.take_plan(now, read, asker.as_ref(), out), asker) {
-            (Ok(targets), Some(Asker { client, request })) => {
-                self.begin_waiting(now, client, &request, targets, out);
+            (Ok((targets, stays)), Some(Asker { client, request })) => {
+                self.begin_waiting(now, client, &request, targets, &stays, out);
             }
             (Err((why, text)), Some(Asker { client, .. })) => {
                 self.answer(now, client, Answer::refused(why, text), out);
@@ -151,7 +151,8 @@ impl Supervisor {
         read: Result<Reread, String>,
         asker: Option<&Asker>,
         out: &mut Vec<Action>,
-    ) -> Result<Vec<Target>, Refusal> {
+    ) -> Result<(Vec<Target>, Vec<&'static str>), Refusal> {
+        let mut stays = Vec::new();
         let only_told = asker.is_some_and(|asker| asker.request.dry_run);
         let fresh = match read {
             // It may have begun in the very step that ordered the reading.
@@ -159,8 +160,12 @@ impl Supervisor {
                 Err((Refused::Stopping, STOPPING.to_owned()))
             }
             Ok(read) if read.plan.mode == Mode::Services => {
-                if read.other_control && !only_told {
-                    tell(out, Notice::ControlStays);
+                stays = self.plan.log.staying(&read.plan.log);
+                if read.other_control {
+                    stays.push("control");
+                }
+                if !stays.is_empty() && !only_told {
+                    tell(out, Notice::Stays { keys: stays.clone() });
                 }
                 Fresh::new(read.plan, &self.plan).ok_or_else(|| (Refused::Configuration, TOO_MANY.to_owned()))
             }
@@ -168,8 +173,8 @@ impl Supervisor {
             Err(text) => Err((Refused::Configuration, bounded(text))),
         };
         match fresh {
-            Ok(fresh) if only_told => Ok(self.differences(now, &fresh)),
-            Ok(fresh) => Ok(self.apply(now, fresh, out)),
+            Ok(fresh) if only_told => Ok((self.differences(now, &fresh), stays)),
+            Ok(fresh) => Ok((self.apply(now, fresh, out), stays)),
             Err(refusal) => {
                 if !only_told {
                     tell(out, Notice::NotUpdated { why: refusal.1.clone() });
@@ -186,10 +191,15 @@ impl Supervisor {
         client: Client,
         request: &Request,
         mut targets: Vec<Target>,
+        stays: &[&str],
         out: &mut Vec<Action>,
     ) {
         if targets.is_empty() {
-            let nothing = desk::change("", true, "nothing has changed".to_owned());
+            let mut text = "nothing has changed".to_owned();
+            if !stays.is_empty() {
+                text = text + " but what only a new start of the container can change: " + &stays.listed();
+            }
+            let nothing = desk::change("", true, text);
             return self.answer(now, client, Answer::Changed(vec![nothing]), out);
         }
         if request.wait && !request.dry_run {
@@ -242,7 +252,7 @@ impl Supervisor {
         // It has been told to end, and cannot be told to stay.
         let ends = self.service(id).is_some_and(Service::ending)
             && matches!(self.updates.coming.get(&id), Some(Coming::Gone | Coming::Anew(_)));
-        let keys = found.keys.join(", ");
+        let keys = found.keys.listed();
         match () {
             // The command of the command line is the same, whatever is updated.
             () if new.kind != Kind::Command && (found.anew || ends) => Some((Deed::Renew, keys)),
@@ -251,6 +261,7 @@ impl Supervisor {
         }
     }
 
+    #[inline(never)]
     fn update_target(&self, now: Time, id: InstanceId, deed: Deed, keys: String) -> Target {
         let service = self.service(id);
         let pid = service.and_then(Service::leader);
@@ -269,8 +280,8 @@ impl Supervisor {
         // The rest of it is how lines look, ours too, and stays as long as the container runs.
         self.plan.log.reopen_signal = log.reopen_signal;
         let stays: Set<InstanceId> = instances.iter().map(|(id, _)| *id).collect();
-        let gone: Vec<InstanceId> = self.plan.ids().filter(|id| !stays.contains(id)).gather();
-        let order: Vec<InstanceId> = instances.iter().map(|(id, _)| *id).gather();
+        let mut gone: Vec<InstanceId> = self.plan.ids().filter(|id| !stays.contains(id)).gather();
+        let mut order: Vec<InstanceId> = instances.iter().map(|(id, _)| *id).gather();
         let mut targets = Vec::new();
         let mut updating = Updating { rules, ..Updating::default() };
         for id in gone.iter().rev() {
@@ -332,7 +343,8 @@ impl Supervisor {
             }
         }
         // Those that go stand behind; `rewire` puts them where they belong.
-        self.updates.wanted_order = order.into_iter().chain(gone).gather();
+        order.append(&mut gone);
+        self.updates.wanted_order = order;
         self.rewire();
         tell(out, Notice::Updating(updating));
         self.replan_memory(now);
@@ -352,6 +364,7 @@ impl Supervisor {
     fn place_new(&mut self, id: InstanceId, new: Instance) {
         let autostart = new.autostart;
         self.updates.retired.remove(&id);
+        self.logs.joins(id, &new.service, &new.name);
         if let (Some(place), Some(service)) =
             (self.plan.instances.get_mut(id.0 as usize), self.services.get_mut(id.0 as usize))
         {

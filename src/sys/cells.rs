@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use nix::unistd::{AccessFlags, access};
 
 use super::cgroup::{self, Group};
+use super::descriptors::c_path;
 use super::procfs::{self, Stat};
 use super::{is_pid1, memory};
 use crate::event::{Child, Controller, InstanceId, Launch, Pid, Role, StartError};
@@ -88,7 +89,7 @@ pub fn likely(group: &Group) -> io::Result<()> {
     if !group.own {
         return Err(io::Error::other("the cgroup that is accounted is not ours alone"));
     }
-    access(&group.path, AccessFlags::W_OK)?;
+    access(c_path(&group.path)?.as_c_str(), AccessFlags::W_OK)?;
     if group.controller == Controller::V2 && !group.root {
         all_ours(&group.path)?;
     }
@@ -108,6 +109,7 @@ pub fn possible(group: &Group) -> io::Result<()> {
 
 impl Cells {
     /// They are made here from now on, or no more.
+    #[inline(never)]
     pub fn set_base(&mut self, group: Option<&Group>) {
         let unchanged = matches!((&self.base, group), (Some(base), Some(group)) if base.group == *group);
         if !unchanged {
@@ -123,7 +125,7 @@ impl Cells {
         child: Child,
         launch: &Launch,
         why_not: &str,
-    ) -> Result<Option<Entrance>, StartError> {
+    ) -> Result<Option<Entrance>, Box<StartError>> {
         let main = child.role == Role::Main;
         let Some(cell) = launch.cell.or(self.of.contains_key(&child.instance).then(Default::default)) else {
             return Ok(None);
@@ -146,10 +148,11 @@ impl Cells {
         match made {
             Ok(procs) => Ok(Some(Entrance { procs, required })),
             Err(reason) if required => {
-                Err(StartError::Other { what: "limit its memory by a cgroup of its own".to_owned(), reason })
+                Err(StartError::Other { what: "limit its memory by a cgroup of its own".to_owned(), reason }
+                    .into())
             }
             Err(reason) => {
-                log::debug!("{name} has no cgroup of its own: {reason}");
+                say!(Debug, "{name} has no cgroup of its own: {reason}");
                 Ok(None)
             }
         }
@@ -299,7 +302,7 @@ impl Base {
             }
         };
         if let Err(error) = undone {
-            log::debug!("{} stays as it is: {}", path.display(), reason(&error));
+            say!(Debug, "{} stays as it is: {}", path.display(), reason(&error));
         }
     }
 
@@ -333,6 +336,7 @@ impl Base {
     }
 
     /// One that an earlier supervisor left is taken over, unless somebody is in it.
+    #[inline(never)]
     fn make(&self, name: &str) -> io::Result<PathBuf> {
         // Where nobody expects more than a name, none has a slash; the kernel takes up to 255 bytes.
         let name: String = name.chars().map(|c| if c == '/' { '_' } else { c }).collect();

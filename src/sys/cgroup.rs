@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::sys::statfs::statfs;
 
+use super::descriptors::{c_path, entries};
 use super::procfs;
 use crate::event::Controller;
 use crate::gather::Gather;
@@ -82,6 +83,7 @@ pub fn candidates(mounts: &[u8], memberships: &[u8]) -> Vec<Candidate> {
 }
 
 /// Reads a line of mountinfo (proc_pid_mountinfo(5)): `36 35 98:0 ROOT POINT OPTIONS [TAG…] - TYPE SOURCE OPTIONS`.
+#[inline(never)]
 fn candidate(line: &[u8], memberships: &[u8]) -> Option<Candidate> {
     let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').gather();
     let [_, _, _, root, point, options, rest @ ..] = fields.as_slice() else { return None };
@@ -140,6 +142,7 @@ fn unescape(field: &[u8]) -> OsString {
 
 impl Candidate {
     /// Whether it is there, and accounts for us.
+    #[inline(never)]
     fn look(self) -> Option<Group> {
         let own = self.own_directory()?;
         let levels = own.ancestors().take(LEVELS_MAX).take_while(|level| level.starts_with(&self.point));
@@ -172,6 +175,7 @@ impl Candidate {
 
     /// The directory of our own cgroup. What is mounted may be another part of the hierarchy than what we are told, where somebody mixed
     /// namespaces; then it is ours if it says that we are in it.
+    #[inline(never)]
     fn own_directory(&self) -> Option<PathBuf> {
         let below = self.below.iter().map(|below| {
             if below.as_os_str().is_empty() { self.point.clone() } else { self.point.join(below) }
@@ -193,7 +197,8 @@ impl Candidate {
             Controller::V2 => V2_MAGIC,
             Controller::None => return false,
         };
-        statfs(path).is_ok_and(|found| u32::try_from(found.filesystem_type().0) == Ok(magic))
+        let found = c_path(path).and_then(|path| statfs(path.as_c_str()));
+        found.is_ok_and(|found| u32::try_from(found.filesystem_type().0) == Ok(magic))
     }
 }
 
@@ -266,11 +271,10 @@ pub fn remove(path: &Path) -> io::Result<()> {
 fn remove_below(path: &Path, levels: usize) -> io::Result<()> {
     match fs::remove_dir(path) {
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) && levels > 0 => {
-            let below = fs::read_dir(path)?
-                .flatten()
-                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-            for entry in below {
-                remove_below(&entry.path(), levels - 1)?;
+            for entry in entries(path, usize::MAX)? {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    remove_below(&entry.path(), levels - 1)?;
+                }
             }
             fs::remove_dir(path)
         }

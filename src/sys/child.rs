@@ -90,7 +90,8 @@ pub struct Strings {
 impl Strings {
     /// Keeps the strings and an array of pointers to them.
     pub fn new(owned: Vec<CString>) -> Self {
-        let pointers = owned.iter().map(|string| string.as_ptr()).chain([ptr::null()]).gather();
+        let mut pointers: Vec<_> = owned.iter().map(|string| string.as_ptr()).gather();
+        pointers.push(ptr::null());
         Self { pointers, _owned: owned } // the strings stay where they are when the vector moves
     }
 
@@ -232,7 +233,7 @@ fn perform(script: &mut Script) -> Result<Never, Failure> {
     }
     if let Some(home) = script.home {
         // SAFETY: plain call.
-        Errno::result(unsafe { libc::fchdir(home) }).map_err(failed(Step::Cwd))?;
+        check(unsafe { libc::fchdir(home) }, Step::Cwd, 0)?;
     }
     let entered = enter(script.cwd.as_ref());
     let again = match entered {
@@ -262,6 +263,12 @@ fn perform(script: &mut Script) -> Result<Never, Failure> {
     execute(script)
 }
 
+/// What a call has returned: -1 is a failure.
+#[inline(never)]
+fn check(result: libc::c_int, step: Step, index: usize) -> Result<(), Failure> {
+    if result == -1 { Err(Failure::new(step, index, Errno::last())) } else { Ok(()) }
+}
+
 fn failed(step: Step) -> impl Fn(Errno) -> Failure {
     move |errno| Failure::new(step, 0, errno)
 }
@@ -269,9 +276,7 @@ fn failed(step: Step) -> impl Fn(Errno) -> Failure {
 fn group(script: &Script) -> Result<(), Failure> {
     match script.surroundings {
         // SAFETY: plain calls. A fork never leads a group, so setsid cannot be refused for that.
-        Surroundings::Service => {
-            Errno::result(unsafe { libc::setsid() }).map(drop).map_err(failed(Step::Session))
-        }
+        Surroundings::Service => check(unsafe { libc::setsid() }, Step::Session, 0),
         Surroundings::Command => {
             // SAFETY: plain calls; signals are blocked, so SIGTTOU does not stop us. Without a terminal, or where it
             // is refused, the program runs as well.
@@ -286,7 +291,7 @@ fn group(script: &Script) -> Result<(), Failure> {
         Surroundings::Session => {
             // SAFETY: plain calls. A terminal that is somebody else's, or none, is no reason not to run.
             unsafe {
-                Errno::result(libc::setsid()).map_err(failed(Step::Session))?;
+                check(libc::setsid(), Step::Session, 0)?;
                 libc::ioctl(script.terminal.unwrap_or(0), libc::TIOCSCTTY, 0);
             }
             Ok(())
@@ -300,22 +305,19 @@ fn place(source: RawFd, target: RawFd) -> Result<(), Failure> {
     }
     // SAFETY: the sources of 0, 1 and 2 are those numbers themselves or above 2, and used before any target above 2 is; so none is
     // overwritten before it is used.
-    Errno::result(unsafe { libc::dup2(source, target) })
-        .map(drop)
-        .map_err(|errno| Failure::new(Step::Stdio, usize::try_from(target).unwrap_or(0), errno))
+    check(unsafe { libc::dup2(source, target) }, Step::Stdio, usize::try_from(target).unwrap_or(0))
 }
 
 fn enter(directory: Option<&CString>) -> Result<(), Failure> {
     let Some(directory) = directory else { return Ok(()) };
     // SAFETY: a string with its end, which lives as long as the script.
-    Errno::result(unsafe { libc::chdir(directory.as_ptr()) }).map(drop).map_err(failed(Step::Cwd))
+    check(unsafe { libc::chdir(directory.as_ptr()) }, Step::Cwd, 0)
 }
 
 fn limits(script: &Script) -> Result<(), Failure> {
     for (index, (resource, limit)) in script.rlimits.iter().enumerate() {
         // SAFETY: reads one rlimit; an unknown resource is an error.
-        Errno::result(unsafe { libc::setrlimit(*resource as _, limit) })
-            .map_err(|errno| Failure::new(Step::Rlimit, index, errno))?;
+        check(unsafe { libc::setrlimit(*resource as _, limit) }, Step::Rlimit, index)?;
     }
     if let Some((text, required)) = &script.oom_score_adj {
         match adjust_oom_score(text) {
@@ -325,8 +327,7 @@ fn limits(script: &Script) -> Result<(), Failure> {
     }
     if let Some(nice) = script.nice {
         // SAFETY: plain call on ourselves.
-        Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) })
-            .map_err(failed(Step::Nice))?;
+        check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) }, Step::Nice, 0)?;
     }
     Ok(())
 }
@@ -354,21 +355,21 @@ fn become_user(script: &Script) -> Result<(), Failure> {
     }
     if let Some(groups) = &switch.groups {
         // SAFETY: as many groups as said.
-        match Errno::result(unsafe { libc::setgroups(groups.len() as _, groups.as_ptr()) }) {
-            Err(Errno::EPERM) if switch.groups_optional => {}
-            other => other.map(drop).map_err(failed(Step::Groups))?,
+        match check(unsafe { libc::setgroups(groups.len() as _, groups.as_ptr()) }, Step::Groups, 0) {
+            Err(Failure { errno: Errno::EPERM, .. }) if switch.groups_optional => {}
+            other => other?,
         }
     }
     if let Some(gid) = switch.gid {
         // SAFETY: plain call.
-        Errno::result(unsafe { libc::setresgid(gid, gid, gid) }).map_err(failed(Step::Gid))?;
+        check(unsafe { libc::setresgid(gid, gid, gid) }, Step::Gid, 0)?;
     }
     if let Some(uid) = switch.uid {
         if script.capabilities.is_some_and(|keep| keep != 0) {
             caps::keep_through_switch().map_err(failed(Step::Capabilities))?;
         }
         // SAFETY: plain call.
-        Errno::result(unsafe { libc::setresuid(uid, uid, uid) }).map_err(failed(Step::Uid))?;
+        check(unsafe { libc::setresuid(uid, uid, uid) }, Step::Uid, 0)?;
     }
     verify(switch)?;
     if let Some(keep) = script.capabilities {

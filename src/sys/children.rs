@@ -45,6 +45,7 @@ pub enum Start {
 
 impl Children {
     /// Adds a child that was just made.
+    #[inline(never)]
     pub fn add(&mut self, pid: Pid, child: Child, report: OwnedFd, attempt: Attempt) {
         self.known.insert(pid, Known { child, starting: Some(Starting { report, attempt }) });
     }
@@ -74,6 +75,7 @@ impl Children {
     }
 
     /// How the exec of a child went, once, as soon as it is known. `ended`: the child is no more.
+    #[inline(never)]
     pub fn started(&mut self, pid: Pid, ended: bool) -> Option<Start> {
         let known = self.known.get_mut(&pid)?;
         let child = known.child;
@@ -120,7 +122,7 @@ impl Children {
     /// Collects an ended child or stranger, if that has not been done. From now on its pid may belong to somebody else.
     pub fn release(&mut self, pid: Pid) {
         if wait_for(libc::P_PID, pid.number(), libc::WEXITED | libc::WNOHANG).is_none() {
-            log::debug!("{pid:?} cannot be released: it has not ended");
+            say!(Debug, "{pid:?} cannot be released: it has not ended");
             return;
         }
         self.known.remove(&pid);
@@ -130,7 +132,7 @@ impl Children {
         let ours = self.knows(pid);
         debug_assert!(ours, "{pid:?} is not in the table");
         if !ours {
-            log::error!("{pid:?} is not signalled: it is not ours");
+            say!(Error, "{pid:?} is not signalled: it is not ours");
         }
         ours
     }
@@ -173,9 +175,10 @@ pub fn kill(target: i32, signal: i32) -> Result<(), Errno> {
 fn report(pid: Pid, signal: Signal, result: Result<(), Errno>) {
     match result {
         Ok(()) | Err(Errno::ESRCH) => {}
-        Err(Errno::EPERM) => log::warn!(
+        Err(Errno::EPERM) => say!(
+            Warn,
             "{pid:?} cannot be sent {signal}: it runs as another user, and the container lacks CAP_KILL"
         ),
-        Err(errno) => log::warn!("{pid:?} cannot be sent {signal}: {}", super::word(errno)),
+        Err(errno) => say!(Warn, "{pid:?} cannot be sent {signal}: {}", super::word(errno)),
     }
 }

@@ -274,6 +274,7 @@ pub fn is_one_file(one: &Path, other: &Path) -> bool {
 }
 
 /// Where one may listen. What begins with `@` is an abstract name.
+#[inline(never)]
 fn places(socket: Option<&Path>) -> Vec<PathBuf> {
     let variable = std::env::var_os(SOCKET_VARIABLE).filter(|value| !value.is_empty());
     if let Some(place) = socket.map(Path::to_path_buf).or_else(|| variable.map(PathBuf::from)) {
@@ -281,13 +282,16 @@ fn places(socket: Option<&Path>) -> Vec<PathBuf> {
     }
     let namespace = fs::metadata("/proc/self/ns/mnt").map_or(0, |file| file.ino());
     let abstract_name = format!("@{SOCKET_ABSTRACT}{namespace}");
-    SOCKET_PATHS.into_iter().map(PathBuf::from).chain([PathBuf::from(abstract_name)]).gather()
+    let mut places: Vec<_> = SOCKET_PATHS.into_iter().map(PathBuf::from).gather();
+    places.push(abstract_name.into());
+    places
 }
 
 fn shown(place: &Path) -> String {
     place.display().to_string()
 }
 
+#[inline(never)]
 fn try_connect(place: &Path, limit: Limit) -> nix::Result<OwnedFd> {
     let name = place.as_os_str().as_bytes();
     let address = match name.strip_prefix(b"@") {

@@ -63,7 +63,7 @@ impl Clock {
 
     fn stood_still(&self, duration: Duration) {
         self.frozen.set(self.frozen.get().saturating_add(duration));
-        log::debug!("frozen for up to {}", crate::units::show_duration(duration));
+        say!(Debug, "frozen for up to {}", crate::units::show_duration(duration));
     }
 }
 

@@ -1,11 +1,14 @@
 //! The control socket: where it is, who may come, and the bytes that go both ways. What a request means the core decides; whoever
 //! has said nothing for too long, or does not take his answer, it tells us to drop.
 
-#![expect(unsafe_code, reason = "inotify, which nix has only with a feature for all of it")]
+#![expect(
+    unsafe_code,
+    reason = "descriptors that accept makes, and fcntl for a directory, which nix does not have"
+)]
 
 use std::env;
-use std::ffi::{CString, OsStr, OsString};
-use std::fs;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -25,7 +28,7 @@ use crate::control::{
     Answer, Place, REQUEST_MAX, Refused, Request, SOCKET_ABSTRACT, SOCKET_PATHS, SOCKET_VARIABLE,
 };
 use crate::event::{Client, Event, report};
-use crate::gather::Gather;
+use crate::gather::{Gather, Joined};
 use crate::units::reason;
 
 /// So many clients at once; more wait until one of them has gone.
@@ -50,9 +53,19 @@ const PATH_MAX_BYTES: usize = 107;
 /// So often the socket is made again after somebody has removed it; after that he seems to mean it.
 const REMADE_MAX: u32 = 100;
 
+/// So often its directory may wake us for the sake of other files. Where that much happens it is watched no more.
+const IN_VAIN_MAX: u32 = 1000;
+
+/// What is to be told of a directory, with F_NOTIFY: that a file was removed from it, or got another name; again and again.
+const DN_DELETE: libc::c_int = 0x8;
+const DN_RENAME: libc::c_int = 0x10;
+const DN_MULTISHOT: libc::c_int = 1 << 31;
+
 /// The socket and who has come to it.
 #[derive(Debug)]
 pub struct Control {
+    /// Where they are not known, a directory is not watched: that comes as a signal.
+    senders: bool,
     place: Place,
     socket: Option<Socket>,
     guests: Vec<Guest>,
@@ -63,6 +76,7 @@ pub struct Control {
     /// Nobody can be let in for want of descriptors or memory; not tried again before the next turn.
     muted: bool,
     remade: u32,
+    in_vain: u32,
 }
 
 #[derive(Debug)]
@@ -76,8 +90,8 @@ struct Socket {
 struct SocketFile {
     path: PathBuf,
     inode: Inode,
-    /// Tells when the file is removed; none where the system refuses that.
-    watch: Option<OwnedFd>,
+    /// Its directory, of whose changes the kernel tells us by a signal. Without it any signal is a reason to look.
+    watched: Option<File>,
 }
 
 /// Device and number.
@@ -115,14 +129,14 @@ pub struct Said(Vec<u8>);
 #[derive(Clone, Copy, Debug)]
 pub enum Source {
     Listener,
-    Watch,
     Guest(Client),
 }
 
 impl Control {
-    /// No socket yet.
-    pub fn new() -> Self {
+    /// No socket yet. `senders`: it is known of each signal whether the kernel or somebody else sent it.
+    pub fn new(senders: bool) -> Self {
         Self {
+            senders,
             place: Place::Off,
             socket: None,
             guests: Vec::new(),
@@ -130,6 +144,7 @@ impl Control {
             highest: RawFd::MAX,
             muted: false,
             remade: 0,
+            in_vain: 0,
         }
     }
 
@@ -144,11 +159,11 @@ impl Control {
         self.highest = RawFd::try_from(soft.saturating_sub(RESERVED_DESCRIPTORS)).unwrap_or(RawFd::MAX);
         let mut obstacles = Vec::new();
         for address in addresses {
-            match address.bind() {
+            match address.bind(self.senders) {
                 Ok(socket) => {
-                    log::debug!("the control socket is {address}");
+                    say!(Debug, "the control socket is {address}");
                     for obstacle in obstacles.iter().filter(|obstacle: &&Obstacle| obstacle.taken) {
-                        log::warn!("{}; here it is {address}: set {SOCKET_VARIABLE} for both", obstacle.text);
+                        say!(Warn, "{}; here it is {address}: set {SOCKET_VARIABLE} for both", obstacle.text);
                     }
                     self.socket = Some(socket);
                     return;
@@ -157,10 +172,16 @@ impl Control {
             }
         }
         let texts: Vec<&str> = obstacles.iter().map(|obstacle| &*obstacle.text).gather();
-        log::warn!(
+        say!(
+            Warn,
             "no control socket, so tinysup cannot be asked anything: {}. {SOCKET_VARIABLE} names another place",
-            texts.join("; ")
+            texts.joined("; ")
         );
+    }
+
+    /// The end: the file of the socket goes.
+    pub fn leave(&mut self) {
+        self.socket = None;
     }
 
     /// Whether somebody waits who could not be let in, although nothing more may happen.
@@ -173,9 +194,6 @@ impl Control {
         let Some(socket) = &self.socket else { return };
         if self.guests.len() < CLIENTS_MAX && !std::mem::take(&mut self.muted) {
             poll.watch(owner(Source::Listener), socket.listener.as_fd(), Interest::Read);
-        }
-        if let Some(watch) = socket.file.as_ref().and_then(|file| file.watch.as_ref()) {
-            poll.watch(owner(Source::Watch), watch.as_fd(), Interest::Read);
         }
         for guest in &self.guests {
             let interest = match (&guest.said, guest.pending.is_empty()) {
@@ -192,7 +210,6 @@ impl Control {
     pub fn ready(&mut self, source: Source, events: &mut Vec<Event>) {
         match source {
             Source::Listener => self.accept(events),
-            Source::Watch => self.look_after_file(),
             Source::Guest(client) => {
                 let Some(index) = self.guests.iter().position(|guest| guest.client == client) else { return };
                 let stays = self.guests.get_mut(index).is_some_and(|guest| match &guest.said {
@@ -208,6 +225,7 @@ impl Control {
     }
 
     /// A line for a client. It is on its way with the next `flush`.
+    #[inline(never)]
     pub fn answer(&mut self, client: Client, answer: &Answer, last: bool, events: &mut Vec<Event>) {
         let Some(index) = self.guests.iter().position(|guest| guest.client == client) else { return };
         if let Some(guest) =
@@ -255,7 +273,7 @@ impl Control {
                 Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
                 Err(Errno::EAGAIN) => return,
                 Err(errno) => {
-                    log::debug!("cannot accept a client: {}", word(errno));
+                    say!(Debug, "cannot accept a client: {}", word(errno));
                     self.muted = true;
                     return;
                 }
@@ -285,24 +303,25 @@ impl Control {
         }
     }
 
-    /// Something was done to the socket's file.
+    /// A signal has come; `told`: the one that tells of changes in the socket's directory. Makes a socket that somebody has removed anew.
     #[inline(never)]
-    fn look_after_file(&mut self) {
-        let Some(file) = self.socket.as_ref().and_then(|socket| socket.file.as_ref()) else { return };
-        if let Some(watch) = &file.watch {
-            // What exactly it was does not matter.
-            while descriptors::read(watch.as_fd(), READ_BYTES).is_ok_and(|bytes| !bytes.is_empty()) {}
-        }
-        if inode(&file.path) == Some(file.inode) {
+    pub fn look_after_file(&mut self, told: bool) {
+        let Some(file) = self.socket.as_mut().and_then(|socket| socket.file.as_mut()) else { return };
+        if !told && file.watched.is_some() {
             return;
         }
-        log::info!("somebody has removed {}", file.path.display());
+        if inode(&file.path) == Some(file.inode) {
+            self.in_vain += u32::from(told);
+            file.watched.take_if(|_| self.in_vain > IN_VAIN_MAX);
+            return;
+        }
+        say!(Info, "somebody has removed {}", file.path.display());
         self.socket = None;
         self.remade += 1;
         if self.remade <= REMADE_MAX {
             self.open(self.place.clone());
         } else {
-            log::warn!("no control socket any more: it was removed {REMADE_MAX} times");
+            say!(Warn, "no control socket any more: it was removed {REMADE_MAX} times");
         }
     }
 }
@@ -310,6 +329,7 @@ impl Control {
 const NO_WAIT: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_NOSIGNAL);
 
 /// Who may stay: root, and the user we are. Says why not, before a byte of him was read.
+#[inline(never)]
 fn admit(stranger: &OwnedFd, highest: RawFd) -> Result<(), Answer> {
     let own = nix::unistd::geteuid().as_raw();
     match getsockopt(stranger, sockopt::PeerCredentials) {
@@ -424,7 +444,9 @@ fn addresses(place: &Place) -> Vec<Address> {
         (Place::Usual, None) => {
             let namespace = fs::metadata("/proc/self/ns/mnt").map_or(0, |metadata| metadata.ino());
             let last = Address::Abstract(format!("{SOCKET_ABSTRACT}{namespace}").into());
-            SOCKET_PATHS.iter().map(|path| Address::Path(path.into())).chain([last]).gather()
+            let mut addresses: Vec<_> = SOCKET_PATHS.iter().map(|path| Address::Path(path.into())).gather();
+            addresses.push(last);
+            addresses
         }
     }
 }
@@ -440,16 +462,16 @@ impl std::fmt::Display for Address {
 
 impl Address {
     #[inline(never)]
-    fn bind(&self) -> Result<Socket, Obstacle> {
+    fn bind(&self, watching: bool) -> Result<Socket, Obstacle> {
         let told = |text: String| Obstacle { text: format!("{self}: {text}"), taken: false };
         match self {
             Self::Path(path) => {
                 look_at(path).map_err(|(text, taken)| Obstacle { text: format!("{self} {text}"), taken })?;
                 let file = |listener: OwnedFd| -> Result<Socket, String> {
                     let inode = inode(path).ok_or("it is gone again")?;
-                    let watch = watch(path);
+                    let watched = watching.then(|| watch(directory(path))).flatten();
                     let path = path.clone();
-                    Ok(Socket { listener, file: Some(SocketFile { path, inode, watch }) })
+                    Ok(Socket { listener, file: Some(SocketFile { path, inode, watched }) })
                 };
                 bind_path(path).and_then(file).map_err(told)
             }
@@ -493,8 +515,7 @@ fn look_at(path: &Path) -> Result<(), (String, bool)> {
 /// somebody listens.
 #[inline(never)]
 fn bind_path(path: &Path) -> Result<OwnedFd, String> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let temporary = directory.join(format!(".tinysup-{}", std::process::id()));
+    let temporary = directory(path).join(format!(".tinysup-{}", std::process::id()));
     for name in [path, &temporary] {
         let length = name.as_os_str().len();
         if length > PATH_MAX_BYTES {
@@ -530,18 +551,18 @@ fn inode(path: &Path) -> Option<Inode> {
     fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Becomes readable when the file loses its name.
-fn watch(path: &Path) -> Option<OwnedFd> {
-    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
-    // A bound socket holds its inode, so what is seen of its removal is a link less.
-    let mask = libc::IN_ATTRIB | libc::IN_MOVE_SELF | libc::IN_DELETE_SELF | libc::IN_DONT_FOLLOW;
-    // SAFETY: plain calls; the new descriptor is nobody else's, and the path is a string with its end.
-    unsafe {
-        let descriptor = Errno::result(libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK)).ok()?;
-        let watch = OwnedFd::from_raw_fd(descriptor);
-        Errno::result(libc::inotify_add_watch(watch.as_raw_fd(), path.as_ptr(), mask)).ok()?;
-        Some(watch)
-    }
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// From now on a signal tells of what happens in a directory, as long as the file is open. inotify could watch the socket alone, but the
+/// end of a process that used it waits in the kernel, for ten milliseconds and more, until nobody can be looking at the watch any more.
+fn watch(directory: &Path) -> Option<File> {
+    let file = File::open(directory).ok()?;
+    // SAFETY: plain call.
+    let result =
+        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_NOTIFY, DN_DELETE | DN_RENAME | DN_MULTISHOT) };
+    (result == 0).then_some(file)
 }
 
 /// Nobody can ask any more; the name is free for others.

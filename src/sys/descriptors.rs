@@ -2,9 +2,11 @@
 
 #![expect(unsafe_code, reason = "calls that nix does not have, or only for borrowed descriptors")]
 
-use std::fs::{File, OpenOptions};
+use std::ffi::CString;
+use std::fs::{self, DirEntry, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -26,16 +28,34 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC)?)
 }
 
-/// Makes reads and writes on this open file fail rather than wait. Only for files that nobody else has open.
-pub fn set_nonblocking(descriptor: &OwnedFd) -> io::Result<()> {
-    let flags = OFlag::from_bits_retain(fcntl(descriptor, FcntlArg::F_GETFL)?);
-    fcntl(descriptor, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+/// Makes reads or writes at this end of a pipe fail rather than wait. Only for a new one, which has no other flags and no other owner.
+pub fn set_nonblocking(end: &OwnedFd) -> io::Result<()> {
+    fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok(())
 }
 
 /// /dev/null, for reading and writing.
 pub fn null() -> io::Result<OwnedFd> {
     Ok(OpenOptions::new().read(true).write(true).open("/dev/null")?.into())
+}
+
+/// A path as the system takes it. nix does the same by itself, anew for each call and each type of path.
+pub fn c_path(path: &Path) -> nix::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)
+}
+
+/// What is in a directory, at most so many; what cannot be read is left out.
+pub fn entries(directory: &Path, at_most: usize) -> io::Result<Vec<DirEntry>> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        if entries.len() >= at_most {
+            break;
+        }
+        if let Ok(entry) = entry {
+            entries.push(entry);
+        }
+    }
+    Ok(entries)
 }
 
 /// Opens a regular file for reading. Never waits: a pipe or a device that somebody put in its place is an error.

@@ -11,12 +11,11 @@ use nix::errno::Errno;
 use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::child::{Failure, Step};
-use super::descriptors;
+use super::descriptors::{self, c_path};
 use super::elf::{self, Elf};
 use super::spawn::Attempt;
 use super::word;
 use crate::event::StartError;
-use crate::gather::Gather;
 use crate::suggest;
 use crate::units::RESOURCES;
 
@@ -32,38 +31,34 @@ const NAMES_COMPARED_MAX: usize = 20_000;
 /// Why a child could not be started.
 #[inline(never)]
 pub fn diagnose(failure: Failure, attempt: &Attempt) -> StartError {
-    let reason = word(failure.errno);
+    let mut reason = word(failure.errno);
     let attributes = &attempt.launch.attributes;
-    let other = |what: String| StartError::Other { what, reason: reason.clone() };
-    match failure.step {
-        Step::Session => other("make a session of its own".to_owned()),
-        Step::Cell => other("enter the cgroup that limits its memory".to_owned()),
-        Step::Stdio => other(format!("put descriptor {} in its place", failure.index)),
-        Step::Cwd => StartError::WorkingDirectory {
-            path: attempt.launch.cwd.as_ref().map(|cwd| cwd.display().to_string()).unwrap_or_default(),
-            reason,
-        },
+    let what = match failure.step {
+        Step::Session => "make a session of its own".to_owned(),
+        Step::Cell => "enter the cgroup that limits its memory".to_owned(),
+        Step::Stdio => format!("put descriptor {} in its place", failure.index),
+        Step::Cwd => {
+            let path = attempt.launch.cwd.as_ref().map(|cwd| cwd.display().to_string()).unwrap_or_default();
+            return StartError::WorkingDirectory { path, reason };
+        }
         Step::Rlimit => match attempt.rlimits.get(usize::from(failure.index)) {
             Some((resource, limit)) => {
                 let hint =
                     if failure.errno == Errno::EPERM { " (only root may raise a hard limit)" } else { "" };
-                StartError::Other {
-                    what: format!("set the limit {} to {}", name_of_limit(*resource), show_limit(limit)),
-                    reason: format!("{reason}{hint}"),
-                }
+                reason.push_str(hint);
+                format!("set the limit {} to {}", name_of_limit(*resource), show_limit(limit))
             }
-            None => other("set a resource limit".to_owned()),
+            None => "set a resource limit".to_owned(),
         },
-        Step::OomScoreAdj => {
-            other(format!("set oom_score_adj to {}", attributes.oom_score_adj.unwrap_or_default()))
-        }
-        Step::Nice => other(format!("set the nice value to {}", attributes.nice.unwrap_or_default())),
-        Step::Groups | Step::Gid | Step::Uid => cannot_switch(attempt, reason),
-        Step::Verify => cannot_switch(attempt, "the system only pretended to".to_owned()),
-        Step::Capabilities => other("limit its capabilities".to_owned()),
-        Step::NoNewPrivileges => other("forbid new privileges".to_owned()),
-        Step::Exec => exec(failure, attempt),
-    }
+        Step::OomScoreAdj => format!("set oom_score_adj to {}", attributes.oom_score_adj.unwrap_or_default()),
+        Step::Nice => format!("set the nice value to {}", attributes.nice.unwrap_or_default()),
+        Step::Groups | Step::Gid | Step::Uid => return cannot_switch(attempt, reason),
+        Step::Verify => return cannot_switch(attempt, "the system only pretended to".to_owned()),
+        Step::Capabilities => "limit its capabilities".to_owned(),
+        Step::NoNewPrivileges => "forbid new privileges".to_owned(),
+        Step::Exec => return exec(failure, attempt),
+    };
+    StartError::Other { what, reason }
 }
 
 fn cannot_switch(attempt: &Attempt, reason: String) -> StartError {
@@ -121,13 +116,20 @@ fn exec(failure: Failure, attempt: &Attempt) -> StartError {
     }
 }
 
+/// Whether it lies on a file system mounted noexec.
+fn forbids_exec(path: &Path) -> bool {
+    let system = c_path(path).and_then(|path| statvfs(path.as_c_str()));
+    system.is_ok_and(|system| system.flags().contains(FsFlags::ST_NOEXEC))
+}
+
 /// What would stand in the way of the exec, as far as a look can tell.
+#[inline(never)]
 pub fn obstacle(attempt: &Attempt) -> Option<StartError> {
     let programs = attempt.candidates.iter().map(|path| Program::new(path.as_bytes(), attempt));
     let Some(program) = programs.into_iter().find(|program| program.metadata().is_some()) else {
         return Some(not_found(attempt));
     };
-    let noexec = statvfs(&program.path).is_ok_and(|system| system.flags().contains(FsFlags::ST_NOEXEC));
+    let noexec = forbids_exec(&program.path);
     let executable = program.metadata().is_some_and(|file| file.is_file() && file.mode() & 0o111 != 0);
     if noexec || !executable {
         return Some(program.may_not(INTERPRETERS_MAX, attempt));
@@ -201,7 +203,7 @@ impl Program {
         if !metadata.is_file() {
             return self.cannot_execute("it is not a file".to_owned());
         }
-        if statvfs(&self.path).is_ok_and(|system| system.flags().contains(FsFlags::ST_NOEXEC)) {
+        if forbids_exec(&self.path) {
             return StartError::NotExecutable { file: self.shown, mode, noexec: true };
         }
         if mode & 0o111 == 0 {
@@ -274,19 +276,17 @@ impl Program {
 #[inline(never)]
 fn similar(program: &OsStr, attempt: &Attempt) -> Option<String> {
     let wanted = program.to_str()?;
-    let directories = attempt.candidates.iter().filter_map(|path| {
-        Path::new(OsStr::from_bytes(path.as_bytes()))
-            .parent()
-            .map(|directory| attempt.seen_from_here(directory.as_os_str()))
-    });
-    let programs: Vec<(String, PathBuf)> = directories
-        .flat_map(|directory| {
-            let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
-            let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-            names.map(move |name| (name, directory.clone()))
-        })
-        .take(NAMES_COMPARED_MAX)
-        .gather();
+    let mut programs: Vec<(String, PathBuf)> = Vec::new();
+    for path in &attempt.candidates {
+        let Some(directory) = Path::new(OsStr::from_bytes(path.as_bytes())).parent() else { continue };
+        let directory = attempt.seen_from_here(directory.as_os_str());
+        let room = NAMES_COMPARED_MAX.saturating_sub(programs.len());
+        for entry in descriptors::entries(&directory, room).unwrap_or_default() {
+            if let Ok(name) = entry.file_name().into_string() {
+                programs.push((name, directory.clone()));
+            }
+        }
+    }
     let near = suggest::nearest(wanted, programs.iter().map(|(name, _)| name.as_str()));
     let found =
         programs.iter().find(|(name, _)| near.map_or_else(|| name.starts_with(wanted), |near| name == near));

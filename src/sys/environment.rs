@@ -67,7 +67,7 @@ impl Environment {
         launch: &Launch,
         identity: &Resolved,
         extra: &[(&'static str, String)],
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, Box<StartError>> {
         let mut child = if launch.inherit_env { self.clone() } else { Self::default() };
         if launch.surroundings == Surroundings::Service {
             for name in OF_OUR_PARENT {
@@ -111,12 +111,13 @@ impl Environment {
         self.0.into_iter().filter_map(|string| CString::new(string).ok()).gather()
     }
 
-    fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), StartError> {
+    fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), Box<StartError>> {
         if name.is_empty() || name.contains(&b'=') || name.contains(&0) || value.contains(&0) {
             return Err(StartError::Other {
                 what: format!("set the variable \"{}\"", OsStr::from_bytes(name).display()),
                 reason: "a name must have no \"=\", and neither it nor its value a NUL".to_owned(),
-            });
+            }
+            .into());
         }
         self.unset(name);
         self.0.push([name, b"=", value].concat());
@@ -133,6 +134,7 @@ fn value_of<'a>(string: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// A secret's file, without its last newline. Never waits, whatever somebody put there.
+#[inline(never)]
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let told = |error: io::Error| reason(&error);
     let file = descriptors::open_file(path).map_err(told)?;

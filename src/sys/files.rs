@@ -74,7 +74,11 @@ impl World for Files {
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<OsString>> {
-        fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect()
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            names.push(entry?.file_name());
+        }
+        Ok(names)
     }
 
     fn variable(&self, name: &OsStr) -> Option<OsString> {

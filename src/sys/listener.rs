@@ -69,7 +69,10 @@ pub fn of_run(children: &Children, leader: Pid, instance: InstanceId) -> Vec<Str
             false
         });
     }
-    addresses.iter().map(SocketAddr::to_string).chain(paths).take(ADDRESSES_MAX).gather()
+    let mut told: Vec<String> = addresses.iter().map(SocketAddr::to_string).gather();
+    told.append(&mut paths);
+    told.truncate(ADDRESSES_MAX);
+    told
 }
 
 /// Keeps the least ones, sorted, each once.
@@ -82,8 +85,9 @@ fn keep_first<T: Ord>(kept: &mut Vec<T>, one: T) {
 
 #[inline(never)]
 fn processes(children: &Children, leader: Pid, instance: InstanceId) -> impl Iterator<Item = Pid> {
-    let strays = procfs::own_children().into_iter().filter(|pid| !children.knows(*pid));
-    let roots = std::iter::once(leader).chain(strays).gather();
+    let mut roots = procfs::own_children().unwrap_or_default();
+    roots.retain(|pid| !children.knows(*pid));
+    roots.insert(0, leader);
     let belongs = |stat: &Stat| stat.pid == leader || tag::carried(stat.pid) == Some(tag::of(instance));
     sweep::below(roots, &belongs).into_iter().map(|stat| stat.pid).take(PROCESSES_MAX)
 }
@@ -141,7 +145,7 @@ impl Socket {
             }
             _ => return None,
         };
-        let port = u16::from_str_radix(port, 16).ok()?;
+        let port = u16::try_from(u32::from_str_radix(port, 16).ok()?).ok()?;
         Some(Self { address: SocketAddr::new(address, port), inode: parse_number(fields.get(9)?)? })
     }
 }

@@ -1,11 +1,11 @@
-//! Our own lines: through `log` and env_logger into a buffer, from where the loop takes them to standard error. Never written
+//! Our own lines: through `log` and env_logger's filter into a buffer, from where the loop takes them to standard error. Never written
 //! directly, so that a stuck reader cannot stop us. Every line begins with `tinysup | `, as a service's does with its name, or as `voice` has it.
 
-use std::io::{self, Write};
+use std::fmt::Arguments;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use env_logger::{Builder, Target};
-use log::{Level, LevelFilter};
+use env_logger::{Builder, Logger};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::clock;
 use crate::line::json::{Members, Writer};
@@ -32,20 +32,20 @@ static FORM: OnceLock<(Voice, Own)> = OnceLock::new();
 pub fn init_logging(default: LevelFilter, voice: Voice, own: Own) {
     let _ = FORM.set((voice, own));
     let mut builder = Builder::new();
-    builder
-        .filter_level(default)
-        .format(|out, record| out.write_all(&written(record.level(), &record.args().to_string())));
-    builder.target(Target::Pipe(Box::new(Buffer)));
+    builder.filter_level(default);
     let value = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
     let filters =
         value.as_ref().and_then(|value| value.to_str()).map(str::trim).filter(|text| are_directives(text));
     if let Some(filters) = filters {
         builder.parse_filters(filters);
     }
+    let lines = Lines(builder.build());
+    log::set_max_level(lines.0.filter());
     // An error means that it was called before.
-    let _ = builder.try_init();
+    let _ = log::set_boxed_logger(Box::new(lines));
     if let (Some(value), None) = (&value, filters) {
-        log::warn!(
+        say!(
+            Warn,
             "{VARIABLE}={} is not understood; write error, warn, info, debug or trace",
             value.display()
         );
@@ -81,20 +81,35 @@ pub fn take() -> Vec<u8> {
     std::mem::take(&mut *buffer)
 }
 
-#[derive(Debug)]
-struct Buffer;
+/// env_logger decides what is told, and writes nothing itself.
+struct Lines(Logger);
 
-impl Write for Buffer {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut buffer = BUFFER.lock().unwrap_or_else(PoisonError::into_inner);
-        if buffer.len() + bytes.len() <= BUFFER_MAX_BYTES {
-            buffer.extend_from_slice(bytes);
-        }
-        Ok(bytes.len())
+impl Log for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    fn log(&self, record: &Record<'_>) {
+        if self.0.matches(record) {
+            keep(&written(record.level(), &record.args().to_string()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Tells something; `place` is the module, by which `TINYSUP_LOG` may choose.
+#[inline(never)]
+pub fn say(level: Level, place: &'static str, words: Arguments<'_>) {
+    if level <= log::max_level() {
+        log::logger().log(&Record::builder().args(words).level(level).target(place).build());
+    }
+}
+
+fn keep(lines: &[u8]) {
+    let mut buffer = BUFFER.lock().unwrap_or_else(PoisonError::into_inner);
+    if buffer.len() + lines.len() <= BUFFER_MAX_BYTES {
+        buffer.extend_from_slice(lines);
     }
 }
 

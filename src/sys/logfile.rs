@@ -5,13 +5,12 @@
 //! the way there only where root or we made it, and what is opened must be a plain file that nobody could have put there to
 //! have us write into another.
 
-use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::ffi::{CStr, CString};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -80,6 +79,7 @@ impl LogFiles {
     }
 
     /// Writes whole lines, or a piece of one.
+    #[inline(never)]
     pub fn write(&mut self, file: &Rc<LogFile>, bytes: &[u8], events: &mut Vec<Event>) {
         self.prepare(file, events);
         let entry = self.entry(file);
@@ -204,10 +204,10 @@ impl Entry {
 impl Open {
     fn new(path: &Path) -> io::Result<Self> {
         let (folder, name) = folder_of(path, true)?;
-        Self::in_folder(folder.as_fd(), name, OFlag::empty())
+        Self::in_folder(folder.as_fd(), &name, OFlag::empty())
     }
 
-    fn in_folder(folder: BorrowedFd<'_>, name: &OsStr, flags: OFlag) -> io::Result<Self> {
+    fn in_folder(folder: BorrowedFd<'_>, name: &CStr, flags: OFlag) -> io::Result<Self> {
         // A device is not even opened.
         if let Ok(there) = fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             check(folder, &there)?;
@@ -253,7 +253,7 @@ impl Open {
             return false;
         }
         self.looked = Instant::now();
-        nix::sys::stat::lstat(path).map_or(true, |there| identity(&there) != self.identity)
+        fs::symlink_metadata(path).map_or(true, |there| (there.dev(), there.ino()) != self.identity)
     }
 
     /// How many of these bytes may be written before it has to be rotated. A line is never cut.
@@ -305,37 +305,35 @@ impl Open {
     #[inline(never)]
     fn rotate(&self, file: &LogFile) -> io::Result<Self> {
         let (folder, name) = folder_of(&file.path, false)?;
-        let folder = folder.as_fd();
+        let (folder, name) = (folder.as_fd(), name.as_c_str());
         let there = fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW);
         if !there.is_ok_and(|there| identity(&there) == self.identity) {
             // Somebody else has done it.
             return Self::in_folder(folder, name, OFlag::empty());
         }
         let with = |before: &str, after: &str| {
-            let mut full = OsString::from(before);
-            full.push(name);
-            full.push(after);
-            full
+            let full = [before.as_bytes(), name.to_bytes(), after.as_bytes()].concat();
+            CString::new(full).unwrap_or_default() // there is no NUL in it
         };
         let fresh_name = with(".", ".new");
-        let _ = unlinkat(folder, fresh_name.as_os_str(), UnlinkatFlags::NoRemoveDir); // of one who died in between
+        let _ = unlinkat(folder, fresh_name.as_c_str(), UnlinkatFlags::NoRemoveDir); // of one who died in between
         let fresh = Self::in_folder(folder, &fresh_name, OFlag::O_EXCL)?;
         let older = |number: u32| with("", &format!(".{number}"));
         let renamed = self.hand_down(&fresh).and_then(|()| {
             let is_there = |number: &u32| {
-                fstatat(folder, older(*number).as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+                fstatat(folder, older(*number).as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
             };
             let gap = (1..file.max_files).find(|number| !is_there(number)).unwrap_or(file.max_files);
             for number in (1..gap).rev() {
-                renameat(folder, older(number).as_os_str(), folder, older(number + 1).as_os_str())?;
+                renameat(folder, older(number).as_c_str(), folder, older(number + 1).as_c_str())?;
             }
-            renameat(folder, name, folder, older(1).as_os_str())?;
-            renameat(folder, fresh_name.as_os_str(), folder, name)
+            renameat(folder, name, folder, older(1).as_c_str())?;
+            renameat(folder, fresh_name.as_c_str(), folder, name)
         });
         match renamed {
             Ok(()) => Ok(fresh),
             Err(errno) => {
-                let _ = unlinkat(folder, fresh_name.as_os_str(), UnlinkatFlags::NoRemoveDir);
+                let _ = unlinkat(folder, fresh_name.as_c_str(), UnlinkatFlags::NoRemoveDir);
                 Err(errno.into())
             }
         }
@@ -400,22 +398,25 @@ fn check(folder: BorrowedFd<'_>, file: &FileStat) -> io::Result<()> {
 }
 
 /// The folder of a file, and the file's name there. What is missing on the way is made, if it is wanted.
-fn folder_of(path: &Path, make: bool) -> io::Result<(OwnedFd, &OsStr)> {
+fn folder_of(path: &Path, make: bool) -> io::Result<(OwnedFd, CString)> {
     let name = path.file_name().ok_or_else(|| io::Error::other("it has no name"))?;
+    let name = CString::new(name.as_bytes())?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let open = |at: BorrowedFd<'_>, name: &OsStr| openat(at, name, flags, Mode::empty());
+    let open = |at: BorrowedFd<'_>, name: &CStr| openat(at, name, flags, Mode::empty());
     let start = |path: &Path| {
-        let start = if path.is_absolute() { "/" } else { "." };
+        let start = if path.is_absolute() { c"/" } else { c"." };
         nix::fcntl::open(start, flags, Mode::empty())
     };
     let mut here = start(folder)?;
-    let mut ahead = steps(folder);
+    // The next is the last.
+    let mut ahead = Vec::new();
+    add_steps(&mut ahead, folder)?;
     let mut links = 0;
-    while let Some(step) = ahead.pop_front() {
+    while let Some(step) = ahead.pop() {
         let found = match open(here.as_fd(), &step) {
             Err(Errno::ENOENT) if make => {
-                match mkdirat(&here, step.as_os_str(), Mode::from_bits_truncate(0o777)) {
+                match mkdirat(&here, step.as_c_str(), Mode::from_bits_truncate(0o777)) {
                     Ok(()) | Err(Errno::EEXIST) => open(here.as_fd(), &step),
                     Err(errno) => Err(errno),
                 }
@@ -427,7 +428,7 @@ fn folder_of(path: &Path, make: bool) -> io::Result<(OwnedFd, &OsStr)> {
             Err(errno @ (Errno::ELOOP | Errno::ENOTDIR)) => {
                 // The link itself is opened, so that what is read is what was looked at: by its name somebody could exchange it.
                 let itself = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-                let link = openat(&here, step.as_os_str(), itself, Mode::empty())?;
+                let link = openat(here.as_fd(), step.as_c_str(), itself, Mode::empty())?;
                 let seen = fstat(&link)?;
                 if kind(&seen) != SFlag::S_IFLNK {
                     return Err(errno.into());
@@ -441,13 +442,11 @@ fn folder_of(path: &Path, make: bool) -> io::Result<(OwnedFd, &OsStr)> {
                 if links > LINKS_MAX {
                     return Err(Errno::ELOOP.into());
                 }
-                let target = PathBuf::from(readlinkat(&link, "")?);
+                let target = PathBuf::from(readlinkat(&link, c"")?);
                 if target.is_absolute() {
                     here = start(&target)?;
                 }
-                for step in steps(&target).into_iter().rev() {
-                    ahead.push_front(step);
-                }
+                add_steps(&mut ahead, &target)?;
             }
             Err(errno) => return Err(errno.into()),
         }
@@ -455,11 +454,14 @@ fn folder_of(path: &Path, make: bool) -> io::Result<(OwnedFd, &OsStr)> {
     Ok((here, name))
 }
 
-fn steps(path: &Path) -> VecDeque<OsString> {
-    let step = |component: Component<'_>| match component {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some(OsStr::from_bytes(b"..").to_owned()),
-        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
-    };
-    path.components().filter_map(step).collect()
+/// Puts what leads along a path behind what comes after it.
+fn add_steps(ahead: &mut Vec<CString>, path: &Path) -> io::Result<()> {
+    for component in path.components().rev() {
+        match component {
+            Component::Normal(name) => ahead.push(CString::new(name.as_bytes())?),
+            Component::ParentDir => ahead.push(c"..".to_owned()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    Ok(())
 }

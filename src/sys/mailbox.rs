@@ -19,8 +19,9 @@ use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
 
-use super::socket;
+use super::{descriptors, socket};
 use crate::event::{Child, StartError};
+use crate::gather::Joined;
 use crate::notify::MESSAGE_MAX;
 use crate::units::reason;
 
@@ -59,7 +60,7 @@ impl Post {
     /// run begins as root it is open to all, since many servers become somebody else before they say that they are ready; and where
     /// we may not give files away.
     #[inline(never)]
-    pub fn open(&mut self, child: Child, uid: Option<u32>) -> Result<Mailbox, StartError> {
+    pub fn open(&mut self, child: Child, uid: Option<u32>) -> Result<Mailbox, Box<StartError>> {
         let mailbox = self.bind(&format!("{}.{}", child.instance.0, child.run))?;
         let own = geteuid().as_raw();
         let uid = uid.unwrap_or(own);
@@ -75,17 +76,19 @@ impl Post {
         Ok(mailbox)
     }
 
-    /// The descriptors that are in use.
-    pub fn held(&self) -> impl Iterator<Item = RawFd> {
-        self.places.iter().map(|place| place.lock.as_raw_fd())
+    /// Adds the descriptors that are in use.
+    pub fn held(&self, held: &mut Vec<RawFd>) {
+        for place in &self.places {
+            held.push(place.lock.as_raw_fd());
+        }
     }
 
-    fn bind(&mut self, name: &str) -> Result<Mailbox, StartError> {
+    fn bind(&mut self, name: &str) -> Result<Mailbox, Box<StartError>> {
         self.bind_in(&BASES.map(Path::new), name)
     }
 
     #[inline(never)]
-    fn bind_in(&mut self, bases: &[&Path], name: &str) -> Result<Mailbox, StartError> {
+    fn bind_in(&mut self, bases: &[&Path], name: &str) -> Result<Mailbox, Box<StartError>> {
         // Somebody may have cleared the place away, or filled it; for a while only, perhaps.
         if let Some(mailbox) = self.places.iter().rev().find_map(|place| place.bind(name).ok()) {
             return Ok(mailbox);
@@ -105,8 +108,9 @@ impl Post {
         }
         Err(StartError::Other {
             what: "make a socket for its notifications".to_owned(),
-            reason: format!("{}; a tmpfs at /run would do", reasons.join(", ")),
-        })
+            reason: format!("{}; a tmpfs at /run would do", reasons.listed()),
+        }
+        .into())
     }
 }
 
@@ -196,7 +200,7 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
 /// What an end without goodbye left.
 #[inline(never)]
 fn remove_sockets(directory: &Path) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten().take(LEFT_MAX) {
+    for entry in descriptors::entries(directory, LEFT_MAX).unwrap_or_default() {
         if entry.file_type().is_ok_and(|kind| kind.is_socket()) {
             let _ = fs::remove_file(entry.path());
         }
@@ -240,7 +244,7 @@ impl Mailbox {
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return None,
                 Err(errno) => {
-                    log::debug!("cannot read from {}: {}", self.path.display(), super::word(errno));
+                    say!(Debug, "cannot read from {}: {}", self.path.display(), super::word(errno));
                     return None;
                 }
             }
@@ -266,6 +270,7 @@ const CONTROL_BYTES: usize = 64 + DESCRIPTORS_MAX * size_of::<i32>();
 #[repr(C, align(16))]
 struct Control([u8; CONTROL_BYTES]);
 
+#[inline(never)]
 fn receive(socket: BorrowedFd<'_>) -> nix::Result<Letter> {
     let mut bytes = vec![0; MESSAGE_MAX + 1];
     let mut control = Control([0; CONTROL_BYTES]);

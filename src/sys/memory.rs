@@ -126,10 +126,12 @@ impl Memory {
         answer
     }
 
-    /// The descriptors that are in use.
-    pub fn held(&self) -> impl Iterator<Item = RawFd> {
-        let found = self.found.iter();
-        found.flat_map(|found| found.events.iter().chain(&found.pressure)).map(AsRawFd::as_raw_fd)
+    /// Adds the descriptors that are in use.
+    pub fn held(&self, held: &mut Vec<RawFd>) {
+        let Some(found) = &self.found else { return };
+        for file in [&found.events, &found.pressure].into_iter().flatten() {
+            held.push(file.as_raw_fd());
+        }
     }
 
     /// Adds to `poll` what the kernel tells about.
@@ -143,6 +145,7 @@ impl Memory {
     }
 
     /// The kernel has told something.
+    #[inline(never)]
     pub fn ready(&mut self, source: Source, events: &mut Vec<Event>) {
         let Some(found) = &mut self.found else { return };
         let file = match source {
@@ -190,11 +193,9 @@ impl Memory {
             if killed.is_empty() {
                 break;
             }
-            events.extend(
-                killed
-                    .into_iter()
-                    .map(|(instance, count)| Event::OomKilled { instance: Some(instance), count }),
-            );
+            for (instance, count) in killed {
+                report(events, Event::OomKilled { instance: Some(instance), count });
+            }
             elsewhere = self.kills_elsewhere(found);
         }
         let Some(found) = &mut self.found else { return };
@@ -224,7 +225,7 @@ impl Memory {
 
     /// The way into the cell of a child that is about to be made.
     #[inline(never)]
-    pub fn entrance(&mut self, child: Child, launch: &Launch) -> Result<Option<Entrance>, StartError> {
+    pub fn entrance(&mut self, child: Child, launch: &Launch) -> Result<Option<Entrance>, Box<StartError>> {
         let why_not = self.found.as_ref().map_or("it was not tried", |found| &found.no_cells);
         self.cells.entrance(child, launch, why_not)
     }
@@ -323,6 +324,7 @@ impl Charge {
 }
 
 /// The smallest limit on the way up, as far as it can be seen; v1 tells it also of what cannot.
+#[inline(never)]
 fn limit(group: &Group, total: u64) -> Option<u64> {
     let file = match group.controller {
         Controller::V1 => "memory.limit_in_bytes",
@@ -382,6 +384,7 @@ fn machine_bytes() -> u64 {
 }
 
 /// Asks to be told when memory is short (PSI): in our cgroup, else on the machine.
+#[inline(never)]
 fn watch_pressure(group: Option<&Group>) -> Option<File> {
     let own = group
         .filter(|group| group.controller == Controller::V2)
@@ -393,7 +396,7 @@ fn watch_pressure(group: Option<&Group>) -> Option<File> {
             file.write_all(SQUEEZE.as_bytes())?;
             Ok(file)
         };
-        open().inspect_err(|error| log::debug!("cannot watch {}: {}", path.display(), reason(error))).ok()
+        open().inspect_err(|error| say!(Debug, "cannot watch {}: {}", path.display(), reason(error))).ok()
     })
 }
 
@@ -417,7 +420,9 @@ mod tests {
         memory.watch(&mut poll, |source| source);
         memory.ready(Source::Events, &mut events);
         memory.ended(ExitStatus::Code(KILLED_CODE), &mut events);
-        assert_eq!((memory.held().count(), events.len(), memory.container().is_some()), (0, 0, false));
+        let mut held = Vec::new();
+        memory.held(&mut held);
+        assert_eq!((held.len(), events.len(), memory.container().is_some()), (0, 0, false));
     }
 
     #[test]

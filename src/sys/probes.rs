@@ -88,6 +88,7 @@ impl Probes {
         }
     }
 
+    #[inline(never)]
     fn look(&mut self, instance: InstanceId, target: &Rc<Target>, path: &OsStr) -> Step {
         let cannot = |reason: String| Step::Answered(Err(Failure::CannotAsk { reason }), None);
         // Nothing to read yet: it still looks.
@@ -303,6 +304,7 @@ fn leave(socket: OwnedFd, bytes: usize, reads: u32) -> Step {
 }
 
 /// Somebody has looked: what is there can be asked.
+#[inline(never)]
 fn looked(target: Rc<Target>, pipe: OwnedFd) -> Step {
     let number = match descriptors::read(pipe.as_fd(), size_of::<i32>()).as_deref() {
         Ok(&[a, b, c, d]) => i32::from_ne_bytes([a, b, c, d]),

@@ -160,9 +160,13 @@ pub fn read_private(pid: Pid, file: &str) -> Option<Vec<u8>> {
 }
 
 fn try_read(pid: Pid, file: &str) -> io::Result<Vec<u8>> {
+    read_whole(&format!("/proc/{pid}/{file}"))
+}
+
+fn read_whole(path: &str) -> io::Result<Vec<u8>> {
     // Files here have no size to go by; most fit into a page, and each read makes the kernel write them anew.
     let mut text = Vec::with_capacity(4096);
-    File::open(format!("/proc/{pid}/{file}"))?.take(FILE_MAX_BYTES).read_to_end(&mut text)?;
+    File::open(path)?.take(FILE_MAX_BYTES).read_to_end(&mut text)?;
     Ok(text)
 }
 
@@ -176,22 +180,25 @@ pub fn numbers(directory: &str) -> io::Result<Vec<i32>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(directory)? {
         let Ok(entry) = entry else { continue };
-        numbers.extend(entry.file_name().to_str().and_then(parse_number::<i32>));
+        if let Some(number) = entry.file_name().to_str().and_then(parse_number::<i32>) {
+            numbers.push(number);
+        }
     }
     Ok(numbers)
 }
 
-/// Our children, ended ones included. Reliable because only we can take one off the list, and we are reading.
-pub fn own_children() -> Vec<Pid> {
+/// Our children, ended ones included; `None` where /proc is not [`available`]. Reliable because only we can take one off the list, and
+/// we are reading.
+pub fn own_children() -> Option<Vec<Pid>> {
     let own = own_pid();
-    match fs::read_to_string(format!("/proc/self/task/{own}/children")) {
-        Ok(list) => pids(&list),
-        Err(_) => all()
-            .into_iter()
-            .filter_map(Stat::of)
-            .filter(|stat| stat.parent == own)
-            .map(|stat| stat.pid)
-            .gather(),
+    // It lies below our own number, so where it is found /proc numbers as we do.
+    match read_whole(&format!("/proc/self/task/{own}/children")) {
+        Ok(list) => Some(pids(&String::from_utf8_lossy(&list))),
+        Err(_) if !available() => None,
+        Err(_) => {
+            let ours = all().into_iter().filter_map(Stat::of).filter(|stat| stat.parent == own);
+            Some(ours.map(|stat| stat.pid).gather())
+        }
     }
 }
 
@@ -229,7 +236,7 @@ pub fn as_owner_of<T>(pid: Pid, work: impl FnOnce() -> T) -> Option<T> {
     let result = (file_access() == (owner.uid(), owner.gid())).then(work);
     set_file_access(uid, gid);
     if file_access() != (uid, gid) {
-        log::error!("file access stays with user {}", owner.uid());
+        say!(Error, "file access stays with user {}", owner.uid());
     }
     let _ = caps::prctl(libc::PR_SET_DUMPABLE, libc::c_ulong::from(dumpable == 1), 0);
     result

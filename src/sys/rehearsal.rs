@@ -7,27 +7,27 @@ use super::environment::Environment;
 use super::spawn::Attempt;
 use super::{diagnose, users};
 use crate::event::{Launch, StartError};
+use crate::units::reason;
 
 /// The first thing that would make this start fail; `None` if none is seen.
+#[inline(never)]
 pub fn obstacle(launch: &Launch) -> Option<StartError> {
     // Secrets are mounted when the container runs.
     let launch = Launch { env_from_file: Vec::new(), ..launch.clone() };
-    let identity = match users::resolve(&launch.identity) {
-        Ok(identity) => identity,
-        Err(error) => return Some(error),
-    };
-    let environment = match Environment::inherited().of_child(&launch, &identity, &[]) {
-        Ok(environment) => environment,
-        Err(error) => return Some(error),
-    };
+    match attempt(launch) {
+        Ok(attempt) => diagnose::obstacle(&attempt),
+        Err(error) => Some(*error),
+    }
+}
+
+fn attempt(launch: Launch) -> Result<Attempt, Box<StartError>> {
+    let identity = users::resolve(&launch.identity)?;
+    let environment = Environment::inherited().of_child(&launch, &identity, &[])?;
     if let Some(cwd) = &launch.cwd
         && let Err(error) = std::fs::read_dir(cwd)
     {
         let path = cwd.display().to_string();
-        return Some(StartError::WorkingDirectory { path, reason: crate::units::reason(&error) });
+        return Err(StartError::WorkingDirectory { path, reason: reason(&error) }.into());
     }
-    match Attempt::rehearsed(Rc::new(launch), environment, identity.uid) {
-        Ok(attempt) => diagnose::obstacle(&attempt),
-        Err(error) => Some(error),
-    }
+    Attempt::rehearsed(Rc::new(launch), environment, identity.uid)
 }

@@ -136,6 +136,7 @@ impl Relay {
     }
 
     /// Reads everything from everybody.
+    #[inline(never)]
     pub fn drain(&mut self, spare: &mut Spare, events: &mut Vec<Event>) {
         let mut gone = Vec::new();
         for (index, pipe) in self.pipes.iter().enumerate() {

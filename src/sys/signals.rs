@@ -38,6 +38,15 @@ pub struct Signals {
     ignored: SignalSet,
 }
 
+/// What came for ourselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct News {
+    /// A child has changed its state.
+    pub child: bool,
+    /// Something happened in a directory that we have asked about.
+    pub directory: bool,
+}
+
 #[derive(Debug)]
 enum Way {
     /// All are blocked.
@@ -61,7 +70,8 @@ impl Signals {
                 Ok(Self { way: Way::Descriptor(descriptor), touched, ignored: inherited.ignored | child })
             }
             Err(error) => {
-                log::debug!(
+                say!(
+                    Debug,
                     "signals come through handlers; there is no signalfd: {}",
                     crate::units::reason(&error)
                 );
@@ -79,16 +89,12 @@ impl Signals {
         }
     }
 
-    /// All descriptors that are in use.
-    pub fn held(&self) -> impl Iterator<Item = RawFd> {
-        let (one, other) = match &self.way {
-            Way::Descriptor(descriptor) => (descriptor.as_raw_fd(), None),
-            Way::Handlers(handlers) => {
-                let [read_end, write_end] = handlers.held();
-                (read_end, Some(write_end))
-            }
-        };
-        [one].into_iter().chain(other)
+    /// Adds all descriptors that are in use.
+    pub fn held(&self, held: &mut Vec<RawFd>) {
+        match &self.way {
+            Way::Descriptor(descriptor) => held.push(descriptor.as_raw_fd()),
+            Way::Handlers(handlers) => held.extend_from_slice(&handlers.held()),
+        }
     }
 
     /// The signals whose disposition a child must set, and those of them that it must ignore, to find what we found.
@@ -96,38 +102,51 @@ impl Signals {
         (self.touched, self.ignored)
     }
 
-    /// Reports what has come, without waiting. Says whether a child has changed its state.
-    pub fn read(&self, events: &mut Vec<Event>) -> bool {
-        let mut child = false;
-        let report = |signal: Signal| {
+    /// Whether a signal of the kernel is told from the same one that somebody sends.
+    pub fn have_senders(&self) -> bool {
+        matches!(self.way, Way::Descriptor(_))
+    }
+
+    /// Reports what has come, without waiting.
+    pub fn read(&self, events: &mut Vec<Event>) -> News {
+        let mut news = News::default();
+        let mut report = |signal: Signal| {
             if signal == Signal::CHLD {
-                child = true;
+                news.child = true;
             } else {
                 report(events, Event::Signal(signal));
             }
         };
         match &self.way {
-            Way::Descriptor(descriptor) => read(descriptor, report),
+            Way::Descriptor(descriptor) => news.directory = read(descriptor, report),
             Way::Handlers(handlers) => {
-                handlers.read(report);
-                if child {
+                handlers.read(&mut report);
+                if news.child {
                     Handlers::child_seen();
                 }
             }
         }
-        child
+        news
     }
 }
 
-fn read(descriptor: &OwnedFd, report: impl FnMut(Signal)) {
+/// Says whether the kernel told of a directory.
+fn read(descriptor: &OwnedFd, mut report: impl FnMut(Signal)) -> bool {
+    let mut directory = false;
     let mut records = [0; RECORD_BYTES * PER_TURN];
     let count = unistd::read(descriptor, &mut records).unwrap_or(0);
-    let came = records.get(..count).unwrap_or_default().chunks(RECORD_BYTES).filter_map(|record| {
+    for record in records.get(..count).unwrap_or_default().chunks(RECORD_BYTES) {
         let field = |at: usize| record.get(at..)?.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
-        let signal = Signal::new(field(NUMBER_AT)?)?;
-        (!is_our_own_doing(signal, field(CODE_AT)?, field(SENDER_AT)?)).then_some(signal)
-    });
-    came.for_each(report);
+        let [Some(number), Some(code), Some(sender)] = [NUMBER_AT, CODE_AT, SENDER_AT].map(field) else {
+            break;
+        };
+        match Signal::new(number) {
+            Some(_) if number == libc::SIGIO && code > 0 => directory = true,
+            Some(signal) if !is_our_own_doing(signal, code, sender) => report(signal),
+            Some(_) | None => {}
+        }
+    }
+    directory
 }
 
 /// Whether a signal tells us of something that we did, rather than somebody sent it: then it is nobody else's business.
@@ -186,6 +205,7 @@ fn pending() -> SignalSet {
 
 /// Gives up the controlling terminal, so that a session of a child can have it. To the leader of its session, and the group in its
 /// foreground, the kernel sends SIGHUP and SIGCONT for that: nobody meant them, so they are taken out again.
+#[inline(never)]
 pub fn leave_terminal(terminal: RawFd) {
     all_blocked(|| {
         let before = pending();

@@ -17,7 +17,7 @@ use nix::unistd;
 
 use super::backlog::{Backlog, Outcome};
 use super::poll::{Interest, Poll, Woken};
-use crate::event::{Event, Overflow, Sink, Spare};
+use crate::event::{Event, Overflow, Sink, Spare, report};
 
 /// Where output is dropped rather than waited with: so much waits for a reader that may be slow and not stuck. One turn of the loop
 /// may add to it what it has read.
@@ -83,10 +83,13 @@ impl Sinks {
         Self { both: None, overflow }
     }
 
-    /// The descriptors that are in use beside 1 and 2 themselves.
-    pub fn held(&self) -> impl Iterator<Item = RawFd> {
-        let queues = self.both.iter().flat_map(|both| [Some(&both.stdout), both.stderr.as_ref()]).flatten();
-        queues.map(|queue| queue.file.descriptor().as_raw_fd())
+    /// Adds the descriptors that are in use beside 1 and 2 themselves.
+    pub fn held(&self, held: &mut Vec<RawFd>) {
+        let Some(both) = &self.both else { return };
+        held.push(both.stdout.file.descriptor().as_raw_fd());
+        if let Some(stderr) = &both.stderr {
+            held.push(stderr.file.descriptor().as_raw_fd());
+        }
     }
 
     /// Writes, or keeps what does not fit. The memory of what is written becomes spare.
@@ -151,7 +154,8 @@ impl Sinks {
     }
 
     /// Writes all that waits, for at most so long.
-    pub fn finish(mut self, at_most: Duration) {
+    #[inline(never)]
+    pub fn finish(&mut self, at_most: Duration) {
         if self.both.is_none() {
             return;
         }
@@ -226,9 +230,10 @@ impl Queue {
             self.waits_since = None;
         }
         if stuck != self.stuck {
-            let event =
-                |sink: &Sink| if stuck { Event::Stuck { sink: *sink } } else { Event::Flows { sink: *sink } };
-            events.extend(sinks.iter().map(event));
+            for sink in sinks {
+                let sink = *sink;
+                report(events, if stuck { Event::Stuck { sink } } else { Event::Flows { sink } });
+            }
             self.stuck = stuck;
         }
     }
@@ -250,7 +255,7 @@ impl File {
         match again {
             Ok(file) => Self::Reopened(file.into()),
             Err(error) => {
-                log::debug!("descriptor {} cannot be opened again: {error}", descriptor.as_raw_fd());
+                say!(Debug, "descriptor {} cannot be opened again: {error}", descriptor.as_raw_fd());
                 let piece = if kind == SFlag::S_IFCHR { TERMINAL_PIECE_BYTES } else { PIPE_PIECE_BYTES };
                 Self::Careful { descriptor, piece }
             }

@@ -74,15 +74,21 @@ pub struct Spawned {
 }
 
 impl Spawned {
-    /// The descriptors that belong to it.
-    pub fn held(&self) -> impl Iterator<Item = RawFd> {
-        let outputs = self.outputs.iter().filter_map(|stream| match stream {
-            Stream::Elsewhere => None,
-            Stream::Read(pipe, _) => Some(pipe),
-        });
-        let mailbox = self.mailbox.iter().map(|mailbox| mailbox.as_fd().as_raw_fd());
-        let own = [&self.report].into_iter().chain(&self.attempt.home).chain(&self.announcement);
-        own.chain(outputs).map(AsRawFd::as_raw_fd).chain(mailbox)
+    /// Adds the descriptors that belong to it.
+    pub fn held(&self, held: &mut Vec<RawFd>) {
+        held.push(self.report.as_raw_fd());
+        for descriptor in self.attempt.home.iter().chain(&self.announcement) {
+            held.push(descriptor.as_raw_fd());
+        }
+        for stream in &self.outputs {
+            match stream {
+                Stream::Elsewhere => {}
+                Stream::Read(pipe, _) => held.push(pipe.as_raw_fd()),
+            }
+        }
+        if let Some(mailbox) = &self.mailbox {
+            held.push(mailbox.as_fd().as_raw_fd());
+        }
     }
 }
 
@@ -116,21 +122,18 @@ pub struct Attempt {
 
 impl Spawner {
     /// Keeps what children get, and raises our own limit of open files.
-    pub fn new(mask: SignalSet, dispositions: (SignalSet, SignalSet)) -> Self {
+    pub fn new(inherited: Inherited, dispositions: (SignalSet, SignalSet)) -> Self {
         Self {
-            environment: Environment::inherited(),
-            mask,
-            dispositions,
             closed: [false; 3],
             null: descriptors::null().ok().filter(|null| null.as_raw_fd() > 2),
-            post: Post::default(),
             files_limit: raise_files_limit(),
             oom_score_adj: raised_oom_score(),
-            given: None,
+            ..Self::of_one(inherited, dispositions)
         }
     }
 
     /// The same for one command, which gets what we have.
+    #[inline(never)]
     pub fn of_one(inherited: Inherited, dispositions: (SignalSet, SignalSet)) -> Self {
         Self {
             environment: Environment::inherited(),
@@ -145,10 +148,20 @@ impl Spawner {
         }
     }
 
-    /// The descriptors that are in use.
-    pub fn held(&self) -> impl Iterator<Item = RawFd> {
-        let terminal = self.given.as_ref().map(|(terminal, _)| terminal.descriptor());
-        self.null.as_ref().map(AsRawFd::as_raw_fd).into_iter().chain(terminal).chain(self.post.held())
+    /// Adds the descriptors that are in use.
+    pub fn held(&self, held: &mut Vec<RawFd>) {
+        if let Some(null) = &self.null {
+            held.push(null.as_raw_fd());
+        }
+        if let Some((terminal, _)) = &self.given {
+            held.push(terminal.descriptor());
+        }
+        self.post.held(held);
+    }
+
+    /// The end: the directories of the sockets go.
+    pub fn leave(&mut self) {
+        self.post = Post::default();
     }
 
     /// A child has ended: if the terminal is still its group's, it is ours again.
@@ -171,17 +184,18 @@ impl Spawner {
         launch: &Rc<Launch>,
         extra: &[(&'static str, String)],
         cell: Option<&Entrance>,
-    ) -> Result<Spawned, StartError> {
+    ) -> Result<Spawned, Box<StartError>> {
         let identity = users::resolve(&launch.identity)?;
         let mailbox = launch.speaks.notify.then(|| self.post.open(child, identity.uid)).transpose()?;
-        let address = mailbox.iter().map(|mailbox| ("NOTIFY_SOCKET", mailbox.path().display().to_string()));
-        let extra: Vec<_> = extra.iter().cloned().chain(address).gather();
+        let mut extra = extra.to_vec();
+        if let Some(mailbox) = &mailbox {
+            extra.push(("NOTIFY_SOCKET", mailbox.path().display().to_string()));
+        }
         let environment = self.environment.of_child(launch, &identity, &extra)?;
         let argv = arguments(launch)?;
         let search = Search::new(&argv, &environment);
         let envp = environment.into_strings();
         let size = bytes_of(&argv) + bytes_of(&envp);
-        let rlimits = self.rlimits(child.instance, launch);
 
         let (report, mut report_end) = pipe(None)?;
         let stdio = self.stdio(launch, identity.uid)?;
@@ -222,7 +236,7 @@ impl Spawner {
                 .as_deref()
                 .map(|cwd| string(cwd.as_os_str(), "the working directory"))
                 .transpose()?,
-            rlimits: rlimits.clone(),
+            rlimits: self.rlimits(child.instance, launch),
             oom_score_adj: self.oom_score_adj(launch),
             nice: launch.attributes.nice,
             switch: identity.switch(),
@@ -269,11 +283,11 @@ impl Spawner {
             announcement,
             attempt: Attempt {
                 launch: Rc::clone(launch),
-                candidates: script.candidates,
+                candidates: std::mem::take(&mut script.candidates),
                 path: search.path,
                 size,
                 uid: script.switch.uid,
-                rlimits,
+                rlimits: std::mem::take(&mut script.rlimits),
                 home,
             },
         })
@@ -289,17 +303,23 @@ impl Spawner {
 
     #[inline(never)]
     fn rlimits(&self, instance: InstanceId, launch: &Launch) -> Vec<(u32, libc::rlimit)> {
-        let files = self.files_limit.map(|limit| (FILES_LIMIT, limit));
-        let tag = launch.mark.as_ref().and_then(|_| Some((tag::RESOURCE, tag::limit(instance)?)));
-        let own = launch.attributes.rlimits.iter().map(|limit| {
+        let mut limits = Vec::new();
+        if let Some(limit) = self.files_limit {
+            limits.push((FILES_LIMIT, limit));
+        }
+        if let (Some(_), Some(limit)) = (&launch.mark, tag::limit(instance)) {
+            limits.push((tag::RESOURCE, limit));
+        }
+        for limit in &launch.attributes.rlimits {
             let of = |value: u64| libc::rlim_t::try_from(value).unwrap_or(libc::RLIM_INFINITY);
-            (limit.resource, libc::rlimit { rlim_cur: of(limit.soft), rlim_max: of(limit.hard) })
-        });
-        files.into_iter().chain(tag).chain(own).gather()
+            limits
+                .push((limit.resource, libc::rlimit { rlim_cur: of(limit.soft), rlim_max: of(limit.hard) }));
+        }
+        limits
     }
 
     #[inline(never)]
-    fn stdio(&self, launch: &Launch, uid: Option<u32>) -> Result<Stdio, StartError> {
+    fn stdio(&self, launch: &Launch, uid: Option<u32>) -> Result<Stdio, Box<StartError>> {
         let stdin = match (launch.stdin, &self.null) {
             (Stdin::Inherit, _) => Source::number(0),
             (Stdin::Null, Some(null)) => Source::number(null.as_raw_fd()),
@@ -313,7 +333,12 @@ impl Spawner {
         })
     }
 
-    fn output(&self, number: RawFd, output: &Output, uid: Option<u32>) -> Result<StdioOutput, StartError> {
+    fn output(
+        &self,
+        number: RawFd,
+        output: &Output,
+        uid: Option<u32>,
+    ) -> Result<StdioOutput, Box<StartError>> {
         let past_us = |source| Ok(StdioOutput { source, stream: Stream::Elsewhere });
         let purpose = match (output, &self.null) {
             (Output::Inherit, _) => return past_us(Source::number(number)),
@@ -330,7 +355,7 @@ impl Spawner {
 }
 
 /// A pipe from which we read without waiting, and into which a child of this user writes.
-fn pipe(uid: Option<u32>) -> Result<(OwnedFd, OwnedFd), StartError> {
+fn pipe(uid: Option<u32>) -> Result<(OwnedFd, OwnedFd), Box<StartError>> {
     let (read_end, write_end) = descriptors::pipe().map_err(|error| no_process(&error))?;
     descriptors::set_nonblocking(&read_end).map_err(|error| no_process(&error))?;
     if uid.is_some() {
@@ -383,9 +408,11 @@ fn fork(script: &mut Script) -> io::Result<Pid> {
 }
 
 /// Closes descriptors where it may take its time: in a process of its own, which is collected as any stranger is.
+#[inline(never)]
 pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> io::Result<()> {
     let (read_end, write_end) = descriptors::pipe()?;
-    let kept: Vec<RawFd> = descriptors.iter().chain([&read_end]).map(AsRawFd::as_raw_fd).gather();
+    let mut kept: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).gather();
+    kept.push(read_end.as_raw_fd());
     // SAFETY: the child makes plain calls on what was open before and never returns.
     let result = signals::all_blocked(|| unsafe {
         match libc::fork() {
@@ -440,10 +467,11 @@ enum Home {
 
 impl Home {
     /// Goes to the root before there is a child, who could otherwise see us elsewhere.
+    #[inline(never)]
     fn leave() -> Self {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        match nix::fcntl::open(".", flags, nix::sys::stat::Mode::empty()) {
-            Ok(descriptor) if nix::unistd::chdir("/").is_ok() => Self::Left(descriptor),
+        match nix::fcntl::open(c".", flags, nix::sys::stat::Mode::empty()) {
+            Ok(descriptor) if nix::unistd::chdir(c"/").is_ok() => Self::Left(descriptor),
             Ok(_) => Self::Stay,
             Err(_) => Self::LeaveLate,
         }
@@ -462,7 +490,7 @@ impl Home {
             Self::Stay => None,
             Self::Left(descriptor) => Some(descriptor),
             Self::LeaveLate => {
-                let _ = nix::unistd::chdir("/"); // then we stay
+                let _ = nix::unistd::chdir(c"/"); // then we stay
                 None
             }
         }
@@ -470,6 +498,7 @@ impl Home {
 }
 
 /// The place of `LISTEN_PID` in an environment where it means us: whoever gave us sockets means the command.
+#[inline(never)]
 fn own_listen_pid(envp: &[CString]) -> Option<usize> {
     let at = envp.iter().position(|string| string.as_bytes().starts_with(child::LISTEN_PID))?;
     let own = std::process::id().to_string();
@@ -485,6 +514,7 @@ enum Terminal {
 }
 
 impl Terminal {
+    #[inline(never)]
     fn ours(given: Option<Pid>) -> Option<Self> {
         // SAFETY: both only ask; -1 is no group.
         let foreground = |descriptor| unsafe {
@@ -511,28 +541,29 @@ impl Terminal {
     }
 }
 
-fn arguments(launch: &Launch) -> Result<Vec<CString>, StartError> {
-    let argv: Vec<CString> = launch
-        .argv
-        .iter()
-        .map(|argument| string(argument.reveal(), "an argument"))
-        .collect::<Result<_, _>>()?;
+fn arguments(launch: &Launch) -> Result<Vec<CString>, Box<StartError>> {
+    let mut argv = Vec::new();
+    for argument in &launch.argv {
+        argv.push(string(argument.reveal(), "an argument")?);
+    }
     match argv.first() {
         Some(program) if !program.is_empty() => Ok(argv),
-        _ => Err(StartError::NotFound { program: String::new(), path: None, similar: None }),
+        _ => Err(StartError::NotFound { program: String::new(), path: None, similar: None }.into()),
     }
 }
 
-fn string(text: &OsStr, what: &str) -> Result<CString, StartError> {
-    CString::new(text.as_bytes()).map_err(|_| StartError::Other {
+fn string(text: &OsStr, what: &str) -> Result<CString, Box<StartError>> {
+    Ok(CString::new(text.as_bytes()).map_err(|_| StartError::Other {
         what: format!("pass {what} on"),
         reason: "it has a NUL byte".to_owned(),
-    })
+    })?)
 }
 
+#[inline(never)]
 fn shell(argv: &[CString]) -> Strings {
-    let head = [c"/bin/sh".to_owned(), CString::default()];
-    Strings::new(head.into_iter().chain(argv.iter().skip(1).cloned()).gather())
+    let mut words = vec![c"/bin/sh".to_owned(), CString::default()];
+    words.extend_from_slice(argv.get(1..).unwrap_or_default());
+    Strings::new(words)
 }
 
 fn bytes_of(strings: &[CString]) -> usize {
@@ -578,7 +609,7 @@ fn raised_oom_score() -> Option<i32> {
 }
 
 /// fork(2) or a pipe was refused: with the limit that is in the way, where it can be told.
-fn no_process(error: &io::Error) -> StartError {
+fn no_process(error: &io::Error) -> Box<StartError> {
     let reason = units::reason(error);
     let limit = || match (reached_pids_limit(), getrlimit(Resource::RLIMIT_NPROC)) {
         (Some(limit), _) => {
@@ -600,12 +631,12 @@ fn no_process(error: &io::Error) -> StartError {
         Some(libc::EMFILE) => files(),
         _ => None,
     };
-    StartError::NoProcess {
+    Box::new(StartError::NoProcess {
         reason: match limit {
             Some(limit) => format!("{reason} ({limit})"),
             None => reason,
         },
-    }
+    })
 }
 
 /// The limit of processes of the cgroup, if it is used up.
@@ -624,7 +655,7 @@ impl Attempt {
         launch: Rc<Launch>,
         environment: Environment,
         uid: Option<u32>,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, Box<StartError>> {
         let argv = arguments(&launch)?;
         let search = Search::new(&argv, &environment);
         let size = bytes_of(&argv) + bytes_of(&environment.into_strings());

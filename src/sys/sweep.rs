@@ -34,7 +34,7 @@ pub fn remains(
 ) -> Vec<Process> {
     // Not yet released, the number is still the leader's.
     let reserved = children.get(leader) == Some(child);
-    if !procfs::available() {
+    let Some(ours) = procfs::own_children() else {
         // An ended leader counts as a member of its group as long as it is there, and would hide that it was the last. So it is
         // collected here; while anybody else is in the group, its number still goes to no new process.
         if reserved {
@@ -43,8 +43,8 @@ pub fn remains(
         let reused = children.knows(leader);
         let signal = spare.is_empty().then_some(signal);
         return if reused { Vec::new() } else { group_without_proc(leader, signal) };
-    }
-    let strangers: Vec<Pid> = procfs::own_children()
+    };
+    let strangers: Vec<Pid> = ours
         .into_iter()
         .filter(|pid| !children.knows(*pid) && Stat::of(*pid).is_some_and(|stat| !stat.ended()))
         .gather();
@@ -74,7 +74,7 @@ pub fn strays(signal: Option<Signal>) -> Vec<Process> {
         let others = procfs::all().into_iter().filter(|pid| pid.number() != 1).filter_map(Stat::of);
         others.filter(|stat| !stat.kernel_thread() && !stat.ended()).gather()
     } else {
-        below(procfs::own_children(), &|_| true)
+        below(procfs::own_children().unwrap_or_default(), &|_| true)
     };
     if everywhere {
         signal_everybody(signal);
@@ -91,9 +91,9 @@ pub fn signal_others(signal: Signal) {
         let _ = children::kill(-1, signal.number()); // nobody there is fine
         return;
     }
-    for stat in below(procfs::own_children(), &|_| true) {
+    for stat in below(procfs::own_children().unwrap_or_default(), &|_| true) {
         if let Err(errno) = signal_seen(&stat, [signal].into_iter()) {
-            log::debug!("{:?} cannot be signalled: {}", stat.pid, super::word(errno));
+            say!(Debug, "{:?} cannot be signalled: {}", stat.pid, super::word(errno));
         }
     }
 }
@@ -115,13 +115,11 @@ pub fn below(roots: Vec<Pid>, belongs: &dyn Fn(&Stat) -> bool) -> Vec<Stat> {
         // The children of one that has ended are ours by now.
         let Some(stat) = Stat::of(pid).filter(|stat| !stat.ended()) else { continue };
         let member = inherited || belongs(&stat);
-        open.extend(
-            families
-                .children(pid)
-                .into_iter()
-                .filter(|child| seen.insert(*child))
-                .map(|child| (child, member)),
-        );
+        for child in families.children(pid) {
+            if seen.insert(child) {
+                open.push((child, member));
+            }
+        }
         if member {
             found.push(stat);
         }
@@ -160,7 +158,7 @@ impl Families {
 fn signal_all<'a>(found: impl Iterator<Item = &'a Stat>, signal: Option<Signal>) {
     for stat in found {
         if let Err(errno) = signal_seen(stat, with_continue(signal)) {
-            log::debug!("{:?} cannot be signalled: {}", stat.pid, super::word(errno));
+            say!(Debug, "{:?} cannot be signalled: {}", stat.pid, super::word(errno));
         }
     }
 }

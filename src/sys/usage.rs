@@ -45,18 +45,20 @@ pub fn of_runs(children: &Children, runs: &[(Child, Pid)]) -> Vec<Vec<Stat>> {
         .gather();
     let of_run = |(child, leader): &(Child, Pid)| {
         let (tag, number) = (Some(tag::of(child.instance)), leader.number());
-        let belongs = |stat: &Stat, carried: Option<u64>| {
-            carried == tag || stat.session == number || stat.group == number
-        };
-        let adopted = strangers.iter().filter(|(stat, carried)| belongs(stat, *carried));
         // The last is looked at first.
-        let mut open: Vec<Pid> = adopted.map(|(stat, _)| stat.pid).chain([*leader]).gather();
+        let mut open = Vec::new();
+        for (stat, carried) in &strangers {
+            if *carried == tag || stat.session == number || stat.group == number {
+                open.push(stat.pid);
+            }
+        }
+        open.push(*leader);
         let mut found = Vec::new();
         while let (Some(pid), Some(fewer)) = (open.pop(), left.checked_sub(1)) {
             left = fewer;
             let Some(stat) = families.stat(pid) else { continue };
             found.push(stat);
-            open.extend(families.children(pid.number()));
+            open.append(&mut families.children(pid.number()));
         }
         found
     };
@@ -72,6 +74,7 @@ enum Families {
 }
 
 impl Families {
+    #[inline(never)]
     fn new() -> Self {
         if !is_pid1() && procfs::has_lists_of_children() {
             return Self::Lists;
@@ -96,7 +99,7 @@ impl Families {
     fn children(&self, pid: i32) -> Vec<Pid> {
         match self {
             Self::Read { children, .. } => children.get(&pid).cloned().unwrap_or_default(),
-            Self::Lists if pid == procfs::own_pid() => procfs::own_children(),
+            Self::Lists if pid == procfs::own_pid() => procfs::own_children().unwrap_or_default(),
             Self::Lists => Pid::new(pid).map(procfs::children_of).unwrap_or_default(),
         }
     }

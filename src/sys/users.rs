@@ -40,7 +40,7 @@ pub struct Files {
 }
 
 /// Looks everything up.
-pub fn resolve(identity: &Identity) -> Result<Resolved, StartError> {
+pub fn resolve(identity: &Identity) -> Result<Resolved, Box<StartError>> {
     if identity.user.is_none() && identity.group.is_none() && identity.groups.is_none() {
         return Ok(Resolved { uid: None, gid: None, groups: None, groups_named: false, login: None });
     }
@@ -55,7 +55,7 @@ fn read(path: &str) -> Option<Vec<u8>> {
         Ok(_) => Some(text),
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
-                log::warn!("cannot read {path}: {error}");
+                say!(Warn, "cannot read {path}: {error}");
             }
             None
         }
@@ -67,12 +67,18 @@ impl Files {
     ///
     /// # Errors
     /// Who is in neither.
-    pub fn resolve(&self, identity: &Identity) -> Result<Resolved, StartError> {
+    pub fn resolve(&self, identity: &Identity) -> Result<Resolved, Box<StartError>> {
         let (user, group) = (identity.user.as_deref(), identity.group.as_deref());
         let account = user.map(|user| self.account(user)).transpose()?;
         let group = group.map(|group| self.group(group)).transpose()?;
         let groups = match (&identity.groups, &account) {
-            (Some(names), _) => Some(names.iter().map(|name| self.group(name)).collect::<Result<_, _>>()?),
+            (Some(names), _) => {
+                let mut groups = Vec::new();
+                for name in names {
+                    groups.push(self.group(name)?);
+                }
+                Some(groups)
+            }
             (None, Some(account)) => Some(self.groups_of(account)),
             (None, None) => None,
         };
@@ -87,7 +93,7 @@ impl Files {
     }
 
     #[inline(never)]
-    fn account(&self, user: &str) -> Result<Account, StartError> {
+    fn account(&self, user: &str) -> Result<Account, Box<StartError>> {
         if is_number(user) {
             let uid = number(user).ok_or_else(|| no_number("user", user))?;
             return Ok(self.accounts().find(|account| account.uid == uid).unwrap_or(Account {
@@ -97,9 +103,9 @@ impl Files {
                 home: b"/".to_vec(),
             }));
         }
-        self.accounts()
-            .find(|account| account.name.as_deref() == Some(user))
-            .ok_or_else(|| StartError::UnknownUser { name: user.to_owned(), passwd: self.passwd.is_some() })
+        self.accounts().find(|account| account.name.as_deref() == Some(user)).ok_or_else(|| {
+            StartError::UnknownUser { name: user.to_owned(), passwd: self.passwd.is_some() }.into()
+        })
     }
 
     fn accounts(&self) -> impl Iterator<Item = Account> {
@@ -113,16 +119,16 @@ impl Files {
         })
     }
 
-    fn group(&self, group: &str) -> Result<u32, StartError> {
+    fn group(&self, group: &str) -> Result<u32, Box<StartError>> {
         if is_number(group) {
             return number(group).ok_or_else(|| no_number("group", group));
         }
-        self.groups()
-            .find(|entry| entry.name == group.as_bytes())
-            .map(|entry| entry.gid)
-            .ok_or_else(|| StartError::UnknownGroup { name: group.to_owned(), group: self.group.is_some() })
+        self.groups().find(|entry| entry.name == group.as_bytes()).map(|entry| entry.gid).ok_or_else(|| {
+            StartError::UnknownGroup { name: group.to_owned(), group: self.group.is_some() }.into()
+        })
     }
 
+    #[inline(never)]
     fn groups_of(&self, account: &Account) -> Vec<u32> {
         let Some(name) = &account.name else { return Vec::new() };
         self.groups()
@@ -170,16 +176,17 @@ fn number(text: &str) -> Option<u32> {
     parse_number(text).filter(|number| *number != u32::MAX)
 }
 
-fn no_number(kind: &str, text: &str) -> StartError {
-    StartError::Other {
+fn no_number(kind: &str, text: &str) -> Box<StartError> {
+    Box::new(StartError::Other {
         what: format!("use the {kind} number {text}"),
         reason: "numbers go from 0 to 4294967294".to_owned(),
-    }
+    })
 }
 
 impl Resolved {
     /// What of this is to be changed, given who we are. Nothing that is right already is touched, for it may need a
     /// privilege that we do not have.
+    #[inline(never)]
     pub fn switch(&self) -> Switch {
         let same_user = self.uid.is_none_or(|uid| ids(Kind::User) == [uid; 3]);
         let same_group = self.gid.is_none_or(|gid| ids(Kind::Group) == [gid; 3]);
@@ -275,22 +282,23 @@ mod tests {
 
     #[test]
     fn unknown_names_are_told() {
+        let resolve = |files: Files, identity: Identity| files.resolve(&identity).map_err(|error| *error);
         let unknown = |name: &str, passwd| StartError::UnknownUser { name: name.into(), passwd };
-        assert_eq!(files().resolve(&identity("nobody", "", None)), Err(unknown("nobody", true)));
-        assert_eq!(Files::default().resolve(&identity("app", "", None)), Err(unknown("app", false)));
+        assert_eq!(resolve(files(), identity("nobody", "", None)), Err(unknown("nobody", true)));
+        assert_eq!(resolve(Files::default(), identity("app", "", None)), Err(unknown("app", false)));
         assert_eq!(
-            files().resolve(&identity("app", "nogroup", None)),
+            resolve(files(), identity("app", "nogroup", None)),
             Err(StartError::UnknownGroup { name: "nogroup".into(), group: true })
         );
         for user in ["4294967295", "99999999999999999999"] {
             assert!(
-                matches!(files().resolve(&identity(user, "", None)), Err(StartError::Other { .. })),
+                matches!(resolve(files(), identity(user, "", None)), Err(StartError::Other { .. })),
                 "{user}"
             );
         }
         for user in ["", "-1", "+1", "app ", "#"] {
             let identity = Identity { user: Some(user.into()), ..Identity::default() };
-            assert_eq!(files().resolve(&identity), Err(unknown(user, true)), "{user:?}");
+            assert_eq!(resolve(files(), identity), Err(unknown(user, true)), "{user:?}");
         }
     }
 

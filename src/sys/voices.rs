@@ -117,8 +117,8 @@ impl Voice {
                 Some(bytes) if self.is_heard(sender) => {
                     report(events, Event::Notified { child: self.child, bytes });
                 }
-                Some(_) => log::debug!("pid {sender} is not heard: it is not one of {:?}", self.child),
-                None => log::debug!("pid {sender} is not heard: its message is too long"),
+                Some(_) => say!(Debug, "pid {sender} is not heard: it is not one of {:?}", self.child),
+                None => say!(Debug, "pid {sender} is not heard: its message is too long"),
             }
             close(descriptors);
         }
@@ -178,6 +178,6 @@ fn close(descriptors: Vec<OwnedFd>) {
     if !descriptors.iter().all(is_pipe)
         && let Err(error) = spawn::close_elsewhere(descriptors)
     {
-        log::debug!("what was attached to a message is closed here: {error}");
+        say!(Debug, "what was attached to a message is closed here: {error}");
     }
 }

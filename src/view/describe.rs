@@ -6,6 +6,7 @@ use super::memory::{holder, share};
 use super::status::{prospects, restarts};
 use super::{Look, colour_of, count, pad, percent, printable, size, span};
 use crate::control::{Description, Exit, ServiceMemory};
+use crate::gather::{Gather, Joined, present};
 
 /// What stands left.
 const KEY_COLUMNS: usize = 12;
@@ -31,16 +32,17 @@ impl Lines {
 /// The whole text, an empty line between two.
 #[inline(never)]
 pub fn descriptions(all: &[Description], look: Look) -> String {
-    all.iter().map(|one| description(one, look)).collect::<Vec<_>>().join("\n")
+    all.iter().map(|one| description(one, look)).gather().joined("\n")
 }
 
+#[inline(never)]
 fn description(one: &Description, look: Look) -> String {
     let status = &one.status;
     let mut lines = Lines::default();
     let mut line = |key: &str, value: String| lines.add(key, value);
 
     let state = look.paint(colour_of(&status.state), &printable(&status.state));
-    line("state", [vec![state], prospects(status)].concat().join("; "));
+    line("state", [vec![state], prospects(status)].concat().joined("; "));
     line(
         "kind",
         format!(
@@ -101,6 +103,7 @@ fn description(one: &Description, look: Look) -> String {
 }
 
 /// `at most 60M so far, 19% of the container's 300M, most of it "node" (pid 12) 50M`.
+#[inline(never)]
 fn memory_line(memory: &ServiceMemory, container: Option<u64>) -> Option<String> {
     let peak = memory.peak_bytes.map(|peak| format!("at most {} so far", size(peak)));
     let of = memory.bytes.zip(container).and_then(|(bytes, whole)| {
@@ -108,8 +111,8 @@ fn memory_line(memory: &ServiceMemory, container: Option<u64>) -> Option<String>
     });
     let most = memory.most.as_ref().filter(|_| memory.processes.is_some_and(|processes| processes > 1));
     let most = most.map(|most| format!("most of it {}", holder(most)));
-    let parts: Vec<String> = [peak, of, most].into_iter().flatten().collect();
-    (!parts.is_empty()).then(|| parts.join(", "))
+    let parts = present(&mut [peak, of, most]);
+    (!parts.is_empty()).then(|| parts.listed())
 }
 
 fn exit(exit: &Exit) -> String {

@@ -70,6 +70,7 @@ enum Sequence<'a> {
 }
 
 /// What follows an Escape: `[A`, `[5~`, `OA`, or nothing of that.
+#[inline(never)]
 fn escape(after: &[u8]) -> Sequence<'_> {
     match after {
         [] | [b'[' | b'O'] => Sequence::Begun,

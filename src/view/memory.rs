@@ -2,18 +2,21 @@
 
 use std::fmt::Write as _;
 
-use super::{Colour, Look, NOTHING, clip, printable, size, table};
+use super::{Colour, Look, NOTHING, clip, headers, printable, size, table};
 use crate::control::{Holder, Memory, ServiceMemory};
+use crate::gather::{Gather, Joined};
 
 const PSS: usize = 2;
 
 /// The whole text.
 #[inline(never)]
 pub fn memory(memory: &Memory, look: Look) -> String {
-    let headers = ["SERVICE", "MEMORY", "PSS", "SHARE", "LIMIT", "PEAK", "PROCESSES", "MOST"];
-    let mut rows = vec![headers.map(str::to_owned).to_vec()];
+    let mut rows =
+        vec![headers(&["SERVICE", "MEMORY", "PSS", "SHARE", "LIMIT", "PEAK", "PROCESSES", "MOST"])];
     let whole = memory.limit_bytes.or(memory.machine_bytes);
-    rows.extend(memory.services.iter().map(|service| row(service, whole)));
+    for service in &memory.services {
+        rows.push(row(service, whole));
+    }
     if memory.services.iter().all(|service| service.pss_bytes.is_none()) {
         for row in &mut rows {
             row.remove(PSS);
@@ -24,11 +27,12 @@ pub fn memory(memory: &Memory, look: Look) -> String {
         _ => cell.to_owned(),
     });
     let width = look.width.unwrap_or(usize::MAX);
-    let lines: Vec<String> = text.lines().map(|line| clip(line, width, look)).collect();
-    let text = if look.colour { text } else { lines.join("\n") + "\n" };
+    let lines: Vec<String> = text.lines().map(|line| clip(line, width, look)).gather();
+    let text = if look.colour { text } else { lines.joined("\n") + "\n" };
     format!("{text}{}\n", clip(&container(memory), width, look))
 }
 
+#[inline(never)]
 fn row(service: &ServiceMemory, whole: Option<u64>) -> Vec<String> {
     let or_nothing = |text: Option<String>| text.unwrap_or_else(|| NOTHING.to_owned());
     let limit = service.restart_bytes.into_iter().chain(service.limit_bytes).min();

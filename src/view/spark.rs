@@ -38,6 +38,7 @@ impl Course {
 
     /// The drawing, [`CELLS`] columns, blank before the first sample. From the lowest to the highest, but a change of less than an
     /// eighth is drawn as small as it is.
+    #[inline(never)]
     pub fn draw(&self, utf8: bool) -> String {
         let marks = if utf8 { BLOCKS } else { ASCII };
         let highest = self.cells.iter().copied().max().unwrap_or(0);

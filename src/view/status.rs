@@ -1,7 +1,8 @@
 //! `tinysup status`: a line for each instance, and one for all.
 
-use super::{Colour, Look, NOTHING, clip, colour_of, count, percent, printable, size, span, table};
+use super::{Colour, Look, NOTHING, clip, colour_of, count, headers, percent, printable, size, span, table};
 use crate::control::{Exit, ServiceStatus, Status};
+use crate::gather::{Gather, Joined, present};
 
 const HEADERS: [&str; 8] = ["SERVICE", "STATE", "PID", "UP", "RESTARTS", "CPU", "MEMORY", "LAST EXIT"];
 const STATE: usize = 1;
@@ -30,9 +31,12 @@ pub(super) const STATES: [&str; 11] = [
 ];
 
 /// The whole text.
+#[inline(never)]
 pub fn status(status: &Status, look: Look) -> String {
-    let mut rows = vec![HEADERS.map(str::to_owned).to_vec()];
-    rows.extend(status.services.iter().map(|service| row(service).to_vec()));
+    let mut rows = vec![headers(&HEADERS)];
+    for service in &status.services {
+        rows.push(row(service));
+    }
     let kept = fit(&mut rows, look);
     let text = table(&rows, &|number, at, cell| match (number.checked_sub(1), kept.get(at)) {
         (None, _) => look.paint(Colour::Faint, cell),
@@ -63,15 +67,16 @@ pub(super) fn summary(status: &Status) -> String {
     format!(
         "{}{colon}{}; up {}{memory}{stopping}",
         count(services, "service"),
-        parts.join(", "),
+        parts.listed(),
         span(status.up_ms)
     )
 }
 
-fn row(service: &ServiceStatus) -> [String; HEADERS.len()] {
+#[inline(never)]
+fn row(service: &ServiceStatus) -> Vec<String> {
     let or_nothing = |text: Option<String>| text.unwrap_or_else(|| NOTHING.to_owned());
     let cpu = service.cpu_ms.zip(service.up_ms).map(|(cpu, up)| percent(cpu, up));
-    [
+    vec![
         printable(&service.name),
         printable(&service.state),
         or_nothing(service.pid.map(|pid| pid.to_string())),
@@ -95,27 +100,28 @@ pub(super) fn restarts(service: &ServiceStatus) -> String {
 }
 
 /// How its last run ended, and what that means for the next.
+#[inline(never)]
 fn last(service: &ServiceStatus) -> Option<String> {
-    let mut parts: Vec<String> = service.last_exit.iter().map(exit).collect();
-    parts.extend(prospects(service));
+    let mut parts = present(&mut [service.last_exit.as_ref().map(exit)]);
+    parts.append(&mut prospects(service));
     // Of what it lacks the reason stands there.
     if service.state == "failed" && service.lacks.is_none() {
         parts.push(format!("tinysup logs {}", printable(&service.name)));
     }
-    (!parts.is_empty()).then(|| parts.join("; "))
+    (!parts.is_empty()).then(|| parts.joined("; "))
 }
 
 /// What comes: `next start in 0.4s`, `waits for db`, `resets in 6s`.
 pub(super) fn prospects(service: &ServiceStatus) -> Vec<String> {
     let next = service.next_start_ms.map(|ms| format!("next start in {}", span(ms)));
     let waits = (!service.waits_for.is_empty())
-        .then(|| format!("waits for {}", printable(&service.waits_for.join(", "))));
+        .then(|| format!("waits for {}", printable(&service.waits_for.listed())));
     let lacks = service.lacks.as_deref().map(printable);
     let missed = service.missed.filter(|missed| *missed > 0);
     let missed = missed.map(|missed| format!("{} missed", count(missed.into(), "health check")));
     let resets = service.resets_in_ms.filter(|_| service.restarts > 0);
     let resets = resets.map(|ms| format!("resets in {}", span(ms)));
-    [next, waits, lacks, missed, resets].into_iter().flatten().collect()
+    present(&mut [next, waits, lacks, missed, resets])
 }
 
 /// `code 17 (11 times), 1m ago`.
@@ -128,7 +134,7 @@ pub(super) fn exit(exit: &Exit) -> String {
 /// Takes from the rows what a terminal has no room for; the numbers of the columns that are left.
 #[inline(never)]
 fn fit(rows: &mut [Vec<String>], look: Look) -> Vec<usize> {
-    let mut kept: Vec<usize> = (0..HEADERS.len()).collect();
+    let mut kept: Vec<usize> = (0..HEADERS.len()).gather();
     let Some(columns) = look.width else { return kept };
     let widest = |rows: &[Vec<String>], at: usize| {
         rows.iter().filter_map(|row| row.get(at)).map(|cell| super::width(cell)).max().unwrap_or(0)

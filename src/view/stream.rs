@@ -31,6 +31,7 @@ fn mark(stream: Stream, look: Look) -> String {
 }
 
 /// A line about something that happened.
+#[inline(never)]
 pub fn event(line: &EventLine, now_ms: u64, look: Look) -> String {
     let colour = match line.level.as_str() {
         "error" => Some(Colour::Red),
@@ -52,6 +53,7 @@ fn time(at_ms: u64, now_ms: u64) -> String {
 }
 
 /// The date of a day, counted from 1970-01-01, in the Gregorian calendar.
+#[inline(never)]
 fn date(day: u64) -> String {
     // Years begin in March here, so that the leap day is the last of one; the first is that of the year 0.
     let day = day + 719_468;

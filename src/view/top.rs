@@ -5,6 +5,7 @@ use super::spark::{CELLS, Course};
 use super::status::{exit, prospects, restarts, summary};
 use super::{Look, NOTHING, clip, colour_of, pad, percent, plain, printable, size, stream};
 use crate::control::{LogLine, Request, ServiceStatus, Status, VERSION, Verb};
+use crate::gather::{Joined, present};
 
 /// Log lines that can be scrolled through.
 const LOG_LINES: u32 = 500;
@@ -200,11 +201,13 @@ impl Top {
         }
         if let (true, Some(service)) = (detailed, self.chosen()) {
             lines.resize(rows.saturating_sub(3), String::new());
-            let mut parts: Vec<String> = service.last_exit.iter().map(exit).collect();
-            parts.extend(prospects(service));
-            parts.extend(service.says.iter().map(|says| printable(says)));
+            let mut parts = present(&mut [service.last_exit.as_ref().map(exit)]);
+            parts.append(&mut prospects(service));
+            if let Some(says) = &service.says {
+                parts.push(printable(says));
+            }
             let pid = service.pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
-            let what = if parts.is_empty() { service.state.clone() } else { parts.join("; ") };
+            let what = if parts.is_empty() { service.state.clone() } else { parts.joined("; ") };
             lines.push(cut(&format!("{}{pid}: {}", printable(&service.name), printable(&what))));
             lines.push(cut(&service.last_line.as_deref().map(plain).unwrap_or_default()));
         }
@@ -258,7 +261,9 @@ impl Top {
             vec![self.bar(&clip(&format!("logs of {}", printable(name)), columns, self.look), columns)];
         for line in shown {
             let text = stream::log(line, false, now_ms, plain_look);
-            texts.extend(text.lines().map(|line| clip(&plain(line), columns, self.look)));
+            for line in text.lines() {
+                texts.push(clip(&plain(line), columns, self.look));
+            }
         }
         // A line with a note takes two.
         if texts.len() > room + 1 {
@@ -307,6 +312,7 @@ impl Top {
 }
 
 impl Seen {
+    #[inline(never)]
     fn sample(&mut self, service: &ServiceStatus) {
         let (up_ms, cpu_ms) = (service.up_ms.unwrap_or(0), service.cpu_ms.unwrap_or(0));
         let same_run = self.pid.is_some() && self.pid == service.pid && up_ms > self.up_ms;

@@ -42,8 +42,6 @@ pub const CALLS: &[Call] = &[
     call("rt_sigtimedwait", &["EAGAIN", "EINTR", "ENOSYS"], &["ENOSYS"], "a signal of the terminal for ourselves is passed on"),
     call("rt_sigprocmask", &["EPERM"], &[], "the mask is what it was: blocked"),
     call("rt_sigaction", &["EINVAL"], &[], "told, code 71, if it is one that we cannot do without"),
-    call("inotify_init1", &["EMFILE", "ENFILE", "ENOMEM", "ENOSYS"], &["ENOSYS"], "a socket that somebody removes is not made again"),
-    call("inotify_add_watch", &["ENOSPC", "ENOMEM", "EACCES"], &["ENOSPC"], "the same"),
 
     // Children.
     call("clone", &["EAGAIN", "ENOMEM"], &["EAGAIN", "ENOMEM"], "a failed start, told with its cause, under the budget"),
@@ -58,7 +56,7 @@ pub const CALLS: &[Call] = &[
 
     // Descriptors.
     call("pipe2", &["EMFILE", "ENFILE"], &["EMFILE", "ENFILE"], "a failed start, told with its cause, under the budget"),
-    call("fcntl", &["EINVAL", "EMFILE", "EPERM"], &["EPERM"], "a failed start, or what the flag was for is not had"),
+    call("fcntl", &["EINVAL", "EMFILE", "EPERM"], &["EPERM"], "a failed start, or what the flag was for is not had; a socket that somebody removes is made again with the next signal only"),
     call("ioctl", &["ENOTTY", "EINVAL", "EIO"], &["EINVAL"], "no terminal; nothing left in a pipe"),
     left("close", "the descriptor is closed whatever it says, which an injected error would prevent"),
     call("dup2", &[], &[], "only in children"),

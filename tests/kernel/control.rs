@@ -32,6 +32,10 @@ pub const CASES: &[Case] = &[
     ("a_client_that_reads_nothing_is_dropped", a_client_that_reads_nothing_is_dropped),
     ("a_slow_client_gets_everything_in_order", a_slow_client_gets_everything_in_order),
     ("a_removed_socket_is_made_again", a_removed_socket_is_made_again),
+    (
+        "where_much_is_removed_any_signal_is_a_reason_to_look",
+        where_much_is_removed_any_signal_is_a_reason_to_look,
+    ),
     ("a_stale_socket_is_replaced_and_a_live_one_is_not", a_stale_socket_is_replaced_and_a_live_one_is_not),
     ("what_is_no_socket_is_left_alone", what_is_no_socket_is_left_alone),
     ("a_socket_may_be_abstract_or_nowhere", a_socket_may_be_abstract_or_nowhere),
@@ -448,6 +452,27 @@ fn a_removed_socket_is_made_again() {
     fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
     desk.works();
     assert_eq!(fs::metadata(&path).unwrap().st_ino(), number);
+}
+
+fn where_much_is_removed_any_signal_is_a_reason_to_look() {
+    let mut desk = Desk::new();
+    let (path, other) = (desk.path.clone(), desk.path.clone() + ".other");
+    let remove = |path: &str| fs::remove_file(path).unwrap();
+    for _ in 0..1_100 {
+        fs::write(&other, "").unwrap();
+        remove(&other);
+        desk.world.wait(Duration::ZERO);
+    }
+    desk.works();
+    remove(&path);
+    // If that were told, it would be before what comes now.
+    for _ in 0..10 {
+        desk.world.wait(Duration::ZERO);
+    }
+    assert!(!fs::exists(&path).unwrap());
+    nix::sys::signal::raise(nix::sys::signal::SIGWINCH).unwrap();
+    desk.world.until("a signal", |event| matches!(event, Event::Signal(_)).then_some(()));
+    desk.works();
 }
 
 fn a_stale_socket_is_replaced_and_a_live_one_is_not() {

@@ -20,6 +20,7 @@ pub const CASES: &[Case] = &[
     ("no_kind_of_signal_is_lost_when_nobody_reads", no_kind_of_signal_is_lost_when_nobody_reads),
     ("a_fault_of_our_own_ends_us", a_fault_of_our_own_ends_us),
     ("a_panic_is_told_and_ends_us_with_70", a_panic_is_told_and_ends_us_with_70),
+    ("signals_go_before_output_but_not_for_ever", signals_go_before_output_but_not_for_ever),
     ("signal_and_group", signal_and_group),
     ("a_signal_right_after_the_fork_is_not_lost", a_signal_right_after_the_fork_is_not_lost),
     ("ended_children_stay_until_released", ended_children_stay_until_released),
@@ -170,6 +171,22 @@ fn a_fault_of_our_own_ends_us() {
     }
 }
 
+fn signals_go_before_output_but_not_for_ever() {
+    let mut world = World::new();
+    let (_, pid) = world.start(shell("kill -STOP $$; echo said; exec sleep 100"));
+    world.until_process(pid, |stat| stat.contains(") T "));
+    world.perform(Action::Signal { pid, signal: Signal::CONT });
+    world.until_process(pid, |stat| stat.contains("(sleep)"));
+    let mut turn = || {
+        send(libc::SIGUSR1);
+        world.wait(Duration::ZERO);
+        world.events.iter().any(|event| matches!(event, Event::Output { .. }))
+    };
+    assert!(!turn(), "output before a signal");
+    // The end of the pause is a signal, too, for which children are looked after once.
+    assert!((0..3).any(|_| turn()), "signals alone");
+}
+
 fn signal_and_group() {
     let mut world = World::new();
     let (child, leader) = world.start(shell("trap '' TERM; sleep 1000; echo the other ended; exit 3"));
@@ -203,7 +220,7 @@ fn a_signal_right_after_the_fork_is_not_lost() {
 
 fn ended_children_stay_until_released() {
     let mut world = World::new();
-    let (_, pid) = world.start(shell("exit 9"));
+    let (_, pid) = world.spawn(shell("exit 9")); // and no wait of the world's, which would let it go
     for _ in 0..5 {
         let mut events = Vec::new();
         while !events.iter().any(|event| matches!(event, Event::Exited { .. })) {

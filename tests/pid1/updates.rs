@@ -37,6 +37,11 @@ fn an_update_restarts_what_has_changed_and_nothing_else() {
         container.wait_for(wanted);
     }
     container.verb(&["update"]).check(0, &["nothing has changed"]);
+    write(&container, &("[log]\ntimestamps = true\n".to_owned() + &config));
+    let but = "nothing has changed but what only a new start of the container can change: [log] timestamps";
+    container.verb(&["update"]).check(0, &[but]);
+    container
+        .wait_for("[log] timestamps cannot be changed while the container runs, only by starting it again");
     let (db, web) = (pid(&container, "db"), pid(&container, "web.1"));
     let config = says("db", "one", "max_restarts = 3")
         + &says("web", "two", "instances = 3\ndepends_on = [\"db\"]")

@@ -37,7 +37,7 @@ kinds!(notice_kind, NOTICES, Notice:
     NotPid1 Up Ready NotYet Failing Missed Well MemoryFound OomGroup NoCells MemoryLimit MemoryLow MemoryWell NoVictim OomKilled
     RestartsWith WaitsAgain Reloading Refused AllUp Ended Leftovers LeftoversKilled Unkillable DependencyFailed Stopping StillStopping
     Killing StopCommandFailed Strays Stopped AllDone Obituary ByHand Unread File Reopened RateLimited Updating Updated NotUpdated
-    ControlStays Spawned Reaped NotAdopting AskedGroup Forwarded);
+    Stays Spawned Reaped NotAdopting AskedGroup Forwarded);
 
 /// The parts of the container's life.
 const PARTS: &[&str] = &["it runs", "it stops", "strays", "it leaves"];

@@ -226,8 +226,8 @@ struct Step {
     reread: bool,
     /// A client wants to know all.
     described: bool,
-    /// It has to be told that clients are served where they were.
-    control_stays: bool,
+    /// It has to be told that these keys stay as they were.
+    stays: Vec<&'static str>,
     /// So often everything has to stop until it is told to go on.
     suspends: usize,
     /// What is to be told of the end of a child of the one command's init.

@@ -203,6 +203,7 @@ impl<'a> Text<'a> {
         }
     }
 
+    #[inline(never)]
     fn escape(&mut self) -> Option<()> {
         match self.next()? {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(()),

@@ -3,6 +3,7 @@
 use super::{Service, effective_argv, list};
 use crate::config::World;
 use crate::event::Launch;
+use crate::gather::Gather;
 use crate::hints::{self, Finds};
 use crate::plan::{Asks, Condition, Instance, Kind, Plan, ReadyTest, Test};
 use crate::probe::{self, Target};
@@ -34,7 +35,7 @@ pub fn hints(plan: &Plan, service: &Service<'_>, world: &dyn World, hints: &mut 
             ReadyTest::Asked(_) | ReadyTest::Notified | ReadyTest::Announced | ReadyTest::After(_) => {}
         }
         let argv = effective_argv(&instance.launch);
-        let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+        let words: Vec<&str> = argv.iter().map(String::as_str).gather();
         if let Some(why) = finds(&ready.test).and_then(|finds| hints::misleads(&words, finds)) {
             hint(why.to_owned());
         }
@@ -60,6 +61,7 @@ pub fn hints(plan: &Plan, service: &Service<'_>, world: &dyn World, hints: &mut 
     }
 }
 
+#[inline(never)]
 fn finds(test: &ReadyTest) -> Option<Finds> {
     match test {
         ReadyTest::Notified => Some(Finds::Notified),
@@ -90,10 +92,11 @@ fn tests(instance: &Instance) -> Vec<Asked<'_>> {
     let health = instance.healthcheck.as_ref();
     let health = health.map(|health| Asked { key: "healthcheck", test: &health.test, shown: &health.shown });
     let is_other = |ready: &Asked<'_>| health.as_ref().is_none_or(|health| health.shown != ready.shown);
-    ready.filter(is_other).into_iter().chain(health).collect()
+    ready.filter(is_other).into_iter().chain(health).gather()
 }
 
 /// Whether instances share what is asked, so that none of them can be told from the others.
+#[inline(never)]
 fn one_for_all(plan: &Plan, service: &Service<'_>, key: &str, target: &Target) -> bool {
     let others = plan
         .instances

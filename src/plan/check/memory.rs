@@ -2,6 +2,7 @@
 
 use super::Service;
 use crate::event::{Controller, MemoryFound};
+use crate::gather::{Gather, Joined, present};
 use crate::plan::{Amount, Plan, Reference};
 use crate::units::show_size;
 
@@ -21,7 +22,7 @@ pub fn lines(
         let limits = limits(service);
         limits.restart.is_some() || limits.limit.is_some()
     };
-    let limited: Vec<&Service<'_>> = services.iter().filter(limited).collect();
+    let limited: Vec<&Service<'_>> = services.iter().filter(limited).gather();
     let guard = plan.guard;
     if limited.is_empty() && !guard.is_on() {
         return Vec::new();
@@ -31,14 +32,12 @@ pub fn lines(
         (Amount::Share(_), Some(bytes)) => format!("{amount} = {}", show_size(bytes)),
         (Amount::Bytes(_) | Amount::Share(_), _) => amount.to_string(),
     };
-    let mut lines: Vec<String> = found.into_iter().map(here).collect();
+    let mut lines = present(&mut [found.map(here)]);
     if guard.is_on() {
-        let parts = [("warn", guard.warn), ("restart", guard.restart)];
-        let parts: Vec<String> = parts
-            .iter()
-            .filter_map(|(name, share)| Some(format!("{name} at {}", shown(Amount::Share((*share)?)))))
-            .collect();
-        lines.push(format!("the container: {}", parts.join(", ")));
+        let part =
+            |name, share: Option<_>| share.map(|share| format!("{name} at {}", shown(Amount::Share(share))));
+        let parts = present(&mut [part("warn", guard.warn), part("restart", guard.restart)]);
+        lines.push(format!("the container: {}", parts.listed()));
     }
     for service in limited.iter().take(MAX_SHOWN) {
         let limits = limits(service);
@@ -49,9 +48,9 @@ pub fn lines(
             }
             _ => format!("no more than {}", shown(amount)),
         });
-        let parts: Vec<String> = restart.into_iter().chain(limit).collect();
+        let parts = present(&mut [restart, limit]);
         let each = if service.instances > 1 { " each" } else { "" };
-        lines.push(format!("{}{each}: {}", service.first.service, parts.join(", ")));
+        lines.push(format!("{}{each}: {}", service.first.service, parts.listed()));
         let limit = found.and_then(|found| found.limit);
         for (name, amount) in [("max_memory_restart", limits.restart), ("memory_limit", limits.limit)] {
             let bytes = amount.and_then(|amount| amount.bytes(whole));
@@ -88,6 +87,7 @@ pub fn lines(
     lines
 }
 
+#[inline(never)]
 fn here(found: &MemoryFound) -> String {
     let limit = match found.limit {
         Some(limit) => format!("the limit of this container is {}", show_size(limit)),

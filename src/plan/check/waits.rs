@@ -1,6 +1,7 @@
 //! What waits for what, and how it is known that the wait is over.
 
 use super::{MAX_NAMES, Service, list};
+use crate::gather::Gather;
 use crate::plan::{Condition, Ready, ReadyTest};
 use crate::units::show_duration;
 
@@ -14,7 +15,7 @@ const MAX_TEST: usize = 60;
 #[inline(never)]
 pub fn lines(services: &[Service<'_>]) -> Vec<String> {
     let waiting: Vec<&Service<'_>> =
-        services.iter().filter(|service| !service.depends_on.is_empty()).collect();
+        services.iter().filter(|service| !service.depends_on.is_empty()).gather();
     let shown = waiting.get(..MAX_WAITING).unwrap_or(&waiting);
     let width =
         shown.iter().map(|service| service.first.service.len().min(MAX_NAME)).max().unwrap_or_default();

@@ -14,7 +14,7 @@ impl Story {
         self.event(Event::Asked { client, request: Ok(Request { v: VERSION, ..request }) });
     }
 
-    fn say(&mut self, name: &str, text: &str) {
+    pub(super) fn say(&mut self, name: &str, text: &str) {
         let instance = self.supervisor.plan.ids().find(|id| &*self.supervisor.name(*id) == name).unwrap();
         let run = self.supervisor.service(instance).unwrap().runs();
         let child = Child { instance, run, role: Role::Main };

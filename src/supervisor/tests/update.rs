@@ -3,8 +3,9 @@
 use super::clients::{request, slow};
 use super::*;
 use crate::control::{Request, Verb};
-use crate::event::{Launch, Output, Secret, Wall};
-use crate::plan::{OnFailure, OnSuccess};
+use crate::event::{Launch, Output, Overflow, Secret, Wall};
+use crate::line::Format;
+use crate::plan::{Color, OnFailure, OnSuccess};
 
 /// The same with another command.
 fn other(mut instance: Instance) -> Instance {
@@ -47,6 +48,54 @@ fn only_what_has_changed_is_restarted() {
     story.exit("db", 0);
     story.pass(0);
     story.expect(&["spawn db", "updated after 0.0 s"]);
+}
+
+#[test]
+fn what_stays_until_the_container_starts_again_is_told() {
+    let mut story = db_and_web();
+    story.configuration = Ok(vec![instance("db"), web()]);
+    let looks = Log { format: Format::Json, color: Color::Auto, colored: [true; 2], ..Log::default() };
+    story.configured = (
+        Log { timestamps: true, overflow: Overflow::Drop, reopen_signal: Some(Signal::USR2), ..looks },
+        true,
+    );
+    let mut dry = request(Verb::Update, &[]);
+    dry.dry_run = true;
+    let keys = "[log] format, [log] timestamps, [log] color, [log] overflow, control";
+    let but = "nothing has changed but what only a new start of the container can change: ";
+    story.ask(1, dry);
+    story.tells(&[&format!("1! +: {but}{keys}")]);
+    story.expect(&[]);
+    let told = format!("{keys} cannot be changed while the container runs, only by starting it again");
+    story.ask(2, request(Verb::Update, &[]));
+    story.tells(&[&format!("2! +: {but}{keys}")]);
+    story.expect(&[&told, "the configuration was read again: taking on what is of no single service"]);
+    story.configured = (Log { reopen_signal: None, colored: [false; 2], ..Log::default() }, false);
+    story.ask(3, request(Verb::Update, &[]));
+    story.tells(&["3! +: nothing has changed"]);
+}
+
+#[test]
+fn who_follows_all_or_a_service_reads_what_is_added_to_it() {
+    let mut story = db_and_web();
+    for (client, names) in [(1, &[][..]), (2, &["web"]), (3, &["db", "web.2"])] {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        story.ask(client, Request { follow: true, names, ..request(Verb::Logs, &[]) });
+    }
+    let second =
+        Instance { service: "web".into(), number: 2, ..after(instance("web.2"), 0, Condition::Ready) };
+    story.update(vec![instance("db"), web(), second, instance("cron")]);
+    story.told();
+    story.say("web.2", "two\n");
+    story.say("cron", "three\n");
+    let first = story.told();
+    for client in 1..=3 {
+        story.event(Event::Taken { client: Client(client) });
+    }
+    assert_eq!(
+        [first, story.told()].concat(),
+        ["1 web.2 out 0 two", "2 web.2 out 0 two", "1 cron out 0 three"]
+    );
 }
 
 #[test]

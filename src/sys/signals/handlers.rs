@@ -46,6 +46,7 @@ pub struct Handlers {
 
 impl Handlers {
     /// Takes over every signal that can be, and then lets in what came so far.
+    #[inline(never)]
     pub fn install() -> Result<Self, InitError> {
         let failed = |error: io::Error| InitError { what: "make the pipe for signals", error };
         let (read_end, write_end) = descriptors::pipe().map_err(failed)?;

@@ -162,7 +162,11 @@ impl Judge {
     /// What the init of one command owes beside its signals.
     pub(super) fn check_command(&self) {
         let step = &self.step;
-        if step.suspends > 0 || step.reaped.is_some() || step.asks_group || step.control_stays || step.stands
+        if step.suspends > 0
+            || step.reaped.is_some()
+            || step.asks_group
+            || !step.stays.is_empty()
+            || step.stands
         {
             violation!(
                 "something does not follow: {:?}",

@@ -221,7 +221,13 @@ impl Judge {
         if self.dry_run {
             return;
         }
-        self.step.control_stays = other && read.is_ok() && self.stop.is_none();
+        if let Ok(plan) = read
+            && self.stop.is_none()
+        {
+            let timestamps = plan.log.timestamps != self.plan.log.timestamps;
+            self.step.stays.extend(timestamps.then_some("[log] timestamps"));
+            self.step.stays.extend(other.then_some("control"));
+        }
         let mut expected = Expected::default();
         match read {
             Ok(plan) if self.stop.is_none() => {

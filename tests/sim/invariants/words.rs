@@ -252,9 +252,10 @@ impl Judge {
                     violation!("{notice:?} is not so");
                 }
             }
-            Notice::ControlStays => {
-                if !std::mem::take(&mut self.step.control_stays) {
-                    violation!("{notice:?}, but nobody wants anything else");
+            Notice::Stays { keys } => {
+                let expected = std::mem::take(&mut self.step.stays);
+                if keys.is_empty() || *keys != expected {
+                    violation!("{notice:?}, but {expected:?} differ");
                 }
             }
             Notice::AskedGroup(_) => {

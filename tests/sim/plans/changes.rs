@@ -54,7 +54,9 @@ pub fn changed(rng: &mut Rng, plan: &Plan, version: u64) -> Plan {
     }
     let shutdown_timeout =
         if rng.per_mille(100) { Some(Duration::from_secs(4)) } else { plan.shutdown_timeout };
-    Plan { guard, ..rebuild(groups, main, plan, shutdown_timeout) }
+    // Nobody looks at it, and it stays as it was.
+    let log = Log { timestamps: rng.per_mille(100), ..plan.log };
+    Plan { guard, log, ..rebuild(groups, main, plan, shutdown_timeout) }
 }
 
 /// Another one now and then, or the first, or none any more.
