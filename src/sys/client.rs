@@ -1,22 +1,19 @@
 //! The other end of the control socket: finds a tinysup that runs, sends it a line, reads its lines. Nothing here waits without a
 //! limit, and nobody else's output is waited for once nobody reads ours. Leaves what the lines mean to `client.rs`.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, send, socket, sockopt,
-};
+use nix::sys::socket::{MsgFlags, getsockopt, send, sockopt};
 
 use super::poll::{Interest, Poll};
 use super::signals::bit;
+use super::socket::{Address, Kind};
 use super::{clock, descriptors, signals};
 use crate::control::{SOCKET_ABSTRACT, SOCKET_PATHS, SOCKET_VARIABLE};
 use crate::gather::Gather;
@@ -293,26 +290,16 @@ fn shown(place: &Path) -> String {
 
 #[inline(never)]
 fn try_connect(place: &Path, limit: Limit) -> nix::Result<OwnedFd> {
-    let name = place.as_os_str().as_bytes();
-    let address = match name.strip_prefix(b"@") {
-        Some(name) => UnixAddr::new_abstract(name)?,
-        None => UnixAddr::new(OsStr::from_bytes(name))?,
-    };
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    loop {
-        match connect(socket.as_raw_fd(), &address) {
-            Err(Errno::EINTR) => {}
+    let address = Address::unix(place.as_os_str())?;
+    let socket = loop {
+        match address.connect(Kind::Stream) {
             // Too many wait already, and no event tells when there is room.
             Err(Errno::EAGAIN) if !limit.over() => {
                 Poll::<()>::new().wait(Some(RETRY));
             }
-            other => {
-                other?;
-                break;
-            }
+            other => break other?,
         }
-    }
+    };
     // Somebody in another PID namespace has no pid here: a folder that two containers share.
     match getsockopt(&socket, sockopt::PeerCredentials) {
         Ok(peer) if peer.pid() == 0 => Err(Errno::ESRCH),

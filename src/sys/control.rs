@@ -17,12 +17,11 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::socket::{
-    self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, getsockopt, sockopt,
-};
+use nix::sys::socket::{MsgFlags, SockFlag, accept4, getsockopt, send, sockopt};
 use nix::sys::stat::{Mode, umask};
 
 use super::poll::{Interest, Poll};
+use super::socket::{self, Kind};
 use super::{descriptors, word};
 use crate::control::{
     Answer, Place, REQUEST_MAX, Refused, Request, SOCKET_ABSTRACT, SOCKET_PATHS, SOCKET_VARIABLE,
@@ -33,6 +32,9 @@ use crate::units::reason;
 
 /// So many clients at once; more wait until one of them has gone.
 const CLIENTS_MAX: usize = 32;
+
+/// So many may wait to be let in.
+const WAITING_MAX: libc::c_int = 128;
 
 /// So many are let in before others have their turn.
 const ACCEPTS_PER_TURN: usize = 8;
@@ -267,7 +269,7 @@ impl Control {
                 return;
             };
             let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-            let stranger = match socket::accept4(socket.listener.as_raw_fd(), flags) {
+            let stranger = match accept4(socket.listener.as_raw_fd(), flags) {
                 // SAFETY: the descriptor is new, and nobody else's.
                 Ok(descriptor) => unsafe { OwnedFd::from_raw_fd(descriptor) },
                 Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
@@ -279,7 +281,7 @@ impl Control {
                 }
             };
             if let Err(answer) = admit(&stranger, self.highest) {
-                let _ = socket::send(stranger.as_raw_fd(), &answer.line(), NO_WAIT); // he may be gone already
+                let _ = send(stranger.as_raw_fd(), &answer.line(), NO_WAIT); // he may be gone already
                 continue;
             }
             self.count += 1;
@@ -400,7 +402,7 @@ impl Guest {
     fn send(&mut self, events: &mut Vec<Event>) -> bool {
         self.fresh = false;
         while let Some(rest) = self.pending.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            match socket::send(self.socket.as_raw_fd(), rest, NO_WAIT) {
+            match send(self.socket.as_raw_fd(), rest, NO_WAIT) {
                 Ok(count) => self.sent += count,
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => {
@@ -476,8 +478,9 @@ impl Address {
                 bind_path(path).and_then(file).map_err(told)
             }
             Self::Abstract(name) => {
-                let bound = UnixAddr::new_abstract(name.as_bytes()).and_then(|address| listen(&address));
-                match bound {
+                match socket::Address::abstract_name(name.as_bytes())
+                    .and_then(|address| address.listen(WAITING_MAX))
+                {
                     Ok(listener) => Ok(Socket { listener, file: None }),
                     Err(Errno::EADDRINUSE) => {
                         Err(Obstacle { text: format!("another tinysup listens on {self}"), taken: true })
@@ -498,16 +501,13 @@ fn look_at(path: &Path) -> Result<(), (String, bool)> {
         Ok(metadata) if !metadata.file_type().is_socket() => {
             Err(("is there already, and is no socket".to_owned(), false))
         }
-        Ok(_) => match UnixAddr::new(path).and_then(|address| {
-            let socket = new_socket()?;
-            socket::connect(socket.as_raw_fd(), &address)
-        }) {
-            Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(()),
-            Ok(()) | Err(Errno::EAGAIN | Errno::EINPROGRESS) => {
-                Err(("belongs to another tinysup".to_owned(), true))
+        Ok(_) => {
+            match socket::Address::file(path.as_os_str()).and_then(|address| address.connect(Kind::Stream)) {
+                Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(()),
+                Ok(_) | Err(Errno::EAGAIN) => Err(("belongs to another tinysup".to_owned(), true)),
+                Err(errno) => Err((format!("belongs to somebody else: {}", word(errno)), false)),
             }
-            Err(errno) => Err((format!("belongs to somebody else: {}", word(errno)), false)),
-        },
+        }
     }
 }
 
@@ -522,10 +522,10 @@ fn bind_path(path: &Path) -> Result<OwnedFd, String> {
             return Err(format!("a socket's path has at most {PATH_MAX_BYTES} bytes, and this has {length}"));
         }
     }
-    let address = UnixAddr::new(&temporary).map_err(word)?;
+    let address = socket::Address::file(temporary.as_os_str()).map_err(word)?;
     let _ = fs::remove_file(&temporary); // of one that had our number before
     let before = umask(Mode::from_bits_truncate(0o177));
-    let listener = listen(&address);
+    let listener = address.listen(WAITING_MAX);
     umask(before);
     let listener = listener.map_err(word)?;
     fs::rename(&temporary, path).map_err(|error| {
@@ -533,18 +533,6 @@ fn bind_path(path: &Path) -> Result<OwnedFd, String> {
         reason(&error)
     })?;
     Ok(listener)
-}
-
-fn listen(address: &UnixAddr) -> nix::Result<OwnedFd> {
-    let listener = new_socket()?;
-    socket::bind(listener.as_raw_fd(), address)?;
-    socket::listen(&listener, Backlog::new(128)?)?;
-    Ok(listener)
-}
-
-fn new_socket() -> nix::Result<OwnedFd> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)
 }
 
 fn inode(path: &Path) -> Option<Inode> {

@@ -26,7 +26,7 @@ pub enum Kind {
     Datagrams,
 }
 
-/// Where to connect to, as the kernel reads it.
+/// Where to connect to or to listen, as the kernel reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     family: libc::c_int,
@@ -54,15 +54,25 @@ impl Address {
 
     /// sockaddr_un: a path, or with a leading `@` a name without a file. An error where it does not fit.
     pub fn unix(path: &OsStr) -> nix::Result<Self> {
-        let path = path.as_bytes();
-        if path.len() >= UNIX_PATH_BYTES {
-            return Err(Errno::ENAMETOOLONG);
+        match path.as_bytes().strip_prefix(b"@") {
+            Some(name) => Self::abstract_name(name),
+            None => Self::file(path),
         }
-        // A name is all bytes to the end of the address; a path ends with a zero.
-        Ok(match path.strip_prefix(b"@") {
-            Some(name) => Self::new(libc::AF_UNIX, &[&[0], name]),
-            None => Self::new(libc::AF_UNIX, &[path, &[0]]),
-        })
+    }
+
+    /// The same for a name without a file: it is all bytes to the end of the address.
+    pub fn abstract_name(name: &[u8]) -> nix::Result<Self> {
+        Self::of_parts(&[&[0], name])
+    }
+
+    /// The same for a path, which ends with a zero.
+    pub fn file(path: &OsStr) -> nix::Result<Self> {
+        Self::of_parts(&[path.as_bytes(), &[0]])
+    }
+
+    fn of_parts(parts: &[&[u8]; 2]) -> nix::Result<Self> {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if length > UNIX_PATH_BYTES { Err(Errno::ENAMETOOLONG) } else { Ok(Self::new(libc::AF_UNIX, parts)) }
     }
 
     fn new(family: libc::c_int, parts: &[&[u8]]) -> Self {
@@ -72,21 +82,40 @@ impl Address {
 
     /// Begins to connect; the socket is writable when it is known how that went.
     pub fn connect(&self, kind: Kind) -> nix::Result<OwnedFd> {
+        let socket = self.socket(kind)?;
+        // SAFETY: the kernel reads as many bytes as said.
+        let result = unsafe { libc::connect(socket.as_raw_fd(), self.bytes.as_ptr().cast(), self.length()) };
+        match Errno::result(result) {
+            Ok(_) | Err(Errno::EINPROGRESS | Errno::EINTR) => Ok(socket),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Listens there; so many may wait to be let in.
+    pub fn listen(&self, waiting: libc::c_int) -> nix::Result<OwnedFd> {
+        let socket = self.socket(Kind::Stream)?;
+        // SAFETY: the kernel reads as many bytes as said.
+        unsafe {
+            Errno::result(libc::bind(socket.as_raw_fd(), self.bytes.as_ptr().cast(), self.length()))?;
+            Errno::result(libc::listen(socket.as_raw_fd(), waiting))?;
+        }
+        Ok(socket)
+    }
+
+    /// A socket that never waits.
+    fn socket(&self, kind: Kind) -> nix::Result<OwnedFd> {
         let kind = match kind {
             Kind::Stream => libc::SOCK_STREAM,
             Kind::Packets => libc::SOCK_SEQPACKET,
             Kind::Datagrams => libc::SOCK_DGRAM,
         };
-        let length = libc::socklen_t::try_from(self.bytes.len()).unwrap_or_default();
-        // SAFETY: the new descriptor is nobody else's, and the kernel reads as many bytes as said.
-        unsafe {
-            let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-            let socket = OwnedFd::from_raw_fd(Errno::result(libc::socket(self.family, kind | flags, 0))?);
-            match Errno::result(libc::connect(socket.as_raw_fd(), self.bytes.as_ptr().cast(), length)) {
-                Ok(_) | Err(Errno::EINPROGRESS | Errno::EINTR) => Ok(socket),
-                Err(errno) => Err(errno),
-            }
-        }
+        let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        // SAFETY: the new descriptor is nobody else's.
+        unsafe { Ok(OwnedFd::from_raw_fd(Errno::result(libc::socket(self.family, kind | flags, 0))?)) }
+    }
+
+    fn length(&self) -> libc::socklen_t {
+        libc::socklen_t::try_from(self.bytes.len()).unwrap_or_default()
     }
 }
 
