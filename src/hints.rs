@@ -281,6 +281,43 @@ mod tests {
     }
 
     #[test]
+    fn each_line_is_where_its_program_is() {
+        let expected = [
+            ("nginx", Known::Nginx),
+            ("php-fpm", Known::PhpFpm),
+            ("httpd", Known::Apache),
+            ("redis-server", Known::Redis),
+            ("postgres", Known::Postgres),
+            ("mysqld", Known::Mysql),
+            ("mongod", Known::Mongo),
+            ("sshd", Known::Sshd),
+            ("cron", Known::Cron),
+            ("rsyslogd", Known::Rsyslog),
+            ("syslog-ng", Known::SyslogNg),
+            ("haproxy", Known::Haproxy),
+            ("memcached", Known::Memcached),
+            ("dnsmasq", Known::Dnsmasq),
+            ("named", Known::Named),
+            ("squid", Known::Squid),
+            ("stunnel", Known::Stunnel),
+            ("vsftpd", Known::Vsftpd),
+            ("proftpd", Known::Proftpd),
+            ("postfix", Known::Postfix),
+            ("exim", Known::Exim),
+            ("dovecot", Known::Dovecot),
+            ("supervisord", Known::Supervisord),
+            ("pm2", Known::Pm2),
+            ("varnishd", Known::Varnish),
+            ("celery", Known::Celery),
+            ("systemctl", Known::ServiceManager),
+        ];
+        assert_eq!(PROGRAMS.lines().count(), expected.len());
+        for (name, program) in expected {
+            assert!(known(name) == Some(program), "{name}");
+        }
+    }
+
+    #[test]
     fn arguments_show_who_leaves() {
         for (command, expected) in [
             ("nginx", true),
