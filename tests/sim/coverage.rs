@@ -311,6 +311,19 @@ const ALL_DOWN: Why = Never("the services are down, or one of them cannot be");
 const UNMET: &[Unmet] = &[
     row(&["Spawned", "SpawnFailed"], &["main"], &["Launching"], Met),
     row(&["Weighed"], &[], &["Launching"], Met),
+    row(
+        &["File"],
+        &[],
+        &["Launching"],
+        Rare("a file has to have trouble when another service writes in that step"),
+    ),
+    row(&["Measured"], &[], &["strays"], Rare("a client has to ask while SIGKILL does not end something")),
+    row(
+        &["Announced"],
+        &["main, later"],
+        &["Cleaning"],
+        Rare("a helper of an earlier run has to write just then"),
+    ),
     row(&[], &[], &["Launching"], AT_ONCE),
     // The parts of the container's life.
     row(&["Drained", "OutputEnded"], &[], &["it leaves"], Met),

@@ -429,8 +429,13 @@ impl Judge {
 
     pub(super) fn weighs(&mut self, runs: &[(Child, Pid)], container: bool) {
         let whom: Vec<InstanceId> = runs.iter().map(|(child, _)| child.instance).collect();
-        let right = self.memory.weigh.take();
-        if right != Some((whom.clone(), container)) {
+        // In what order is nobody's business.
+        let sorted = |mut ids: Vec<InstanceId>| {
+            ids.sort_unstable();
+            ids
+        };
+        let right = self.memory.weigh.take().map(|(ids, container)| (sorted(ids), container));
+        if right != Some((sorted(whom.clone()), container)) {
             violation!("{whom:?} are weighed, and the container: {container}; right is {right:?}");
         }
         for (child, leader) in runs {
