@@ -43,8 +43,11 @@ pub fn parse(message: &[u8]) -> Vec<Word> {
     message.split(|byte| *byte == b'\n').filter_map(word).gather()
 }
 
+/// An assignment, and what it means.
+type Plain = (&'static [u8], fn() -> Word);
+
 /// Those that mean one thing only.
-const PLAIN: [(&[u8], fn() -> Word); 6] = [
+const PLAIN: [Plain; 6] = [
     (b"READY=1", || Word::Ready),
     (b"RELOADING=1", || Word::Reloading),
     (b"STOPPING=1", || Word::Stopping),

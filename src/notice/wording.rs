@@ -383,6 +383,7 @@ fn it(found: &[Process]) -> &'static str {
 }
 
 impl Display for StartError {
+    #[expect(clippy::too_many_lines, reason = "one sentence for each error")]
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound { program, path: None, .. } if program == "/bin/sh" => {

@@ -367,7 +367,7 @@ impl<'a> Builder<'a> {
                         match check_variable(&entry.key) {
                             Ok(()) => set.push(entry),
                             Err(message) => {
-                                self.evaluator.problems.tell(entry.span, format_args!("{message}"))
+                                self.evaluator.problems.tell(entry.span, format_args!("{message}"));
                             }
                         }
                     }

@@ -248,10 +248,10 @@ impl Evaluator<'_> {
             }
             Id::Rlimits => self.rlimits(scope, key, node, &mut own.launch.attributes.rlimits)?,
             Id::NoNewPrivileges => {
-                own.launch.attributes.no_new_privileges = self.boolean(scope, key, node)?
+                own.launch.attributes.no_new_privileges = self.boolean(scope, key, node)?;
             }
             Id::Capabilities => {
-                own.launch.attributes.capabilities = Some(self.capabilities(scope, key, node)?)
+                own.launch.attributes.capabilities = Some(self.capabilities(scope, key, node)?);
             }
             Id::MaxMemoryRestart => own.memory.restart = Some((self.amount(scope, key, node)?, node.span)),
             Id::MemoryLimit => own.memory.limit = Some((self.amount(scope, key, node)?, node.span)),

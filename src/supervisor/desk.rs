@@ -91,8 +91,15 @@ impl Supervisor {
                 });
                 let since = request.since_ms.map(|millis| now - std::time::Duration::from_millis(millis));
                 let (lines, follow) = (request.lines, request.follow);
-                let names = request.names.clone();
-                self.logs.open(client, &ReadingWish { instances: ids, names, stream, since, lines, follow });
+                let wish = ReadingWish {
+                    instances: ids,
+                    names: request.names.clone(),
+                    stream,
+                    since,
+                    lines,
+                    follow,
+                };
+                self.logs.open(client, &wish);
                 self.requests.enter(client, Stage::Logs(Reading { follow, busy: false }), None);
             }
             Verb::Events => {

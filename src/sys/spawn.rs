@@ -222,6 +222,10 @@ impl Spawner {
             Surroundings::Command | Surroundings::Session => Home::leave(),
         };
 
+        let (mask, dispositions) = match launch.surroundings {
+            Surroundings::Service => (0, (SignalSet::MAX, 0)),
+            Surroundings::Command | Surroundings::Session => (self.mask, self.dispositions),
+        };
         let mut script = Script {
             report: report_end.as_raw_fd(),
             cell: cell.map(Entrance::for_child),
@@ -245,14 +249,8 @@ impl Spawner {
             }),
             no_new_privileges: launch.attributes.no_new_privileges,
             umask: launch.attributes.umask,
-            mask: match launch.surroundings {
-                Surroundings::Service => 0,
-                Surroundings::Command | Surroundings::Session => self.mask,
-            },
-            dispositions: match launch.surroundings {
-                Surroundings::Service => (SignalSet::MAX, 0),
-                Surroundings::Command | Surroundings::Session => self.dispositions,
-            },
+            mask,
+            dispositions,
             shell: match launch.surroundings {
                 Surroundings::Service => None,
                 Surroundings::Command | Surroundings::Session => Some(shell(&argv)),
@@ -609,6 +607,7 @@ fn raised_oom_score() -> Option<i32> {
 }
 
 /// fork(2) or a pipe was refused: with the limit that is in the way, where it can be told.
+#[expect(clippy::unnecessary_box_returns, reason = "as all that may fail at a start hands it on")]
 fn no_process(error: &io::Error) -> Box<StartError> {
     let reason = units::reason(error);
     let limit = || match (reached_pids_limit(), getrlimit(Resource::RLIMIT_NPROC)) {

@@ -176,6 +176,7 @@ fn number(text: &str) -> Option<u32> {
     parse_number(text).filter(|number| *number != u32::MAX)
 }
 
+#[expect(clippy::unnecessary_box_returns, reason = "as all that may fail at a start hands it on")]
 fn no_number(kind: &str, text: &str) -> Box<StartError> {
     Box::new(StartError::Other {
         what: format!("use the {kind} number {text}"),

@@ -4,8 +4,7 @@
 //! tree: each of these functions begins to ask which bug it shall have, so that all are compiled at once. Then the simulation runs once for
 //! each, and the survivors are reported.
 
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
-#![expect(clippy::print_stdout, reason = "it is the report")]
+#![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -127,9 +126,12 @@ impl Mutation {
     }
 }
 
+/// Where the body of a function ends, and what stands in its place, by the number of the bug.
+type Bodies = (usize, Vec<(usize, Vec<String>)>);
+
 /// Plants all that concern a file, each behind its number.
 fn plant(text: &str, bugs: &[(usize, &Mutation)]) -> String {
-    let mut functions: BTreeMap<usize, (usize, Vec<(usize, Vec<String>)>)> = BTreeMap::new();
+    let mut functions: BTreeMap<usize, Bodies> = BTreeMap::new();
     for (number, mutation) in bugs {
         let Place { body, put } = mutation.place(text).unwrap_or_else(|error| panic!("{error}"));
         functions.entry(body.start).or_insert((body.end, Vec::new())).1.push((*number, put));
