@@ -342,7 +342,7 @@ impl Linux {
     fn read_signals(&mut self, events: &mut Vec<Event>) {
         let news = self.signals.read(events);
         self.look |= news.child;
-        self.control.look_after_file(news.directory);
+        self.control.look_after_file(news.directory, events);
     }
 
     /// Waits for something to happen, and reports what did.
@@ -379,17 +379,16 @@ impl Linux {
             return;
         }
 
-        let (mut pipes, mut clients) = (Vec::new(), Vec::new());
+        let (mut pipes, mut clients, mut hurry) = (Vec::new(), Vec::new(), false);
         let ready: Vec<Source> = self.poll.ready().gather();
         for source in ready {
             match source {
                 // They come first: what somebody asked for may change what an end of a child means. What is passed on does not
                 // even wait for output to be read; but signals without end leave every second turn to the others.
                 Source::Signals => {
+                    let known = events.len();
                     self.read_signals(events);
-                    if !events.is_empty() && !std::mem::replace(&mut self.hurried, true) {
-                        return;
-                    }
+                    hurry = events.len() > known && !self.hurried;
                 }
                 Source::Sink(sink) => self.sinks.flush(sink, &mut self.spare),
                 Source::Starting(pid) => self.report_start(pid, false, events),
@@ -404,8 +403,11 @@ impl Linux {
                 Source::Memory(source) => self.memory.ready(source, events),
             }
         }
-        self.hurried = false;
+        self.hurried = hurry;
         self.sinks.report(events);
+        if hurry {
+            return;
+        }
         self.relay.read(&pipes, &mut self.spare, events);
         for source in clients {
             self.control.ready(source, events);

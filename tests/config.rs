@@ -197,7 +197,7 @@ fn all_problems_of_all_files_are_shown_at_once_with_their_places() {
             "include = [\"conf.d/*.toml\"]\nshutdown_timout = 5\n\n[defaults]\nuser = true\n\n[services.web]\n\
              command = \"cd /app && gunicorn app:app\"\nredy = \"tcp:8000\"\nenv = { TOKEN = \"very secret\", URL = \"${URL}\" }\n",
         )
-        .file("/etc/conf.d/20-web.toml", "[services.web]\ncommand = \"again\"\n")
+        .file("/etc/conf.d/20-web.toml", "[services.web]\nuser = \"again\"\n")
         .file("/etc/conf.d/10-worker.toml", "[services.worker]\r\ncommand = \"./worker\"\r\ndepends_on = [\"wbe\"]\r\nwatch = []\r\n");
     assert_eq!(
         problems(&world),
@@ -986,6 +986,10 @@ fn the_own_environment_comes_first() {
     ] {
         assert_eq!(env(a, name), value, "{name}");
     }
+    // What a service says otherwise stays in the place that [defaults] gave it.
+    let names: Vec<&str> = a.launch.env.iter().filter_map(|(name, _)| name.to_str()).collect();
+    let place = |wanted: &str| names.iter().position(|name| *name == wanted);
+    assert!(place("LEVEL") < place("REGION") && place("REGION") < place("PORT"), "{names:?}");
 }
 
 #[test]

@@ -81,8 +81,10 @@ impl World for Memory<'_> {
 
     fn obstacle(&self, launch: &Launch) -> Option<StartError> {
         let program = launch.argv.first()?.reveal().to_string_lossy().into_owned();
-        self.wanted.borrow_mut().insert(program.clone().into());
         let missing = program.len() % 2 == 0;
+        if missing {
+            self.wanted.borrow_mut().insert(program.clone().into());
+        }
         missing.then_some(StartError::NotFound { program, path: None, similar: None })
     }
 }

@@ -82,6 +82,22 @@ pub fn read(main: FileId, world: &dyn World, problems: &mut Problems, config: &m
         }
     }
     drop_doubles(config, problems);
+    miss_commands(config, problems);
+}
+
+/// A service has a command, if all that was written could be read. Whoever defines one twice may have left it away in the second, and has
+/// another problem.
+#[inline(never)]
+fn miss_commands(config: &Config, problems: &mut Problems) {
+    for Service { name, span, settings } in &config.services {
+        if !config.incomplete && !settings.iter().any(|setting| setting.key.id == Id::Command) {
+            problems.advise(
+                *span,
+                format_args!("service \"{name}\" has no command"),
+                format_args!("command = [\"program\", \"argument\"]"),
+            );
+        }
+    }
 }
 
 /// Of services of one name the first stays. Looked for once all are known: there may be very many.
@@ -162,15 +178,6 @@ fn services(entry: Entry, problems: &mut Problems, config: &mut Config) {
         }
         let Some(inner) = table(entry, &place, problems) else { continue };
         let settings = settings(inner, &place, false, problems);
-        if let (None, false) =
-            (settings.iter().find(|setting| setting.key.id == Id::Command), config.incomplete)
-        {
-            problems.advise(
-                span,
-                format_args!("service \"{name}\" has no command"),
-                format_args!("command = [\"program\", \"argument\"]"),
-            );
-        }
         config.services.push(Service { name: Rc::from(name), span, settings });
     }
 }

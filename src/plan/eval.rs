@@ -124,15 +124,24 @@ enum Layer {
 }
 
 impl<'a> Environment<'a> {
-    /// Sets the variables of `env`; of those that have one name the last counts.
+    /// Sets the variables of `env`; of those that have one name the last counts, in the place of the first.
     #[inline(never)]
     pub fn set(&mut self, entries: Vec<&'a Entry>) {
         self.env = entries;
         self.number();
         if self.env.len() > self.index.len() {
-            let last = std::mem::take(&mut self.index);
-            let mut at = 0..;
-            self.env.retain(|entry| last.get(entry.key.as_str()).copied() == at.next());
+            let (all, last) = (std::mem::take(&mut self.env), std::mem::take(&mut self.index));
+            let name = |at: usize| all.get(at).map(|entry| entry.key.as_str());
+            // Of equal names the map keeps the one that it sees last.
+            let first: Map<Option<&str>, usize> = (0..all.len()).rev().map(|at| (name(at), at)).collect();
+            for (at, entry) in all.iter().enumerate() {
+                let counts = last.get(entry.key.as_str()).and_then(|last| all.get(*last));
+                if first.get(&name(at)) == Some(&at)
+                    && let Some(counts) = counts
+                {
+                    self.env.push(counts);
+                }
+            }
             self.number();
         }
     }

@@ -215,7 +215,12 @@ impl Supervisor {
             let (name, text) = (self.name(target.id), with_keys(what, &target.keys));
             target.result.get_or_insert_with(|| desk::change(&name, true, text));
         }
-        self.changed(now, client, targets, out);
+        let mut changes = targets.into_iter().filter_map(|target| target.result).gather();
+        if !stays.is_empty() {
+            let text = format!("{}: only a new start of the container can change that", stays.listed());
+            changes.push(desk::change("", true, text));
+        }
+        self.answer(now, client, Answer::Changed(changes), out);
     }
 
     /// What an update would do, without doing it.

@@ -21,6 +21,7 @@ use nix::sys::socket::{MsgFlags, SockFlag, accept4, getsockopt, send, sockopt};
 use nix::sys::stat::{Mode, umask};
 
 use super::poll::{Interest, Poll};
+use super::signals::OF_DIRECTORY;
 use super::socket::{self, Kind};
 use super::{descriptors, word};
 use crate::control::{
@@ -58,7 +59,10 @@ const REMADE_MAX: u32 = 100;
 /// So often its directory may wake us for the sake of other files. Where that much happens it is watched no more.
 const IN_VAIN_MAX: u32 = 1000;
 
-/// What is to be told of a directory, with F_NOTIFY: that a file was removed from it, or got another name; again and again.
+/// Which signal tells of a directory; fcntl(2).
+const F_SETSIG: libc::c_int = 10;
+/// What is to be told of it, with F_NOTIFY: that a file came, was removed, or got another name; again and again.
+const DN_CREATE: libc::c_int = 0x4;
 const DN_DELETE: libc::c_int = 0x8;
 const DN_RENAME: libc::c_int = 0x10;
 const DN_MULTISHOT: libc::c_int = 1 << 31;
@@ -307,7 +311,7 @@ impl Control {
 
     /// A signal has come; `told`: the one that tells of changes in the socket's directory. Makes a socket that somebody has removed anew.
     #[inline(never)]
-    pub fn look_after_file(&mut self, told: bool) {
+    pub fn look_after_file(&mut self, told: bool, events: &mut Vec<Event>) {
         let Some(file) = self.socket.as_mut().and_then(|socket| socket.file.as_mut()) else { return };
         if !told && file.watched.is_some() {
             return;
@@ -318,6 +322,8 @@ impl Control {
             return;
         }
         say!(Info, "somebody has removed {}", file.path.display());
+        // Who came before that is let in.
+        self.accept(events);
         self.socket = None;
         self.remade += 1;
         if self.remade <= REMADE_MAX {
@@ -470,8 +476,8 @@ impl Address {
             Self::Path(path) => {
                 look_at(path).map_err(|(text, taken)| Obstacle { text: format!("{self} {text}"), taken })?;
                 let file = |listener: OwnedFd| -> Result<Socket, String> {
-                    let inode = inode(path).ok_or("it is gone again")?;
                     let watched = watching.then(|| watch(directory(path))).flatten();
+                    let inode = inode(path).ok_or("it is gone again")?;
                     let path = path.clone();
                     Ok(Socket { listener, file: Some(SocketFile { path, inode, watched }) })
                 };
@@ -547,10 +553,13 @@ fn directory(path: &Path) -> &Path {
 /// end of a process that used it waits in the kernel, for ten milliseconds and more, until nobody can be looking at the watch any more.
 fn watch(directory: &Path) -> Option<File> {
     let file = File::open(directory).ok()?;
-    // SAFETY: plain call.
-    let result =
-        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_NOTIFY, DN_DELETE | DN_RENAME | DN_MULTISHOT) };
-    (result == 0).then_some(file)
+    let what = DN_CREATE | DN_DELETE | DN_RENAME | DN_MULTISHOT;
+    // SAFETY: plain calls.
+    let results = unsafe {
+        let signal = libc::fcntl(file.as_raw_fd(), F_SETSIG, OF_DIRECTORY);
+        [signal, libc::fcntl(file.as_raw_fd(), libc::F_NOTIFY, what)]
+    };
+    (results == [0, 0]).then_some(file)
 }
 
 /// Nobody can ask any more; the name is free for others.

@@ -193,7 +193,13 @@ pub fn own_children() -> Option<Vec<Pid>> {
     let own = own_pid();
     // It lies below our own number, so where it is found /proc numbers as we do.
     match read_whole(&format!("/proc/self/task/{own}/children")) {
-        Ok(list) => Some(pids(&String::from_utf8_lossy(&list))),
+        Ok(mut list) => {
+            // A number that was cut would be another process.
+            if list.len() as u64 >= FILE_MAX_BYTES {
+                list.truncate(list.iter().rposition(|byte| *byte == b' ').unwrap_or(0));
+            }
+            Some(pids(&String::from_utf8_lossy(&list)))
+        }
         Err(_) if !available() => None,
         Err(_) => {
             let ours = all().into_iter().filter_map(Stat::of).filter(|stat| stat.parent == own);

@@ -47,6 +47,10 @@ pub struct News {
     pub directory: bool,
 }
 
+/// By which the kernel tells of a directory (F_SETSIG), SIGRTMAX. Each of that kind is queued, so it and the same one of a person do not
+/// swallow each other, as two SIGIO would.
+pub const OF_DIRECTORY: i32 = 64;
+
 #[derive(Debug)]
 enum Way {
     /// All are blocked.
@@ -141,7 +145,8 @@ fn read(descriptor: &OwnedFd, mut report: impl FnMut(Signal)) -> bool {
             break;
         };
         match Signal::new(number) {
-            Some(_) if number == libc::SIGIO && code > 0 => directory = true,
+            // SIGIO: there was no room to queue the other one.
+            Some(_) if (number == OF_DIRECTORY || number == libc::SIGIO) && code > 0 => directory = true,
             Some(signal) if !is_our_own_doing(signal, code, sender) => report(signal),
             Some(_) | None => {}
         }

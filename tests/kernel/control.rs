@@ -447,6 +447,17 @@ fn a_removed_socket_is_made_again() {
     fs::rename(&path, away).unwrap();
     desk.until("it is there again", || fs::exists(&path).unwrap());
     desk.works();
+    // The same signals that somebody sends are passed on, and swallow nothing.
+    for number in [libc::SIGIO, 64] {
+        fs::remove_file(&path).unwrap();
+        // SAFETY: plain call.
+        assert_eq!(unsafe { libc::raise(number) }, 0);
+        let it =
+            |event: &Event| matches!(event, Event::Signal(signal) if signal.number() == number).then_some(());
+        desk.world.until("the signal", it);
+        desk.until("it is there again", || fs::exists(&path).unwrap());
+        desk.works();
+    }
     // A touch is no removal.
     let number = fs::metadata(&path).unwrap().st_ino();
     fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();

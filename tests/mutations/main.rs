@@ -277,6 +277,12 @@ fn each_planted_bug_is_noticed() {
     let only = std::env::var("TINYSUP_MUTATION").unwrap_or_default();
     let only: Vec<&str> = only.lines().collect();
     let table = table();
+    for word in &only {
+        assert!(
+            table.iter().any(|mutation| mutation.name.contains(word)),
+            "no planted bug has \"{word}\" in its name"
+        );
+    }
     let tree = copy(&table);
     if let Some((who, how)) = noticed_by(&tree, 0) {
         panic!("{who}: the tests do not pass without any bug:\n{how}");

@@ -67,6 +67,14 @@ fn what_stays_until_the_container_starts_again_is_told() {
     story.tells(&[&format!("1! +: {but}{keys}")]);
     story.expect(&[]);
     let told = format!("{keys} cannot be changed while the container runs, only by starting it again");
+    story.configuration = Ok(vec![instance("db"), other(web())]);
+    let mut dry = request(Verb::Update, &[]);
+    dry.dry_run = true;
+    story.ask(4, dry);
+    story.tells(&[&format!(
+        "4! +web: would be restarted: command | +: {keys}: only a new start of the container can change that"
+    )]);
+    story.configuration = Ok(vec![instance("db"), web()]);
     story.ask(2, request(Verb::Update, &[]));
     story.tells(&[&format!("2! +: {but}{keys}")]);
     story.expect(&[&told, "the configuration was read again: taking on what is of no single service"]);
