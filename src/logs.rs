@@ -229,8 +229,8 @@ impl Logs {
         lines.cut(bucket.pass(now, limit, lines.count()));
     }
 
-    /// Who had how many lines dropped, where it is time to tell that, or all there is to tell.
-    pub fn dropped(&mut self, now: Time, all: bool) -> Vec<(InstanceId, u64)> {
+    /// Who had how many lines dropped, and by which limit, where it is time to tell that, or all there is to tell.
+    pub fn dropped(&mut self, now: Time, all: bool) -> Vec<(InstanceId, (u64, RateLimit))> {
         let due = |bucket: &Bucket| bucket.deadline().is_some_and(|at| all || now >= at);
         self.buckets
             .iter_mut()
@@ -579,7 +579,7 @@ mod tests {
             assert_eq!(logs.deadline(), (dropped > 0).then(|| Time::ZERO + Duration::from_secs(1)));
         }
         assert_eq!(logs.dropped(Time::ZERO + Duration::from_millis(999), false), []);
-        assert_eq!(logs.dropped(Time::ZERO + Duration::from_secs(1), false), [(A.instance, 4)]);
+        assert_eq!(logs.dropped(Time::ZERO + Duration::from_secs(1), false), [(A.instance, (4, limit))]);
         assert_eq!(logs.dropped(Time::ZERO, true), []);
         assert_eq!(logs.last_lines(A.instance, 9).concat(), "12345678");
     }

@@ -15,8 +15,10 @@ pub struct Bucket {
     credit: Duration,
     /// Up to when time was added.
     at: Time,
-    /// Lines that were dropped and not told of yet.
+    /// Lines that were dropped and not told of yet,
     dropped: u64,
+    /// the last of them by this limit, which an update may have changed or taken away since.
+    limit: RateLimit,
     /// When that is to be told.
     tell: Option<Time>,
 }
@@ -24,7 +26,7 @@ pub struct Bucket {
 impl Bucket {
     /// A full one.
     pub fn new(now: Time, limit: RateLimit) -> Self {
-        Self { credit: limit.per, at: now, dropped: 0, tell: None }
+        Self { credit: limit.per, at: now, dropped: 0, limit, tell: None }
     }
 
     /// How many of these lines may pass. The others count as dropped.
@@ -41,6 +43,7 @@ impl Bucket {
         let dropped = lines - passed;
         if dropped > 0 {
             self.dropped = self.dropped.saturating_add(dropped);
+            self.limit = limit;
             self.tell.get_or_insert(now + TELL);
         }
         passed
@@ -51,10 +54,10 @@ impl Bucket {
         self.tell
     }
 
-    /// How many lines were dropped since that was told. From now on they are told.
-    pub fn told(&mut self) -> u64 {
+    /// How many lines were dropped since that was told, and by which limit. From now on they are told.
+    pub fn told(&mut self) -> (u64, RateLimit) {
         self.tell = None;
-        std::mem::take(&mut self.dropped)
+        (std::mem::take(&mut self.dropped), self.limit)
     }
 }
 
@@ -102,7 +105,7 @@ mod tests {
             let most = in_time + in_time / 1000 + u64::from(lines);
             let least = in_time.min(offered).saturating_sub(u64::from(lines) + 50);
             assert!((least..=most).contains(&passed), "{passed}, not {least} to {most}");
-            assert_eq!(bucket.told() + passed, offered);
+            assert_eq!(bucket.told().0 + passed, offered);
         }
     }
 
@@ -114,7 +117,7 @@ mod tests {
         bucket.pass(Time::ZERO + MS, limit, 5);
         bucket.pass(Time::ZERO + MS * 900, limit, 5);
         assert_eq!(bucket.deadline(), Some(Time::ZERO + MS * 1001));
-        assert_eq!((bucket.told(), bucket.deadline()), (10, None));
+        assert_eq!((bucket.told(), bucket.deadline()), ((10, limit), None));
         bucket.pass(Time::ZERO + MS * 1002, limit, 1);
         assert_eq!(bucket.deadline(), Some(Time::ZERO + MS * 2002));
     }

@@ -105,13 +105,9 @@ impl Supervisor {
 
     /// Tells how many lines were more than a limit lets pass.
     pub(super) fn tell_dropped(&mut self, now: Time, all: bool, out: &mut Vec<Action>) {
-        for (id, lines) in self.logs.dropped(now, all) {
-            if let Some(limit) = self.plan.instance(id).and_then(|instance| instance.log_rate_limit) {
-                tell(
-                    out,
-                    Notice::RateLimited { name: self.name(id), lines, most: limit.lines, per: limit.per },
-                );
-            }
+        for (id, (lines, limit)) in self.logs.dropped(now, all) {
+            let name = self.name(id);
+            tell(out, Notice::RateLimited { name, lines, most: limit.lines, per: limit.per });
         }
     }
 }

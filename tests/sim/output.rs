@@ -56,6 +56,8 @@ struct Bucket {
     left: Option<Duration>,
     at: Option<Time>,
     dropped: u64,
+    /// By this limit, when one was dropped last.
+    by: Option<RateLimit>,
     since: Option<Time>,
 }
 
@@ -332,11 +334,10 @@ impl Outputs {
 
     pub fn drops_told(&mut self, world: &mut World, now: Time, id: InstanceId, lines: u64, limit: RateLimit) {
         world.count("dropped lines told");
-        let right = self.plan.instances[id.0 as usize].log_rate_limit;
         let bucket = self.buckets.entry(id).or_default();
         let due = bucket.since.take().is_some_and(|since| self.left || now >= since + TELL);
         let dropped = std::mem::take(&mut bucket.dropped);
-        if !due || lines != dropped || lines == 0 || Some(limit) != right {
+        if !due || lines != dropped || lines == 0 || Some(limit) != bucket.by {
             violation!(
                 "{lines} lines of {id:?} are said to be dropped; it is {dropped}, and it is time: {due}"
             );
@@ -365,6 +366,7 @@ impl Bucket {
         self.left = Some(if passes { left.saturating_sub(price) } else { left });
         if !passes {
             self.dropped += 1;
+            self.by = Some(limit);
             self.since.get_or_insert(now);
         }
         passes

@@ -5,7 +5,7 @@ use super::*;
 use crate::control::{Request, Verb};
 use crate::event::{Launch, Output, Overflow, Secret, Wall};
 use crate::line::Format;
-use crate::plan::{Color, OnFailure, OnSuccess};
+use crate::plan::{Color, OnFailure, OnSuccess, RateLimit};
 
 /// The same with another command.
 fn other(mut instance: Instance) -> Instance {
@@ -81,6 +81,18 @@ fn what_stays_until_the_container_starts_again_is_told() {
     story.configured = (Log { reopen_signal: None, colored: [false; 2], ..Log::default() }, false);
     story.ask(3, request(Verb::Update, &[]));
     story.tells(&["3! +: nothing has changed"]);
+}
+
+#[test]
+fn what_a_limit_has_dropped_is_told_although_the_limit_is_gone() {
+    let limit = RateLimit { lines: 1, per: Duration::from_hours(1) };
+    let mut story = Story::new(vec![Instance { log_rate_limit: Some(limit), ..instance("web") }]);
+    story.say("web", "one\ntwo\nthree\n");
+    story.update(vec![instance("web")]);
+    story.record.clear();
+    story.pass(1000);
+    let told = Notice::RateLimited { name: "web".into(), lines: 2, most: 1, per: limit.per }.to_string();
+    story.expect(&[&told]);
 }
 
 #[test]
