@@ -541,7 +541,7 @@ impl Judge {
         }
         // Orders whose answers are pending are half carried out; the rest is judged when nothing is.
         if quiet {
-            world.check_manners(self.step.tick);
+            world.check_manners(self.now(), self.step.tick);
             if self.stop.is_some() {
                 self.check_stop(world, now);
             } else {

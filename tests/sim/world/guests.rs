@@ -238,10 +238,11 @@ impl World {
         events.push(Event::Measured { client, usage: vec![Usage::default(); runs] });
     }
 
-    /// Who says nothing does not stay, and no more are served at once than there is room for.
-    pub fn check_manners(&mut self, tick: bool) {
+    /// Who says nothing does not stay, and no more are served at once than there is room for. `now`: when the step began; what was
+    /// ordered in it has taken time since.
+    pub fn check_manners(&mut self, now: Time, tick: bool) {
         let here = || self.guests.iter().filter(|(_, guest)| !guest.gone && !guest.done);
-        let silent = |guest: &Guest| !guest.asked && guest.came.is_some_and(|at| self.now >= at + SILENCE);
+        let silent = |guest: &Guest| !guest.asked && guest.came.is_some_and(|at| now >= at + SILENCE);
         if let Some((client, guest)) = here().find(|(_, guest)| tick && silent(guest)) {
             violation!("{client:?} has asked nothing for too long, and stays: {guest:?}");
         }
