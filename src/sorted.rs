@@ -287,6 +287,20 @@ impl<K> IntoIterator for Set<K> {
     }
 }
 
+/// Of things of one name the last, in the place of the first. `last_of`: where the last of its name is.
+pub fn last_for_first<T>(things: Vec<T>, last_of: &dyn Fn(&T) -> Option<usize>) -> Vec<T> {
+    let mut things: Vec<Option<T>> = things.into_iter().map(Some).gather();
+    let mut kept = Vec::new();
+    for at in 0..things.len() {
+        // At the first of its name the last is taken; at the others there is nothing any more.
+        let last = things.get(at).and_then(|there| last_of(there.as_ref()?));
+        if let Some(last) = last.and_then(|last| things.get_mut(last)?.take()) {
+            kept.push(last);
+        }
+    }
+    kept
+}
+
 /// Sorts, and leaves what is equal as it stands. `after`: whether the first must come after the second.
 pub fn sort<T>(items: &mut [T], after: impl Fn(&T, &T) -> bool) {
     arrange(items, &after, false);

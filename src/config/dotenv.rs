@@ -4,8 +4,7 @@
 
 use std::ops::Range;
 
-use crate::gather::Gather;
-use crate::sorted::Map;
+use crate::sorted::{Map, last_for_first};
 
 /// A file's variables.
 #[derive(Debug, Default)]
@@ -62,13 +61,7 @@ impl EnvFile {
             found.iter().enumerate().map(|(at, variable)| (variable.name.clone(), at)).collect()
         };
         let last = places(&found);
-        let mut found: Vec<Option<Variable>> = found.into_iter().map(Some).gather();
-        let mut entries = Vec::with_capacity(last.len());
-        for at in 0..found.len() {
-            // At the first of its name the last is taken; at the others there is nothing any more.
-            let last = found.get(at).and_then(|there| last.get(&there.as_ref()?.name));
-            entries.extend(last.and_then(|last| found.get_mut(*last)?.take()));
-        }
+        let entries = last_for_first(found, &|variable| last.get(&variable.name).copied());
         Self { index: places(&entries), entries }
     }
 }

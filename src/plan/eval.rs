@@ -21,7 +21,7 @@ use crate::config::tree::{Entry, Node, Value};
 use crate::config::{Problem, Problems, Setting};
 use crate::event::Secret;
 use crate::gather::{Gather, Joined};
-use crate::sorted::Map;
+use crate::sorted::{Map, last_for_first};
 
 /// The environment variable that names the service.
 pub const SERVICE: &str = "TINYSUP_SERVICE";
@@ -130,18 +130,8 @@ impl<'a> Environment<'a> {
         self.env = entries;
         self.number();
         if self.env.len() > self.index.len() {
-            let (all, last) = (std::mem::take(&mut self.env), std::mem::take(&mut self.index));
-            let name = |at: usize| all.get(at).map(|entry| entry.key.as_str());
-            // Of equal names the map keeps the one that it sees last.
-            let first: Map<Option<&str>, usize> = (0..all.len()).rev().map(|at| (name(at), at)).collect();
-            for (at, entry) in all.iter().enumerate() {
-                let counts = last.get(entry.key.as_str()).and_then(|last| all.get(*last));
-                if first.get(&name(at)) == Some(&at)
-                    && let Some(counts) = counts
-                {
-                    self.env.push(counts);
-                }
-            }
+            let last = |entry: &&Entry| self.index.get(entry.key.as_str()).copied();
+            self.env = last_for_first(std::mem::take(&mut self.env), &last);
             self.number();
         }
     }
