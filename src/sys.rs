@@ -44,6 +44,7 @@ mod sweep;
 mod tag;
 mod terminal;
 mod termination;
+mod trap;
 mod usage;
 mod users;
 mod voices;
@@ -62,6 +63,7 @@ pub use self::print::{print, print_error};
 pub use self::signals::asked_to_stop;
 pub use self::terminal::{Happened, Screen, Size, can_draw, colored, look};
 pub use self::termination::leave as leave_last_word;
+pub use self::trap::{SIGNAL as TRAP, catch as catch_traps};
 
 use self::children::{Children, Start};
 use self::clock::Clock;

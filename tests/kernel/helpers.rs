@@ -214,16 +214,23 @@ fn fault(kind: &str) {
         match kind {
             "segv" => std::ptr::null_mut::<u8>().write_volatile(1),
             "abort" => libc::abort(),
-            "trap" => std::arch::asm!("int3"),
-            "illegal" => std::arch::asm!("ud2"),
-            "panic" => panic_with_a_child(),
+            "breakpoint" => std::arch::asm!("int3"),
+            "trap" => std::arch::asm!("ud2"),
+            "trap with a child" => {
+                supervise_a_child();
+                std::arch::asm!("ud2");
+            }
+            "panic with a child" => {
+                supervise_a_child();
+                panic!("planted");
+            }
             other => panic!("no fault {other}"),
         }
     }
 }
 
 #[expect(clippy::zombie_processes, reason = "we are gone before it, which is the point")]
-fn panic_with_a_child() {
+fn supervise_a_child() {
     let script = "trap 'echo the child was asked; exit' TERM; echo ready >&2; while :; do sleep 0.01; done";
     let mut child = std::process::Command::new("/bin/sh")
         .args(["-c", script])
@@ -232,5 +239,4 @@ fn panic_with_a_child() {
         .expect("a shell");
     let _ = child.stderr.as_mut().expect("a pipe").read(&mut [0; 6]);
     tinysup::sys::end_by_panic();
-    panic!("planted");
 }
