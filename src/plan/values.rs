@@ -14,7 +14,7 @@ use crate::config::words::{self, Word};
 use crate::config::{Problem, interpolate};
 use crate::control::Place;
 use crate::event::{Launch, Secret, Speaks, Stdin};
-use crate::gather::{Gather, Joined};
+use crate::gather::{Gather, Joined, holds};
 use crate::suggest::{answer, did_you_mean};
 use crate::units::{self, Signal, parse_decimal};
 
@@ -99,7 +99,7 @@ impl Evaluator<'_> {
         let text = self.text(scope, key, node, Scalars::Numbers)?;
         match text.show().map(units::parse_duration) {
             Some(Ok(duration)) => Ok(duration),
-            Some(Err(why)) if why.contains("ten years") => {
+            Some(Err(why)) if holds(&why, "ten years") => {
                 Err(self.mismatch_with(key, node, Some(&text), Some("ten years are the longest".to_owned())))
             }
             _ => Err(self.mismatch(key, node, Some(&text))),
@@ -446,7 +446,9 @@ pub fn show(written: &str) -> String {
 
 /// A word as one would write it for a shell.
 pub fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || !c.is_ascii() || "-_./:=@%+,${}".contains(c);
+    let plain = |c: char| {
+        c.is_ascii_alphanumeric() || !c.is_ascii() || "-_./:=@%+,${}".chars().any(|other| other == c)
+    };
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
     } else {

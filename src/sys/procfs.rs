@@ -6,13 +6,13 @@
 )]
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 
-use super::caps;
+use super::{caps, descriptors};
 use crate::event::{Pid, Process};
 use crate::gather::Gather;
-use crate::units::parse_number;
+use crate::units::{parse_number, parse_signed};
 
 /// The kernel's flag for a process that has not executed anything since it was forked.
 const PF_FORKNOEXEC: u64 = 0x40;
@@ -21,7 +21,7 @@ const PF_FORKNOEXEC: u64 = 0x40;
 const PF_KTHREAD: u64 = 0x20_0000;
 
 /// No more than this is read of one file about a process: the largest are environments.
-const FILE_MAX_BYTES: u64 = 2 << 20;
+const FILE_MAX_BYTES: usize = 2 << 20;
 
 /// The most of a name that is shown.
 const NAME_MAX_BYTES: usize = 64;
@@ -106,7 +106,7 @@ impl Stat {
 /// -1 where the process is just being collected.
 #[inline(never)]
 fn signed(number: &str) -> Option<i32> {
-    number.parse().ok()
+    parse_signed(number)
 }
 
 /// The first string of a command line, without the directory of a path.
@@ -164,10 +164,12 @@ fn try_read(pid: Pid, file: &str) -> io::Result<Vec<u8>> {
 }
 
 fn read_whole(path: &str) -> io::Result<Vec<u8>> {
-    // Files here have no size to go by; most fit into a page, and each read makes the kernel write them anew.
-    let mut text = Vec::with_capacity(4096);
-    File::open(path)?.take(FILE_MAX_BYTES).read_to_end(&mut text)?;
-    Ok(text)
+    descriptors::contents(&File::open(path)?, FILE_MAX_BYTES)
+}
+
+/// All of a short text.
+pub fn text(path: &str) -> Option<String> {
+    String::from_utf8(read_whole(path).ok()?).ok()
 }
 
 /// All processes that we can see; none without /proc.
@@ -195,7 +197,7 @@ pub fn own_children() -> Option<Vec<Pid>> {
     match read_whole(&format!("/proc/self/task/{own}/children")) {
         Ok(mut list) => {
             // A number that was cut would be another process.
-            if list.len() as u64 >= FILE_MAX_BYTES {
+            if list.len() >= FILE_MAX_BYTES {
                 list.truncate(list.iter().rposition(|byte| *byte == b' ').unwrap_or(0));
             }
             Some(pids(&String::from_utf8_lossy(&list)))
@@ -217,8 +219,8 @@ pub fn has_lists_of_children() -> bool {
 pub fn children_of(pid: Pid) -> Vec<Pid> {
     let mut children = Vec::new();
     for thread in numbers(&format!("/proc/{pid}/task")).unwrap_or_default() {
-        let list = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children"));
-        children.append(&mut pids(&list.unwrap_or_default()));
+        let list = read_whole(&format!("/proc/{pid}/task/{thread}/children")).unwrap_or_default();
+        children.append(&mut pids(str::from_utf8(&list).unwrap_or_default()));
     }
     children
 }
