@@ -25,6 +25,7 @@ use crate::voice::Voice;
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Command {
     /// Run the services, and perhaps a main command beside them.
     Run {
@@ -118,8 +119,13 @@ const OFFLINE: [&str; 6] = ["run", "check", "example", "pause", "version", "help
 
 /// The question whether a verb was meant that looks like this word.
 pub fn meant(word: &str) -> Option<String> {
-    let verbs = verbs::VERBS.iter().flat_map(|verb| [&[verb.name], verb.aliases].concat());
-    did_you_mean(word, verbs.chain(OFFLINE))
+    let mut known = Vec::new();
+    for verb in verbs::VERBS {
+        known.push(verb.name);
+        known.extend_from_slice(verb.aliases);
+    }
+    known.extend_from_slice(&OFFLINE);
+    did_you_mean(word, &known)
 }
 
 /// Whether a word asks a running tinysup.

@@ -46,6 +46,11 @@ impl<T: AsRef<str>> Joined for [T] {
     }
 }
 
+/// What an iterator gives, to be asked for through a pointer. A `dyn Iterator` comes with all that an iterator can be asked for.
+pub fn one_by_one<I: Iterator>(mut values: I) -> impl FnMut() -> Option<I::Item> {
+    move || values.next()
+}
+
 /// Whether a text has this in it, which is not empty. `contains` of the standard library is a kilobyte, for longer texts than any here.
 #[inline(never)]
 pub fn holds(text: &str, part: &str) -> bool {

@@ -335,7 +335,10 @@ impl Linux {
             None => {}
             Some(Start::Executed(child)) => report(events, Event::Executed { child }),
             Some(Start::Failed(child, failure, attempt)) => {
-                report(events, Event::ExecFailed { child, error: diagnose::diagnose(failure, &attempt) });
+                report(
+                    events,
+                    Event::ExecFailed { child, error: diagnose::diagnose(failure, &attempt).into() },
+                );
             }
         }
     }
@@ -463,7 +466,7 @@ impl Linux {
             }
             Err(error) => {
                 self.memory.released(self.without_children(child.instance), events);
-                report(events, Event::SpawnFailed { child, error: *error });
+                report(events, Event::SpawnFailed { child, error: error.into() });
             }
         }
     }

@@ -45,7 +45,7 @@ impl Evaluator<'_> {
     /// "Did you mean" for one of some names.
     #[inline(never)]
     pub fn similar(&mut self, written: &str, names: &[&str]) -> Option<String> {
-        self.problems.suggest(|| did_you_mean(written, names.iter().copied()))
+        self.problems.suggest(|| did_you_mean(written, names))
     }
 
     /// "Did you mean" for signals.
@@ -160,20 +160,13 @@ impl Evaluator<'_> {
         node: &Node,
         choices: &[(&str, T)],
     ) -> Read<T> {
-        let mut names = choices.iter().map(|(name, _)| *name);
-        let index = self.word_of(scope, key, node, &mut names)?;
+        let names = choices.iter().map(|(name, _)| *name).gather();
+        let index = self.word_of(scope, key, node, &names)?;
         choices.get(index).map(|(_, choice)| *choice).ok_or(Reported)
     }
 
     /// Which of some words. One function for all that can be chosen.
-    fn word_of(
-        &mut self,
-        scope: &mut Scope<'_>,
-        key: &Key,
-        node: &Node,
-        names: &mut dyn Iterator<Item = &str>,
-    ) -> Read<usize> {
-        let names: Vec<&str> = names.gather();
+    fn word_of(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node, names: &[&str]) -> Read<usize> {
         let text = self.text(scope, key, node, Scalars::None)?;
         let written = text.word();
         if let Some(index) = names.iter().position(|name| *name == written) {
@@ -181,7 +174,7 @@ impl Evaluator<'_> {
         }
         let foreign = answer(WORDS, written).filter(|ours| names.contains(ours));
         let help = foreign.map(|ours| format!("here it is called \"{ours}\""));
-        let help = help.or_else(|| self.similar(written, &names)).filter(|_| !text.replaced);
+        let help = help.or_else(|| self.similar(written, names)).filter(|_| !text.replaced);
         Err(self.mismatch_with(key, node, Some(&text), help))
     }
 

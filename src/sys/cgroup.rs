@@ -255,10 +255,7 @@ pub fn open_to_write(path: &Path) -> io::Result<File> {
 
 /// Makes a cgroup. One that is there already is fine.
 pub fn make(path: &Path) -> io::Result<()> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    }
+    descriptors::make_directory(path, 0o777).map(drop)
 }
 
 /// Removes a cgroup in which nobody is, with those that somebody made below it.

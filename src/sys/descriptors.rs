@@ -13,6 +13,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::stat::Mode;
 
 use super::procfs;
 use crate::gather::Gather;
@@ -51,6 +52,15 @@ pub fn set_nonblocking(end: &OwnedFd) -> io::Result<()> {
 /// /dev/null, for reading and writing.
 pub fn null() -> io::Result<OwnedFd> {
     Ok(OpenOptions::new().read(true).write(true).open("/dev/null")?.into())
+}
+
+/// Makes a directory, of this mode less the umask; whether there was none. What the standard library has for it makes those above it too.
+pub fn make_directory(path: &Path, mode: libc::mode_t) -> io::Result<bool> {
+    match nix::unistd::mkdir(c_path(path)?.as_c_str(), Mode::from_bits_truncate(mode)) {
+        Ok(()) => Ok(true),
+        Err(Errno::EEXIST) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// A path as the system takes it. nix does the same by itself, anew for each call and each type of path.

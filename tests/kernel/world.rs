@@ -182,7 +182,9 @@ impl World {
         for event in &self.events[from..] {
             match event {
                 Event::Executed { child: of } if *of == child => outcome.executed = true,
-                Event::ExecFailed { child: of, error } if *of == child => outcome.error = Some(error.clone()),
+                Event::ExecFailed { child: of, error } if *of == child => {
+                    outcome.error = Some(StartError::clone(error))
+                }
                 Event::Output { child: of, sink, bytes, .. } if *of == child => match sink {
                     Sink::Stdout => outcome.stdout.extend(bytes),
                     Sink::Stderr => outcome.stderr.extend(bytes),
@@ -201,7 +203,7 @@ impl World {
             Event::SpawnFailed { child: of, error } | Event::ExecFailed { child: of, error }
                 if *of == child =>
             {
-                Some(error.clone())
+                Some(StartError::clone(error))
             }
             Event::Executed { .. } => panic!("it runs"),
             _ => None,
