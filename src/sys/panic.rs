@@ -13,8 +13,8 @@ use super::{children, procfs};
 /// The code of a container that ended by our own fault.
 const EXIT_CODE: i32 = 70;
 
-/// What the services get between SIGTERM and the end, in seconds.
-const GRACE_SECONDS: libc::time_t = 1;
+/// What the services get between SIGTERM and the end.
+static GRACE: libc::timespec = libc::timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// More than the longest line of them.
 const LINE_BYTES: usize = 512;
@@ -69,9 +69,8 @@ fn end(text: &[&str]) -> ! {
     }
     if before == SUPERVISING {
         // Nothing here is reaped: what the dead may still hold is the kernel's to clean up in a moment.
-        let grace = libc::timespec { tv_sec: GRACE_SECONDS, tv_nsec: 0 };
-        // SAFETY: reads one timespec that lives here.
-        unsafe { libc::syscall(libc::SYS_nanosleep, &raw const grace, ptr::null::<libc::timespec>()) };
+        // SAFETY: reads one timespec that lives for ever.
+        unsafe { libc::syscall(libc::SYS_nanosleep, &raw const GRACE, ptr::null::<libc::timespec>()) };
     }
     // SAFETY: ends the process; nothing of it is used afterwards.
     unsafe { libc::_exit(EXIT_CODE) }

@@ -4,6 +4,7 @@
 
 #![expect(unsafe_code, reason = "a signal handler, and the stack that it looks at")]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{mem, ptr};
 
 use super::panic;
@@ -25,6 +26,14 @@ pub fn catch() {
         libc::sigaction(SIGNAL, &raw const action, ptr::null_mut());
     }
     let_in();
+}
+
+/// Whether signals are read from a descriptor, now or as soon as there is one.
+static READ: AtomicBool = AtomicBool::new(true);
+
+/// What somebody sends ends this process, as it is nobody that reads signals.
+pub fn do_not_read() {
+    READ.store(false, Ordering::Relaxed);
 }
 
 /// After one that somebody sent has been read: so long it was kept out.
@@ -50,9 +59,16 @@ extern "C" fn trapped(_: libc::c_int, info: *mut libc::siginfo_t, context: *mut 
             let (place, frame) = registers(&(*context).uc_mcontext);
             ends_us(place, frame);
         }
-        // Somebody sent it. It waits, blocked, to be read in its turn, with its sender.
-        libc::sigaddset(&raw mut (*context).uc_sigmask, SIGNAL);
-        libc::syscall(libc::SYS_rt_sigqueueinfo, libc::getpid(), SIGNAL, info);
+        // Somebody sent it.
+        if READ.load(Ordering::Relaxed) {
+            // It waits, blocked, to be read in its turn, with its sender.
+            libc::sigaddset(&raw mut (*context).uc_sigmask, SIGNAL);
+        } else {
+            libc::signal(SIGNAL, libc::SIG_DFL);
+        }
+        if libc::syscall(libc::SYS_rt_sigqueueinfo, libc::getpid(), SIGNAL, info) != 0 {
+            libc::kill(libc::getpid(), SIGNAL); // a filter: better without its sender than not at all
+        }
     }
 }
 

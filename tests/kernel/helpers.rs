@@ -206,7 +206,8 @@ fn listen(places: &[String]) {
 
 /// An init with a fault of its own.
 fn fault(kind: &str) {
-    let _world = crate::world::World::new();
+    // A client reads no signals.
+    let _world = (kind != "sent to a client").then(crate::world::World::new);
     let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: none; that is the point. No core dump, though.
     unsafe {
@@ -216,6 +217,11 @@ fn fault(kind: &str) {
             "abort" => libc::abort(),
             "breakpoint" => std::arch::asm!("int3"),
             "trap" => std::arch::asm!("ud2"),
+            "sent to a client" => {
+                tinysup::sys::catch_traps();
+                tinysup::sys::give_signals_back(crate::early::inherited());
+                libc::kill(libc::getpid(), tinysup::sys::TRAP);
+            }
             "trap with a child" => {
                 supervise_a_child();
                 std::arch::asm!("ud2");

@@ -184,7 +184,12 @@ fn a_trap_is_as_a_panic() {
 
 fn a_fault_of_our_own_ends_us() {
     let mut world = World::new();
-    for (fault, signal) in [("segv", 11), ("abort", 6), ("breakpoint", 5)] {
+    for (fault, signal) in [
+        ("segv", 11),
+        ("abort", 6),
+        ("breakpoint", 5),
+        ("sent to a client", tinysup::sys::TRAP), // no fault, and nothing else that would handle it
+    ] {
         let outcome = world.run(helper(&["fault", fault]));
         let expected = Signal::new(signal).unwrap();
         match outcome.status {
