@@ -44,6 +44,7 @@ mod sweep;
 mod tag;
 mod terminal;
 mod termination;
+mod trap;
 mod usage;
 mod users;
 mod voices;
@@ -62,6 +63,7 @@ pub use self::print::{print, print_error};
 pub use self::signals::asked_to_stop;
 pub use self::terminal::{Happened, Screen, Size, can_draw, colored, look};
 pub use self::termination::leave as leave_last_word;
+pub use self::trap::{SIGNAL as TRAP, catch as catch_traps};
 
 use self::children::{Children, Start};
 use self::clock::Clock;
@@ -123,6 +125,7 @@ pub fn own_pid() -> u32 {
 /// only drop them.
 pub fn give_signals_back(inherited: Inherited) {
     if !is_pid1() {
+        trap::do_not_read();
         signals::swap_mask(inherited.mask);
     }
 }

@@ -53,6 +53,7 @@ impl World {
     }
 
     pub fn of(setup: Setup) -> Self {
+        tinysup::sys::catch_traps(); // as the program does
         let linux = Linux::new(early::inherited(), setup).expect("a kernel");
         Self { linux, events: Vec::new(), seen: 0, runs: 0 }
     }
