@@ -190,9 +190,8 @@ pub fn numbers(directory: &str) -> io::Result<Vec<i32>> {
 /// Our children, ended ones included; `None` where /proc is not [`available`]. Reliable because only we can take one off the list, and
 /// we are reading.
 pub fn own_children() -> Option<Vec<Pid>> {
-    let own = own_pid();
     // It lies below our own number, so where it is found /proc numbers as we do.
-    match read_whole(&format!("/proc/self/task/{own}/children")) {
+    match read_whole(&own_list()) {
         Ok(mut list) => {
             // A number that was cut would be another process.
             if list.len() as u64 >= FILE_MAX_BYTES {
@@ -202,15 +201,31 @@ pub fn own_children() -> Option<Vec<Pid>> {
         }
         Err(_) if !available() => None,
         Err(_) => {
+            let own = own_pid();
             let ours = all().into_iter().filter_map(Stat::of).filter(|stat| stat.parent == own);
             Some(ours.map(|stat| stat.pid).gather())
         }
     }
 }
 
+/// The oldest of our children, where the kernel has a list of them: as many as one read gives. For each further one it goes through the
+/// list from its beginning.
+pub fn oldest_children() -> Vec<Pid> {
+    let mut text = [0; 4096];
+    let read = File::open(own_list()).and_then(|mut list| list.read(&mut text));
+    let text = text.get(..read.unwrap_or(0)).unwrap_or_default();
+    // A number that was cut would be another process.
+    let end = text.iter().rposition(|byte| *byte == b' ').unwrap_or(0);
+    pids(&String::from_utf8_lossy(text.get(..end).unwrap_or_default()))
+}
+
+fn own_list() -> String {
+    format!("/proc/self/task/{}/children", own_pid())
+}
+
 /// Whether the kernel was built with lists of children (CONFIG_PROC_CHILDREN).
 pub fn has_lists_of_children() -> bool {
-    fs::exists(format!("/proc/self/task/{}/children", own_pid())).unwrap_or(false)
+    fs::exists(own_list()).unwrap_or(false)
 }
 
 /// The children of a process, of all its threads; some may be missing while it makes or loses any.
