@@ -20,11 +20,12 @@ use crate::event::{ExitCode, Sink};
 use crate::gather::Gather;
 use crate::hints::base_name;
 use crate::suggest::did_you_mean;
-use crate::units::{Signal, parse_duration};
+use crate::units::{Signal, parse_duration, parse_number};
 use crate::voice::Voice;
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Command {
     /// Run the services, and perhaps a main command beside them.
     Run {
@@ -118,8 +119,13 @@ const OFFLINE: [&str; 6] = ["run", "check", "example", "pause", "version", "help
 
 /// The question whether a verb was meant that looks like this word.
 pub fn meant(word: &str) -> Option<String> {
-    let verbs = verbs::VERBS.iter().flat_map(|verb| [&[verb.name], verb.aliases].concat());
-    did_you_mean(word, verbs.chain(OFFLINE))
+    let mut known = Vec::new();
+    for verb in verbs::VERBS {
+        known.push(verb.name);
+        known.extend_from_slice(verb.aliases);
+    }
+    known.extend_from_slice(&OFFLINE);
+    did_you_mean(word, &known)
 }
 
 /// Whether a word asks a running tinysup.
@@ -261,7 +267,7 @@ fn rewriting(text: &str) -> Result<(Signal, Option<Signal>), UsageError> {
     };
     let (from, to) = text.split_once(':').ok_or_else(wrong)?;
     let from = signal(from).ok_or_else(wrong)?;
-    if digits(to).parse() == Ok(0) {
+    if parse_number(&digits(to)) == Some(0) {
         return Ok((from, None));
     }
     Ok((from, Some(signal(to).ok_or_else(wrong)?)))
@@ -290,7 +296,7 @@ fn long_option(name: &str, known: &[(&str, &str)]) -> Result<String, UsageError>
 fn decimal(text: &OsStr) -> u8 {
     let text = text.to_string_lossy();
     let digits = text.trim_start().split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
-    if digits.is_empty() { 0 } else { digits.parse().unwrap_or(u8::MAX) }
+    if digits.is_empty() { 0 } else { parse_number(digits).unwrap_or(u8::MAX) }
 }
 
 #[inline(never)]
@@ -450,7 +456,7 @@ impl Options {
             }
             "-e" => {
                 let code = words.value(name)?;
-                let code = code.to_str().and_then(|code| code.parse().ok());
+                let code = code.to_str().and_then(parse_number);
                 self.one
                     .success_codes
                     .push(code.ok_or_else(|| UsageError("-e takes an exit code from 0 to 255".to_owned()))?);

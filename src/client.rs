@@ -178,6 +178,7 @@ fn patience(request: &Request, timeout: Option<Duration>) -> Duration {
 
 /// Why there is no answer.
 #[derive(Debug)]
+#[repr(u8)]
 enum Failure {
     NoConnection(NoConnection),
     /// Nothing came for so long.

@@ -19,6 +19,7 @@ use crate::{client, config, plan, runtime};
 
 /// Runs the program with these words of its command line, its name first.
 pub fn main(inherited: Inherited, words: impl Iterator<Item = OsString>) -> ExitCode {
+    sys::catch_traps();
     let programs = |name: &str| sys::is_pid1() && sys::in_path(name);
     let command = match cli::parse(words, &|name| env::var_os(name), &programs) {
         Ok(command) => command,

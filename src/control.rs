@@ -24,6 +24,7 @@ pub const SOCKET_ABSTRACT: &str = "tinysup-";
 
 /// Where a server listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Place {
     /// Where clients look for it.
     #[default]
@@ -121,6 +122,7 @@ pub enum Wanted {
 /// One line of an answer. `logs` and `events` give many and then `end`; every other verb gives exactly one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[repr(u8)]
 pub enum Answer {
     /// To `status`.
     Status(Status),

@@ -349,6 +349,7 @@ pub struct Mark {
 
 /// Why a process could not be started: the failed step and what was found out about its cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum StartError {
     /// No such program in `PATH`, or no such file.
     NotFound {
@@ -527,6 +528,7 @@ pub enum Care {
 
 /// What happened in the world.
 #[derive(Debug)]
+#[repr(u8)]
 pub enum Event {
     /// The first event of all.
     Begin,
@@ -553,7 +555,7 @@ pub enum Event {
         /// For what.
         child: Child,
         /// Why.
-        error: StartError,
+        error: Rc<StartError>,
     },
     /// The program runs: execve(2) succeeded. What it says may be reported sooner.
     Executed {
@@ -565,7 +567,7 @@ pub enum Event {
         /// What was spawned.
         child: Child,
         /// Why.
-        error: StartError,
+        error: Rc<StartError>,
     },
     /// A process that we made has ended. It is not collected yet: its pid, and its group's, cannot be reused until
     /// `Action::Release`. All that it wrote and that could be read has been reported before.
@@ -726,6 +728,7 @@ pub enum Event {
 
 /// What the core wants done.
 #[derive(Debug)]
+#[repr(u8)]
 pub enum Action {
     /// Start a process. Answered at once by `Spawned` or `SpawnFailed`, later by `Executed` or `ExecFailed`.
     Spawn {

@@ -1,4 +1,4 @@
-//! Lists from iterators, and texts from lists, in little code.
+//! Lists from iterators, texts from lists, and a text in a text, in little code.
 
 /// What an iterator gives, one by one.
 pub trait Gather: Iterator + Sized {
@@ -44,6 +44,17 @@ impl<T: AsRef<str>> Joined for [T] {
         }
         text
     }
+}
+
+/// What an iterator gives, to be asked for through a pointer. A `dyn Iterator` comes with all that an iterator can be asked for.
+pub fn one_by_one<I: Iterator>(mut values: I) -> impl FnMut() -> Option<I::Item> {
+    move || values.next()
+}
+
+/// Whether a text has this in it, which is not empty. `contains` of the standard library is a kilobyte, for longer texts than any here.
+#[inline(never)]
+pub fn holds(text: &str, part: &str) -> bool {
+    text.as_bytes().windows(part.len().max(1)).any(|bytes| bytes == part.as_bytes())
 }
 
 /// Those of some texts that are there.

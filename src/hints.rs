@@ -1,6 +1,7 @@
 //! What experience says about well-known servers, by the name of their program: how they stay in the foreground, which signal
 //! stops them well, and how it is known that they are ready. Pure tables. `check` reads them before a start; the core reads them to explain what went wrong.
 
+use crate::gather::holds;
 use crate::suggest::{answer, line_of};
 
 /// How this program is kept in the foreground, as a sentence without a full stop; `None` for programs not known to leave it.
@@ -21,9 +22,9 @@ pub fn leaves(argv: &[&str]) -> bool {
     };
     let Some(known) = known(program) else { return false };
     match known {
-        Known::Nginx => !rest.iter().any(|arg| arg.contains("daemon off")) && !has("-t -T -v -V"),
+        Known::Nginx => !rest.iter().any(|arg| holds(arg, "daemon off")) && !has("-t -T -v -V"),
         Known::PhpFpm => !has_letter(&['F']) && !has("--nodaemonize -t -v -i"),
-        Known::Apache => !rest.iter().any(|arg| arg.contains("FOREGROUND")) && !has("-X -t -v"),
+        Known::Apache => !rest.iter().any(|arg| holds(arg, "FOREGROUND")) && !has("-X -t -v"),
         Known::Redis => rest.windows(2).any(|pair| matches!(pair, ["--daemonize", "yes"])),
         Known::Postgres => match base_name(program) {
             "pg_ctl" => true,
@@ -254,7 +255,7 @@ fn known(program: &str) -> Option<Known> {
 fn line(program: &str) -> Option<(usize, &'static str)> {
     let name = base_name(program);
     // Distributions add a version: php-fpm8.2, php-fpm82, php8.2-fpm.
-    let name = if name.starts_with("php") && name.contains("fpm") { "php-fpm" } else { name };
+    let name = if name.starts_with("php") && holds(name, "fpm") { "php-fpm" } else { name };
     line_of(PROGRAMS, name)
 }
 

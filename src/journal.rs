@@ -1,6 +1,5 @@
 //! The last notices, each with its number and its time, for those who ask what has happened. Bounded; the oldest go first.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::event::Time;
@@ -14,7 +13,7 @@ const TEXT_MAX_BYTES: usize = 32 << 10;
 /// What has happened.
 #[derive(Debug, Default)]
 pub struct Journal {
-    entries: VecDeque<Entry>,
+    entries: Vec<Entry>,
     /// How many there have been; the number of the newest.
     count: u64,
     text_bytes: usize,
@@ -43,10 +42,10 @@ impl Journal {
         self.count += 1;
         self.text_bytes += text.len();
         let name = notice.name().cloned();
-        self.entries.push_back(Entry { at: now, level: notice.level(), kind: notice.kind(), name, text });
+        self.entries.push(Entry { at: now, level: notice.level(), kind: notice.kind(), name, text });
         while self.entries.len() > ENTRIES_MAX || (self.text_bytes > TEXT_MAX_BYTES && self.entries.len() > 1)
         {
-            self.text_bytes -= self.entries.pop_front().map_or(0, |entry| entry.text.len());
+            self.text_bytes -= self.entries.remove(0).text.len();
         }
     }
 

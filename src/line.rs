@@ -112,9 +112,10 @@ fn decimal(out: &mut Vec<u8>, number: u64, digits: u32) {
     }
 }
 
-/// The date of a day since 1970-01-01. Years are counted from March, so that the day that some of them have more is the last.
+/// The date of a day since 1970-01-01: year, month, day. Years are counted from March, so that the day that some of them have more is
+/// the last.
 #[inline(never)]
-fn civil(days: u64) -> (u64, u64, u64) {
+pub fn civil(days: u64) -> (u64, u64, u64) {
     const IN_400_YEARS: u64 = 146_097;
     let days = days + 719_468; // since 0000-03-01
     let (era, day) = (days / IN_400_YEARS, days % IN_400_YEARS);

@@ -5,7 +5,6 @@
 //! suffices. The container's guard looks at the whole in the same way, stops one service, and waits until that has helped.
 
 use std::cmp::Reverse;
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::event::{ContainerMemory, Controller, InstanceId, MemoryFound, Time, Weight};
@@ -50,7 +49,7 @@ pub struct Memory {
     guard: Option<Watch>,
     /// When the kernel's word of pressure was last followed.
     pressed: Option<Time>,
-    reports: VecDeque<Report>,
+    reports: Vec<Report>,
 }
 
 /// What is to be weighed.
@@ -183,7 +182,7 @@ impl Memory {
             watched: Map::new(),
             guard: None,
             pressed: None,
-            reports: VecDeque::new(),
+            reports: Vec::new(),
         }
     }
 
@@ -484,12 +483,12 @@ impl Memory {
     #[inline(never)]
     pub fn oom_killed(&mut self, now: Time, instance: Option<InstanceId>, count: u64) {
         let full = self.reports.len() >= REPORTS_MAX;
-        match self.reports.back_mut().filter(|last| full || last.instance == instance) {
+        match self.reports.last_mut().filter(|last| full || last.instance == instance) {
             Some(last) => {
                 last.left = last.left.saturating_add(count);
                 last.until = now + CLAIM_WITHIN;
             }
-            None => self.reports.push_back(Report { instance, left: count, until: now + CLAIM_WITHIN }),
+            None => self.reports.push(Report { instance, left: count, until: now + CLAIM_WITHIN }),
         }
     }
 
@@ -514,11 +513,11 @@ impl Memory {
     #[inline(never)]
     pub fn unclaimed(&mut self, now: Option<Time>) -> Vec<(Option<InstanceId>, u64)> {
         let mut told = Vec::new();
-        while let Some(report) = self.reports.front()
+        while let Some(report) = self.reports.first()
             && now.is_none_or(|now| now >= report.until)
         {
             told.push((report.instance, report.left));
-            self.reports.pop_front();
+            self.reports.remove(0);
         }
         told
     }

@@ -15,6 +15,7 @@ pub use updating::Updating;
 
 /// A thing worth telling.
 #[derive(Clone, Debug, PartialEq)]
+#[repr(u8)]
 pub enum Notice {
     /// We are not PID 1; orphans come to us all the same.
     NotPid1,
@@ -340,13 +341,14 @@ pub enum Notice {
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Cause {
     /// Its process ended.
     Exit(ExitStatus),
     /// Its process ended before it was ready, with whatever code.
     Unready(ExitStatus),
     /// It could not be started.
-    Start(StartError),
+    Start(Rc<StartError>),
     /// It was not ready in time, and was stopped.
     NotReady {
         /// How long it was waited for.
@@ -454,6 +456,7 @@ pub enum Next {
 
 /// Why the container stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum StopReason {
     /// A signal asked for it.
     Signal(Signal),

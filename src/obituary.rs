@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use crate::event::{Listener, Time};
-use crate::gather::{Gather, Joined};
+use crate::gather::{Gather, Joined, holds};
 use crate::notice::Cause;
 use crate::plan::{Instance, Kind, RestartWhen};
 use crate::services::Ended;
@@ -264,7 +264,7 @@ fn says_in_use(line: &str) -> bool {
         "connection in use",
         "port is already allocated",
     ];
-    taken.iter().any(|words| line.contains(words)) || (line.contains("port") && line.contains("in use"))
+    taken.iter().any(|words| holds(line, words)) || (holds(line, "port") && holds(line, "in use"))
 }
 
 /// The last number that could be a port, stands alone, and comes after what `introduced` accepts:

@@ -172,6 +172,7 @@ pub struct Ready {
 
 /// How it is known that a run is ready.
 #[derive(Clone, Debug, PartialEq)]
+#[repr(u8)]
 pub enum ReadyTest {
     /// `READY=1` comes through its notification socket.
     Notified,

@@ -3,6 +3,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ffi::OsString;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::event::{ExitStatus, StartError};
@@ -10,6 +11,7 @@ use crate::units::parse_number;
 
 /// What is asked. No name is ever looked up: PID 1 has no resolver, which could block.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Target {
     /// Something accepts TCP connections at one of these addresses, tried in this order.
     Tcp {
@@ -79,7 +81,7 @@ pub enum Failure {
         said: String,
     },
     /// The command cannot be run.
-    CommandStart(StartError),
+    CommandStart(Rc<StartError>),
 }
 
 /// What the words of a test mean: `tcp:6379`, `unix:/run/x.sock`, `http://127.0.0.1:3000/health`, `file:/run/up`.

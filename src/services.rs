@@ -19,7 +19,6 @@ mod care;
 pub mod restart;
 mod stopping;
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -47,11 +46,12 @@ pub struct Service {
     budget: Budget,
     /// Runs that were judged; not those that ended because somebody wanted it.
     judged: u32,
-    history: VecDeque<Ended>,
+    history: Vec<Ended>,
 }
 
 /// Where in its life an instance is.
 #[derive(Debug)]
+#[repr(u8)]
 pub enum State {
     /// For its dependencies.
     Waiting,
@@ -100,7 +100,7 @@ pub struct Live {
     /// Whether its program runs.
     executed: bool,
     /// The step between fork and exec that failed; the process is about to exit.
-    error: Option<StartError>,
+    error: Option<Rc<StartError>>,
     /// Why it has failed although its program ran, and how long it was known to be well.
     failed: Option<(Cause, Duration)>,
     /// The kernel's OOM killer ended its leader, as far as is known.
@@ -162,7 +162,7 @@ impl Service {
     /// An instance that has never run.
     pub fn new(id: InstanceId, autostart: bool) -> Self {
         let state = if autostart { State::Waiting } else { State::Down };
-        let (budget, history) = (Budget::default(), VecDeque::new());
+        let (budget, history) = (Budget::default(), Vec::new());
         Self { id, state, runs: 0, probes: 0, budget, judged: 0, history }
     }
 
@@ -172,7 +172,7 @@ impl Service {
     }
 
     /// Its last ended runs, oldest first, at most [`HISTORY_MAX`].
-    pub fn history(&self) -> &VecDeque<Ended> {
+    pub fn history(&self) -> &[Ended] {
         &self.history
     }
 
@@ -472,7 +472,13 @@ impl Service {
 
     /// No process could be made, or its exec failed.
     #[inline(never)]
-    pub fn start_failed(&mut self, context: Context, child: Child, error: StartError, out: &mut Vec<Action>) {
+    pub fn start_failed(
+        &mut self,
+        context: Context,
+        child: Child,
+        error: Rc<StartError>,
+        out: &mut Vec<Action>,
+    ) {
         match (child.role, &mut self.state) {
             (Role::Main, State::Launching { since }) => {
                 let ended = Ended::new(context.now, *since, Cause::Start(error));
@@ -576,9 +582,9 @@ impl Service {
         let (cause, uptime) = (ended.cause.clone(), ended.uptime);
         tell(out, Notice::Ended { name: name(context), cause, uptime, next });
         if self.history.len() == HISTORY_MAX {
-            self.history.pop_front();
+            self.history.remove(0);
         }
-        self.history.push_back(ended);
+        self.history.push(ended);
         self.state = state;
     }
 

@@ -120,7 +120,7 @@ impl<K: Ord, V> Map<K, V> {
         match self.place(&key) {
             Ok(at) => self.0.get_mut(at).map(|(_, old)| std::mem::replace(old, value)),
             Err(at) => {
-                self.0.insert(at, (key, value));
+                self.put(at, (key, value));
                 None
             }
         }
@@ -131,7 +131,7 @@ impl<K: Ord, V> Map<K, V> {
         let at = match self.place(&key) {
             Ok(at) => at,
             Err(at) => {
-                self.0.insert(at, (key, make()));
+                self.put(at, (key, make()));
                 at
             }
         };
@@ -153,7 +153,13 @@ impl<K: Ord, V> Map<K, V> {
         K: Borrow<Q>,
     {
         let at = self.place(key).ok()?;
-        Some(self.0.remove(at).1)
+        // Which it is: said, it takes no check with a panic behind it.
+        (at < self.len()).then(|| self.0.remove(at).1)
+    }
+
+    fn put(&mut self, at: usize, pair: (K, V)) {
+        // Not behind the end, which `place` never says: as above.
+        self.0.insert(at.min(self.len()), pair);
     }
 
     /// Removes the last, and returns it.

@@ -4,30 +4,27 @@ use crate::gather::Gather;
 
 /// The candidate nearest to `written`, if it is near enough to have been meant: at most one edit in four letters, where an edit
 /// inserts, removes, replaces a letter or swaps two neighbours. Case and `-` for `_` do not count. The first of equals wins.
-pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    nearest_of(written, &mut candidates.into_iter())
-}
-
-/// One function for all kinds of lists: there are many.
-fn nearest_of<'a>(written: &str, candidates: &mut dyn Iterator<Item = &'a str>) -> Option<&'a str> {
+#[inline(never)]
+pub fn nearest<'a>(written: &str, candidates: &[&'a str]) -> Option<&'a str> {
     /// No name is longer; the comparison takes the square of it.
     const LONGEST: usize = 64;
     let written = normal(written);
     if written.is_empty() || written.len() > LONGEST {
         return None;
     }
-    candidates
-        .filter_map(|candidate| {
-            let other = normal(candidate);
-            let far = (written.len().max(other.len()) / 4).max(1);
-            let near_in_length = written.len().abs_diff(other.len()) <= far && other.len() <= LONGEST;
-            let distance = near_in_length
-                .then(|| distance(&written, &other))
-                .filter(|distance| *distance <= far && *distance < written.len())?;
-            Some((distance, candidate))
-        })
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+    let mut best: Option<(usize, &str)> = None;
+    for candidate in candidates {
+        let other = normal(candidate);
+        let far = (written.len().max(other.len()) / 4).max(1);
+        if written.len().abs_diff(other.len()) <= far && other.len() <= LONGEST {
+            let distance = distance(&written, &other);
+            let nearer = best.is_none_or(|(best, _)| distance < best);
+            if nearer && distance <= far && distance < written.len() {
+                best = Some((distance, candidate));
+            }
+        }
+    }
+    best.map(|(_, candidate)| candidate)
 }
 
 /// What a table answers to a word: lines of the form `word word -> answer`. One text; in pairs each word would take 32 bytes more.
@@ -48,12 +45,8 @@ pub fn line_of(table: &'static str, word: &str) -> Option<(usize, &'static str)>
 }
 
 /// [`nearest`] as a question for people.
-pub fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    question(nearest(written, candidates))
-}
-
-fn question(name: Option<&str>) -> Option<String> {
-    name.map(|name| format!("did you mean \"{name}\"?"))
+pub fn did_you_mean(written: &str, candidates: &[&str]) -> Option<String> {
+    nearest(written, candidates).map(|name| format!("did you mean \"{name}\"?"))
 }
 
 fn normal(name: &str) -> Vec<char> {
@@ -103,7 +96,7 @@ mod tests {
             ("", None),
             ("x", None),
         ] {
-            assert_eq!(nearest(written, known), expected, "{written}");
+            assert_eq!(nearest(written, &known), expected, "{written}");
         }
     }
 
@@ -127,6 +120,6 @@ mod tests {
 
     #[test]
     fn absurd_lengths_cost_nothing() {
-        assert_eq!(nearest(&"a".repeat(1_000_000), ["aaa"]), None);
+        assert_eq!(nearest(&"a".repeat(1_000_000), &["aaa"]), None);
     }
 }

@@ -44,6 +44,7 @@ mod sweep;
 mod tag;
 mod terminal;
 mod termination;
+mod trap;
 mod usage;
 mod users;
 mod voices;
@@ -62,6 +63,7 @@ pub use self::print::{print, print_error};
 pub use self::signals::asked_to_stop;
 pub use self::terminal::{Happened, Screen, Size, can_draw, colored, look};
 pub use self::termination::leave as leave_last_word;
+pub use self::trap::{SIGNAL as TRAP, catch as catch_traps};
 
 use self::children::{Children, Start};
 use self::clock::Clock;
@@ -123,6 +125,7 @@ pub fn own_pid() -> u32 {
 /// only drop them.
 pub fn give_signals_back(inherited: Inherited) {
     if !is_pid1() {
+        trap::do_not_read();
         signals::swap_mask(inherited.mask);
     }
 }
@@ -345,7 +348,10 @@ impl Linux {
             None => {}
             Some(Start::Executed(child)) => report(events, Event::Executed { child }),
             Some(Start::Failed(child, failure, attempt)) => {
-                report(events, Event::ExecFailed { child, error: diagnose::diagnose(failure, &attempt) });
+                report(
+                    events,
+                    Event::ExecFailed { child, error: diagnose::diagnose(failure, &attempt).into() },
+                );
             }
         }
     }
@@ -500,7 +506,7 @@ impl Linux {
             }
             Err(error) => {
                 self.memory.released(self.without_children(child.instance), events);
-                report(events, Event::SpawnFailed { child, error: *error });
+                report(events, Event::SpawnFailed { child, error: error.into() });
             }
         }
     }

@@ -88,7 +88,7 @@ impl Signal {
     pub fn parse(text: &str) -> Result<Self, String> {
         let unknown =
             || format!("\"{text}\" is not a signal; write a name such as SIGTERM or a number from 1 to 64");
-        if let Ok(number) = text.parse::<i32>() {
+        if let Some(number) = parse_signed(text) {
             return Self::new(number).ok_or_else(unknown);
         }
         let upper = text.to_ascii_uppercase();
@@ -100,7 +100,7 @@ impl Signal {
             // Digits alone, and few: a second sign is none, and no sum is too large.
             let digits = offset.get(1..).unwrap_or("0");
             let offset: u8 =
-                digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+                parse_number(digits).filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
             let number = i32::from(base) + sign * i32::from(offset);
             Self::new(number).filter(|signal| signal.0 >= RTMIN)
         };
@@ -182,7 +182,7 @@ pub fn parse_decimal(text: &str) -> Option<f64> {
         None => (1.0, text.strip_prefix('+').unwrap_or(text)),
     };
     let (digits, exponent) = match text.split_once(['e', 'E']) {
-        Some((digits, exponent)) => (digits, exponent.parse::<i32>().ok()?),
+        Some((digits, exponent)) => (digits, parse_signed(exponent)?),
         None => (text, 0),
     };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
@@ -280,6 +280,18 @@ pub fn show_size(bytes: u64) -> String {
 /// Reads a whole number, where there is nothing else and it fits.
 pub fn parse_number<T: TryFrom<u64>>(text: &str) -> Option<T> {
     T::try_from(parse_whole(text)?).ok()
+}
+
+/// As `parse_number`, and with a sign; the least number that there is is none here.
+#[inline(never)]
+pub fn parse_signed(text: &str) -> Option<i32> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let negative = digits.len() < text.len();
+    if negative && digits.starts_with('+') {
+        return None;
+    }
+    let number = parse_number::<i32>(digits)?;
+    Some(if negative { -number } else { number })
 }
 
 /// Not inlined: what the kernel tells is full of numbers, and to read one is some code.

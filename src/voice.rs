@@ -105,7 +105,7 @@ fn cannot_start(notice: &Notice, form: &dyn Fn(&str, &str) -> String) -> Option<
     let Notice::Ended { name, cause: Cause::Start(error), next: Next::Ends, .. } = notice else {
         return None;
     };
-    let (program, known) = match error {
+    let (program, known) = match &**error {
         StartError::NotFound { program, similar, .. } => (program.as_str(), similar.is_none()),
         StartError::MissingInterpreter { file, .. }
         | StartError::WindowsLineEnds { file, .. }
@@ -143,6 +143,7 @@ fn system_word(error: &StartError) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
     use std::time::Duration;
 
     use super::*;
@@ -168,11 +169,11 @@ mod tests {
         let exited = Notice::Reaped { pid, status: ExitStatus::Code(3), adopted: true, wanted: true };
         let not_found = |similar: Option<&str>| Notice::Ended {
             name: "x".into(),
-            cause: Cause::Start(StartError::NotFound {
+            cause: Cause::Start(Rc::new(StartError::NotFound {
                 program: "x".to_owned(),
                 path: Some("/bin".to_owned()),
                 similar: similar.map(str::to_owned),
-            }),
+            })),
             uptime: Duration::ZERO,
             next: Next::Ends,
         };

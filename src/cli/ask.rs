@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::verbs::{self, Does, Opt, STATES, Spec, Takes};
 use super::{Command, UsageError, Word, Words};
 use crate::control::{Request, Stream, VERSION, Wanted};
-use crate::gather::Joined;
+use crate::gather::{Gather, Joined};
 use crate::suggest;
 use crate::units::{Signal, parse_duration};
 
@@ -164,9 +164,9 @@ fn find(verb: &'static Spec, word: &str, name: &str) -> Result<Opt, UsageError> 
                 .is_some_and(|short| name.strip_prefix('-') == Some(short.encode_utf8(&mut [0; 4])))
     };
     verbs::options_of(verb).find(|option| is(option)).map(|option| option.opt).ok_or_else(|| {
-        let known = verbs::options_of(verb).map(|option| option.long);
+        let known = verbs::options_of(verb).map(|option| option.long).gather();
         let meant =
-            suggest::did_you_mean(name, known).map(|question| format!(", {question}")).unwrap_or_default();
+            suggest::did_you_mean(name, &known).map(|question| format!(", {question}")).unwrap_or_default();
         wrong(word, &format!("{word} has no option {name}{meant}"))
     })
 }

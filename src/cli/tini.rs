@@ -5,7 +5,7 @@
 use super::one::{One, Receivers, Rest};
 use super::words::{Word, Words};
 use super::{Command, Environment, Said, UsageError, common_option, decimal};
-use crate::units::Signal;
+use crate::units::{Signal, parse_number};
 use crate::voice::Voice;
 
 /// dockerd and others take the version from what follows `tini version`.
@@ -83,7 +83,7 @@ fn read(words: &mut Words, environment: Environment<'_>, one: &mut One) -> Resul
             }
             "-e" => {
                 let value = words.value("-e").map_err(usage)?;
-                let code = value.to_str().and_then(|value| value.parse().ok());
+                let code = value.to_str().and_then(parse_number);
                 one.success_codes.push(code.ok_or_else(|| {
                     Wrong::Fatal(format!("Not a valid option for -e: {}", value.display()))
                 })?);

@@ -1,6 +1,7 @@
 //! Every key there is, each defined once: its name, what it takes, its default, a line of help and an example. From this table come
 //! the check for unknown keys, "did you mean", the words of type errors, `tinysup example` and the test that the documentation has them all.
 
+use crate::gather::Gather;
 use crate::suggest;
 
 /// One key, as far as a value of it is measured by it.
@@ -356,7 +357,6 @@ pub fn is_later(name: &str) -> bool {
 /// What an unknown key of a service was probably meant to be.
 #[inline(never)]
 pub fn suggestion(name: &str) -> Option<String> {
-    let known = SERVICE.iter().map(|row| row.key.name);
     let plain = name.to_ascii_lowercase().replace('-', "_");
     if let Some(ours) = suggest::answer(FOREIGN, &plain) {
         return Some(format!("here it is called \"{ours}\""));
@@ -367,7 +367,7 @@ pub fn suggestion(name: &str) -> Option<String> {
     if suggest::answer(DOCKERS, &plain).is_some() {
         return Some("that is Docker's work: docker run or the Compose file has it".to_owned());
     }
-    suggest::did_you_mean(name, known.chain(LATER))
+    did_you_mean(name, SERVICE, &[&LATER])
 }
 
 /// What an unknown key of `[memory]` was probably meant to be.
@@ -375,17 +375,26 @@ pub fn memory_suggestion(name: &str) -> Option<String> {
     if matches!(name, "limit" | "max" | "high") {
         return Some("the container's limit is set from outside: docker run --memory 512M".to_owned());
     }
-    suggest::did_you_mean(name, MEMORY.iter().map(|row| row.key.name))
+    did_you_mean(name, MEMORY, &[])
 }
 
 /// What an unknown key of `[log]` was probably meant to be.
 pub fn log_suggestion(name: &str) -> Option<String> {
-    suggest::did_you_mean(name, LOG.iter().map(|row| row.key.name))
+    did_you_mean(name, LOG, &[])
 }
 
 /// What an unknown name of the top level was probably meant to be.
 pub fn top_suggestion(name: &str) -> Option<String> {
-    suggest::did_you_mean(name, TOP.iter().map(|row| row.key.name).chain(SECTIONS).chain(LATER_TOP))
+    did_you_mean(name, TOP, &[&SECTIONS, &LATER_TOP])
+}
+
+#[inline(never)]
+fn did_you_mean(name: &str, rows: &[Row], more: &[&[&'static str]]) -> Option<String> {
+    let mut known = rows.iter().map(|row| row.key.name).gather();
+    for more in more {
+        known.extend_from_slice(more);
+    }
+    suggest::did_you_mean(name, &known)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! What a file is that is no TOML: the configuration of another program, given to us in the hope that we read it. One message says so
 //! instead of a syntax error for each line.
 
+use crate::gather::holds;
+
 /// What a text looks like, and how its first service would be written here. Only asked where the text is no TOML.
 #[inline(never)]
 pub fn likeness(text: &str) -> Option<(&'static str, String)> {
@@ -17,7 +19,7 @@ pub fn likeness(text: &str) -> Option<(&'static str, String)> {
         let command = significant().find_map(|line| line.strip_prefix("ExecStart="));
         return Some(("a unit of systemd", service(None, command)));
     }
-    if first.starts_with('{') || first.contains("module.exports") || first.starts_with("export default") {
+    if first.starts_with('{') || holds(first, "module.exports") || first.starts_with("export default") {
         return Some(("JSON or JavaScript, such as an ecosystem file of PM2", service(None, None)));
     }
     if let Some(at) = lines().position(|line| line == "services:") {

@@ -1,6 +1,6 @@
 //! Syntax errors of the `toml` crate in our own words, and the lines that they make unusable.
 
-use crate::gather::Gather;
+use crate::gather::{Gather, holds};
 use crate::sorted::Set;
 
 use super::problems::Problem;
@@ -55,9 +55,9 @@ fn problem(text: &str, file: FileId, error: &toml::de::Error) -> Problem {
         return Problem::at(span, format!("\"{written}\" is set twice"))
             .maybe_help(first.map(|line| format!("first on line {line}")));
     }
-    let is_bare_word = message.contains("invalid")
-        && written.starts_with(|c: char| c.is_ascii_alphabetic() || "/.$".contains(c));
-    if message.contains("must be quoted") || is_bare_word {
+    let is_bare_word = holds(message, "invalid")
+        && written.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '.' | '$'));
+    if holds(message, "must be quoted") || is_bare_word {
         return if written.is_empty() {
             Problem::at(span, format!("{NOT_TOML}: a value is missing"))
         } else {

@@ -25,6 +25,7 @@ pub struct Node {
 
 /// A value as written.
 #[derive(Debug)]
+#[repr(u8)]
 pub enum Value {
     /// A string.
     Text(Text),

@@ -60,7 +60,7 @@ impl Splitter<'_> {
                 }
                 ' ' | '\t' | '\r' | '\n' => {
                     self.close();
-                    self.at += 1;
+                    self.skip(1);
                 }
                 '\'' => self.single_quoted()?,
                 '"' => self.double_quoted()?,
@@ -72,6 +72,16 @@ impl Splitter<'_> {
         }
         self.close();
         Ok(())
+    }
+
+    /// Where so many bytes further is. In one place, as every sum has its check.
+    #[inline(never)]
+    fn after(&self, bytes: usize) -> usize {
+        self.at + bytes
+    }
+
+    fn skip(&mut self, bytes: usize) {
+        self.at = self.after(bytes);
     }
 
     fn peek(&self) -> Option<char> {
@@ -86,7 +96,7 @@ impl Splitter<'_> {
     /// Takes one character as it is.
     fn take(&mut self, character: char) {
         self.word().push(character);
-        self.at += character.len_utf8();
+        self.skip(character.len_utf8());
     }
 
     /// Takes one character that means nothing here, whatever it means elsewhere.
@@ -107,11 +117,11 @@ impl Splitter<'_> {
     fn single_quoted(&mut self) -> Result<(), NotWords> {
         let start = self.at;
         self.word();
-        self.at += 1;
+        self.skip(1);
         loop {
             match self.peek() {
                 Some('\'') => {
-                    self.at += 1;
+                    self.skip(1);
                     return Ok(());
                 }
                 Some(character) => self.take_plain(character),
@@ -124,17 +134,17 @@ impl Splitter<'_> {
     fn double_quoted(&mut self) -> Result<(), NotWords> {
         let start = self.at;
         self.word();
-        self.at += 1;
+        self.skip(1);
         loop {
             match self.peek() {
                 Some('"') => {
-                    self.at += 1;
+                    self.skip(1);
                     return Ok(());
                 }
                 Some('\\') => {
-                    self.at += 1;
+                    self.skip(1);
                     match self.peek() {
-                        Some('\n') => self.at += 1,
+                        Some('\n') => self.skip(1),
                         Some(character @ ('$' | '"' | '\\' | '`')) => self.take_plain(character),
                         _ => self.word().push('\\'),
                     }
@@ -149,13 +159,13 @@ impl Splitter<'_> {
 
     #[inline(never)]
     fn backslash(&mut self) {
-        let next = self.text.get(self.at + 1..).and_then(|rest| rest.chars().next());
+        let next = self.text.get(self.after(1)..).and_then(|rest| rest.chars().next());
         if next != Some('\n') {
             self.word(); // which begins at the backslash
         }
-        self.at += 1;
+        self.skip(1);
         match next {
-            Some('\n') => self.at += 1, // a line that goes on
+            Some('\n') => self.skip(1), // a line that goes on
             Some(character) => self.take_plain(character),
             None => self.word().push('\\'),
         }
@@ -172,9 +182,9 @@ impl Splitter<'_> {
         let end = if rest.starts_with("${") {
             closing(self.text, self.at).map_or(self.text.len(), |close| close + 1)
         } else if rest.starts_with("$$") {
-            self.at + 2
+            self.after(2)
         } else {
-            self.at + 1
+            self.after(1)
         };
         let taken = self.text.get(self.at..end).unwrap_or("").to_owned();
         self.word().push_str(&taken);
@@ -195,13 +205,13 @@ impl Splitter<'_> {
             _ => "set shell = true (needs /bin/sh), or put it into quotes",
         };
         let shown = whole.map_or_else(|| character.to_string(), str::to_owned);
-        NotWords { at: self.at..self.at + shown.len(), ..self.shell_only(&format!("\"{shown}\""), help) }
+        NotWords { at: self.at..self.after(shown.len()), ..self.shell_only(&format!("\"{shown}\""), help) }
     }
 
     fn shell_only(&self, what: &str, help: &'static str) -> NotWords {
         let length = if what.starts_with("\"$(") { 2 } else { 1 };
         NotWords {
-            at: self.at..self.at + length,
+            at: self.at..self.after(length),
             message: format!("has {what}, but commands are not run by a shell"),
             help,
         }

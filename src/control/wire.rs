@@ -6,6 +6,7 @@ use super::{
     Answer, Change, Description, EventLine, Exit, Holder, LogLine, Memory, Refusal, Refused, Request,
     ServiceMemory, ServiceStatus, Status, Stream, Verb, Verdict, Wanted,
 };
+use crate::gather::one_by_one;
 use crate::line::json::text::{Text, string, unescaped};
 
 /// Something read, or a sentence that says what is wrong with it.
@@ -333,9 +334,9 @@ fn sequence(
 }
 
 #[inline(never)]
-fn write_list(values: &mut dyn Iterator<Item = &dyn Value>, out: &mut Vec<u8>) {
+fn write_list<'a>(next: &mut dyn FnMut() -> Option<&'a dyn Value>, out: &mut Vec<u8>) {
     let mut between = b'[';
-    for value in values {
+    while let Some(value) = next() {
         out.push(between);
         value.write(out);
         between = b',';
@@ -440,7 +441,7 @@ impl<T: Value + Default> Value for Option<T> {
 
 impl<T: Value + Default> Value for Vec<T> {
     fn write(&self, out: &mut Vec<u8>) {
-        write_list(&mut self.iter().map(|value| value as &dyn Value), out);
+        write_list(&mut one_by_one(self.iter().map(|value| value as &dyn Value)), out);
     }
 
     fn read(&mut self, text: &mut Text<'_>) -> Read {
@@ -453,7 +454,7 @@ impl<T: Value + Default> Value for Vec<T> {
 
 impl<T: Value> Value for (String, T) {
     fn write(&self, out: &mut Vec<u8>) {
-        write_list(&mut [&self.0 as &dyn Value, &self.1].into_iter(), out);
+        write_list(&mut one_by_one([&self.0 as &dyn Value, &self.1].into_iter()), out);
     }
 
     fn read(&mut self, text: &mut Text<'_>) -> Read {

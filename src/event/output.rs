@@ -8,6 +8,7 @@ use crate::line::Format;
 
 /// Where an output stream of a process goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Output {
     /// Through us, whole lines, with `name | ` before each.
     #[default]

@@ -37,7 +37,7 @@ pub fn advice(written: &str, kinds: &[&str]) -> Option<String> {
         return None;
     }
     let foreign = answer(FOREIGN, &prefix.to_ascii_lowercase());
-    let kind = foreign.or_else(|| nearest(prefix, kinds.iter().copied()));
+    let kind = foreign.or_else(|| nearest(prefix, kinds));
     if kind.is_none() && text.contains(char::is_whitespace) {
         return Some(command(text));
     }

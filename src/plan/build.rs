@@ -653,8 +653,9 @@ impl<'a> Builder<'a> {
             Problem::at(wanted.span, format!("\"{own}\" cannot depend on one instance, \"{name}\""))
                 .help("a dependency is on all instances of a service")
         } else {
-            let known = index.keys().map(|known| &**known).chain(disabled.iter().copied());
-            let help = self.evaluator.problems.suggest(|| did_you_mean(name, known));
+            let mut known = index.keys().map(|known| &**known).gather();
+            disabled.iter().copied().add_to(&mut known);
+            let help = self.evaluator.problems.suggest(|| did_you_mean(name, &known));
             Problem::at(wanted.span, format!("there is no service \"{name}\"")).maybe_help(help)
         };
         self.evaluator.problems.push(problem);
@@ -733,11 +734,11 @@ impl<'a> Builder<'a> {
                 }
                 (None, _) if disabled.contains(service) || self.config.incomplete => {}
                 _ => {
-                    let known = places.index.keys().map(|known| &**known);
+                    let known = places.index.keys().map(|known| &**known).gather();
                     let help = self
                         .evaluator
                         .problems
-                        .suggest(|| did_you_mean(service, known).filter(|_| !text.replaced));
+                        .suggest(|| did_you_mean(service, &known).filter(|_| !text.replaced));
                     let what = if places.index.contains_key(service) { "instance" } else { "service" };
                     let message = if text.replaced {
                         format!("there is no such {what}")

@@ -17,7 +17,7 @@ use crate::config::tree::{Entry, Node, Value};
 use crate::event::{Launch, Output, Speaks};
 use crate::probe::{self, Target};
 use crate::suggest::answer;
-use crate::units::parse_duration;
+use crate::units::{parse_duration, parse_signed};
 
 /// So long a run may take until it is ready when nothing else is said.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
@@ -349,9 +349,9 @@ fn means(text: &str) -> Result<Means, Option<String>> {
     let wrong = |why: &str| Err(Some(why.to_owned()));
     match text.split_once(':') {
         None if text == "notify" => Ok(Means::Notified),
-        Some(("fd", number)) => match number.parse() {
-            Ok(number) if DESCRIPTORS.contains(&number) => Ok(Means::Announced(number)),
-            Ok(0..=2) => wrong("descriptors 0, 1 and 2 are the standard ones; fd:3"),
+        Some(("fd", number)) => match parse_signed(number) {
+            Some(number) if DESCRIPTORS.contains(&number) => Ok(Means::Announced(number)),
+            Some(0..=2) => wrong("descriptors 0, 1 and 2 are the standard ones; fd:3"),
             _ => wrong("a descriptor is a number from 3 to 255; fd:3"),
         },
         Some(("log", said)) => match said.trim() {

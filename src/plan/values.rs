@@ -14,7 +14,7 @@ use crate::config::words::{self, Word};
 use crate::config::{Problem, interpolate};
 use crate::control::Place;
 use crate::event::{Launch, Secret, Speaks, Stdin};
-use crate::gather::{Gather, Joined};
+use crate::gather::{Gather, Joined, holds};
 use crate::suggest::{answer, did_you_mean};
 use crate::units::{self, Signal, parse_decimal};
 
@@ -45,7 +45,7 @@ impl Evaluator<'_> {
     /// "Did you mean" for one of some names.
     #[inline(never)]
     pub fn similar(&mut self, written: &str, names: &[&str]) -> Option<String> {
-        self.problems.suggest(|| did_you_mean(written, names.iter().copied()))
+        self.problems.suggest(|| did_you_mean(written, names))
     }
 
     /// "Did you mean" for signals.
@@ -99,7 +99,7 @@ impl Evaluator<'_> {
         let text = self.text(scope, key, node, Scalars::Numbers)?;
         match text.show().map(units::parse_duration) {
             Some(Ok(duration)) => Ok(duration),
-            Some(Err(why)) if why.contains("ten years") => {
+            Some(Err(why)) if holds(&why, "ten years") => {
                 Err(self.mismatch_with(key, node, Some(&text), Some("ten years are the longest".to_owned())))
             }
             _ => Err(self.mismatch(key, node, Some(&text))),
@@ -160,20 +160,13 @@ impl Evaluator<'_> {
         node: &Node,
         choices: &[(&str, T)],
     ) -> Read<T> {
-        let mut names = choices.iter().map(|(name, _)| *name);
-        let index = self.word_of(scope, key, node, &mut names)?;
+        let names = choices.iter().map(|(name, _)| *name).gather();
+        let index = self.word_of(scope, key, node, &names)?;
         choices.get(index).map(|(_, choice)| *choice).ok_or(Reported)
     }
 
     /// Which of some words. One function for all that can be chosen.
-    fn word_of(
-        &mut self,
-        scope: &mut Scope<'_>,
-        key: &Key,
-        node: &Node,
-        names: &mut dyn Iterator<Item = &str>,
-    ) -> Read<usize> {
-        let names: Vec<&str> = names.gather();
+    fn word_of(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node, names: &[&str]) -> Read<usize> {
         let text = self.text(scope, key, node, Scalars::None)?;
         let written = text.word();
         if let Some(index) = names.iter().position(|name| *name == written) {
@@ -181,7 +174,7 @@ impl Evaluator<'_> {
         }
         let foreign = answer(WORDS, written).filter(|ours| names.contains(ours));
         let help = foreign.map(|ours| format!("here it is called \"{ours}\""));
-        let help = help.or_else(|| self.similar(written, &names)).filter(|_| !text.replaced);
+        let help = help.or_else(|| self.similar(written, names)).filter(|_| !text.replaced);
         Err(self.mismatch_with(key, node, Some(&text), help))
     }
 
@@ -446,7 +439,9 @@ pub fn show(written: &str) -> String {
 
 /// A word as one would write it for a shell.
 pub fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || !c.is_ascii() || "-_./:=@%+,${}".contains(c);
+    let plain = |c: char| {
+        c.is_ascii_alphanumeric() || !c.is_ascii() || "-_./:=@%+,${}".chars().any(|other| other == c)
+    };
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
     } else {

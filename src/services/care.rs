@@ -82,7 +82,7 @@ enum By {
         /// The last of what it printed.
         said: Vec<u8>,
         /// Why it cannot run; it is about to exit.
-        error: Option<StartError>,
+        error: Option<Rc<StartError>>,
         /// It took too long and was killed; its end is all that is waited for.
         overdue: bool,
     },
@@ -381,7 +381,7 @@ impl Service {
         &mut self,
         context: Context,
         number: u32,
-        why: StartError,
+        why: Rc<StartError>,
         out: &mut Vec<Action>,
     ) {
         match self.command(number) {

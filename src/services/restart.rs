@@ -1,6 +1,5 @@
 //! The restart budget: what follows the end of a run. Knows nothing of processes; counts by the lengths of runs.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::event::{ExitStatus, Time};
@@ -16,7 +15,7 @@ pub struct Budget {
     /// Automatic restarts since the last stable run, for the count and for the backoff.
     row: u32,
     /// When the restarts inside `restart_window` were decided, oldest first; empty without a window.
-    recent: VecDeque<Time>,
+    recent: Vec<Time>,
 }
 
 impl Budget {
@@ -35,7 +34,7 @@ impl Budget {
     pub fn used(&self, policy: &Restart, now: Time, uptime: Option<Duration>) -> (u32, Option<Duration>) {
         if let Some(window) = policy.window {
             let count = self.recent.iter().filter(|at| now.since(**at) < window).count();
-            let newest = self.recent.back().map(|at| window.saturating_sub(now.since(*at)));
+            let newest = self.recent.last().map(|at| window.saturating_sub(now.since(*at)));
             return (u32::try_from(count).unwrap_or(u32::MAX), newest.filter(|_| count > 0));
         }
         match uptime {
@@ -57,9 +56,7 @@ impl Budget {
         self.free(policy, uptime);
         let used = match policy.window {
             Some(window) => {
-                while self.recent.front().is_some_and(|at| now.since(*at) >= window) {
-                    self.recent.pop_front();
-                }
+                self.recent.retain(|at| now.since(*at) < window);
                 self.recent.len()
             }
             None => self.row as usize,
@@ -73,7 +70,7 @@ impl Budget {
         }
         self.row = self.row.saturating_add(1);
         if policy.window.is_some() && limit.is_some() {
-            self.recent.push_back(now);
+            self.recent.push(now);
         }
         let number = match policy.window {
             Some(_) if limit.is_some() => u32::try_from(self.recent.len()).unwrap_or(u32::MAX),
@@ -220,7 +217,7 @@ mod tests {
             (
                 "a failed start restarts",
                 |_| {},
-                Cause::Start(StartError::IsDirectory { file: "/".into() }),
+                Cause::Start(StartError::IsDirectory { file: "/".into() }.into()),
                 "restart",
             ),
         ];

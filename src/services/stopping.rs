@@ -385,7 +385,7 @@ impl Service {
             | State::Down
             | State::Completed
             | State::Failed { .. } => {
-                self.history.back().is_some_and(|last| last.killed && last.over >= since)
+                self.history.last().is_some_and(|last| last.killed && last.over >= since)
             }
         }
     }

@@ -185,8 +185,11 @@ impl Supervisor {
             }
             if !found {
                 debug_assert_eq!(count, ids.len());
-                let services = self.plan.all().flat_map(|(_, i)| [&*i.name, &*i.service]);
-                let help = did_you_mean(name, services).map(|help| format!("; {help}")).unwrap_or_default();
+                let mut services = Vec::new();
+                for (_, instance) in self.plan.all() {
+                    services.extend_from_slice(&[&*instance.name, &*instance.service]);
+                }
+                let help = did_you_mean(name, &services).map(|help| format!("; {help}")).unwrap_or_default();
                 return Err((Refused::NoSuchService, format!("there is no service \"{name}\"{help}")));
             }
         }
@@ -504,7 +507,7 @@ impl Supervisor {
             Outcome::Usual => {}
         }
         if target.deed == Deed::Stop {
-            let last = service.history().back().filter(|last| last.over >= target.since);
+            let last = service.history().last().filter(|last| last.over >= target.since);
             return match service.state() {
                 State::Down | State::Completed | State::Failed { .. } => {
                     let killed = last.is_some_and(|last| last.killed);

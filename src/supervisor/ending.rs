@@ -72,7 +72,7 @@ impl Supervisor {
         let last = |id: InstanceId| {
             // How its last run ended is not why one failed that could not start again.
             let service = self.service(id).filter(|service| service.failed_without().is_none())?;
-            let cause = &service.history().back()?.cause;
+            let cause = &service.history().last()?.cause;
             let given = start_failure.filter(|_| matches!(cause, Cause::Start(_)));
             Some(given.unwrap_or_else(|| cause.exit_code()))
         };

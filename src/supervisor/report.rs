@@ -251,7 +251,7 @@ impl Supervisor {
     /// The same in a sentence, with its reason.
     pub(super) fn condition(&self, now: Time, id: InstanceId) -> String {
         let Some(service) = self.service(id) else { return String::new() };
-        let last = service.history().back();
+        let last = service.history().last();
         let why = || last.map(|last| last.cause.to_string()).unwrap_or_default();
         match service.state() {
             State::Waiting => match self.waits_for(id).as_slice() {

@@ -482,7 +482,7 @@ fn a_failed_start_is_a_run_that_failed() {
     services[0] = Service::new(InstanceId(0), true);
     services[0].start(context, &mut Vec::new());
     story.event(Event::Spawned { child, pid: Pid::new(50).unwrap() });
-    story.event(Event::ExecFailed { child, error: StartError::IsDirectory { file: "/app".into() } });
+    story.event(Event::ExecFailed { child, error: StartError::IsDirectory { file: "/app".into() }.into() });
     story.event(Event::Exited { pid: Pid::new(50).unwrap(), status: ExitStatus::Code(127) });
     assert_eq!(
         story.record[0],
@@ -699,7 +699,7 @@ fn a_command_that_cannot_be_started_has_the_code_of_its_manner() {
         story.slow_exec = true;
         story.event(Event::Begin);
         let child = Child { instance: InstanceId(0), run: 1, role: Role::Main };
-        let error = StartError::NotFound { program: "bash".to_owned(), path: None, similar: None };
+        let error = StartError::NotFound { program: "bash".to_owned(), path: None, similar: None }.into();
         story.event(Event::ExecFailed { child, error });
         story.exit("bash", 127);
         assert_eq!(story.record.last().map(String::as_str), Some(expected));

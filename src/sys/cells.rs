@@ -10,10 +10,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
 use super::cgroup::{self, Group};
-use super::descriptors::c_path;
+use super::descriptors::{c_path, make_directory};
 use super::procfs::{self, Stat};
 use super::{is_pid1, memory};
 use crate::event::{Child, Controller, InstanceId, Launch, Pid, Role, StartError};
@@ -344,15 +345,14 @@ impl Base {
         loop {
             let name = if number == 1 { name.clone() } else { format!("{name}-{number}") };
             let path = self.group.path.join(name);
-            match fs::create_dir(&path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                Err(_) if cgroup::processes(&path).is_some_and(|processes| processes.is_empty()) => {
-                    return Ok(path);
-                }
-                Err(error) if number == NAMES_MAX => return Err(error),
-                Err(_) => number += 1,
-                Ok(()) => return Ok(path),
+            let new = make_directory(&path, 0o777)?;
+            if new || cgroup::processes(&path).is_some_and(|processes| processes.is_empty()) {
+                return Ok(path);
             }
+            if number == NAMES_MAX {
+                return Err(Errno::EEXIST.into());
+            }
+            number += 1;
         }
     }
 }

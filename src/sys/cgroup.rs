@@ -4,14 +4,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::sys::statfs::statfs;
 
-use super::descriptors::{c_path, entries};
+use super::descriptors::{self, c_path, entries};
 use super::procfs;
 use crate::event::Controller;
 use crate::gather::Gather;
@@ -23,10 +23,10 @@ const V1_MAGIC: u32 = 0x0027_e0eb;
 const V2_MAGIC: u32 = 0x6367_7270;
 
 /// No more is read of the list of mounts: some thousands of them.
-const MOUNTS_MAX_BYTES: u64 = 2 << 20;
+const MOUNTS_MAX_BYTES: usize = 2 << 20;
 
 /// No more is read of one file of a cgroup; the longest is the list of processes.
-const FILE_MAX_BYTES: u64 = 256 << 10;
+const FILE_MAX_BYTES: usize = 256 << 10;
 
 /// The most levels of cgroups that are looked at on the way up.
 const LEVELS_MAX: usize = 64;
@@ -214,10 +214,8 @@ pub fn read(path: &Path) -> Option<String> {
     String::from_utf8(read_at_most(path, FILE_MAX_BYTES)?).ok()
 }
 
-fn read_at_most(path: &Path, at_most: u64) -> Option<Vec<u8>> {
-    let mut text = Vec::with_capacity(4096);
-    File::open(path).ok()?.take(at_most).read_to_end(&mut text).ok()?;
-    Some(text)
+fn read_at_most(path: &Path, at_most: usize) -> Option<Vec<u8>> {
+    descriptors::contents(&File::open(path).ok()?, at_most).ok()
 }
 
 /// A file with one number in it.
@@ -242,7 +240,7 @@ pub fn processes(path: &Path) -> Option<Vec<i32>> {
 
 /// The numbers in a text with one a line.
 pub fn numbers(text: &str) -> Vec<i32> {
-    text.lines().filter_map(|line| line.parse().ok()).gather()
+    text.lines().filter_map(parse_number).gather()
 }
 
 /// Writes to a file of a cgroup, which must be there.
@@ -257,10 +255,7 @@ pub fn open_to_write(path: &Path) -> io::Result<File> {
 
 /// Makes a cgroup. One that is there already is fine.
 pub fn make(path: &Path) -> io::Result<()> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    }
+    descriptors::make_directory(path, 0o777).map(drop)
 }
 
 /// Removes a cgroup in which nobody is, with those that somebody made below it.

@@ -316,8 +316,7 @@ fn enter(directory: Option<&CString>) -> Result<(), Failure> {
 
 fn limits(script: &Script) -> Result<(), Failure> {
     for (index, (resource, limit)) in script.rlimits.iter().enumerate() {
-        // SAFETY: reads one rlimit; an unknown resource is an error.
-        check(unsafe { libc::setrlimit(*resource as _, limit) }, Step::Rlimit, index)?;
+        check(set_limit(*resource, limit), Step::Rlimit, index)?;
     }
     if let Some((text, required)) = &script.oom_score_adj {
         match adjust_oom_score(text) {
@@ -330,6 +329,12 @@ fn limits(script: &Script) -> Result<(), Failure> {
         check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) }, Step::Nice, 0)?;
     }
     Ok(())
+}
+
+/// Of ourselves. What the C library calls setrlimit does it to all threads where the kernel has no prlimit, by signals; here is one.
+pub fn set_limit(resource: u32, limit: &libc::rlimit) -> libc::c_int {
+    // SAFETY: reads one rlimit; an unknown resource is an error.
+    unsafe { libc::prlimit(0, resource as _, limit, ptr::null_mut()) }
 }
 
 fn adjust_oom_score(text: &str) -> Result<(), Errno> {
@@ -355,21 +360,23 @@ fn become_user(script: &Script) -> Result<(), Failure> {
     }
     if let Some(groups) = &switch.groups {
         // SAFETY: as many groups as said.
-        match check(unsafe { libc::setgroups(groups.len() as _, groups.as_ptr()) }, Step::Groups, 0) {
+        let set =
+            unsafe { set_own(libc::SYS_setgroups, [groups.len(), groups.as_ptr().expose_provenance(), 0]) };
+        match check(set, Step::Groups, 0) {
             Err(Failure { errno: Errno::EPERM, .. }) if switch.groups_optional => {}
             other => other?,
         }
     }
     if let Some(gid) = switch.gid {
         // SAFETY: plain call.
-        check(unsafe { libc::setresgid(gid, gid, gid) }, Step::Gid, 0)?;
+        check(unsafe { set_own(libc::SYS_setresgid, [gid as usize; 3]) }, Step::Gid, 0)?;
     }
     if let Some(uid) = switch.uid {
         if script.capabilities.is_some_and(|keep| keep != 0) {
             caps::keep_through_switch().map_err(failed(Step::Capabilities))?;
         }
         // SAFETY: plain call.
-        check(unsafe { libc::setresuid(uid, uid, uid) }, Step::Uid, 0)?;
+        check(unsafe { set_own(libc::SYS_setresuid, [uid as usize; 3]) }, Step::Uid, 0)?;
     }
     verify(switch)?;
     if let Some(keep) = script.capabilities {
@@ -377,6 +384,14 @@ fn become_user(script: &Script) -> Result<(), Failure> {
         caps::make_ambient(keep).map_err(failed(Step::Capabilities))?;
     }
     Ok(())
+}
+
+/// Changes who we are by the kernel's own call, whose other words do not matter. The C library's does it to all threads, by signals; here
+/// is one.
+unsafe fn set_own(call: libc::c_long, [one, two, three]: [usize; 3]) -> libc::c_int {
+    // SAFETY: the caller's promise that the words are what the call wants.
+    let result = unsafe { libc::syscall(call, one, two, three) };
+    if result == -1 { -1 } else { 0 }
 }
 
 /// A kernel or a filter that only pretends must not give us a service with the wrong user.
@@ -397,7 +412,7 @@ fn verify(switch: &Switch) -> Result<(), Failure> {
             return wrong;
         }
         // SAFETY: plain call that must fail; if it does not, the process ends here.
-        if uid != 0 && unsafe { libc::setuid(0) } == 0 {
+        if uid != 0 && unsafe { set_own(libc::SYS_setuid, [0; 3]) } == 0 {
             return wrong;
         }
     }

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, getsockopt, send, sockopt};
 
+use super::descriptors::{self, STDOUT};
 use super::poll::{Interest, Poll};
 use super::signals::bit;
 use super::socket::{Address, Kind};
-use super::{clock, descriptors, signals};
+use super::{clock, signals};
 use crate::control::{SOCKET_ABSTRACT, SOCKET_PATHS, SOCKET_VARIABLE};
 use crate::gather::Gather;
 use crate::units::reason;
@@ -224,11 +225,10 @@ impl Connection {
         if limit.over() {
             return Err(Lost::Late);
         }
-        let stdout = io::stdout();
         self.poll.clear();
         self.poll.watch(Source::Socket, self.socket.as_fd(), interest);
         if self.heard {
-            self.poll.watch(Source::Output, stdout.as_fd(), Interest::End);
+            self.poll.watch(Source::Output, STDOUT, Interest::End);
         }
         if let Some(descriptor) = &self.dismissal {
             self.poll.watch(Source::Signal, descriptor.as_fd(), Interest::Read);

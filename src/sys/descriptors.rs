@@ -5,7 +5,7 @@
 use std::ffi::CString;
 use std::fs::{self, DirEntry, File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -13,6 +13,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::stat::Mode;
 
 use super::procfs;
 use crate::gather::Gather;
@@ -21,7 +22,21 @@ use crate::sorted::Set;
 /// Where neither /proc nor close_range(2) is there, descriptors from here on are not looked for.
 const HIGHEST_TRIED: u64 = 4096;
 
+/// Standard input. What the standard library has for it comes with a buffer and a lock.
+pub const STDIN: BorrowedFd<'static> = standard(0);
+
+/// Standard output.
+pub const STDOUT: BorrowedFd<'static> = standard(1);
+
+/// Standard error.
+pub const STDERR: BorrowedFd<'static> = standard(2);
+
 const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
+
+const fn standard(number: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: for the three above only, which are open from before main on; nothing closes them.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
 
 /// A pipe: the end to read from, the end to write to.
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -37,6 +52,15 @@ pub fn set_nonblocking(end: &OwnedFd) -> io::Result<()> {
 /// /dev/null, for reading and writing.
 pub fn null() -> io::Result<OwnedFd> {
     Ok(OpenOptions::new().read(true).write(true).open("/dev/null")?.into())
+}
+
+/// Makes a directory, of this mode less the umask; whether there was none. What the standard library has for it makes those above it too.
+pub fn make_directory(path: &Path, mode: libc::mode_t) -> io::Result<bool> {
+    match nix::unistd::mkdir(c_path(path)?.as_c_str(), Mode::from_bits_truncate(mode)) {
+        Ok(()) => Ok(true),
+        Err(Errno::EEXIST) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// A path as the system takes it. nix does the same by itself, anew for each call and each type of path.
@@ -62,6 +86,22 @@ pub fn entries(directory: &Path, at_most: usize) -> io::Result<Vec<DirEntry>> {
 pub fn open_file(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a file")) }
+}
+
+/// What is in a file from here on, at most so many bytes. Those of /proc have no size to go by, most fit into a page, and each read makes
+/// the kernel write them anew.
+#[inline(never)]
+pub fn contents(file: &File, at_most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(4096.min(at_most));
+    loop {
+        let left = at_most.saturating_sub(bytes.len());
+        bytes.reserve(left.min(1)); // which doubles it
+        match read_into(file.as_fd(), &mut bytes, left) {
+            Ok(0) => return Ok(bytes),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
 }
 
 /// What can be read now, at most so many bytes; empty at the end.

@@ -8,7 +8,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::sys::statfs::statfs;
+use nix::sys::statvfs::FsFlags;
 
 use super::child::{Failure, Step};
 use super::descriptors::{self, c_path};
@@ -16,6 +17,7 @@ use super::elf::{self, Elf};
 use super::spawn::Attempt;
 use super::word;
 use crate::event::StartError;
+use crate::gather::Gather;
 use crate::suggest;
 use crate::units::RESOURCES;
 
@@ -118,7 +120,7 @@ fn exec(failure: Failure, attempt: &Attempt) -> StartError {
 
 /// Whether it lies on a file system mounted noexec.
 fn forbids_exec(path: &Path) -> bool {
-    let system = c_path(path).and_then(|path| statvfs(path.as_c_str()));
+    let system = c_path(path).and_then(|path| statfs(path.as_c_str()));
     system.is_ok_and(|system| system.flags().contains(FsFlags::ST_NOEXEC))
 }
 
@@ -287,7 +289,7 @@ fn similar(program: &OsStr, attempt: &Attempt) -> Option<String> {
             }
         }
     }
-    let near = suggest::nearest(wanted, programs.iter().map(|(name, _)| name.as_str()));
+    let near = suggest::nearest(wanted, &programs.iter().map(|(name, _)| name.as_str()).gather());
     let found =
         programs.iter().find(|(name, _)| near.map_or_else(|| name.starts_with(wanted), |near| name == near));
     found.map(|(name, directory)| format!("{name} ({})", directory.display()))

@@ -12,8 +12,8 @@ static MASK: AtomicU64 = AtomicU64::new(0);
 static IGNORED: AtomicU64 = AtomicU64::new(0);
 static CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 
-/// The signals whose disposition Rust's runtime sets, where the program has one.
-const TOUCHED: [libc::c_int; 3] = [libc::SIGPIPE, libc::SIGSEGV, libc::SIGBUS];
+/// The signals whose disposition Rust's runtime sets, where the program has one, and that of traps.
+const TOUCHED: [libc::c_int; 4] = [libc::SIGPIPE, libc::SIGSEGV, libc::SIGBUS, tinysup::sys::TRAP];
 
 /// What this program inherited, as it was before anything of it ran.
 pub fn inherited() -> tinysup::sys::Inherited {

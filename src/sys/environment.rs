@@ -6,7 +6,7 @@
 )]
 
 use std::ffi::{CStr, CString, OsStr, c_char};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use crate::gather::Gather;
 use crate::units::reason;
 
 /// The most that a file of `env_from_file` may hold: the kernel's limit for one string of the environment.
-const FILE_MAX_BYTES: u64 = 128 << 10;
+const FILE_MAX_BYTES: usize = 128 << 10;
 
 /// Searched where `PATH` is not set.
 pub const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -138,9 +138,8 @@ fn value_of<'a>(string: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let told = |error: io::Error| reason(&error);
     let file = descriptors::open_file(path).map_err(told)?;
-    let mut value = Vec::new();
-    file.take(FILE_MAX_BYTES + 1).read_to_end(&mut value).map_err(told)?;
-    if value.len() as u64 > FILE_MAX_BYTES {
+    let mut value = descriptors::contents(&file, FILE_MAX_BYTES + 1).map_err(told)?;
+    if value.len() > FILE_MAX_BYTES {
         return Err("it is larger than 128 KiB".to_owned());
     }
     if value.contains(&0) {

@@ -7,11 +7,11 @@
     reason = "recvmsg with credentials and descriptors, which the standard library does not have yet"
 )]
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, IoSliceMut};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
@@ -131,11 +131,7 @@ impl Place {
         }
         for number in 0..NAMES_MAX {
             let path = base.join(format!("tinysup-notify-{number}"));
-            let new = match DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => true,
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-                Err(error) => return Err(error),
-            };
+            let new = descriptors::make_directory(&path, 0o700)?;
             match lock(&path) {
                 Ok(Some(lock)) => {
                     lock.set_permissions(Permissions::from_mode(DIRECTORY_MODE))?;

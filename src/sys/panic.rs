@@ -1,10 +1,11 @@
 //! What happens when tinysup itself is broken, or has no memory to go on with: it is told in one line, the services are asked to end,
 //! and after a short grace the program exits with 70 (EX_SOFTWARE of sysexits.h), a code that no other end has. A PID 1 that hangs,
-//! or that lets the kernel kill everybody without a word, would be worse. Why so: docs/decisions/broken.md.
+//! or that lets the kernel kill everybody without a word, would be worse. Why so: docs/decisions/broken.md. What waits goes to the kernel
+//! directly: what was broken can be on its way through the C library.
 
 #![expect(unsafe_code, reason = "calls that rely on nothing that may be broken")]
 
-use std::panic;
+use std::ptr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::{children, procfs};
@@ -12,8 +13,11 @@ use super::{children, procfs};
 /// The code of a container that ended by our own fault.
 const EXIT_CODE: i32 = 70;
 
-/// What the services get between SIGTERM and the end, in seconds.
-const GRACE_SECONDS: libc::time_t = 1;
+/// What the services get between SIGTERM and the end.
+static GRACE: libc::timespec = libc::timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// More than the longest line of them.
+const LINE_BYTES: usize = 512;
 
 /// What a process is that comes to an end here.
 const ORDINARY: u8 = 0;
@@ -26,42 +30,68 @@ static STATE: AtomicU8 = AtomicU8::new(ORDINARY);
 /// children.
 pub fn end_by_panic() {
     STATE.store(SUPERVISING, Ordering::Relaxed);
-    panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(|at| format!(" ({}:{})", at.file(), at.line())).unwrap_or_default();
-        end(&format!(
-            "tinysup | internal error{place}: this is a bug in tinysup; the services are asked to end, exit code {EXIT_CODE}\n"
-        ));
+    // Where there are traps instead, there is no panic.
+    #[cfg(not(panic = "immediate-abort"))]
+    std::panic::set_hook(Box::new(|panic| {
+        broken(&panic.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default());
     }));
+}
+
+/// Ends the process because it is broken there.
+pub fn broken(place: &str) -> ! {
+    let ordinary = STATE.load(Ordering::Relaxed) == ORDINARY;
+    let [begin, then] = if ordinary {
+        ["tinysup: internal error (", "): this is a bug in tinysup\n"]
+    } else {
+        [
+            "tinysup | internal error (",
+            "): this is a bug in tinysup; the services are asked to end, exit code 70\n",
+        ]
+    };
+    end(&[begin, place, then])
 }
 
 /// To be called when memory was asked for in vain. Returns where nobody is supervised, or the end has begun.
 pub fn end_without_memory() {
     if STATE.load(Ordering::Relaxed) == SUPERVISING {
-        end("tinysup | out of memory: the services are asked to end, exit code 70\n");
+        end(&["tinysup | out of memory: the services are asked to end, exit code 70\n"]);
     }
 }
 
-fn end(text: &str) -> ! {
+fn end(text: &[&str]) -> ! {
+    let before = STATE.swap(ENDING, Ordering::Relaxed);
     // What happens to be broken here as well is not tried twice.
-    if STATE.swap(ENDING, Ordering::Relaxed) != ENDING {
-        ask_everybody();
-        tell(text.as_bytes());
+    if before != ENDING {
+        if before == SUPERVISING {
+            ask_everybody();
+        }
+        tell(text);
+    }
+    if before == SUPERVISING {
         // Nothing here is reaped: what the dead may still hold is the kernel's to clean up in a moment.
-        let grace = libc::timespec { tv_sec: GRACE_SECONDS, tv_nsec: 0 };
-        // SAFETY: reads one timespec that lives here.
-        unsafe { libc::nanosleep(&raw const grace, std::ptr::null_mut()) };
+        // SAFETY: reads one timespec that lives for ever.
+        unsafe { libc::syscall(libc::SYS_nanosleep, &raw const GRACE, ptr::null::<libc::timespec>()) };
     }
     // SAFETY: ends the process; nothing of it is used afterwards.
     unsafe { libc::_exit(EXIT_CODE) }
 }
 
-/// Only if somebody reads: a message less than a pipe's smallest piece does not wait then.
-fn tell(text: &[u8]) {
+/// Only if somebody reads: a message less than a pipe's smallest piece does not wait then. In one piece, without memory for it.
+fn tell(text: &[&str]) {
+    let mut line = [0; LINE_BYTES];
+    let mut length = 0;
+    for (place, byte) in line.iter_mut().zip(text.iter().flat_map(|part| part.bytes())) {
+        *place = byte;
+        length += 1;
+    }
     let mut stderr = libc::pollfd { fd: 2, events: libc::POLLOUT, revents: 0 };
-    // SAFETY: one entry, which lives here; as many bytes as said.
+    let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: one entry and no time, which live here; no more bytes than there are.
     unsafe {
-        if libc::poll(&raw mut stderr, 1, 0) == 1 {
-            libc::write(2, text.as_ptr().cast(), text.len());
+        if libc::syscall(libc::SYS_ppoll, &raw mut stderr, 1, &raw const now, ptr::null::<u64>(), 8_usize)
+            == 1
+        {
+            libc::syscall(libc::SYS_write, 2, line.as_ptr(), length);
         }
     }
 }

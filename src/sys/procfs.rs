@@ -6,13 +6,14 @@
 )]
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
-use super::caps;
+use super::{caps, descriptors};
 use crate::event::{Pid, Process};
 use crate::gather::Gather;
-use crate::units::parse_number;
+use crate::units::{parse_number, parse_signed};
 
 /// The kernel's flag for a process that has not executed anything since it was forked.
 const PF_FORKNOEXEC: u64 = 0x40;
@@ -21,7 +22,7 @@ const PF_FORKNOEXEC: u64 = 0x40;
 const PF_KTHREAD: u64 = 0x20_0000;
 
 /// No more than this is read of one file about a process: the largest are environments.
-const FILE_MAX_BYTES: u64 = 2 << 20;
+const FILE_MAX_BYTES: usize = 2 << 20;
 
 /// The most of a name that is shown.
 const NAME_MAX_BYTES: usize = 64;
@@ -106,7 +107,7 @@ impl Stat {
 /// -1 where the process is just being collected.
 #[inline(never)]
 fn signed(number: &str) -> Option<i32> {
-    number.parse().ok()
+    parse_signed(number)
 }
 
 /// The first string of a command line, without the directory of a path.
@@ -164,10 +165,12 @@ fn try_read(pid: Pid, file: &str) -> io::Result<Vec<u8>> {
 }
 
 fn read_whole(path: &str) -> io::Result<Vec<u8>> {
-    // Files here have no size to go by; most fit into a page, and each read makes the kernel write them anew.
-    let mut text = Vec::with_capacity(4096);
-    File::open(path)?.take(FILE_MAX_BYTES).read_to_end(&mut text)?;
-    Ok(text)
+    descriptors::contents(&File::open(path)?, FILE_MAX_BYTES)
+}
+
+/// All of a short text.
+pub fn text(path: &str) -> Option<String> {
+    String::from_utf8(read_whole(path).ok()?).ok()
 }
 
 /// All processes that we can see; none without /proc.
@@ -192,13 +195,7 @@ pub fn numbers(directory: &str) -> io::Result<Vec<i32>> {
 pub fn own_children() -> Option<Vec<Pid>> {
     // It lies below our own number, so where it is found /proc numbers as we do.
     match read_whole(&own_list()) {
-        Ok(mut list) => {
-            // A number that was cut would be another process.
-            if list.len() as u64 >= FILE_MAX_BYTES {
-                list.truncate(list.iter().rposition(|byte| *byte == b' ').unwrap_or(0));
-            }
-            Some(pids(&String::from_utf8_lossy(&list)))
-        }
+        Ok(list) => Some(whole_numbers(&list)),
         Err(_) if !available() => None,
         Err(_) => {
             let own = own_pid();
@@ -211,12 +208,14 @@ pub fn own_children() -> Option<Vec<Pid>> {
 /// The oldest of our children, where the kernel has a list of them: as many as one read gives. For each further one it goes through the
 /// list from its beginning.
 pub fn oldest_children() -> Vec<Pid> {
-    let mut text = [0; 4096];
-    let read = File::open(own_list()).and_then(|mut list| list.read(&mut text));
-    let text = text.get(..read.unwrap_or(0)).unwrap_or_default();
-    // A number that was cut would be another process.
-    let end = text.iter().rposition(|byte| *byte == b' ').unwrap_or(0);
-    pids(&String::from_utf8_lossy(text.get(..end).unwrap_or_default()))
+    let read = |list: File| Ok(descriptors::read(list.as_fd(), 4096)?);
+    whole_numbers(&File::open(own_list()).and_then(read).unwrap_or_default())
+}
+
+/// Each ends with a space; one that was cut would be another process.
+fn whole_numbers(list: &[u8]) -> Vec<Pid> {
+    let end = list.iter().rposition(|byte| *byte == b' ').unwrap_or(0);
+    pids(&String::from_utf8_lossy(list.get(..end).unwrap_or_default()))
 }
 
 fn own_list() -> String {
@@ -232,8 +231,8 @@ pub fn has_lists_of_children() -> bool {
 pub fn children_of(pid: Pid) -> Vec<Pid> {
     let mut children = Vec::new();
     for thread in numbers(&format!("/proc/{pid}/task")).unwrap_or_default() {
-        let list = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children"));
-        children.append(&mut pids(&list.unwrap_or_default()));
+        let list = read_whole(&format!("/proc/{pid}/task/{thread}/children")).unwrap_or_default();
+        children.append(&mut pids(str::from_utf8(&list).unwrap_or_default()));
     }
     children
 }

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use self::handlers::Handlers;
-use super::{Inherited, InitError};
+use super::{Inherited, InitError, trap};
 use crate::units::Signal;
 
 /// A set of signals as the kernel has it: bit n-1 stands for signal n.
@@ -52,18 +52,18 @@ pub const OF_DIRECTORY: i32 = 64;
 
 #[derive(Debug)]
 enum Way {
-    /// All are blocked.
+    /// All are blocked, but that of traps, which has a handler that blocks it when somebody sends it.
     Descriptor(OwnedFd),
     Handlers(Handlers),
 }
 
 impl Signals {
-    /// Takes over every signal that can be. All are blocked when it begins.
+    /// Takes over every signal that can be. All are blocked when it begins, but that of traps.
     #[inline(never)]
     pub fn install(inherited: Inherited) -> Result<Self, InitError> {
         let failed = |error: io::Error| InitError { what: "handle signals", error };
         // A filter may have forbidden it before main. Not blocked, no signal would come to the descriptor.
-        let blocked = swap_mask(SignalSet::MAX).ok_or_else(io::Error::last_os_error);
+        let blocked = swap_mask(!bit(trap::SIGNAL)).ok_or_else(io::Error::last_os_error);
         match blocked.and_then(|_| signalfd(SignalSet::MAX)) {
             Ok(descriptor) => {
                 // Ignored, it would make the kernel collect our children.
@@ -155,6 +155,9 @@ impl Arrival {
             Some(_) if (number == OF_DIRECTORY || number == libc::SIGIO) && code > 0 => news.directory = true,
             Some(signal) if !is_our_own_doing(signal, code, sender) => somebodys(signal),
             Some(_) | None => {}
+        }
+        if number == trap::SIGNAL {
+            trap::let_in();
         }
     }
 }

@@ -16,6 +16,7 @@ use nix::sys::stat::{FileStat, SFlag, fstat};
 use nix::unistd;
 
 use super::backlog::{Backlog, Outcome};
+use super::descriptors::{STDERR, STDOUT};
 use super::poll::{Interest, Poll, Woken};
 use crate::event::{Event, Overflow, Sink, Spare, report};
 
@@ -183,10 +184,8 @@ impl Sinks {
 impl Both {
     /// The flags of descriptors 1 and 2 are never changed: others may share them.
     fn new() -> Self {
-        // SAFETY: 1 and 2 are open from before main on, and nothing here closes them.
-        let (one, two) = unsafe { (BorrowedFd::borrow_raw(1), BorrowedFd::borrow_raw(2)) };
-        let same = matches!((fstat(one), fstat(two)), (Ok(one), Ok(two)) if same_stream(&one, &two));
-        Self { stdout: Queue::new(one), stderr: (!same).then(|| Queue::new(two)) }
+        let same = matches!((fstat(STDOUT), fstat(STDERR)), (Ok(one), Ok(two)) if same_stream(&one, &two));
+        Self { stdout: Queue::new(STDOUT), stderr: (!same).then(|| Queue::new(STDERR)) }
     }
 
     fn queue(&mut self, sink: Sink) -> &mut Queue {

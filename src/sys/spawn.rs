@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit};
 
 use super::cells::Entrance;
 use super::child::{self, Script, Strings};
@@ -20,10 +20,10 @@ use super::environment::{DEFAULT_PATH, Environment};
 use super::mailbox::{Mailbox, Post};
 use super::relay::Purpose;
 use super::signals::{self, SignalSet};
-use super::{Inherited, descriptors, tag, users};
+use super::{Inherited, descriptors, procfs, tag, users};
 use crate::event::{Child, InstanceId, Launch, Output, Pid, Sink, StartError, Stdin, Surroundings};
 use crate::gather::Gather;
-use crate::units::{self, parse_number};
+use crate::units::{self, parse_number, parse_signed};
 
 /// RLIMIT_NOFILE, whose type is not the same in all C libraries.
 const FILES_LIMIT: u32 = 7;
@@ -596,13 +596,13 @@ fn raise_files_limit() -> Option<libc::rlimit> {
     if soft == hard {
         return None;
     }
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok()?;
-    Some(libc::rlimit { rlim_cur: soft, rlim_max: hard })
+    let raised = child::set_limit(libc::RLIMIT_NOFILE as _, &libc::rlimit { rlim_cur: hard, rlim_max: hard });
+    (raised == 0).then_some(libc::rlimit { rlim_cur: soft, rlim_max: hard })
 }
 
 /// Above ours, which may be high already: Kubernetes gives up to 1000, by what was requested.
 fn raised_oom_score() -> Option<i32> {
-    let own: i32 = fs::read_to_string("/proc/self/oom_score_adj").ok()?.trim().parse().ok()?;
+    let own: i32 = parse_signed(procfs::text("/proc/self/oom_score_adj")?.trim())?;
     Some(own.saturating_add(OOM_SCORE_STEP).min(OOM_SCORE_MAX)).filter(|raised| *raised > own)
 }
 
@@ -641,8 +641,7 @@ fn no_process(error: &io::Error) -> Box<StartError> {
 /// The limit of processes of the cgroup, if it is used up.
 fn reached_pids_limit() -> Option<u64> {
     ["/sys/fs/cgroup", "/sys/fs/cgroup/pids"].iter().find_map(|directory| {
-        let read =
-            |file: &str| parse_number::<u64>(fs::read_to_string(format!("{directory}/{file}")).ok()?.trim());
+        let read = |file: &str| parse_number::<u64>(procfs::text(&format!("{directory}/{file}"))?.trim());
         let limit = read("pids.max")?;
         (read("pids.current")? >= limit).then_some(limit)
     })

@@ -15,10 +15,10 @@ use nix::errno::Errno;
 use nix::sys::termios::{self, SetArg, Termios};
 use nix::unistd;
 
-use super::descriptors;
+use super::descriptors::{self, STDERR, STDIN, STDOUT};
 use super::poll::{Interest, Poll, Woken};
 use super::signals::{self, SignalSet, bit};
-use crate::gather::Gather;
+use crate::gather::{Gather, holds};
 use crate::view::Look;
 
 /// What a terminal is taken for that does not say how large it is, as Docker's do in their first moment.
@@ -46,18 +46,17 @@ pub struct Size {
 
 /// What standard output can show.
 pub fn look() -> Look {
-    let stdout = io::stdout();
-    let terminal = stdout.is_terminal();
+    let terminal = STDOUT.is_terminal();
     // The first of these counts. Containers mostly have none, and the terminals at their other end take UTF-8 nevertheless.
     let locale =
         ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(env::var_os).find(|value| !value.is_empty());
     let utf8 = locale.is_none_or(|locale| {
         let locale = locale.to_string_lossy().to_ascii_lowercase();
-        locale.contains("utf-8") || locale.contains("utf8")
+        holds(&locale, "utf-8") || holds(&locale, "utf8")
     });
     Look {
         colour: terminal && !is_dumb() && !is_set("NO_COLOR"),
-        width: terminal.then(|| size_of(stdout.as_fd())).flatten().map(|size| size.columns),
+        width: terminal.then(|| size_of(STDOUT)).flatten().map(|size| size.columns),
         utf8,
     }
 }
@@ -94,7 +93,7 @@ enum Source {
 
 /// Whether there is a terminal on both sides that can be drawn on.
 pub fn can_draw() -> bool {
-    io::stdin().is_terminal() && io::stdout().is_terminal() && !is_dumb()
+    STDIN.is_terminal() && STDOUT.is_terminal() && !is_dumb()
 }
 
 fn is_dumb() -> bool {
@@ -110,7 +109,7 @@ pub fn colored(everywhere: Option<bool>) -> [bool; 2] {
     match everywhere {
         Some(everywhere) if !is_set("NO_COLOR") => {
             let is = |terminal: bool| everywhere || terminal && !is_dumb();
-            [is(io::stdout().is_terminal()), is(io::stderr().is_terminal())]
+            [is(STDOUT.is_terminal()), is(STDERR.is_terminal())]
         }
         Some(_) | None => [false; 2],
     }
@@ -126,7 +125,7 @@ impl Screen {
         let mut options = OpenOptions::new();
         let options = options.write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
         let output = OwnedFd::from(options.open("/proc/self/fd/1").or_else(|_| options.open("/dev/tty"))?);
-        let before = termios::tcgetattr(io::stdin())?;
+        let before = termios::tcgetattr(STDIN)?;
         let wanted: SignalSet =
             [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGWINCH].map(bit).iter().sum();
         let signals = signals::signalfd(wanted)?;
@@ -138,10 +137,10 @@ impl Screen {
         let screen = Self { output, signals, pending: ENTER.to_vec(), poll: Poll::new() };
         let told = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
-            give_back(io::stdout().as_fd());
+            give_back(STDOUT);
             told(panic);
         }));
-        termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &raw)?;
+        termios::tcsetattr(STDIN, SetArg::TCSANOW, &raw)?;
         Ok(screen)
     }
 
@@ -170,10 +169,9 @@ impl Screen {
 
     /// Waits for something to happen, no longer than that.
     pub fn wait(&mut self, at_most: Duration) -> Happened {
-        let stdin = io::stdin();
         self.poll.clear();
         self.poll.watch(Source::Signals, self.signals.as_fd(), Interest::Read);
-        self.poll.watch(Source::Keys, stdin.as_fd(), Interest::Read);
+        self.poll.watch(Source::Keys, STDIN, Interest::Read);
         let interest = if self.pending.is_empty() { Interest::End } else { Interest::Write };
         self.poll.watch(Source::Output, self.output.as_fd(), interest);
         if self.poll.wait(Some(at_most)) != Woken::Ready {
@@ -187,7 +185,7 @@ impl Screen {
             return if self.resized() { Happened::Resized } else { Happened::Ended };
         }
         if ready.contains(&Source::Keys) {
-            return match descriptors::read(stdin.as_fd(), KEYS_AT_ONCE_BYTES) {
+            return match descriptors::read(STDIN, KEYS_AT_ONCE_BYTES) {
                 Ok(bytes) if !bytes.is_empty() => Happened::Keys(bytes),
                 Err(Errno::EAGAIN | Errno::EINTR) => Happened::Nothing,
                 Ok(_) | Err(_) => Happened::Ended,
@@ -230,7 +228,7 @@ fn give_back(output: BorrowedFd<'_>) {
     let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(before) = before {
         let _ = unistd::write(output, LEAVE);
-        let _ = termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &before);
+        let _ = termios::tcsetattr(STDIN, SetArg::TCSANOW, &before);
     }
 }
 

@@ -1,9 +1,9 @@
 //! What the processes of runs use: one look at /proc for all of them. As PID 1 we see every process and who its parent is; else the
 //! lists of children lead from a leader to its descendants.
 
-use std::time::Duration;
+#![expect(unsafe_code, reason = "a question that nix does not have")]
 
-use nix::unistd::{SysconfVar, sysconf};
+use std::time::Duration;
 
 use super::children::Children;
 use super::procfs::{self, Stat};
@@ -114,10 +114,11 @@ pub struct Units {
 impl Units {
     /// Asks for them.
     pub fn new() -> Self {
-        let of = |variable| sysconf(variable).ok().flatten().and_then(|value| u32::try_from(value).ok());
+        // SAFETY: what the kernel gave us at our start, 0 for what it did not.
+        let of = |number| u32::try_from(unsafe { libc::getauxval(number) }).ok().filter(|value| *value > 0);
         Self {
-            tick: Duration::from_secs(1) / of(SysconfVar::CLK_TCK).filter(|ticks| *ticks > 0).unwrap_or(100),
-            page_bytes: u64::from(of(SysconfVar::PAGE_SIZE).unwrap_or(4096)),
+            tick: Duration::from_secs(1) / of(libc::AT_CLKTCK).unwrap_or(100),
+            page_bytes: u64::from(of(libc::AT_PAGESZ).unwrap_or(4096)),
         }
     }
 

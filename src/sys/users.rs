@@ -3,7 +3,7 @@
 
 #![expect(unsafe_code, reason = "asking for all three of our own user and group numbers")]
 
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use super::child::Switch;
@@ -13,7 +13,7 @@ use crate::gather::Gather;
 use crate::units::parse_number;
 
 /// No more than this much of either file is read.
-const FILE_MAX_BYTES: u64 = 4 << 20;
+const FILE_MAX_BYTES: usize = 4 << 20;
 
 /// A user and groups, in numbers, and what the environment says about them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,11 +48,10 @@ pub fn resolve(identity: &Identity) -> Result<Resolved, Box<StartError>> {
 }
 
 fn read(path: &str) -> Option<Vec<u8>> {
-    let mut text = Vec::new();
-    let read = descriptors::open_file(Path::new(path))
-        .and_then(|file| file.take(FILE_MAX_BYTES).read_to_end(&mut text));
+    let read =
+        descriptors::open_file(Path::new(path)).and_then(|file| descriptors::contents(&file, FILE_MAX_BYTES));
     match read {
-        Ok(_) => Some(text),
+        Ok(text) => Some(text),
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
                 say!(Warn, "cannot read {path}: {error}");

@@ -6,7 +6,7 @@ use super::memory::{holder, share};
 use super::status::{prospects, restarts};
 use super::{Look, colour_of, count, pad, percent, printable, size, span};
 use crate::control::{Description, Exit, ServiceMemory};
-use crate::gather::{Gather, Joined, present};
+use crate::gather::{Gather, Joined, one_by_one, present};
 
 /// What stands left.
 const KEY_COLUMNS: usize = 12;
@@ -22,9 +22,10 @@ impl Lines {
     }
 
     /// The key stands before the first only.
-    fn add_several(&mut self, key: &str, values: &mut dyn Iterator<Item = String>) {
-        for (number, value) in values.enumerate() {
-            self.add(if number == 0 { key } else { "" }, value);
+    fn add_several(&mut self, mut key: &str, next: &mut dyn FnMut() -> Option<String>) {
+        while let Some(value) = next() {
+            self.add(key, value);
+            key = "";
         }
     }
 }
@@ -86,10 +87,10 @@ fn description(one: &Description, look: Look) -> String {
     let there = |(what, there): &(String, bool)| {
         format!("{}: {}", printable(what), if *there { "yes" } else { "no" })
     };
-    lines.add_several("depends on", &mut one.depends_on.iter().map(there));
-    lines.add_several("needed by", &mut one.dependents.iter().map(|name| printable(name)));
-    lines.add_several("listens on", &mut one.listens.iter().map(|address| printable(address)));
-    lines.add_several("exits", &mut one.exits.iter().map(exit));
+    lines.add_several("depends on", &mut one_by_one(one.depends_on.iter().map(there)));
+    lines.add_several("needed by", &mut one_by_one(one.dependents.iter().map(|name| printable(name))));
+    lines.add_several("listens on", &mut one_by_one(one.listens.iter().map(|address| printable(address))));
+    lines.add_several("exits", &mut one_by_one(one.exits.iter().map(exit)));
     for (key, value) in &one.settings {
         lines.add(&printable(key), printable(value));
     }

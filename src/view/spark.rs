@@ -1,7 +1,5 @@
 //! The course of a number over the last minutes, and how it is drawn in one line.
 
-use std::collections::VecDeque;
-
 /// So many samples are one cell of the drawing.
 const SAMPLES_PER_CELL: usize = 20;
 /// So many cells are kept: with a sample a second, four minutes.
@@ -13,7 +11,7 @@ const ASCII: [char; 8] = ['_', '.', ',', '-', '~', '=', '*', '#'];
 /// The highest sample of each stretch of time, the oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Course {
-    cells: VecDeque<u64>,
+    cells: Vec<u64>,
     /// How many samples the last cell has.
     samples: usize,
 }
@@ -21,16 +19,16 @@ pub struct Course {
 impl Course {
     /// One more sample.
     pub fn add(&mut self, sample: u64) {
-        match self.cells.back_mut() {
+        match self.cells.last_mut() {
             Some(last) if self.samples < SAMPLES_PER_CELL => {
                 *last = (*last).max(sample);
                 self.samples += 1;
             }
             _ => {
                 if self.cells.len() == CELLS {
-                    self.cells.pop_front();
+                    self.cells.remove(0);
                 }
-                self.cells.push_back(sample);
+                self.cells.push(sample);
                 self.samples = 1;
             }
         }

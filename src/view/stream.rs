@@ -2,6 +2,7 @@
 
 use super::{Colour, Look, count, printable};
 use crate::control::{EventLine, LogLine, Stream};
+use crate::line::civil;
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -52,19 +53,9 @@ fn time(at_ms: u64, now_ms: u64) -> String {
     if at_ms / DAY_MS == now_ms / DAY_MS { clock } else { format!("{} {clock}", date(at_ms / DAY_MS)) }
 }
 
-/// The date of a day, counted from 1970-01-01, in the Gregorian calendar.
-#[inline(never)]
 fn date(day: u64) -> String {
-    // Years begin in March here, so that the leap day is the last of one; the first is that of the year 0.
-    let day = day + 719_468;
-    let (era, of_era) = (day / 146_097, day % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * of_year + 2) / 153;
-    let day_of_month = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day_of_month:02}")
+    let (year, month, day) = civil(day);
+    format!("{year:04}-{month:02}-{day:02}")
 }
 
 #[cfg(test)]

@@ -10,10 +10,11 @@ use crate::container::{End, Setup, until};
 use crate::witness::witness_path;
 use crate::{launch, proc};
 
-pub const CASES: [(&str, fn()); 4] = [
+pub const CASES: [(&str, fn()); 5] = [
     ("a_panic_ends_the_container_in_order", a_panic_ends_the_container_in_order),
     ("a_panic_of_a_child_asks_its_own_alone", a_panic_of_a_child_asks_its_own_alone),
     ("without_memory", without_memory),
+    ("a_trap_ends_the_container_in_order", a_trap_ends_the_container_in_order),
     ("a_fault_ends_the_container_at_once", a_fault_ends_the_container_at_once),
 ];
 
@@ -97,10 +98,31 @@ fn without_memory() {
     told(&end, asked, "out of memory: the services are asked to end, exit code 70");
 }
 
+/// The instruction that the compiler puts where nothing can go.
+const TRAP: [u8; 4] =
+    if cfg!(target_arch = "x86_64") { [0x0f, 0x0b, 0x0f, 0x0b] } else { [0x20, 0x00, 0x20, 0xd4] };
+
+/// A release has a trap wherever the tests' build panics.
+fn a_trap_ends_the_container_in_order() {
+    let config = format!("[services.a]\nshell = true\ncommand = \"{SERVICE}\"\n");
+    let (end, asked) = executing(&config, &TRAP.repeat(4));
+    told(&end, asked, "): this is a bug in tinysup; the services are asked to end, exit code 70");
+    end.says("internal error (0x");
+}
+
 /// After a fault, as at the end of the stack, nothing of it can be relied on: the kernel ends PID 1, and with it the container, at once.
 fn a_fault_ends_the_container_at_once() {
-    let container = Setup::services("[services.a]\ncommand = [\"sleep\", \"1000\"]\n").start();
+    let (end, _) = executing("[services.a]\ncommand = [\"sleep\", \"1000\"]\n", &[0; 16]);
+    assert_eq!(-end.code, libc::SIGSEGV, "{end:#?}");
+}
+
+/// A tinysup whose wait returns to this, and whether its service was asked to end.
+fn executing(config: &str, instructions: &[u8]) -> (End, bool) {
+    let container = Setup::services(config).start();
     container.wait_for("the service is up");
+    let asked = container.folder().path().join("asked");
+    let up = container.folder().path().join("up");
+    container.until("the service", || !config.contains("up") || up.exists());
     let pid = container.pid();
     let mut place = 0;
     container.until("it waits", || {
@@ -109,10 +131,10 @@ fn a_fault_ends_the_container_at_once() {
         place = address.and_then(Result::ok).unwrap_or_default();
         place != 0
     });
-    // Where its wait returns to there is nothing to be executed any more.
     let memory = File::options().write(true).open(format!("/proc/{pid}/mem")).expect("ours");
-    memory.write_all_at(&[0; 16], place).expect("mapped");
+    memory.write_all_at(instructions, place).expect("mapped");
     container.signal(libc::SIGWINCH);
-    let end = container.finish();
-    assert!([libc::SIGSEGV, libc::SIGILL].contains(&-end.code), "{end:#?}");
+    container.until("its end", || proc::ended(pid));
+    let asked = asked.exists();
+    (container.finish(), asked)
 }

@@ -196,7 +196,7 @@ fn no_descriptors_left() {
             other => panic!("{other:?}"),
         }
     };
-    let StartError::NoProcess { reason } = &error else { panic!("{error:?}") };
+    let StartError::NoProcess { reason } = &*error else { panic!("{error:?}") };
     assert!(
         reason.starts_with("Too many open files (PID 1 may have ") && reason.ends_with("RLIMIT_NOFILE)"),
         "{reason}"

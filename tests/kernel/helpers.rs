@@ -206,7 +206,8 @@ fn listen(places: &[String]) {
 
 /// An init with a fault of its own.
 fn fault(kind: &str) {
-    let _world = crate::world::World::new();
+    // A client reads no signals.
+    let _world = (kind != "sent to a client").then(crate::world::World::new);
     let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: none; that is the point. No core dump, though.
     unsafe {
@@ -214,16 +215,28 @@ fn fault(kind: &str) {
         match kind {
             "segv" => std::ptr::null_mut::<u8>().write_volatile(1),
             "abort" => libc::abort(),
-            "trap" => std::arch::asm!("int3"),
-            "illegal" => std::arch::asm!("ud2"),
-            "panic" => panic_with_a_child(),
+            "breakpoint" => std::arch::asm!("int3"),
+            "trap" => std::arch::asm!("ud2"),
+            "sent to a client" => {
+                tinysup::sys::catch_traps();
+                tinysup::sys::give_signals_back(crate::early::inherited());
+                libc::kill(libc::getpid(), tinysup::sys::TRAP);
+            }
+            "trap with a child" => {
+                supervise_a_child();
+                std::arch::asm!("ud2");
+            }
+            "panic with a child" => {
+                supervise_a_child();
+                panic!("planted");
+            }
             other => panic!("no fault {other}"),
         }
     }
 }
 
 #[expect(clippy::zombie_processes, reason = "we are gone before it, which is the point")]
-fn panic_with_a_child() {
+fn supervise_a_child() {
     let script = "trap 'echo the child was asked; exit' TERM; echo ready >&2; while :; do sleep 0.01; done";
     let mut child = std::process::Command::new("/bin/sh")
         .args(["-c", script])
@@ -232,5 +245,4 @@ fn panic_with_a_child() {
         .expect("a shell");
     let _ = child.stderr.as_mut().expect("a pipe").read(&mut [0; 6]);
     tinysup::sys::end_by_panic();
-    panic!("planted");
 }

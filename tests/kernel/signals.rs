@@ -20,6 +20,7 @@ pub const CASES: &[Case] = &[
     ("no_kind_of_signal_is_lost_when_nobody_reads", no_kind_of_signal_is_lost_when_nobody_reads),
     ("a_fault_of_our_own_ends_us", a_fault_of_our_own_ends_us),
     ("a_panic_is_told_and_ends_us_with_70", a_panic_is_told_and_ends_us_with_70),
+    ("a_trap_is_as_a_panic", a_trap_is_as_a_panic),
     ("signals_go_before_output_but_not_for_ever", signals_go_before_output_but_not_for_ever),
     ("signal_and_group", signal_and_group),
     ("a_signal_right_after_the_fork_is_not_lost", a_signal_right_after_the_fork_is_not_lost),
@@ -71,16 +72,18 @@ fn every_signal_arrives() {
 fn signals_from_before_main_arrive() {
     let status = status_of_ourselves();
     assert_eq!(field(&status, "SigBlk"), "fffffffffffbfeff"); // all but KILL and STOP
-    for signal in [libc::SIGTERM, libc::SIGUSR1, 40, 40] {
+    for signal in [libc::SIGTERM, libc::SIGUSR1, tinysup::sys::TRAP, 40, 40] {
         send(signal);
     }
     let mut world = World::new();
-    let mut arrived: Vec<i32> = (0..4).map(|_| next_signal(&mut world).number()).collect();
+    let mut arrived: Vec<i32> = (0..5).map(|_| next_signal(&mut world).number()).collect();
     arrived.sort_unstable();
-    assert_eq!(arrived, [libc::SIGUSR1, libc::SIGTERM, 40, 40]);
+    assert_eq!(arrived, [tinysup::sys::TRAP, libc::SIGUSR1, libc::SIGTERM, 40, 40]);
     let blocked = field(&status_of_ourselves(), "SigBlk");
     if scene::has_signalfd() {
-        assert_eq!(blocked, "fffffffffffbfeff");
+        // Nor that of traps, again after somebody's has been read.
+        let expected = 0xffff_ffff_fffb_feff_u64 & !(1 << (tinysup::sys::TRAP - 1));
+        assert_eq!(blocked, format!("{expected:016x}"));
     } else {
         assert_eq!(blocked, "0000000180000000"); // only what the C library keeps for itself
     }
@@ -155,16 +158,41 @@ fn no_kind_of_signal_is_lost_when_nobody_reads() {
 }
 
 fn a_panic_is_told_and_ends_us_with_70() {
-    let mut world = World::new();
-    let outcome = world.run(helper(&["fault", "panic"]));
+    let outcome = World::new().run(helper(&["fault", "panic with a child"]));
     assert_eq!(outcome.status, Some(ExitStatus::Code(70)));
     assert!(String::from_utf8_lossy(&outcome.stderr).contains("internal error ("), "{outcome:?}");
     assert!(outcome.text().contains("the child was asked"), "{outcome:?}");
 }
 
+/// With where it was: an address of this program's code, and those of its callers where it keeps frame pointers.
+fn a_trap_is_as_a_panic() {
+    for (fault, begin, end) in [
+        ("trap", "tinysup: internal error (0x", "): this is a bug in tinysup\n"),
+        (
+            "trap with a child",
+            "tinysup | internal error (0x",
+            "; the services are asked to end, exit code 70\n",
+        ),
+    ] {
+        let outcome = World::new().run(helper(&["fault", fault]));
+        assert_eq!(outcome.status, Some(ExitStatus::Code(70)), "{outcome:?}");
+        let told = String::from_utf8_lossy(&outcome.stderr).into_owned();
+        assert!(told.starts_with(begin) && told.ends_with(end) && told.lines().count() == 1, "{told}");
+        let addresses = told.split(['(', ')']).nth(1).expect("parentheses").split(' ');
+        let number = |text: &str| u64::from_str_radix(text.strip_prefix("0x").expect(text), 16).expect(text);
+        assert!(addresses.map(number).all(|address| address > 0), "{told}");
+        assert_eq!(outcome.text().contains("the child was asked"), fault.ends_with("child"), "{outcome:?}");
+    }
+}
+
 fn a_fault_of_our_own_ends_us() {
     let mut world = World::new();
-    for (fault, signal) in [("segv", 11), ("abort", 6), ("trap", 5), ("illegal", 4)] {
+    for (fault, signal) in [
+        ("segv", 11),
+        ("abort", 6),
+        ("breakpoint", 5),
+        ("sent to a client", tinysup::sys::TRAP), // no fault, and nothing else that would handle it
+    ] {
         let outcome = world.run(helper(&["fault", fault]));
         let expected = Signal::new(signal).unwrap();
         match outcome.status {

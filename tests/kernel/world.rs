@@ -56,6 +56,7 @@ impl World {
     }
 
     pub fn of(setup: Setup) -> Self {
+        tinysup::sys::catch_traps(); // as the program does
         let linux = Linux::new(early::inherited(), setup).expect("a kernel");
         Self { linux, events: Vec::new(), at_once: HashMap::new(), seen: 0, runs: 0 }
     }
@@ -189,7 +190,9 @@ impl World {
         for event in &self.events[from..] {
             match event {
                 Event::Executed { child: of } if *of == child => outcome.executed = true,
-                Event::ExecFailed { child: of, error } if *of == child => outcome.error = Some(error.clone()),
+                Event::ExecFailed { child: of, error } if *of == child => {
+                    outcome.error = Some(StartError::clone(error))
+                }
                 Event::Output { child: of, sink, bytes, .. } if *of == child => match sink {
                     Sink::Stdout => outcome.stdout.extend(bytes),
                     Sink::Stderr => outcome.stderr.extend(bytes),
@@ -208,7 +211,7 @@ impl World {
             Event::SpawnFailed { child: of, error } | Event::ExecFailed { child: of, error }
                 if *of == child =>
             {
-                Some(error.clone())
+                Some(StartError::clone(error))
             }
             Event::Executed { .. } => panic!("it runs"),
             _ => None,

@@ -2,6 +2,7 @@
 //! (how its runs usually go), and every process a script (what this one does). No seed has everything: rare
 //! combinations need faults that are frequent where they are and absent elsewhere.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use tinysup::event::{Controller, ExitStatus, Sink, Standing, StartError};
@@ -151,7 +152,7 @@ pub enum Reaction {
 pub struct Script {
     /// From spawn to exec.
     pub exec_after: Duration,
-    pub exec_error: Option<StartError>,
+    pub exec_error: Option<Rc<StartError>>,
     /// What it does, from its exec on.
     pub acts: Vec<(Duration, Act)>,
     /// When it ends by itself, from its exec on, and how.
@@ -409,7 +410,7 @@ impl Script {
             }
             Temper::Unstartable => {
                 if rng.per_mille(900) {
-                    script.exec_error = Some(start_error(rng));
+                    script.exec_error = Some(start_error(rng).into());
                 }
             }
             Temper::Unsteady => {
@@ -461,7 +462,7 @@ impl Script {
                 true => rng.spread(0, 3000),
                 false => rng.micros(0, 800),
             },
-            exec_error: rng.per_mille(weather.exec_failure).then(|| start_error(rng)),
+            exec_error: rng.per_mille(weather.exec_failure).then(|| start_error(rng).into()),
             acts: Vec::new(),
             end: None,
             polite: polite(rng, weather),

@@ -129,12 +129,12 @@ enum Happening {
 pub struct Run {
     pub pid: Option<Pid>,
     pub ordered: Time,
-    pub spawn_error: Option<StartError>,
+    pub spawn_error: Option<Rc<StartError>>,
     /// When its program began to run.
     began: Option<Time>,
     /// What was reported of its exec.
     pub executed: Option<Time>,
-    pub exec_error: Option<StartError>,
+    pub exec_error: Option<Rc<StartError>>,
     pub died: Option<(Time, ExitStatus)>,
     /// When its end was reported to the core.
     pub reported: Option<Time>,

@@ -442,7 +442,7 @@ fn whoever_asks_where_it_listens_decides_nothing() {
     story.slow_exec = true;
     story.event(Event::Begin);
     let child = Child { instance: InstanceId(0), run: 1, role: Role::Main };
-    story.event(Event::ExecFailed { child, error: StartError::IsDirectory { file: "/app".into() } });
+    story.event(Event::ExecFailed { child, error: StartError::IsDirectory { file: "/app".into() }.into() });
     story.record.clear();
     story.ask(1, request(Verb::Describe, &["api"]));
     story.exit("api", 126);

@@ -10,7 +10,7 @@ use std::{io, ptr};
 
 use nix::unistd;
 
-use super::{SignalSet, bit, set_disposition, swap_mask};
+use super::{SignalSet, bit, set_disposition, swap_mask, trap};
 use crate::sys::{InitError, descriptors};
 use crate::units::Signal;
 
@@ -142,6 +142,10 @@ fn handle(signal: Signal) -> io::Result<()> {
         if over_limit && (info.si_code > 0 || by_ourselves(info)) {
             // We met a limit of our own; the failed write says so, and it is nobody else's business.
         } else if means_fault && is_own_fault(info) {
+            if number == trap::SIGNAL {
+                // SAFETY: this signal of the kernel has the address.
+                trap::ends_us(unsafe { info.si_addr() }.addr() as u64, 0);
+            }
             // No handler could make it good. Most faults happen again on return; the others are sent again.
             let _ = set_disposition(signal, libc::SIG_DFL);
             // SAFETY: kill and getpid are async-signal-safe.

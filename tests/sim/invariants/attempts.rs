@@ -20,7 +20,7 @@ pub(super) struct Try {
     pub pid: Option<Pid>,
     /// It took too long and got its SIGKILL.
     pub overdue: bool,
-    pub error: Option<StartError>,
+    pub error: Option<Rc<StartError>>,
     pub said: Vec<u8>,
     /// It has to be called off in this step.
     pub unwanted: bool,

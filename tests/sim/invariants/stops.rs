@@ -229,8 +229,10 @@ fn code_of(cause: &Cause) -> u8 {
         Cause::Exit(ExitStatus::Code(code)) | Cause::Unready(ExitStatus::Code(code)) => *code,
         Cause::Exit(ExitStatus::Signal { signal, .. })
         | Cause::Unready(ExitStatus::Signal { signal, .. }) => u8::try_from(128 + signal.number()).unwrap(),
-        Cause::Start(StartError::NotFound { .. } | StartError::MissingInterpreter { .. }) => 127,
-        Cause::Start(_) => 126,
+        Cause::Start(error) => match **error {
+            StartError::NotFound { .. } | StartError::MissingInterpreter { .. } => 127,
+            _ => 126,
+        },
         Cause::NotReady { .. }
         | Cause::Unhealthy { .. }
         | Cause::Watchdog { .. }

@@ -63,10 +63,10 @@ impl World {
         };
         let pid = if self.rng.per_mille(self.weather.spawn_failure) { None } else { self.take_pid() };
         let Some(pid) = pid else {
-            let error = match self.rng.per_mille(500) {
+            let error = Rc::new(match self.rng.per_mille(500) {
                 true => StartError::NoProcess { reason: "Resource temporarily unavailable".to_owned() },
                 false => start_error(&mut self.rng),
-            };
+            });
             run.spawn_error = Some(error.clone());
             self.runs.insert(child, run);
             self.count("spawn failure");

@@ -1,0 +1,131 @@
+//! The program's memory, which is this test's own too: pieces of any size, from several threads, hold what was written to them.
+
+#![allow(unsafe_code, reason = "the allocator's own interface")]
+
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, realloc};
+use std::thread;
+
+#[path = "../src/sys/allocator.rs"]
+mod allocator;
+
+/// Numbers by a seed (xorshift).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: u64) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % limit).expect("64 bits")
+    }
+}
+
+/// A piece, and the byte that it is full of.
+struct Piece {
+    memory: *mut u8,
+    layout: Layout,
+    byte: u8,
+}
+
+impl Piece {
+    fn new(layout: Layout, byte: u8, zeroed: bool) -> Self {
+        // SAFETY: no layout here is of nothing.
+        let memory = unsafe { if zeroed { alloc_zeroed(layout) } else { alloc(layout) } };
+        let piece = Self { memory, layout, byte: if zeroed { 0 } else { byte } };
+        if zeroed {
+            piece.check(layout.size());
+        }
+        Self { byte, ..piece }.filled()
+    }
+
+    fn filled(self) -> Self {
+        assert!(
+            self.memory.addr().is_multiple_of(self.layout.align()),
+            "{:?} at {:?}",
+            self.layout,
+            self.memory
+        );
+        // SAFETY: it is so large, and ours.
+        unsafe { self.memory.write_bytes(self.byte, self.layout.size()) };
+        self
+    }
+
+    fn check(&self, bytes: usize) {
+        // SAFETY: it is so large, ours, and was written to or is zeros.
+        let held = unsafe { std::slice::from_raw_parts(self.memory, bytes) };
+        assert!(
+            held.iter().all(|byte| *byte == self.byte),
+            "{:?} does not hold what was written",
+            self.layout
+        );
+    }
+
+    fn resized(mut self, bytes: usize) -> Self {
+        self.check(self.layout.size());
+        let kept = bytes.min(self.layout.size());
+        // SAFETY: it came from there with this layout.
+        self.memory = unsafe { realloc(self.memory, self.layout, bytes) };
+        self.layout = Layout::from_size_align(bytes, self.layout.align()).expect("small");
+        self.check(kept);
+        self.filled()
+    }
+
+    fn free(self) {
+        self.check(self.layout.size());
+        // SAFETY: it came from there with this layout, and nobody uses it any more.
+        unsafe { dealloc(self.memory, self.layout) };
+    }
+}
+
+fn bytes(numbers: &mut Numbers) -> usize {
+    let most = [16, 130, 1500, 40_000, 300_000][numbers.below(5)];
+    1 + numbers.below(most)
+}
+
+#[test]
+fn what_is_written_to_a_piece_stays_there() {
+    let work = |seed: u64| {
+        let mut numbers = Numbers(seed * 0x9e37_79b9);
+        let mut pieces: Vec<Piece> = Vec::new();
+        for _ in 0..4000 {
+            let byte = u8::try_from(numbers.below(256)).expect("less");
+            match numbers.below(8) {
+                0..4 => {
+                    let align = 1 << numbers.below(8);
+                    let layout = Layout::from_size_align(bytes(&mut numbers), align).expect("small");
+                    pieces.push(Piece::new(layout, byte, numbers.below(4) == 0));
+                }
+                4 | 5 if !pieces.is_empty() => {
+                    let piece = pieces.swap_remove(numbers.below(pieces.len() as u64));
+                    pieces.push(piece.resized(bytes(&mut numbers)));
+                }
+                _ if !pieces.is_empty() => pieces.swap_remove(numbers.below(pieces.len() as u64)).free(),
+                _ => {}
+            }
+        }
+        pieces.into_iter().for_each(Piece::free);
+    };
+    thread::scope(|scope| {
+        for seed in 1..5 {
+            scope.spawn(move || work(seed));
+        }
+    });
+}
+
+#[test]
+fn a_piece_that_came_back_is_given_again() {
+    for bytes in [1, 16, 17, 64, 65, 500, 4096, 32 << 10] {
+        let layout = Layout::from_size_align(bytes, 8).expect("small");
+        // The other test is at work in other threads: once in a while is enough.
+        let again = (0..100).any(|_| {
+            let first = Piece::new(layout, 1, false);
+            let place = first.memory;
+            first.free();
+            let second = Piece::new(layout, 2, false);
+            let same = second.memory == place;
+            second.free();
+            same
+        });
+        assert!(again, "{bytes} bytes");
+    }
+}
