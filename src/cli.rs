@@ -121,8 +121,7 @@ const OFFLINE: [&str; 6] = ["run", "check", "example", "pause", "version", "help
 pub fn meant(word: &str) -> Option<String> {
     let mut known = Vec::new();
     for verb in verbs::VERBS {
-        known.push(verb.name);
-        known.extend_from_slice(verb.aliases);
+        known.append(&mut verb.names());
     }
     known.extend_from_slice(&OFFLINE);
     did_you_mean(word, &known)

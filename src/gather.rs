@@ -13,9 +13,15 @@ pub trait Gather: Iterator + Sized {
     /// All of it behind what is in a list already; as `extend`, which is twice the code.
     fn add_to(self, list: &mut Vec<Self::Item>) {
         for one in self {
-            list.push(one);
+            add(list, one);
         }
     }
+}
+
+/// Not inlined: most things are of one of a few sizes, and for each of these there is one function.
+#[inline(never)]
+fn add<T>(list: &mut Vec<T>, one: T) {
+    list.push(one);
 }
 
 impl<I: Iterator> Gather for I {}

@@ -5,6 +5,12 @@ pub mod json;
 
 use crate::event::{Sink, Wall};
 
+/// So many characters of a text, with this one in place of each that could move a terminal's cursor.
+#[inline(never)]
+pub fn printable(text: &str, mark: char, most: usize) -> String {
+    text.chars().take(most).map(|c| if c.is_control() { mark } else { c }).collect()
+}
+
 /// A form of lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::gather::Gather;
+use crate::line;
 use crate::units::parse_number;
 
 /// A datagram longer than this is not read to its end, and then counts as nothing.
@@ -83,13 +84,9 @@ fn microseconds(value: &[u8]) -> Option<Duration> {
 }
 
 fn printable(text: &[u8]) -> String {
-    let mut kept = String::new();
-    for character in String::from_utf8_lossy(text).chars() {
-        let character = if character.is_control() { ' ' } else { character };
-        if kept.len() + character.len_utf8() > STATUS_MAX {
-            break;
-        }
-        kept.push(character);
+    let mut kept = line::printable(&String::from_utf8_lossy(text), ' ', STATUS_MAX);
+    while kept.len() > STATUS_MAX {
+        kept.pop();
     }
     kept
 }

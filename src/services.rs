@@ -352,7 +352,7 @@ impl Service {
 
     /// Starts it; the caller has seen that its dependencies allow it.
     #[inline(never)]
-    pub fn start(&mut self, context: Context, out: &mut Vec<Action>) {
+    pub fn start(&mut self, context: &Context, out: &mut Vec<Action>) {
         match self.state {
             _ if context.stopping => {}
             State::Waiting | State::Backoff { .. } | State::Down => {
@@ -441,7 +441,7 @@ impl Service {
 
     /// The process that was ordered is there.
     #[inline(never)]
-    pub fn spawned(&mut self, context: Context, role: Role, pid: Pid, out: &mut Vec<Action>) {
+    pub fn spawned(&mut self, context: &Context, role: Role, pid: Pid, out: &mut Vec<Action>) {
         match (role, &mut self.state) {
             (Role::Main, State::Launching { since }) => {
                 let live = Box::new(Live {
@@ -474,7 +474,7 @@ impl Service {
     #[inline(never)]
     pub fn start_failed(
         &mut self,
-        context: Context,
+        context: &Context,
         child: Child,
         error: Rc<StartError>,
         out: &mut Vec<Action>,
@@ -499,7 +499,7 @@ impl Service {
     }
 
     /// Its program runs.
-    pub fn executed(&mut self, context: Context, role: Role, out: &mut Vec<Action>) {
+    pub fn executed(&mut self, context: &Context, role: Role, out: &mut Vec<Action>) {
         if role != Role::Main || !matches!(self.state, State::Starting(..)) {
             return; // a stop that came in between goes on
         }
@@ -512,7 +512,7 @@ impl Service {
     /// Its leader, or what was started beside it, has ended, and is not released yet.
     pub fn exited(
         &mut self,
-        context: Context,
+        context: &Context,
         child: Child,
         pid: Pid,
         status: ExitStatus,
@@ -530,7 +530,7 @@ impl Service {
 
     /// Does what is due by now.
     #[inline(never)]
-    pub fn tick(&mut self, context: Context, out: &mut Vec<Action>) {
+    pub fn tick(&mut self, context: &Context, out: &mut Vec<Action>) {
         match &self.state {
             // It starts as soon as what it depends on allows it, which usually is at once.
             State::Backoff { until } if context.now >= *until => self.state = State::Waiting,
@@ -545,7 +545,7 @@ impl Service {
         }
     }
 
-    fn judge(&mut self, context: Context, ended: Ended, out: &mut Vec<Action>) {
+    fn judge(&mut self, context: &Context, ended: Ended, out: &mut Vec<Action>) {
         if context.stopping {
             return self.down(context, ended, out);
         }
@@ -568,16 +568,16 @@ impl Service {
         self.conclude(context, ended, next, state, out);
     }
 
-    fn down(&mut self, context: Context, ended: Ended, out: &mut Vec<Action>) {
+    fn down(&mut self, context: &Context, ended: Ended, out: &mut Vec<Action>) {
         self.conclude(context, ended, Next::Down, State::Down, out);
     }
 
-    fn wait_again(&mut self, context: Context, ended: Ended, on: Rc<str>, out: &mut Vec<Action>) {
+    fn wait_again(&mut self, context: &Context, ended: Ended, on: Rc<str>, out: &mut Vec<Action>) {
         self.budget.free(&context.instance.restart, ended.well);
         self.conclude(context, ended, Next::With(on), State::Waiting, out);
     }
 
-    fn conclude(&mut self, context: Context, ended: Ended, next: Next, state: State, out: &mut Vec<Action>) {
+    fn conclude(&mut self, context: &Context, ended: Ended, next: Next, state: State, out: &mut Vec<Action>) {
         let ended = Ended { over: context.now, ..ended };
         let (cause, uptime) = (ended.cause.clone(), ended.uptime);
         tell(out, Notice::Ended { name: name(context), cause, uptime, next });
@@ -598,11 +598,11 @@ impl Service {
     }
 }
 
-fn name(context: Context) -> Rc<str> {
+fn name(context: &Context) -> Rc<str> {
     Rc::clone(&context.instance.name)
 }
 
-fn kill_at(context: Context) -> Option<Time> {
+fn kill_at(context: &Context) -> Option<Time> {
     Time::earlier(context.instance.stop.kill_timeout.map(|timeout| context.now + timeout), context.limit)
 }
 

@@ -157,6 +157,7 @@ impl<K: Ord, V> Map<K, V> {
         (at < self.len()).then(|| self.0.remove(at).1)
     }
 
+    #[inline(never)]
     fn put(&mut self, at: usize, pair: (K, V)) {
         // Not behind the end, which `place` never says: as above.
         self.0.insert(at.min(self.len()), pair);

@@ -293,9 +293,9 @@ impl Supervisor {
     }
 
     /// Lets one machine act, with all it needs to know.
-    fn with(&mut self, now: Time, id: InstanceId, act: impl FnOnce(&mut Service, Context)) {
+    fn with(&mut self, now: Time, id: InstanceId, act: impl FnOnce(&mut Service, &Context)) {
         if let Some((service, context)) = self.machine(now, id) {
-            act(service, context);
+            act(service, &context);
         }
     }
 

@@ -12,6 +12,7 @@ pub mod top;
 
 use crate::control::{Change, Verdict};
 use crate::gather::Gather;
+use crate::line;
 use crate::units::show_size as size;
 
 /// What the text is for.
@@ -90,7 +91,7 @@ fn percent(cpu_ms: u64, of_ms: u64) -> String {
 
 /// Without what could move a terminal's cursor.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    line::printable(text, ' ', usize::MAX)
 }
 
 /// What a service wrote, without what it meant for a terminal: sequences are left out, and other control characters are blanks.

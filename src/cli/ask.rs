@@ -163,8 +163,9 @@ fn find(verb: &'static Spec, word: &str, name: &str) -> Result<Opt, UsageError> 
                 .short
                 .is_some_and(|short| name.strip_prefix('-') == Some(short.encode_utf8(&mut [0; 4])))
     };
-    verbs::options_of(verb).find(|option| is(option)).map(|option| option.opt).ok_or_else(|| {
-        let known = verbs::options_of(verb).map(|option| option.long).gather();
+    let options = verbs::options_of(verb);
+    options.iter().find(|option| is(option)).map(|option| option.opt).ok_or_else(|| {
+        let known = options.iter().map(|option| option.long).gather();
         let meant =
             suggest::did_you_mean(name, &known).map(|question| format!(", {question}")).unwrap_or_default();
         wrong(word, &format!("{word} has no option {name}{meant}"))

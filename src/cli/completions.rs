@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::verbs::{OptSpec, SHELLS, STATES, Spec, Takes, VERBS, Value, options_of};
+use super::verbs::{SHELLS, STATES, Spec, Takes, VERBS, Value, options_of};
 use crate::gather::{Gather, Joined};
 
 /// The verbs that ask nobody and so are in no table of options.
@@ -26,23 +26,27 @@ pub fn completions(shell: &str) -> String {
 }
 
 /// Every word that may come first.
-fn first_words() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let online = VERBS.iter().flat_map(|verb| {
-        std::iter::once(verb.name).chain(verb.aliases.iter().copied()).map(|name| (name, verb.about))
-    });
-    online.chain(OFFLINE)
-}
-
-fn names(verb: &Spec) -> Vec<&'static str> {
-    std::iter::once(verb.name).chain(verb.aliases.iter().copied()).gather()
+#[inline(never)]
+fn first_words() -> Vec<(&'static str, &'static str)> {
+    let mut words = Vec::new();
+    for verb in &VERBS {
+        for name in verb.names() {
+            words.push((name, verb.about));
+        }
+    }
+    words.extend_from_slice(&OFFLINE);
+    words
 }
 
 fn options(verb: &Spec) -> String {
-    let words = |option: &OptSpec| {
-        let short = option.short.map(|short| format!("-{short}"));
-        short.into_iter().chain([option.long.to_owned()]).gather()
-    };
-    options_of(verb).flat_map(words).gather().joined(" ")
+    let mut words = Vec::new();
+    for option in options_of(verb) {
+        if let Some(short) = option.short {
+            words.push(format!("-{short}"));
+        }
+        words.push(option.long.to_owned());
+    }
+    words.joined(" ")
 }
 
 #[inline(never)]
@@ -59,7 +63,7 @@ fn bash() -> String {
          \x20   COMPREPLY=()\n\
          \x20   if [ \"$COMP_CWORD\" = 1 ]; then\n",
     );
-    let first: Vec<&str> = first_words().map(|(name, _)| name).gather();
+    let first: Vec<&str> = first_words().into_iter().map(|(name, _)| name).gather();
     let _ = writeln!(
         text,
         "        COMPREPLY=($(compgen -W '{}' -- \"$word\") $(compgen -c -- \"$word\"))\n        return\n    fi",
@@ -81,7 +85,7 @@ fn bash() -> String {
             Takes::Shell => format!(" {}", SHELLS.joined(" ")),
         };
         let _ =
-            writeln!(text, "    {}) words=\"{}{arguments}\" ;;", names(verb).joined(" | "), options(verb));
+            writeln!(text, "    {}) words=\"{}{arguments}\" ;;", verb.names().joined(" | "), options(verb));
     }
     text.push_str(
         "    run | check) COMPREPLY=($(compgen -f -- \"$word\")); return ;;\n    \
@@ -116,7 +120,7 @@ fn zsh() -> String {
          local verb=$words[2]\n    shift words\n    (( CURRENT-- ))\n    case $verb in\n",
     );
     for verb in &VERBS {
-        let _ = write!(text, "    {})\n        _arguments", names(verb).joined("|"));
+        let _ = write!(text, "    {})\n        _arguments", verb.names().joined("|"));
         for option in options_of(verb) {
             let value = match option.value {
                 Value::None => String::new(),
@@ -169,7 +173,7 @@ fn fish() -> String {
         );
     }
     for verb in &VERBS {
-        let condition = format!("complete -c tinysup -n '__tinysup_verb {}'", names(verb).joined(" "));
+        let condition = format!("complete -c tinysup -n '__tinysup_verb {}'", verb.names().joined(" "));
         for option in options_of(verb) {
             let short = option.short.map(|short| format!(" -s {short}")).unwrap_or_default();
             let value = match option.value {
@@ -196,7 +200,7 @@ fn fish() -> String {
 
 /// Within single quotes, and where zsh gives colons and brackets a meaning.
 fn quoted(text: &str) -> String {
-    text.replace('\'', "").replace(": ", " - ").replace('[', "(").replace(']', ")")
+    text.replace('\'', "").replace(':', " -").replace('[', "(").replace(']', ")")
 }
 
 #[cfg(test)]
@@ -208,7 +212,7 @@ mod tests {
         for shell in SHELLS {
             let text = completions(shell);
             for verb in &VERBS {
-                for name in names(verb) {
+                for name in verb.names() {
                     assert!(text.contains(name), "{shell}: {name}");
                 }
                 for option in options_of(verb) {

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::control;
-use crate::gather::Joined;
+use crate::gather::{Gather, Joined};
 
 /// A verb.
 #[derive(Debug, PartialEq, Eq)]
@@ -205,12 +205,19 @@ pub fn find(name: &str) -> Option<&'static Spec> {
 }
 
 /// How an option is written and what it is for.
-pub fn options_of(verb: &Spec) -> impl Iterator<Item = &'static OptSpec> {
+#[inline(never)]
+pub fn options_of(verb: &Spec) -> Vec<&'static OptSpec> {
     const ALL: &[OptSpec] = &OPTIONS;
-    ALL.iter().filter(|option| verb.has(option.opt))
+    ALL.iter().filter(|option| verb.has(option.opt)).gather()
 }
 
 impl Spec {
+    /// Its name, and what else it is called.
+    #[inline(never)]
+    pub fn names(&self) -> Vec<&'static str> {
+        [&[self.name], self.aliases].concat()
+    }
+
     /// Whether it takes this option.
     pub fn has(&self, option: Opt) -> bool {
         let everywhere = match self.does {

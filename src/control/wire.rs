@@ -267,9 +267,15 @@ fn unknown(what: &str, name: &str, known: &str) -> String {
 
 /// A value of its own.
 fn made<T: Value + Default>(text: &mut Text<'_>) -> Read<T> {
-    let mut value = T::default();
+    let mut value = fresh::<T>();
     value.read(text)?;
     Ok(value)
+}
+
+/// One with nothing in it, which is a lot to write for some.
+#[inline(never)]
+fn fresh<T: Default>() -> T {
+    T::default()
 }
 
 /// Takes the string that comes next.

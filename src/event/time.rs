@@ -19,6 +19,7 @@ impl Time {
     }
 
     /// The earlier of two moments, where there are two.
+    #[inline(never)]
     pub fn earlier(one: Option<Self>, other: Option<Self>) -> Option<Self> {
         match (one, other) {
             (Some(one), Some(other)) => Some(one.min(other)),

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::event::{Action, Child, ExitStatus, InstanceId, Pid, Role, Sink, StartError, Time, order, tell};
+use crate::line::printable;
 use crate::notice::{Cause, Notice, Refused};
 use crate::notify::Word;
 use crate::plan::{Asks, Instance, Kind, Ready, ReadyTest, Test};
@@ -96,7 +97,7 @@ impl Attempt {
 
 impl Awaited {
     /// What a program that just began to run is waited for with; `None`: it is ready.
-    pub fn new(context: Context, since: Time) -> Option<Self> {
+    pub fn new(context: &Context, since: Time) -> Option<Self> {
         let instance = context.instance;
         let patience = match (ready_by(instance, since), instance.kind) {
             (_, Kind::Oneshot) => Patience::Endless,
@@ -128,7 +129,7 @@ impl Awaited {
 }
 
 impl Watched {
-    fn new(context: Context, id: InstanceId, since: Time, longest: Option<Duration>) -> Self {
+    fn new(context: &Context, id: InstanceId, since: Time, longest: Option<Duration>) -> Self {
         let check = context.instance.healthcheck.as_ref();
         Self {
             next: check.map(|check| context.now + spread(check.interval, id)),
@@ -181,7 +182,7 @@ fn spread(interval: Duration, id: InstanceId) -> Duration {
 impl Service {
     /// Its program runs: it is ready at once, or waited for from now on.
     #[inline(never)]
-    pub(super) fn begin_to_run(&mut self, context: Context, live: Box<Live>, out: &mut Vec<Action>) {
+    pub(super) fn begin_to_run(&mut self, context: &Context, live: Box<Live>, out: &mut Vec<Action>) {
         if let Some(awaited) = Awaited::new(context, live.since) {
             self.state = State::Up(live, awaited);
         } else {
@@ -199,7 +200,7 @@ impl Service {
         }
     }
 
-    fn is_ready(&mut self, context: Context, out: &mut Vec<Action>) {
+    fn is_ready(&mut self, context: &Context, out: &mut Vec<Action>) {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Up(mut live, awaited) if awaited.to_be_ready() => {
                 self.call_off(&mut live, out);
@@ -236,7 +237,7 @@ impl Service {
     }
 
     /// Does what is due by now about a program that runs.
-    pub(super) fn care(&mut self, context: Context, out: &mut Vec<Action>) {
+    pub(super) fn care(&mut self, context: &Context, out: &mut Vec<Action>) {
         let now = context.now;
         if self
             .running_live()
@@ -300,7 +301,7 @@ impl Service {
     }
 
     /// Begins an attempt.
-    fn ask(&mut self, context: Context, test: &Test, out: &mut Vec<Action>) {
+    fn ask(&mut self, context: &Context, test: &Test, out: &mut Vec<Action>) {
         self.probes = self.probes.wrapping_add(1);
         let (number, run) = (self.probes, self.main_child());
         let Some(live) = self.running_live() else { return };
@@ -320,7 +321,7 @@ impl Service {
     }
 
     /// The present attempt has taken too long: a miss. A command is killed, and its end waited for before the next.
-    fn late(&mut self, context: Context, out: &mut Vec<Action>) {
+    fn late(&mut self, context: &Context, out: &mut Vec<Action>) {
         let (run, interval) = (self.main_child(), interval(context.instance, &self.state));
         let Some(live) = self.running_live() else { return };
         let Some(attempt) = &mut live.attempt else { return };
@@ -348,7 +349,7 @@ impl Service {
     #[inline(never)]
     pub fn probed(
         &mut self,
-        context: Context,
+        context: &Context,
         number: u32,
         result: Result<(), Failure>,
         out: &mut Vec<Action>,
@@ -379,7 +380,7 @@ impl Service {
     /// A command cannot be run; its process, if there is one, is about to exit.
     pub(super) fn probe_failed(
         &mut self,
-        context: Context,
+        context: &Context,
         number: u32,
         why: Rc<StartError>,
         out: &mut Vec<Action>,
@@ -406,7 +407,7 @@ impl Service {
     #[inline(never)]
     pub(super) fn probe_exited(
         &mut self,
-        context: Context,
+        context: &Context,
         number: u32,
         leader: Pid,
         status: ExitStatus,
@@ -438,7 +439,7 @@ impl Service {
     }
 
     /// A good answer.
-    fn answered(&mut self, context: Context, out: &mut Vec<Action>) {
+    fn answered(&mut self, context: &Context, out: &mut Vec<Action>) {
         match &mut self.state {
             State::Up(..) => self.is_ready(context, out),
             State::Ready(_, watched) => {
@@ -462,7 +463,7 @@ impl Service {
     }
 
     /// No good answer.
-    fn missed(&mut self, context: Context, failure: Failure, out: &mut Vec<Action>) {
+    fn missed(&mut self, context: &Context, failure: Failure, out: &mut Vec<Action>) {
         match &mut self.state {
             State::Up(live, awaited) => {
                 let after = context.now.since(live.since);
@@ -500,7 +501,7 @@ impl Service {
     }
 
     /// When it is asked next: an interval after the last attempt began.
-    fn next_after(&mut self, context: Context, began: Time) {
+    fn next_after(&mut self, context: &Context, began: Time) {
         let at = (began + interval(context.instance, &self.state)).max(context.now);
         match &mut self.state {
             State::Up(_, Awaited { next, .. }) | State::Ready(_, Watched { next, .. }) => *next = Some(at),
@@ -519,7 +520,7 @@ impl Service {
     /// The run has failed although its program still runs: it is asked to end, and judged when nothing of it is left.
     fn fail(
         &mut self,
-        context: Context,
+        context: &Context,
         cause: Cause,
         well: Duration,
         waiting: Vec<Rc<str>>,
@@ -541,7 +542,7 @@ impl Service {
     }
 
     /// It holds too much memory: its run has failed.
-    pub fn holds_too_much(&mut self, context: Context, cause: Cause, out: &mut Vec<Action>) {
+    pub fn holds_too_much(&mut self, context: &Context, cause: Cause, out: &mut Vec<Action>) {
         let well = match &self.state {
             // What was never ready is no stable run.
             State::Up(_, awaited) if awaited.to_be_ready() => Duration::ZERO,
@@ -565,7 +566,7 @@ impl Service {
     #[inline(never)]
     pub fn listening(
         &mut self,
-        context: Context,
+        context: &Context,
         run: u32,
         addresses: Vec<String>,
         waiting: Vec<Rc<str>>,
@@ -602,7 +603,7 @@ impl Service {
     }
 
     /// A newline came through its readiness descriptor.
-    pub fn announced(&mut self, context: Context, run: u32, out: &mut Vec<Action>) {
+    pub fn announced(&mut self, context: &Context, run: u32, out: &mut Vec<Action>) {
         if run == self.runs && matches!(ready_test(context.instance), Some(ReadyTest::Announced)) {
             self.executed(context, Role::Main, out); // what speaks runs, even if that is reported later
             self.is_ready(context, out);
@@ -613,7 +614,7 @@ impl Service {
     #[inline(never)]
     pub fn said(
         &mut self,
-        context: Context,
+        context: &Context,
         run: u32,
         sink: Sink,
         bytes: &[u8],
@@ -652,7 +653,7 @@ impl Service {
 
     /// It told us how it is.
     #[inline(never)]
-    pub fn notified(&mut self, context: Context, run: u32, words: Vec<Word>, out: &mut Vec<Action>) {
+    pub fn notified(&mut self, context: &Context, run: u32, words: Vec<Word>, out: &mut Vec<Action>) {
         if run != self.runs {
             return; // an earlier run said it
         }
@@ -663,7 +664,7 @@ impl Service {
     }
 
     #[inline(never)]
-    fn word(&mut self, context: Context, word: Word, out: &mut Vec<Action>) {
+    fn word(&mut self, context: &Context, word: Word, out: &mut Vec<Action>) {
         let now = context.now;
         match word {
             Word::Ready => {
@@ -746,7 +747,7 @@ impl Service {
     }
 
     /// What it is at may take until then.
-    fn extend(&mut self, context: Context, until: Time) {
+    fn extend(&mut self, context: &Context, until: Time) {
         match &mut self.state {
             State::Up(_, Awaited { patience: Patience::Until(at), .. }) => *at = (*at).max(until),
             State::Stopping { stop, .. } => stop.extend(context, until),
@@ -764,7 +765,7 @@ impl Service {
     }
 
     /// What we do not do for it is said once a run.
-    fn refuse(&mut self, context: Context, what: Refused, out: &mut Vec<Action>) {
+    fn refuse(&mut self, context: &Context, what: Refused, out: &mut Vec<Action>) {
         if let Some(live) = self.live()
             && !live.refused.contains(&what)
         {
@@ -825,5 +826,5 @@ fn contains(bytes: &[u8], text: &[u8]) -> bool {
 fn last_line(said: &[u8]) -> String {
     let text = String::from_utf8_lossy(said);
     let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    line.chars().take(SAID_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    printable(line, ' ', SAID_SHOWN)
 }

@@ -97,7 +97,7 @@ impl Helper {
     }
 
     /// Whether the run is not over before it has ended. What only asked does not hold up the stop of the container.
-    fn is_waited_for(self, context: Context) -> bool {
+    fn is_waited_for(self, context: &Context) -> bool {
         match self {
             Self::StopCommand(_) => true,
             Self::Test(_) => !context.stopping,
@@ -131,7 +131,7 @@ enum Kill {
 }
 
 impl Stopping {
-    fn new(context: Context, goal: Goal, signal: Option<Signal>) -> Self {
+    fn new(context: &Context, goal: Goal, signal: Option<Signal>) -> Self {
         let phase = Phase::Polite { kill_at: kill_at(context) };
         Self { asked: context.now, goal, signal, phase, command: None }
     }
@@ -158,7 +158,7 @@ impl Stopping {
     }
 
     /// It said that it needs until then.
-    pub fn extend(&mut self, context: Context, until: Time) {
+    pub fn extend(&mut self, context: &Context, until: Time) {
         if let Phase::Polite { kill_at: Some(at) } = &mut self.phase {
             *at = Time::earlier(Some((*at).max(until)), context.limit).unwrap_or(*at);
         }
@@ -167,7 +167,7 @@ impl Stopping {
 
 impl Cleaning {
     /// There is something to wait for: unless that is known already, SIGKILL comes after `kill_timeout`.
-    fn limit(&mut self, context: Context) {
+    fn limit(&mut self, context: &Context) {
         if let Kill::At(None) = self.kill {
             self.kill = Kill::At(kill_at(context));
         }
@@ -187,14 +187,14 @@ impl Cleaning {
     }
 
     /// Whether something that we started has not ended yet.
-    fn helped(&self, context: Context) -> bool {
+    fn helped(&self, context: &Context) -> bool {
         self.helpers.iter().any(|helper| helper.is_waited_for(context))
     }
 }
 
 impl Service {
     /// Asks it to stop; it will be [`State::Down`] unless it was done or failed before.
-    pub fn stop(&mut self, context: Context, out: &mut Vec<Action>) {
+    pub fn stop(&mut self, context: &Context, out: &mut Vec<Action>) {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Waiting | State::Backoff { .. } | State::Down => {}
             State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
@@ -225,7 +225,7 @@ impl Service {
 
     /// What it depends on is started again, and so shall it be: it is stopped and waits for it. Costs nothing of its budget.
     #[inline(never)]
-    pub fn restart_with(&mut self, context: Context, on: &Rc<str>, out: &mut Vec<Action>) {
+    pub fn restart_with(&mut self, context: &Context, on: &Rc<str>, out: &mut Vec<Action>) {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Backoff { .. } => self.state = State::Waiting,
             State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
@@ -277,7 +277,7 @@ impl Service {
     }
 
     /// A person wants it to run anew, with a fresh budget.
-    pub fn restart_by_hand(&mut self, context: Context, out: &mut Vec<Action>) {
+    pub fn restart_by_hand(&mut self, context: &Context, out: &mut Vec<Action>) {
         self.start_by_hand();
         match std::mem::replace(&mut self.state, State::Down) {
             State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
@@ -296,7 +296,7 @@ impl Service {
 
     pub(super) fn ask_to_stop(
         &mut self,
-        context: Context,
+        context: &Context,
         mut live: Box<Live>,
         goal: Goal,
         out: &mut Vec<Action>,
@@ -314,7 +314,7 @@ impl Service {
     }
 
     /// It has fallen silent: SIGABRT, so that it leaves a core dump where that is wanted.
-    pub(super) fn abort(&mut self, context: Context, mut live: Box<Live>, out: &mut Vec<Action>) {
+    pub(super) fn abort(&mut self, context: &Context, mut live: Box<Live>, out: &mut Vec<Action>) {
         self.call_off(&mut live, out);
         order(out, Action::Signal { pid: live.pid, signal: Signal::ABRT });
         order(out, Action::Signal { pid: live.pid, signal: Signal::CONT });
@@ -322,7 +322,7 @@ impl Service {
     }
 
     /// A forwarded signal asks it to end: SIGKILL follows after `kill_timeout`.
-    pub fn asked_by_signal(&mut self, context: Context) {
+    pub fn asked_by_signal(&mut self, context: &Context) {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
                 // Its end is the container's, with its code, whoever asked for it.
@@ -392,7 +392,7 @@ impl Service {
 
     /// Ends it without further grace.
     #[inline(never)]
-    pub fn kill(&mut self, context: Context, why: KillReason, out: &mut Vec<Action>) {
+    pub fn kill(&mut self, context: &Context, why: KillReason, out: &mut Vec<Action>) {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Waiting | State::Backoff { .. } | State::Down => {}
             State::Starting(mut live, _) | State::Up(mut live, _) | State::Ready(mut live, _) => {
@@ -423,7 +423,7 @@ impl Service {
 
     /// Does what is due by now about a run that ends.
     #[inline(never)]
-    pub(super) fn tick_end(&mut self, context: Context, out: &mut Vec<Action>) {
+    pub(super) fn tick_end(&mut self, context: &Context, out: &mut Vec<Action>) {
         let now = context.now;
         match &mut self.state {
             State::Stopping { live, stop } => match &mut stop.phase {
@@ -458,7 +458,7 @@ impl Service {
     #[inline(never)]
     pub(super) fn leader_exited(
         &mut self,
-        context: Context,
+        context: &Context,
         pid: Pid,
         status: ExitStatus,
         out: &mut Vec<Action>,
@@ -552,7 +552,7 @@ impl Service {
 
     pub(super) fn stop_command_exited(
         &mut self,
-        context: Context,
+        context: &Context,
         pid: Pid,
         status: ExitStatus,
         out: &mut Vec<Action>,
@@ -568,7 +568,7 @@ impl Service {
     }
 
     /// Something that we started beside the leader has ended.
-    pub(super) fn helper_exited(&mut self, context: Context, pid: Pid, out: &mut Vec<Action>) {
+    pub(super) fn helper_exited(&mut self, context: &Context, pid: Pid, out: &mut Vec<Action>) {
         if let Some(live) = self.live() {
             live.helpers.retain(|helper| helper.pid() != pid);
         } else if let State::Cleaning(cleaning) = &mut self.state {
@@ -579,7 +579,7 @@ impl Service {
         }
     }
 
-    pub(super) fn stop_command_failed(&mut self, context: Context, cause: Cause, out: &mut Vec<Action>) {
+    pub(super) fn stop_command_failed(&mut self, context: &Context, cause: Cause, out: &mut Vec<Action>) {
         if let State::Stopping { live, stop } = &mut self.state {
             if let (Cause::Start(_), Some(command)) = (&cause, &mut stop.command) {
                 command.failed = true;
@@ -592,7 +592,7 @@ impl Service {
     }
 
     /// A process that is nobody's has ended: perhaps one of the remains we wait for.
-    pub fn stranger_exited(&mut self, context: Context, pid: Pid, out: &mut Vec<Action>) {
+    pub fn stranger_exited(&mut self, context: &Context, pid: Pid, out: &mut Vec<Action>) {
         if let State::Cleaning(cleaning) = &mut self.state
             && let Some(at) = cleaning.members.iter().position(|member| member.pid == pid)
         {
@@ -608,7 +608,7 @@ impl Service {
 
     /// What a look at the remains of a run has found.
     #[inline(never)]
-    pub fn swept(&mut self, context: Context, run: u32, found: Vec<Process>, out: &mut Vec<Action>) {
+    pub fn swept(&mut self, context: &Context, run: u32, found: Vec<Process>, out: &mut Vec<Action>) {
         if run != self.runs || !matches!(self.state, State::Cleaning(_)) {
             return;
         }
@@ -639,7 +639,7 @@ impl Service {
         self.state = State::Cleaning(cleaning);
     }
 
-    fn kill_remains(&mut self, context: Context, out: &mut Vec<Action>) {
+    fn kill_remains(&mut self, context: &Context, out: &mut Vec<Action>) {
         let State::Cleaning(cleaning) = &mut self.state else { return };
         cleaning.kill = Kill::Since(context.now);
         for helper in &cleaning.helpers {
@@ -650,7 +650,7 @@ impl Service {
 
     /// Orders a look at the remains. Who was born since the last one is asked to end like the others before; once they were sent
     /// SIGKILL, whoever is found gets it, again and again.
-    fn look(&mut self, context: Context, out: &mut Vec<Action>) {
+    fn look(&mut self, context: &Context, out: &mut Vec<Action>) {
         let child = self.main_child();
         let State::Cleaning(cleaning) = &mut self.state else { return };
         cleaning.look_at = context.now + LOOK_INTERVAL;
@@ -670,7 +670,7 @@ impl Service {
         }
     }
 
-    fn give_up(&mut self, context: Context, out: &mut Vec<Action>) {
+    fn give_up(&mut self, context: &Context, out: &mut Vec<Action>) {
         if let State::Cleaning(cleaning) = std::mem::replace(&mut self.state, State::Down) {
             let mut found = cleaning.members.clone();
             cleaning.helpers.iter().map(|helper| helper.shown()).add_to(&mut found);
@@ -680,7 +680,7 @@ impl Service {
     }
 
     /// Nothing of the run is left.
-    fn finish(&mut self, context: Context, cleaning: Box<Cleaning>, out: &mut Vec<Action>) {
+    fn finish(&mut self, context: &Context, cleaning: Box<Cleaning>, out: &mut Vec<Action>) {
         match cleaning.goal {
             Goal::Judge => self.judge(context, cleaning.ended, out),
             Goal::With(on) if !context.stopping => self.wait_again(context, cleaning.ended, on, out),
@@ -707,7 +707,7 @@ fn ask(instance: &Instance, leader: Pid, out: &mut Vec<Action>) -> Signal {
     signal
 }
 
-fn kill_leader(context: Context, leader: Pid, stop: &mut Stopping, why: KillReason, out: &mut Vec<Action>) {
+fn kill_leader(context: &Context, leader: Pid, stop: &mut Stopping, why: KillReason, out: &mut Vec<Action>) {
     let signal = stop.signal;
     let hint = program(context.instance).and_then(hints::stop_signal);
     let after = context.now.since(stop.asked);

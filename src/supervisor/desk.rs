@@ -788,11 +788,13 @@ fn ended(state: &State) -> bool {
     }
 }
 
+#[inline(never)]
 pub(super) fn change(name: &str, ok: bool, text: String) -> Change {
     Change { name: name.to_owned(), text, ok }
 }
 
 /// Whole milliseconds.
+#[inline(never)]
 pub(super) fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,6 +11,7 @@ use crate::event::{
 };
 use crate::gather::{Gather, Joined};
 use crate::line;
+use crate::line::printable;
 use crate::notice::Cause;
 use crate::plan::{
     Asks, Condition, Instance, KillMode, Kind, Limits, OnFailure, OnSuccess, ReadyTest, RestartWhen,
@@ -398,7 +399,7 @@ fn exit(now: Time, ended: &Ended) -> Exit {
 }
 
 fn one_line(text: &str) -> String {
-    text.chars().take(LAST_LINE_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    printable(text, ' ', LAST_LINE_MAX)
 }
 
 /// What is set, in the words of the configuration, in the order in which that has its keys.

@@ -480,7 +480,7 @@ fn a_failed_start_is_a_run_that_failed() {
     let instance = &plan.instances[0];
     let context = Context { now: Time::ZERO, instance, limit: None, stopping: false };
     services[0] = Service::new(InstanceId(0), true);
-    services[0].start(context, &mut Vec::new());
+    services[0].start(&context, &mut Vec::new());
     story.event(Event::Spawned { child, pid: Pid::new(50).unwrap() });
     story.event(Event::ExecFailed { child, error: StartError::IsDirectory { file: "/app".into() }.into() });
     story.event(Event::Exited { pid: Pid::new(50).unwrap(), status: ExitStatus::Code(127) });

@@ -11,6 +11,7 @@ use super::procfs::{self, Stat};
 use super::{sweep, tag};
 use crate::event::{InstanceId, Listener, Pid};
 use crate::gather::Gather;
+use crate::line::printable;
 use crate::units::parse_number;
 
 /// So many sockets, and so many open files of processes, are looked at.
@@ -163,8 +164,7 @@ pub fn unix(line: &str) -> Option<(u64, String)> {
     }
     let [_, _, _, flags, kind, _, inode] = fields;
     let accepts = u32::from_str_radix(flags, 16).ok()? & ACCEPTS != 0;
-    let path = rest.chars().map(|character| if character.is_control() { '?' } else { character }).collect();
-    (accepts || kind == DATAGRAM).then_some((parse_number(inode)?, path))
+    (accepts || kind == DATAGRAM).then_some((parse_number(inode)?, printable(rest, '?', usize::MAX)))
 }
 
 /// Whether any of the sockets that a process has open, told by their inodes, is wanted.

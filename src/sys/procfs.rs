@@ -13,6 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use super::{caps, descriptors};
 use crate::event::{Pid, Process};
 use crate::gather::Gather;
+use crate::line;
 use crate::units::{parse_number, parse_signed};
 
 /// The kernel's flag for a process that has not executed anything since it was forked.
@@ -121,9 +122,8 @@ pub fn show_name(line: &[u8]) -> Option<String> {
 }
 
 fn printable(name: &[u8]) -> String {
-    let name = String::from_utf8_lossy(name.get(..NAME_MAX_BYTES).unwrap_or(name)).into_owned();
-    let mut shown: String =
-        name.chars().map(|character| if character.is_control() { '?' } else { character }).collect();
+    let name = String::from_utf8_lossy(name.get(..NAME_MAX_BYTES).unwrap_or(name));
+    let mut shown = line::printable(&name, '?', NAME_MAX_BYTES);
     while shown.len() > NAME_MAX_BYTES {
         shown.pop(); // replaced bytes have grown
     }

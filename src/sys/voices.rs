@@ -117,7 +117,14 @@ impl Voice {
                 Some(bytes) if self.is_heard(sender) => {
                     report(events, Event::Notified { child: self.child, bytes });
                 }
-                Some(_) => say!(Debug, "pid {sender} is not heard: it is not one of {:?}", self.child),
+                Some(_) => {
+                    let Child { instance, run, .. } = self.child;
+                    say!(
+                        Debug,
+                        "pid {sender} is not heard: it is not one of instance {}, run {run}",
+                        instance.0
+                    );
+                }
                 None => say!(Debug, "pid {sender} is not heard: its message is too long"),
             }
             close(descriptors);

@@ -121,7 +121,7 @@ fn manual() -> String {
             let _ = writeln!(text, "The same as\n.BR {} .", verb.aliases.join(" \", \" "));
         }
         let own: Vec<&OptSpec> =
-            options_of(verb).filter(|option| verb.options.contains(&option.opt)).collect();
+            options_of(verb).into_iter().filter(|option| verb.options.contains(&option.opt)).collect();
         for option in own {
             text.push_str(&described(option));
         }
