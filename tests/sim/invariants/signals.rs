@@ -91,13 +91,19 @@ impl Judge {
             for (pid, becomes) in sent {
                 self.signal(world, pid, false, becomes);
             }
-            self.check_receivers(signal);
+            self.check_receivers(world, signal);
             if reported {
                 self.to_tell.push_back((signal, std::mem::take(&mut self.step.sent)));
             } else {
                 self.check_nothing_follows(signal);
             }
         }
+    }
+
+    /// Whether an instance is one that signals are passed on to.
+    fn receives(&self, id: InstanceId) -> bool {
+        let life = &self.lives[id.0 as usize];
+        if self.command_mode() { life.active() && life.ended.is_none() } else { life.running() }
     }
 
     /// That a signal was passed on is not told only where nobody could read that, and nothing else follows.
@@ -112,19 +118,21 @@ impl Judge {
         }
     }
 
-    /// Nobody who runs is left out.
-    fn check_receivers(&self, got: Signal) {
+    /// Nobody who runs is left out, and nobody else gets it.
+    fn check_receivers(&self, world: &World, got: Signal) {
+        for (pid, _, _) in &self.step.sent {
+            let owner = world.leader(*pid).and_then(|proc| proc.owner);
+            if owner.is_some_and(|child| !self.receives(child.instance)) {
+                violation!("{got} is passed on to {owner:?}, which does not run");
+            }
+        }
         let unmeant = [Signal::PIPE, Signal::TTIN, Signal::TTOU, Signal::LIBRARY_1, Signal::LIBRARY_2];
         if !self.command_mode() && unmeant.contains(&got) && !self.plan.routes.contains_key(&got) {
             return;
         }
         for id in self.plan.ids() {
-            let life = &self.lives[id.0 as usize];
-            let runs =
-                if self.command_mode() { life.active() && life.ended.is_none() } else { life.running() };
-            let Some((becomes, pid)) = self.becomes(id, got, false).zip(life.pid).filter(|_| runs) else {
-                continue;
-            };
+            let pid = self.lives[id.0 as usize].pid.filter(|_| self.receives(id));
+            let Some((becomes, pid)) = self.becomes(id, got, false).zip(pid) else { continue };
             if !self.step.sent.contains(&(pid, false, becomes)) {
                 violation!("{got} does not reach {}: {:?}", self.plan_of(id).name, self.step.sent);
             }
