@@ -11,12 +11,12 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::sys::statfs::statfs;
 
-use super::descriptors::{self, c_path, entries};
+use super::descriptors::{self, c_path};
 use super::procfs;
 use crate::event::Controller;
 use crate::gather::Gather;
 use crate::sorted::sort;
-use crate::units::parse_number;
+use crate::units::{is, parse_number, parse_signed};
 
 /// What statfs(2) says of the file system (linux/magic.h); not of the same type in all C libraries.
 const V1_MAGIC: u32 = 0x0027_e0eb;
@@ -240,7 +240,7 @@ pub fn processes(path: &Path) -> Option<Vec<i32>> {
 
 /// The numbers in a text with one a line.
 pub fn numbers(text: &str) -> Vec<i32> {
-    text.lines().filter_map(parse_number).gather()
+    text.lines().filter_map(parse_signed).gather()
 }
 
 /// Writes to a file of a cgroup, which must be there.
@@ -266,14 +266,15 @@ pub fn remove(path: &Path) -> io::Result<()> {
 fn remove_below(path: &Path, levels: usize) -> io::Result<()> {
     match fs::remove_dir(path) {
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) && levels > 0 => {
-            for entry in entries(path, usize::MAX)? {
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    remove_below(&entry.path(), levels - 1)?;
+            for name in descriptors::names(path, usize::MAX)? {
+                let below = path.join(name);
+                if fs::symlink_metadata(&below).is_ok_and(|there| there.is_dir()) {
+                    remove_below(&below, levels - 1)?;
                 }
             }
             fs::remove_dir(path)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if is(&error, &[libc::ENOENT]) => Ok(()),
         other => other,
     }
 }
