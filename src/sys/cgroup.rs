@@ -156,7 +156,7 @@ impl Candidate {
         }?;
         // After a crash and a new start in the same place; it is all about the one above.
         let path = match path.parent() {
-            Some(parent) if path.ends_with(LEAF) && parent.starts_with(&self.point) => parent,
+            Some(parent) if is_leaf(path) && parent.starts_with(&self.point) => parent,
             _ => path,
         };
         let root = match self.controller {
@@ -167,7 +167,7 @@ impl Candidate {
             controller: self.controller,
             path: path.to_owned(),
             root,
-            own: own.starts_with(path) && (own == path || own.ends_with(LEAF)),
+            own: own.starts_with(path) && (own == path || is_leaf(&own)),
             writable: self.writable,
             top: self.point,
         })
@@ -200,6 +200,10 @@ impl Candidate {
         let found = c_path(path).and_then(|path| statfs(path.as_c_str()));
         found.is_ok_and(|found| u32::try_from(found.filesystem_type().0) == Ok(magic))
     }
+}
+
+fn is_leaf(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == LEAF)
 }
 
 impl Group {
