@@ -176,6 +176,7 @@ fn supervise(
     let level =
         LevelFilter::iter().nth(quiet as usize + usize::from(verbosity)).unwrap_or(LevelFilter::Trace);
     sys::init_logging(level, setup.voice, setup.lines);
+    plan.log.debug = log::max_level() >= LevelFilter::Debug;
     sys::end_by_panic();
     match Linux::new(inherited, setup) {
         Ok(mut kernel) => {

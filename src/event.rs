@@ -515,6 +515,17 @@ pub struct Usage {
     pub processes: u32,
 }
 
+/// What is to be done about a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Care {
+    /// It was for nobody in particular: what it means is to be decided ([`Event::Signal`]).
+    ToDecide,
+    /// It is passed on to all that were called back with; something follows from it ([`Event::PassedOn`]).
+    ToFollow,
+    /// The same, and nothing does. It is not reported.
+    Nothing,
+}
+
 /// What happened in the world.
 #[derive(Debug)]
 #[repr(u8)]
@@ -525,6 +536,13 @@ pub enum Event {
     Tick,
     /// A signal for us.
     Signal(Signal),
+    /// A signal for us that was passed on the moment it came.
+    PassedOn {
+        /// What came.
+        signal: Signal,
+        /// To how many it went.
+        receivers: usize,
+    },
     /// `Action::Spawn` made a process; the program does not run yet.
     Spawned {
         /// For what.
@@ -551,13 +569,18 @@ pub enum Event {
         /// Why.
         error: Rc<StartError>,
     },
-    /// A process that is our child has ended. It is not collected yet: its pid, and its group's, cannot be reused until
+    /// A process that we made has ended. It is not collected yet: its pid, and its group's, cannot be reused until
     /// `Action::Release`. All that it wrote and that could be read has been reported before.
     Exited {
-        /// Who; perhaps a stranger that was re-parented to us.
+        /// Who.
         pid: Pid,
         /// How.
         status: ExitStatus,
+    },
+    /// Strangers that were re-parented to us have ended. Nobody signals one of those by its number, so they are collected already.
+    OrphansEnded {
+        /// Who, and how.
+        ended: Vec<(Pid, ExitStatus)>,
     },
     /// A child wrote something.
     Output {

@@ -61,6 +61,8 @@ pub struct Log {
     pub color: Color,
     /// On which of the container's streams they do: standard output, then error. Decided when it is known where those go.
     pub colored: [bool; 2],
+    /// Whether what only explains is told. Decided when it is known what the environment wants.
+    pub debug: bool,
     /// What happens while nobody reads.
     pub overflow: Overflow,
     /// The signal upon which files are opened again, instead of being passed on.
@@ -71,7 +73,7 @@ impl Log {
     /// The keys of `[log]` by which `new` differs and which stay as they were as long as the container runs: how lines look, ours too.
     #[must_use]
     pub fn staying(&self, new: &Self) -> Vec<&'static str> {
-        let Self { format, timestamps, color, colored: _, overflow, reopen_signal: _ } = *self;
+        let Self { format, timestamps, color, colored: _, debug: _, overflow, reopen_signal: _ } = *self;
         [
             ("[log] format", format != new.format),
             ("[log] timestamps", timestamps != new.timestamps),

@@ -16,7 +16,7 @@ impl Reaper {
         self.owners.insert(pid, child);
     }
 
-    /// Forgets a child that has ended and says whose it was; `None` for a stranger. The pid is still reserved:
+    /// Forgets a child that has ended and says whose it was. The pid is still reserved:
     /// whoever calls this orders the release next.
     pub fn forget(&mut self, pid: Pid) -> Option<Child> {
         self.owners.remove(&pid)

@@ -1,7 +1,7 @@
 //! The loop: feeds events to the core and its actions to the world, until the core wants to leave.
 
-use crate::event::{Action, Event, ExitCode};
-use crate::kernel::{Kernel, Until};
+use crate::event::{Action, Care, Event, ExitCode};
+use crate::kernel::{AtOnce, Kernel, Until};
 use crate::supervisor::{Reread, Supervisor};
 
 /// What the core is to be told next.
@@ -22,7 +22,7 @@ pub fn run<K: Kernel>(
     let mut pending: Vec<Turn> = Vec::new();
     let (mut arrived, mut actions, mut answers) = (Vec::new(), Vec::new(), Vec::new());
     // Whoever is asked to stop before the beginning starts nothing.
-    kernel.wait(Some(Until { at: kernel.now(), measures: false }), &mut arrived);
+    kernel.wait(Some(Until { at: kernel.now(), measures: false }), &|_, _| Care::ToDecide, &mut arrived);
     arrived.push(Event::Begin);
     loop {
         put_before(&mut pending, &mut arrived);
@@ -52,7 +52,8 @@ pub fn run<K: Kernel>(
         }
         let deadline = supervisor.deadline();
         let measures = supervisor.measures();
-        kernel.wait(deadline.map(|at| Until { at, measures }), &mut arrived);
+        let at_once: AtOnce = &|signal, send| supervisor.pass_on_at_once(signal, send);
+        kernel.wait(deadline.map(|at| Until { at, measures }), at_once, &mut arrived);
         // Last, so that what came in time counts as in time; and always, so that a flood of events stops no clock.
         if deadline.is_some_and(|deadline| kernel.now() >= deadline) {
             arrived.push(Event::Tick);

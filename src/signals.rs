@@ -1,7 +1,6 @@
 //! What a signal that PID 1 gets means. A table, no state.
 
 use crate::event::InstanceId;
-use crate::gather::Gather;
 use crate::plan::{Mode, Plan};
 use crate::units::Signal;
 
@@ -14,42 +13,52 @@ pub enum Meaning {
     Update,
     /// Open the files of output again.
     Reopen,
-    /// Send these signals to these instances, if they run.
-    Forward(Vec<(InstanceId, Signal)>),
+    /// Pass it on to its [`receivers`], if they run.
+    Forward,
 }
 
 /// What `signal` means under `plan`. TERM and INT always end a container of services; QUIT, RTMIN+3 and HUP have their
 /// meaning unless `[signals]` routes them elsewhere.
 pub fn meaning(plan: &Plan, signal: Signal) -> Meaning {
     match plan.mode {
-        Mode::Command(_) => forward(plan, signal, plan.ids()),
+        Mode::Command(_) => Meaning::Forward,
         Mode::Pause => match signal {
             Signal::TERM | Signal::INT => Meaning::Shutdown,
-            _ => Meaning::Forward(Vec::new()),
+            _ => Meaning::Forward,
         },
         Mode::Services => match (signal, plan.routes.get(&signal)) {
             (Signal::TERM | Signal::INT, _) => Meaning::Shutdown,
             _ if plan.log.reopen_signal == Some(signal) => Meaning::Reopen,
-            (_, Some(receivers)) => forward(plan, signal, receivers.iter().copied()),
+            (_, Some(_)) => Meaning::Forward,
             (Signal::QUIT | Signal::RTMIN_3, None) => Meaning::Shutdown,
             (Signal::HUP, None) => Meaning::Update,
-            // Of the terminal and of broken pipes, never meant for services; 32 and 33 are of the C library.
-            (Signal::PIPE | Signal::TTIN | Signal::TTOU | Signal::LIBRARY_1 | Signal::LIBRARY_2, None) => {
-                Meaning::Forward(Vec::new())
-            }
-            (_, None) => forward(plan, signal, plan.ids()),
+            (_, None) => Meaning::Forward,
         },
     }
 }
 
-/// Each receiver's own `signals` table rewrites or drops the signal.
-fn forward(plan: &Plan, signal: Signal, receivers: impl Iterator<Item = InstanceId>) -> Meaning {
-    let rewritten = |id: InstanceId| match plan.instance(id)?.signals.get(&signal) {
-        None => Some((id, signal)),
-        Some(Some(other)) => Some((id, *other)),
-        Some(None) => None,
+/// Who gets a signal that is passed on, and as what: each receiver's own `signals` table rewrites or drops it.
+pub fn receivers(plan: &Plan, signal: Signal, each: &mut dyn FnMut(InstanceId, Signal)) {
+    let ids = match plan.mode {
+        Mode::Pause => return,
+        Mode::Command(_) => &*plan.order,
+        Mode::Services => match (signal, plan.routes.get(&signal)) {
+            (_, Some(routed)) => routed.as_slice(),
+            // Of the terminal and of broken pipes, never meant for services; 32 and 33 are of the C library.
+            (Signal::PIPE | Signal::TTIN | Signal::TTOU | Signal::LIBRARY_1 | Signal::LIBRARY_2, None) => {
+                return;
+            }
+            (_, None) => &plan.order,
+        },
     };
-    Meaning::Forward(receivers.filter_map(rewritten).gather())
+    for id in ids {
+        let Some(instance) = plan.instance(*id) else { continue };
+        match instance.signals.get(&signal) {
+            None => each(*id, signal),
+            Some(Some(other)) => each(*id, *other),
+            Some(None) => {}
+        }
+    }
 }
 
 #[cfg(test)]
@@ -74,37 +83,45 @@ mod tests {
             routes: Map::from([(Signal::WINCH, vec![InstanceId(0)]), (Signal::TERM, vec![InstanceId(0)])]),
             log: Log { reopen_signal: Some(Signal::TTOU), ..Log::default() },
         };
-        let to = |list: &[(u32, Signal)]| {
-            Meaning::Forward(list.iter().map(|(id, s)| (InstanceId(*id), *s)).collect())
+        // What it means, and who gets it where it is passed on.
+        let read = |plan: &Plan, signal: Signal| {
+            let mut list = Vec::new();
+            let meaning = meaning(plan, signal);
+            if meaning == Meaning::Forward {
+                receivers(plan, signal, &mut |id, sent| list.push((id.0, sent)));
+            }
+            (meaning, list)
         };
+        let to = |list: &[(u32, Signal)]| (Meaning::Forward, list.to_vec());
+        let alone = |meaning: Meaning| (meaning, Vec::new());
         for (signal, expected) in [
-            (Signal::TERM, Meaning::Shutdown),
-            (Signal::INT, Meaning::Shutdown),
-            (Signal::QUIT, Meaning::Shutdown),
-            (Signal::RTMIN_3, Meaning::Shutdown),
-            (Signal::HUP, Meaning::Update),
+            (Signal::TERM, alone(Meaning::Shutdown)),
+            (Signal::INT, alone(Meaning::Shutdown)),
+            (Signal::QUIT, alone(Meaning::Shutdown)),
+            (Signal::RTMIN_3, alone(Meaning::Shutdown)),
+            (Signal::HUP, alone(Meaning::Update)),
             (Signal::USR1, to(&[(0, Signal::USR1), (1, Signal::HUP)])),
             (Signal::USR2, to(&[(0, Signal::USR2)])),
             (Signal::WINCH, to(&[(0, Signal::WINCH)])),
             (Signal::CONT, to(&[(0, Signal::CONT), (1, Signal::CONT)])),
             (Signal::PIPE, to(&[])),
-            (Signal::TTOU, Meaning::Reopen),
+            (Signal::TTOU, alone(Meaning::Reopen)),
             (Signal::TTIN, to(&[])),
             (Signal::LIBRARY_2, to(&[])),
         ] {
-            assert_eq!(meaning(&plan, signal), expected, "{signal}");
+            assert_eq!(read(&plan, signal), expected, "{signal}");
         }
         plan.mode = Mode::Pause;
-        assert_eq!(meaning(&plan, Signal::INT), Meaning::Shutdown);
-        assert_eq!(meaning(&plan, Signal::QUIT), to(&[]));
+        assert_eq!(read(&plan, Signal::INT), alone(Meaning::Shutdown));
+        assert_eq!(read(&plan, Signal::QUIT), to(&[]));
         plan.mode = Mode::Command(Manner::default());
-        assert_eq!(meaning(&plan, Signal::USR2), to(&[(0, Signal::USR2)]));
+        assert_eq!(read(&plan, Signal::USR2), to(&[(0, Signal::USR2)]));
         plan.order = [1].map(InstanceId).into();
-        assert_eq!(meaning(&plan, Signal::USR1), to(&[(1, Signal::HUP)]));
-        assert_eq!(meaning(&plan, Signal::USR2), to(&[]));
+        assert_eq!(read(&plan, Signal::USR1), to(&[(1, Signal::HUP)]));
+        assert_eq!(read(&plan, Signal::USR2), to(&[]));
         plan.order = [0].map(InstanceId).into();
-        assert_eq!(meaning(&plan, Signal::TERM), to(&[(0, Signal::TERM)]));
-        assert_eq!(meaning(&plan, Signal::HUP), to(&[(0, Signal::HUP)]));
-        assert_eq!(meaning(&plan, Signal::PIPE), to(&[(0, Signal::PIPE)]));
+        assert_eq!(read(&plan, Signal::TERM), to(&[(0, Signal::TERM)]));
+        assert_eq!(read(&plan, Signal::HUP), to(&[(0, Signal::HUP)]));
+        assert_eq!(read(&plan, Signal::PIPE), to(&[(0, Signal::PIPE)]));
     }
 }

@@ -14,8 +14,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::event::{
-    Action, Child, Event, ExitStatus, InstanceId, Listener, Pid, Process, Role, Sink, Standing, Surroundings,
-    Time, Usage, order, tell,
+    Action, Care, Child, Event, ExitStatus, InstanceId, Listener, Pid, Process, Role, Sink, Standing,
+    Surroundings, Time, Usage, order, tell,
 };
 use crate::gather::Gather;
 use crate::journal::Journal;
@@ -195,6 +195,8 @@ impl Supervisor {
             }
             Event::Tick => self.tick(now, out),
             Event::Signal(signal) => self.signal(now, signal, out),
+            // How everybody is does not change by that.
+            Event::PassedOn { signal, receivers } => return self.passed_on(now, signal, receivers, out),
             Event::Spawned { child, pid } => {
                 self.reaper.own(pid, child);
                 self.note_pid(child, pid);
@@ -221,6 +223,7 @@ impl Supervisor {
                 self.with(now, child.instance, |service, context| service.executed(context, child.role, out));
             }
             Event::Exited { pid, status } => self.exited(now, pid, status, out),
+            Event::OrphansEnded { ended } => self.orphans_ended(now, &ended, out),
             Event::Swept { child, found } => {
                 self.with(now, child.instance, |service, context| {
                     service.swept(context, child.run, found, out);
@@ -394,69 +397,87 @@ impl Supervisor {
             }
             Meaning::Reopen => order(out, Action::Reopen { client: None }),
             Meaning::Update => self.reread_by_signal(out),
-            Meaning::Forward(receivers) => self.forward(now, signal, receivers, out),
+            Meaning::Forward => self.forward(now, signal, out),
+        }
+    }
+
+    /// Whom a signal is for that goes to some of our children.
+    pub fn pass_on_at_once(&self, signal: Signal, send: &mut dyn FnMut(Pid, Signal)) -> Care {
+        let follows = match self.plan.mode {
+            Mode::Command(manner) => {
+                if manner.receivers != Receivers::Command || self.early.is_some() {
+                    return Care::ToDecide;
+                }
+                let stops = matches!(signal, Signal::TERM | Signal::TSTP | Signal::TTIN | Signal::TTOU);
+                self.plan.log.debug || stops
+            }
+            Mode::Services if signals::meaning(&self.plan, signal) == Meaning::Forward => true,
+            Mode::Services | Mode::Pause => return Care::ToDecide,
+        };
+        signals::receivers(&self.plan, signal, &mut |id, becomes| {
+            if let Some(pid) = self.receiver(id) {
+                send(pid, becomes);
+            }
+        });
+        if follows { Care::ToFollow } else { Care::Nothing }
+    }
+
+    /// The process of an instance that signals are passed on to.
+    fn receiver(&self, id: InstanceId) -> Option<Pid> {
+        let service = self.service(id)?;
+        match self.plan.mode {
+            Mode::Services if !service.running() => None,
+            Mode::Services | Mode::Command(_) => service.leader(),
+            Mode::Pause => None,
         }
     }
 
     #[inline(never)]
-    fn forward(
-        &mut self,
-        now: Time,
-        signal: Signal,
-        receivers: Vec<(InstanceId, Signal)>,
-        out: &mut Vec<Action>,
-    ) {
+    fn forward(&mut self, now: Time, signal: Signal, out: &mut Vec<Action>) {
         let mut count = 0;
-        for (id, send) in receivers {
-            let Some(service) = self.service(id) else { continue };
-            let to = service.leader();
-            let action = match (self.plan.mode, to) {
+        signals::receivers(&self.plan, signal, &mut |id, signal| {
+            let action = match (self.plan.mode, self.receiver(id)) {
                 (Mode::Command(Manner { receivers: Receivers::Everybody, .. }), _) => {
-                    Action::SignalEverybody { signal: send }
+                    Action::SignalEverybody { signal }
                 }
-                (_, None) | (Mode::Pause, _) => continue,
                 (Mode::Command(Manner { receivers: Receivers::Group, .. }), Some(leader)) => {
-                    Action::SignalGroup { leader, signal: send }
+                    Action::SignalGroup { leader, signal }
                 }
-                (Mode::Command(Manner { receivers: Receivers::Command, .. }), Some(pid)) => {
-                    Action::Signal { pid, signal: send }
-                }
-                (Mode::Services, Some(pid)) if service.running() => Action::Signal { pid, signal: send },
-                (Mode::Services, Some(_)) => continue,
+                (_, Some(pid)) => Action::Signal { pid, signal },
+                (_, None) => return,
             };
-            out.push(action);
+            order(out, action);
             count += 1;
-            let escalates =
-                self.plan.instance(id).is_some_and(|instance| instance.stop.kill_timeout.is_some());
-            if self.plan.mode != Mode::Services && signal == Signal::TERM && escalates {
-                self.with(now, id, Service::asked_by_signal);
+        });
+        self.passed_on(now, signal, count, out);
+    }
+
+    /// What follows when a signal was passed on.
+    #[inline(never)]
+    fn passed_on(&mut self, now: Time, signal: Signal, receivers: usize, out: &mut Vec<Action>) {
+        tell(out, Notice::Forwarded { signal, receivers });
+        let Mode::Command(manner) = self.plan.mode else { return };
+        if signal == Signal::TERM && receivers > 0 {
+            for id in self.plan.ids() {
+                if self.plan.instance(id).is_some_and(|instance| instance.stop.kill_timeout.is_some()) {
+                    self.with(now, id, Service::asked_by_signal);
+                }
             }
         }
-        tell(out, Notice::Forwarded { signal, receivers: count });
-        if let (Mode::Command(Manner { suspend: true, .. }), Signal::TSTP | Signal::TTIN | Signal::TTOU) =
-            (self.plan.mode, signal)
-        {
+        if manner.suspend && matches!(signal, Signal::TSTP | Signal::TTIN | Signal::TTOU) {
             order(out, Action::Suspend);
         }
     }
 
     #[inline(never)]
     fn exited(&mut self, now: Time, pid: Pid, status: ExitStatus, out: &mut Vec<Action>) {
-        let owner = self.reaper.forget(pid);
-        if let Mode::Command(manner) = self.plan.mode {
-            let adopted = owner.is_none();
-            let wanted = manner.tell_reaped && adopted;
-            tell(out, Notice::Reaped { pid, status, adopted, wanted });
-        }
-        match owner {
-            Some(child) => {
-                self.ask_group(pid, child.instance, out);
-                self.explain_end(now, child, status);
-                self.with(now, child.instance, |service, context| {
-                    service.exited(context, child, pid, status, out);
-                });
-            }
-            None => self.stranger_exited(now, pid, out),
+        self.tell_of_end(pid, status, false, out);
+        if let Some(child) = self.reaper.forget(pid) {
+            self.ask_group(pid, child.instance, out);
+            self.explain_end(now, child, status);
+            self.with(now, child.instance, |service, context| {
+                service.exited(context, child, pid, status, out);
+            });
         }
         // Last: until then the pid, and its group's, are still reserved.
         order(out, Action::Release { pid });
@@ -465,19 +486,32 @@ impl Supervisor {
     /// SIGTERM, or what it is rewritten to, for the group that the one command leaves behind, where that is all that is done about it.
     #[inline(never)]
     fn ask_group(&self, leader: Pid, id: InstanceId, out: &mut Vec<Action>) {
-        let (Mode::Command(Manner { rest: Rest::AskGroup, .. }), Meaning::Forward(receivers)) =
-            (self.plan.mode, signals::meaning(&self.plan, Signal::TERM))
-        else {
-            return;
-        };
-        for (_, signal) in receivers.into_iter().filter(|(receiver, _)| *receiver == id) {
-            order(out, Action::SignalGroup { leader, signal });
-            tell(out, Notice::AskedGroup(signal));
+        let Mode::Command(Manner { rest: Rest::AskGroup, .. }) = self.plan.mode else { return };
+        signals::receivers(&self.plan, Signal::TERM, &mut |receiver, signal| {
+            if receiver == id {
+                order(out, Action::SignalGroup { leader, signal });
+                tell(out, Notice::AskedGroup(signal));
+            }
+        });
+    }
+
+    /// The init of one command tells of each that ends.
+    fn tell_of_end(&self, pid: Pid, status: ExitStatus, adopted: bool, out: &mut Vec<Action>) {
+        if let Mode::Command(manner) = self.plan.mode {
+            let wanted = manner.tell_reaped && adopted;
+            tell(out, Notice::Reaped { pid, status, adopted, wanted });
         }
     }
 
     #[inline(never)]
-    fn stranger_exited(&mut self, now: Time, pid: Pid, out: &mut Vec<Action>) {
+    fn orphans_ended(&mut self, now: Time, ended: &[(Pid, ExitStatus)], out: &mut Vec<Action>) {
+        for (pid, status) in ended {
+            self.tell_of_end(*pid, *status, true, out);
+            self.orphan_ended(now, *pid, out);
+        }
+    }
+
+    fn orphan_ended(&mut self, now: Time, pid: Pid, out: &mut Vec<Action>) {
         for id in self.plan.ids() {
             if matches!(self.service(id).map(Service::state), Some(State::Cleaning(_))) {
                 self.with(now, id, |service, context| service.stranger_exited(context, pid, out));

@@ -73,17 +73,17 @@ use self::memory::Memory;
 use self::poll::{Interest, Poll, Woken};
 use self::probes::Probes;
 use self::relay::Relay;
-use self::signals::Signals;
+use self::signals::{Arrival, Signals};
 use self::sink::Sinks;
 use self::spawn::{Spawner, Stream};
 use self::voices::{Announcement, Voices};
 use crate::control::Place;
 use crate::event::{
-    Action, Child, Event, InstanceId, Launch, Output, Overflow, Pid, Role, Sink, Spare, Standing, Time,
+    Action, Care, Child, Event, InstanceId, Launch, Output, Overflow, Pid, Role, Sink, Spare, Standing, Time,
     report,
 };
 use crate::gather::Gather;
-use crate::kernel::{Kernel, Until};
+use crate::kernel::{AtOnce, Kernel, Until};
 use crate::line::Own;
 use crate::units::{Signal, reason};
 use crate::voice::Voice;
@@ -310,25 +310,37 @@ impl Linux {
         std::mem::forget(self);
     }
 
-    /// Reports one ended child, after all that it did before. Says whether there was one.
-    fn report_ended(&mut self, events: &mut Vec<Event>) -> bool {
-        let Some((pid, status)) = children::ended() else {
+    /// Reports one ended child, after all that it did before, or some strangers, collected. Says how many.
+    fn report_ended(&mut self, events: &mut Vec<Event>) -> u32 {
+        let Some((pid, status)) = self.children.ended() else {
             self.look = false;
-            return false;
+            return 0;
         };
-        if let Some(child) = self.children.get(pid) {
-            self.report_start(pid, true, events);
-            let congested = |sink| self.sinks.congested(sink);
-            self.relay.child_ended(child, congested, &mut self.spare, events);
-            self.voices.ended(pid, events);
-            if child.role == Role::Main {
-                self.probes.forget_answered(child.instance);
-            }
+        self.look = true; // it is still there, also if no signal told of it yet
+        let Some(child) = self.children.get(pid) else { return self.report_strangers(pid, events) };
+        self.report_start(pid, true, events);
+        let congested = |sink| self.sinks.congested(sink);
+        self.relay.child_ended(child, congested, &mut self.spare, events);
+        self.voices.ended(pid, events);
+        if child.role == Role::Main {
+            self.probes.forget_answered(child.instance);
         }
         self.memory.ended(status, events);
         report(events, Event::Exited { pid, status });
-        self.look = true; // it is still there, also if no signal told of it yet
-        true
+        1
+    }
+
+    /// Collects some strangers, the first of whom has ended.
+    #[inline(never)]
+    fn report_strangers(&mut self, first: Pid, events: &mut Vec<Event>) -> u32 {
+        let ended = self.children.collect_strangers(first);
+        for (_, status) in &ended {
+            self.memory.ended(*status, events);
+        }
+        self.memory.released(None, events);
+        let count = u32::try_from(ended.len()).unwrap_or(u32::MAX);
+        report(events, Event::OrphansEnded { ended });
+        count
     }
 
     fn report_start(&mut self, pid: Pid, ended: bool, events: &mut Vec<Event>) {
@@ -344,16 +356,32 @@ impl Linux {
         }
     }
 
-    /// Reports the signals that have come.
-    fn read_signals(&mut self, events: &mut Vec<Event>) {
-        let news = self.signals.read(events);
+    /// Passes on what signals can be passed on at once, and reports those that are more than that.
+    fn read_signals(&mut self, arrived: Option<Arrival>, at_once: AtOnce, events: &mut Vec<Event>) {
+        let children = &self.children;
+        let mut care = Care::Nothing;
+        let news = self.signals.read(arrived, &mut |signal| {
+            let mut receivers = 0;
+            // What is to be decided keeps its place before those that came after it.
+            if care != Care::ToDecide {
+                care = at_once(signal, &mut |pid, becomes| {
+                    children.signal(pid, becomes);
+                    receivers += 1;
+                });
+            }
+            match care {
+                Care::ToDecide => report(events, Event::Signal(signal)),
+                Care::ToFollow => report(events, Event::PassedOn { signal, receivers }),
+                Care::Nothing => {}
+            }
+        });
         self.look |= news.child;
         self.control.look_after_file(news.directory, events);
     }
 
-    /// Waits for something to happen, and reports what did.
+    /// Waits for something to happen, and reports what did. Says whether that was a signal alone.
     #[inline(never)]
-    fn poll(&mut self, until: Option<Until>, events: &mut Vec<Event>) {
+    fn poll(&mut self, until: Option<Until>, at_once: AtOnce, events: &mut Vec<Event>) -> bool {
         self.poll.clear();
         self.poll.watch(Source::Signals, self.signals.descriptor(), Interest::Read);
         self.sinks.watch(&mut self.poll, Source::Sink);
@@ -377,25 +405,35 @@ impl Linux {
             // Who could not be let in is not waited for, but not forgotten either.
             deadline.or(muted.then(|| before + SLICE))
         };
-        let woken = self.poll.wait(latest.map(|latest| latest.since(before)));
+        let timeout = latest.map(|latest| latest.since(before));
+        let known = events.len();
+        // They come first: what somebody asked for may change what an end of a child means. And what is passed on waits for nothing that
+        // could be done after it.
+        let alone = if self.poll.is_for_one() { self.signals.wait(timeout) } else { Err(()) };
+        if let Ok(arrived) = alone {
+            if arrived.is_some() {
+                self.read_signals(arrived, at_once, events);
+            }
+            self.clock.waited(before, latest);
+            return arrived.is_some();
+        }
+        let woken = self.poll.wait(timeout);
+        if woken == Woken::BySignal || self.poll.is_first_ready() {
+            self.read_signals(None, at_once, events);
+        }
         self.clock.waited(before, latest);
         if woken == Woken::BySignal {
             self.sinks.report(events);
-            self.read_signals(events);
-            return;
+            return true;
         }
 
-        let (mut pipes, mut clients, mut hurry) = (Vec::new(), Vec::new(), false);
+        // It does not even wait for output to be read; but signals without end leave every second turn to the others.
+        let hurry = events.len() > known && !self.hurried;
+        let (mut pipes, mut clients) = (Vec::new(), Vec::new());
         let ready: Vec<Source> = self.poll.ready().gather();
         for source in ready {
             match source {
-                // They come first: what somebody asked for may change what an end of a child means. What is passed on does not
-                // even wait for output to be read; but signals without end leave every second turn to the others.
-                Source::Signals => {
-                    let known = events.len();
-                    self.read_signals(events);
-                    hurry = events.len() > known && !self.hurried;
-                }
+                Source::Signals => {} // they were first
                 Source::Sink(sink) => self.sinks.flush(sink, &mut self.spare),
                 Source::Starting(pid) => self.report_start(pid, false, events),
                 Source::Pipe(index) => pipes.push(index),
@@ -412,12 +450,13 @@ impl Linux {
         self.hurried = hurry;
         self.sinks.report(events);
         if hurry {
-            return;
+            return true;
         }
         self.relay.read(&pipes, &mut self.spare, events);
         for source in clients {
             self.control.ready(source, events);
         }
+        false
     }
 
     #[inline(never)]
@@ -490,24 +529,22 @@ impl Kernel for Linux {
         self.clock.now()
     }
 
-    fn wait(&mut self, until: Option<Until>, events: &mut Vec<Event>) {
+    fn wait(&mut self, until: Option<Until>, at_once: AtOnce, events: &mut Vec<Event>) {
         let mut found = Vec::new();
         self.control.flush(&mut found);
         self.sinks.report(&mut found);
         loop {
             if self.look && self.reported < ENDED_PER_TURN {
-                self.read_signals(&mut found);
-                if self.report_ended(&mut found) {
-                    self.reported += 1;
-                }
+                self.read_signals(None, at_once, &mut found);
+                self.reported += self.report_ended(&mut found);
                 if !found.is_empty() {
                     break;
                 }
             }
             self.reported = 0;
-            self.poll(until, &mut found);
+            let signal = self.poll(until, at_once, &mut found);
             // Also if no signal told of one. A signal for us goes first: what follows from it is not to wait for a look.
-            if found.is_empty() {
+            if found.is_empty() && (self.look || !signal) {
                 self.report_ended(&mut found);
             }
             if !found.is_empty() || until.is_some_and(|until| until.at <= self.now()) {

@@ -1918,6 +1918,7 @@ fn output_goes_where_it_is_written() {
         format: Format::Json,
         timestamps: true,
         color: Color::Auto,
+        debug: false,
         colored: [false; 2],
         overflow: Overflow::Drop,
         reopen_signal: Some(Signal::USR1),

@@ -403,7 +403,7 @@ fn remains_are_stopped_before_the_restart() {
     story.remains.insert("web".to_owned(), vec![helper.clone()]);
     story.pass(1_000);
     story.expect(&[]);
-    story.event(Event::Exited { pid: helper.pid, status: ExitStatus::Code(99) });
+    story.event(Event::OrphansEnded { ended: vec![(helper.pid, ExitStatus::Code(99))] });
     story.expect(&["web: code 1 after 0.0 s; restart 1/10 in 0.1 s"]);
 }
 
@@ -615,6 +615,54 @@ fn one_command_is_signalled_as_its_manner_says() {
             story.record.iter().filter(|line| line.contains(" to ") || *line == "suspend").collect();
         assert_eq!(done, expected, "{receivers:?} {suspend} {signals:?}");
     }
+}
+
+/// What is done about a signal the moment it comes, and who gets what.
+fn at_once(story: &Story, signal: Signal) -> (Care, Vec<(i32, Signal)>) {
+    let mut sent = Vec::new();
+    let care =
+        story.supervisor.pass_on_at_once(signal, &mut |pid, becomes| sent.push((pid.number(), becomes)));
+    (care, sent)
+}
+
+#[test]
+fn one_commands_signals_are_passed_on_at_once_and_followed_where_something_follows() {
+    let table = [(Signal::USR1, Some(Signal::HUP)), (Signal::USR2, None)];
+    let story = one_command(Manner::default(), &table);
+    let pid = story.pids["bash"].number();
+    for (signal, care, becomes) in [
+        (Signal::INT, Care::Nothing, Some(Signal::INT)),
+        (Signal::USR1, Care::Nothing, Some(Signal::HUP)),
+        (Signal::USR2, Care::Nothing, None),
+        (Signal::TERM, Care::ToFollow, Some(Signal::TERM)),
+        (Signal::TSTP, Care::ToFollow, Some(Signal::TSTP)),
+    ] {
+        let expected = becomes.map(|becomes| (pid, becomes)).into_iter().collect();
+        assert_eq!(at_once(&story, signal), (care, expected), "{signal}");
+    }
+    let mut told = story;
+    told.supervisor.plan.log.debug = true;
+    assert_eq!(at_once(&told, Signal::INT), (Care::ToFollow, vec![(pid, Signal::INT)]));
+    for receivers in [Receivers::Group, Receivers::Everybody] {
+        let story = one_command(Manner { receivers, ..Manner::default() }, &[]);
+        assert_eq!(at_once(&story, Signal::INT), (Care::ToDecide, vec![]), "{receivers:?}");
+    }
+    let bash = Instance { kind: Kind::Command, ..instance("bash") };
+    let early = Story::not_begun(Mode::Command(Manner::default()), vec![bash]);
+    assert_eq!(at_once(&early, Signal::INT), (Care::ToDecide, vec![]));
+}
+
+#[test]
+fn services_that_run_get_at_once_what_is_only_passed_on() {
+    let mut story = db_and_web();
+    let [db, web] = ["db", "web"].map(|name| story.pids[name].number());
+    let both = vec![(db, Signal::USR1), (web, Signal::USR1)];
+    assert_eq!(at_once(&story, Signal::USR1), (Care::ToFollow, both));
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT] {
+        assert_eq!(at_once(&story, signal), (Care::ToDecide, vec![]), "{signal}");
+    }
+    story.signal(Signal::TERM);
+    assert_eq!(at_once(&story, Signal::USR1), (Care::ToFollow, vec![(db, Signal::USR1)]), "web is to end");
 }
 
 #[test]

@@ -15,10 +15,27 @@ use crate::event::{Child, ExitStatus, InstanceId, Pid};
 use crate::sorted::Map;
 use crate::units::Signal;
 
+/// Strangers that are collected before signals are looked for again.
+const STRANGERS_PER_TURN: usize = 16;
+
+/// So many of a list may turn out to live before the rest of it is not asked any more.
+const LIVING_MAX: u32 = 256;
+
 /// All children that we made and have not released.
 #[derive(Debug, Default)]
 pub struct Children {
     known: Map<Pid, Known>,
+    crowd: Crowd,
+}
+
+/// Strangers that may have ended. To look who has, and then to collect him, is two calls for each; where there are many, a list of our
+/// children is read, and each of them is asked: one call.
+#[derive(Debug, Default)]
+struct Crowd {
+    /// Who has not been asked, the next one last.
+    listed: Vec<Pid>,
+    /// How many of a list lived, since nobody was left to collect.
+    living: u32,
 }
 
 #[derive(Debug)]
@@ -119,9 +136,46 @@ impl Children {
         }
     }
 
-    /// Collects an ended child or stranger, if that has not been done. From now on its pid may belong to somebody else.
+    /// Collects ended strangers, `first` among them; so many that signals do not wait for long.
+    #[inline(never)]
+    pub fn collect_strangers(&mut self, first: Pid) -> Vec<(Pid, ExitStatus)> {
+        let mut collected = Vec::with_capacity(STRANGERS_PER_TURN);
+        let mut next = Some(first);
+        self.crowd.listed.pop_if(|pid| *pid == first);
+        // What is in a list may since have been collected, and its number be that of a child of ours.
+        while let Some(pid) = next.filter(|pid| !self.knows(*pid)) {
+            match collect(pid) {
+                Some(ended) => collected.push(ended),
+                None => self.crowd.living = self.crowd.living.saturating_add(1),
+            }
+            if collected.len() >= STRANGERS_PER_TURN {
+                if self.crowd.listed.is_empty() && self.crowd.living < LIVING_MAX {
+                    self.crowd.listed = procfs::oldest_children();
+                    self.crowd.listed.retain(|pid| !self.known.contains_key(pid));
+                    self.crowd.listed.reverse();
+                }
+                break;
+            }
+            if self.crowd.living >= LIVING_MAX {
+                self.crowd.listed = Vec::new();
+            }
+            next = self.crowd.listed.pop().or_else(|| ended().map(|(pid, _)| pid));
+        }
+        collected
+    }
+
+    /// An ended child, the same until it is released; or a stranger.
+    pub fn ended(&mut self) -> Option<(Pid, ExitStatus)> {
+        let ended = ended();
+        if ended.is_none() {
+            self.crowd = Crowd::default();
+        }
+        ended
+    }
+
+    /// Collects an ended child, if that has not been done. From now on its pid may belong to somebody else.
     pub fn release(&mut self, pid: Pid) {
-        if wait_for(libc::P_PID, pid.number(), libc::WEXITED | libc::WNOHANG).is_none() {
+        if collect(pid).is_none() {
             say!(Debug, "{pid:?} cannot be released: it has not ended");
             return;
         }
@@ -138,9 +192,13 @@ impl Children {
     }
 }
 
-/// An ended child, the same until it is released.
-pub fn ended() -> Option<(Pid, ExitStatus)> {
+/// One that has ended, the same until it is collected.
+fn ended() -> Option<(Pid, ExitStatus)> {
     wait_for(libc::P_ALL, 0, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
+}
+
+fn collect(pid: Pid) -> Option<(Pid, ExitStatus)> {
+    wait_for(libc::P_PID, pid.number(), libc::WEXITED | libc::WNOHANG)
 }
 
 fn wait_for(kind: libc::idtype_t, id: i32, options: libc::c_int) -> Option<(Pid, ExitStatus)> {

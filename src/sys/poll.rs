@@ -80,6 +80,16 @@ impl<Owner: Copy> Poll<Owner> {
         Woken::Unknown
     }
 
+    /// Whether nothing is waited for but the first.
+    pub fn is_for_one(&self) -> bool {
+        self.entries.len() == 1
+    }
+
+    /// Whether the first is ready.
+    pub fn is_first_ready(&self) -> bool {
+        self.entries.first().is_some_and(|entry| entry.revents != 0)
+    }
+
     /// Who is ready.
     pub fn ready(&self) -> impl Iterator<Item = Owner> {
         self.entries.iter().zip(&self.owners).filter(|(entry, _)| entry.revents != 0).map(|(_, owner)| *owner)

@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -185,27 +186,38 @@ pub fn numbers(directory: &str) -> io::Result<Vec<i32>> {
 /// Our children, ended ones included; `None` where /proc is not [`available`]. Reliable because only we can take one off the list, and
 /// we are reading.
 pub fn own_children() -> Option<Vec<Pid>> {
-    let own = own_pid();
     // It lies below our own number, so where it is found /proc numbers as we do.
-    match read_whole(&format!("/proc/self/task/{own}/children")) {
-        Ok(mut list) => {
-            // A number that was cut would be another process.
-            if list.len() >= FILE_MAX_BYTES {
-                list.truncate(list.iter().rposition(|byte| *byte == b' ').unwrap_or(0));
-            }
-            Some(pids(&String::from_utf8_lossy(&list)))
-        }
+    match read_whole(&own_list()) {
+        Ok(list) => Some(whole_numbers(&list)),
         Err(_) if !available() => None,
         Err(_) => {
+            let own = own_pid();
             let ours = all().into_iter().filter_map(Stat::of).filter(|stat| stat.parent == own);
             Some(ours.map(|stat| stat.pid).gather())
         }
     }
 }
 
+/// The oldest of our children, where the kernel has a list of them: as many as one read gives. For each further one it goes through the
+/// list from its beginning.
+pub fn oldest_children() -> Vec<Pid> {
+    let read = |list: File| Ok(descriptors::read(list.as_fd(), 4096)?);
+    whole_numbers(&File::open(own_list()).and_then(read).unwrap_or_default())
+}
+
+/// Each ends with a space; one that was cut would be another process.
+fn whole_numbers(list: &[u8]) -> Vec<Pid> {
+    let end = list.iter().rposition(|byte| *byte == b' ').unwrap_or(0);
+    pids(&String::from_utf8_lossy(list.get(..end).unwrap_or_default()))
+}
+
+fn own_list() -> String {
+    format!("/proc/self/task/{}/children", own_pid())
+}
+
 /// Whether the kernel was built with lists of children (CONFIG_PROC_CHILDREN).
 pub fn has_lists_of_children() -> bool {
-    fs::metadata(format!("/proc/self/task/{}/children", own_pid())).is_ok()
+    fs::metadata(own_list()).is_ok()
 }
 
 /// The children of a process, of all its threads; some may be missing while it makes or loses any.

@@ -7,13 +7,12 @@
 mod handlers;
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-
-use nix::unistd;
+use std::time::Duration;
 
 use self::handlers::Handlers;
 use super::{Inherited, InitError, trap};
-use crate::event::{Event, report};
 use crate::units::Signal;
 
 /// A set of signals as the kernel has it: bit n-1 stands for signal n.
@@ -111,20 +110,24 @@ impl Signals {
         matches!(self.way, Way::Descriptor(_))
     }
 
-    /// Reports what has come, without waiting.
-    pub fn read(&self, events: &mut Vec<Event>) -> News {
+    /// Waits for a signal where nothing else is to be waited for, and takes it, with one call instead of poll(2) and a read. `Err`: that
+    /// cannot be done here.
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<Option<Arrival>, ()> {
+        let Way::Descriptor(_) = &self.way else { return Err(()) };
+        wait_for(SignalSet::MAX, timeout).map_err(drop)
+    }
+
+    /// Calls back with what has come for somebody else, without waiting: the one that was waited for, or all that there are.
+    pub fn read(&self, arrived: Option<Arrival>, somebodys: &mut dyn FnMut(Signal)) -> News {
         let mut news = News::default();
-        let mut report = |signal: Signal| {
-            if signal == Signal::CHLD {
-                news.child = true;
-            } else {
-                report(events, Event::Signal(signal));
-            }
-        };
-        match &self.way {
-            Way::Descriptor(descriptor) => news.directory = read(descriptor, report),
-            Way::Handlers(handlers) => {
-                handlers.read(&mut report);
+        match (&self.way, arrived) {
+            (Way::Descriptor(_), Some(arrival)) => arrival.tell(&mut news, somebodys),
+            (Way::Descriptor(descriptor), None) => read(descriptor, &mut news, somebodys),
+            (Way::Handlers(handlers), _) => {
+                handlers.read(&mut |signal| match signal {
+                    Signal::CHLD => news.child = true,
+                    other => somebodys(other),
+                });
                 if news.child {
                     Handlers::child_seen();
                 }
@@ -134,27 +137,70 @@ impl Signals {
     }
 }
 
-/// Says whether the kernel told of a directory.
-fn read(descriptor: &OwnedFd, mut report: impl FnMut(Signal)) -> bool {
-    let mut directory = false;
-    let mut records = [0; RECORD_BYTES * PER_TURN];
-    let count = unistd::read(descriptor, &mut records).unwrap_or(0);
-    for record in records.get(..count).unwrap_or_default().chunks(RECORD_BYTES) {
-        let field = |at: usize| record.get(at..)?.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
-        let [Some(number), Some(code), Some(sender)] = [NUMBER_AT, CODE_AT, SENDER_AT].map(field) else {
-            break;
-        };
+/// A signal that has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    number: i32,
+    code: i32,
+    sender: i32,
+}
+
+impl Arrival {
+    /// Whom it is for: us, somebody else, or nobody.
+    fn tell(self, news: &mut News, somebodys: &mut dyn FnMut(Signal)) {
+        let Self { number, code, sender } = self;
         match Signal::new(number) {
+            Some(Signal::CHLD) => news.child = true,
             // SIGIO: there was no room to queue the other one.
-            Some(_) if (number == OF_DIRECTORY || number == libc::SIGIO) && code > 0 => directory = true,
-            Some(signal) if !is_our_own_doing(signal, code, sender) => report(signal),
+            Some(_) if (number == OF_DIRECTORY || number == libc::SIGIO) && code > 0 => news.directory = true,
+            Some(signal) if !is_our_own_doing(signal, code, sender) => somebodys(signal),
             Some(_) | None => {}
         }
         if number == trap::SIGNAL {
             trap::let_in();
         }
     }
-    directory
+}
+
+fn read(descriptor: &OwnedFd, news: &mut News, somebodys: &mut dyn FnMut(Signal)) {
+    // Not filled with zeroes: it is 4 KiB, nearly all of it for nothing, and a signal waits.
+    let mut records = [MaybeUninit::<u8>::uninit(); RECORD_BYTES * PER_TURN];
+    // SAFETY: the call writes no more than there is room for, and says how much it has written; only that is read.
+    let records = unsafe {
+        let count = libc::read(descriptor.as_raw_fd(), records.as_mut_ptr().cast(), records.len());
+        std::slice::from_raw_parts(records.as_ptr().cast::<u8>(), usize::try_from(count).unwrap_or(0))
+    };
+    for record in records.chunks(RECORD_BYTES) {
+        let field = |at: usize| record.get(at..)?.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
+        let [Some(number), Some(code), Some(sender)] = [NUMBER_AT, CODE_AT, SENDER_AT].map(field) else {
+            break;
+        };
+        Arrival { number, code, sender }.tell(news, somebodys);
+    }
+}
+
+/// Waits for one of these signals, which are blocked, and takes it out; `None`: none came in time.
+fn wait_for(set: SignalSet, timeout: Option<Duration>) -> io::Result<Option<Arrival>> {
+    let timeout = timeout.map(|timeout| libc::timespec {
+        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::c_long::MAX),
+        tv_nsec: libc::c_long::from(timeout.subsec_nanos()),
+    });
+    let until = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
+    // SAFETY: reads a u64 and, if there is one, a timespec, and writes a siginfo_t, all of which live here; it is read where the call
+    // says that it was written. Through the kernel, for signals 32 and 33.
+    unsafe {
+        match libc::syscall(libc::SYS_rt_sigtimedwait, &raw const set, info.as_mut_ptr(), until, 8_usize) {
+            1.. => {
+                let info = info.assume_init();
+                Ok(Some(Arrival { number: info.si_signo, code: info.si_code, sender: info.si_pid() }))
+            }
+            _ => match io::Error::last_os_error() {
+                error if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
 }
 
 /// Whether a signal tells us of something that we did, rather than somebody sent it: then it is nobody else's business.
@@ -230,16 +276,13 @@ pub fn leave_terminal(terminal: RawFd) {
 
 /// Takes a pending, blocked signal out if its sender is this process, which is what the kernel names here.
 fn take_our_own(signal: libc::c_int) {
-    let set = bit(signal);
-    let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: reads a u64 and a timespec and writes a siginfo_t, all of which live here; all zeroes is a siginfo_t.
-    unsafe {
-        let mut info: libc::siginfo_t = std::mem::zeroed();
-        let got =
-            libc::syscall(libc::SYS_rt_sigtimedwait, &raw const set, &raw mut info, &raw const now, 8_usize);
-        if got > 0 && info.si_pid() != libc::getpid() {
-            libc::kill(libc::getpid(), signal); // somebody's, in that very moment
-        }
+    // SAFETY: plain call.
+    let own = unsafe { libc::getpid() };
+    if let Ok(Some(arrival)) = wait_for(bit(signal), Some(Duration::ZERO))
+        && arrival.sender != own
+    {
+        // SAFETY: plain call on ourselves. Somebody's, in that very moment.
+        unsafe { libc::kill(own, signal) };
     }
 }
 

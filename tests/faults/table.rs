@@ -39,7 +39,7 @@ pub const CALLS: &[Call] = &[
     call("write", &["EINTR", "EAGAIN", "EIO", "ENOSPC", "EPIPE"], &["EIO", "ENOSPC", "EPIPE"], "goes on; what cannot be written is lost, and the services run"),
     call("signalfd4", &["ENOSYS", "EINVAL", "EMFILE", "ENOMEM"], &["ENOSYS"], "signals come through handlers"),
     call("rt_sigpending", &["EPERM"], &["EPERM"], "a stop from before the start is seen a little later"),
-    call("rt_sigtimedwait", &["EAGAIN", "EINTR", "ENOSYS"], &["ENOSYS"], "a signal of the terminal for ourselves is passed on"),
+    call("rt_sigtimedwait", &["EAGAIN", "EINTR", "ENOSYS"], &["ENOSYS"], "signals are waited for by poll; one of the terminal for ourselves is passed on"),
     call("rt_sigprocmask", &["EPERM"], &[], "the mask is what it was: blocked"),
     call("rt_sigaction", &["EINVAL"], &[], "told, code 71, if it is one that we cannot do without"),
 

@@ -9,7 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
 use tinysup::control::{Answer, Change, LogLine, Place, REQUEST_MAX, Refused, Request, Verb};
-use tinysup::event::{Action, Child, Client, Event, InstanceId, Pid, Usage};
+use tinysup::event::{Action, Care, Child, Client, Event, InstanceId, Pid, Usage};
 use tinysup::kernel::{Kernel, Until};
 
 use crate::Case;
@@ -571,7 +571,11 @@ fn without_descriptors_nobody_is_let_in_and_nothing_spins() {
     limit(u64::try_from(lowest_free).unwrap());
     let (before, end) = (cpu(), desk.world.linux.now() + Duration::from_secs(2));
     while desk.world.linux.now() < end {
-        desk.world.linux.wait(Some(Until { at: end, measures: false }), &mut desk.world.events);
+        desk.world.linux.wait(
+            Some(Until { at: end, measures: false }),
+            &|_, _| Care::ToDecide,
+            &mut desk.world.events,
+        );
         assert!(desk.world.events.is_empty(), "{:?}", desk.world.events);
     }
     let used = cpu().saturating_sub(before);

@@ -1,14 +1,15 @@
 //! The driver: a `Linux` with what it has reported so far, and the usual launches.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tinysup::event::{
-    Action, Child, Event, ExitStatus, Identity, InstanceId, Launch, Mark, Pid, Process, Role, Secret, Sink,
-    StartError,
+    Action, Care, Child, Event, ExitStatus, Identity, InstanceId, Launch, Mark, Pid, Process, Role, Secret,
+    Sink, StartError,
 };
-use tinysup::kernel::{Kernel, Until};
+use tinysup::kernel::{AtOnce, Kernel, Until};
 use tinysup::sys::{Descriptors, Linux, Setup};
 use tinysup::units::Signal;
 
@@ -21,6 +22,8 @@ pub struct World {
     pub linux: Linux,
     /// All that happened, oldest first.
     pub events: Vec<Event>,
+    /// Signals that are passed on the moment they come: to whom, and as what.
+    pub at_once: HashMap<Signal, Vec<(Pid, Signal)>>,
     /// How many of them `until` has looked at.
     seen: usize,
     runs: u32,
@@ -55,18 +58,23 @@ impl World {
     pub fn of(setup: Setup) -> Self {
         tinysup::sys::catch_traps(); // as the program does
         let linux = Linux::new(early::inherited(), setup).expect("a kernel");
-        Self { linux, events: Vec::new(), seen: 0, runs: 0 }
+        Self { linux, events: Vec::new(), at_once: HashMap::new(), seen: 0, runs: 0 }
     }
 
     pub fn perform(&mut self, action: Action) {
         self.linux.perform(action, &mut self.events);
     }
 
-    /// Waits once, and lets ended processes go as the core would, strangers included.
+    /// Waits once, and lets ended processes go as the core would.
     pub fn wait(&mut self, at_most: Duration) {
         let from = self.events.len();
         let deadline = self.linux.now() + at_most;
-        self.linux.wait(Some(Until { at: deadline, measures: true }), &mut self.events);
+        let at_once: AtOnce = &|signal, send| {
+            let receivers = self.at_once.get(&signal);
+            receivers.into_iter().flatten().for_each(|(pid, becomes)| send(*pid, *becomes));
+            receivers.map_or(Care::ToDecide, |_| Care::ToFollow)
+        };
+        self.linux.wait(Some(Until { at: deadline, measures: true }), at_once, &mut self.events);
         let ended: Vec<Pid> = self.events[from..]
             .iter()
             .filter_map(|event| if let Event::Exited { pid, .. } = event { Some(*pid) } else { None })
@@ -213,6 +221,9 @@ impl World {
     pub fn exit_of(&mut self, wanted: Pid) -> ExitStatus {
         self.until("an exit", |event| match event {
             Event::Exited { pid, status } if *pid == wanted => Some(*status),
+            Event::OrphansEnded { ended } => {
+                ended.iter().find(|(pid, _)| *pid == wanted).map(|(_, status)| *status)
+            }
             _ => None,
         })
     }

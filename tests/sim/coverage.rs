@@ -26,7 +26,7 @@ macro_rules! kinds {
 kinds!(state, STATES, State:
     Waiting Launching Starting Up Ready Stopping Cleaning Backoff Down Completed Failed);
 kinds!(event_kind, EVENTS, Event:
-    Begin Tick Signal Spawned SpawnFailed Executed ExecFailed Exited Output File Reopened Stuck Flows OutputEnded Swept Strays Listener
+    Begin Tick Signal PassedOn Spawned SpawnFailed Executed ExecFailed Exited OrphansEnded Output File Reopened Stuck Flows OutputEnded Swept Strays Listener
     Probed Notified Announced Listening Connected Asked Taken Left Measured MemoryFound Weighed Pressure OomKilled Drained);
 kinds!(verb, VERBS, Verb:
     Status Describe Memory Start Stop Restart Signal Logs Events Wait Health Update Reopen Shutdown);
@@ -64,11 +64,8 @@ fn detail(role: Role, later: bool) -> &'static str {
 fn details(kind: &str) -> &'static [&'static str] {
     match kind {
         "Spawned" | "SpawnFailed" => &["main", "stop_command", "test"],
-        "Executed" | "ExecFailed" | "Output" | "OutputEnded" => {
+        "Executed" | "ExecFailed" | "Exited" | "Output" | "OutputEnded" => {
             &["main", "main, later", "stop_command", "stop_command, later", "test", "test, later"]
-        }
-        "Exited" => {
-            &["main", "main, later", "stop_command", "stop_command, later", "test", "test, later", "stranger"]
         }
         "Swept" | "Notified" | "Announced" | "Listening" => &["main", "main, later"],
         "Probed" => &["test", "test, later"],
@@ -132,6 +129,8 @@ impl Coverage {
             Event::Begin
             | Event::Tick
             | Event::Signal(_)
+            | Event::PassedOn { .. }
+            | Event::OrphansEnded { .. }
             | Event::File { .. }
             | Event::Reopened { .. }
             | Event::Stuck { .. }
@@ -151,9 +150,8 @@ impl Coverage {
         if let Some((id, detail)) = whose {
             return self.in_state(core, id, kind, detail);
         }
-        let detail = if matches!(event, Event::Exited { .. }) { "stranger" } else { NOTHING };
         for id in world.plan.ids() {
-            self.in_state(core, id, kind, detail);
+            self.in_state(core, id, kind, NOTHING);
         }
     }
 

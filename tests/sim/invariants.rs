@@ -231,7 +231,7 @@ struct Step {
     /// So often everything has to stop until it is told to go on.
     suspends: usize,
     /// What is to be told of the end of a child of the one command's init.
-    reaped: Option<(Pid, bool)>,
+    reaped: VecDeque<(Pid, bool)>,
     /// The group of the ended command has to be asked to end.
     asks_group: bool,
     /// Whose port is looked for.
@@ -247,6 +247,8 @@ pub struct Judge {
     stop: Option<Stop>,
     interrupts: u32,
     step: Step,
+    /// What was passed on at once, and to whom, and is to be told.
+    to_tell: VecDeque<(Signal, Vec<(Pid, bool, Signal)>)>,
     /// For the one command, before it was there.
     early: Option<VecDeque<Signal>>,
     spins: u32,
@@ -277,6 +279,7 @@ impl Judge {
             stop: None,
             interrupts: 0,
             step: Step::default(),
+            to_tell: VecDeque::new(),
             early: Some(VecDeque::new()),
             spins: 0,
             all_up: false,
@@ -347,6 +350,13 @@ impl Judge {
                     world.count("second SIGINT");
                 }
             }
+            Event::PassedOn { signal, receivers } => {
+                let Some((passed_on, sent)) = self.to_tell.pop_front() else {
+                    violation!("{signal} was not passed on");
+                };
+                assert_eq!((passed_on, sent.len()), (*signal, *receivers), "in order");
+                (self.step.signal, self.step.sent) = (Some(*signal), sent);
+            }
             Event::Spawned { child, pid } => match child.role {
                 Role::Main => {
                     self.life(child.instance).pid = Some(*pid);
@@ -375,7 +385,7 @@ impl Judge {
                 self.step.exited = Some(*pid);
                 let owner = world.leader(*pid).and_then(|proc| proc.owner);
                 if let Mode::Command(manner) = self.plan.mode {
-                    self.step.reaped = Some((*pid, owner.is_none()));
+                    self.step.reaped.push_back((*pid, false));
                     self.step.asks_group = manner.rest == Rest::AskGroup && owner.is_some();
                 }
                 match world.leader(*pid).and_then(|proc| proc.owner) {
@@ -391,6 +401,9 @@ impl Judge {
                     }
                     Some(Child { role: Role::StopCommand | Role::Probe(_), .. }) | None => {}
                 }
+            }
+            Event::OrphansEnded { ended } if matches!(self.plan.mode, Mode::Command(_)) => {
+                self.step.reaped = ended.iter().map(|(pid, _)| (*pid, true)).collect();
             }
             _ => {}
         }

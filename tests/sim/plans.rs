@@ -90,7 +90,7 @@ fn command(rng: &mut Rng) -> Plan {
         shutdown_timeout: None,
         guard: Guard::default(),
         routes: Map::new(),
-        log: Log::default(),
+        log: Log { debug: rng.per_mille(500), ..Log::default() },
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
-use tinysup::event::{Action, Event, ExitCode};
-use tinysup::kernel::{Kernel, Until};
+use tinysup::event::{Action, Care, Event, ExitCode};
+use tinysup::kernel::{AtOnce, Kernel, Until};
 use tinysup::notice::Notice;
 use tinysup::plan::Plan;
 use tinysup::supervisor::{Reread, Supervisor};
@@ -146,7 +146,7 @@ fn drive(
     steps: &mut u64,
 ) -> ExitCode {
     let (mut arrived, mut actions, mut answers) = (Vec::new(), Vec::new(), Vec::new());
-    world.wait(Some(Until { at: world.now(), measures: false }), &mut arrived);
+    world.wait(Some(Until { at: world.now(), measures: false }), &|_, _| Care::ToDecide, &mut arrived);
     let mut measured = false;
     // `None`: the configuration, read again.
     let mut pending: VecDeque<Option<Event>> = arrived.drain(..).chain([Event::Begin]).map(Some).collect();
@@ -206,7 +206,9 @@ fn drive(
         }
         let deadline = supervisor.deadline();
         measured = supervisor.measures();
-        world.wait(deadline.map(|at| Until { at, measures: measured }), &mut arrived);
+        let at_once: AtOnce = &|signal, send| supervisor.pass_on_at_once(signal, send);
+        world.wait(deadline.map(|at| Until { at, measures: measured }), at_once, &mut arrived);
+        judge.passed_on(world);
         pending.extend(arrived.drain(..).map(Some));
         if deadline.is_some_and(|deadline| world.now() >= deadline) {
             pending.push_back(Some(Event::Tick));

@@ -15,10 +15,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tinysup::event::{
-    Action, Child, Client, Event, ExitCode, ExitStatus, InstanceId, Listener, Pid, Process, Role, Sink,
+    Action, Care, Child, Client, Event, ExitCode, ExitStatus, InstanceId, Listener, Pid, Process, Role, Sink,
     StartError, Time,
 };
-use tinysup::kernel::{Kernel, Until};
+use tinysup::kernel::{AtOnce, Kernel, Until};
 use tinysup::plan::{Mode, Plan};
 use tinysup::probe::Failure;
 use tinysup::supervisor::Reread;
@@ -164,6 +164,8 @@ pub struct World {
     agenda: BTreeMap<(Time, u64), Happening>,
     tickets: u64,
     signals: VecDeque<Signal>,
+    /// What was passed on in this wait, whether that is reported, and to whom it went and as what.
+    pub passed_on: Vec<(Signal, bool, Vec<(Pid, Signal)>)>,
     news: BTreeMap<Child, VecDeque<Event>>,
     /// What each run said through its socket or its readiness descriptor.
     spoken: BTreeMap<Child, VecDeque<Event>>,
@@ -232,6 +234,7 @@ impl World {
             agenda: BTreeMap::new(),
             tickets: 0,
             signals: VecDeque::new(),
+            passed_on: Vec::new(),
             news: BTreeMap::new(),
             spoken: BTreeMap::new(),
             open: BTreeSet::new(),
@@ -502,7 +505,7 @@ impl Kernel for World {
         self.now
     }
 
-    fn wait(&mut self, until: Option<Until>, events: &mut Vec<Event>) {
+    fn wait(&mut self, until: Option<Until>, at_once: AtOnce, events: &mut Vec<Event>) {
         let deadline = until.map(|until| until.at);
         if let Some(pid) = self.reported {
             violation!("waits although {pid:?}, whose end was reported, is not released");
@@ -547,7 +550,7 @@ impl Kernel for World {
             });
         }
         if self.something_to_report() {
-            self.report(events);
+            self.report(at_once, events);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Who is signalled, when and with what: only ours, the polite one first, SIGKILL only when it is time.
 
 use tinysup::event::Client;
+use tinysup::kernel::Kernel;
 use tinysup::plan::Manner;
 
 use super::*;
@@ -78,6 +79,58 @@ impl Judge {
         }
     }
 
+    /// What was passed on while it was waited, before anything of that is told.
+    pub fn passed_on(&mut self, world: &mut World) {
+        for (signal, reported, sent) in std::mem::take(&mut world.passed_on) {
+            if self.ends_container(signal) || self.early.is_some() && self.command_mode() {
+                violation!("{signal} is passed on at once");
+            }
+            let now = world.now();
+            self.step =
+                Step { now: Some(now), delayed: world.delayed, signal: Some(signal), ..Step::default() };
+            for (pid, becomes) in sent {
+                self.signal(world, pid, false, becomes);
+            }
+            self.check_receivers(signal);
+            if reported {
+                self.to_tell.push_back((signal, std::mem::take(&mut self.step.sent)));
+            } else {
+                self.check_nothing_follows(signal);
+            }
+        }
+    }
+
+    /// That a signal was passed on is not told only where nobody could read that, and nothing else follows.
+    fn check_nothing_follows(&self, signal: Signal) {
+        let Mode::Command(manner) = self.plan.mode else {
+            violation!("{signal} is passed on without a word")
+        };
+        let escalates = signal == Signal::TERM && self.plan_of(InstanceId(0)).stop.kill_timeout.is_some();
+        let suspends = manner.suspend && matches!(signal, Signal::TSTP | Signal::TTIN | Signal::TTOU);
+        if escalates || suspends || self.plan.log.debug {
+            violation!("{signal} is passed on, and nothing follows");
+        }
+    }
+
+    /// Nobody who runs is left out.
+    fn check_receivers(&self, got: Signal) {
+        let unmeant = [Signal::PIPE, Signal::TTIN, Signal::TTOU, Signal::LIBRARY_1, Signal::LIBRARY_2];
+        if !self.command_mode() && unmeant.contains(&got) && !self.plan.routes.contains_key(&got) {
+            return;
+        }
+        for id in self.plan.ids() {
+            let life = &self.lives[id.0 as usize];
+            let runs =
+                if self.command_mode() { life.active() && life.ended.is_none() } else { life.running() };
+            let Some((becomes, pid)) = self.becomes(id, got, false).zip(life.pid).filter(|_| runs) else {
+                continue;
+            };
+            if !self.step.sent.contains(&(pid, false, becomes)) {
+                violation!("{got} does not reach {}: {:?}", self.plan_of(id).name, self.step.sent);
+            }
+        }
+    }
+
     /// The files of output are opened again, upon the signal that says so, or for a client.
     pub(super) fn reopens(&mut self, world: &mut World, client: Option<Client>) {
         if client.is_some() && self.verb() == Some(Verb::Reopen) {
@@ -94,7 +147,20 @@ impl Judge {
     pub(super) fn forward(&mut self, child: Child, pid: Pid, group: bool, sent: Signal) {
         let got = self.step.signal.unwrap();
         let instance = self.plan_of(child.instance);
-        let expected = match self.plan.mode {
+        let expected = self.becomes(child.instance, got, group);
+        if expected != Some(sent) || child.role != Role::Main {
+            violation!("{got} is passed on to {pid:?} of {} as {sent}, expected {expected:?}", instance.name);
+        }
+        if self.command_mode() && got == Signal::TERM && instance.stop.kill_timeout.is_some() {
+            let now = self.now();
+            self.life(child.instance).asked.get_or_insert(now);
+        }
+    }
+
+    /// What an instance, or its group, gets for a signal that is passed on.
+    fn becomes(&self, id: InstanceId, got: Signal, group: bool) -> Option<Signal> {
+        let instance = self.plan_of(id);
+        match self.plan.mode {
             Mode::Command(Manner { receivers: Receivers::Everybody, .. }) => None,
             Mode::Command(manner) => {
                 let becomes = instance.signals.get(&got).copied().unwrap_or(Some(got));
@@ -102,18 +168,11 @@ impl Judge {
             }
             Mode::Pause => None,
             Mode::Services => {
-                let routed = self.plan.routes.get(&got).is_none_or(|to| to.contains(&child.instance));
+                let routed = self.plan.routes.get(&got).is_none_or(|to| to.contains(&id));
                 let becomes = instance.signals.get(&got).copied().unwrap_or(Some(got));
                 let ours = got == Signal::HUP || Some(got) == self.plan.log.reopen_signal;
                 becomes.filter(|_| routed && !group && !ours)
             }
-        };
-        if expected != Some(sent) || child.role != Role::Main {
-            violation!("{got} is passed on to {pid:?} of {} as {sent}, expected {expected:?}", instance.name);
-        }
-        if self.command_mode() && got == Signal::TERM && instance.stop.kill_timeout.is_some() {
-            let now = self.now();
-            self.life(child.instance).asked.get_or_insert(now);
         }
     }
 
@@ -163,14 +222,14 @@ impl Judge {
     pub(super) fn check_command(&self) {
         let step = &self.step;
         if step.suspends > 0
-            || step.reaped.is_some()
+            || !step.reaped.is_empty()
             || step.asks_group
             || !step.stays.is_empty()
             || step.stands
         {
             violation!(
                 "something does not follow: {:?}",
-                (step.suspends, step.reaped, step.asks_group, step.stands)
+                (step.suspends, &step.reaped, step.asks_group, step.stands)
             );
         }
         let failed = |id: InstanceId| match &self.stop {

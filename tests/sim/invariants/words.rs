@@ -248,7 +248,7 @@ impl Judge {
             }
             Notice::Reaped { pid, adopted, wanted, .. } => {
                 let told = matches!(self.plan.mode, Mode::Command(manner) if manner.tell_reaped);
-                if self.step.reaped.take() != Some((*pid, *adopted)) || *wanted != (told && *adopted) {
+                if self.step.reaped.pop_front() != Some((*pid, *adopted)) || *wanted != (told && *adopted) {
                     violation!("{notice:?} is not so");
                 }
             }

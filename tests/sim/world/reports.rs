@@ -18,7 +18,7 @@ impl World {
     }
 
     /// Reports some of what there is, of each source in its order.
-    pub(super) fn report(&mut self, events: &mut Vec<Event>) {
+    pub(super) fn report(&mut self, at_once: AtOnce, events: &mut Vec<Event>) {
         #[derive(Clone, Copy)]
         enum Source {
             Signals,
@@ -65,8 +65,14 @@ impl World {
             match source {
                 Source::Signals => {
                     let kept = if self.rng.per_mille(self.weather.lazy) { self.signals.len() - 1 } else { 0 };
-                    while self.signals.len() > kept {
-                        events.extend(self.signals.pop_front().map(Event::Signal));
+                    let mut in_order = true;
+                    while self.signals.len() > kept
+                        && let Some(signal) = self.signals.pop_front()
+                    {
+                        in_order = in_order && self.pass_on(signal, at_once, events);
+                        if !in_order {
+                            events.push(Event::Signal(signal));
+                        }
                     }
                 }
                 Source::Memory => events.extend(self.told_by_kernel.drain(..)),
@@ -90,13 +96,16 @@ impl World {
                 }
                 Source::Pipe(child, sink) => events.extend(self.read(child, sink)),
                 Source::Dead(serial) => {
-                    let proc = &self.procs[&serial];
-                    let Stage::Zombie(status) = proc.stage else { continue };
-                    let pid = proc.pid();
                     // The ends that it explains come later.
                     events.extend(self.told_by_kernel.drain(..));
                     let proc = &self.procs[&serial];
-                    if let Some(child) = proc.owner.filter(|_| proc.spawned) {
+                    let Stage::Zombie(status) = proc.stage else { continue };
+                    let pid = proc.pid();
+                    if !proc.spawned {
+                        self.report_strangers(&dead, events);
+                        continue;
+                    }
+                    if let Some(child) = proc.owner {
                         self.report_news(child, events);
                         // What it said before its end is reported before its end.
                         self.report_spoken(child, 0, events);
@@ -112,6 +121,47 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Some of the strangers among the dead, who are collected by that.
+    fn report_strangers(&mut self, dead: &[u64], events: &mut Vec<Event>) {
+        let mut strangers: Vec<u64> = dead.to_vec();
+        strangers.retain(|serial| !self.procs[serial].spawned);
+        self.rng.shuffle(&mut strangers);
+        strangers.truncate(1 + self.rng.index(strangers.len()));
+        if strangers.len() > 1 {
+            self.count("several orphans at once");
+        }
+        let mut ended = Vec::new();
+        for serial in strangers {
+            let proc = &self.procs[&serial];
+            if let Stage::Zombie(status) = proc.stage {
+                ended.push((proc.pid(), status));
+                self.bury(serial);
+            }
+        }
+        events.push(Event::OrphansEnded { ended });
+    }
+
+    /// Passes a signal on at once if that is all there is to do about it.
+    fn pass_on(&mut self, signal: Signal, at_once: AtOnce, events: &mut Vec<Event>) -> bool {
+        let mut sent = Vec::new();
+        let care = at_once(signal, &mut |pid, becomes| sent.push((pid, becomes)));
+        if care == Care::ToDecide {
+            return false;
+        }
+        for (pid, becomes) in &sent {
+            let serial = self.spawned_serial(*pid, "a signal at once");
+            self.send(serial, *becomes);
+        }
+        if care == Care::ToFollow {
+            self.count("signal passed on at once");
+            events.push(Event::PassedOn { signal, receivers: sent.len() });
+        } else {
+            self.count("signal passed on without a word");
+        }
+        self.passed_on.push((signal, care == Care::ToFollow, sent));
+        true
     }
 
     /// Reports what a run said but for the last few messages.
