@@ -1,6 +1,7 @@
 //! The program's memory, which is this test's own too: pieces of any size, from several threads, hold what was written to them.
 
 #![allow(unsafe_code, reason = "the allocator's own interface")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, realloc};
 use std::thread;
