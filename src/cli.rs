@@ -20,7 +20,7 @@ use crate::event::{ExitCode, Sink};
 use crate::gather::Gather;
 use crate::hints::base_name;
 use crate::suggest::did_you_mean;
-use crate::units::{Signal, parse_duration, parse_number};
+use crate::units::{Signal, parse_duration, parse_number, parse_signed};
 use crate::voice::Voice;
 
 /// What the command line asks for.
@@ -266,7 +266,7 @@ fn rewriting(text: &str) -> Result<(Signal, Option<Signal>), UsageError> {
     };
     let (from, to) = text.split_once(':').ok_or_else(wrong)?;
     let from = signal(from).ok_or_else(wrong)?;
-    if parse_number(&digits(to)) == Some(0) {
+    if parse_signed(&digits(to)) == Some(0) {
         return Ok((from, None));
     }
     Ok((from, Some(signal(to).ok_or_else(wrong)?)))

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::mem::ManuallyDrop;
 use std::path::Path;
 
 use log::{Level, LevelFilter};
@@ -31,17 +32,20 @@ pub fn main(inherited: Inherited, words: impl Iterator<Item = OsString>) -> Exit
     if !matches!(command, Command::Run { .. } | Command::One(_) | Command::Pause { .. }) {
         sys::give_signals_back(inherited);
     }
-    match command {
-        Command::Run { config, verbosity, main } => services(inherited, config.as_deref(), verbosity, main),
-        Command::One(one) => one_command(inherited, &one),
-        Command::Pause { voice, verbosity } => {
-            let setup = Setup { descriptors: Descriptors::PassOn, voice, ..Setup::default() };
-            supervise(inherited, setup, plan::pause(), Place::Off, verbosity, &mut unchangeable)
+    // The process ends with it, so it is not taken apart.
+    match &*ManuallyDrop::new(command) {
+        Command::Run { config, verbosity, main } => {
+            services(inherited, config.as_deref(), *verbosity, main.clone())
         }
-        Command::Check { config, here } => check(config.as_deref(), here),
+        Command::One(one) => one_command(inherited, one),
+        Command::Pause { voice, verbosity } => {
+            let setup = Setup { descriptors: Descriptors::PassOn, voice: *voice, ..Setup::default() };
+            supervise(inherited, setup, plan::pause(), Place::Off, *verbosity, &mut unchangeable)
+        }
+        Command::Check { config, here } => check(config.as_deref(), *here),
         Command::Example => print(&config::example()),
-        Command::Ask(ask) => client::ask(&ask),
-        Command::Top(ask) => client::top(&ask),
+        Command::Ask(ask) => client::ask(ask),
+        Command::Top(ask) => client::top(ask),
         Command::Completions(shell) => print(&cli::completions::completions(shell)),
         Command::HelpOf(verb) => print(&cli::verbs::help_of(verb)),
         Command::Version => print(concat!("tinysup ", env!("CARGO_PKG_VERSION"), "\n")),
@@ -75,10 +79,10 @@ fn hint_at_verb(one: &One) {
 }
 
 #[inline(never)]
-fn say(said: Said) -> ExitCode {
+fn say(said: &Said) -> ExitCode {
     let text = match said.voice {
         Some(voice) => format!("{}{}\n", voice.prefix(Level::Error, sys::own_pid()), said.text),
-        None => said.text,
+        None => said.text.clone(),
     };
     match said.sink {
         Sink::Stdout => _ = sys::print(&text),
@@ -119,6 +123,7 @@ fn runs_already(loaded: &Loaded, command: bool) -> Option<String> {
     client::runs_already(&loaded.control, config, command)
 }
 
+#[inline(never)]
 fn check(file: Option<&Path>, here: bool) -> ExitCode {
     match plan::load(&Request { file, main: None, here }, &Files) {
         Ok(loaded) => print(&plan::check::report(&loaded.plan, &Files, here).to_string()),
@@ -131,6 +136,7 @@ fn refuse(problems: &config::Problems) -> ExitCode {
     ExitCode::CONFIG
 }
 
+#[inline(never)]
 fn print(text: &str) -> ExitCode {
     sys::print(text);
     ExitCode::SUCCESS

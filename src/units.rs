@@ -282,7 +282,7 @@ pub fn parse_number<T: TryFrom<u64>>(text: &str) -> Option<T> {
     T::try_from(parse_whole(text)?).ok()
 }
 
-/// As `parse_number`, and with a sign; the least number that there is is none here.
+/// As `parse_number`, and with a sign.
 #[inline(never)]
 pub fn parse_signed(text: &str) -> Option<i32> {
     let digits = text.strip_prefix('-').unwrap_or(text);
@@ -290,14 +290,26 @@ pub fn parse_signed(text: &str) -> Option<i32> {
     if negative && digits.starts_with('+') {
         return None;
     }
-    let number = parse_number::<i32>(digits)?;
-    Some(if negative { -number } else { number })
+    let number: i64 = parse_number(digits)?;
+    i32::try_from(if negative { -number } else { number }).ok()
 }
 
 /// Not inlined: what the kernel tells is full of numbers, and to read one is some code.
 #[inline(never)]
 fn parse_whole(text: &str) -> Option<u64> {
     text.parse().ok()
+}
+
+/// There is nothing of that name (errno(3)).
+pub const ENOENT: i32 = 2;
+
+/// It is a directory.
+pub const EISDIR: i32 = 21;
+
+/// Whether the system said one of these. `io::Error::kind` knows all that it can say, and is 1.5 kB for that.
+#[inline(never)]
+pub fn is(error: &io::Error, numbers: &[i32]) -> bool {
+    error.raw_os_error().is_some_and(|number| numbers.contains(&number))
 }
 
 /// What the system said, without the number that Rust adds to it.

@@ -34,7 +34,7 @@ use tinysup::plan::{
 };
 use tinysup::probe::Target;
 use tinysup::sorted::Map;
-use tinysup::units::Signal;
+use tinysup::units::{EISDIR, ENOENT, Signal};
 
 /// Files and environment in memory.
 #[derive(Default)]
@@ -62,13 +62,13 @@ impl World for Memory {
             return Ok(bytes[..bytes.len().min(limit)].to_vec());
         }
         let is_directory = self.files.keys().any(|file| file.starts_with(path));
-        Err(if is_directory { io::ErrorKind::IsADirectory } else { io::ErrorKind::NotFound }.into())
+        Err(io::Error::from_raw_os_error(if is_directory { EISDIR } else { ENOENT }))
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<OsString>> {
         let files = self.files.keys().filter(|file| file.parent() == Some(directory));
         let names: Vec<OsString> = files.filter_map(|file| file.file_name()).map(OsStr::to_owned).collect();
-        if names.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(names) }
+        if names.is_empty() { Err(io::Error::from_raw_os_error(ENOENT)) } else { Ok(names) }
     }
 
     fn variable(&self, name: &OsStr) -> Option<OsString> {

@@ -11,6 +11,7 @@ use tinysup::config::World;
 use tinysup::config::problems::is_unprintable;
 use tinysup::event::{Launch, MemoryFound, StartError};
 use tinysup::plan::{self, Request};
+use tinysup::units::{EISDIR, ENOENT};
 
 /// The value of `${SECRET}`, which no message may show, but as part of the name of a file or a program that was looked for: whoever does
 /// not see that cannot help.
@@ -49,9 +50,9 @@ impl World for Memory<'_> {
         match self.files.get(path) {
             Some(bytes) => Ok(bytes[..bytes.len().min(limit)].to_vec()),
             None if self.files.keys().any(|file| file.starts_with(path)) => {
-                Err(io::ErrorKind::IsADirectory.into())
+                Err(io::Error::from_raw_os_error(EISDIR))
             }
-            None => Err(io::ErrorKind::NotFound.into()),
+            None => Err(io::Error::from_raw_os_error(ENOENT)),
         }
     }
 
@@ -59,7 +60,7 @@ impl World for Memory<'_> {
         self.wanted.borrow_mut().insert(directory.to_owned());
         let files = self.files.keys().filter(|file| file.parent() == Some(directory));
         let names: Vec<OsString> = files.filter_map(|file| file.file_name()).map(OsStr::to_owned).collect();
-        if names.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(names) }
+        if names.is_empty() { Err(io::Error::from_raw_os_error(ENOENT)) } else { Ok(names) }
     }
 
     fn variable(&self, name: &OsStr) -> Option<OsString> {

@@ -19,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const SEQUENCE: Duration = Duration::from_millis(50);
 
 /// Until a key or a signal ends it. Without a terminal it is `status`.
+#[inline(never)]
 pub fn top(asked: &Ask) -> ExitCode {
     if !sys::can_draw() {
         return ask(asked);

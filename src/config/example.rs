@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::keys::{self, Id, Row};
 
 /// A configuration to begin with: it runs as it is, and shows every key with its default or an example.
+#[inline(never)]
 pub fn example() -> String {
     let mut text = String::from(
         "# A configuration of tinysup. Save it as /etc/tinysup.toml; `tinysup check` tests it.\n\

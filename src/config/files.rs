@@ -10,14 +10,14 @@ use super::source::{FileId, Span};
 use crate::event::{Launch, MemoryFound, StartError};
 use crate::gather::{Gather, Joined};
 use crate::sorted::sort;
-use crate::units::reason;
+use crate::units::{EISDIR, ENOENT, is, reason};
 
 /// What the configuration sees of the world.
 pub trait World {
     /// The first `limit` bytes of a file.
     ///
     /// # Errors
-    /// What the system says; a directory is [`io::ErrorKind::IsADirectory`].
+    /// What the system says, by its number; a directory is [`EISDIR`].
     fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>>;
 
     /// The names in a directory, in any order.
@@ -69,7 +69,7 @@ pub fn find(file: Option<&Path>, world: &dyn World, problems: &mut Problems) -> 
     for place in PLACES {
         match read(Path::new(place), world, problems, None, false) {
             Ok(file) => return Some(file),
-            Err(Unreadable::System(error)) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(Unreadable::System(error)) if is(&error, &[ENOENT]) => {}
             Err(error) => {
                 problems.push(unreadable(Path::new(place), &error, None, ""));
                 return None;
@@ -139,10 +139,10 @@ pub fn unreadable(path: &Path, error: &Unreadable, at: Option<Span>, origin: &st
     let path = path.to_string_lossy();
     let problem = |message: String| Problem { span: at, message, help: None };
     match error {
-        Unreadable::System(error) if error.kind() == io::ErrorKind::NotFound => {
+        Unreadable::System(error) if is(error, &[ENOENT]) => {
             problem(format!("there is no file \"{path}\"{origin}"))
         }
-        Unreadable::System(error) if error.kind() == io::ErrorKind::IsADirectory => {
+        Unreadable::System(error) if is(error, &[EISDIR]) => {
             problem(format!("{path} is a directory, not a file{origin}"))
                 .help("docker run -v makes one where the file on the host does not exist")
         }
@@ -176,7 +176,7 @@ pub fn matching(directory: &Path, pattern: &Path, world: &dyn World) -> Result<V
     let mut names = match world.list(listed) {
         Ok(names) => names,
         // Nothing to include is fine: conf.d may come with a volume.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) if is(&error, &[ENOENT]) => Vec::new(),
         Err(error) => {
             return Err(format!("cannot read the directory {}: {}", listed.display(), reason(&error)));
         }

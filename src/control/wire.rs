@@ -167,17 +167,28 @@ impl Value for Answer {
             }
             complete = true;
             *self = match kind {
-                "status" => Self::Status(made(text)?),
-                "describe" => Self::Describe(made(text)?),
-                "memory" => Self::Memory(Box::new(made(text)?)),
-                "changed" => Self::Changed(made(text)?),
-                "verdict" => Self::Verdict(made(text)?),
-                "log" => Self::Log(made(text)?),
-                "event" => Self::Event(made(text)?),
-                "refused" => Self::Refused(made(text)?),
+                "status" => Self::Status(fresh()),
+                "describe" => Self::Describe(fresh()),
+                "memory" => Self::Memory(fresh()),
+                "changed" => Self::Changed(fresh()),
+                "verdict" => Self::Verdict(fresh()),
+                "log" => Self::Log(fresh()),
+                "event" => Self::Event(fresh()),
+                "refused" => Self::Refused(fresh()),
                 _ => return wrong("another kind of answer was expected"),
             };
-            Ok(())
+            let value: &mut dyn Value = match self {
+                Self::Status(status) => status,
+                Self::Describe(all) => all,
+                Self::Memory(memory) => &mut **memory,
+                Self::Changed(changes) => changes,
+                Self::Verdict(verdict) => verdict,
+                Self::Log(line) => line,
+                Self::Event(line) => line,
+                Self::End => return Ok(()),
+                Self::Refused(refusal) => refusal,
+            };
+            value.read(text)
         })?;
         if complete { Ok(()) } else { wrong("an answer has a kind") }
     }
@@ -265,14 +276,7 @@ fn unknown(what: &str, name: &str, known: &str) -> String {
     format!("unknown {what} `{name}`, expected one of `{}`", known.replace(' ', "`, `"))
 }
 
-/// A value of its own.
-fn made<T: Value + Default>(text: &mut Text<'_>) -> Read<T> {
-    let mut value = fresh::<T>();
-    value.read(text)?;
-    Ok(value)
-}
-
-/// One with nothing in it, which is a lot to write for some.
+/// One with nothing in it, which is a lot to write for some. What is read is read into where it stays: a result is moved on each way out.
 #[inline(never)]
 fn fresh<T: Default>() -> T {
     T::default()
@@ -436,8 +440,13 @@ impl<T: Value + Default> Value for Option<T> {
     }
 
     fn read(&mut self, text: &mut Text<'_>) -> Read {
-        *self = if text.word(b"null").is_some() { None } else { Some(made(text)?) };
-        Ok(())
+        match text.word(b"null") {
+            Some(()) => {
+                *self = None;
+                Ok(())
+            }
+            None => self.insert(fresh()).read(text),
+        }
     }
 
     fn may_lack(&self) -> bool {
@@ -452,8 +461,8 @@ impl<T: Value + Default> Value for Vec<T> {
 
     fn read(&mut self, text: &mut Text<'_>) -> Read {
         sequence(text, *b"[]", &mut |text| {
-            self.push(made(text)?);
-            Ok(())
+            self.push(fresh());
+            self.last_mut().map_or(Ok(()), |value| value.read(text))
         })
     }
 }

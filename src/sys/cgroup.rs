@@ -11,12 +11,12 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::sys::statfs::statfs;
 
-use super::descriptors::{self, c_path, entries};
+use super::descriptors::{self, c_path};
 use super::procfs;
 use crate::event::Controller;
 use crate::gather::Gather;
 use crate::sorted::sort;
-use crate::units::parse_number;
+use crate::units::{is, parse_number, parse_signed};
 
 /// What statfs(2) says of the file system (linux/magic.h); not of the same type in all C libraries.
 const V1_MAGIC: u32 = 0x0027_e0eb;
@@ -156,7 +156,7 @@ impl Candidate {
         }?;
         // After a crash and a new start in the same place; it is all about the one above.
         let path = match path.parent() {
-            Some(parent) if path.ends_with(LEAF) && parent.starts_with(&self.point) => parent,
+            Some(parent) if is_leaf(path) && parent.starts_with(&self.point) => parent,
             _ => path,
         };
         let root = match self.controller {
@@ -167,7 +167,7 @@ impl Candidate {
             controller: self.controller,
             path: path.to_owned(),
             root,
-            own: own.starts_with(path) && (own == path || own.ends_with(LEAF)),
+            own: own.starts_with(path) && (own == path || is_leaf(&own)),
             writable: self.writable,
             top: self.point,
         })
@@ -200,6 +200,10 @@ impl Candidate {
         let found = c_path(path).and_then(|path| statfs(path.as_c_str()));
         found.is_ok_and(|found| u32::try_from(found.filesystem_type().0) == Ok(magic))
     }
+}
+
+fn is_leaf(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == LEAF)
 }
 
 impl Group {
@@ -240,7 +244,7 @@ pub fn processes(path: &Path) -> Option<Vec<i32>> {
 
 /// The numbers in a text with one a line.
 pub fn numbers(text: &str) -> Vec<i32> {
-    text.lines().filter_map(parse_number).gather()
+    text.lines().filter_map(parse_signed).gather()
 }
 
 /// Writes to a file of a cgroup, which must be there.
@@ -266,14 +270,15 @@ pub fn remove(path: &Path) -> io::Result<()> {
 fn remove_below(path: &Path, levels: usize) -> io::Result<()> {
     match fs::remove_dir(path) {
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) && levels > 0 => {
-            for entry in entries(path, usize::MAX)? {
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    remove_below(&entry.path(), levels - 1)?;
+            for name in descriptors::names(path, usize::MAX)? {
+                let below = path.join(name);
+                if fs::symlink_metadata(&below).is_ok_and(|there| there.is_dir()) {
+                    remove_below(&below, levels - 1)?;
                 }
             }
             fs::remove_dir(path)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if is(&error, &[libc::ENOENT]) => Ok(()),
         other => other,
     }
 }

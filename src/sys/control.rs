@@ -9,7 +9,6 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -29,7 +28,7 @@ use crate::control::{
 };
 use crate::event::{Client, Event, report};
 use crate::gather::{Gather, Joined};
-use crate::units::reason;
+use crate::units::{is, reason};
 
 /// So many clients at once; more wait until one of them has gone.
 const CLIENTS_MAX: usize = 32;
@@ -502,7 +501,7 @@ impl Address {
 #[inline(never)]
 fn look_at(path: &Path) -> Result<(), (String, bool)> {
     match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if is(&error, &[libc::ENOENT]) => Ok(()),
         Err(error) => Err((format!("cannot be looked at: {}", reason(&error)), false)),
         Ok(metadata) if !metadata.file_type().is_socket() => {
             Err(("is there already, and is no socket".to_owned(), false))

@@ -2,8 +2,8 @@
 
 #![expect(unsafe_code, reason = "calls that nix does not have, or only for borrowed descriptors")]
 
-use std::ffi::CString;
-use std::fs::{self, DirEntry, File, OpenOptions};
+use std::ffi::{CString, OsString};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -68,18 +68,19 @@ pub fn c_path(path: &Path) -> nix::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)
 }
 
-/// What is in a directory, at most so many; what cannot be read is left out.
-pub fn entries(directory: &Path, at_most: usize) -> io::Result<Vec<DirEntry>> {
-    let mut entries = Vec::new();
+/// The names in a directory, at most so many; what cannot be read is left out.
+#[inline(never)]
+pub fn names(directory: &Path, at_most: usize) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {
-        if entries.len() >= at_most {
+        if names.len() >= at_most {
             break;
         }
         if let Ok(entry) = entry {
-            entries.push(entry);
+            names.push(entry.file_name());
         }
     }
-    Ok(entries)
+    Ok(names)
 }
 
 /// Opens a regular file for reading. Never waits: a pipe or a device that somebody put in its place is an error.

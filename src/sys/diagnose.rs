@@ -283,8 +283,8 @@ fn similar(program: &OsStr, attempt: &Attempt) -> Option<String> {
         let Some(directory) = Path::new(OsStr::from_bytes(path.as_bytes())).parent() else { continue };
         let directory = attempt.seen_from_here(directory.as_os_str());
         let room = NAMES_COMPARED_MAX.saturating_sub(programs.len());
-        for entry in descriptors::entries(&directory, room).unwrap_or_default() {
-            if let Ok(name) = entry.file_name().into_string() {
+        for name in descriptors::names(&directory, room).unwrap_or_default() {
+            if let Ok(name) = name.into_string() {
                 programs.push((name, directory.clone()));
             }
         }

@@ -12,6 +12,7 @@ use super::poll::{Interest, Poll};
 use super::{memory, rehearsal, signals};
 use crate::config::World;
 use crate::event::{Launch, MemoryFound, StartError};
+use crate::units::is;
 
 /// How much is read at once.
 const PIECE_BYTES: usize = 64 << 10;
@@ -58,7 +59,7 @@ fn read(mut file: File, waits: bool, limit: usize) -> io::Result<Vec<u8>> {
         match file.read(&mut piece) {
             Ok(0) => break,
             Ok(count) => bytes.extend_from_slice(piece.get(..count).unwrap_or_default()),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error) if is(&error, &[libc::EAGAIN, libc::EINTR]) => {}
             Err(error) => return Err(error),
         }
     }

@@ -196,9 +196,10 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
 /// What an end without goodbye left.
 #[inline(never)]
 fn remove_sockets(directory: &Path) {
-    for entry in descriptors::entries(directory, LEFT_MAX).unwrap_or_default() {
-        if entry.file_type().is_ok_and(|kind| kind.is_socket()) {
-            let _ = fs::remove_file(entry.path());
+    for name in descriptors::names(directory, LEFT_MAX).unwrap_or_default() {
+        let left = directory.join(name);
+        if fs::symlink_metadata(&left).is_ok_and(|there| there.file_type().is_socket()) {
+            let _ = fs::remove_file(left);
         }
     }
 }

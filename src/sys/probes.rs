@@ -14,7 +14,7 @@ use super::socket::{self, Address, Kind};
 use super::{descriptors, spawn, word};
 use crate::event::{Child, Event, InstanceId, report};
 use crate::probe::{self, Answer, Failure, STATUS_BYTES, Target};
-use crate::units::reason;
+use crate::units::{is, reason};
 
 /// One read is at most this large.
 const READ_MAX_BYTES: usize = 4 << 10;
@@ -244,7 +244,7 @@ fn ends(socket: &TcpStream) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
     }
     match socket.peer_addr() {
         Ok(there) => Ok(Some((socket.local_addr()?, there))),
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(None),
+        Err(error) if is(&error, &[libc::ENOTCONN]) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -357,7 +357,7 @@ fn no_file(errno: Errno) -> Failure {
 }
 
 fn waits(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+    is(error, &[libc::EAGAIN, libc::EINTR])
 }
 
 fn errno_of(error: &io::Error) -> Errno {

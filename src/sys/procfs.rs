@@ -9,12 +9,13 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use super::{caps, descriptors};
 use crate::event::{Pid, Process};
 use crate::gather::Gather;
 use crate::line;
-use crate::units::{parse_number, parse_signed};
+use crate::units::{is, parse_number, parse_signed};
 
 /// The kernel's flag for a process that has not executed anything since it was forked.
 const PF_FORKNOEXEC: u64 = 0x40;
@@ -153,9 +154,7 @@ pub fn read(pid: Pid, file: &str) -> Option<Vec<u8>> {
 /// The same for a file that is for the process's own user only.
 pub fn read_private(pid: Pid, file: &str) -> Option<Vec<u8>> {
     match try_read(pid, file) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            as_owner_of(pid, || read(pid, file))?
-        }
+        Err(error) if is(&error, &[libc::EPERM, libc::EACCES]) => as_owner_of(pid, || read(pid, file))?,
         other => other.ok(),
     }
 }
@@ -180,14 +179,8 @@ pub fn all() -> Vec<Pid> {
 
 /// The names in a directory that are numbers, such as those of processes, threads or descriptors.
 pub fn numbers(directory: &str) -> io::Result<Vec<i32>> {
-    let mut numbers = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let Ok(entry) = entry else { continue };
-        if let Some(number) = entry.file_name().to_str().and_then(parse_number::<i32>) {
-            numbers.push(number);
-        }
-    }
-    Ok(numbers)
+    let names = descriptors::names(Path::new(directory), usize::MAX)?;
+    Ok(names.iter().filter_map(|name| parse_number(name.to_str()?)).gather())
 }
 
 /// Our children, ended ones included; `None` where /proc is not [`available`]. Reliable because only we can take one off the list, and
@@ -224,7 +217,7 @@ fn own_list() -> String {
 
 /// Whether the kernel was built with lists of children (CONFIG_PROC_CHILDREN).
 pub fn has_lists_of_children() -> bool {
-    fs::exists(own_list()).unwrap_or(false)
+    fs::metadata(own_list()).is_ok()
 }
 
 /// The children of a process, of all its threads; some may be missing while it makes or loses any.

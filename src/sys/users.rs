@@ -3,14 +3,13 @@
 
 #![expect(unsafe_code, reason = "asking for all three of our own user and group numbers")]
 
-use std::io;
 use std::path::Path;
 
 use super::child::Switch;
 use super::descriptors;
 use crate::event::{Identity, StartError};
 use crate::gather::Gather;
-use crate::units::parse_number;
+use crate::units::{is, parse_number};
 
 /// No more than this much of either file is read.
 const FILE_MAX_BYTES: usize = 4 << 20;
@@ -53,7 +52,7 @@ fn read(path: &str) -> Option<Vec<u8>> {
     match read {
         Ok(text) => Some(text),
         Err(error) => {
-            if error.kind() != io::ErrorKind::NotFound {
+            if !is(&error, &[libc::ENOENT]) {
                 say!(Warn, "cannot read {path}: {error}");
             }
             None
@@ -219,8 +218,16 @@ fn ids(kind: Kind) -> [u32; 3] {
     [real, effective, saved]
 }
 
+/// nix asks sysconf(3) for the most there can be.
 fn own_groups() -> Vec<u32> {
-    nix::unistd::getgroups().unwrap_or_default().into_iter().map(nix::unistd::Gid::as_raw).gather()
+    // SAFETY: without room the call only says how many there are; then it writes no more than there is room for.
+    unsafe {
+        let count = libc::getgroups(0, std::ptr::null_mut());
+        let mut groups = vec![0; usize::try_from(count).unwrap_or(0)];
+        let written = libc::getgroups(count, groups.as_mut_ptr());
+        groups.truncate(usize::try_from(written).unwrap_or(0));
+        groups
+    }
 }
 
 fn same_set(left: &[u32], right: &[u32]) -> bool {
