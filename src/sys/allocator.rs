@@ -1,5 +1,6 @@
-//! Memory in little code. A piece is one of forty sizes, which waste a fifth at most, and is handed out again when it came back;
-//! what is larger is the kernel's to give and to take. What a piece holds is known from its `Layout`, so nothing stands beside it.
+//! Memory in little code. A piece is one of forty sizes, four to each doubling, and is handed out again when it came back, in parts where
+//! a smaller one is wanted; what is larger is the kernel's to give and to take. What a piece holds is known from its `Layout`, so nothing
+//! stands beside it.
 //!
 //! The C library's own would be ten times this, and is not linked where the program is static: it is given these pieces too.
 //! Where there is none, a supervising tinysup ends as it does when it is broken, instead of by the abort of Rust's own answer, which
@@ -25,6 +26,9 @@ const UNIT_BYTES: usize = 16;
 
 /// The largest piece.
 const PIECE_MAX_BYTES: usize = 32 << 10;
+
+/// Where pages lie, at least.
+const PAGE_BYTES: usize = 4096;
 
 /// Four to each doubling, up to `PIECE_MAX_BYTES`.
 const SIZES: usize = 40;
@@ -59,7 +63,8 @@ unsafe impl GlobalAlloc for Memory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let memory = match size(layout) {
             Some(size) => self.with(|pieces| pieces.take(size)),
-            None => map(layout.size()),
+            None if layout.align() <= PAGE_BYTES => map(layout.size()),
+            None => null_mut(), // nobody asks for it
         };
         if memory.is_null() {
             tinysup::sys::end_without_memory();
