@@ -4,10 +4,14 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, realloc};
-use std::thread;
+use std::sync::{Mutex, PoisonError};
+use std::{fs, thread};
 
 #[path = "../src/sys/allocator.rs"]
 mod allocator;
+
+/// Held by each test: nobody else's pieces come in between.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Numbers by a seed (xorshift).
 struct Numbers(u64);
@@ -83,29 +87,36 @@ fn bytes(numbers: &mut Numbers) -> usize {
     1 + numbers.below(most)
 }
 
+/// Takes, resizes and gives back pieces at random, and gives all back at the end.
+fn work(seed: u64) {
+    let mut numbers = Numbers(seed * 0x9e37_79b9);
+    let mut pieces: Vec<Piece> = Vec::new();
+    for _ in 0..4000 {
+        let byte = u8::try_from(numbers.below(256)).expect("less");
+        match numbers.below(8) {
+            0..4 => {
+                let align = 1 << numbers.below(8);
+                let layout = Layout::from_size_align(bytes(&mut numbers), align).expect("small");
+                pieces.push(Piece::new(layout, byte, numbers.below(4) == 0));
+            }
+            4 | 5 if !pieces.is_empty() => {
+                let piece = pieces.swap_remove(numbers.below(pieces.len() as u64));
+                pieces.push(piece.resized(bytes(&mut numbers)));
+            }
+            _ if !pieces.is_empty() => pieces.swap_remove(numbers.below(pieces.len() as u64)).free(),
+            _ => {}
+        }
+        // Not ever more: what lives is bounded, as in the program.
+        if pieces.len() > 300 {
+            pieces.drain(..100).for_each(Piece::free);
+        }
+    }
+    pieces.into_iter().for_each(Piece::free);
+}
+
 #[test]
 fn what_is_written_to_a_piece_stays_there() {
-    let work = |seed: u64| {
-        let mut numbers = Numbers(seed * 0x9e37_79b9);
-        let mut pieces: Vec<Piece> = Vec::new();
-        for _ in 0..4000 {
-            let byte = u8::try_from(numbers.below(256)).expect("less");
-            match numbers.below(8) {
-                0..4 => {
-                    let align = 1 << numbers.below(8);
-                    let layout = Layout::from_size_align(bytes(&mut numbers), align).expect("small");
-                    pieces.push(Piece::new(layout, byte, numbers.below(4) == 0));
-                }
-                4 | 5 if !pieces.is_empty() => {
-                    let piece = pieces.swap_remove(numbers.below(pieces.len() as u64));
-                    pieces.push(piece.resized(bytes(&mut numbers)));
-                }
-                _ if !pieces.is_empty() => pieces.swap_remove(numbers.below(pieces.len() as u64)).free(),
-                _ => {}
-            }
-        }
-        pieces.into_iter().for_each(Piece::free);
-    };
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     thread::scope(|scope| {
         for seed in 1..5 {
             scope.spawn(move || work(seed));
@@ -115,18 +126,31 @@ fn what_is_written_to_a_piece_stays_there() {
 
 #[test]
 fn a_piece_that_came_back_is_given_again() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     for bytes in [1, 16, 17, 64, 65, 500, 4096, 32 << 10] {
         let layout = Layout::from_size_align(bytes, 8).expect("small");
-        // The other test is at work in other threads: once in a while is enough.
-        let again = (0..100).any(|_| {
-            let first = Piece::new(layout, 1, false);
-            let place = first.memory;
-            first.free();
-            let second = Piece::new(layout, 2, false);
-            let same = second.memory == place;
-            second.free();
-            same
-        });
-        assert!(again, "{bytes} bytes");
+        let first = Piece::new(layout, 1, false);
+        let place = first.memory;
+        first.free();
+        let second = Piece::new(layout, 2, false);
+        assert_eq!(second.memory, place, "{bytes} bytes");
+        second.free();
     }
+}
+
+/// Pieces are never put together again, so it must be shown that what is cut is not cut for ever: work of one kind needs its most soon,
+/// and then no more.
+#[test]
+fn long_work_takes_no_more_than_short() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let anonymous = || {
+        let status = fs::read_to_string("/proc/self/status").expect("/proc");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux 4.5");
+        line.trim_end_matches("kB").trim().parse::<i64>().expect("a number")
+    };
+    (1..8).for_each(work);
+    let short = anonymous();
+    (8..40).for_each(work);
+    let long = anonymous();
+    assert!(long < short + short / 4, "{short} kB after 7 rounds, {long} after 39");
 }
