@@ -203,7 +203,7 @@ struct Step {
     exited: Option<Pid>,
     tick: bool,
     /// Signals sent in this step, in order: the receiver, whether to its group, the signal.
-    sent: Vec<(Pid, bool, Signal)>,
+    sent: Sent,
     /// How many of them were said to be passed on.
     told: usize,
     released: u32,
@@ -240,6 +240,9 @@ struct Step {
     stands: bool,
 }
 
+/// Who was sent what, alone or with its group.
+type Sent = Vec<(Pid, bool, Signal)>;
+
 #[expect(clippy::struct_excessive_bools, reason = "what was told so far")]
 pub struct Judge {
     plan: Rc<Plan>,
@@ -248,7 +251,7 @@ pub struct Judge {
     interrupts: u32,
     step: Step,
     /// What was passed on at once, and to whom, and is to be told.
-    to_tell: VecDeque<(Signal, Vec<(Pid, bool, Signal)>)>,
+    to_tell: VecDeque<(Signal, Sent)>,
     /// For the one command, before it was there.
     early: Option<VecDeque<Signal>>,
     spins: u32,

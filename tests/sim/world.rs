@@ -29,6 +29,9 @@ use crate::plans;
 use crate::rng::Rng;
 use guests::{Guest, Move};
 
+/// A signal that was passed on, whether that is reported, and to whom it went and as what.
+pub type PassedOn = (Signal, bool, Vec<(Pid, Signal)>);
+
 /// What was seen, for the statistics: how often each thing happened.
 pub type Counts = BTreeMap<&'static str, u64>;
 
@@ -164,8 +167,8 @@ pub struct World {
     agenda: BTreeMap<(Time, u64), Happening>,
     tickets: u64,
     signals: VecDeque<Signal>,
-    /// What was passed on in this wait, whether that is reported, and to whom it went and as what.
-    pub passed_on: Vec<(Signal, bool, Vec<(Pid, Signal)>)>,
+    /// What was passed on in this wait.
+    pub passed_on: Vec<PassedOn>,
     news: BTreeMap<Child, VecDeque<Event>>,
     /// What each run said through its socket or its readiness descriptor.
     spoken: BTreeMap<Child, VecDeque<Event>>,
