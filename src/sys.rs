@@ -125,7 +125,7 @@ pub fn own_pid() -> u32 {
 /// only drop them.
 pub fn give_signals_back(inherited: Inherited) {
     if !is_pid1() {
-        trap::do_not_read();
+        trap::read(false);
         signals::swap_mask(inherited.mask);
     }
 }

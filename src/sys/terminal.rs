@@ -3,13 +3,13 @@
 
 #![expect(unsafe_code, reason = "the size of a window is told by an ioctl")]
 
+use std::env;
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::Duration;
-use std::{env, panic};
 
 use nix::errno::Errno;
 use nix::sys::termios::{self, SetArg, Termios};
@@ -18,6 +18,7 @@ use nix::unistd;
 use super::descriptors::{self, STDERR, STDIN, STDOUT};
 use super::poll::{Interest, Poll, Woken};
 use super::signals::{self, SignalSet, bit};
+use super::trap;
 use crate::gather::{Gather, holds};
 use crate::view::Look;
 
@@ -130,16 +131,20 @@ impl Screen {
             [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGWINCH].map(bit).iter().sum();
         let signals = signals::signalfd(wanted)?;
         // All of them: none may end or stop us while the terminal is not what it was.
-        signals::swap_mask(SignalSet::MAX);
+        trap::read(true);
+        signals::swap_mask(!bit(trap::SIGNAL));
         let mut raw = before.clone();
         termios::cfmakeraw(&mut raw);
         *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
         let screen = Self { output, signals, pending: ENTER.to_vec(), poll: Poll::new() };
-        let told = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| {
-            give_back(STDOUT);
-            told(panic);
-        }));
+        #[cfg(not(panic = "immediate-abort"))]
+        {
+            let told = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                give_back(STDOUT);
+                told(panic);
+            }));
+        }
         termios::tcsetattr(STDIN, SetArg::TCSANOW, &raw)?;
         Ok(screen)
     }
@@ -223,9 +228,13 @@ impl Drop for Screen {
     }
 }
 
-/// Puts back what was. Once; a panic may come to it first.
-fn give_back(output: BorrowedFd<'_>) {
-    let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
+/// Puts back what was. Once; a panic or a trap may come to it first, or in the middle of it.
+pub fn give_back(output: BorrowedFd<'_>) {
+    let before = match BEFORE.try_lock() {
+        Ok(mut before) => before.take(),
+        Err(TryLockError::Poisoned(before)) => before.into_inner().take(),
+        Err(TryLockError::WouldBlock) => None,
+    };
     if let Some(before) = before {
         let _ = unistd::write(output, LEAVE);
         let _ = termios::tcsetattr(STDIN, SetArg::TCSANOW, &before);

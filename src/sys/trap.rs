@@ -7,8 +7,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{mem, ptr};
 
-use super::panic;
+use super::descriptors::STDOUT;
 use super::signals::bit;
+use super::{panic, terminal};
 
 /// What the processor raises: for `ud2` of x86 an invalid opcode, for `brk` of ARM a breakpoint.
 pub const SIGNAL: libc::c_int = if cfg!(target_arch = "x86_64") { libc::SIGILL } else { libc::SIGTRAP };
@@ -31,9 +32,9 @@ pub fn catch() {
 /// Whether signals are read from a descriptor, now or as soon as there is one.
 static READ: AtomicBool = AtomicBool::new(true);
 
-/// What somebody sends ends this process, as it is nobody that reads signals.
-pub fn do_not_read() {
-    READ.store(false, Ordering::Relaxed);
+/// Whether they are, from now on; else what somebody sends ends this process, as it does others.
+pub fn read(signals: bool) {
+    READ.store(signals, Ordering::Relaxed);
 }
 
 /// After one that somebody sent has been read: so long it was kept out.
@@ -84,6 +85,7 @@ pub fn ends_us(place: u64, mut frame: u64) -> ! {
     }
     let unused = rest.len() + 1;
     let length = text.len().saturating_sub(unused);
+    terminal::give_back(STDOUT);
     panic::broken(text.get(..length).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default())
 }
 

@@ -9,13 +9,17 @@ use tinysup::sys::Screen;
 
 use crate::Case;
 
-pub const CASES: &[Case] = &[("a_panic_gives_the_terminal_back", a_panic_gives_the_terminal_back)];
+pub const CASES: &[Case] = &[
+    ("a_panic_gives_the_terminal_back", a_panic_gives_the_terminal_back),
+    ("a_trap_gives_the_terminal_back", a_trap_gives_the_terminal_back),
+];
 
-fn a_panic_gives_the_terminal_back() {
+/// A terminal as our standard input and output; both of its ends.
+fn terminal() -> (OwnedFd, OwnedFd) {
     let (mut master, mut slave) = (-1, -1);
     let none = std::ptr::null_mut();
     // SAFETY: writes two numbers that live here; the descriptors are new and ours.
-    let (_master, slave) = unsafe {
+    let (master, slave) = unsafe {
         let made = libc::openpty(&raw mut master, &raw mut slave, none, std::ptr::null(), std::ptr::null());
         assert_eq!(made, 0, "{}", io::Error::last_os_error());
         (OwnedFd::from_raw_fd(master), OwnedFd::from_raw_fd(slave))
@@ -24,6 +28,11 @@ fn a_panic_gives_the_terminal_back() {
         // SAFETY: the standard descriptors belong to the case.
         unsafe { libc::dup2(slave.as_raw_fd(), standard) };
     }
+    (master, slave)
+}
+
+fn a_panic_gives_the_terminal_back() {
+    let (_master, slave) = terminal();
     let before = local_modes(&slave);
     let mut screen = Screen::open().expect("a terminal");
     screen.draw(&["drawn".to_owned()]);
@@ -32,6 +41,28 @@ fn a_panic_gives_the_terminal_back() {
     assert!(panicked.is_err());
     assert_eq!(local_modes(&slave), before, "while the screen still exists");
     drop(screen);
+    assert_eq!(local_modes(&slave), before);
+}
+
+/// A program that ends where it must not be says so on a terminal that is as it was.
+fn a_trap_gives_the_terminal_back() {
+    let (_master, slave) = terminal();
+    let before = local_modes(&slave);
+    // SAFETY: the case has one thread; the child ends in here.
+    unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            tinysup::sys::catch_traps();
+            let screen = Screen::open();
+            if screen.is_ok() && local_modes(&slave) != before {
+                std::arch::asm!("ud2");
+            }
+            libc::_exit(1);
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+        assert_eq!((libc::WIFEXITED(status), libc::WEXITSTATUS(status)), (true, 70), "{status:x}");
+    }
     assert_eq!(local_modes(&slave), before);
 }
 

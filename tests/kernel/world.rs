@@ -191,7 +191,7 @@ impl World {
             match event {
                 Event::Executed { child: of } if *of == child => outcome.executed = true,
                 Event::ExecFailed { child: of, error } if *of == child => {
-                    outcome.error = Some(StartError::clone(error))
+                    outcome.error = Some(StartError::clone(error));
                 }
                 Event::Output { child: of, sink, bytes, .. } if *of == child => match sink {
                     Sink::Stdout => outcome.stdout.extend(bytes),
