@@ -195,7 +195,7 @@ impl Supervisor {
             }
             Event::Tick => self.tick(now, out),
             Event::Signal(signal) => self.signal(now, signal, out),
-            // How everybody is does not change by that.
+            // Nothing else depends on how a service is: among several nothing follows, and the one command has no dependents.
             Event::PassedOn { signal, receivers } => return self.passed_on(now, signal, receivers, out),
             Event::Spawned { child, pid } => {
                 self.reaper.own(pid, child);

@@ -91,6 +91,9 @@ use crate::voice::Voice;
 /// Ended children that are reported one after another before output and timers get a turn; signals always come first.
 const ENDED_PER_TURN: u32 = 64;
 
+/// After so many signals that were waited for alone, all that have come are read, and it is looked who has ended.
+const ALONE_MAX: u32 = 16;
+
 /// While a deadline measures the time of others, no wait is longer than this, or than an eighth of what is left if that is more: so much
 /// of a time in which we were frozen may count, not more.
 const SLICE: Duration = Duration::from_secs(1);
@@ -207,6 +210,8 @@ pub struct Linux {
     look: bool,
     /// The last turn was for signals alone.
     hurried: bool,
+    /// How many signals in a row were waited for alone.
+    alone: u32,
     /// Ended children reported since the last poll.
     reported: u32,
 }
@@ -273,6 +278,7 @@ impl Linux {
             poll: Poll::new(),
             look: true,
             hurried: false,
+            alone: 0,
             reported: 0,
         })
     }
@@ -339,8 +345,10 @@ impl Linux {
         }
         self.memory.released(None, events);
         let count = u32::try_from(ended.len()).unwrap_or(u32::MAX);
-        report(events, Event::OrphansEnded { ended });
-        count
+        if count > 0 {
+            report(events, Event::OrphansEnded { ended });
+        }
+        count.max(1)
     }
 
     fn report_start(&mut self, pid: Pid, ended: bool, events: &mut Vec<Event>) {
@@ -379,7 +387,7 @@ impl Linux {
         self.control.look_after_file(news.directory, events);
     }
 
-    /// Waits for something to happen, and reports what did. Says whether that was a signal alone.
+    /// Waits for something to happen, and reports what did. Says whether there was nothing but signals, or they were let go first.
     #[inline(never)]
     fn poll(&mut self, until: Option<Until>, at_once: AtOnce, events: &mut Vec<Event>) -> bool {
         self.poll.clear();
@@ -413,6 +421,14 @@ impl Linux {
         if let Ok(arrived) = alone {
             if arrived.is_some() {
                 self.read_signals(arrived, at_once, events);
+            }
+            // It was the one with the least number. What an end of a child means may depend on the others; and if it comes without end,
+            // the others would never be taken.
+            self.alone = if arrived.is_some() { self.alone.saturating_add(1) } else { 0 };
+            if self.look || self.alone >= ALONE_MAX {
+                self.alone = 0;
+                self.look = true;
+                self.read_signals(None, at_once, events);
             }
             self.clock.waited(before, latest);
             return arrived.is_some();
@@ -546,6 +562,9 @@ impl Kernel for Linux {
             // Also if no signal told of one. A signal for us goes first: what follows from it is not to wait for a look.
             if found.is_empty() && (self.look || !signal) {
                 self.report_ended(&mut found);
+            }
+            if found.is_empty() {
+                self.pass_on_our_lines();
             }
             if !found.is_empty() || until.is_some_and(|until| until.at <= self.now()) {
                 break;

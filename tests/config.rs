@@ -1735,6 +1735,12 @@ fn there_may_be_ten_thousand_instances_and_not_one_more() {
     assert!(self::problems(&world(&wide)).contains("1,000,000 pairs"));
 }
 
+fn many_that_depend_on_nobody() -> String {
+    let services: String = (0..8_000).map(|n| format!("[services.s{n}]\ncommand = 'x'\n")).collect();
+    let names: Vec<String> = (0..60_000).map(|n| format!("'z{n}'")).collect();
+    format!("{services}depends_on = [{}]\n", names.join(", "))
+}
+
 #[test]
 fn hostile_files_end_in_bounded_time() {
     let mebibyte = 1 << 20;
@@ -1756,6 +1762,7 @@ fn hostile_files_end_in_bounded_time() {
         format!("[services.a]\ncommand = \"{}\"\n", "a ".repeat(400_000)),
         format!("[services.a]\n{} = 1\n", "k".repeat(900_000)),
         format!("[services.{}]\ncommand = 'x'\n", "k".repeat(900_000)),
+        many_that_depend_on_nobody(),
     ] {
         let head: String = text.chars().take(20).collect();
         let problems = load(&world(&text)).err().unwrap_or_default();

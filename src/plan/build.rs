@@ -653,9 +653,11 @@ impl<'a> Builder<'a> {
             Problem::at(wanted.span, format!("\"{own}\" cannot depend on one instance, \"{name}\""))
                 .help("a dependency is on all instances of a service")
         } else {
-            let mut known = index.keys().map(|known| &**known).gather();
-            disabled.iter().copied().add_to(&mut known);
-            let help = self.evaluator.problems.suggest(|| did_you_mean(name, &known));
+            let help = self.evaluator.problems.suggest(|| {
+                let mut known = index.keys().map(|known| &**known).gather();
+                disabled.iter().copied().add_to(&mut known);
+                did_you_mean(name, &known)
+            });
             Problem::at(wanted.span, format!("there is no service \"{name}\"")).maybe_help(help)
         };
         self.evaluator.problems.push(problem);
@@ -734,11 +736,10 @@ impl<'a> Builder<'a> {
                 }
                 (None, _) if disabled.contains(service) || self.config.incomplete => {}
                 _ => {
-                    let known = places.index.keys().map(|known| &**known).gather();
-                    let help = self
-                        .evaluator
-                        .problems
-                        .suggest(|| did_you_mean(service, &known).filter(|_| !text.replaced));
+                    let help = self.evaluator.problems.suggest(|| {
+                        let known = places.index.keys().map(|known| &**known).gather();
+                        did_you_mean(service, &known).filter(|_| !text.replaced)
+                    });
                     let what = if places.index.contains_key(service) { "instance" } else { "service" };
                     let message = if text.replaced {
                         format!("there is no such {what}")

@@ -154,11 +154,18 @@ impl Pieces {
         }
         if self.left < wanted {
             self.put_back_all(self.rest, self.left);
-            (self.rest, self.left) = (map(CHUNK_BYTES).cast(), CHUNK_BYTES);
+            self.left = 0;
+            // Near a limit there may still be so much.
+            for bytes in [CHUNK_BYTES, PIECE_MAX_BYTES] {
+                self.rest = map(bytes).cast();
+                if !self.rest.is_null() {
+                    self.left = bytes;
+                    break;
+                }
+            }
         }
         let piece = self.rest;
         if piece.is_null() {
-            self.left = 0;
             return piece.cast();
         }
         self.left -= wanted;
@@ -259,6 +266,8 @@ mod for_c {
 
     #[unsafe(no_mangle)]
     extern "C" fn aligned_alloc(_alignment: usize, _bytes: usize) -> *mut u8 {
+        // SAFETY: the C library's own place for it, of this thread. posix_memalign(3) answers with it.
+        unsafe { *libc::__errno_location() = libc::ENOMEM };
         null_mut()
     }
 }

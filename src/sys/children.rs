@@ -143,9 +143,12 @@ impl Children {
         let mut next = Some(first);
         self.crowd.listed.pop_if(|pid| *pid == first);
         // What is in a list may since have been collected, and its number be that of a child of ours.
+        let mut seen = true;
         while let Some(pid) = next.filter(|pid| !self.knows(*pid)) {
             match collect(pid) {
                 Some(ended) => collected.push(ended),
+                // It was seen to have ended, and cannot be had: no use to ask again now.
+                None if seen => break,
                 None => self.crowd.living = self.crowd.living.saturating_add(1),
             }
             if collected.len() >= STRANGERS_PER_TURN {
@@ -159,7 +162,9 @@ impl Children {
             if self.crowd.living >= LIVING_MAX {
                 self.crowd.listed = Vec::new();
             }
-            next = self.crowd.listed.pop().or_else(|| ended().map(|(pid, _)| pid));
+            let listed = self.crowd.listed.pop();
+            seen = listed.is_none();
+            next = listed.or_else(|| ended().map(|(pid, _)| pid));
         }
         collected
     }

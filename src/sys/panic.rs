@@ -8,7 +8,7 @@
 use std::ptr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::{children, procfs};
+use super::{children, procfs, signals, trap};
 
 /// The code of a container that ended by our own fault.
 const EXIT_CODE: i32 = 70;
@@ -62,12 +62,12 @@ fn end(text: &[&str]) -> ! {
     let before = STATE.swap(ENDING, Ordering::Relaxed);
     // What happens to be broken here as well is not tried twice.
     if before != ENDING {
-        if before == SUPERVISING {
-            ask_everybody();
-        }
+        // No handler is to cut the grace short.
+        signals::swap_mask(!signals::bit(trap::SIGNAL));
         tell(text);
     }
     if before == SUPERVISING {
+        ask_everybody();
         // Nothing here is reaped: what the dead may still hold is the kernel's to clean up in a moment.
         // SAFETY: reads one timespec that lives for ever.
         unsafe { libc::syscall(libc::SYS_nanosleep, &raw const GRACE, ptr::null::<libc::timespec>()) };
@@ -100,8 +100,6 @@ fn ask_everybody() {
     if super::is_pid1() {
         let _ = children::kill(-1, libc::SIGTERM); // nobody there is fine
     } else {
-        for child in procfs::own_children().unwrap_or_default() {
-            let _ = children::kill(child.number(), libc::SIGTERM);
-        }
+        procfs::each_child(&mut |child| _ = children::kill(child, libc::SIGTERM));
     }
 }

@@ -198,6 +198,28 @@ pub fn own_children() -> Option<Vec<Pid>> {
     }
 }
 
+/// Calls back with the number of each of our children, for the end: without memory where the kernel has a list of them.
+pub fn each_child(act: &mut dyn FnMut(i32)) {
+    let Ok(list) = File::open("/proc/thread-self/children") else {
+        own_children().unwrap_or_default().iter().for_each(|child| act(child.number()));
+        return;
+    };
+    let (mut piece, mut number) = ([0; 512], 0_i32);
+    while let Ok(count @ 1..) = nix::unistd::read(&list, &mut piece) {
+        for byte in piece.get(..count).unwrap_or_default() {
+            if byte.is_ascii_digit() {
+                number = number.saturating_mul(10).saturating_add(i32::from(byte & 15));
+                continue;
+            }
+            // Each ends with a space.
+            if number > 1 {
+                act(number);
+            }
+            number = 0;
+        }
+    }
+}
+
 /// The oldest of our children, where the kernel has a list of them: as many as one read gives. For each further one it goes through the
 /// list from its beginning.
 pub fn oldest_children() -> Vec<Pid> {
@@ -225,7 +247,7 @@ pub fn children_of(pid: Pid) -> Vec<Pid> {
     let mut children = Vec::new();
     for thread in numbers(&format!("/proc/{pid}/task")).unwrap_or_default() {
         let list = read_whole(&format!("/proc/{pid}/task/{thread}/children")).unwrap_or_default();
-        children.append(&mut pids(str::from_utf8(&list).unwrap_or_default()));
+        children.append(&mut whole_numbers(&list));
     }
     children
 }

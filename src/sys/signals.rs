@@ -195,10 +195,14 @@ fn wait_for(set: SignalSet, timeout: Option<Duration>) -> io::Result<Option<Arri
                 let info = info.assume_init();
                 Ok(Some(Arrival { number: info.si_signo, code: info.si_code, sender: info.si_pid() }))
             }
-            _ => match io::Error::last_os_error() {
-                error if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => Ok(None),
-                error => Err(error),
-            },
+            _ => {
+                let error = io::Error::last_os_error();
+                match error.raw_os_error() {
+                    Some(libc::EINTR) => Ok(None),
+                    Some(libc::EAGAIN) if timeout.is_some() => Ok(None),
+                    _ => Err(error),
+                }
+            }
         }
     }
 }

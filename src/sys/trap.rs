@@ -4,8 +4,10 @@
 
 #![expect(unsafe_code, reason = "a signal handler, and the stack that it looks at")]
 
+use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{mem, ptr};
+
+use nix::errno::Errno;
 
 use super::descriptors::STDOUT;
 use super::signals::bit;
@@ -19,14 +21,33 @@ const PLACES: usize = 12;
 
 /// Gets to know of traps from now on, in this thread.
 pub fn catch() {
-    // SAFETY: the handler makes plain system calls only; the action lives here, and all zeroes is one.
+    let mut action = [0_usize; 8];
+    // The kernel's sigaction: the handler first, then flags, what the handler returns to, and the mask, which is empty. The C library's
+    // function is no way to it: musl's lets signals 33 and 34 in.
+    action[0] = (trapped as *const ()).addr();
+    #[cfg(target_arch = "x86_64")]
+    {
+        action[1] = SA_RESTORER;
+        action[2] = (restorer as *const ()).addr();
+    }
+    action[1] |= (libc::SA_SIGINFO | libc::SA_RESTART).cast_unsigned() as usize;
+    // SAFETY: the handler makes plain system calls only, and what it returns to does as the kernel wants; reads the action, which lives
+    // here and is less than that everywhere.
     unsafe {
-        let mut action: libc::sigaction = mem::zeroed();
-        action.sa_sigaction = trapped as *const () as libc::sighandler_t;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
-        libc::sigaction(SIGNAL, &raw const action, ptr::null_mut());
+        libc::syscall(libc::SYS_rt_sigaction, SIGNAL, action.as_ptr(), ptr::null::<usize>(), 8_usize);
     }
     let_in();
+}
+
+/// There is something that the handler returns to (sigaction(2)); x86 demands it.
+#[cfg(target_arch = "x86_64")]
+const SA_RESTORER: usize = 0x0400_0000;
+
+/// SYS_rt_sigreturn, by which the kernel puts back what it had interrupted.
+#[cfg(target_arch = "x86_64")]
+#[unsafe(naked)]
+extern "C" fn restorer() {
+    std::arch::naked_asm!("mov eax, {number}", "syscall", number = const libc::SYS_rt_sigreturn)
 }
 
 /// Whether signals are read from a descriptor, now or as soon as there is one.
@@ -54,6 +75,7 @@ pub fn let_in() {
 
 extern "C" fn trapped(_: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let context = context.cast::<libc::ucontext_t>();
+    let errno = Errno::last_raw();
     // SAFETY: the kernel hands over both, for as long as the handler runs, and takes the mask back.
     unsafe {
         if (*info).si_code > 0 {
@@ -71,10 +93,12 @@ extern "C" fn trapped(_: libc::c_int, info: *mut libc::siginfo_t, context: *mut 
             libc::kill(libc::getpid(), SIGNAL); // a filter: better without its sender than not at all
         }
     }
+    Errno::set_raw(errno); // of whoever was interrupted
 }
 
 /// Ends the process because it ran into a trap at that place, in that frame of the stack, 0 if that is not known.
 pub fn ends_us(place: u64, mut frame: u64) -> ! {
+    let_in(); // one on the way to the end comes here as well
     let mut text = [b' '; PLACES * 19];
     let mut rest = text.as_mut_slice();
     let mut next = Some(place);

@@ -34,6 +34,8 @@ pub const CASES: &[Case] = &[
     ("a_child_among_orphans_waits_for_its_owner", a_child_among_orphans_waits_for_its_owner),
     ("a_signal_is_passed_on_the_moment_it_comes", a_signal_is_passed_on_the_moment_it_comes),
     ("what_is_to_be_decided_keeps_its_place", what_is_to_be_decided_keeps_its_place),
+    ("a_signal_without_end_holds_up_no_other", a_signal_without_end_holds_up_no_other),
+    ("signals_come_before_the_end_of_a_child", signals_come_before_the_end_of_a_child),
     ("nothing_happens_when_nothing_is_due", nothing_happens_when_nothing_is_due),
     ("deadlines_are_kept", deadlines_are_kept),
     ("frozen_time_does_not_count", frozen_time_does_not_count),
@@ -480,6 +482,38 @@ fn what_is_to_be_decided_keeps_its_place() {
     // All at once, where there is more to wait for.
     world.start(service(["/bin/sleep", "1000"]));
     assert_eq!(come(&mut world), [(Signal::HUP, true), (Signal::USR1, false), (Signal::USR2, false)]);
+}
+
+/// The kernel gives out the least number first.
+fn a_signal_without_end_holds_up_no_other() {
+    let mut world = World::new();
+    world.at_once.insert(Signal::HUP, Vec::new());
+    world.wait(Duration::ZERO); // the first time it is looked who has ended, and all signals are read
+    send(libc::SIGTERM);
+    let came = (0..40).any(|_| {
+        send(libc::SIGHUP);
+        world.wait(Duration::from_secs(20));
+        world.events.iter().any(|event| matches!(event, Event::Signal(Signal::TERM)))
+    });
+    assert!(came, "only SIGHUP: {:?}", world.events);
+}
+
+/// The least number is that of SIGCHLD, and what the end of a child means may depend on the others.
+fn signals_come_before_the_end_of_a_child() {
+    let mut world = World::new();
+    world.wait(Duration::ZERO);
+    // SAFETY: the case has one thread, and the child does nothing.
+    let child = unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            libc::_exit(0);
+        }
+        child
+    };
+    world.until_process(Pid::new(child).expect("a number"), |stat| stat.contains(") Z "));
+    send(34 + 3);
+    world.wait(Duration::from_secs(20));
+    assert!(matches!(world.events[..], [Event::Signal(Signal::RTMIN_3), ..]), "{:?}", world.events);
 }
 
 fn nothing_happens_when_nothing_is_due() {

@@ -49,6 +49,8 @@ impl Handlers {
     #[inline(never)]
     pub fn install() -> Result<Self, InitError> {
         let failed = |error: io::Error| InitError { what: "make the pipe for signals", error };
+        // That of traps too, while it changes hands. What is to be blocked is said at the end.
+        swap_mask(SignalSet::MAX);
         let (read_end, write_end) = descriptors::pipe().map_err(failed)?;
         descriptors::set_nonblocking(&read_end).map_err(failed)?;
         descriptors::set_nonblocking(&write_end).map_err(failed)?;

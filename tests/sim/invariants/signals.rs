@@ -120,7 +120,10 @@ impl Judge {
 
     /// Nobody who runs is left out, and nobody else gets it.
     fn check_receivers(&self, world: &World, got: Signal) {
-        for (pid, _, _) in &self.step.sent {
+        for (index, (pid, _, _)) in self.step.sent.iter().enumerate() {
+            if self.step.sent.iter().skip(index + 1).any(|(other, _, _)| other == pid) {
+                violation!("{got} is passed on to {pid} twice: {:?}", self.step.sent);
+            }
             let owner = world.leader(*pid).and_then(|proc| proc.owner);
             if owner.is_some_and(|child| !self.receives(child.instance)) {
                 violation!("{got} is passed on to {owner:?}, which does not run");
