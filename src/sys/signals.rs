@@ -190,20 +190,16 @@ fn wait_for(set: SignalSet, timeout: Option<Duration>) -> io::Result<Option<Arri
     // SAFETY: reads a u64 and, if there is one, a timespec, and writes a siginfo_t, all of which live here; it is read where the call
     // says that it was written. Through the kernel, for signals 32 and 33.
     unsafe {
-        match libc::syscall(libc::SYS_rt_sigtimedwait, &raw const set, info.as_mut_ptr(), until, 8_usize) {
-            1.. => {
-                let info = info.assume_init();
-                Ok(Some(Arrival { number: info.si_signo, code: info.si_code, sender: info.si_pid() }))
-            }
-            _ => {
-                let error = io::Error::last_os_error();
-                match error.raw_os_error() {
-                    Some(libc::EINTR) => Ok(None),
-                    Some(libc::EAGAIN) if timeout.is_some() => Ok(None),
-                    _ => Err(error),
-                }
-            }
+        if libc::syscall(libc::SYS_rt_sigtimedwait, &raw const set, info.as_mut_ptr(), until, 8_usize) > 0 {
+            let info = info.assume_init();
+            return Ok(Some(Arrival { number: info.si_signo, code: info.si_code, sender: info.si_pid() }));
         }
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EINTR) => Ok(None),
+        Some(libc::EAGAIN) if timeout.is_some() => Ok(None),
+        _ => Err(error),
     }
 }
 
