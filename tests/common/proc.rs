@@ -51,8 +51,12 @@ pub fn of(pid: i32) -> Option<Process> {
     })
 }
 
-/// Whether a process blocks or catches that signal.
+/// Whether a process blocks or catches that signal, or waits for signals, which are let in so long.
 pub fn blocks(pid: i32, signal: i32) -> bool {
+    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    if call.split(' ').next() == Some(&libc::SYS_rt_sigtimedwait.to_string()) {
+        return true;
+    }
     let status = status(pid).unwrap_or_default();
     let sets = status.iter().filter(|(name, _)| name == "SigBlk" || name == "SigCgt");
     let mut masks = sets.map(|(_, value)| u64::from_str_radix(value, 16).expect("a mask"));
