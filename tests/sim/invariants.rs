@@ -206,6 +206,8 @@ struct Step {
     sent: Sent,
     /// How many of them were said to be passed on.
     told: usize,
+    /// It has to be told that one was passed on.
+    untold: Option<Signal>,
     released: u32,
     /// Files are opened again.
     reopened: bool,
@@ -359,6 +361,7 @@ impl Judge {
                 };
                 assert_eq!((passed_on, sent.len()), (*signal, *receivers), "in order");
                 (self.step.signal, self.step.sent) = (Some(*signal), sent);
+                self.step.untold = Some(*signal);
             }
             Event::Spawned { child, pid } => match child.role {
                 Role::Main => {
@@ -510,6 +513,9 @@ impl Judge {
             && self.step.reread
         {
             violation!("an update is not told: {expected:?}");
+        }
+        if let Some(signal) = self.step.untold {
+            violation!("{signal} is passed on without a word");
         }
         self.check_care(quiet);
         self.check_memory();

@@ -162,6 +162,7 @@ impl Judge {
                 let stops = matches!(*signal, Signal::TSTP | Signal::TTIN | Signal::TTOU);
                 let suspends = matches!(self.plan.mode, Mode::Command(manner) if manner.suspend && stops);
                 self.step.suspends += usize::from(suspends);
+                self.step.untold.take_if(|passed_on| passed_on == signal);
                 let sent = &self.step.sent[self.step.told..];
                 if *receivers != sent.len() {
                     violation!("a signal is said to go to {receivers}, it went to {sent:?}");

@@ -64,7 +64,15 @@ impl World {
         for source in sources {
             match source {
                 Source::Signals => {
-                    let kept = if self.rng.per_mille(self.weather.lazy) { self.signals.len() - 1 } else { 0 };
+                    // One by one, where nothing else is waited for: that of the least number first.
+                    let one = self.rng.per_mille(self.weather.lazy);
+                    let least = self.signals.iter().enumerate().min_by_key(|(_, signal)| signal.number());
+                    if let Some(least) = least.map(|(place, _)| place).filter(|_| one)
+                        && let Some(signal) = self.signals.remove(least)
+                    {
+                        self.signals.push_front(signal);
+                    }
+                    let kept = if one { self.signals.len() - 1 } else { 0 };
                     let mut in_order = true;
                     while self.signals.len() > kept
                         && let Some(signal) = self.signals.pop_front()
