@@ -331,6 +331,12 @@ const UNMET: &[Unmet] = &[
         &["it leaves"],
         Rare("it has to be written between the last look at the pipes and the last kill"),
     ),
+    row(
+        &["Swept"],
+        &[],
+        &["it leaves"],
+        Rare("who does not die has to be looked after in the very turn in which he is given up"),
+    ),
     row(&[], &[], &["it leaves"], LAST),
     row(&["Begin", "MemoryFound"], &[], &["it stops"], FROM_START),
     row(&["Drained"], &[], &["it runs", "it stops", "strays"], LAST),
