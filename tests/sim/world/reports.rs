@@ -17,6 +17,27 @@ impl World {
             || self.procs.values().any(|p| !p.lives() && p.parent == Parent::Us)
     }
 
+    /// All that have come, or the least one, as where nothing else is waited for.
+    fn report_signals(&mut self, at_once: AtOnce, events: &mut Vec<Event>) {
+        let one = self.rng.per_mille(self.weather.lazy);
+        let least = self.signals.iter().enumerate().min_by_key(|(_, signal)| signal.number());
+        if let Some(least) = least.map(|(place, _)| place).filter(|_| one)
+            && let Some(signal) = self.signals.remove(least)
+        {
+            self.signals.push_front(signal);
+        }
+        let kept = if one { self.signals.len() - 1 } else { 0 };
+        let mut in_order = true;
+        while self.signals.len() > kept
+            && let Some(signal) = self.signals.pop_front()
+        {
+            in_order = in_order && self.pass_on(signal, at_once, events);
+            if !in_order {
+                events.push(Event::Signal(signal));
+            }
+        }
+    }
+
     /// Reports some of what there is, of each source in its order.
     pub(super) fn report(&mut self, at_once: AtOnce, events: &mut Vec<Event>) {
         #[derive(Clone, Copy)]
@@ -63,26 +84,7 @@ impl World {
         }
         for source in sources {
             match source {
-                Source::Signals => {
-                    // One by one, where nothing else is waited for: that of the least number first.
-                    let one = self.rng.per_mille(self.weather.lazy);
-                    let least = self.signals.iter().enumerate().min_by_key(|(_, signal)| signal.number());
-                    if let Some(least) = least.map(|(place, _)| place).filter(|_| one)
-                        && let Some(signal) = self.signals.remove(least)
-                    {
-                        self.signals.push_front(signal);
-                    }
-                    let kept = if one { self.signals.len() - 1 } else { 0 };
-                    let mut in_order = true;
-                    while self.signals.len() > kept
-                        && let Some(signal) = self.signals.pop_front()
-                    {
-                        in_order = in_order && self.pass_on(signal, at_once, events);
-                        if !in_order {
-                            events.push(Event::Signal(signal));
-                        }
-                    }
-                }
+                Source::Signals => self.report_signals(at_once, events),
                 Source::Memory => events.extend(self.told_by_kernel.drain(..)),
                 Source::News(child) => self.report_news(child, events),
                 Source::Spoken(child) => {
