@@ -104,7 +104,7 @@ unsafe impl GlobalAlloc for Memory {
         match size(layout) {
             Some(size) => self.with(|pieces| pieces.put_back(old.cast(), size)),
             // SAFETY: they were mapped for it, and the caller does not use them any more.
-            None => drop(unsafe { libc::munmap(old.cast(), layout.size()) }),
+            None => drop(unsafe { libc::syscall(libc::SYS_munmap, old, layout.size()) }),
         }
     }
 }
@@ -200,8 +200,8 @@ impl Pieces {
 fn map(bytes: usize) -> *mut u8 {
     let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     // SAFETY: new memory, where there is none yet.
-    let memory = unsafe { libc::mmap(null_mut(), bytes, access, kind, -1, 0) };
-    if memory == libc::MAP_FAILED { null_mut() } else { memory.cast() }
+    let memory = unsafe { libc::syscall(libc::SYS_mmap, null_mut::<u8>(), bytes, access, kind, -1, 0_usize) };
+    usize::try_from(memory).map_or(null_mut(), std::ptr::with_exposed_provenance_mut)
 }
 
 /// What the C library asks for, to read a directory; its promise to those who bring their own is to ask for nothing else. It does not

@@ -7,7 +7,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use env_logger::{Builder, Logger};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use super::clock;
+use super::{clock, environment};
 use crate::line::json::{Members, Writer};
 use crate::line::{self, Format, Own};
 use crate::voice::Voice;
@@ -33,7 +33,7 @@ pub fn init_logging(default: LevelFilter, voice: Voice, own: Own) {
     let _ = FORM.set((voice, own));
     let mut builder = Builder::new();
     builder.filter_level(default);
-    let value = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
+    let value = environment::variable(VARIABLE.as_bytes()).filter(|value| !value.is_empty());
     let filters =
         value.as_ref().and_then(|value| value.to_str()).map(str::trim).filter(|text| are_directives(text));
     if let Some(filters) = filters {
