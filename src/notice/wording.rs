@@ -12,7 +12,7 @@ use super::{ByHand, Cause, KillReason, Next, Notice, Refused, StopReason};
 use crate::event::{ExitStatus, FileTrouble, Process, StartError};
 use crate::gather::Joined;
 use crate::probe::Failure;
-use crate::units::{Signal, show_duration, show_size};
+use crate::units::{Signal, show_address, show_duration, show_size};
 
 impl Display for Notice {
     #[expect(clippy::too_many_lines, reason = "one entry for each notice")]
@@ -299,7 +299,7 @@ impl Display for Cause {
 impl Display for Failure {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused { address } => write!(f, "nobody listens on {}", *address),
+            Self::Refused { address } => write!(f, "nobody listens on {}", show_address(address)),
             Self::NoSocket { reason } => write!(f, "no such socket is open: {}", *reason),
             Self::NoFile { reason } => write!(f, "the file is not there: {}", *reason),
             Self::CannotAsk { reason } => write!(f, "cannot ask: {}", *reason),

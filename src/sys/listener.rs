@@ -14,7 +14,7 @@ use super::{call, descriptors, sweep, tag};
 use crate::event::{InstanceId, Listener, Pid};
 use crate::gather::Gather;
 use crate::line::printable;
-use crate::units::parse_number;
+use crate::units::{parse_number, show_address};
 
 /// So many sockets, and so many open files of processes, are looked at.
 const LOOKS_MAX: usize = 200_000;
@@ -43,7 +43,7 @@ pub fn find(port: u16) -> Option<Listener> {
     let mut left = LOOKS_MAX;
     let holder = procfs::all().into_iter().find(|pid| any_socket(*pid, &mut left, &mut |held| held == inode));
     let process = holder.and_then(Stat::of).map(|stat| stat.process(true));
-    Some(Listener { address: address.to_string(), process })
+    Some(Listener { address: show_address(&address), process })
 }
 
 /// Where the processes of a run listen: the leader, its descendants, and those re-parented to us that carry its number. Sorted;
@@ -75,7 +75,7 @@ pub fn of_run(children: &Children, leader: Pid, instance: InstanceId) -> Vec<Str
             false
         });
     }
-    let mut told: Vec<String> = addresses.iter().map(SocketAddr::to_string).gather();
+    let mut told: Vec<String> = addresses.iter().map(show_address).gather();
     told.append(&mut paths);
     told.truncate(ADDRESSES_MAX);
     told
