@@ -6,8 +6,8 @@
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
@@ -16,7 +16,7 @@ use nix::sys::stat::FileStat;
 /// So much of a directory is read at once.
 const RECORDS_BYTES: usize = 4096;
 
-/// The longest that a symbolic link leads to.
+/// The longest path that the kernel gives, with its end.
 const TARGET_MAX_BYTES: usize = 4096;
 
 /// For fchown(2): it stays whose it is.
@@ -208,6 +208,19 @@ pub fn target(folder: RawFd, name: &CStr) -> nix::Result<Vec<u8>> {
         target.set_len(usize::try_from(Errno::result(count)?).unwrap_or(0));
     }
     Ok(target)
+}
+
+/// Our working directory.
+pub fn directory() -> nix::Result<PathBuf> {
+    let mut path: Vec<u8> = Vec::with_capacity(TARGET_MAX_BYTES);
+    // SAFETY: the kernel writes no more than there is room for and says how much, with a zero at the end; so much is initialised.
+    unsafe {
+        let count = libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), TARGET_MAX_BYTES);
+        path.set_len(usize::try_from(Errno::result(count)?).unwrap_or(0));
+    }
+    path.pop();
+    // It says so where it cannot be reached.
+    if path.starts_with(b"/") { Ok(OsString::from_vec(path).into()) } else { Err(Errno::ENOENT) }
 }
 
 /// The names in a directory, at most so many.

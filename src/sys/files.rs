@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -83,7 +83,20 @@ impl World for Files {
     }
 
     fn absolute(&self, path: &Path) -> PathBuf {
-        std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+        let full = if path.is_absolute() {
+            Ok(path.to_owned())
+        } else {
+            call::directory().map(|own| own.join(path))
+        };
+        let Ok(full) = full else { return path.to_owned() };
+        let mut plain = Vec::new();
+        for part in full.as_os_str().as_bytes().split(|byte| *byte == b'/') {
+            if !matches!(part, b"" | b".") {
+                plain.push(b'/');
+                plain.extend_from_slice(part);
+            }
+        }
+        OsString::from_vec(plain).into()
     }
 
     fn obstacle(&self, launch: &Launch) -> Option<StartError> {
