@@ -1,7 +1,5 @@
 //! Packs the documents of `src/texts` into one file, which `src/texts.rs` has in it.
 
-#![expect(clippy::print_stdout, reason = "Cargo is told so")]
-
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
