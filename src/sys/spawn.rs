@@ -396,10 +396,21 @@ impl Source {
     }
 }
 
+/// fork(2), without what the C library does around it for programs of several threads: its locks, and four changes of the signal mask.
+///
+/// # Safety
+/// The child keeps to what is allowed after fork, and never returns.
+unsafe fn clone() -> i32 {
+    // SAFETY: nothing is shared with the child, and nobody else runs here.
+    let pid =
+        unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD as usize, 0_usize, 0_usize, 0_usize, 0_usize) };
+    i32::try_from(pid).unwrap_or(-1)
+}
+
 /// The one way to make a process. Signals are blocked in the child until it has put them in order itself.
 fn fork(script: &mut Script) -> io::Result<Pid> {
     // SAFETY: the child runs nothing but `child::run`, which keeps to what is allowed after fork and never returns.
-    signals::all_blocked(|| match unsafe { libc::fork() } {
+    signals::all_blocked(|| match unsafe { clone() } {
         0 => child::run(script),
         number => Pid::new(number).ok_or_else(io::Error::last_os_error),
     })
@@ -413,7 +424,7 @@ pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> io::Result<()> {
     kept.push(read_end.as_raw_fd());
     // SAFETY: the child makes plain calls on what was open before and never returns.
     let result = signals::all_blocked(|| unsafe {
-        match libc::fork() {
+        match clone() {
             0 => {
                 // Nothing else of ours shall stay open with it. As soon as nobody holds the other end, we have closed ours, and its
                 // end closes the last.
@@ -438,7 +449,7 @@ pub fn look_elsewhere(path: &CStr) -> io::Result<OwnedFd> {
     descriptors::set_nonblocking(&read_end)?;
     // SAFETY: the child makes plain calls with what was prepared before and never returns. All zeroes is a stat.
     signals::all_blocked(|| unsafe {
-        match libc::fork() {
+        match clone() {
             0 => {
                 descriptors::close_others(&[write_end.as_raw_fd()]);
                 let mut found: libc::stat = std::mem::zeroed();
