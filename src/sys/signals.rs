@@ -308,7 +308,9 @@ pub unsafe fn exchange_disposition(signal: libc::c_int, new: *const [usize; 8]) 
     Ok(old[0] == libc::SIG_IGN)
 }
 
-fn ignored_now() -> SignalSet {
+/// The signals that are ignored. Through the kernel, because the C library does not show all.
+#[inline(never)]
+pub fn ignored_now() -> SignalSet {
     let ignored = |signal: &Signal| {
         // SAFETY: nothing is set.
         let ignored = unsafe { exchange_disposition(signal.number(), std::ptr::null()) };

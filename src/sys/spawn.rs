@@ -16,7 +16,7 @@ use super::environment::{DEFAULT_PATH, Environment};
 use super::mailbox::{Mailbox, Post};
 use super::relay::Purpose;
 use super::signals::{self, SignalSet};
-use super::{Inherited, call, descriptors, procfs, tag, terminal, users, word};
+use super::{Inherited, call, descriptors, procfs, tag, terminal, trap, users, word};
 use crate::event::{Child, InstanceId, Launch, Output, Pid, Sink, StartError, Stdin, Surroundings};
 use crate::gather::Gather;
 use crate::units::{parse_number, parse_signed};
@@ -40,6 +40,8 @@ pub struct Spawner {
     mask: SignalSet,
     /// The signals whose disposition is not as we inherited it, and those of them that were ignored.
     dispositions: (SignalSet, SignalSet),
+    /// The signals whose disposition is not the default here, or may not be.
+    set: SignalSet,
     /// Which of descriptors 0, 1 and 2 a child that inherits them finds closed, as we did.
     closed: [bool; 3],
     null: Option<OwnedFd>,
@@ -120,6 +122,8 @@ impl Spawner {
     /// Keeps what children get, and raises our own limit of open files.
     pub fn new(inherited: Inherited, dispositions: (SignalSet, SignalSet)) -> Self {
         Self {
+            // Asked once, as each start would have sixty calls more.
+            set: dispositions.0 | signals::ignored_now() | signals::bit(trap::SIGNAL),
             closed: [false; 3],
             null: descriptors::null().ok().filter(|null| null.as_raw_fd() > 2),
             files_limit: raise_files_limit(),
@@ -135,6 +139,7 @@ impl Spawner {
             environment: Environment::inherited(),
             mask: inherited.mask,
             dispositions,
+            set: SignalSet::MAX,
             closed: inherited.closed,
             null: None,
             post: Post::default(),
@@ -218,7 +223,7 @@ impl Spawner {
         };
 
         let (mask, dispositions) = match launch.surroundings {
-            Surroundings::Service => (0, (SignalSet::MAX, 0)),
+            Surroundings::Service => (0, (self.set, 0)),
             Surroundings::Command | Surroundings::Session => (self.mask, self.dispositions),
         };
         let mut script = Script {
