@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 use std::{fmt, io};
 
+use crate::gather::{parted, word};
+
 /// The longest duration a configuration may ask for: ten years, far from every overflow.
 pub const MAX_DURATION: Duration = Duration::from_hours(87600);
 
@@ -122,7 +124,7 @@ impl Signal {
 
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match NAMES.split(' ').nth(usize::from(self.0) - 1) {
+        match word(NAMES, usize::from(self.0) - 1) {
             Some(name) => write!(f, "SIG{name}"),
             None if self.0 == RTMIN => f.write_str("SIGRTMIN"),
             None if self.0 > RTMIN => write!(f, "SIGRTMIN+{}", self.0 - RTMIN),
@@ -317,7 +319,7 @@ pub fn is(error: &io::Error, numbers: &[i32]) -> bool {
 /// What the system said, without the number that Rust adds to it.
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();
-    match text.split_once(" (os error ") {
+    match parted(&text, " (os error ") {
         Some((text, _)) => text.to_owned(),
         None => text,
     }

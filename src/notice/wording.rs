@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::memory::{self, Holder, Part};
 use super::{ByHand, Cause, KillReason, Next, Notice, Refused, StopReason};
 use crate::event::{ExitStatus, FileTrouble, Process, StartError};
-use crate::gather::Joined;
+use crate::gather::{Joined, replaced};
 use crate::probe::Failure;
 use crate::units::{Signal, show_address, show_duration, show_size};
 
@@ -374,7 +374,7 @@ fn per_word(per: Duration) -> String {
         1 if per.subsec_nanos() == 0 => "s".to_owned(),
         60 if per.subsec_nanos() == 0 => "m".to_owned(),
         3600 if per.subsec_nanos() == 0 => "h".to_owned(),
-        _ => show_duration(per).replace(' ', ""),
+        _ => replaced(&show_duration(per), ' ', ""),
     }
 }
 
