@@ -8,6 +8,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
@@ -274,6 +275,29 @@ pub fn write_all(descriptor: BorrowedFd<'_>, mut bytes: &[u8]) -> nix::Result<()
     }
     Ok(())
 }
+
+/// What we say ourselves where errors are the system's.
+#[inline(never)]
+pub fn refusal(text: &str) -> io::Error {
+    io::Error::other(Refusal(text.to_owned()))
+}
+
+/// The text of an error. That of the standard library comes with code to show it in quotes.
+struct Refusal(String);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 /// The soft and the hard limit of this process; none, if the system does not tell.
 pub fn limit(resource: u32) -> Option<(u64, u64)> {

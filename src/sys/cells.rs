@@ -86,7 +86,7 @@ pub fn likely(group: &Group) -> io::Result<()> {
         return Err(io::Error::from_raw_os_error(libc::EROFS));
     }
     if !group.own {
-        return Err(io::Error::other("the cgroup that is accounted is not ours alone"));
+        return Err(call::refusal("the cgroup that is accounted is not ours alone"));
     }
     call::access(&group.path, libc::W_OK)?;
     if group.controller == Controller::V2 && !group.root {
@@ -247,7 +247,7 @@ impl Base {
             self.prepared = Some(match self.group.controller {
                 Controller::V1 => self.get_ready_v1()?,
                 Controller::V2 => self.get_ready_v2()?,
-                Controller::None => return Err(io::Error::other("there is no memory controller")),
+                Controller::None => return Err(call::refusal("there is no memory controller")),
             });
         }
         Ok(())
@@ -373,7 +373,7 @@ fn all_ours(path: &Path) -> io::Result<Vec<i32>> {
     if processes.iter().all(|number| Pid::new(*number).is_some_and(is_ours)) {
         Ok(processes)
     } else {
-        Err(io::Error::other("processes that are not ours are in our cgroup"))
+        Err(call::refusal("processes that are not ours are in our cgroup"))
     }
 }
 

@@ -66,7 +66,7 @@ pub fn make_directory(path: &Path, mode: libc::mode_t) -> io::Result<bool> {
 pub fn open_file(path: &Path) -> io::Result<File> {
     let file = call::open(path, libc::O_NONBLOCK | libc::O_NOCTTY)?;
     let is_file = call::is_file(&call::status_of(file.as_fd())?);
-    if is_file { Ok(file) } else { Err(io::Error::other("it is not a file")) }
+    if is_file { Ok(file) } else { Err(call::refusal("it is not a file")) }
 }
 
 /// What is in a file from here on, at most so many bytes. Those of /proc have no size to go by, most fit into a page, and each read makes

@@ -38,7 +38,7 @@ fn wait_for_input(file: &File) -> io::Result<()> {
             return Ok(());
         }
         if signals::asked_to_stop() {
-            return Err(io::Error::other("asked to stop while waiting for it"));
+            return Err(call::refusal("asked to stop while waiting for it"));
         }
     }
 }
@@ -116,7 +116,7 @@ impl World for FilesAgain {
         if kind == libc::S_IFREG || kind == libc::S_IFDIR || path == Path::new("/dev/null") {
             return read(&file, false, limit);
         }
-        Err(io::Error::other("it is no file that could be read a second time"))
+        Err(call::refusal("it is no file that could be read a second time"))
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<OsString>> {

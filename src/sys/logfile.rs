@@ -21,7 +21,7 @@ use nix::fcntl::renameat;
 use nix::sys::stat::{FileStat, Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, ftruncate, geteuid, unlinkat, write};
 
-use super::call::{self, identity, kind, open_at, status_of};
+use super::call::{self, identity, kind, open_at, refusal, status_of};
 use crate::event::{Event, FileTrouble, LogFile, report};
 use crate::gather::Gather;
 use crate::sorted::Map;
@@ -371,29 +371,25 @@ fn check(folder: BorrowedFd<'_>, file: &FileStat) -> io::Result<()> {
     match kind(file) {
         libc::S_IFREG => {}
         libc::S_IFLNK => {
-            return Err(io::Error::other(
-                "it is a symbolic link, which is not followed for a file of output",
-            ));
+            return Err(refusal("it is a symbolic link, which is not followed for a file of output"));
         }
-        _ => return Err(io::Error::other("it is not a plain file")),
+        _ => return Err(refusal("it is not a plain file")),
     }
     let folder = status_of(folder)?;
     let others_write = !is_ours(&folder) || folder.st_mode & 0o022 != 0;
     if others_write && file.st_nlink > 1 {
-        return Err(io::Error::other(
-            "it has more than one name (hard links), and others may write to its folder",
-        ));
+        return Err(refusal("it has more than one name (hard links), and others may write to its folder"));
     }
     if others_write && !is_ours(file) && file.st_uid != folder.st_uid {
         let text = format!("it belongs to user {}, and others may write to its folder", file.st_uid);
-        return Err(io::Error::other(text));
+        return Err(refusal(&text));
     }
     Ok(())
 }
 
 /// The folder of a file, and the file's name there. What is missing on the way is made, if it is wanted.
 fn folder_of(path: &Path, make: bool) -> io::Result<(OwnedFd, CString)> {
-    let name = path.file_name().ok_or_else(|| io::Error::other("it has no name"))?;
+    let name = path.file_name().ok_or_else(|| refusal("it has no name"))?;
     let name = CString::new(name.as_bytes())?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
@@ -429,7 +425,7 @@ fn folder_of(path: &Path, make: bool) -> io::Result<(OwnedFd, CString)> {
                 if !is_ours(&seen) {
                     let text =
                         format!("a symbolic link of user {} on the way there is not followed", seen.st_uid);
-                    return Err(io::Error::other(text));
+                    return Err(refusal(&text));
                 }
                 links += 1;
                 if links > LINKS_MAX {

@@ -125,7 +125,7 @@ impl Place {
         let mode = call::status(base)?.st_mode;
         let (writable_for_others, sticky) = (mode & 0o022 != 0, mode & 0o1000 != 0);
         if writable_for_others && !sticky {
-            return Err(io::Error::other("others may replace what is in it"));
+            return Err(call::refusal("others may replace what is in it"));
         }
         for number in 0..NAMES_MAX {
             let path = base.join(format!("tinysup-notify-{number}"));
@@ -146,7 +146,7 @@ impl Place {
                 Err(_) => {}
             }
         }
-        Err(io::Error::other(format!("{NAMES_MAX} others are there already")))
+        Err(call::refusal(&format!("{NAMES_MAX} others are there already")))
     }
 
     fn bind(&self, name: &str) -> io::Result<Mailbox> {

@@ -23,7 +23,7 @@ fn write(text: &str) -> io::Result<()> {
     let flags = libc::O_WRONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = call::open(Path::new(PATH), flags)?;
     if !call::is_file(&call::status_of(file.as_fd())?) {
-        return Err(io::Error::other("it is not a file"));
+        return Err(call::refusal("it is not a file"));
     }
     nix::unistd::ftruncate(&file, 0)?;
     Ok(call::write_all(file.as_fd(), text.as_bytes())?)
