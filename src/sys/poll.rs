@@ -108,7 +108,8 @@ fn pause() {
 /// Rounded up, so that nobody wakes before it is time; at most some weeks, after which the caller asks again.
 fn milliseconds(timeout: Option<Duration>) -> libc::c_int {
     timeout.map_or(-1, |timeout| {
-        libc::c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
+        let parts = u64::from(timeout.subsec_nanos().div_ceil(1_000_000));
+        timeout.as_secs().saturating_mul(1000).saturating_add(parts).try_into().unwrap_or(libc::c_int::MAX)
     })
 }
 
