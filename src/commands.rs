@@ -1,6 +1,5 @@
 //! What each command does: puts text, plan, core and kernel together, and says the exit code.
 
-use std::env;
 use std::ffi::OsString;
 use std::mem::ManuallyDrop;
 use std::path::Path;
@@ -22,7 +21,7 @@ use crate::{client, config, plan, runtime};
 pub fn main(inherited: Inherited, words: impl Iterator<Item = OsString>) -> ExitCode {
     sys::catch_traps();
     let programs = |name: &str| sys::is_pid1() && sys::in_path(name);
-    let command = match cli::parse(words, &|name| env::var_os(name), &programs) {
+    let command = match cli::parse(words, &|name| sys::variable(name.as_bytes()), &programs) {
         Ok(command) => command,
         Err(error) => {
             sys::print_error(&format!("tinysup: {}\n`tinysup help` shows how it is used.\n", error.0));

@@ -57,10 +57,59 @@ pub fn one_by_one<I: Iterator>(mut values: I) -> impl FnMut() -> Option<I::Item>
     move || values.next()
 }
 
-/// Whether a text has this in it, which is not empty. `contains` of the standard library is a kilobyte, for longer texts than any here.
-#[inline(never)]
+/// Whether a text has this in it, which is not empty.
 pub fn holds(text: &str, part: &str) -> bool {
-    text.as_bytes().windows(part.len().max(1)).any(|bytes| bytes == part.as_bytes())
+    place_of(text, part).is_some()
+}
+
+/// Where a text has this in it first, which is not empty. `find` of the standard library is more than a kilobyte, for longer texts than
+/// any here.
+#[inline(never)]
+pub fn place_of(text: &str, part: &str) -> Option<usize> {
+    text.as_bytes().windows(part.len().max(1)).position(|bytes| bytes == part.as_bytes())
+}
+
+/// What stands before and behind the first of these, which is not empty: `split_once`, as above.
+pub fn parted<'a>(text: &'a str, between: &str) -> Option<(&'a str, &'a str)> {
+    let at = place_of(text, between)?;
+    Some((text.get(..at)?, text.get(at + between.len()..)?))
+}
+
+/// What stands before and behind the last of these, which is one of ASCII: `rsplit_once`, which is half a kilobyte.
+pub fn parted_at_last(text: &str, between: u8) -> Option<(&str, &str)> {
+    let at = memchr::memrchr(between, text.as_bytes())?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
+/// One of the words in a text, from 0.
+#[inline(never)]
+pub fn word(words: &str, number: usize) -> Option<&str> {
+    let mut words = words.split(' ');
+    for _ in 0..number {
+        words.next()?;
+    }
+    words.next()
+}
+
+/// Whether two texts are the same but for the case of letters of ASCII.
+#[inline(never)]
+pub fn alike(one: &str, other: &str) -> bool {
+    one.len() == other.len()
+        && one.bytes().zip(other.bytes()).all(|(one, other)| one.eq_ignore_ascii_case(&other))
+}
+
+/// A text with one character replaced.
+#[inline(never)]
+pub fn replaced(text: &str, from: char, to: &str) -> String {
+    let mut new = String::new();
+    for character in text.chars() {
+        if character == from {
+            new.push_str(to);
+        } else {
+            new.push(character);
+        }
+    }
+    new
 }
 
 /// Those of some texts that are there.

@@ -1,7 +1,7 @@
 //! What experience says about well-known servers, by the name of their program: how they stay in the foreground, which signal
 //! stops them well, and how it is known that they are ready. Pure tables. `check` reads them before a start; the core reads them to explain what went wrong.
 
-use crate::gather::holds;
+use crate::gather::{holds, parted_at_last};
 use crate::suggest::{answer, line_of};
 
 /// How this program is kept in the foreground, as a sentence without a full stop; `None` for programs not known to leave it.
@@ -150,7 +150,7 @@ pub fn misleads(argv: &[&str], finds: Finds) -> Option<&'static str> {
 
 /// The last part of a path.
 pub fn base_name(program: &str) -> &str {
-    program.rsplit('/').next().unwrap_or(program)
+    parted_at_last(program, b'/').map_or(program, |(_, name)| name)
 }
 
 /// The programs that are known here, by all their names, and how each is kept in the foreground; in the order of [`Known`].

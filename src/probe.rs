@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::event::{ExitStatus, StartError};
+use crate::gather::parted_at_last;
 use crate::units::parse_number;
 
 /// What is asked. No name is ever looked up: PID 1 has no resolver, which could block.
@@ -150,7 +151,7 @@ fn authority(text: &str, default: Option<u16>) -> Result<(Vec<SocketAddr>, Strin
             .filter(|port| *port > 0 && plain)
             .ok_or("the port is missing, or is no number from 1 to 65535")
     };
-    let (host, port) = match (text.strip_prefix('['), text.rsplit_once(':')) {
+    let (host, port) = match (text.strip_prefix('['), parted_at_last(text, b':')) {
         (Some(rest), _) => {
             let (host, rest) = rest.split_once(']').ok_or("an IPv6 address is written [::1]:8080")?;
             if !rest.is_empty() && !rest.starts_with(':') {

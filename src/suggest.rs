@@ -1,6 +1,6 @@
 //! "Did you mean": the known name nearest to what was written, and what others call it.
 
-use crate::gather::Gather;
+use crate::gather::{Gather, parted};
 
 /// The candidate nearest to `written`, if it is near enough to have been meant: at most one edit in four letters, where an edit
 /// inserts, removes, replaces a letter or swaps two neighbours. Case and `-` for `_` do not count. The first of equals wins.
@@ -36,7 +36,7 @@ pub fn answer(table: &'static str, word: &str) -> Option<&'static str> {
 #[inline(never)]
 pub fn line_of(table: &'static str, word: &str) -> Option<(usize, &'static str)> {
     for (number, line) in table.lines().enumerate() {
-        let (words, answer) = line.split_once(" -> ").unwrap_or((line, ""));
+        let (words, answer) = parted(line, " -> ").unwrap_or((line, ""));
         if words.split(' ').any(|known| known == word) {
             return Some((number, answer));
         }

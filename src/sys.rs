@@ -9,6 +9,7 @@ macro_rules! say {
 }
 
 mod backlog;
+mod call;
 mod caps;
 mod cells;
 mod cgroup;
@@ -56,6 +57,7 @@ use nix::errno::Errno;
 
 pub use self::client::{Connection, Limit, Lost, NoConnection, in_path, is_one_file, unix_time_ms};
 pub use self::control::places;
+pub use self::environment::variable;
 pub use self::files::{Files, FilesAgain};
 pub use self::log::init_logging;
 pub use self::panic::{end_by_panic, end_without_memory};
@@ -176,12 +178,12 @@ impl Default for Setup {
 #[derive(Debug)]
 pub struct InitError {
     what: &'static str,
-    error: io::Error,
+    errno: Errno,
 }
 
 impl fmt::Display for InitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {}: {}", self.what, reason(&self.error))
+        write!(f, "cannot {}: {}", self.what, word(self.errno))
     }
 }
 
@@ -242,10 +244,8 @@ impl Linux {
         let signals = Signals::install(inherited)?;
         if let Some(signal) = setup.parent_death {
             let number = libc::c_ulong::from(signal.number().unsigned_abs());
-            caps::prctl(libc::PR_SET_PDEATHSIG, number, 0).map_err(|errno| InitError {
-                what: "ask for a signal at the parent's death",
-                error: errno.into(),
-            })?;
+            caps::prctl(libc::PR_SET_PDEATHSIG, number, 0)
+                .map_err(|errno| InitError { what: "ask for a signal at the parent's death", errno })?;
         }
         if setup.adopt
             && !is_pid1()

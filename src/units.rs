@@ -1,8 +1,12 @@
 //! Durations, sizes, signals, resource limits, capabilities and the system's words: how they are written, read and shown.
 //! Pure; every parser is total and bounded.
 
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::fmt::Write as _;
 use std::time::Duration;
 use std::{fmt, io};
+
+use crate::gather::{parted, word};
 
 /// The longest duration a configuration may ask for: ten years, far from every overflow.
 pub const MAX_DURATION: Duration = Duration::from_hours(87600);
@@ -120,7 +124,7 @@ impl Signal {
 
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match NAMES.split(' ').nth(usize::from(self.0) - 1) {
+        match word(NAMES, usize::from(self.0) - 1) {
             Some(name) => write!(f, "SIG{name}"),
             None if self.0 == RTMIN => f.write_str("SIGRTMIN"),
             None if self.0 > RTMIN => write!(f, "SIGRTMIN+{}", self.0 - RTMIN),
@@ -315,10 +319,53 @@ pub fn is(error: &io::Error, numbers: &[i32]) -> bool {
 /// What the system said, without the number that Rust adds to it.
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();
-    match text.split_once(" (os error ") {
+    match parted(&text, " (os error ") {
         Some((text, _)) => text.to_owned(),
         None => text,
     }
+}
+
+/// An address and a port, as the standard library shows them.
+pub fn show_address(address: &SocketAddr) -> String {
+    let (ip, port) = (show_ip(address.ip()), address.port());
+    if address.is_ipv6() { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
+}
+
+/// An address as the standard library shows it (RFC 5952), which has five times the code for it, to fill columns too.
+#[inline(never)]
+fn show_ip(address: IpAddr) -> String {
+    let v6 = match address {
+        IpAddr::V4(v4) => return show_v4("", v4),
+        IpAddr::V6(v6) => v6,
+    };
+    if let Some(v4) = v6.to_ipv4_mapped() {
+        return show_v4("::ffff:", v4);
+    }
+    let groups = v6.segments();
+    // The first of the longest runs of zeros, if it is more than one.
+    let (mut start, mut length) = (groups.len(), 1);
+    for from in 0..groups.len() {
+        let zeros = groups.iter().skip(from).take_while(|group| **group == 0).count();
+        if zeros > length {
+            (start, length) = (from, zeros);
+        }
+    }
+    let mut text = String::new();
+    for (at, group) in groups.into_iter().enumerate() {
+        if at == start {
+            text += "::";
+        }
+        if at < start || at >= start + length {
+            let colon = if at == 0 || text.ends_with(':') { "" } else { ":" };
+            let _ = write!(text, "{colon}{group:x}"); // into a text, which takes all
+        }
+    }
+    text
+}
+
+fn show_v4(before: &str, address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("{before}{a}.{b}.{c}.{d}")
 }
 
 /// Resource limits in the order of their numbers (setrlimit(2)), as all machines but MIPS, SPARC and Alpha have them.
@@ -354,6 +401,29 @@ pub const CAPABILITIES: [&str; 41] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_look_as_the_standard_library_has_them() {
+        for text in [
+            "127.0.0.1:80",
+            "0.0.0.0:0",
+            "255.255.255.255:65535",
+            "[::]:1",
+            "[::1]:80",
+            "[1::]:80",
+            "[2001:db8::1:0:0:1]:443",
+            "[2001:db8:0:1:1:1:1:1]:443",
+            "[1:0:0:2::3]:443",
+            "[1:2:3:4:5:6:7:8]:443",
+            "[0:1:2:3:4:5:6:0]:443",
+            "[1::2:0:0:3:4]:443",
+            "[::ffff:10.0.0.1]:443",
+            "[::102:304]:443",
+        ] {
+            let address: SocketAddr = text.parse().unwrap();
+            assert_eq!(show_address(&address), address.to_string(), "{text}");
+        }
+    }
 
     #[test]
     fn signals_are_read_by_every_name_people_use() {

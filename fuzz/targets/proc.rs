@@ -2,7 +2,7 @@
 //! byte says which.
 
 use tinysup::event::Mark;
-use tinysup::sys::fuzzing::{Elf, Socket, Stat, are_directives, carries, pids, show_name, soft_locks, unix};
+use tinysup::sys::fuzzing::{Elf, Socket, Stat, carries, directives, pids, show_name, soft_locks, unix};
 
 pub fn run(bytes: &[u8]) {
     let Some((kind, bytes)) = bytes.split_first() else { return };
@@ -42,7 +42,7 @@ pub fn run(bytes: &[u8]) {
             }
         }
         6 => elf(bytes),
-        _ => _ = are_directives(&text),
+        _ => _ = directives(&text),
     }
 }
 

@@ -7,6 +7,7 @@ use super::{Failure, ask, converse, explain};
 use crate::cli::Ask;
 use crate::control::{Answer, LogLine, Request, Status};
 use crate::event::ExitCode;
+use crate::gather::replaced;
 use crate::sys::{self, Happened, Limit, NoConnection, Screen};
 use crate::view::keys::keys;
 use crate::view::top::{Top, Wish};
@@ -116,7 +117,7 @@ fn act(asked: &Ask, top: &mut Top, request: &Request) -> Result<(), Failure> {
         }
     });
     match answered {
-        Ok(()) => top.tell(&told.replace('\n', " ")),
+        Ok(()) => top.tell(&replaced(&told, '\n', " ")),
         Err(failure) => tell(top, failure)?,
     }
     Ok(())

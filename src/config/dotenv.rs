@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use crate::gather::{parted, place_of};
 use crate::sorted::{Map, last_for_first};
 
 /// A file's variables.
@@ -86,7 +87,7 @@ fn line(text: &str, at: usize) -> Result<(Option<Variable>, usize), BadLine> {
     let assignment = text.get(start..end).unwrap_or("");
     let (name, value_at) = match assignment.find('=') {
         Some(equals) => (assignment.get(..equals).unwrap_or("").trim_end(), Some(start + equals + 1)),
-        None => (assignment.split_once(" #").map_or(assignment, |(name, _)| name).trim_end(), None),
+        None => (parted(assignment, " #").map_or(assignment, |(name, _)| name).trim_end(), None),
     };
     let place = start..start + name.len();
     if name.is_empty() || name.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '$' | '#')) {
@@ -118,7 +119,7 @@ fn unquoted(written: &str, after_blank: bool) -> &str {
     let comment = if after_blank && written.starts_with('#') {
         Some(0)
     } else {
-        [" #", "\t#"].into_iter().filter_map(|mark| written.find(mark)).min()
+        [" #", "\t#"].into_iter().filter_map(|mark| place_of(written, mark)).min()
     };
     written.get(..comment.unwrap_or(written.len())).unwrap_or(written).trim()
 }

@@ -1,7 +1,7 @@
 //! Every key there is, each defined once: its name, what it takes, its default, a line of help and an example. From this table come
 //! the check for unknown keys, "did you mean", the words of type errors, `tinysup example` and the test that the documentation has them all.
 
-use crate::gather::Gather;
+use crate::gather::{Gather, replaced};
 use crate::suggest;
 
 /// One key, as far as a value of it is measured by it.
@@ -359,7 +359,7 @@ pub fn is_later(name: &str) -> bool {
 /// What an unknown key of a service was probably meant to be.
 #[inline(never)]
 pub fn suggestion(name: &str) -> Option<String> {
-    let plain = name.to_ascii_lowercase().replace('-', "_");
+    let plain = replaced(&name.to_ascii_lowercase(), '-', "_");
     if let Some(ours) = suggest::answer(FOREIGN, &plain) {
         return Some(format!("here it is called \"{ours}\""));
     }

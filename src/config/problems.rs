@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-use crate::gather::{Gather, Joined};
+use crate::gather::{Gather, Joined, parted_at_last};
 use crate::sorted::Map;
 
 use super::source::{Source, Sources, Span};
@@ -109,7 +109,7 @@ impl Problems {
     /// All of them without the last line, which tells of a start, as lines for a message of its own.
     pub fn listed(&self) -> String {
         let text = self.to_string();
-        let (problems, _) = text.trim_end().rsplit_once('\n').unwrap_or_default();
+        let (problems, _) = parted_at_last(text.trim_end(), b'\n').unwrap_or_default();
         let lines = problems.lines().map(|line| line.strip_prefix("tinysup: ").unwrap_or(line));
         lines.gather().joined("\n")
     }

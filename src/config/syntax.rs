@@ -1,6 +1,6 @@
 //! Syntax errors of the `toml` crate in our own words, and the lines that they make unusable.
 
-use crate::gather::{Gather, holds};
+use crate::gather::{Gather, holds, parted_at_last};
 use crate::sorted::Set;
 
 use super::problems::Problem;
@@ -70,7 +70,7 @@ fn problem(text: &str, file: FileId, error: &toml::de::Error) -> Problem {
 /// The line on which what is set again at `again` was set before: the last such key in the same table, or the same header.
 #[inline(never)]
 fn first_place(text: &str, again: usize, key: &str) -> Option<usize> {
-    let line_start = text.get(..again)?.rfind('\n').map_or(0, |newline| newline + 1);
+    let line_start = parted_at_last(text.get(..again)?, b'\n').map_or(0, |(before, _)| before.len() + 1);
     let line = text.get(line_start..)?.lines().next()?.trim();
     let mut found = None;
     for (index, other) in text.get(..line_start)?.lines().enumerate() {

@@ -8,7 +8,7 @@ use super::likeness::likeness;
 use super::problems::{Problem, Problems};
 use super::source::{FileId, Sources, Span};
 use super::syntax;
-use crate::gather::Gather;
+use crate::gather::{Gather, parted};
 use crate::sorted::sort;
 
 /// Of larger files only the first syntax error is told, in bytes: half a million of them would take 300 MB.
@@ -157,7 +157,7 @@ fn hide_values(entries: &[Entry], sources: &mut Sources) {
 /// Whether a text is `${NAME}` or `${NAME:?message}` and nothing else; a default may be a secret.
 fn is_reference(text: &str) -> bool {
     let Some(inner) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else { return false };
-    let name = inner.split_once(":?").or_else(|| inner.split_once('?')).map_or(inner, |(name, _)| name);
+    let name = parted(inner, ":?").or_else(|| inner.split_once('?')).map_or(inner, |(name, _)| name);
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 

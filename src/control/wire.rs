@@ -6,7 +6,7 @@ use super::{
     Answer, Change, Description, EventLine, Exit, Holder, LogLine, Memory, Refusal, Refused, Request,
     ServiceMemory, ServiceStatus, Status, Stream, Verb, Verdict, Wanted,
 };
-use crate::gather::one_by_one;
+use crate::gather::{one_by_one, replaced, word};
 use crate::line::json::text::{Text, string, unescaped};
 
 /// Something read, or a sentence that says what is wrong with it.
@@ -273,7 +273,7 @@ fn syntax<T>(read: Option<T>) -> Read<T> {
 }
 
 fn unknown(what: &str, name: &str, known: &str) -> String {
-    format!("unknown {what} `{name}`, expected one of `{}`", known.replace(' ', "`, `"))
+    format!("unknown {what} `{name}`, expected one of `{}`", replaced(known, ' ', "`, `"))
 }
 
 /// One with nothing in it, which is a lot to write for some. What is read is read into where it stays: a result is moved on each way out.
@@ -304,7 +304,7 @@ fn read_word(text: &mut Text<'_>, words: &str) -> Read<usize> {
 
 #[inline(never)]
 fn write_word(words: &str, number: usize, out: &mut Vec<u8>) {
-    string(out, words.split(' ').nth(number).unwrap_or_default().as_bytes());
+    string(out, word(words, number).unwrap_or_default().as_bytes());
 }
 
 /// Takes the object that comes next, member by member.

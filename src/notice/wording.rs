@@ -10,9 +10,9 @@ use std::time::Duration;
 use super::memory::{self, Holder, Part};
 use super::{ByHand, Cause, KillReason, Next, Notice, Refused, StopReason};
 use crate::event::{ExitStatus, FileTrouble, Process, StartError};
-use crate::gather::Joined;
+use crate::gather::{Joined, replaced};
 use crate::probe::Failure;
-use crate::units::{Signal, show_duration, show_size};
+use crate::units::{Signal, show_address, show_duration, show_size};
 
 impl Display for Notice {
     #[expect(clippy::too_many_lines, reason = "one entry for each notice")]
@@ -299,7 +299,7 @@ impl Display for Cause {
 impl Display for Failure {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused { address } => write!(f, "nobody listens on {}", *address),
+            Self::Refused { address } => write!(f, "nobody listens on {}", show_address(address)),
             Self::NoSocket { reason } => write!(f, "no such socket is open: {}", *reason),
             Self::NoFile { reason } => write!(f, "the file is not there: {}", *reason),
             Self::CannotAsk { reason } => write!(f, "cannot ask: {}", *reason),
@@ -374,7 +374,7 @@ fn per_word(per: Duration) -> String {
         1 if per.subsec_nanos() == 0 => "s".to_owned(),
         60 if per.subsec_nanos() == 0 => "m".to_owned(),
         3600 if per.subsec_nanos() == 0 => "h".to_owned(),
-        _ => show_duration(per).replace(' ', ""),
+        _ => replaced(&show_duration(per), ' ', ""),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use crate::config::words;
-use crate::gather::{Gather, Joined};
+use crate::gather::{Gather, Joined, alike};
 use crate::probe::{self, Target};
 use crate::suggest::{answer, nearest};
 
@@ -49,7 +49,7 @@ pub fn advice(written: &str, kinds: &[&str]) -> Option<String> {
     }
     let (port, path) = rest.split_once('/').map_or((rest, None), |(port, path)| (port, Some(path)));
     // A host may be called db, which is near fd.
-    let is_host = is_port(port) && kind.is_none_or(|kind| kind == "fd" && !prefix.eq_ignore_ascii_case(kind));
+    let is_host = is_port(port) && kind.is_none_or(|kind| kind == "fd" && !alike(prefix, kind));
     match (kind, path) {
         (_, None) if is_host => Some(meant(&format!("tcp:{}:{port}", asked_host(prefix)))),
         (_, Some(path)) if is_host => Some(meant(&format!("http://{}:{port}/{path}", asked_host(prefix)))),

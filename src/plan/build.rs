@@ -24,7 +24,7 @@ use crate::config::tree::{Entry, Value};
 use crate::config::{self, Config, Problem, Problems, Service, Setting, World};
 use crate::control::Place;
 use crate::event::{InstanceId, Launch, LogFile, Mark, Output, Secret, Stdin, Surroundings};
-use crate::gather::{Gather, Joined};
+use crate::gather::{Gather, Joined, parted_at_last};
 use crate::sorted::{Map, Set, sort};
 use crate::suggest::did_you_mean;
 use crate::units::Signal;
@@ -649,7 +649,7 @@ impl<'a> Builder<'a> {
         let problem = if disabled.contains(name.as_str()) {
             Problem::at(wanted.span, format!("\"{own}\" depends on \"{name}\", which has enabled = false"))
                 .help("enable it, or disable both with the same variable")
-        } else if name.rsplit_once('.').is_some_and(|(service, _)| index.contains_key(service)) {
+        } else if parted_at_last(name, b'.').is_some_and(|(service, _)| index.contains_key(service)) {
             Problem::at(wanted.span, format!("\"{own}\" cannot depend on one instance, \"{name}\""))
                 .help("a dependency is on all instances of a service")
         } else {

@@ -15,6 +15,7 @@ use crate::config::keys::{DURATION, Id, Key, part};
 use crate::config::source::Span;
 use crate::config::tree::{Entry, Node, Value};
 use crate::event::{Launch, Output, Speaks};
+use crate::gather::{alike, parted, replaced};
 use crate::probe::{self, Target};
 use crate::suggest::answer;
 use crate::units::{parse_duration, parse_signed};
@@ -234,7 +235,7 @@ impl Evaluator<'_> {
 
     fn unknown_part(&mut self, key: &Key, entry: &Entry, names: &[&str]) -> Read<()> {
         let written = entry.key.as_str();
-        let plain = written.to_ascii_lowercase().replace('-', "_");
+        let plain = replaced(&written.to_ascii_lowercase(), '-', "_");
         let help = match answer(FOREIGN, &plain).filter(|ours| names.contains(ours)) {
             Some(ours) => Some(format!("here it is called \"{ours}\"")),
             None if ["retries", "start_period"].contains(&written) => {
@@ -278,13 +279,13 @@ impl Evaluator<'_> {
                         return Ok(Written { means, shown: Rc::from(show(&written.text)), span: node.span });
                     }
                     Err(Some(wrong)) => {
-                        let (message, help) = match wrong.split_once("; ") {
+                        let (message, help) = match parted(&wrong, "; ") {
                             Some((message, help)) => (message, Some(help.to_owned())),
                             None => (wrong.as_str(), None),
                         };
                         return Err(self.fail(Problem::at(node.span, message).maybe_help(help)));
                     }
-                    Err(None) if key.id == Id::Healthcheck && written.text.eq_ignore_ascii_case("none") => {
+                    Err(None) if key.id == Id::Healthcheck && alike(&written.text, "none") => {
                         Some("leave healthcheck out: without it there is none".to_owned())
                     }
                     Err(None) => self.problems.suggest(|| advice(&written.text, kinds)),

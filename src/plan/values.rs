@@ -14,7 +14,7 @@ use crate::config::words::{self, Word};
 use crate::config::{Problem, interpolate};
 use crate::control::Place;
 use crate::event::{Launch, Secret, Speaks, Stdin};
-use crate::gather::{Gather, Joined, holds};
+use crate::gather::{Gather, Joined, holds, replaced};
 use crate::suggest::{answer, did_you_mean};
 use crate::units::{self, Signal, parse_decimal};
 
@@ -445,7 +445,7 @@ pub fn quote(word: &str) -> String {
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
     } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
+        format!("'{}'", replaced(word, '\'', "'\\''"))
     }
 }
 

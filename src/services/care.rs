@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::event::{Action, Child, ExitStatus, InstanceId, Pid, Role, Sink, StartError, Time, order, tell};
+use crate::gather::parted_at_last;
 use crate::line::printable;
 use crate::notice::{Cause, Notice, Refused};
 use crate::notify::Word;
@@ -825,6 +826,7 @@ fn contains(bytes: &[u8], text: &[u8]) -> bool {
 /// The last line that says something, printable and short.
 fn last_line(said: &[u8]) -> String {
     let text = String::from_utf8_lossy(said);
-    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    printable(line, ' ', SAID_SHOWN)
+    let text = text.trim_end();
+    let line = parted_at_last(text, b'\n').map_or(text, |(_, last)| last);
+    printable(line.trim(), ' ', SAID_SHOWN)
 }

@@ -2,7 +2,7 @@
 //! a smaller one is wanted; what is larger is the kernel's to give and to take. What a piece holds is known from its `Layout`, so nothing
 //! stands beside it.
 //!
-//! The C library's own would be ten times this, and is not linked where the program is static: it is given these pieces too.
+//! The C library's own would be ten times this, and is not linked where the program is static: nothing that it calls there needs memory.
 //! Where there is none, a supervising tinysup ends as it does when it is broken, instead of by the abort of Rust's own answer, which
 //! would let the kernel kill everybody without a word.
 //!
@@ -106,7 +106,7 @@ unsafe impl GlobalAlloc for Memory {
         match size(layout) {
             Some(size) => self.with(|pieces| pieces.put_back(old.cast(), size)),
             // SAFETY: they were mapped for it, and the caller does not use them any more.
-            None => drop(unsafe { libc::munmap(old.cast(), layout.size()) }),
+            None => drop(unsafe { libc::syscall(libc::SYS_munmap, old, layout.size()) }),
         }
     }
 }
@@ -209,74 +209,6 @@ impl Pieces {
 fn map(bytes: usize) -> *mut u8 {
     let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     // SAFETY: new memory, where there is none yet.
-    let memory = unsafe { libc::mmap(null_mut(), bytes, access, kind, -1, 0) };
-    if memory == libc::MAP_FAILED { null_mut() } else { memory.cast() }
-}
-
-/// What the C library asks for, to read a directory; its promise to those who bring their own is to ask for nothing else. It does not
-/// say how much it gives back, so that stands before.
-#[cfg(all(target_env = "musl", target_feature = "crt-static"))]
-mod for_c {
-    use super::{GlobalAlloc, Layout, MEMORY, UNIT_BYTES};
-    use std::ptr::null_mut;
-
-    fn layout(bytes: usize) -> Option<Layout> {
-        Layout::from_size_align(bytes.checked_add(UNIT_BYTES)?, UNIT_BYTES).ok()
-    }
-
-    // SAFETY: of these five names: the C library calls them, and has others only where nobody defines them.
-    #[unsafe(no_mangle)]
-    extern "C" fn malloc(bytes: usize) -> *mut u8 {
-        calloc(bytes, 1)
-    }
-
-    #[unsafe(no_mangle)]
-    extern "C" fn calloc(count: usize, each: usize) -> *mut u8 {
-        let Some(bytes) = count.checked_mul(each) else { return null_mut() };
-        let Some(whole) = layout(bytes) else { return null_mut() };
-        // SAFETY: more than nothing; what stands before is ours.
-        unsafe {
-            let memory = MEMORY.alloc_zeroed(whole);
-            if memory.is_null() {
-                return memory;
-            }
-            memory.cast::<usize>().write(bytes);
-            memory.add(UNIT_BYTES)
-        }
-    }
-
-    #[unsafe(no_mangle)]
-    unsafe extern "C" fn free(memory: *mut u8) {
-        if memory.is_null() {
-            return;
-        }
-        // SAFETY: `calloc` has given it out, and written what stands before it.
-        unsafe {
-            let whole = memory.sub(UNIT_BYTES);
-            if let Some(layout) = layout(whole.cast::<usize>().read()) {
-                MEMORY.dealloc(whole, layout);
-            }
-        }
-    }
-
-    #[unsafe(no_mangle)]
-    unsafe extern "C" fn realloc(old: *mut u8, bytes: usize) -> *mut u8 {
-        let new = malloc(bytes);
-        if !old.is_null() && !new.is_null() {
-            // SAFETY: as above; both are as large as what is copied.
-            unsafe {
-                let before = old.sub(UNIT_BYTES).cast::<usize>().read();
-                new.copy_from_nonoverlapping(old, before.min(bytes));
-                free(old);
-            }
-        }
-        new
-    }
-
-    #[unsafe(no_mangle)]
-    extern "C" fn aligned_alloc(_alignment: usize, _bytes: usize) -> *mut u8 {
-        // SAFETY: the C library's own place for it, of this thread. posix_memalign(3) answers with it.
-        unsafe { *libc::__errno_location() = libc::ENOMEM };
-        null_mut()
-    }
+    let memory = unsafe { libc::syscall(libc::SYS_mmap, null_mut::<u8>(), bytes, access, kind, -1, 0_usize) };
+    usize::try_from(memory).map_or(null_mut(), std::ptr::with_exposed_provenance_mut)
 }

@@ -5,6 +5,8 @@
 
 use nix::errno::Errno;
 
+use super::call;
+
 /// A set of capabilities: bit n stands for capability n.
 pub type CapabilitySet = u64;
 
@@ -71,7 +73,7 @@ pub fn is_subreaper() -> bool {
     let mut subreaper: libc::c_int = 0;
     // SAFETY: writes one int that lives here.
     let result =
-        unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut subreaper, 0_usize, 0_usize, 0_usize) };
+        unsafe { libc::syscall(libc::SYS_prctl, libc::PR_GET_CHILD_SUBREAPER, &raw mut subreaper, 0, 0, 0) };
     result == 0 && subreaper != 0
 }
 
@@ -79,5 +81,5 @@ pub fn is_subreaper() -> bool {
 pub fn prctl(option: libc::c_int, first: libc::c_ulong, second: libc::c_ulong) -> Result<libc::c_int, Errno> {
     const ZERO: libc::c_ulong = 0;
     // SAFETY: none of the options used here takes a pointer.
-    Errno::result(unsafe { libc::prctl(option, first, second, ZERO, ZERO) })
+    call::number(unsafe { libc::syscall(libc::SYS_prctl, option, first, second, ZERO, ZERO) })
 }

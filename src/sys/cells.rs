@@ -4,19 +4,17 @@
 //! goes into a child of it first ([`cgroup::LEAF`]): we, and what `docker exec` has put there meanwhile; from then on it is put
 //! where we are. In v1 there is no such rule.
 
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::unistd::{AccessFlags, access};
 
 use super::cgroup::{self, Group};
-use super::descriptors::{c_path, make_directory};
+use super::descriptors::make_directory;
 use super::procfs::{self, Stat};
-use super::{is_pid1, memory};
+use super::{call, is_pid1, memory};
 use crate::event::{Child, Controller, InstanceId, Launch, Pid, Role, StartError};
 use crate::gather::Gather;
 use crate::sorted::Map;
@@ -88,9 +86,9 @@ pub fn likely(group: &Group) -> io::Result<()> {
         return Err(io::Error::from_raw_os_error(libc::EROFS));
     }
     if !group.own {
-        return Err(io::Error::other("the cgroup that is accounted is not ours alone"));
+        return Err(call::refusal("the cgroup that is accounted is not ours alone"));
     }
-    access(c_path(&group.path)?.as_c_str(), AccessFlags::W_OK)?;
+    call::access(&group.path, libc::W_OK)?;
     if group.controller == Controller::V2 && !group.root {
         all_ours(&group.path)?;
     }
@@ -103,9 +101,9 @@ pub fn possible(group: &Group) -> io::Result<()> {
     let base = Base::prepare(group)?;
     let trial = group.path.join(TRIAL);
     let made = cgroup::make(&trial).and_then(|()| base.set_limit(&trial, None));
-    let removed = fs::remove_dir(&trial);
+    let removed = call::remove_directory(&trial);
     base.undo();
-    made.and(removed)
+    made.and(Ok(removed?))
 }
 
 impl Cells {
@@ -249,7 +247,7 @@ impl Base {
             self.prepared = Some(match self.group.controller {
                 Controller::V1 => self.get_ready_v1()?,
                 Controller::V2 => self.get_ready_v2()?,
-                Controller::None => return Err(io::Error::other("there is no memory controller")),
+                Controller::None => return Err(call::refusal("there is no memory controller")),
             });
         }
         Ok(())
@@ -285,7 +283,7 @@ impl Base {
         }
         if result.is_err() {
             let _ = move_all(&leaf, &self.group.path);
-            let _ = fs::remove_dir(&leaf);
+            let _ = call::remove_directory(&leaf);
         }
         result.map(|()| Prepared::Moved)
     }
@@ -298,9 +296,9 @@ impl Base {
         let undone = match self.prepared {
             None | Some(Prepared::Found) => Ok(()),
             Some(Prepared::PassedOn) => take_back(),
-            Some(Prepared::Moved) => {
-                take_back().and_then(|()| move_all(&leaf, path)).and_then(|()| fs::remove_dir(&leaf))
-            }
+            Some(Prepared::Moved) => take_back()
+                .and_then(|()| move_all(&leaf, path))
+                .and_then(|()| Ok(call::remove_directory(&leaf)?)),
         };
         if let Err(error) = undone {
             say!(Debug, "{} stays as it is: {}", path.display(), reason(&error));
@@ -325,7 +323,7 @@ impl Base {
     ) -> io::Result<PathBuf> {
         self.get_ready()?;
         if let Some(cell) = of.get_mut(&instance)
-            && cell.path.exists()
+            && cgroup::is_there(&cell.path)
         {
             cell.over = false;
             return Ok(cell.path.clone());
@@ -375,7 +373,7 @@ fn all_ours(path: &Path) -> io::Result<Vec<i32>> {
     if processes.iter().all(|number| Pid::new(*number).is_some_and(is_ours)) {
         Ok(processes)
     } else {
-        Err(io::Error::other("processes that are not ours are in our cgroup"))
+        Err(call::refusal("processes that are not ours are in our cgroup"))
     }
 }
 

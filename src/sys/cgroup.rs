@@ -3,20 +3,21 @@
 //! `memory`, what we make there in `cells`.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::sys::statfs::statfs;
 
-use super::descriptors::{self, c_path};
-use super::procfs;
+use super::call::{self, c_path};
+use super::{descriptors, procfs};
 use crate::event::Controller;
 use crate::gather::Gather;
 use crate::sorted::sort;
-use crate::units::{is, parse_number, parse_signed};
+use crate::units::{parse_number, parse_signed};
 
 /// What statfs(2) says of the file system (linux/magic.h); not of the same type in all C libraries.
 const V1_MAGIC: u32 = 0x0027_e0eb;
@@ -147,7 +148,7 @@ impl Candidate {
         let own = self.own_directory()?;
         let levels = own.ancestors().take(LEVELS_MAX).take_while(|level| level.starts_with(&self.point));
         let path = match self.controller {
-            Controller::V1 => Some(own.as_path()).filter(|own| own.join("memory.usage_in_bytes").exists()),
+            Controller::V1 => Some(own.as_path()).filter(|own| is_there(&own.join("memory.usage_in_bytes"))),
             Controller::V2 => levels.into_iter().find(|level| {
                 read(&level.join("cgroup.controllers"))
                     .is_some_and(|controllers| controllers.split_whitespace().any(|word| word == "memory"))
@@ -160,7 +161,7 @@ impl Candidate {
             _ => path,
         };
         let root = match self.controller {
-            Controller::V2 => !path.join("cgroup.type").exists(),
+            Controller::V2 => !is_there(&path.join("cgroup.type")),
             Controller::V1 | Controller::None => false,
         };
         Some(Group {
@@ -202,6 +203,11 @@ impl Candidate {
     }
 }
 
+/// Whether there is something at a path.
+pub fn is_there(path: &Path) -> bool {
+    call::status(path).is_ok()
+}
+
 fn is_leaf(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == LEAF)
 }
@@ -219,7 +225,7 @@ pub fn read(path: &Path) -> Option<String> {
 }
 
 fn read_at_most(path: &Path, at_most: usize) -> Option<Vec<u8>> {
-    descriptors::contents(&File::open(path).ok()?, at_most).ok()
+    descriptors::contents(&call::open(path, libc::O_RDONLY).ok()?, at_most).ok()
 }
 
 /// A file with one number in it.
@@ -249,12 +255,12 @@ pub fn numbers(text: &str) -> Vec<i32> {
 
 /// Writes to a file of a cgroup, which must be there.
 pub fn write(path: &Path, text: &str) -> io::Result<()> {
-    open_to_write(path)?.write_all(text.as_bytes())
+    Ok(call::write_all(open_to_write(path)?.as_fd(), text.as_bytes())?)
 }
 
 /// Opens a file of a cgroup to write to it.
 pub fn open_to_write(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(path)
+    Ok(call::open(path, libc::O_WRONLY | libc::O_NOFOLLOW)?)
 }
 
 /// Makes a cgroup. One that is there already is fine.
@@ -264,21 +270,21 @@ pub fn make(path: &Path) -> io::Result<()> {
 
 /// Removes a cgroup in which nobody is, with those that somebody made below it.
 pub fn remove(path: &Path) -> io::Result<()> {
-    remove_below(path, LEVELS_MAX)
+    Ok(remove_below(path, LEVELS_MAX)?)
 }
 
-fn remove_below(path: &Path, levels: usize) -> io::Result<()> {
-    match fs::remove_dir(path) {
-        Err(error) if error.raw_os_error() == Some(libc::EBUSY) && levels > 0 => {
-            for name in descriptors::names(path, usize::MAX)? {
+fn remove_below(path: &Path, levels: usize) -> nix::Result<()> {
+    match call::remove_directory(path) {
+        Err(Errno::EBUSY) if levels > 0 => {
+            for name in call::names(path, usize::MAX)? {
                 let below = path.join(name);
-                if fs::symlink_metadata(&below).is_ok_and(|there| there.is_dir()) {
+                if call::status_of_link(&below).is_ok_and(|there| call::kind(&there) == libc::S_IFDIR) {
                     remove_below(&below, levels - 1)?;
                 }
             }
-            fs::remove_dir(path)
+            call::remove_directory(path)
         }
-        Err(error) if is(&error, &[libc::ENOENT]) => Ok(()),
+        Err(Errno::ENOENT) => Ok(()),
         other => other,
     }
 }

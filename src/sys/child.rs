@@ -6,13 +6,14 @@
 #![expect(unsafe_code, reason = "fork, exec and the calls between them")]
 
 use std::ffi::{CString, c_char};
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, RawFd};
 use std::ptr;
 
 use nix::errno::Errno;
 
 use super::caps::{self, CapabilitySet};
 use super::signals::{self, SignalSet};
+use super::{call, terminal};
 use crate::event::Surroundings;
 use crate::gather::Gather;
 
@@ -233,7 +234,7 @@ fn perform(script: &mut Script) -> Result<Never, Failure> {
     }
     if let Some(home) = script.home {
         // SAFETY: plain call.
-        check(unsafe { libc::fchdir(home) }, Step::Cwd, 0)?;
+        call::number(unsafe { libc::syscall(libc::SYS_fchdir, home) }).map_err(failed(Step::Cwd))?;
     }
     let entered = enter(script.cwd.as_ref());
     let again = match entered {
@@ -283,7 +284,7 @@ fn group(script: &Script) -> Result<(), Failure> {
             unsafe {
                 libc::setpgid(0, 0);
                 if let Some(terminal) = script.terminal {
-                    libc::tcsetpgrp(terminal, libc::getpid());
+                    terminal::set_foreground(terminal, libc::getpid());
                 }
             }
             Ok(())
@@ -338,14 +339,8 @@ pub fn set_limit(resource: u32, limit: &libc::rlimit) -> libc::c_int {
 }
 
 fn adjust_oom_score(text: &str) -> Result<(), Errno> {
-    // SAFETY: a constant path, and bytes that live as long as the script.
-    unsafe {
-        let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-        Errno::result(file)?;
-        let written = Errno::result(libc::write(file, text.as_ptr().cast(), text.len()));
-        libc::close(file);
-        written.map(drop)
-    }
+    let file = call::open_at(libc::AT_FDCWD, c"/proc/self/oom_score_adj", libc::O_WRONLY, 0)?;
+    nix::unistd::write(file.as_fd(), text.as_bytes()).map(drop)
 }
 
 /// Groups, user and capabilities, in the only order in which each is still allowed.

@@ -1,21 +1,21 @@
 //! The other end of the control socket: finds a tinysup that runs, sends it a line, reads its lines. Nothing here waits without a
 //! limit, and nobody else's output is waited for once nobody reads ours. Leaves what the lines mean to `client.rs`.
 
-use std::fs;
+use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, getsockopt, send, sockopt};
 
 use super::descriptors::{self, STDOUT};
+use super::environment::variable;
 use super::poll::{Interest, Poll};
 use super::signals::bit;
-use super::socket::{Address, Kind};
-use super::{clock, signals};
+use super::socket::{self, Address, Kind};
+use super::{call, clock, signals};
 use crate::control::{SOCKET_ABSTRACT, SOCKET_PATHS, SOCKET_VARIABLE};
 use crate::gather::Gather;
 use crate::units::reason;
@@ -141,8 +141,10 @@ impl Connection {
 
     /// Who listens there, if that is a process of our own PID namespace and sees the same files as we do: not that of another container.
     pub fn neighbour(&self) -> Option<i32> {
-        let pid = getsockopt(&self.socket, sockopt::PeerCredentials).ok()?.pid();
-        let mounts = |process: &str| fs::metadata(format!("/proc/{process}/ns/mnt")).map(|file| file.ino());
+        let pid = socket::peer(&self.socket).ok()?.0;
+        let mounts = |process: &str| {
+            call::status(Path::new(&format!("/proc/{process}/ns/mnt"))).map(|file| file.st_ino)
+        };
         // One that we may not look at is asked all the same.
         let theirs = mounts(&pid.to_string()).ok();
         (pid != 0 && theirs.is_none_or(|theirs| mounts("self").is_ok_and(|ours| ours == theirs)))
@@ -171,7 +173,7 @@ impl Connection {
     pub fn send(&mut self, line: &[u8], limit: Limit) -> Result<(), Lost> {
         let mut rest = line;
         while !rest.is_empty() {
-            match send(self.socket.as_raw_fd(), rest, MsgFlags::MSG_NOSIGNAL) {
+            match socket::send(self.socket.as_fd(), rest) {
                 Ok(count) => rest = rest.get(count..).unwrap_or_default(),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => self.wait(Interest::Write, limit)?,
@@ -257,27 +259,27 @@ pub fn unix_time_ms() -> u64 {
 
 /// Whether the shell would find a program of that name.
 pub fn in_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| {
-        fs::metadata(folder.join(program)).is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0)
+    let path = variable(b"PATH").unwrap_or_default();
+    path.as_bytes().split(|byte| *byte == b':').any(|folder| {
+        call::status(&Path::new(OsStr::from_bytes(folder)).join(program))
+            .is_ok_and(|file| call::is_file(&file) && file.st_mode & 0o111 != 0)
     })
 }
 
 /// Whether both paths lead to one file that can be read again.
 pub fn is_one_file(one: &Path, other: &Path) -> bool {
-    let file =
-        |path| fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|file| (file.dev(), file.ino()));
+    let file = |path| call::status(path).ok().filter(call::is_file).map(|file| call::identity(&file));
     file(one).is_some_and(|found| file(other) == Some(found))
 }
 
 /// Where one may listen. What begins with `@` is an abstract name.
 #[inline(never)]
 fn places(socket: Option<&Path>) -> Vec<PathBuf> {
-    let variable = std::env::var_os(SOCKET_VARIABLE).filter(|value| !value.is_empty());
+    let variable = variable(SOCKET_VARIABLE.as_bytes()).filter(|value| !value.is_empty());
     if let Some(place) = socket.map(Path::to_path_buf).or_else(|| variable.map(PathBuf::from)) {
         return vec![place];
     }
-    let namespace = fs::metadata("/proc/self/ns/mnt").map_or(0, |file| file.ino());
+    let namespace = call::status(Path::new("/proc/self/ns/mnt")).map_or(0, |file| file.st_ino);
     let abstract_name = format!("@{SOCKET_ABSTRACT}{namespace}");
     let mut places: Vec<_> = SOCKET_PATHS.into_iter().map(PathBuf::from).gather();
     places.push(abstract_name.into());
@@ -301,14 +303,15 @@ fn try_connect(place: &Path, limit: Limit) -> nix::Result<OwnedFd> {
         }
     };
     // Somebody in another PID namespace has no pid here: a folder that two containers share.
-    match getsockopt(&socket, sockopt::PeerCredentials) {
-        Ok(peer) if peer.pid() == 0 => Err(Errno::ESRCH),
+    match socket::peer(&socket) {
+        Ok((0, _)) => Err(Errno::ESRCH),
         Ok(_) | Err(_) => Ok(socket),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixListener;
 

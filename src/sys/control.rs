@@ -1,34 +1,25 @@
 //! The control socket: where it is, who may come, and the bytes that go both ways. What a request means the core decides; whoever
 //! has said nothing for too long, or does not take his answer, it tells us to drop.
 
-#![expect(
-    unsafe_code,
-    reason = "descriptors that accept makes, and fcntl for a directory, which nix does not have"
-)]
-
-use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::socket::{MsgFlags, SockFlag, accept4, getsockopt, send, sockopt};
 use nix::sys::stat::{Mode, umask};
 
+use super::environment::variable;
 use super::poll::{Interest, Poll};
 use super::signals::OF_DIRECTORY;
 use super::socket::{self, Kind};
-use super::{descriptors, word};
+use super::{call, descriptors, word};
 use crate::control::{
     Answer, Place, REQUEST_MAX, Refused, Request, SOCKET_ABSTRACT, SOCKET_PATHS, SOCKET_VARIABLE,
 };
 use crate::event::{Client, Event, report};
 use crate::gather::{Gather, Joined};
-use crate::units::{is, reason};
 
 /// So many clients at once; more wait until one of them has gone.
 const CLIENTS_MAX: usize = 32;
@@ -160,7 +151,7 @@ impl Control {
         if addresses.is_empty() {
             return;
         }
-        let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+        let soft = call::limit(libc::RLIMIT_NOFILE as _).map_or(u64::MAX, |(soft, _)| soft);
         self.highest = RawFd::try_from(soft.saturating_sub(RESERVED_DESCRIPTORS)).unwrap_or(RawFd::MAX);
         let mut obstacles = Vec::new();
         for address in addresses {
@@ -271,10 +262,8 @@ impl Control {
             let Some(socket) = self.socket.as_ref().filter(|_| self.guests.len() < CLIENTS_MAX) else {
                 return;
             };
-            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-            let stranger = match accept4(socket.listener.as_raw_fd(), flags) {
-                // SAFETY: the descriptor is new, and nobody else's.
-                Ok(descriptor) => unsafe { OwnedFd::from_raw_fd(descriptor) },
+            let stranger = match socket::accept(socket.listener.as_fd()) {
+                Ok(stranger) => stranger,
                 Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
                 Err(Errno::EAGAIN) => return,
                 Err(errno) => {
@@ -284,7 +273,7 @@ impl Control {
                 }
             };
             if let Err(answer) = admit(&stranger, self.highest) {
-                let _ = send(stranger.as_raw_fd(), &answer.line(), NO_WAIT); // he may be gone already
+                let _ = socket::send(stranger.as_fd(), &answer.line()); // he may be gone already
                 continue;
             }
             self.count += 1;
@@ -333,15 +322,13 @@ impl Control {
     }
 }
 
-const NO_WAIT: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_NOSIGNAL);
-
 /// Who may stay: root, and the user we are. Says why not, before a byte of him was read.
 #[inline(never)]
 fn admit(stranger: &OwnedFd, highest: RawFd) -> Result<(), Answer> {
     let own = nix::unistd::geteuid().as_raw();
-    match getsockopt(stranger, sockopt::PeerCredentials) {
-        Ok(peer) if peer.uid() != 0 && peer.uid() != own => {
-            let text = format!("only root and user {own} may ask this tinysup, not user {}", peer.uid());
+    match socket::peer(stranger) {
+        Ok((_, uid)) if uid != 0 && uid != own => {
+            let text = format!("only root and user {own} may ask this tinysup, not user {uid}");
             Err(Answer::refused(Refused::Forbidden, text))
         }
         Err(errno) => {
@@ -407,7 +394,7 @@ impl Guest {
     fn send(&mut self, events: &mut Vec<Event>) -> bool {
         self.fresh = false;
         while let Some(rest) = self.pending.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            match send(self.socket.as_raw_fd(), rest, NO_WAIT) {
+            match socket::send(self.socket.as_fd(), rest) {
                 Ok(count) => self.sent += count,
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => {
@@ -440,7 +427,7 @@ pub fn places(place: &Place) -> Vec<PathBuf> {
 
 /// Where it is tried, in this order.
 fn addresses(place: &Place) -> Vec<Address> {
-    let named = env::var_os(SOCKET_VARIABLE).filter(|value| !value.is_empty());
+    let named = variable(SOCKET_VARIABLE.as_bytes()).filter(|value| !value.is_empty());
     match (place, named) {
         (Place::Off, _) => Vec::new(),
         (Place::At(_) | Place::Usual, Some(value)) => match value.as_bytes().strip_prefix(b"@") {
@@ -449,7 +436,7 @@ fn addresses(place: &Place) -> Vec<Address> {
         },
         (Place::At(path), None) => vec![Address::Path(path.clone())],
         (Place::Usual, None) => {
-            let namespace = fs::metadata("/proc/self/ns/mnt").map_or(0, |metadata| metadata.ino());
+            let namespace = call::status(Path::new("/proc/self/ns/mnt")).map_or(0, |status| status.st_ino);
             let last = Address::Abstract(format!("{SOCKET_ABSTRACT}{namespace}").into());
             let mut addresses: Vec<_> = SOCKET_PATHS.iter().map(|path| Address::Path(path.into())).gather();
             addresses.push(last);
@@ -500,10 +487,10 @@ impl Address {
 /// Whether nothing is in the way at a path but, perhaps, a socket on which nobody listens any more.
 #[inline(never)]
 fn look_at(path: &Path) -> Result<(), (String, bool)> {
-    match fs::symlink_metadata(path) {
-        Err(error) if is(&error, &[libc::ENOENT]) => Ok(()),
-        Err(error) => Err((format!("cannot be looked at: {}", reason(&error)), false)),
-        Ok(metadata) if !metadata.file_type().is_socket() => {
+    match call::status_of_link(path) {
+        Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err((format!("cannot be looked at: {}", word(errno)), false)),
+        Ok(status) if call::kind(&status) != libc::S_IFSOCK => {
             Err(("is there already, and is no socket".to_owned(), false))
         }
         Ok(_) => {
@@ -528,20 +515,20 @@ fn bind_path(path: &Path) -> Result<OwnedFd, String> {
         }
     }
     let address = socket::Address::file(temporary.as_os_str()).map_err(word)?;
-    let _ = fs::remove_file(&temporary); // of one that had our number before
+    let _ = call::remove_file(&temporary); // of one that had our number before
     let before = umask(Mode::from_bits_truncate(0o177));
     let listener = address.listen(WAITING_MAX);
     umask(before);
     let listener = listener.map_err(word)?;
-    fs::rename(&temporary, path).map_err(|error| {
-        let _ = fs::remove_file(&temporary);
-        reason(&error)
+    call::rename(&temporary, path).map_err(|errno| {
+        let _ = call::remove_file(&temporary);
+        word(errno)
     })?;
     Ok(listener)
 }
 
 fn inode(path: &Path) -> Option<Inode> {
-    fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    call::status_of_link(path).ok().map(|status| call::identity(&status))
 }
 
 fn directory(path: &Path) -> &Path {
@@ -551,21 +538,18 @@ fn directory(path: &Path) -> &Path {
 /// From now on a signal tells of what happens in a directory, as long as the file is open. inotify could watch the socket alone, but the
 /// end of a process that used it waits in the kernel, for ten milliseconds and more, until nobody can be looking at the watch any more.
 fn watch(directory: &Path) -> Option<File> {
-    let file = File::open(directory).ok()?;
+    let file = call::open(directory, libc::O_RDONLY).ok()?;
     let what = DN_CREATE | DN_DELETE | DN_RENAME | DN_MULTISHOT;
-    // SAFETY: plain calls.
-    let results = unsafe {
-        let signal = libc::fcntl(file.as_raw_fd(), F_SETSIG, OF_DIRECTORY);
-        [signal, libc::fcntl(file.as_raw_fd(), libc::F_NOTIFY, what)]
-    };
-    (results == [0, 0]).then_some(file)
+    call::fcntl(file.as_raw_fd(), F_SETSIG, OF_DIRECTORY).ok()?;
+    call::fcntl(file.as_raw_fd(), libc::F_NOTIFY, what).ok()?;
+    Some(file)
 }
 
 /// Nobody can ask any more; the name is free for others.
 impl Drop for Socket {
     fn drop(&mut self) {
         if let Some(file) = self.file.as_ref().filter(|file| inode(&file.path) == Some(file.inode)) {
-            let _ = fs::remove_file(&file.path); // it may be gone, or we may not
+            let _ = call::remove_file(&file.path); // it may be gone, or we may not
         }
     }
 }

@@ -2,20 +2,14 @@
 
 #![expect(unsafe_code, reason = "calls that nix does not have, or only for borrowed descriptors")]
 
-use std::ffi::{CString, OsString};
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::stat::Mode;
 
-use super::procfs;
+use super::{call, procfs};
 use crate::gather::Gather;
 use crate::sorted::Set;
 
@@ -39,54 +33,40 @@ const fn standard(number: RawFd) -> BorrowedFd<'static> {
 }
 
 /// A pipe: the end to read from, the end to write to.
-pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC)?)
+pub fn pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [-1; 2];
+    // SAFETY: the call writes two numbers, which live here; both are new, and nobody else's.
+    unsafe {
+        Errno::result(libc::syscall(libc::SYS_pipe2, ends.as_mut_ptr(), libc::O_CLOEXEC))?;
+        let [read_end, write_end] = ends.map(|end| OwnedFd::from_raw_fd(end));
+        Ok((read_end, write_end))
+    }
 }
 
 /// Makes reads or writes at this end of a pipe fail rather than wait. Only for a new one, which has no other flags and no other owner.
-pub fn set_nonblocking(end: &OwnedFd) -> io::Result<()> {
-    fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    Ok(())
+pub fn set_nonblocking(end: &OwnedFd) -> nix::Result<()> {
+    call::fcntl(end.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK).map(drop)
 }
 
 /// /dev/null, for reading and writing.
-pub fn null() -> io::Result<OwnedFd> {
-    Ok(OpenOptions::new().read(true).write(true).open("/dev/null")?.into())
+pub fn null() -> nix::Result<OwnedFd> {
+    Ok(call::open(Path::new("/dev/null"), libc::O_RDWR)?.into())
 }
 
 /// Makes a directory, of this mode less the umask; whether there was none. What the standard library has for it makes those above it too.
 pub fn make_directory(path: &Path, mode: libc::mode_t) -> io::Result<bool> {
-    match nix::unistd::mkdir(c_path(path)?.as_c_str(), Mode::from_bits_truncate(mode)) {
+    match call::make_directory(path, mode) {
         Ok(()) => Ok(true),
         Err(Errno::EEXIST) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
 }
 
-/// A path as the system takes it. nix does the same by itself, anew for each call and each type of path.
-pub fn c_path(path: &Path) -> nix::Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)
-}
-
-/// The names in a directory, at most so many; what cannot be read is left out.
-#[inline(never)]
-pub fn names(directory: &Path, at_most: usize) -> io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        if names.len() >= at_most {
-            break;
-        }
-        if let Ok(entry) = entry {
-            names.push(entry.file_name());
-        }
-    }
-    Ok(names)
-}
-
 /// Opens a regular file for reading. Never waits: a pipe or a device that somebody put in its place is an error.
 pub fn open_file(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a file")) }
+    let file = call::open(path, libc::O_NONBLOCK | libc::O_NOCTTY)?;
+    let is_file = call::is_file(&call::status_of(file.as_fd())?);
+    if is_file { Ok(file) } else { Err(call::refusal("it is not a file")) }
 }
 
 /// What is in a file from here on, at most so many bytes. Those of /proc have no size to go by, most fit into a page, and each read makes
@@ -172,9 +152,7 @@ fn close_range(first: RawFd, last: RawFd) -> bool {
 /// What is ours closes on exec, and what we inherited does not, or an exec would have closed it.
 fn close_one_by_one() {
     let inherited = |number: &RawFd| {
-        // SAFETY: only asks.
-        let flags = unsafe { libc::fcntl(*number, libc::F_GETFD) };
-        flags != -1 && flags & libc::FD_CLOEXEC == 0
+        call::fcntl(*number, libc::F_GETFD, 0).is_ok_and(|flags| flags & libc::FD_CLOEXEC == 0)
     };
     let numbers = procfs::numbers("/proc/self/fd")
         .unwrap_or_else(|_| (0..RawFd::try_from(highest_tried()).unwrap_or(0)).gather());
@@ -185,21 +163,16 @@ fn close_one_by_one() {
 }
 
 fn highest_tried() -> u64 {
-    getrlimit(Resource::RLIMIT_NOFILE).map_or(HIGHEST_TRIED, |(soft, _)| soft.min(HIGHEST_TRIED))
+    call::limit(libc::RLIMIT_NOFILE as _).map_or(HIGHEST_TRIED, |(soft, _)| soft.min(HIGHEST_TRIED))
 }
 
 fn close_on_exec(number: RawFd) {
-    // SAFETY: only the flag of whatever is open under that number is set; if nothing is, it is an error.
-    unsafe {
-        libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
-    }
+    let _ = call::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC); // if nothing is open there
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
-
-    use nix::fcntl::FdFlag;
 
     use super::*;
 
@@ -207,7 +180,7 @@ mod tests {
     fn our_descriptors_close_on_exec() {
         let (read_end, write_end) = pipe().unwrap();
         for descriptor in [read_end, write_end, null().unwrap()] {
-            assert_eq!(fcntl(descriptor, FcntlArg::F_GETFD), Ok(FdFlag::FD_CLOEXEC.bits()));
+            assert_eq!(call::fcntl(descriptor.as_raw_fd(), libc::F_GETFD, 0), Ok(libc::FD_CLOEXEC));
         }
     }
 

@@ -2,17 +2,19 @@
 //! failure, and never waits for one.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, Metadata};
+use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::sys::stat::FileStat;
 use nix::sys::statfs::statfs;
 use nix::sys::statvfs::FsFlags;
 
+use super::call::{self, c_path, is_file};
 use super::child::{Failure, Step};
-use super::descriptors::{self, c_path};
+use super::descriptors;
 use super::elf::{self, Elf};
 use super::spawn::Attempt;
 use super::word;
@@ -96,7 +98,7 @@ fn exec(failure: Failure, attempt: &Attempt) -> StartError {
     let candidate = |index: u16| {
         attempt.candidates.get(usize::from(index)).map(|path| Program::new(path.as_bytes(), attempt))
     };
-    let existing = || (0..).map_while(candidate).find(|program| program.metadata().is_some());
+    let existing = || (0..).map_while(candidate).find(|program| program.status().is_some());
     let tried = candidate(failure.index);
     match (failure.errno, tried) {
         (Errno::ENOENT | Errno::ENOTDIR, _) => match existing() {
@@ -128,11 +130,11 @@ fn forbids_exec(path: &Path) -> bool {
 #[inline(never)]
 pub fn obstacle(attempt: &Attempt) -> Option<StartError> {
     let programs = attempt.candidates.iter().map(|path| Program::new(path.as_bytes(), attempt));
-    let Some(program) = programs.into_iter().find(|program| program.metadata().is_some()) else {
+    let Some(program) = programs.into_iter().find(|program| program.status().is_some()) else {
         return Some(not_found(attempt));
     };
     let noexec = forbids_exec(&program.path);
-    let executable = program.metadata().is_some_and(|file| file.is_file() && file.mode() & 0o111 != 0);
+    let executable = program.status().is_some_and(|file| is_file(&file) && file.st_mode & 0o111 != 0);
     if noexec || !executable {
         return Some(program.may_not(INTERPRETERS_MAX, attempt));
     }
@@ -165,8 +167,8 @@ impl Program {
         Self { shown: path.display().to_string(), path: attempt.seen_from_here(path) }
     }
 
-    fn metadata(&self) -> Option<Metadata> {
-        fs::metadata(&self.path).ok()
+    fn status(&self) -> Option<FileStat> {
+        call::status(&self.path).ok()
     }
 
     fn cannot_execute(self, reason: String) -> StartError {
@@ -183,26 +185,26 @@ impl Program {
                 return Some(StartError::WindowsLineEnds { file, interpreter: shown(interpreter) });
             }
             let next = Self::named(interpreter);
-            return match next.metadata() {
+            return match next.status() {
                 Some(_) if depth > 0 => next.missing(depth - 1),
                 Some(_) => None,
                 None => Some(StartError::MissingInterpreter { file, interpreter: next.shown }),
             };
         }
         let loader = self.elf()?.loader.map(Self::named)?;
-        loader.metadata().is_none().then_some(StartError::MissingLoader { file, loader: loader.shown })
+        loader.status().is_none().then_some(StartError::MissingLoader { file, loader: loader.shown })
     }
 
     /// It is there but may not be executed.
     fn may_not(self, depth: u32, attempt: &Attempt) -> StartError {
-        let Some(metadata) = self.metadata() else {
+        let Some(status) = self.status() else {
             return self.cannot_execute(word(Errno::EACCES));
         };
-        let mode = metadata.mode() & 0o7777;
-        if metadata.is_dir() {
+        let mode = status.st_mode & 0o7777;
+        if call::kind(&status) == libc::S_IFDIR {
             return StartError::IsDirectory { file: self.shown };
         }
-        if !metadata.is_file() {
+        if !is_file(&status) {
             return self.cannot_execute("it is not a file".to_owned());
         }
         if forbids_exec(&self.path) {
@@ -216,9 +218,7 @@ impl Program {
             let interpreter = self.interpreter().or_else(|| self.elf()?.loader);
             if let Some(next) = interpreter.map(Self::named)
                 && depth > 0
-                && next
-                    .metadata()
-                    .is_some_and(|metadata| metadata.mode() & 0o111 != 0o111 || !metadata.is_file())
+                && next.status().is_some_and(|status| status.st_mode & 0o111 != 0o111 || !is_file(&status))
             {
                 return next.may_not(depth - 1, attempt);
             }
@@ -228,8 +228,7 @@ impl Program {
         let uid = attempt.uid.unwrap_or_else(|| nix::unistd::getuid().as_raw());
         let reason = format!(
             "Permission denied for user {uid} (mode {mode:04o}, owner {}:{})",
-            metadata.uid(),
-            metadata.gid()
+            status.st_uid, status.st_gid
         );
         self.cannot_execute(reason)
     }
@@ -283,7 +282,7 @@ fn similar(program: &OsStr, attempt: &Attempt) -> Option<String> {
         let Some(directory) = Path::new(OsStr::from_bytes(path.as_bytes())).parent() else { continue };
         let directory = attempt.seen_from_here(directory.as_os_str());
         let room = NAMES_COMPARED_MAX.saturating_sub(programs.len());
-        for name in descriptors::names(&directory, room).unwrap_or_default() {
+        for name in call::names(&directory, room).unwrap_or_default() {
             if let Ok(name) = name.into_string() {
                 programs.push((name, directory.clone()));
             }

@@ -79,14 +79,14 @@ fn ensure_open(descriptor: libc::c_int) -> bool {
     // SAFETY: F_GETFD only asks; open and pipe take the lowest free number, which is this one, as those below are
     // open already; what is closed was made here.
     unsafe {
-        if libc::fcntl(descriptor, libc::F_GETFD) != -1 {
+        if libc::syscall(libc::SYS_fcntl, descriptor, libc::F_GETFD) != -1 {
             return false;
         }
-        if libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) != -1 {
+        if libc::syscall(libc::SYS_openat, libc::AT_FDCWD, c"/dev/null".as_ptr(), libc::O_RDWR) != -1 {
             return true;
         }
         let mut ends = [-1; 2];
-        if libc::pipe(ends.as_mut_ptr()) == 0 {
+        if libc::syscall(libc::SYS_pipe2, ends.as_mut_ptr(), 0) == 0 {
             for end in ends {
                 if end > 2 {
                     libc::close(end);

@@ -5,7 +5,7 @@
     reason = "the environment as it really is; the standard library drops what has no equals sign"
 )]
 
-use std::ffi::{CStr, CString, OsStr, c_char};
+use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -45,19 +45,11 @@ pub struct Environment(Vec<Vec<u8>>);
 impl Environment {
     /// Ours, as we got it.
     pub fn inherited() -> Self {
-        unsafe extern "C" {
-            static environ: *const *const c_char;
-        }
         let mut strings = Vec::new();
-        // SAFETY: only one thread runs and nothing changes the environment; the array ends with a null, and each string
-        // with a zero.
-        unsafe {
-            let mut at = environ;
-            while !at.is_null() && !(*at).is_null() {
-                strings.push(CStr::from_ptr(*at).to_bytes_with_nul().to_vec());
-                at = at.add(1);
-            }
-        }
+        find_inherited(&mut |string| {
+            strings.push(string.to_vec());
+            false
+        });
         Self(strings)
     }
 
@@ -102,7 +94,7 @@ impl Environment {
 
     /// The value of a variable.
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        self.0.iter().find_map(|string| value_of(string, name)?.strip_suffix(b"\0"))
+        self.0.iter().find_map(|string| without_end(value_of(string, name)))
     }
 
     /// As execve(2) takes it.
@@ -127,6 +119,36 @@ impl Environment {
     fn unset(&mut self, name: &[u8]) {
         self.0.retain(|string| value_of(string, name).is_none());
     }
+}
+
+/// The value of a variable of ours. What the standard library has for it takes a lock, for those who change theirs.
+#[inline(never)]
+pub fn variable(name: &[u8]) -> Option<OsString> {
+    let mut value = None;
+    find_inherited(&mut |string| {
+        value = without_end(value_of(string, name)).map(|value| OsStr::from_bytes(value).to_owned());
+        value.is_some()
+    });
+    value
+}
+
+/// Shows the strings of our environment, their ends among them, until one is the last that is wanted.
+fn find_inherited(last: &mut dyn FnMut(&[u8]) -> bool) {
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    // SAFETY: only one thread runs and nothing changes the environment; the array ends with a null, and each string
+    // with a zero.
+    unsafe {
+        let mut at = environ;
+        while !at.is_null() && !(*at).is_null() && !last(CStr::from_ptr(*at).to_bytes_with_nul()) {
+            at = at.add(1);
+        }
+    }
+}
+
+fn without_end(value: Option<&[u8]>) -> Option<&[u8]> {
+    value?.strip_suffix(b"\0")
 }
 
 fn value_of<'a>(string: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {

@@ -1,18 +1,19 @@
 //! The files and the environment of the container, as the configuration sees them.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::fs::File;
+use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use super::poll::{Interest, Poll};
-use super::{memory, rehearsal, signals};
+use super::{call, descriptors, environment, memory, rehearsal, signals};
 use crate::config::World;
 use crate::event::{Launch, MemoryFound, StartError};
-use crate::units::is;
 
 /// How much is read at once.
 const PIECE_BYTES: usize = 64 << 10;
@@ -37,30 +38,29 @@ fn wait_for_input(file: &File) -> io::Result<()> {
             return Ok(());
         }
         if signals::asked_to_stop() {
-            return Err(io::Error::other("asked to stop while waiting for it"));
+            return Err(call::refusal("asked to stop while waiting for it"));
         }
     }
 }
 
 /// Opens it without waiting for the writer of a pipe.
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+fn open(path: &Path) -> nix::Result<File> {
+    call::open(path, libc::O_NONBLOCK | libc::O_NOCTTY)
 }
 
 /// Reads at most so many bytes.
-fn read(mut file: File, waits: bool, limit: usize) -> io::Result<Vec<u8>> {
+fn read(file: &File, waits: bool, limit: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // A pipe is fine (`-c /dev/stdin`); a directory fails at the first read with EISDIR.
     while bytes.len() < limit {
         if waits {
-            wait_for_input(&file)?;
+            wait_for_input(file)?;
         }
-        let mut piece = vec![0; PIECE_BYTES.min(limit - bytes.len())];
-        match file.read(&mut piece) {
-            Ok(0) => break,
-            Ok(count) => bytes.extend_from_slice(piece.get(..count).unwrap_or_default()),
-            Err(error) if is(&error, &[libc::EAGAIN, libc::EINTR]) => {}
-            Err(error) => return Err(error),
+        match descriptors::read(file.as_fd(), PIECE_BYTES.min(limit - bytes.len())) {
+            Ok(piece) if piece.is_empty() => break,
+            Ok(piece) => bytes.extend_from_slice(&piece),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
         }
     }
     Ok(bytes)
@@ -70,24 +70,33 @@ impl World for Files {
     fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
         // A signal ends the wait for a pipe's writer.
         let file = open(path)?;
-        let waits = !file.metadata()?.is_file();
-        read(file, waits, limit)
+        let waits = !call::is_file(&call::status_of(file.as_fd())?);
+        read(&file, waits, limit)
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<OsString>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(directory)? {
-            names.push(entry?.file_name());
-        }
-        Ok(names)
+        Ok(call::names(directory, usize::MAX)?)
     }
 
     fn variable(&self, name: &OsStr) -> Option<OsString> {
-        std::env::var_os(name)
+        environment::variable(name.as_bytes())
     }
 
     fn absolute(&self, path: &Path) -> PathBuf {
-        std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+        let full = if path.is_absolute() {
+            Ok(path.to_owned())
+        } else {
+            call::directory().map(|own| own.join(path))
+        };
+        let Ok(full) = full else { return path.to_owned() };
+        let mut plain = Vec::new();
+        for part in full.as_os_str().as_bytes().split(|byte| *byte == b'/') {
+            if !matches!(part, b"" | b".") {
+                plain.push(b'/');
+                plain.extend_from_slice(part);
+            }
+        }
+        OsString::from_vec(plain).into()
     }
 
     fn obstacle(&self, launch: &Launch) -> Option<StartError> {
@@ -103,11 +112,11 @@ impl World for FilesAgain {
     fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
         // Looked at when it is open: a name may become a pipe's between two looks.
         let file = open(path)?;
-        let kind = file.metadata()?.file_type();
-        if kind.is_file() || kind.is_dir() || path == Path::new("/dev/null") {
-            return read(file, false, limit);
+        let kind = call::kind(&call::status_of(file.as_fd())?);
+        if kind == libc::S_IFREG || kind == libc::S_IFDIR || path == Path::new("/dev/null") {
+            return read(&file, false, limit);
         }
-        Err(io::Error::other("it is no file that could be read a second time"))
+        Err(call::refusal("it is no file that could be read a second time"))
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<OsString>> {

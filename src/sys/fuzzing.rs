@@ -6,7 +6,7 @@ pub use super::control::Said;
 pub use super::elf::Elf;
 pub use super::environment::carries;
 pub use super::listener::{Socket, unix};
-pub use super::log::are_directives;
+pub use super::log::directives;
 pub use super::memory::pss;
 pub use super::probes::Head;
 pub use super::procfs::{Stat, pids, show_name};

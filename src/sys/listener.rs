@@ -1,21 +1,26 @@
 //! Who listens on a TCP port, and where a service listens: the kernel's tables give the sockets, /proc gives the processes that
 //! hold them.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::ffi::CString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::path::Path;
+
+use nix::errno::Errno;
 
 use super::children::Children;
 use super::procfs::{self, Stat};
-use super::{sweep, tag};
+use super::{call, descriptors, sweep, tag};
 use crate::event::{InstanceId, Listener, Pid};
 use crate::gather::Gather;
 use crate::line::printable;
-use crate::units::parse_number;
+use crate::units::{parse_number, show_address};
 
 /// So many sockets, and so many open files of processes, are looked at.
 const LOOKS_MAX: usize = 200_000;
+
+/// So much of a table is read at once.
+const PIECE_BYTES: usize = 8 << 10;
 
 /// So many processes of one service are looked at.
 const PROCESSES_MAX: usize = 1000;
@@ -38,7 +43,7 @@ pub fn find(port: u16) -> Option<Listener> {
     let mut left = LOOKS_MAX;
     let holder = procfs::all().into_iter().find(|pid| any_socket(*pid, &mut left, &mut |held| held == inode));
     let process = holder.and_then(Stat::of).map(|stat| stat.process(true));
-    Some(Listener { address: address.to_string(), process })
+    Some(Listener { address: show_address(&address), process })
 }
 
 /// Where the processes of a run listen: the leader, its descendants, and those re-parented to us that carry its number. Sorted;
@@ -70,7 +75,7 @@ pub fn of_run(children: &Children, leader: Pid, instance: InstanceId) -> Vec<Str
             false
         });
     }
-    let mut told: Vec<String> = addresses.iter().map(SocketAddr::to_string).gather();
+    let mut told: Vec<String> = addresses.iter().map(show_address).gather();
     told.append(&mut paths);
     told.truncate(ADDRESSES_MAX);
     told
@@ -104,19 +109,30 @@ fn each_tcp(last: &mut dyn FnMut(Socket) -> bool) {
 
 /// Whether any line of a table is wanted.
 fn any_line(table: &str, wanted: &mut dyn FnMut(&str) -> bool) -> bool {
-    let Ok(mut table) = File::open(table).map(BufReader::new) else { return false };
-    let mut line = Vec::new();
-    for _ in 0..LOOKS_MAX {
-        line.clear();
-        if table.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
-            if wanted(&String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line))) {
+    let Ok(table) = call::open(Path::new(table), libc::O_RDONLY) else { return false };
+    let (mut bytes, mut looks) = (Vec::new(), 0);
+    loop {
+        // The kernel gives whole lines, and there is room for one that was cut all the same.
+        bytes.reserve(PIECE_BYTES);
+        let count = match descriptors::read_into(table.as_fd(), &mut bytes, PIECE_BYTES) {
+            Err(Errno::EINTR) => continue,
+            other => other.unwrap_or(0),
+        };
+        let mut rest = bytes.as_slice();
+        while let Some(end) = memchr::memchr(b'\n', rest).or((count == 0).then_some(rest.len())) {
+            if looks == LOOKS_MAX || rest.is_empty() {
+                return false;
+            }
+            looks += 1;
+            let (line, after) = rest.split_at(end);
+            if wanted(&String::from_utf8_lossy(line)) {
                 return true;
             }
-        } else {
-            return false;
+            rest = after.get(1..).unwrap_or_default();
         }
+        let done = bytes.len() - rest.len();
+        bytes.drain(..done);
     }
-    false
 }
 
 /// A socket that listens.
@@ -174,19 +190,21 @@ fn any_socket(pid: Pid, left: &mut usize, wanted: &mut dyn FnMut(u64) -> bool) -
         Some(open.into_iter().any(|number| {
             *left = left.saturating_sub(1);
             *left > 0
-                && fs::read_link(format!("/proc/{pid}/fd/{number}"))
-                    .ok()
-                    .and_then(|target| socket_inode(&target))
-                    .is_some_and(&mut *wanted)
+                && target_of(pid, number)
+                    .is_some_and(|target| socket_inode(&target).is_some_and(&mut *wanted))
         }))
     };
     // Root may open the folder of another user's process, and then sees nothing in it.
     look() == Some(true) || procfs::as_owner_of(pid, look).flatten() == Some(true)
 }
 
+fn target_of(pid: Pid, number: i32) -> Option<Vec<u8>> {
+    call::target(libc::AT_FDCWD, &CString::new(format!("/proc/{pid}/fd/{number}")).ok()?).ok()
+}
+
 /// What a descriptor in /proc leads to: `socket:[4711]`.
-fn socket_inode(target: &Path) -> Option<u64> {
-    parse_number(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?)
+fn socket_inode(target: &[u8]) -> Option<u64> {
+    parse_number(str::from_utf8(target).ok()?.strip_prefix("socket:[")?.strip_suffix(']')?)
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use env_logger::{Builder, Logger};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use super::clock;
+use super::{clock, environment};
+use crate::gather::holds;
 use crate::line::json::{Members, Writer};
 use crate::line::{self, Format, Own};
 use crate::voice::Voice;
@@ -33,17 +34,18 @@ pub fn init_logging(default: LevelFilter, voice: Voice, own: Own) {
     let _ = FORM.set((voice, own));
     let mut builder = Builder::new();
     builder.filter_level(default);
-    let value = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
-    let filters =
-        value.as_ref().and_then(|value| value.to_str()).map(str::trim).filter(|text| are_directives(text));
-    if let Some(filters) = filters {
-        builder.parse_filters(filters);
+    let value = environment::variable(VARIABLE.as_bytes()).filter(|value| !value.is_empty());
+    let asked = value.as_ref().and_then(|value| directives(value.to_str()?));
+    let understood = asked.is_some();
+    let (levels, word) = asked.unwrap_or_default();
+    for (target, level) in levels {
+        builder.filter(target, level);
     }
-    let lines = Lines(builder.build());
-    log::set_max_level(lines.0.filter());
+    let lines = Lines { logger: builder.build(), word: word.to_owned() };
+    log::set_max_level(lines.logger.filter());
     // An error means that it was called before.
     let _ = log::set_boxed_logger(Box::new(lines));
-    if let (Some(value), None) = (&value, filters) {
+    if let (Some(value), false) = (&value, understood) {
         say!(
             Warn,
             "{VARIABLE}={} is not understood; write error, warn, info, debug or trace",
@@ -82,16 +84,23 @@ pub fn take() -> Vec<u8> {
 }
 
 /// env_logger decides what is told, and writes nothing itself.
-struct Lines(Logger);
+struct Lines {
+    logger: Logger,
+    /// What each line must have; mostly nothing.
+    word: String,
+}
 
 impl Log for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.0.enabled(metadata)
+        self.logger.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.0.matches(record) {
-            keep(&written(record.level(), &record.args().to_string()));
+        if self.logger.enabled(record.metadata()) {
+            let text = record.args().to_string();
+            if self.word.is_empty() || holds(&text, &self.word) {
+                keep(&written(record.level(), &text));
+            }
         }
     }
 
@@ -128,16 +137,26 @@ fn write_lines(out: &mut Vec<u8>, prefix: &[u8], text: &str) {
     }
 }
 
-/// env_logger would complain to standard error itself, and end us if that is closed; so only what it understands gets there.
-#[inline(never)]
-pub fn are_directives(text: &str) -> bool {
-    let text = text.split('/').next().unwrap_or_default();
-    let mut parts = text.split(',').map(str::trim).filter(|part| !part.is_empty()).peekable();
-    parts.peek().is_some()
-        && parts.all(|part| match part.split_once('=') {
-            Some((target, level)) => is_target(target) && level.parse::<LevelFilter>().is_ok(),
-            None => part.parse::<LevelFilter>().is_ok(),
-        })
+/// Levels, each for the modules whose names begin so, or for all.
+type Levels<'a> = Vec<(Option<&'a str>, LevelFilter)>;
+
+/// What env_logger's directives mean, `level,module=level/word`: the levels, and the word that lines must have; `None` if they are none.
+/// env_logger itself would complain to standard error, and end us if that is closed.
+pub fn directives(text: &str) -> Option<(Levels<'_>, &str)> {
+    let text = text.trim();
+    let (parts, word) = text.split_once('/').unwrap_or((text, ""));
+    let mut levels = Vec::new();
+    for part in parts.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (target, level) = match part.split_once('=') {
+            Some((target, level)) => (Some(target), level),
+            None => (None, part),
+        };
+        if !target.is_none_or(is_target) {
+            return None;
+        }
+        levels.push((target, level.parse().ok()?));
+    }
+    (!levels.is_empty()).then_some((levels, word))
 }
 
 fn is_target(text: &str) -> bool {
@@ -149,14 +168,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_env_logger_understands_gets_there() {
-        for text in
-            ["debug", "INFO", "off", "tinysup=trace", "warn,tinysup::sys=debug", " error ", "info/word"]
-        {
-            assert!(are_directives(text), "{text}");
+    fn directives_are_those_of_env_logger() {
+        use LevelFilter::{Debug, Error, Info, Off, Trace, Warn};
+
+        for (text, levels, word) in [
+            ("debug", &[(None, Debug)][..], ""),
+            ("INFO", &[(None, Info)], ""),
+            ("off", &[(None, Off)], ""),
+            ("tinysup=trace", &[(Some("tinysup"), Trace)], ""),
+            ("warn,tinysup::sys=debug", &[(None, Warn), (Some("tinysup::sys"), Debug)], ""),
+            (" error ", &[(None, Error)], ""),
+            (",info, warn/a word", &[(None, Info), (None, Warn)], "a word"),
+        ] {
+            assert_eq!(directives(text), Some((levels.to_vec(), word)), "{text}");
         }
         for text in ["", ",", "loud", "1", "a=b=c", "tinysup=", "=debug", "[x]=info", "tinysup"] {
-            assert!(!are_directives(text), "{text}");
+            assert_eq!(directives(text), None, "{text}");
         }
     }
 

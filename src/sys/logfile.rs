@@ -5,22 +5,23 @@
 //! the way there only where root or we made it, and what is opened must be a plain file that nobody could have put there to
 //! have us write into another.
 
-use std::ffi::{CStr, CString};
-use std::fs::{self, File};
+use std::ffi::{CStr, CString, OsString};
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use memchr::{memchr, memchr_iter, memrchr};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, ftruncate, geteuid, unlinkat, write};
+use nix::fcntl::renameat;
+use nix::sys::stat::{FileStat, Mode, mkdirat};
+use nix::unistd::{UnlinkatFlags, ftruncate, geteuid, unlinkat, write};
 
+use super::call::{self, identity, kind, open_at, refusal, status_of};
 use crate::event::{Event, FileTrouble, LogFile, report};
 use crate::gather::Gather;
 use crate::sorted::Map;
@@ -204,24 +205,23 @@ impl Entry {
 impl Open {
     fn new(path: &Path) -> io::Result<Self> {
         let (folder, name) = folder_of(path, true)?;
-        Self::in_folder(folder.as_fd(), &name, OFlag::empty())
+        Self::in_folder(folder.as_fd(), &name, 0)
     }
 
-    fn in_folder(folder: BorrowedFd<'_>, name: &CStr, flags: OFlag) -> io::Result<Self> {
+    fn in_folder(folder: BorrowedFd<'_>, name: &CStr, flags: libc::c_int) -> io::Result<Self> {
         // A device is not even opened.
-        if let Ok(there) = fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        if let Ok(there) = there(folder, name) {
             check(folder, &there)?;
         }
         let flags = flags
-            | OFlag::O_RDWR // to see how it ends
-            | OFlag::O_APPEND
-            | OFlag::O_CREAT
-            | OFlag::O_NOFOLLOW
-            | OFlag::O_NONBLOCK
-            | OFlag::O_NOCTTY
-            | OFlag::O_CLOEXEC;
-        let descriptor = File::from(openat(folder, name, flags, Mode::from_bits_truncate(0o666))?);
-        let stat = fstat(&descriptor)?;
+            | libc::O_RDWR // to see how it ends
+            | libc::O_APPEND
+            | libc::O_CREAT
+            | libc::O_NOFOLLOW
+            | libc::O_NONBLOCK
+            | libc::O_NOCTTY;
+        let descriptor = File::from(open_at(folder.as_raw_fd(), name, flags, 0o666)?);
+        let stat = status_of(descriptor.as_fd())?;
         check(folder, &stat)?;
         let mut open = Self {
             descriptor,
@@ -244,7 +244,7 @@ impl Open {
 
     /// Whether the path leads elsewhere by now, or the file has no name any more. Somebody else may also have emptied it.
     fn has_moved(&mut self, path: &Path) -> bool {
-        let Ok(stat) = fstat(&self.descriptor) else { return true };
+        let Ok(stat) = status_of(self.descriptor.as_fd()) else { return true };
         self.size = size(&stat);
         if stat.st_nlink == 0 {
             return true;
@@ -253,7 +253,7 @@ impl Open {
             return false;
         }
         self.looked = Instant::now();
-        fs::symlink_metadata(path).map_or(true, |there| (there.dev(), there.ino()) != self.identity)
+        call::status_of_link(path).map_or(true, |there| identity(&there) != self.identity)
     }
 
     /// How many of these bytes may be written before it has to be rotated. A line is never cut.
@@ -293,7 +293,7 @@ impl Open {
     fn take_back(&mut self, bytes: &[u8], done: usize) -> usize {
         let whole = bytes.get(..done).and_then(|bytes| memrchr(b'\n', bytes)).map_or(0, |end| end + 1);
         let (before, after) = (self.size + whole as u64, self.size + done as u64);
-        let ours = fstat(&self.descriptor).is_ok_and(|stat| size(&stat) == after);
+        let ours = status_of(self.descriptor.as_fd()).is_ok_and(|stat| size(&stat) == after);
         if let (true, true, Ok(before)) = (ours, whole < done, libc::off_t::try_from(before)) {
             let _ = ftruncate(&self.descriptor, before); // else it is ended when the file is opened again
         }
@@ -306,10 +306,9 @@ impl Open {
     fn rotate(&self, file: &LogFile) -> io::Result<Self> {
         let (folder, name) = folder_of(&file.path, false)?;
         let (folder, name) = (folder.as_fd(), name.as_c_str());
-        let there = fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW);
-        if !there.is_ok_and(|there| identity(&there) == self.identity) {
+        if !there(folder, name).is_ok_and(|there| identity(&there) == self.identity) {
             // Somebody else has done it.
-            return Self::in_folder(folder, name, OFlag::empty());
+            return Self::in_folder(folder, name, 0);
         }
         let with = |before: &str, after: &str| {
             let full = [before.as_bytes(), name.to_bytes(), after.as_bytes()].concat();
@@ -317,12 +316,10 @@ impl Open {
         };
         let fresh_name = with(".", ".new");
         let _ = unlinkat(folder, fresh_name.as_c_str(), UnlinkatFlags::NoRemoveDir); // of one who died in between
-        let fresh = Self::in_folder(folder, &fresh_name, OFlag::O_EXCL)?;
+        let fresh = Self::in_folder(folder, &fresh_name, libc::O_EXCL)?;
         let older = |number: u32| with("", &format!(".{number}"));
         let renamed = self.hand_down(&fresh).and_then(|()| {
-            let is_there = |number: &u32| {
-                fstatat(folder, older(*number).as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
-            };
+            let is_there = |number: &u32| there(folder, &older(*number)).is_ok();
             let gap = (1..file.max_files).find(|number| !is_there(number)).unwrap_or(file.max_files);
             for number in (1..gap).rev() {
                 renameat(folder, older(number).as_c_str(), folder, older(number + 1).as_c_str())?;
@@ -341,30 +338,27 @@ impl Open {
 
     /// Gives a new file the mode and the owner of this one.
     fn hand_down(&self, fresh: &Self) -> nix::Result<()> {
-        let (old, new) = (fstat(&self.descriptor)?, fstat(&fresh.descriptor)?);
+        let new = fresh.descriptor.as_fd();
+        let (old, own) = (status_of(self.descriptor.as_fd())?, status_of(new)?);
         // Neither set-user-ID nor its like: what is written into it is not ours.
         let mut mode = old.st_mode & 0o777;
-        if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid)
-            && fchown(&fresh.descriptor, Some(Uid::from_raw(old.st_uid)), Some(Gid::from_raw(old.st_gid)))
-                .is_err()
+        if (old.st_uid, old.st_gid) != (own.st_uid, own.st_gid)
+            && call::give(new, old.st_uid, old.st_gid).is_err()
         {
             // Where we may not, it is ours, and nobody else's to write.
             mode &= 0o755;
         }
-        fchmod(&fresh.descriptor, Mode::from_bits_truncate(mode))
+        call::set_mode_of(new, mode)
     }
 }
 
-fn identity(stat: &FileStat) -> (u64, u64) {
-    (stat.st_dev, stat.st_ino)
+/// What a name in a folder is itself.
+fn there(folder: BorrowedFd<'_>, name: &CStr) -> nix::Result<FileStat> {
+    call::status_at(folder.as_raw_fd(), name, libc::AT_SYMLINK_NOFOLLOW)
 }
 
 fn size(stat: &FileStat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
-}
-
-fn kind(stat: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
 
 /// Whether something is root's or our own.
@@ -375,38 +369,34 @@ fn is_ours(stat: &FileStat) -> bool {
 /// Whether a file may be written to that is in that folder.
 fn check(folder: BorrowedFd<'_>, file: &FileStat) -> io::Result<()> {
     match kind(file) {
-        SFlag::S_IFREG => {}
-        SFlag::S_IFLNK => {
-            return Err(io::Error::other(
-                "it is a symbolic link, which is not followed for a file of output",
-            ));
+        libc::S_IFREG => {}
+        libc::S_IFLNK => {
+            return Err(refusal("it is a symbolic link, which is not followed for a file of output"));
         }
-        _ => return Err(io::Error::other("it is not a plain file")),
+        _ => return Err(refusal("it is not a plain file")),
     }
-    let folder = fstat(folder)?;
+    let folder = status_of(folder)?;
     let others_write = !is_ours(&folder) || folder.st_mode & 0o022 != 0;
     if others_write && file.st_nlink > 1 {
-        return Err(io::Error::other(
-            "it has more than one name (hard links), and others may write to its folder",
-        ));
+        return Err(refusal("it has more than one name (hard links), and others may write to its folder"));
     }
     if others_write && !is_ours(file) && file.st_uid != folder.st_uid {
         let text = format!("it belongs to user {}, and others may write to its folder", file.st_uid);
-        return Err(io::Error::other(text));
+        return Err(refusal(&text));
     }
     Ok(())
 }
 
 /// The folder of a file, and the file's name there. What is missing on the way is made, if it is wanted.
 fn folder_of(path: &Path, make: bool) -> io::Result<(OwnedFd, CString)> {
-    let name = path.file_name().ok_or_else(|| io::Error::other("it has no name"))?;
+    let name = path.file_name().ok_or_else(|| refusal("it has no name"))?;
     let name = CString::new(name.as_bytes())?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let open = |at: BorrowedFd<'_>, name: &CStr| openat(at, name, flags, Mode::empty());
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let open = |at: BorrowedFd<'_>, name: &CStr| open_at(at.as_raw_fd(), name, flags, 0);
     let start = |path: &Path| {
         let start = if path.is_absolute() { c"/" } else { c"." };
-        nix::fcntl::open(start, flags, Mode::empty())
+        open_at(libc::AT_FDCWD, start, flags, 0)
     };
     let mut here = start(folder)?;
     // The next is the last.
@@ -427,22 +417,21 @@ fn folder_of(path: &Path, make: bool) -> io::Result<(OwnedFd, CString)> {
             Ok(next) => here = next,
             Err(errno @ (Errno::ELOOP | Errno::ENOTDIR)) => {
                 // The link itself is opened, so that what is read is what was looked at: by its name somebody could exchange it.
-                let itself = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-                let link = openat(here.as_fd(), step.as_c_str(), itself, Mode::empty())?;
-                let seen = fstat(&link)?;
-                if kind(&seen) != SFlag::S_IFLNK {
+                let link = open_at(here.as_raw_fd(), &step, libc::O_PATH | libc::O_NOFOLLOW, 0)?;
+                let seen = status_of(link.as_fd())?;
+                if kind(&seen) != libc::S_IFLNK {
                     return Err(errno.into());
                 }
                 if !is_ours(&seen) {
                     let text =
                         format!("a symbolic link of user {} on the way there is not followed", seen.st_uid);
-                    return Err(io::Error::other(text));
+                    return Err(refusal(&text));
                 }
                 links += 1;
                 if links > LINKS_MAX {
                     return Err(Errno::ELOOP.into());
                 }
-                let target = PathBuf::from(readlinkat(&link, c"")?);
+                let target = PathBuf::from(OsString::from_vec(call::target(link.as_raw_fd(), c"")?));
                 if target.is_absolute() {
                     here = start(&target)?;
                 }

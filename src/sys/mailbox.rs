@@ -4,22 +4,20 @@
 
 #![expect(
     unsafe_code,
-    reason = "recvmsg with credentials and descriptors, which the standard library does not have yet"
+    reason = "recvmsg with credentials and descriptors, which the standard library does not have yet, and flock"
 )]
 
-use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::fs::File;
 use std::io::{self, IoSliceMut};
-use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
 
-use super::{descriptors, socket};
+use super::socket::{self, Kind};
+use super::{call, descriptors, word};
 use crate::event::{Child, StartError};
 use crate::gather::Joined;
 use crate::notify::MESSAGE_MAX;
@@ -64,14 +62,14 @@ impl Post {
         let mailbox = self.bind(&format!("{}.{}", child.instance.0, child.run))?;
         let own = geteuid().as_raw();
         let uid = uid.unwrap_or(own);
-        let reached = if uid == 0 || (uid != own && lchown(&mailbox.path, Some(uid), None).is_err()) {
-            fs::set_permissions(&mailbox.path, Permissions::from_mode(FOR_ALL))
+        let reached = if uid == 0 || (uid != own && call::give_away(&mailbox.path, uid).is_err()) {
+            call::set_mode(&mailbox.path, FOR_ALL)
         } else {
             Ok(())
         };
-        reached.map_err(|error| StartError::Other {
+        reached.map_err(|errno| StartError::Other {
             what: format!("open its notification socket for user {uid}"),
-            reason: reason(&error),
+            reason: word(errno),
         })?;
         Ok(mailbox)
     }
@@ -124,41 +122,40 @@ struct Place {
 impl Place {
     #[inline(never)]
     fn take(base: &Path) -> io::Result<Self> {
-        let mode = fs::metadata(base)?.mode();
+        let mode = call::status(base)?.st_mode;
         let (writable_for_others, sticky) = (mode & 0o022 != 0, mode & 0o1000 != 0);
         if writable_for_others && !sticky {
-            return Err(io::Error::other("others may replace what is in it"));
+            return Err(call::refusal("others may replace what is in it"));
         }
         for number in 0..NAMES_MAX {
             let path = base.join(format!("tinysup-notify-{number}"));
             let new = descriptors::make_directory(&path, 0o700)?;
             match lock(&path) {
                 Ok(Some(lock)) => {
-                    lock.set_permissions(Permissions::from_mode(DIRECTORY_MODE))?;
+                    call::set_mode_of(lock.as_fd(), DIRECTORY_MODE)?;
                     remove_sockets(&path);
                     return Ok(Self { path, lock });
                 }
                 Ok(None) => {}
                 // Then it would be no better under any name.
-                Err(error) if new => {
-                    let _ = fs::remove_dir(&path);
-                    return Err(error);
+                Err(errno) if new => {
+                    let _ = call::remove_directory(&path);
+                    return Err(errno.into());
                 }
                 // Somebody else's, or something else.
                 Err(_) => {}
             }
         }
-        Err(io::Error::other(format!("{NAMES_MAX} others are there already")))
+        Err(call::refusal(&format!("{NAMES_MAX} others are there already")))
     }
 
     fn bind(&self, name: &str) -> io::Result<Mailbox> {
         let path = self.path.join(name);
         // Its mode from the first moment on.
         let before = umask(NOT_FOR_OTHERS);
-        let bound = UnixDatagram::bind(&path);
+        let bound = socket::Address::file(path.as_os_str()).and_then(|address| address.bind(Kind::Datagrams));
         umask(before);
         let mailbox = Mailbox { socket: bound?, path };
-        mailbox.socket.set_nonblocking(true)?;
         socket::pass_credentials(&mailbox.socket)?;
         Ok(mailbox)
     }
@@ -167,7 +164,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         // Not if somebody's socket is in it.
-        let _ = fs::remove_dir(&self.path);
+        let _ = call::remove_directory(&self.path);
     }
 }
 
@@ -176,30 +173,30 @@ impl Drop for Place {
 ///
 /// # Errors
 /// When it cannot be opened or locked.
-fn lock(path: &Path) -> io::Result<Option<File>> {
-    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    let directory = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    let found = directory.metadata()?;
-    if found.uid() != geteuid().as_raw() || found.mode() & 0o022 != 0 {
+fn lock(path: &Path) -> nix::Result<Option<File>> {
+    let directory = call::open(path, libc::O_DIRECTORY | libc::O_NOFOLLOW)?;
+    let found = call::status_of(directory.as_fd())?;
+    if found.st_uid != geteuid().as_raw() || found.st_mode & 0o022 != 0 {
         return Ok(None);
     }
-    match directory.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(None),
-        Err(TryLockError::Error(error)) => return Err(error),
+    // SAFETY: plain call.
+    match Errno::result(unsafe { libc::flock(directory.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
+        Ok(_) => {}
+        Err(Errno::EWOULDBLOCK) => return Ok(None),
+        Err(errno) => return Err(errno),
     }
     // The holder before us may have removed it.
-    let same = |there: &fs::Metadata| (there.dev(), there.ino()) == (found.dev(), found.ino());
-    Ok(fs::symlink_metadata(path).is_ok_and(|there| same(&there)).then_some(directory))
+    let there = call::status_of_link(path);
+    Ok(there.is_ok_and(|there| call::identity(&there) == call::identity(&found)).then_some(directory))
 }
 
 /// What an end without goodbye left.
 #[inline(never)]
 fn remove_sockets(directory: &Path) {
-    for name in descriptors::names(directory, LEFT_MAX).unwrap_or_default() {
+    for name in call::names(directory, LEFT_MAX).unwrap_or_default() {
         let left = directory.join(name);
-        if fs::symlink_metadata(&left).is_ok_and(|there| there.file_type().is_socket()) {
-            let _ = fs::remove_file(left);
+        if call::status_of_link(&left).is_ok_and(|there| call::kind(&there) == libc::S_IFSOCK) {
+            let _ = call::remove_file(&left);
         }
     }
 }
@@ -207,7 +204,7 @@ fn remove_sockets(directory: &Path) {
 /// The socket of one run.
 #[derive(Debug)]
 pub struct Mailbox {
-    socket: UnixDatagram,
+    socket: OwnedFd,
     path: PathBuf,
 }
 
@@ -230,7 +227,7 @@ impl Mailbox {
 
     /// Takes no more in. What is there already can still be read.
     pub fn shut(&self) {
-        let _ = self.socket.shutdown(Shutdown::Read);
+        socket::shut(self.socket.as_fd(), libc::SHUT_RD);
     }
 
     /// The next message; `None` if there is none now.
@@ -241,7 +238,7 @@ impl Mailbox {
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return None,
                 Err(errno) => {
-                    say!(Debug, "cannot read from {}: {}", self.path.display(), super::word(errno));
+                    say!(Debug, "cannot read from {}: {}", self.path.display(), word(errno));
                     return None;
                 }
             }
@@ -257,7 +254,7 @@ impl AsFd for Mailbox {
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        let _ = call::remove_file(&self.path);
     }
 }
 
@@ -284,7 +281,9 @@ fn receive(socket: BorrowedFd<'_>) -> nix::Result<Letter> {
         message.msg_control = control.0.as_mut_ptr().cast();
         message.msg_controllen = CONTROL_BYTES as _;
         let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
-        let count = Errno::result(libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags))?;
+        // Past the C library, which only clears what is zero here.
+        let count =
+            Errno::result(libc::syscall(libc::SYS_recvmsg, socket.as_raw_fd(), &raw mut message, flags))?;
         let mut at = libc::CMSG_FIRSTHDR(&raw const message);
         while let Some(header) = at.as_ref() {
             let data = libc::CMSG_DATA(at);
@@ -312,6 +311,8 @@ fn receive(socket: BorrowedFd<'_>) -> nix::Result<Letter> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

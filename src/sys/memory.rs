@@ -4,10 +4,10 @@
 //! The counter of OOM kills goes up before the victim gets its SIGKILL, so it is read again whenever a process that ended so is about to
 //! be reported; and, where the kernel tells of changes (`memory.events` of cgroup v2), when it does.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::cells::{self, Cells, Entrance};
@@ -16,6 +16,7 @@ use super::children::Children;
 use super::poll::{Interest, Poll};
 use super::procfs::{self, Stat};
 use super::usage::{self, Units};
+use super::{call, word};
 use crate::event::{
     Child, ContainerMemory, Controller, Event, ExitStatus, InstanceId, Launch, MemoryFound, Pid, StartError,
     Weight, report,
@@ -113,7 +114,9 @@ impl Memory {
         let Survey { answer, group, no_cells } = Survey::make(cells::possible);
         self.cells.set_base(group.as_ref().filter(|_| answer.delegated));
         let mut found = Found {
-            events: group.as_ref().and_then(|group| File::open(group.path.join("memory.events")).ok()),
+            events: group
+                .as_ref()
+                .and_then(|group| call::open(&group.path.join("memory.events"), libc::O_RDONLY).ok()),
             pressure: if pressure { watch_pressure(group.as_ref()) } else { None },
             group,
             total: answer.total,
@@ -390,13 +393,12 @@ fn watch_pressure(group: Option<&Group>) -> Option<File> {
         .filter(|group| group.controller == Controller::V2)
         .map(|group| group.path.join("memory.pressure"));
     own.into_iter().chain([PathBuf::from("/proc/pressure/memory")]).find_map(|path| {
-        let open = || -> io::Result<File> {
-            let mut file =
-                OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&path)?;
-            file.write_all(SQUEEZE.as_bytes())?;
+        let open = || {
+            let file = call::open(&path, libc::O_RDWR | libc::O_NONBLOCK)?;
+            call::write_all(file.as_fd(), SQUEEZE.as_bytes())?;
             Ok(file)
         };
-        open().inspect_err(|error| say!(Debug, "cannot watch {}: {}", path.display(), reason(error))).ok()
+        open().inspect_err(|errno| say!(Debug, "cannot watch {}: {}", path.display(), word(*errno))).ok()
     })
 }
 

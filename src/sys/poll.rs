@@ -101,7 +101,7 @@ fn pause() {
     let request = libc::timespec { tv_sec: 0, tv_nsec: 20_000_000 };
     // SAFETY: reads one timespec that lives here.
     unsafe {
-        libc::nanosleep(&raw const request, std::ptr::null_mut());
+        libc::syscall(libc::SYS_nanosleep, &raw const request, std::ptr::null::<libc::timespec>());
     }
 }
 

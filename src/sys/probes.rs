@@ -2,19 +2,17 @@
 //! core calls off what takes too long. What a good answer is, `probe` knows.
 
 use std::ffi::{CString, OsStr};
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use nix::errno::Errno;
 
 use super::poll::{Interest, Poll};
-use super::socket::{self, Address, Kind};
+use super::socket::{self, Address, Kind, Name};
 use super::{descriptors, spawn, word};
 use crate::event::{Child, Event, InstanceId, report};
 use crate::probe::{self, Answer, Failure, STATUS_BYTES, Target};
-use crate::units::{is, reason};
 
 /// One read is at most this large.
 const READ_MAX_BYTES: usize = 4 << 10;
@@ -45,11 +43,11 @@ enum State {
     /// Waits for whoever looks whether the path is there. We do not look ourselves: a file system may be dead.
     Looking { target: Rc<Target>, pipe: OwnedFd },
     /// Waits for the connection to an address.
-    Connecting { target: Rc<Target>, socket: TcpStream, refusals: Refusals, looks: u32 },
+    Connecting { target: Rc<Target>, socket: OwnedFd, refusals: Refusals, looks: u32 },
     /// Sends what is left of its request.
-    Asking { socket: TcpStream, request: Vec<u8> },
+    Asking { socket: OwnedFd, request: Vec<u8> },
     /// Waits for the status line.
-    Listening { socket: TcpStream, head: Head },
+    Listening { socket: OwnedFd, head: Head },
     /// It has been answered.
     Leaving { socket: OwnedFd, bytes: usize, reads: u32 },
 }
@@ -101,7 +99,7 @@ impl Probes {
         let Ok(path) = CString::new(path.as_encoded_bytes()) else { return cannot(word(Errno::EINVAL)) };
         match spawn::look_elsewhere(&path) {
             Ok(pipe) => Step::Wait(State::Looking { target: Rc::clone(target), pipe }),
-            Err(error) => cannot(reason(&error)),
+            Err(errno) => cannot(word(errno)),
         }
     }
 
@@ -205,14 +203,14 @@ fn connect(target: &Rc<Target>, mut refusals: Refusals) -> Step {
     while let Some(address) = addresses.get(refusals.count) {
         match Address::internet(*address).connect(Kind::Stream) {
             // Inside of one machine it is mostly there at once.
-            Ok(socket) => return connected(Rc::clone(target), socket.into(), refusals, LOOKS_MAX),
+            Ok(socket) => return connected(Rc::clone(target), socket, refusals, LOOKS_MAX),
             Err(errno) => refusals.add(errno),
         }
     }
     Step::Answered(Err(refusals.failure(addresses)), None)
 }
 
-fn connected(target: Rc<Target>, socket: TcpStream, mut refusals: Refusals, looks: u32) -> Step {
+fn connected(target: Rc<Target>, socket: OwnedFd, mut refusals: Refusals, looks: u32) -> Step {
     match ends(&socket) {
         Ok(None) if looks > 0 => {
             return Step::Wait(State::Connecting { target, socket, refusals, looks: looks - 1 });
@@ -227,25 +225,21 @@ fn connected(target: Rc<Target>, socket: TcpStream, mut refusals: Refusals, look
         Ok(Some(_)) => {
             return match &*target {
                 Target::Http { host, path, .. } => ask(socket, request(host, path)),
-                Target::Tcp { .. } | Target::Unix { .. } | Target::File { .. } => {
-                    answered(Ok(()), socket.into())
-                }
+                Target::Tcp { .. } | Target::Unix { .. } | Target::File { .. } => answered(Ok(()), socket),
             };
         }
-        Err(error) => refusals.add(errno_of(&error)),
+        Err(errno) => refusals.add(errno),
     }
     connect(&target, refusals)
 }
 
 /// Our end and theirs; `None` as long as there is no connection.
-fn ends(socket: &TcpStream) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
-    if let Some(error) = socket.take_error()? {
-        return Err(error);
-    }
-    match socket.peer_addr() {
-        Ok(there) => Ok(Some((socket.local_addr()?, there))),
-        Err(error) if is(&error, &[libc::ENOTCONN]) => Ok(None),
-        Err(error) => Err(error),
+fn ends(socket: &OwnedFd) -> nix::Result<Option<(Name, Name)>> {
+    socket::take_error(socket)?;
+    match socket::name(socket, libc::SYS_getpeername) {
+        Ok(there) => Ok(Some((socket::name(socket, libc::SYS_getsockname)?, there))),
+        Err(Errno::ENOTCONN) => Ok(None),
+        Err(errno) => Err(errno),
     }
 }
 
@@ -254,42 +248,40 @@ fn request(host: &str, path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n").into_bytes()
 }
 
-fn ask(mut socket: TcpStream, mut request: Vec<u8>) -> Step {
-    match socket.write(&request) {
+fn ask(socket: OwnedFd, mut request: Vec<u8>) -> Step {
+    match socket::send(socket.as_fd(), &request) {
         Ok(count) if count < request.len() => {
             request.drain(..count);
             Step::Wait(State::Asking { socket, request })
         }
-        Err(error) if waits(&error) => Step::Wait(State::Asking { socket, request }),
+        Err(Errno::EAGAIN | Errno::EINTR) => Step::Wait(State::Asking { socket, request }),
         // After an error too: a server may answer without reading, and close.
         Ok(_) | Err(_) => Step::Wait(State::Listening { socket, head: Head::default() }),
     }
 }
 
 #[inline(never)]
-fn listen(mut socket: TcpStream, mut head: Head) -> Step {
+fn listen(socket: OwnedFd, mut head: Head) -> Step {
     let mut bytes = [0; READ_MAX_BYTES];
-    let answer = match socket.read(&mut bytes) {
+    let answer = match nix::unistd::read(&socket, &mut bytes) {
         Ok(0) => return Step::Answered(Err(Failure::Closed), None),
         Ok(count) => head.take(bytes.get(..count).unwrap_or_default()),
-        Err(error) if waits(&error) => Answer::More,
+        Err(Errno::EAGAIN | Errno::EINTR) => Answer::More,
         Err(_) => return Step::Answered(Err(Failure::Closed), None),
     };
     match answer {
         Answer::More => Step::Wait(State::Listening { socket, head }),
-        Answer::Garbage => answered(Err(Failure::NotHttp), socket.into()),
-        Answer::Status(status) if probe::is_good(status) => Step::Answered(Ok(()), Some(socket.into())),
-        Answer::Status(status) => Step::Answered(Err(Failure::Status(status)), Some(socket.into())),
+        Answer::Garbage => answered(Err(Failure::NotHttp), socket),
+        Answer::Status(status) if probe::is_good(status) => Step::Answered(Ok(()), Some(socket)),
+        Answer::Status(status) => Step::Answered(Err(Failure::Status(status)), Some(socket)),
     }
 }
 
 /// The verdict on a server that need not hear more of us. It is told so, and may close first: else what it sends meanwhile would be
 /// answered with a reset, which many log. One that answers a request takes this for a client that gave up.
 fn answered(result: Result<(), Failure>, socket: OwnedFd) -> Step {
-    let socket = TcpStream::from(socket);
-    // An error means that it has closed already.
-    let _ = socket.shutdown(Shutdown::Write);
-    Step::Answered(result, Some(socket.into()))
+    socket::shut(socket.as_fd(), libc::SHUT_WR);
+    Step::Answered(result, Some(socket))
 }
 
 fn leave(socket: OwnedFd, bytes: usize, reads: u32) -> Step {
@@ -354,14 +346,6 @@ fn no_file(errno: Errno) -> Failure {
         Errno::ENOENT | Errno::ENOTDIR => Failure::NoFile { reason },
         _ => Failure::CannotAsk { reason },
     }
-}
-
-fn waits(error: &io::Error) -> bool {
-    is(error, &[libc::EAGAIN, libc::EINTR])
-}
-
-fn errno_of(error: &io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw)
 }
 
 /// What has been read of an answer.

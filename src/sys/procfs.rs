@@ -5,13 +5,12 @@
     reason = "the identity for file access, which is set per thread by calls that nix does not have"
 )]
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::{caps, descriptors};
+use super::{call, caps, descriptors};
 use crate::event::{Pid, Process};
 use crate::gather::Gather;
 use crate::line;
@@ -138,7 +137,7 @@ pub fn own_pid() -> i32 {
 
 /// Whether there is a /proc, and it numbers processes as we do.
 pub fn available() -> bool {
-    fs::read_link("/proc/self").is_ok_and(|own| own.as_os_str() == own_pid().to_string().as_str())
+    call::target(libc::AT_FDCWD, c"/proc/self").is_ok_and(|own| own == own_pid().to_string().as_bytes())
 }
 
 /// Whether a process, perhaps ended, is still a copy of us. Not known: no.
@@ -163,8 +162,12 @@ fn try_read(pid: Pid, file: &str) -> io::Result<Vec<u8>> {
     read_whole(&format!("/proc/{pid}/{file}"))
 }
 
+fn open(path: &str) -> nix::Result<File> {
+    call::open(Path::new(path), libc::O_RDONLY)
+}
+
 fn read_whole(path: &str) -> io::Result<Vec<u8>> {
-    descriptors::contents(&File::open(path)?, FILE_MAX_BYTES)
+    descriptors::contents(&open(path)?, FILE_MAX_BYTES)
 }
 
 /// All of a short text.
@@ -179,7 +182,7 @@ pub fn all() -> Vec<Pid> {
 
 /// The names in a directory that are numbers, such as those of processes, threads or descriptors.
 pub fn numbers(directory: &str) -> io::Result<Vec<i32>> {
-    let names = descriptors::names(Path::new(directory), usize::MAX)?;
+    let names = call::names(Path::new(directory), usize::MAX)?;
     Ok(names.iter().filter_map(|name| parse_number(name.to_str()?)).gather())
 }
 
@@ -200,7 +203,7 @@ pub fn own_children() -> Option<Vec<Pid>> {
 
 /// Calls back with the number of each of our children, for the end: without memory where the kernel has a list of them.
 pub fn each_child(act: &mut dyn FnMut(i32)) {
-    let Ok(list) = File::open("/proc/thread-self/children") else {
+    let Ok(list) = open("/proc/thread-self/children") else {
         own_children().unwrap_or_default().iter().for_each(|child| act(child.number()));
         return;
     };
@@ -223,8 +226,8 @@ pub fn each_child(act: &mut dyn FnMut(i32)) {
 /// The oldest of our children, where the kernel has a list of them: as many as one read gives. For each further one it goes through the
 /// list from its beginning.
 pub fn oldest_children() -> Vec<Pid> {
-    let read = |list: File| Ok(descriptors::read(list.as_fd(), 4096)?);
-    whole_numbers(&File::open(own_list()).and_then(read).unwrap_or_default())
+    let read = |list: File| descriptors::read(list.as_fd(), 4096);
+    whole_numbers(&open(&own_list()).and_then(read).unwrap_or_default())
 }
 
 /// Each ends with a space; one that was cut would be another process.
@@ -239,7 +242,7 @@ fn own_list() -> String {
 
 /// Whether the kernel was built with lists of children (CONFIG_PROC_CHILDREN).
 pub fn has_lists_of_children() -> bool {
-    fs::metadata(own_list()).is_ok()
+    call::status(Path::new(&own_list())).is_ok()
 }
 
 /// The children of a process, of all its threads; some may be missing while it makes or loses any.
@@ -260,18 +263,19 @@ pub fn pids(list: &str) -> Vec<Pid> {
 /// Does something with the file access of a process's user and group: what a process shows of itself is for its user alone, and
 /// without CAP_SYS_PTRACE, which no container has, not for root either. `None`: that identity cannot be had.
 pub fn as_owner_of<T>(pid: Pid, work: impl FnOnce() -> T) -> Option<T> {
-    let owner = fs::metadata(format!("/proc/{pid}")).ok()?;
+    let owner = call::status(Path::new(&format!("/proc/{pid}"))).ok()?;
+    let owner = (owner.st_uid, owner.st_gid);
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-    if (owner.uid(), owner.gid()) == (uid, gid) {
+    if owner == (uid, gid) {
         return None;
     }
     // The kernel takes a change of identity for a reason to hide us from debuggers; it is none here.
     let dumpable = caps::prctl(libc::PR_GET_DUMPABLE, 0, 0).unwrap_or(0);
-    set_file_access(owner.uid(), owner.gid());
-    let result = (file_access() == (owner.uid(), owner.gid())).then(work);
+    set_file_access(owner.0, owner.1);
+    let result = (file_access() == owner).then(work);
     set_file_access(uid, gid);
     if file_access() != (uid, gid) {
-        say!(Error, "file access stays with user {}", owner.uid());
+        say!(Error, "file access stays with user {}", owner.0);
     }
     let _ = caps::prctl(libc::PR_SET_DUMPABLE, libc::c_ulong::from(dumpable == 1), 0);
     result

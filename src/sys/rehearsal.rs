@@ -5,9 +5,8 @@ use std::rc::Rc;
 
 use super::environment::Environment;
 use super::spawn::Attempt;
-use super::{diagnose, users};
+use super::{call, diagnose, users, word};
 use crate::event::{Launch, StartError};
-use crate::units::reason;
 
 /// The first thing that would make this start fail; `None` if none is seen.
 #[inline(never)]
@@ -24,10 +23,10 @@ fn attempt(launch: Launch) -> Result<Attempt, Box<StartError>> {
     let identity = users::resolve(&launch.identity)?;
     let environment = Environment::inherited().of_child(&launch, &identity, &[])?;
     if let Some(cwd) = &launch.cwd
-        && let Err(error) = std::fs::read_dir(cwd)
+        && let Err(errno) = call::open(cwd, libc::O_DIRECTORY)
     {
         let path = cwd.display().to_string();
-        return Err(StartError::WorkingDirectory { path, reason: reason(&error) }.into());
+        return Err(StartError::WorkingDirectory { path, reason: word(errno) }.into());
     }
     Attempt::rehearsed(Rc::new(launch), environment, identity.uid)
 }

@@ -6,13 +6,14 @@
 
 mod handlers;
 
-use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use self::handlers::Handlers;
-use super::{Inherited, InitError, trap};
+use super::{Inherited, InitError, call, trap, word};
 use crate::units::Signal;
 
 /// A set of signals as the kernel has it: bit n-1 stands for signal n.
@@ -61,9 +62,9 @@ impl Signals {
     /// Takes over every signal that can be. All are blocked when it begins, but that of traps.
     #[inline(never)]
     pub fn install(inherited: Inherited) -> Result<Self, InitError> {
-        let failed = |error: io::Error| InitError { what: "handle signals", error };
+        let failed = |errno| InitError { what: "handle signals", errno };
         // A filter may have forbidden it before main. Not blocked, no signal would come to the descriptor.
-        let blocked = swap_mask(!bit(trap::SIGNAL)).ok_or_else(io::Error::last_os_error);
+        let blocked = swap_mask(!bit(trap::SIGNAL)).ok_or_else(Errno::last);
         match blocked.and_then(|_| signalfd(SignalSet::MAX)) {
             Ok(descriptor) => {
                 // Ignored, it would make the kernel collect our children.
@@ -72,12 +73,8 @@ impl Signals {
                 let touched = inherited.touched | child;
                 Ok(Self { way: Way::Descriptor(descriptor), touched, ignored: inherited.ignored | child })
             }
-            Err(error) => {
-                say!(
-                    Debug,
-                    "signals come through handlers; there is no signalfd: {}",
-                    crate::units::reason(&error)
-                );
+            Err(errno) => {
+                say!(Debug, "signals come through handlers; there is no signalfd: {}", word(errno));
                 let ignored = inherited.ignored | ignored_now() & !inherited.touched;
                 Ok(Self { way: Way::Handlers(Handlers::install()?), touched: SignalSet::MAX, ignored })
             }
@@ -180,7 +177,7 @@ fn read(descriptor: &OwnedFd, news: &mut News, somebodys: &mut dyn FnMut(Signal)
 }
 
 /// Waits for one of these signals, which are blocked, and takes it out; `None`: none came in time.
-fn wait_for(set: SignalSet, timeout: Option<Duration>) -> io::Result<Option<Arrival>> {
+fn wait_for(set: SignalSet, timeout: Option<Duration>) -> nix::Result<Option<Arrival>> {
     let timeout = timeout.map(|timeout| libc::timespec {
         tv_sec: timeout.as_secs().try_into().unwrap_or(libc::c_long::MAX),
         tv_nsec: libc::c_long::from(timeout.subsec_nanos()),
@@ -195,11 +192,10 @@ fn wait_for(set: SignalSet, timeout: Option<Duration>) -> io::Result<Option<Arri
             return Ok(Some(Arrival { number: info.si_signo, code: info.si_code, sender: info.si_pid() }));
         }
     }
-    let error = io::Error::last_os_error();
-    match error.raw_os_error() {
-        Some(libc::EINTR) => Ok(None),
-        Some(libc::EAGAIN) if timeout.is_some() => Ok(None),
-        _ => Err(error),
+    match Errno::last() {
+        Errno::EINTR => Ok(None),
+        Errno::EAGAIN if timeout.is_some() => Ok(None),
+        errno => Err(errno),
     }
 }
 
@@ -287,45 +283,38 @@ fn take_our_own(signal: libc::c_int) {
 }
 
 /// A descriptor from which these signals, which are blocked, are read.
-pub fn signalfd(set: SignalSet) -> io::Result<OwnedFd> {
+pub fn signalfd(set: SignalSet) -> nix::Result<OwnedFd> {
     let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
-    // SAFETY: reads one u64 that lives here; the new descriptor is nobody else's. Through the kernel, for the C library might leave
-    // out what it keeps for itself.
-    unsafe {
-        let result = libc::syscall(libc::SYS_signalfd4, -1, &raw const set, 8_usize, flags);
-        match i32::try_from(result) {
-            Ok(number) if number >= 0 => Ok(OwnedFd::from_raw_fd(number)),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
+    // SAFETY: reads one u64 that lives here. Through the kernel, for the C library might leave out what it keeps for itself.
+    call::owned(unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const set, 8_usize, flags) })
 }
 
 /// Sets it, and says whether the signal was ignored before.
-fn set_disposition(signal: Signal, disposition: libc::sighandler_t) -> io::Result<bool> {
+fn set_disposition(signal: Signal, disposition: libc::sighandler_t) -> nix::Result<bool> {
     // SAFETY: only called with SIG_IGN and SIG_DFL, which run no code.
-    match unsafe { libc::signal(signal.number(), disposition) } {
-        libc::SIG_ERR => Err(io::Error::last_os_error()),
-        old => Ok(old == libc::SIG_IGN),
-    }
+    unsafe { exchange_disposition(signal.number(), &[disposition, 0, 0, 0, 0, 0, 0, 0]) }
+}
+
+/// Sets what the kernel calls a sigaction, unless it is null, and says whether the signal was ignored before. Through the kernel, because
+/// the C library does not show all, and has it all in a lock. The handler comes first, then flags, restorer and mask, less than eight
+/// words everywhere.
+///
+/// # Safety
+/// What it sets may be called at any time.
+pub unsafe fn exchange_disposition(signal: libc::c_int, new: *const [usize; 8]) -> nix::Result<bool> {
+    let mut old = [0_usize; 8];
+    // SAFETY: reads one and writes the other, which fit; what is in the new one the caller knows.
+    call::number(unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, old.as_mut_ptr(), 8_usize) })?;
+    Ok(old[0] == libc::SIG_IGN)
 }
 
 /// The signals that are ignored. Through the kernel, because the C library does not show all.
 #[inline(never)]
 pub fn ignored_now() -> SignalSet {
     let ignored = |signal: &Signal| {
-        // The kernel's sigaction: the handler first, then flags, restorer and mask, less than eight words everywhere.
-        let mut action = [0_usize; 8];
-        // SAFETY: without a new action the call only writes the old one, which fits.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal.number(),
-                std::ptr::null::<usize>(),
-                action.as_mut_ptr(),
-                8_usize,
-            )
-        };
-        result == 0 && action[0] == libc::SIG_IGN
+        // SAFETY: nothing is set.
+        let ignored = unsafe { exchange_disposition(signal.number(), std::ptr::null()) };
+        ignored == Ok(true)
     };
     Signal::all().filter(ignored).fold(0, |set, signal| set | bit(signal.number()))
 }

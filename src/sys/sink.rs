@@ -1,23 +1,19 @@
 //! The container's standard output and error. Nothing here waits for their reader: what it does not take yet is kept in
 //! order, and whoever feeds a sink must ask whether it is congested. Leaves what is written to the core.
 
-#![expect(
-    unsafe_code,
-    reason = "descriptors 1 and 2, which nobody owns; send without a socket type of its own"
-)]
-
-use std::fs::OpenOptions;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::stat::{FileStat, SFlag, fstat};
+use nix::sys::stat::FileStat;
 use nix::unistd;
 
 use super::backlog::{Backlog, Outcome};
+use super::call::{self, kind, status_of};
 use super::descriptors::{STDERR, STDOUT};
 use super::poll::{Interest, Poll, Woken};
+use super::{socket, word};
 use crate::event::{Event, Overflow, Sink, Spare, report};
 
 /// Where output is dropped rather than waited with: so much waits for a reader that may be slow and not stuck. One turn of the loop
@@ -184,7 +180,8 @@ impl Sinks {
 impl Both {
     /// The flags of descriptors 1 and 2 are never changed: others may share them.
     fn new() -> Self {
-        let same = matches!((fstat(STDOUT), fstat(STDERR)), (Ok(one), Ok(two)) if same_stream(&one, &two));
+        let same =
+            matches!((status_of(STDOUT), status_of(STDERR)), (Ok(one), Ok(two)) if same_stream(&one, &two));
         Self { stdout: Queue::new(STDOUT), stderr: (!same).then(|| Queue::new(STDERR)) }
     }
 
@@ -198,11 +195,7 @@ impl Both {
 
 /// One pipe, terminal or device. Regular files keep an offset each and never congest, so they stay apart.
 fn same_stream(one: &FileStat, two: &FileStat) -> bool {
-    (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino) && kind(one) != SFlag::S_IFREG
-}
-
-fn kind(stat: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
+    call::identity(one) == call::identity(two) && !call::is_file(one)
 }
 
 impl Queue {
@@ -240,22 +233,21 @@ impl Queue {
 
 impl File {
     fn new(descriptor: BorrowedFd<'static>) -> Self {
-        let kind = fstat(descriptor).map_or(SFlag::empty(), |stat| kind(&stat));
-        if kind == SFlag::S_IFREG {
+        let kind = status_of(descriptor).map_or(0, |status| kind(&status));
+        if kind == libc::S_IFREG {
             return Self::Regular(descriptor);
         }
-        if kind == SFlag::S_IFSOCK {
+        if kind == libc::S_IFSOCK {
             return Self::Socket(descriptor);
         }
-        let again = OpenOptions::new()
-            .write(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(format!("/proc/self/fd/{}", descriptor.as_raw_fd()));
+        let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+        let again = call::open(Path::new(&path), libc::O_WRONLY | libc::O_NONBLOCK | libc::O_NOCTTY);
         match again {
             Ok(file) => Self::Reopened(file.into()),
-            Err(error) => {
-                say!(Debug, "descriptor {} cannot be opened again: {error}", descriptor.as_raw_fd());
-                let piece = if kind == SFlag::S_IFCHR { TERMINAL_PIECE_BYTES } else { PIPE_PIECE_BYTES };
+            Err(errno) => {
+                let number = descriptor.as_raw_fd();
+                say!(Debug, "descriptor {number} cannot be opened again: {}", word(errno));
+                let piece = if kind == libc::S_IFCHR { TERMINAL_PIECE_BYTES } else { PIPE_PIECE_BYTES };
                 Self::Careful { descriptor, piece }
             }
         }
@@ -274,7 +266,7 @@ impl File {
         let result = match self {
             Self::Reopened(file) => unistd::write(file, bytes),
             Self::Regular(descriptor) => unistd::write(descriptor, bytes),
-            Self::Socket(descriptor) => send(*descriptor, bytes),
+            Self::Socket(descriptor) => socket::send(*descriptor, bytes),
             Self::Careful { descriptor, piece } => {
                 if !has_room(*descriptor) {
                     return Outcome::Full;
@@ -297,11 +289,4 @@ fn has_room(descriptor: BorrowedFd<'_>) -> bool {
     let mut poll = Poll::new();
     poll.watch((), descriptor, Interest::Write);
     poll.wait(Some(Duration::ZERO)) == Woken::Ready && poll.ready().next().is_some()
-}
-
-fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: as many bytes as said.
-    let result = unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
-    Errno::result(result).map(|count| usize::try_from(count).unwrap_or(0))
 }

@@ -7,13 +7,18 @@
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 
+use super::call;
+
 /// The room for a path in sockaddr_un, with its end (unix(7)).
 const UNIX_PATH_BYTES: usize = 108;
+
+/// The largest address that is asked for, sockaddr_in6.
+const NAME_BYTES: usize = 28;
 
 /// The kind of a socket (socket(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,12 +98,17 @@ impl Address {
 
     /// Listens there; so many may wait to be let in.
     pub fn listen(&self, waiting: libc::c_int) -> nix::Result<OwnedFd> {
-        let socket = self.socket(Kind::Stream)?;
+        let socket = self.bind(Kind::Stream)?;
+        // SAFETY: plain call.
+        Errno::result(unsafe { libc::listen(socket.as_raw_fd(), waiting) })?;
+        Ok(socket)
+    }
+
+    /// A socket with this address.
+    pub fn bind(&self, kind: Kind) -> nix::Result<OwnedFd> {
+        let socket = self.socket(kind)?;
         // SAFETY: the kernel reads as many bytes as said.
-        unsafe {
-            Errno::result(libc::bind(socket.as_raw_fd(), self.bytes.as_ptr().cast(), self.length()))?;
-            Errno::result(libc::listen(socket.as_raw_fd(), waiting))?;
-        }
+        Errno::result(unsafe { libc::bind(socket.as_raw_fd(), self.bytes.as_ptr().cast(), self.length()) })?;
         Ok(socket)
     }
 
@@ -110,8 +120,8 @@ impl Address {
             Kind::Datagrams => libc::SOCK_DGRAM,
         };
         let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-        // SAFETY: the new descriptor is nobody else's.
-        unsafe { Ok(OwnedFd::from_raw_fd(Errno::result(libc::socket(self.family, kind | flags, 0))?)) }
+        // SAFETY: plain call.
+        call::owned(unsafe { libc::syscall(libc::SYS_socket, self.family, kind | flags, 0) })
     }
 
     fn length(&self) -> libc::socklen_t {
@@ -123,6 +133,72 @@ impl Address {
 pub fn reset_on_close(socket: &impl AsRawFd) {
     // As struct linger (socket(7)): on, for no time.
     let _ = set_option(socket, libc::SO_LINGER, &[1, 0]);
+}
+
+/// A socket's address, as the kernel writes it.
+pub type Name = [u8; NAME_BYTES];
+
+/// Its own address or the other end's, by the number of the call for it.
+pub fn name(socket: &OwnedFd, call: libc::c_long) -> nix::Result<Name> {
+    let (mut name, mut length) = ([0; NAME_BYTES], libc::socklen_t::try_from(NAME_BYTES).unwrap_or_default());
+    // SAFETY: the kernel writes no more than there is room for.
+    call::number(unsafe { libc::syscall(call, socket.as_raw_fd(), name.as_mut_ptr(), &raw mut length) })?;
+    Ok(name)
+}
+
+/// What a connection failed with since this was asked last.
+pub fn take_error(socket: &OwnedFd) -> nix::Result<()> {
+    match option(socket, libc::SO_ERROR)? {
+        [0, _, _] => Ok(()),
+        [errno, _, _] => Err(Errno::from_raw(errno)),
+    }
+}
+
+/// Whose process is at the other end: its pid, 0 if it has none in our namespace, and its user.
+pub fn peer(socket: &OwnedFd) -> nix::Result<(i32, u32)> {
+    // As struct ucred (unix(7)).
+    let [pid, uid, _] = option(socket, libc::SO_PEERCRED)?;
+    Ok((pid, uid.cast_unsigned()))
+}
+
+/// An option of up to three numbers.
+#[inline(never)]
+fn option(socket: &OwnedFd, option: libc::c_int) -> nix::Result<[libc::c_int; 3]> {
+    let mut value = [0; 3];
+    let mut length = libc::socklen_t::try_from(size_of_val(&value)).unwrap_or_default();
+    // SAFETY: the kernel writes no more than there is room for.
+    call::number(unsafe {
+        libc::syscall(
+            libc::SYS_getsockopt,
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            value.as_mut_ptr(),
+            &raw mut length,
+        )
+    })?;
+    Ok(value)
+}
+
+/// Sends what fits without waiting, and says how much.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: as many bytes as said.
+    let result = unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+    Errno::result(result).map(|count| usize::try_from(count).unwrap_or(0))
+}
+
+/// The next who connects to a socket that listens; it never waits, nor does what comes of it.
+pub fn accept(listener: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
+    let (nothing, flags) = (std::ptr::null::<u8>(), libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
+    // SAFETY: nobody asks for the address.
+    call::owned(unsafe { libc::syscall(libc::SYS_accept4, listener.as_raw_fd(), nothing, nothing, flags) })
+}
+
+/// Ends one direction of it, or both (shutdown(2)). An error means that the other side has closed already.
+pub fn shut(socket: BorrowedFd<'_>, how: libc::c_int) {
+    // SAFETY: plain call.
+    unsafe { libc::shutdown(socket.as_raw_fd(), how) };
 }
 
 /// Has each message tell who sent it.

@@ -4,15 +4,11 @@
 #![expect(unsafe_code, reason = "fork, and terminal calls on descriptors that nobody owns")]
 
 use std::ffi::{CStr, CString, OsStr};
-use std::fs;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::resource::{Resource, getrlimit};
 
 use super::cells::Entrance;
 use super::child::{self, Script, Strings};
@@ -20,10 +16,10 @@ use super::environment::{DEFAULT_PATH, Environment};
 use super::mailbox::{Mailbox, Post};
 use super::relay::Purpose;
 use super::signals::{self, SignalSet};
-use super::{Inherited, descriptors, procfs, tag, trap, users};
+use super::{Inherited, call, descriptors, procfs, tag, terminal, trap, users, word};
 use crate::event::{Child, InstanceId, Launch, Output, Pid, Sink, StartError, Stdin, Surroundings};
 use crate::gather::Gather;
-use crate::units::{self, parse_number, parse_signed};
+use crate::units::{parse_number, parse_signed};
 
 /// RLIMIT_NOFILE, whose type is not the same in all C libraries.
 const FILES_LIMIT: u32 = 7;
@@ -172,11 +168,10 @@ impl Spawner {
     /// A child has ended: if the terminal is still its group's, it is ours again.
     pub fn take_terminal_back(&mut self, pid: Pid) {
         if let Some((terminal, _)) = self.given.take_if(|(_, group)| *group == pid) {
-            // SAFETY: plain calls; SIGTTOU is blocked or ignored, so the second is not refused to the background.
-            unsafe {
-                if libc::tcgetpgrp(terminal.descriptor()) == pid.number() {
-                    libc::tcsetpgrp(terminal.descriptor(), libc::getpgrp());
-                }
+            // SIGTTOU is blocked or ignored, so this is not refused to the background.
+            if terminal::foreground(terminal.descriptor()) == pid.number() {
+                // SAFETY: plain call.
+                terminal::set_foreground(terminal.descriptor(), unsafe { libc::getpgrp() });
             }
         }
     }
@@ -210,7 +205,7 @@ impl Spawner {
             // That number is where the child expects its own end; nothing that it needs until exec may stand there.
             for descriptor in std::iter::once(&mut report_end).chain(&mut announcement_end) {
                 if descriptor.as_raw_fd() == number {
-                    *descriptor = descriptor.try_clone().map_err(|error| no_process(&error))?;
+                    *descriptor = call::duplicate(descriptor).map_err(no_process)?;
                 }
             }
         }
@@ -268,7 +263,7 @@ impl Spawner {
             argv: Strings::new(argv),
             envp: Strings::new(envp),
         };
-        let pid = fork(&mut script).map_err(|error| no_process(&error))?;
+        let pid = fork(&mut script).map_err(no_process)?;
         if launch.surroundings == Surroundings::Command {
             // The child does the same; whoever is first, the group is there before anybody signals it.
             // SAFETY: plain call; an error means that the child was quicker.
@@ -327,7 +322,7 @@ impl Spawner {
             (Stdin::Inherit, _) => Source::number(0),
             (Stdin::Null, Some(null)) => Source::number(null.as_raw_fd()),
             // Without a writer it is at its end at once, as /dev/null is.
-            (Stdin::Null, None) => Source::owned(descriptors::pipe().map_err(|error| no_process(&error))?.0),
+            (Stdin::Null, None) => Source::owned(descriptors::pipe().map_err(no_process)?.0),
         };
         Ok(Stdio {
             stdin,
@@ -359,11 +354,11 @@ impl Spawner {
 
 /// A pipe from which we read without waiting, and into which a child of this user writes.
 fn pipe(uid: Option<u32>) -> Result<(OwnedFd, OwnedFd), Box<StartError>> {
-    let (read_end, write_end) = descriptors::pipe().map_err(|error| no_process(&error))?;
-    descriptors::set_nonblocking(&read_end).map_err(|error| no_process(&error))?;
-    if uid.is_some() {
+    let (read_end, write_end) = descriptors::pipe().map_err(no_process)?;
+    descriptors::set_nonblocking(&read_end).map_err(no_process)?;
+    if let Some(uid) = uid {
         // So that it can open /dev/stdout again. Where we may not, it cannot either, as without us.
-        let _ = nix::unistd::fchown(&write_end, uid.map(nix::unistd::Uid::from_raw), None);
+        let _ = call::give(write_end.as_fd(), uid, call::NOBODY_ELSE);
     }
     Ok((read_end, write_end))
 }
@@ -401,35 +396,24 @@ impl Source {
     }
 }
 
-/// fork(2), without what the C library does around it for programs of several threads: its locks, and four changes of the signal mask.
-///
-/// # Safety
-/// The child keeps to what is allowed after fork, and never returns.
-unsafe fn clone() -> i32 {
-    // SAFETY: nothing is shared with the child, and nobody else runs here.
-    let pid =
-        unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD as usize, 0_usize, 0_usize, 0_usize, 0_usize) };
-    i32::try_from(pid).unwrap_or(-1)
-}
-
 /// The one way to make a process. Signals are blocked in the child until it has put them in order itself.
-fn fork(script: &mut Script) -> io::Result<Pid> {
+fn fork(script: &mut Script) -> nix::Result<Pid> {
     // SAFETY: the child runs nothing but `child::run`, which keeps to what is allowed after fork and never returns.
-    signals::all_blocked(|| match unsafe { clone() } {
+    signals::all_blocked(|| match unsafe { call::fork() }? {
         0 => child::run(script),
-        number => Pid::new(number).ok_or_else(io::Error::last_os_error),
+        number => Pid::new(number).ok_or(Errno::ECHILD),
     })
 }
 
 /// Closes descriptors where it may take its time: in a process of its own, which is collected as any stranger is.
 #[inline(never)]
-pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> io::Result<()> {
+pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> nix::Result<()> {
     let (read_end, write_end) = descriptors::pipe()?;
     let mut kept: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).gather();
     kept.push(read_end.as_raw_fd());
     // SAFETY: the child makes plain calls on what was open before and never returns.
     let result = signals::all_blocked(|| unsafe {
-        match clone() {
+        match call::fork()? {
             0 => {
                 // Nothing else of ours shall stay open with it. As soon as nobody holds the other end, we have closed ours, and its
                 // end closes the last.
@@ -438,7 +422,6 @@ pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> io::Result<()> {
                 libc::read(read_end.as_raw_fd(), [0_u8; 1].as_mut_ptr().cast(), 1);
                 libc::_exit(0)
             }
-            -1 => Err(io::Error::last_os_error()),
             _ => Ok(()),
         }
     });
@@ -449,21 +432,19 @@ pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> io::Result<()> {
 
 /// Looks whether something is at a path, in a process of its own, which is collected as any stranger is: on a network file system whose
 /// server is gone that may take for ever. The number of the error, or 0, comes through the pipe.
-pub fn look_elsewhere(path: &CStr) -> io::Result<OwnedFd> {
+pub fn look_elsewhere(path: &CStr) -> nix::Result<OwnedFd> {
     let (read_end, write_end) = descriptors::pipe()?;
     descriptors::set_nonblocking(&read_end)?;
-    // SAFETY: the child makes plain calls with what was prepared before and never returns. All zeroes is a stat.
+    // SAFETY: the child makes plain calls with what was prepared before and never returns.
     signals::all_blocked(|| unsafe {
-        match clone() {
+        match call::fork()? {
             0 => {
                 descriptors::close_others(&[write_end.as_raw_fd()]);
-                let mut found: libc::stat = std::mem::zeroed();
-                let failed = libc::stat(path.as_ptr(), &raw mut found) != 0;
-                let number = if failed { Errno::last_raw() } else { 0 }.to_ne_bytes();
+                let found = call::status_at(libc::AT_FDCWD, path, 0);
+                let number = found.map_or_else(|errno| errno as i32, |_| 0).to_ne_bytes();
                 libc::write(write_end.as_raw_fd(), number.as_ptr().cast(), number.len());
                 libc::_exit(0)
             }
-            -1 => Err(io::Error::last_os_error()),
             _ => Ok(read_end),
         }
     })
@@ -483,8 +464,7 @@ impl Home {
     /// Goes to the root before there is a child, who could otherwise see us elsewhere.
     #[inline(never)]
     fn leave() -> Self {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        match nix::fcntl::open(c".", flags, nix::sys::stat::Mode::empty()) {
+        match call::open_at(libc::AT_FDCWD, c".", libc::O_PATH | libc::O_DIRECTORY, 0) {
             Ok(descriptor) if nix::unistd::chdir(c"/").is_ok() => Self::Left(descriptor),
             Ok(_) => Self::Stay,
             Err(_) => Self::LeaveLate,
@@ -530,10 +510,11 @@ enum Terminal {
 impl Terminal {
     #[inline(never)]
     fn ours(given: Option<Pid>) -> Option<Self> {
-        // SAFETY: both only ask; -1 is no group.
-        let foreground = |descriptor| unsafe {
-            let group = libc::tcgetpgrp(descriptor);
-            group != -1 && (group == libc::getpgrp() || given.is_some_and(|given| given.number() == group))
+        let foreground = |descriptor| {
+            let group = terminal::foreground(descriptor);
+            // SAFETY: only asks.
+            let own = unsafe { libc::getpgrp() };
+            group != -1 && (group == own || given.is_some_and(|given| given.number() == group))
         };
         if foreground(0) {
             return Some(Self::Stdin);
@@ -543,7 +524,7 @@ impl Terminal {
 
     /// That of our session, which need not be on a standard descriptor.
     fn controlling() -> Option<Self> {
-        let terminal = fs::OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
+        let terminal = call::open(std::path::Path::new("/dev/tty"), libc::O_RDWR).ok()?;
         Some(Self::Controlling(terminal.into()))
     }
 
@@ -608,7 +589,7 @@ impl Search {
 }
 
 fn raise_files_limit() -> Option<libc::rlimit> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let (soft, hard) = call::limit(libc::RLIMIT_NOFILE as _)?;
     if soft == hard {
         return None;
     }
@@ -624,26 +605,23 @@ fn raised_oom_score() -> Option<i32> {
 
 /// fork(2) or a pipe was refused: with the limit that is in the way, where it can be told.
 #[expect(clippy::unnecessary_box_returns, reason = "as all that may fail at a start hands it on")]
-fn no_process(error: &io::Error) -> Box<StartError> {
-    let reason = units::reason(error);
-    let limit = || match (reached_pids_limit(), getrlimit(Resource::RLIMIT_NPROC)) {
+fn no_process(errno: Errno) -> Box<StartError> {
+    let reason = word(errno);
+    let limit = || match (reached_pids_limit(), call::limit(libc::RLIMIT_NPROC as _)) {
         (Some(limit), _) => {
             Some(format!("the container may have {limit} processes and threads, its pids limit"))
         }
-        (None, Ok((libc::RLIM_INFINITY, _)) | Err(_)) => None,
-        (None, Ok((soft, _))) => {
+        (None, Some((libc::RLIM_INFINITY, _)) | None) => None,
+        (None, Some((soft, _))) => {
             Some(format!("the user may have {soft} processes and threads, RLIMIT_NPROC"))
         }
     };
     let files = || {
-        Some(format!(
-            "PID 1 may have {} open files, RLIMIT_NOFILE",
-            getrlimit(Resource::RLIMIT_NOFILE).ok()?.0
-        ))
+        Some(format!("PID 1 may have {} open files, RLIMIT_NOFILE", call::limit(libc::RLIMIT_NOFILE as _)?.0))
     };
-    let limit = match error.raw_os_error() {
-        Some(libc::EAGAIN) => limit(),
-        Some(libc::EMFILE) => files(),
+    let limit = match errno {
+        Errno::EAGAIN => limit(),
+        Errno::EMFILE => files(),
         _ => None,
     };
     Box::new(StartError::NoProcess {

@@ -3,9 +3,7 @@
 //! service also carries a number in a place that nobody uses: the soft limit of file locks (RLIMIT_LOCKS), which Linux has not
 //! enforced since 2.4.25 (getrlimit(2)), which fork and exec pass on, and which everybody may read in /proc/PID/limits.
 
-use nix::sys::resource::{Resource, getrlimit};
-
-use super::{environment, procfs};
+use super::{call, environment, procfs};
 use crate::event::{InstanceId, Mark, Pid};
 use crate::units::parse_number;
 
@@ -26,7 +24,7 @@ pub fn of(instance: InstanceId) -> u64 {
 
 /// The limit to give a child so that it carries its number; `None` where the container does not let us.
 pub fn limit(instance: InstanceId) -> Option<libc::rlimit> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_LOCKS).ok()?;
+    let (_, hard) = call::limit(libc::RLIMIT_LOCKS as _)?;
     let soft = libc::rlim_t::try_from(of(instance)).ok()?;
     (hard == libc::RLIM_INFINITY).then_some(libc::rlimit { rlim_cur: soft, rlim_max: hard })
 }

@@ -3,11 +3,9 @@
 
 #![expect(unsafe_code, reason = "the size of a window is told by an ioctl")]
 
-use std::env;
-use std::fs::OpenOptions;
-use std::io::{self, IsTerminal};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -16,9 +14,10 @@ use nix::sys::termios::{self, SetArg, Termios};
 use nix::unistd;
 
 use super::descriptors::{self, STDERR, STDIN, STDOUT};
+use super::environment::variable;
 use super::poll::{Interest, Poll, Woken};
 use super::signals::{self, SignalSet, bit};
-use super::trap;
+use super::{call, trap};
 use crate::gather::{Gather, holds};
 use crate::view::Look;
 
@@ -47,16 +46,18 @@ pub struct Size {
 
 /// What standard output can show.
 pub fn look() -> Look {
-    let terminal = STDOUT.is_terminal();
+    let terminal = is_terminal(STDOUT);
     // The first of these counts. Containers mostly have none, and the terminals at their other end take UTF-8 nevertheless.
-    let locale =
-        ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(env::var_os).find(|value| !value.is_empty());
+    let locale = [&b"LC_ALL"[..], b"LC_CTYPE", b"LANG"]
+        .into_iter()
+        .filter_map(variable)
+        .find(|value| !value.is_empty());
     let utf8 = locale.is_none_or(|locale| {
         let locale = locale.to_string_lossy().to_ascii_lowercase();
         holds(&locale, "utf-8") || holds(&locale, "utf8")
     });
     Look {
-        colour: terminal && !is_dumb() && !is_set("NO_COLOR"),
+        colour: terminal && !is_dumb() && !is_set(b"NO_COLOR"),
         width: terminal.then(|| size_of(STDOUT)).flatten().map(|size| size.columns),
         utf8,
     }
@@ -94,23 +95,42 @@ enum Source {
 
 /// Whether there is a terminal on both sides that can be drawn on.
 pub fn can_draw() -> bool {
-    STDIN.is_terminal() && STDOUT.is_terminal() && !is_dumb()
+    is_terminal(STDIN) && is_terminal(STDOUT) && !is_dumb()
 }
 
 fn is_dumb() -> bool {
-    env::var_os("TERM").is_some_and(|term| term == "dumb")
+    variable(b"TERM").is_some_and(|term| term == "dumb")
 }
 
-fn is_set(name: &str) -> bool {
-    env::var_os(name).is_some_and(|value| !value.is_empty())
+fn is_set(name: &[u8]) -> bool {
+    variable(name).is_some_and(|value| !value.is_empty())
+}
+
+/// Whether it is a terminal: whether it has the settings of one.
+pub fn is_terminal(descriptor: BorrowedFd<'_>) -> bool {
+    termios::tcgetattr(descriptor).is_ok()
+}
+
+/// The process group in the foreground of a terminal; -1 if it is none, or not ours.
+pub fn foreground(terminal: RawFd) -> libc::pid_t {
+    let mut group: libc::pid_t = -1;
+    // SAFETY: TIOCGPGRP writes one number, which lives here.
+    let result = unsafe { libc::ioctl(terminal, libc::TIOCGPGRP, &raw mut group) };
+    if result == 0 { group } else { -1 }
+}
+
+/// Puts a process group into the foreground of a terminal; where that is refused, all stays as it is. Only a plain call, for after a fork.
+pub fn set_foreground(terminal: RawFd, group: libc::pid_t) {
+    // SAFETY: TIOCSPGRP reads one number, which lives here.
+    unsafe { libc::ioctl(terminal, libc::TIOCSPGRP, &raw const group) };
 }
 
 /// Whether lines on standard output and error are coloured, if it is wanted: on terminals, or `everywhere`. `NO_COLOR` goes over both.
 pub fn colored(everywhere: Option<bool>) -> [bool; 2] {
     match everywhere {
-        Some(everywhere) if !is_set("NO_COLOR") => {
+        Some(everywhere) if !is_set(b"NO_COLOR") => {
             let is = |terminal: bool| everywhere || terminal && !is_dumb();
-            [is(STDOUT.is_terminal()), is(STDERR.is_terminal())]
+            [is(is_terminal(STDOUT)), is(is_terminal(STDERR))]
         }
         Some(_) | None => [false; 2],
     }
@@ -123,9 +143,8 @@ impl Screen {
     /// When it does not let itself be taken over; it is as it was then.
     pub fn open() -> io::Result<Self> {
         // A description of our own: what we switch on it is nobody else's.
-        let mut options = OpenOptions::new();
-        let options = options.write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-        let output = OwnedFd::from(options.open("/proc/self/fd/1").or_else(|_| options.open("/dev/tty"))?);
+        let open = |path| call::open(Path::new(path), libc::O_WRONLY | libc::O_NONBLOCK | libc::O_NOCTTY);
+        let output = OwnedFd::from(open("/proc/self/fd/1").or_else(|_| open("/dev/tty"))?);
         let before = termios::tcgetattr(STDIN)?;
         let wanted: SignalSet =
             [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGWINCH].map(bit).iter().sum();

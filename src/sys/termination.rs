@@ -1,8 +1,10 @@
 //! The termination log: a file that Kubernetes puts into the container and reads when it has ended.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use super::call;
 
 const PATH: &str = "/dev/termination-log";
 
@@ -18,11 +20,11 @@ pub fn leave(text: &str) {
 }
 
 fn write(text: &str) -> io::Result<()> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-    let mut file = OpenOptions::new().write(true).custom_flags(flags).open(PATH)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a file"));
+    let flags = libc::O_WRONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = call::open(Path::new(PATH), flags)?;
+    if !call::is_file(&call::status_of(file.as_fd())?) {
+        return Err(call::refusal("it is not a file"));
     }
-    file.set_len(0)?;
-    file.write_all(text.as_bytes())
+    nix::unistd::ftruncate(&file, 0)?;
+    Ok(call::write_all(file.as_fd(), text.as_bytes())?)
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::errno::Errno;
 
 use super::descriptors::STDOUT;
-use super::signals::bit;
+use super::signals::{bit, exchange_disposition};
 use super::{panic, terminal};
 
 /// What the processor raises: for `ud2` of x86 an invalid opcode, for `brk` of ARM a breakpoint.
@@ -33,9 +33,7 @@ pub fn catch() {
     action[1] |= (libc::SA_SIGINFO | libc::SA_RESTART).cast_unsigned() as usize;
     // SAFETY: the handler makes plain system calls only, and what it returns to does as the kernel wants; reads the action, which lives
     // here and is less than that everywhere.
-    unsafe {
-        libc::syscall(libc::SYS_rt_sigaction, SIGNAL, action.as_ptr(), ptr::null::<usize>(), 8_usize);
-    }
+    let _ = unsafe { exchange_disposition(SIGNAL, &raw const action) };
     let_in();
 }
 
@@ -85,9 +83,9 @@ extern "C" fn trapped(_: libc::c_int, info: *mut libc::siginfo_t, context: *mut 
         // Somebody sent it.
         if READ.load(Ordering::Relaxed) {
             // It waits, blocked, to be read in its turn, with its sender.
-            libc::sigaddset(&raw mut (*context).uc_sigmask, SIGNAL);
+            *(&raw mut (*context).uc_sigmask).cast::<u64>() |= bit(SIGNAL);
         } else {
-            libc::signal(SIGNAL, libc::SIG_DFL);
+            let _ = exchange_disposition(SIGNAL, &[libc::SIG_DFL, 0, 0, 0, 0, 0, 0, 0]);
         }
         if libc::syscall(libc::SYS_rt_sigqueueinfo, libc::getpid(), SIGNAL, info) != 0 {
             libc::kill(libc::getpid(), SIGNAL); // a filter: better without its sender than not at all

@@ -4,13 +4,12 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{getpgid, getsid};
 
 use super::mailbox::{Letter, Mailbox};
 use super::poll::{Interest, Poll};
 use super::procfs::Stat;
-use super::{descriptors, spawn, tag};
+use super::{call, descriptors, spawn, tag, word};
 use crate::event::{Child, Event, Mark, Pid, report};
 
 /// So many messages of one run in one turn of the loop.
@@ -180,11 +179,11 @@ fn descends(pid: Pid, ancestor: Pid) -> bool {
 /// to a process without anything else to do.
 fn close(descriptors: Vec<OwnedFd>) {
     let is_pipe = |descriptor: &OwnedFd| {
-        fstat(descriptor).is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFIFO.bits())
+        call::status_of(descriptor.as_fd()).is_ok_and(|status| call::kind(&status) == libc::S_IFIFO)
     };
     if !descriptors.iter().all(is_pipe)
-        && let Err(error) = spawn::close_elsewhere(descriptors)
+        && let Err(errno) = spawn::close_elsewhere(descriptors)
     {
-        say!(Debug, "what was attached to a message is closed here: {error}");
+        say!(Debug, "what was attached to a message is closed here: {}", word(errno));
     }
 }

@@ -104,6 +104,8 @@ pub const CALLS: &[Call] = &[
     call("unlink", &["ENOENT", "EACCES", "EROFS"], &["EACCES"], "the file stays"),
     call("unlinkat", &["ENOENT", "EACCES", "EROFS"], &["EACCES"], "the file stays"),
     call("rename", &["EACCES", "ENOENT", "EROFS"], &["EACCES"], "the next place for the socket"),
+    call("renameat", &["EACCES", "ENOENT", "EROFS"], &["EACCES"], "as rename"),
+    call("mkdirat", &["EACCES", "EEXIST", "EROFS", "ENOSPC"], &["EROFS"], "as mkdir"),
     call("mkdir", &["EACCES", "EEXIST", "EROFS", "ENOSPC"], &["EROFS"], "the next place; a failed start if a service cannot speak to us anywhere"),
     call("rmdir", &["EACCES", "ENOTEMPTY"], &["EACCES"], "the folder stays"),
     call("chmod", &["EACCES", "EPERM", "EROFS"], &["EPERM"], "the next place"),

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::{io, ptr};
 
+use nix::errno::Errno;
 use nix::unistd;
 
 use super::{SignalSet, bit, set_disposition, swap_mask, trap};
@@ -48,7 +49,7 @@ impl Handlers {
     /// Takes over every signal that can be, and then lets in what came so far.
     #[inline(never)]
     pub fn install() -> Result<Self, InitError> {
-        let failed = |error: io::Error| InitError { what: "make the pipe for signals", error };
+        let failed = |errno| InitError { what: "make the pipe for signals", errno };
         // That of traps too, while it changes hands. What is to be blocked is said at the end.
         swap_mask(SignalSet::MAX);
         let (read_end, write_end) = descriptors::pipe().map_err(failed)?;
@@ -67,15 +68,15 @@ impl Handlers {
             };
             match (handled, signal) {
                 (Ok(()), _) => {}
-                (Err(error), Signal::TERM | Signal::INT | Signal::CHLD) => {
-                    return Err(InitError { what: "handle signals", error });
+                (Err(errno), Signal::TERM | Signal::INT | Signal::CHLD) => {
+                    return Err(InitError { what: "handle signals", errno });
                 }
                 (Err(_), _) => refused |= bit(signal.number()),
             }
         }
         // Blocked, they cannot end us. All blocked, they would not be heard.
         if swap_mask(OF_THE_C_LIBRARY | refused).is_none() {
-            return Err(InitError { what: "handle signals", error: io::Error::last_os_error() });
+            return Err(InitError { what: "handle signals", errno: Errno::last() });
         }
         Ok(Self { read_end, write_end })
     }
@@ -130,13 +131,14 @@ impl Drop for Handlers {
 }
 
 /// Lets the handler below note a signal from now on.
-fn handle(signal: Signal) -> io::Result<()> {
+fn handle(signal: Signal) -> nix::Result<()> {
     let number = signal.number();
     let means_fault = MEANS_FAULT & bit(number) != 0;
     let over_limit = matches!(number, libc::SIGXFSZ | libc::SIGXCPU);
     if !means_fault && !over_limit {
         // SAFETY: the handler touches atomics and write(2) only, which are async-signal-safe, and the crate keeps errno.
-        return unsafe { signal_hook::low_level::register(number, move || note(number)) }.map(drop);
+        let handled = unsafe { signal_hook::low_level::register(number, move || note(number)) };
+        return handled.map(drop).map_err(errno_of);
     }
     // Rust's own handler for stack overflow would put SIGSEGV back to its default as soon as somebody sends it to us.
     set_disposition(signal, libc::SIG_DFL)?;
@@ -157,7 +159,13 @@ fn handle(signal: Signal) -> io::Result<()> {
         }
     };
     // SAFETY: as above; signal(2) is async-signal-safe too. Who sent it, only the crate below signal-hook tells.
-    unsafe { signal_hook_registry::register_unchecked(number, action) }.map(drop)
+    let handled = unsafe { signal_hook_registry::register_unchecked(number, action) };
+    handled.map(drop).map_err(errno_of)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn errno_of(error: io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw)
 }
 
 /// Whether the kernel raised the signal for what we did, or we did it ourselves (abort), rather than somebody sent it.
