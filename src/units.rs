@@ -457,7 +457,7 @@ mod tests {
             (134_000, "2 m 14 s"),
             (7_200_000, "2 h 0 m"),
         ] {
-            assert_eq!(show_duration(Duration::from_millis(millis)), shown);
+            assert_eq!(show_duration(Duration::from_millis(millis)).to_string(), shown);
         }
     }
 

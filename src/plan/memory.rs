@@ -115,7 +115,7 @@ impl Display for Share {
 impl Display for Amount {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bytes(bytes) => f.write_str(&show_size(*bytes)),
+            Self::Bytes(bytes) => show_size(*bytes).fmt(f),
             Self::Share(share) => share.fmt(f),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::event::{Action, Child, ExitStatus, InstanceId, Pid, Role, Sink, StartError, Time, order, tell};
 use crate::line::printable;
-use crate::notice::{Cause, Notice, Refused};
+use crate::notice::{Cause, NotReady, Notice, Refused};
 use crate::notify::Word;
 use crate::plan::{Asks, Instance, Kind, Ready, ReadyTest, Test};
 use crate::probe::Failure;
@@ -592,14 +592,14 @@ impl Service {
             | State::Completed
             | State::Failed { .. } => return,
         };
-        let cause = Cause::NotReady {
+        let how = NotReady {
             waited: context.now.since(live.since),
             test: Rc::clone(&ready.shown),
             failure,
             listens: addresses,
             says: live.says.clone(),
         };
-        self.fail(context, cause, Duration::ZERO, waiting, out);
+        self.fail(context, Cause::NotReady(Rc::new(how)), Duration::ZERO, waiting, out);
     }
 
     /// A newline came through its readiness descriptor.
