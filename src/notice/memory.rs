@@ -27,7 +27,8 @@ pub(super) struct Holder<'a>(pub &'a Cause);
 impl Display for Holder<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Cause::OverMemory { holder: Some(holder), .. } | Cause::ShortMemory { holder: Some(holder), .. } => {
+            Cause::OverMemory { holder: Some(holder), .. }
+            | Cause::ShortMemory { holder: Some(holder), .. } => {
                 let (process, bytes) = &**holder;
                 let held = show_size(*bytes);
                 write!(f, ", most of it \"{}\" (pid {}) with {held}", process.name, process.pid)

@@ -623,8 +623,8 @@ impl Supervisor {
     /// Gives a client what there is for it.
     fn serve(&mut self, now: Time, client: Client, out: &mut Vec<Action>) {
         match self.requests.stage(client) {
-            Some(Stage::Doing(targets)) => {
-                let mut targets = targets.clone();
+            Some(Stage::Doing(_)) => {
+                let mut targets = self.requests.take_targets(client);
                 let mut done = true;
                 for target in targets.iter_mut().filter(|target| target.result.is_none()) {
                     target.result = self.outcome(now, target);
@@ -683,8 +683,8 @@ impl Supervisor {
         }
         self.serve(now, client, out);
         match self.requests.stage(client) {
-            Some(Stage::Doing(targets)) => {
-                let mut targets = targets.clone();
+            Some(Stage::Doing(_)) => {
+                let mut targets = self.requests.take_targets(client);
                 for target in &mut targets {
                     if target.result.is_none() {
                         let text = match code {

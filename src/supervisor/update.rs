@@ -353,7 +353,8 @@ impl Supervisor {
         self.rewire();
         tell(out, Notice::Updating(updating));
         self.replan_memory(now);
-        self.updates.update = (!targets.is_empty()).then(|| Update { since: now, targets: targets.clone() });
+        let also = |targets: &[Target]| targets.iter().map(Target::also).gather();
+        self.updates.update = (!targets.is_empty()).then(|| Update { since: now, targets: also(&targets) });
         targets
     }
 

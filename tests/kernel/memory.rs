@@ -324,7 +324,7 @@ fn a_run_is_weighed_with_all_it_started() {
             "{weight:?}"
         );
         about(weight.bytes, 32, 8);
-        let (holder, held) = weight.holder.as_ref().expect("a holder");
+        let (holder, held) = weight.holder.as_deref().expect("a holder");
         assert!(holder.pid != pid && holder.name.starts_with("tinysup-witness"), "{weight:?}");
         about(*held, 24, 4);
         assert!(weight.peak.is_some_and(|peak| peak >= weight.bytes) == cell, "{weight:?}");
