@@ -250,8 +250,9 @@ pub fn guard(
             Id::MemoryWarn => guard.warn = evaluator.share(scope, key, node).ok(),
             Id::MemoryRestart => guard.restart = evaluator.share(scope, key, node).ok(),
             _ => {
-                let choices = &[("container", Reference::Container), ("host", Reference::Host)];
-                guard.reference = evaluator.choice(scope, key, node, choices).unwrap_or_default();
+                let meanings = &[Reference::Container, Reference::Host];
+                let chosen = evaluator.choice(scope, key, node, "container host", meanings);
+                guard.reference = chosen.unwrap_or_default();
                 continue;
             }
         }

@@ -164,7 +164,7 @@ impl Evaluator<'_> {
                     ));
                 }
                 common.kind =
-                    self.choice(scope, key, node, &[("daemon", Kind::Daemon), ("oneshot", Kind::Oneshot)])?;
+                    self.choice(scope, key, node, "daemon oneshot", &[Kind::Daemon, Kind::Oneshot])?;
             }
             Id::Enabled => common.enabled = self.boolean(scope, key, node)?,
             Id::Autostart => common.autostart = self.boolean(scope, key, node)?,
@@ -256,19 +256,15 @@ impl Evaluator<'_> {
             Id::MaxMemoryRestart => own.memory.restart = Some((self.amount(scope, key, node)?, node.span)),
             Id::MemoryLimit => own.memory.limit = Some((self.amount(scope, key, node)?, node.span)),
             Id::MemoryLimitFallback => {
-                own.memory.fallback = self.choice(scope, key, node, &[("restart", true)])?;
+                own.memory.fallback = self.choice(scope, key, node, "restart", &[true])?;
             }
             Id::OomPriority => {
                 let number = self.whole(scope, key, node, -1000, 1000)?;
                 own.memory.priority = i32::try_from(number).unwrap_or_default();
             }
             Id::Restart => {
-                let choices = &[
-                    ("always", RestartWhen::Always),
-                    ("on-failure", RestartWhen::OnFailure),
-                    ("never", RestartWhen::Never),
-                ];
-                own.when = Some(self.choice(scope, key, node, choices)?);
+                let meanings = &[RestartWhen::Always, RestartWhen::OnFailure, RestartWhen::Never];
+                own.when = Some(self.choice(scope, key, node, "always on-failure never", meanings)?);
             }
             Id::StopExitCodes => {
                 let nodes = self.list(key, node)?;
@@ -287,12 +283,12 @@ impl Evaluator<'_> {
                 if matches!(&node.value, Value::Text(text) if text.text == "hold") {
                     return Err(self.later(node, "on_failure = \"hold\""));
                 }
-                let choices = &[("exit", OnFailure::Exit), ("ignore", OnFailure::Ignore)];
-                own.on_failure = self.choice(scope, key, node, choices)?;
+                let meanings = &[OnFailure::Exit, OnFailure::Ignore];
+                own.on_failure = self.choice(scope, key, node, "exit ignore", meanings)?;
             }
             Id::OnSuccess => {
-                let choices = &[("ignore", OnSuccess::Ignore), ("exit", OnSuccess::Exit)];
-                own.on_success = self.choice(scope, key, node, choices)?;
+                let meanings = &[OnSuccess::Ignore, OnSuccess::Exit];
+                own.on_success = self.choice(scope, key, node, "ignore exit", meanings)?;
             }
             Id::StopSignal => {
                 own.stop.signal = self.signal(scope, key, node)?;
@@ -302,14 +298,13 @@ impl Evaluator<'_> {
             }
             Id::KillTimeout => own.stop.kill_timeout = Some(self.duration(scope, key, node)?),
             Id::KillMode => {
-                let choices =
-                    &[("mixed", KillMode::Mixed), ("group", KillMode::Group), ("process", KillMode::Process)];
-                own.stop.mode = self.choice(scope, key, node, choices)?;
+                let meanings = &[KillMode::Mixed, KillMode::Group, KillMode::Process];
+                own.stop.mode = self.choice(scope, key, node, "mixed group process", meanings)?;
             }
             Id::Signals => self.signals(scope, key, node, &mut own.signals)?,
             Id::Stdin => {
                 own.launch.stdin =
-                    self.choice(scope, key, node, &[("null", Stdin::Null), ("inherit", Stdin::Inherit)])?;
+                    self.choice(scope, key, node, "null inherit", &[Stdin::Null, Stdin::Inherit])?;
             }
             Id::Stdout => own.launch.stdout = self.output(scope, key, node, own)?,
             Id::Stderr => own.launch.stderr = self.output(scope, key, node, own)?,
@@ -403,11 +398,7 @@ impl Evaluator<'_> {
 
     fn condition(&mut self, scope: &mut Scope<'_>, node: &Node) -> Read<Condition> {
         const CONDITION: Key = part(Id::DependsOn, "a condition", "\"started\", \"ready\" or \"completed\"");
-        let choices = &[
-            ("started", Condition::Started),
-            ("ready", Condition::Ready),
-            ("completed", Condition::Completed),
-        ];
+        let meanings = &[Condition::Started, Condition::Ready, Condition::Completed];
         if let Value::Text(written) = &node.value
             && let Some(ours) = answer(CONDITIONS, &written.text)
         {
@@ -415,7 +406,7 @@ impl Evaluator<'_> {
             let help = format!("here it is called \"{ours}\"");
             return Err(self.mismatch_with(&CONDITION, node, Some(&text), Some(help)));
         }
-        self.choice(scope, &CONDITION, node, choices)
+        self.choice(scope, &CONDITION, node, "started ready completed", meanings)
     }
 
     #[inline(never)]

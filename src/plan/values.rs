@@ -149,7 +149,7 @@ impl Evaluator<'_> {
         }
     }
 
-    /// One of some words.
+    /// One of some words, which are one text with a blank between two, and what each means.
     ///
     /// # Errors
     /// Reported.
@@ -158,15 +158,17 @@ impl Evaluator<'_> {
         scope: &mut Scope<'_>,
         key: &Key,
         node: &Node,
-        choices: &[(&str, T)],
+        words: &str,
+        meanings: &[T],
     ) -> Read<T> {
-        let names = choices.iter().map(|(name, _)| *name).gather();
-        let index = self.word_of(scope, key, node, &names)?;
-        choices.get(index).map(|(_, choice)| *choice).ok_or(Reported)
+        let index = self.word_of(scope, key, node, words)?;
+        meanings.get(index).copied().ok_or(Reported)
     }
 
     /// Which of some words. One function for all that can be chosen.
-    fn word_of(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node, names: &[&str]) -> Read<usize> {
+    #[inline(never)]
+    fn word_of(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node, words: &str) -> Read<usize> {
+        let names = &words.split(' ').gather();
         let text = self.text(scope, key, node, Scalars::None)?;
         let written = text.word();
         if let Some(index) = names.iter().position(|name| *name == written) {
