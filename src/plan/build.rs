@@ -444,7 +444,7 @@ impl<'a> Builder<'a> {
         if common.instance_env != INSTANCE {
             set(&common.instance_env, &shown_number);
         }
-        let CommandLine { argv, shown } = own.command?;
+        let CommandLine { argv, shown } = *own.command?;
         let mut launch = own.launch;
         launch.argv = argv;
         launch.shown = shown;

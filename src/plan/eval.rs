@@ -49,7 +49,8 @@ pub struct Evaluator<'a> {
     bytes_left: usize,
 }
 
-/// A text after its variables were replaced. May be a secret.
+/// A text after its variables were replaced. May be a secret. It is passed on in a box: so whether there is one is told in a register,
+/// in thirty places.
 pub struct Text {
     /// The bytes, none of them NUL.
     pub bytes: Vec<u8>,
@@ -191,7 +192,13 @@ impl<'a> Evaluator<'a> {
     /// # Errors
     /// It is something else, or a variable is not set; reported.
     #[inline(never)]
-    pub fn text(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node, scalars: Scalars) -> Read<Text> {
+    pub fn text(
+        &mut self,
+        scope: &mut Scope<'_>,
+        key: &Key,
+        node: &Node,
+        scalars: Scalars,
+    ) -> Read<Box<Text>> {
         self.text_of(scope, key.name, key.expected, node, scalars)
     }
 
@@ -203,9 +210,9 @@ impl<'a> Evaluator<'a> {
         expected: &str,
         node: &Node,
         scalars: Scalars,
-    ) -> Read<Text> {
+    ) -> Read<Box<Text>> {
         self.charge(0, node.span)?;
-        let plain = |text: String| Ok(Text { bytes: text.into_bytes(), replaced: false });
+        let plain = |text: String| Ok(Box::new(Text { bytes: text.into_bytes(), replaced: false }));
         match &node.value {
             Value::Text(text) => {
                 let place = |range| node.place_in_text(range);
@@ -229,7 +236,7 @@ impl<'a> Evaluator<'a> {
         template: &str,
         place: &dyn Fn(Range<usize>) -> Span,
         within: Option<(Layer, &str)>,
-    ) -> Read<Text> {
+    ) -> Read<Box<Text>> {
         let mut lookup = InScope { evaluator: self, scope, place, within };
         let expanded = match interpolate::expand(template, &mut lookup) {
             Ok(expanded) => expanded,
@@ -246,7 +253,7 @@ impl<'a> Evaluator<'a> {
             ));
         }
         self.charge(expanded.bytes.len(), place(0..template.len()))?;
-        Ok(Text { bytes: expanded.bytes, replaced: expanded.replaced })
+        Ok(Box::new(Text { bytes: expanded.bytes, replaced: expanded.replaced }))
     }
 
     /// Takes a value of so many bytes, and what it costs to keep, off what all together may come to.
@@ -268,7 +275,7 @@ impl<'a> Evaluator<'a> {
         scope: &mut Scope<'_>,
         template: &str,
         place: &dyn Fn(Range<usize>) -> Span,
-    ) -> Read<Text> {
+    ) -> Read<Box<Text>> {
         self.expand(scope, template, place, None)
     }
 

@@ -316,7 +316,7 @@ impl Evaluator<'_> {
                 let help = format!("a bare number is bytes; \"{unit}M\" is in MiB");
                 Err(self.fail(problem.maybe_help(Some(help).filter(|_| !text.replaced && bytes > 0))))
             }
-            Err(_) => Err(self.mismatch(key, node, Some(&text))),
+            Err(_) => Err(self.mismatch(key, node, Some(&*text))),
         }
     }
 
@@ -333,7 +333,7 @@ impl Evaluator<'_> {
             Some(None) | None => None,
         };
         share
-            .map_or_else(|| Err(self.mismatch_with(key, node, Some(&text), help)), Ok)
+            .map_or_else(|| Err(self.mismatch_with(key, node, Some(&*text), help)), Ok)
             .map_err(|Reported| Reported)
     }
 }

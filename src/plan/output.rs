@@ -130,7 +130,7 @@ impl Evaluator<'_> {
         }
         match text.show().and_then(|text| parse_size(text).ok()).filter(|size| *size >= SMALLEST) {
             Some(size) => Ok(Some(size)),
-            None => Err(self.mismatch(key, node, Some(&text))),
+            None => Err(self.mismatch(key, node, Some(&*text))),
         }
     }
 
@@ -151,7 +151,7 @@ impl Evaluator<'_> {
         }
         match text.show().and_then(parse_rate) {
             Some(limit) => Ok(Some(limit)),
-            None => Err(self.mismatch(key, node, Some(&text))),
+            None => Err(self.mismatch(key, node, Some(&*text))),
         }
     }
 
@@ -218,7 +218,7 @@ impl Evaluator<'_> {
                     _ if written.contains('.') => Some(format!("a file in this folder is \"./{written}\"")),
                     _ => self.similar(written, words),
                 };
-                return Err(self.mismatch_with(key, node, Some(&text), help));
+                return Err(self.mismatch_with(key, node, Some(&*text), help));
             }
         })
     }

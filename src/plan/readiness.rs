@@ -65,7 +65,7 @@ initialdelayseconds initial_delay_seconds initial_delay grace_period delay -> st
 
 /// `ready` as it is written.
 pub struct WantedReady {
-    test: Written,
+    test: Box<Written>,
     timeout: Option<Duration>,
     interval: Option<Duration>,
 }
@@ -80,7 +80,7 @@ pub struct WantedHealth {
     start_period: Duration,
 }
 
-/// A test, and as it may be shown.
+/// A test, and as it may be shown. In a box, as a text is.
 struct Written {
     means: Means,
     shown: Rc<str>,
@@ -99,7 +99,7 @@ enum Means {
 /// Who is asked, and how.
 enum Ask {
     Target(Rc<Target>),
-    Command(CommandLine),
+    Command(Box<CommandLine>),
 }
 
 impl Evaluator<'_> {
@@ -247,7 +247,7 @@ impl Evaluator<'_> {
     }
 
     fn health_test(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<(Ask, Rc<str>)> {
-        let Written { means, shown, span } = self.test(scope, key, node)?;
+        let Written { means, shown, span } = *self.test(scope, key, node)?;
         let (why, help) = match means {
             Means::Asked(ask) => return Ok((ask, shown)),
             Means::Notified => (
@@ -262,20 +262,22 @@ impl Evaluator<'_> {
     }
 
     /// A test by itself.
-    fn test(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Written> {
+    fn test(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Box<Written>> {
         let kinds: &[&str] = if key.id == Id::Healthcheck { &ASKED } else { &KINDS };
         let help = match &node.value {
             Value::List(nodes) => {
                 self.check_docker_words(key, nodes)?;
                 let command = self.command(scope, key, node, false)?;
                 let shown = Rc::from(command.shown.as_str());
-                return Ok(Written { means: Means::Asked(Ask::Command(command)), shown, span: node.span });
+                let means = Means::Asked(Ask::Command(command));
+                return Ok(Box::new(Written { means, shown, span: node.span }));
             }
             Value::Text(written) => {
                 let text = self.string(scope, key, node)?;
                 let help = match means(text.word().trim()) {
                     Ok(means) => {
-                        return Ok(Written { means, shown: Rc::from(show(&written.text)), span: node.span });
+                        let shown = Rc::from(show(&written.text));
+                        return Ok(Box::new(Written { means, shown, span: node.span }));
                     }
                     Err(Some(wrong)) => {
                         let (message, help) = match wrong.split_once("; ") {
@@ -289,7 +291,7 @@ impl Evaluator<'_> {
                     }
                     Err(None) => self.problems.suggest(|| advice(&written.text, kinds)),
                 };
-                return Err(self.mismatch_with(key, node, Some(&text), help));
+                return Err(self.mismatch_with(key, node, Some(&*text), help));
             }
             Value::Integer { value, .. } => self.problems.suggest(|| advice(&value.to_string(), kinds)),
             Value::Float { .. } | Value::Boolean(_) | Value::Table(_) => None,
@@ -320,7 +322,8 @@ impl Evaluator<'_> {
     /// A text can only be found in an output that comes by.
     #[inline(never)]
     pub fn check_heard(&mut self, own: &Own) {
-        if let Some(WantedReady { test: Written { means: Means::Said(_), shown, span }, .. }) = &own.ready
+        if let Some(WantedReady { test, .. }) = &own.ready
+            && let Written { means: Means::Said(_), shown, span } = &**test
             && !own.launch.stdout.is_seen()
             && !own.launch.stderr.is_seen()
         {
@@ -402,7 +405,8 @@ impl WantedReady {
     /// With the commands that are run as the service is, and every default.
     #[inline(never)]
     pub fn resolve(self, service: &Launch) -> Ready {
-        let WantedReady { test: Written { means, shown, .. }, timeout, interval } = self;
+        let WantedReady { test, timeout, interval } = self;
+        let Written { means, shown, .. } = *test;
         let usual = timeout.unwrap_or(READY_TIMEOUT);
         let (test, timeout) = match means {
             Means::Notified => (ReadyTest::Notified, usual),

@@ -59,8 +59,8 @@ pub struct Wanted {
 /// What each instance has for itself. What goes into the plan as it is has its form already.
 pub struct Own {
     pub shell: bool,
-    pub command: Option<CommandLine>,
-    pub stop_command: Option<CommandLine>,
+    pub command: Option<Box<CommandLine>>,
+    pub stop_command: Option<Box<CommandLine>>,
     pub ready: Option<WantedReady>,
     pub healthcheck: Option<WantedHealth>,
     pub watchdog: Option<Duration>,
@@ -159,7 +159,7 @@ impl Evaluator<'_> {
                     return Err(self.mismatch_with(
                         key,
                         node,
-                        Some(&text),
+                        Some(&*text),
                         Some("ready = \"notify\"".to_owned()),
                     ));
                 }
@@ -188,7 +188,7 @@ impl Evaluator<'_> {
                 let name = text.word();
                 let service = name == super::eval::SERVICE;
                 if service || name.is_empty() || name.contains('=') {
-                    return Err(self.mismatch(key, node, Some(&text)));
+                    return Err(self.mismatch(key, node, Some(&*text)));
                 }
                 name.clone_into(&mut common.instance_env);
             }
@@ -224,7 +224,7 @@ impl Evaluator<'_> {
                     None => (text.word(), None),
                 };
                 if !is_account(user) || !group.is_none_or(is_account) {
-                    return Err(self.mismatch(key, node, Some(&text)));
+                    return Err(self.mismatch(key, node, Some(&*text)));
                 }
                 own.launch.identity.user = Some(user.to_owned());
                 if own.launch.identity.group.is_none() {
@@ -404,7 +404,7 @@ impl Evaluator<'_> {
         {
             let text = self.string(scope, &CONDITION, node)?;
             let help = format!("here it is called \"{ours}\"");
-            return Err(self.mismatch_with(&CONDITION, node, Some(&text), Some(help)));
+            return Err(self.mismatch_with(&CONDITION, node, Some(&*text), Some(help)));
         }
         self.choice(scope, &CONDITION, node, "started ready completed", meanings)
     }
@@ -431,7 +431,7 @@ impl Evaluator<'_> {
     fn one_account(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<String> {
         let text = self.account(scope, key, node)?;
         let name = text.word();
-        if is_account(name) { Ok(name.to_owned()) } else { Err(self.mismatch(key, node, Some(&text))) }
+        if is_account(name) { Ok(name.to_owned()) } else { Err(self.mismatch(key, node, Some(&*text))) }
     }
 
     #[inline(never)]
@@ -450,7 +450,7 @@ impl Evaluator<'_> {
                 let digits = text.show().map_or("", |text| text.strip_prefix("0o").unwrap_or(text));
                 let octal = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
                 let number = u32::from_str_radix(digits, 8).ok().filter(|mask| octal && *mask <= 0o777);
-                return number.map_or_else(|| Err(self.mismatch(key, node, Some(&text))), Ok);
+                return number.map_or_else(|| Err(self.mismatch(key, node, Some(&*text))), Ok);
             }
         };
         number.filter(|mask| *mask <= 0o777).map_or_else(|| Err(self.mismatch(key, node, None)), Ok)
@@ -527,7 +527,7 @@ impl Evaluator<'_> {
             return Ok(u64::MAX);
         }
         let number = written.parse().ok().or_else(|| crate::units::parse_size(written).ok());
-        number.map_or_else(|| Err(self.mismatch(&LIMIT, node, Some(&text))), Ok)
+        number.map_or_else(|| Err(self.mismatch(&LIMIT, node, Some(&*text))), Ok)
     }
 
     #[inline(never)]
@@ -538,7 +538,7 @@ impl Evaluator<'_> {
             let name = text.word();
             match names::capability(name) {
                 Some(number) => kept |= 1 << number,
-                None if text.replaced => return Err(self.mismatch(key, node, Some(&text))),
+                None if text.replaced => return Err(self.mismatch(key, node, Some(&*text))),
                 None => {
                     let bare = names::bare_capability(name);
                     let help = self.similar(&bare, &CAPABILITIES);
@@ -558,7 +558,7 @@ impl Evaluator<'_> {
             Some("-1") => Err(self.mismatch_with(
                 key,
                 node,
-                Some(&text),
+                Some(&*text),
                 Some("max_restarts = \"unlimited\"".to_owned()),
             )),
             written => {
@@ -568,7 +568,7 @@ impl Evaluator<'_> {
                     let help = written
                         .filter(|_| !text.replaced)
                         .and_then(|word| self.similar(word, &["unlimited"]));
-                    Err(self.mismatch_with(key, node, Some(&text), help))
+                    Err(self.mismatch_with(key, node, Some(&*text), help))
                 }
             }
         }

@@ -65,14 +65,20 @@ impl Evaluator<'_> {
     ///
     /// # Errors
     /// Reported.
-    pub fn string(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Text> {
+    pub fn string(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Box<Text>> {
         self.in_utf8(scope, key, node, Scalars::None)
     }
 
     #[inline(never)]
-    fn in_utf8(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node, scalars: Scalars) -> Read<Text> {
+    fn in_utf8(
+        &mut self,
+        scope: &mut Scope<'_>,
+        key: &Key,
+        node: &Node,
+        scalars: Scalars,
+    ) -> Read<Box<Text>> {
         let text = self.text(scope, key, node, scalars)?;
-        if text.show().is_some() { Ok(text) } else { Err(self.mismatch(key, node, Some(&text))) }
+        if text.show().is_some() { Ok(text) } else { Err(self.mismatch(key, node, Some(&*text))) }
     }
 
     /// true or false.
@@ -87,7 +93,7 @@ impl Evaluator<'_> {
         match text.show().map(str::to_ascii_lowercase).as_deref() {
             Some("true" | "yes" | "on" | "1") => Ok(true),
             Some("false" | "no" | "off" | "0") => Ok(false),
-            _ => Err(self.mismatch(key, node, Some(&text))),
+            _ => Err(self.mismatch(key, node, Some(&*text))),
         }
     }
 
@@ -100,9 +106,9 @@ impl Evaluator<'_> {
         match text.show().map(units::parse_duration) {
             Some(Ok(duration)) => Ok(duration),
             Some(Err(why)) if holds(&why, "ten years") => {
-                Err(self.mismatch_with(key, node, Some(&text), Some("ten years are the longest".to_owned())))
+                Err(self.mismatch_with(key, node, Some(&*text), Some("ten years are the longest".to_owned())))
             }
-            _ => Err(self.mismatch(key, node, Some(&text))),
+            _ => Err(self.mismatch(key, node, Some(&*text))),
         }
     }
 
@@ -125,7 +131,7 @@ impl Evaluator<'_> {
             .filter(|number| (least..=most).contains(number))
         {
             Some(number) => Ok(number),
-            None => Err(self.mismatch(key, node, Some(&text))),
+            None => Err(self.mismatch(key, node, Some(&*text))),
         }
     }
 
@@ -145,7 +151,7 @@ impl Evaluator<'_> {
         match text.show().and_then(|text| parse_decimal(text.trim())).filter(|number| range.contains(number))
         {
             Some(number) => Ok(number),
-            None => Err(self.mismatch(key, node, Some(&text))),
+            None => Err(self.mismatch(key, node, Some(&*text))),
         }
     }
 
@@ -177,7 +183,7 @@ impl Evaluator<'_> {
         let foreign = answer(WORDS, written).filter(|ours| names.contains(ours));
         let help = foreign.map(|ours| format!("here it is called \"{ours}\""));
         let help = help.or_else(|| self.similar(written, names)).filter(|_| !text.replaced);
-        Err(self.mismatch_with(key, node, Some(&text), help))
+        Err(self.mismatch_with(key, node, Some(&*text), help))
     }
 
     /// A path, relative to the file it is written in.
@@ -187,7 +193,7 @@ impl Evaluator<'_> {
     pub fn path(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<PathBuf> {
         let text = self.text(scope, key, node, Scalars::None)?;
         if text.bytes.is_empty() {
-            return Err(self.mismatch(key, node, Some(&text)));
+            return Err(self.mismatch(key, node, Some(&*text)));
         }
         Ok(self.relative(node.span.file, Path::new(std::ffi::OsStr::from_bytes(&text.bytes))))
     }
@@ -237,7 +243,7 @@ impl Evaluator<'_> {
     ///
     /// # Errors
     /// Reported.
-    pub fn account(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Text> {
+    pub fn account(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Box<Text>> {
         self.in_utf8(scope, key, node, Scalars::Integers)
     }
 
@@ -252,7 +258,7 @@ impl Evaluator<'_> {
         } else {
             let help =
                 text.show().filter(|_| !text.replaced).and_then(|written| self.similar_signal(written));
-            Err(self.mismatch_with(key, node, Some(&text), help))
+            Err(self.mismatch_with(key, node, Some(&*text), help))
         }
     }
 
@@ -266,7 +272,7 @@ impl Evaluator<'_> {
         key: &Key,
         node: &Node,
         shell: bool,
-    ) -> Read<CommandLine> {
+    ) -> Read<Box<CommandLine>> {
         match &node.value {
             Value::Text(text) if shell => {
                 if text.text.trim().is_empty() {
@@ -278,7 +284,7 @@ impl Evaluator<'_> {
                 }
                 // The shell replaces variables itself, from the same environment: a value put into its text would be code.
                 let argv = ["/bin/sh", "-c", &text.text].iter().map(|word| Secret::new(*word)).gather();
-                Ok(CommandLine { argv, shown: show(&text.text) })
+                Ok(Box::new(CommandLine { argv, shown: show(&text.text) }))
             }
             Value::Text(text) => {
                 let words = match words::split(&text.text) {
@@ -319,7 +325,7 @@ impl Evaluator<'_> {
         node: &Node,
         argv: Vec<Secret>,
         written: &str,
-    ) -> Read<CommandLine> {
+    ) -> Read<Box<CommandLine>> {
         let Some(program) = argv.first() else {
             return Err(self.wrong(node.span, format_args!("{} is empty", key.name)));
         };
@@ -334,7 +340,7 @@ impl Evaluator<'_> {
                 format_args!("env = {{ {name} = \"…\" }}, or shell = true"),
             ));
         }
-        Ok(CommandLine { argv, shown: show(written) })
+        Ok(Box::new(CommandLine { argv, shown: show(written) }))
     }
 
     fn word(&mut self, scope: &mut Scope<'_>, node: &Node, word: &Word) -> Read<Secret> {
@@ -357,7 +363,7 @@ impl Evaluator<'_> {
     }
 }
 
-fn secret(text: Text) -> Secret {
+fn secret(text: Box<Text>) -> Secret {
     Secret::new(OsString::from_vec(text.bytes))
 }
 
