@@ -10,7 +10,7 @@ use std::rc::Rc;
 use crate::sorted::{Map, Set};
 
 use super::files::{self, World};
-use super::interpolate::{self, Fault, Lookup, Reported};
+use super::interpolate::{self, Fault, Lookup, Place, Reported};
 use super::keys::{self, Id, Key};
 use super::problems::{Problem, Problems};
 use super::source::FileId;
@@ -306,7 +306,8 @@ fn pattern(node: &Node, world: &dyn World, problems: &mut Problems) -> Option<Pa
     };
     match interpolate::expand(&text.text, &mut Container(world)) {
         Ok(expanded) => Some(Path::new(&OsString::from_vec(expanded.bytes)).to_owned()),
-        Err(Fault::At { at, message, help, .. }) => {
+        Err(Fault::At(wrong)) => {
+            let Place { at, message, help, .. } = *wrong;
             problems.push(Problem::at(node.place_in_text(at), message).maybe_help(help));
             None
         }

@@ -9,8 +9,8 @@ use super::{
 use crate::gather::one_by_one;
 use crate::line::json::text::{Text, string, unescaped};
 
-/// Something read, or a sentence that says what is wrong with it.
-pub(super) type Read<T = ()> = Result<T, String>;
+/// Something read, or a sentence that says what is wrong with it: one that cannot grow, so that nothing but it fits into two registers.
+pub(super) type Read<T = ()> = Result<T, Box<str>>;
 
 /// What can stand in a field.
 pub(super) trait Value {
@@ -218,7 +218,7 @@ pub(super) fn whole(line: &[u8], read: &mut dyn FnMut(&mut Text<'_>) -> Read) ->
         text.skip_blanks();
         if text.at == line.len() { Ok(()) } else { wrong("it goes on behind its end") }
     });
-    result.map_err(|why| format!("{why} at column {}", text.at))
+    result.map_err(|why| format!("{why} at column {}", text.at).into())
 }
 
 /// Reads an object. A request must not ask for what is not known here, and takes the usual for what it does not say. An answer may
@@ -230,7 +230,7 @@ pub(super) fn read_record(record: &mut dyn Record, text: &mut Text<'_>, asks: bo
     members(text, &mut |name, text| {
         let known = names.split(' ').position(|known| known == name);
         match known.and_then(|index| Some((1 << index, values.get_mut(index)?))) {
-            Some((bit, _)) if seen & bit != 0 => Err(format!("duplicate field `{name}`")),
+            Some((bit, _)) if seen & bit != 0 => Err(format!("duplicate field `{name}`").into()),
             Some((bit, value)) => {
                 seen |= bit;
                 value.read(text)
@@ -241,7 +241,7 @@ pub(super) fn read_record(record: &mut dyn Record, text: &mut Text<'_>, asks: bo
     })?;
     for (index, (name, value)) in names.split(' ').zip(&values).enumerate() {
         if seen & 1 << index == 0 && !asks && !value.may_lack() {
-            return Err(format!("missing field `{name}`"));
+            return Err(format!("missing field `{name}`").into());
         }
     }
     Ok(())
@@ -264,16 +264,16 @@ fn write_members(names: &str, values: &[&dyn Value], out: &mut Vec<u8>) {
 }
 
 fn wrong(why: &str) -> Read {
-    Err(why.to_owned())
+    Err(why.into())
 }
 
 /// What the reader of JSON says of something, with a sentence.
 fn syntax<T>(read: Option<T>) -> Read<T> {
-    read.ok_or_else(|| "this is not JSON".to_owned())
+    read.ok_or_else(|| "this is not JSON".into())
 }
 
-fn unknown(what: &str, name: &str, known: &str) -> String {
-    format!("unknown {what} `{name}`, expected one of `{}`", known.replace(' ', "`, `"))
+fn unknown(what: &str, name: &str, known: &str) -> Box<str> {
+    format!("unknown {what} `{name}`, expected one of `{}`", known.replace(' ', "`, `")).into()
 }
 
 /// One with nothing in it, which is a lot to write for some. What is read is read into where it stays: a result is moved on each way out.
@@ -285,7 +285,7 @@ fn fresh<T: Default>() -> T {
 /// Takes the string that comes next.
 fn read_string(text: &mut Text<'_>) -> Read<String> {
     if text.word(b"\"").is_none() {
-        return Err("a string was expected".to_owned());
+        return Err("a string was expected".into());
     }
     let from = text.at;
     let escaped = syntax(text.string())?;

@@ -19,8 +19,8 @@ pub const INSTANCES_EVER_MAX: usize = 20_000;
 pub struct Fresh {
     /// As in [`Plan`].
     pub config: Option<Rc<str>>,
-    /// All that shall run, in start order.
-    pub instances: Vec<(InstanceId, Instance)>,
+    /// All that shall run, in start order; in boxes, as each goes through some hands before it has its place.
+    pub instances: Vec<(InstanceId, Box<Instance>)>,
     /// As in [`Plan`].
     pub shutdown_timeout: Option<Duration>,
     /// As in [`Plan`].
@@ -88,7 +88,7 @@ impl Fresh {
             for dependency in &mut instance.depends_on {
                 dependency.on = stable_of(dependency.on);
             }
-            placed.push((id, instance));
+            placed.push((id, Box::new(instance)));
         }
         for receiver in routes.values_mut().flatten() {
             *receiver = stable_of(*receiver);

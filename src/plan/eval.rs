@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use crate::config::dotenv::{self, EnvFile};
 use crate::config::files::{self, World};
-use crate::config::interpolate::{self, Fault, Lookup, Reported};
+use crate::config::interpolate::{self, Fault, Lookup, Place, Reported};
 use crate::config::keys::Key;
 use crate::config::source::{FileId, Span};
 use crate::config::tree::{Entry, Node, Value};
@@ -165,7 +165,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Reports a problem.
-    pub fn fail(&mut self, problem: Problem) -> Reported {
+    pub fn fail(&mut self, problem: Box<Problem>) -> Reported {
         self.problems.push(problem);
         Reported
     }
@@ -241,8 +241,9 @@ impl<'a> Evaluator<'a> {
         let expanded = match interpolate::expand(template, &mut lookup) {
             Ok(expanded) => expanded,
             Err(Fault::Reported) => return Err(Reported),
-            Err(Fault::At { unset: true, .. }) if self.lenient => return Err(Reported),
-            Err(Fault::At { at, message, help, .. }) => {
+            Err(Fault::At(wrong)) if wrong.unset && self.lenient => return Err(Reported),
+            Err(Fault::At(wrong)) => {
+                let Place { at, message, help, .. } = *wrong;
                 return Err(self.fail(Problem::at(place(at), message).maybe_help(help)));
             }
         };

@@ -282,7 +282,7 @@ pub fn guard(
 }
 
 /// There is nothing to take a share of.
-fn no_whole(span: Span, setting: &str, reference: Reference) -> Problem {
+fn no_whole(span: Span, setting: &str, reference: Reference) -> Box<Problem> {
     let (what, help) = match reference {
         Reference::Container => (
             "the container has no memory limit to take a share of",

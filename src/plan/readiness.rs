@@ -108,9 +108,10 @@ impl Evaluator<'_> {
     /// # Errors
     /// Reported.
     #[inline(never)]
-    pub fn ready(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<WantedReady> {
+    pub fn ready(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Box<WantedReady>> {
         let Value::Table(entries) = &node.value else {
-            return Ok(WantedReady { test: self.test(scope, key, node)?, timeout: None, interval: None });
+            let test = self.test(scope, key, node)?;
+            return Ok(Box::new(WantedReady { test, timeout: None, interval: None }));
         };
         let (mut test, mut timeout, mut interval) = (None, Ok(None), Ok(None));
         let mut known = Ok(());
@@ -144,11 +145,11 @@ impl Evaluator<'_> {
                 let message = format_args!("it could never be ready: timeout is not longer than the delay");
                 Err(self.wrong_with(span, message, format_args!("with a delay, leave timeout out")))
             }
-            _ => Ok(WantedReady {
+            _ => Ok(Box::new(WantedReady {
                 test,
                 timeout: timeout.map(|(time, _)| time),
                 interval: interval.map(|(time, _)| time),
-            }),
+            })),
         }
     }
 
@@ -157,14 +158,16 @@ impl Evaluator<'_> {
     /// # Errors
     /// Reported.
     #[inline(never)]
-    pub fn healthcheck(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<WantedHealth> {
-        let with = |(ask, shown)| WantedHealth {
-            ask,
-            shown,
-            interval: HEALTH_INTERVAL,
-            timeout: HEALTH_TIMEOUT,
-            retries: HEALTH_RETRIES,
-            start_period: Duration::ZERO,
+    pub fn healthcheck(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Box<WantedHealth>> {
+        let with = |(ask, shown)| {
+            Box::new(WantedHealth {
+                ask,
+                shown,
+                interval: HEALTH_INTERVAL,
+                timeout: HEALTH_TIMEOUT,
+                retries: HEALTH_RETRIES,
+                start_period: Duration::ZERO,
+            })
         };
         let Value::Table(entries) = &node.value else { return self.health_test(scope, key, node).map(with) };
         let mut test = None;
@@ -200,16 +203,14 @@ impl Evaluator<'_> {
             let help = format_args!("healthcheck = {{ test = \"http://127.0.0.1:8080/health\" }}");
             return Err(self.wrong_with(node.span, format_args!("healthcheck has no test"), help));
         };
-        let defaults = with(test?);
+        let mut wanted = with(test?);
         let retries = retries?.and_then(|retries| u32::try_from(retries).ok());
         known?;
-        Ok(WantedHealth {
-            interval: interval?.unwrap_or(defaults.interval),
-            timeout: timeout?.unwrap_or(defaults.timeout),
-            retries: retries.unwrap_or(defaults.retries),
-            start_period: start_period?.unwrap_or(defaults.start_period),
-            ..defaults
-        })
+        wanted.interval = interval?.unwrap_or(wanted.interval);
+        wanted.timeout = timeout?.unwrap_or(wanted.timeout);
+        wanted.retries = retries.unwrap_or(wanted.retries);
+        wanted.start_period = start_period?.unwrap_or(wanted.start_period);
+        Ok(wanted)
     }
 
     /// `watchdog`, and every other time that must be longer than 0.
@@ -322,8 +323,8 @@ impl Evaluator<'_> {
     /// A text can only be found in an output that comes by.
     #[inline(never)]
     pub fn check_heard(&mut self, own: &Own) {
-        if let Some(WantedReady { test, .. }) = &own.ready
-            && let Written { means: Means::Said(_), shown, span } = &**test
+        if let Some(wanted) = &own.ready
+            && let Written { means: Means::Said(_), shown, span } = &*wanted.test
             && !own.launch.stdout.is_seen()
             && !own.launch.stderr.is_seen()
         {

@@ -61,8 +61,8 @@ pub struct Own {
     pub shell: bool,
     pub command: Option<Box<CommandLine>>,
     pub stop_command: Option<Box<CommandLine>>,
-    pub ready: Option<WantedReady>,
-    pub healthcheck: Option<WantedHealth>,
+    pub ready: Option<Box<WantedReady>>,
+    pub healthcheck: Option<Box<WantedHealth>>,
     pub watchdog: Option<Duration>,
     pub env_from_file: Map<OsString, PathBuf>,
     /// How it is started, without command and environment.

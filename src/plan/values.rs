@@ -380,7 +380,7 @@ pub fn all<T>(items: impl Iterator<Item = Read<T>>) -> Read<Vec<T>> {
     if complete { Ok(list) } else { Err(Reported) }
 }
 
-fn mismatched(key: &Key, node: &Node, text: Option<&Text>) -> Problem {
+fn mismatched(key: &Key, node: &Node, text: Option<&Text>) -> Box<Problem> {
     let found = match text {
         Some(text) if text.replaced => "what it is once its variables are replaced".to_owned(),
         Some(text) => match (&node.value, text.show()) {

@@ -336,12 +336,12 @@ impl Supervisor {
                     {
                         service.go_on_after_end();
                     }
-                    self.updates.coming.insert(id, Coming::Anew(Box::new(new)));
+                    self.updates.coming.insert(id, Coming::Anew(new));
                 }
                 Deed::Adjust | Deed::Start | Deed::Stop | Deed::Restart | Deed::Remove => {
                     updating.adjusts.push((name, keys));
                     if self.service(id).is_some_and(Service::ending) {
-                        self.updates.coming.insert(id, Coming::Adjusted(Box::new(new)));
+                        self.updates.coming.insert(id, Coming::Adjusted(new));
                     } else if self.place(now, id, new, false) {
                         begins.insert(id);
                     }
@@ -368,17 +368,17 @@ impl Supervisor {
 
     /// An instance that was not there, or not any more.
     #[inline(never)]
-    fn place_new(&mut self, id: InstanceId, new: Instance) {
+    fn place_new(&mut self, id: InstanceId, new: Box<Instance>) {
         let autostart = new.autostart;
         self.updates.retired.remove(&id);
         self.logs.joins(id, &new.service, &new.name);
         if let (Some(place), Some(service)) =
             (self.plan.instances.get_mut(id.0 as usize), self.services.get_mut(id.0 as usize))
         {
-            *place = new;
+            *place = *new;
             service.revive(autostart);
         } else {
-            self.plan.instances.push(new);
+            self.plan.instances.push(*new);
             self.services.push(Service::new(id, autostart));
             self.wishes.push(Wish::Nothing);
             self.stops.push(None::<StopRecord>);
@@ -387,14 +387,14 @@ impl Supervisor {
 
     /// Nothing of an instance runs, or what runs can take it on: from now on this is how it is defined. Says whether it begins to run
     /// by that.
-    fn place(&mut self, now: Time, id: InstanceId, new: Instance, anew: bool) -> bool {
+    fn place(&mut self, now: Time, id: InstanceId, new: Box<Instance>, anew: bool) -> bool {
         let held = self.wish_for(id) == Wish::Down;
         let (Some(place), Some(service)) =
             (self.plan.instances.get_mut(id.0 as usize), self.services.get_mut(id.0 as usize))
         else {
             return false;
         };
-        let old = std::mem::replace(place, new);
+        let old = std::mem::replace(place, *new);
         service.redefined(now, (&old, place), anew, held)
     }
 
@@ -422,10 +422,10 @@ impl Supervisor {
                     self.usage.remove(id);
                 }
                 Some(Coming::Anew(new)) => {
-                    self.place(now, *id, *new, true);
+                    self.place(now, *id, new, true);
                 }
                 Some(Coming::Adjusted(new)) => {
-                    self.place(now, *id, *new, false);
+                    self.place(now, *id, new, false);
                 }
                 None => {}
             }
