@@ -3,7 +3,6 @@
 
 mod ask;
 mod catatonit;
-pub mod completions;
 mod dumb_init;
 pub mod one;
 mod tini;
@@ -21,6 +20,7 @@ use crate::event::{ExitCode, Sink};
 use crate::gather::Gather;
 use crate::hints::base_name;
 use crate::suggest::did_you_mean;
+use crate::texts::{LICENCE, text};
 use crate::units::{Signal, parse_duration, parse_number, parse_signed};
 use crate::voice::Voice;
 
@@ -142,51 +142,6 @@ fn asks(name: &str) -> bool {
     });
     online || (LATER.contains(&name) && name != "convert")
 }
-
-/// The text of `tinysup help`.
-pub const HELP: &str = "\
-tinysup, a container-native init and supervisor
-
-  tinysup                               run the services of the configuration
-  tinysup [-gv...] [--] COMMAND [ARG...]
-                                        be the init of one command
-  tinysup run [-c FILE] [-v] [-- COMMAND [ARG...]]
-                                        run the services, and COMMAND as the main one: its end ends the container
-  tinysup pause                         run nothing; reap orphans until SIGTERM or SIGINT
-  tinysup check [--runtime] [FILE]      check the configuration; print the start order, the stop time, hints;
-                                        with --runtime, whether all it asks for can be had in this container
-  tinysup example                       print a commented configuration
-  tinysup version, tinysup help
-
-The configuration is -c FILE, else $TINYSUP_CONFIG, else /etc/tinysup.toml, else ./tinysup.toml.
-A word after -- is always a command, also if it is one of those above.
-
-Options
-  -c, --config FILE       the configuration
-  -v, --verbose           tell more (twice: everything); TINYSUP_LOG=error|warn|info|debug does the same
-
-Options for one command
-  -g                      signals go to its whole process group (as TINI_KILL_PROCESS_GROUP does)
-  --all                   signals go to every process of the container
-  -r, --rewrite S:R       signal S is passed on as R, not at all where R is 0 (repeatable)
-  -e CODE                 this exit code becomes 0 (repeatable)
-  -p SIGNAL               get this signal when the parent dies
-  -w                      tell of each orphan that is reaped
-  --grace DURATION        after its end the others get SIGTERM, and SIGKILL that much later (default 1s; 0: neither);
-                          TINYSUP_GRACE does the same
-  --kill-timeout DURATION SIGKILL that long after a SIGTERM was passed on (default: never)
-  --session               it leads a session of its own
-  -s                      accepted; orphans are always adopted
-  -l                      print the licence
-
-Called tini, docker-init, dumb-init or catatonit, it takes their options and variables: tini -h, ...
-
-Exit codes: 0 stopped as asked, or all done; N that of a service that failed for good; 137 something had to be killed;
-64 usage, 78 configuration, 126 and 127 the command cannot be run or was not found.
-";
-
-/// The licence, for those who ask for it on the command line.
-const LICENCE: &str = include_str!("cli/licence.txt");
 
 /// The variable that says what `--grace` says, under every name: Docker's `--init` passes no options.
 const GRACE_VARIABLE: &str = "TINYSUP_GRACE";
@@ -516,7 +471,7 @@ impl Options {
             return Ok(Some(Command::Help));
         }
         if self.licence {
-            return Ok(Some(Command::Say(Said::text(LICENCE))));
+            return Ok(Some(Command::Say(Said::text(&text(LICENCE)))));
         }
         self.reject_one("running the services").map(|()| None)
     }
@@ -730,7 +685,8 @@ mod tests {
 
     #[test]
     fn the_licence_is_ours() {
-        let (_, mit) = LICENCE.split_once("MIT License").unwrap();
+        let licence = text(LICENCE);
+        let (_, mit) = licence.split_once("MIT License").unwrap();
         assert!(include_str!("../LICENSE").contains(mit.trim()));
     }
 }

@@ -10,11 +10,11 @@ use log::{Level, LevelFilter};
 use crate::cli::{self, Command, One, Said};
 use crate::control::Place;
 use crate::event::{ExitCode, Sink};
-use crate::gather::Joined;
 use crate::kernel::Kernel;
 use crate::plan::{Color, Loaded, Mode, Plan, Request};
 use crate::supervisor::{Reread, Supervisor};
 use crate::sys::{self, Descriptors, Files, FilesAgain, Inherited, Linux, Setup};
+use crate::texts::text;
 use crate::voice::Voice;
 use crate::{client, config, plan, runtime};
 
@@ -43,13 +43,13 @@ pub fn main(inherited: Inherited, words: impl Iterator<Item = OsString>) -> Exit
             supervise(inherited, setup, plan::pause(), Place::Off, *verbosity, &mut unchangeable)
         }
         Command::Check { config, here } => check(config.as_deref(), *here),
-        Command::Example => print(&config::example()),
+        Command::Example => print(&text("example.toml")),
         Command::Ask(ask) => client::ask(ask),
         Command::Top(ask) => client::top(ask),
-        Command::Completions(shell) => print(&cli::completions::completions(shell)),
-        Command::HelpOf(verb) => print(&cli::verbs::help_of(verb)),
+        Command::Completions(shell) => print(&text(&["completions.", shell].concat())),
+        Command::HelpOf(verb) => print(&text(&["help-", verb.name, ".txt"].concat())),
         Command::Version => print(concat!("tinysup ", env!("CARGO_PKG_VERSION"), "\n")),
-        Command::Help => print(&[cli::HELP, &cli::verbs::help()].joined("")),
+        Command::Help => print(&text("help.txt")),
         Command::Say(said) => say(said),
     }
 }

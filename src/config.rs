@@ -5,7 +5,6 @@
 //! ([`schema`], against the one table of [`keys`]). Problems are collected, never thrown: all are shown at once.
 
 pub mod dotenv;
-pub mod example;
 pub mod files;
 pub mod interpolate;
 pub mod keys;
@@ -20,7 +19,6 @@ pub mod words;
 use std::path::Path;
 use std::rc::Rc;
 
-pub use example::example;
 pub use files::World;
 pub use problems::{Problem, Problems};
 

@@ -13,6 +13,7 @@ pub mod notify;
 pub mod probe;
 pub mod hints;
 pub mod suggest;
+pub mod texts;
 pub mod notice;
 pub mod voice;
 pub mod line;

@@ -1453,7 +1453,7 @@ fn world_of_one(text: &str) -> Memory {
 
 #[test]
 fn the_example_runs_as_it_is_and_with_every_line_uncommented() {
-    let example = tinysup::config::example();
+    let example = tinysup::texts::text("example.toml");
     assert_eq!(names(&plan(&example)), ["web"]);
     let uncommented: String = example
         .lines()
@@ -1469,9 +1469,9 @@ fn the_example_runs_as_it_is_and_with_every_line_uncommented() {
         .collect();
     assert!(uncommented.matches("\n[").count() >= 3 && uncommented.contains("\nstderr = "), "{uncommented}");
     assert_eq!(names(&plan(&uncommented)), ["web"]);
-    for row in keys::SERVICE.iter().chain(keys::TOP) {
-        let name = row.key.name;
-        assert!(uncommented.contains(&format!("\n{name} = {}", row.example())), "{name}");
+    for key in keys::SERVICE.iter().chain(keys::TOP) {
+        let name = key.name;
+        assert!(uncommented.contains(&format!("\n{name} = {}", key.example())), "{name}");
     }
 }
 
@@ -1479,8 +1479,8 @@ fn the_example_runs_as_it_is_and_with_every_line_uncommented() {
 fn stated_defaults_are_the_defaults() {
     let without = format!("{:?}", plan(&service("")));
     let mut tested = 0;
-    for row in keys::SERVICE {
-        let (name, default) = (row.key.name, row.default());
+    for key in keys::SERVICE {
+        let (name, default) = (key.name, key.default());
         if default.contains(' ') || ["none", "inherited", "required"].contains(&default) {
             continue;
         }
@@ -1493,7 +1493,7 @@ fn stated_defaults_are_the_defaults() {
             "{:?}",
             plan(&format!(
                 "shutdown_timeout = {}\n{}",
-                keys::TOP.iter().find(|row| row.key.name == "shutdown_timeout").unwrap().default(),
+                keys::TOP.iter().find(|key| key.name == "shutdown_timeout").unwrap().default(),
                 service("")
             ))
         ),
@@ -1632,9 +1632,9 @@ hint: b: memory_limit is 2G, but the container has only 500M: the kernel kills b
 #[test]
 fn every_mistyped_key_is_an_error() {
     let mut random = Random(7);
-    for row in keys::SERVICE {
+    for key in keys::SERVICE {
         for _ in 0..8 {
-            let mut name: Vec<u8> = row.key.name.bytes().collect();
+            let mut name: Vec<u8> = key.name.bytes().collect();
             let at = random.below(name.len());
             let letter = b"abcdefghijklmnopqrstuvwxyz_"[random.below(27)];
             match random.below(3) {
@@ -1646,7 +1646,7 @@ fn every_mistyped_key_is_an_error() {
             if name.is_empty() || keys::service(&name).is_some() || keys::is_later(&name) {
                 continue;
             }
-            let problems = problems(&world(&service(&format!("{name} = {}", row.example()))));
+            let problems = problems(&world(&service(&format!("{name} = {}", key.example()))));
             assert!(problems.contains(&format!("unknown key \"{name}\"")), "{problems}");
             assert!(
                 problems.contains("did you mean \"") || problems.contains("here it is called \""),
@@ -1659,15 +1659,15 @@ fn every_mistyped_key_is_an_error() {
 #[test]
 fn every_key_is_in_the_documentation() {
     let documentation = include_str!("../docs/configuration.md");
-    for row in keys::SERVICE.iter().chain(keys::LOG).chain(keys::TOP).chain(keys::MEMORY) {
+    for key in keys::SERVICE.iter().chain(keys::LOG).chain(keys::TOP).chain(keys::MEMORY) {
         let cell = |text: &str| text.replace('|', "\\|");
-        let default = row.default();
+        let default = key.default();
         let is_value = default.contains(['"', '[', '{'])
             || default.parse::<f64>().is_ok()
             || default.parse::<bool>().is_ok();
         let default = if is_value { format!("`{default}`") } else { default.to_owned() };
-        let (name, expected) = (row.key.name, cell(row.key.expected));
-        let line = format!("| `{name}` | {expected} | {} | {} |", cell(&default), cell(row.help()));
+        let (name, expected) = (key.name, cell(key.expected));
+        let line = format!("| `{name}` | {expected} | {} | {} |", cell(&default), cell(key.help()));
         assert!(documentation.contains(&line), "docs/configuration.md lacks this row:\n{line}");
     }
     let examples: Vec<&str> = documentation.split("```toml\n").skip(1).collect();

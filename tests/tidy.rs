@@ -11,7 +11,7 @@ use std::process::Command;
 const LAYERS: [&[&str]; 8] = [
     &[
         "gather", "sorted", "units", "notice", "voice", "line", "event", "control", "notify", "probe",
-        "hints", "suggest", "newlines",
+        "hints", "suggest", "texts", "newlines",
     ],
     &["cli", "config", "view"],
     &["plan"],

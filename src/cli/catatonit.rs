@@ -5,27 +5,13 @@
 use super::one::{One, Receivers, Rest};
 use super::words::{Word, Words};
 use super::{Command, Environment, Said, UsageError, common_option, long_option, usage};
+use crate::texts::{LICENCE, text};
 use crate::voice::Voice;
 
 /// In tini's form, as catatonit has it: dockerd takes the version from there.
 const VERSION: &str = concat!("tini version 0.2.1_catatonit (tinysup ", env!("CARGO_PKG_VERSION"), ")\n");
 
-const HELP: &str = concat!(
-    "tinysup ",
-    env!("CARGO_PKG_VERSION"),
-    " as catatonit\n\
-\n\
-  catatonit [-g] [--] COMMAND [ARG...]\n\
-  catatonit -P\n\
-\n\
-  -g                   pass signals on to the command's whole process group\n\
-  -P                   run nothing; reap orphans until SIGTERM or SIGINT\n\
-  -h, -L               print this help, the licence\n\
-  -V, --version        print the version\n\
-  --rewrite S:R, --grace DURATION, --kill-timeout DURATION, --all: see `tinysup help`\n\
-\n\
-Environment: CATATONIT_DEBUG tells what happens.\n"
-);
+const HELP: &str = "catatonit.txt";
 
 const LONG: [(&str, &str); 5] = [
     ("--version", "-V"),
@@ -68,8 +54,8 @@ fn read(words: &mut Words, environment: Environment<'_>, one: &mut One) -> Resul
             "-g" => one.manner.receivers = Receivers::Group,
             "-P" => pause = true,
             "-V" => return Ok(Some(Said::text(VERSION))),
-            "-L" => return Ok(Some(Said::text(super::LICENCE))),
-            "-h" => return Ok(Some(Said::aside(HELP))),
+            "-L" => return Ok(Some(Said::text(&text(LICENCE)))),
+            "-h" => return Ok(Some(Said::aside(&text(HELP)))),
             _ => match common_option(&name, words, one) {
                 Some(result) => result?,
                 None => return Err(usage(&format_args!("unknown option {name}; catatonit -h shows all"))),

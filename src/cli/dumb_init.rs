@@ -5,27 +5,13 @@ use super::words::{Word, Words};
 use super::{Command, Environment, Said, UsageError, common_option, long_option, rewriting, usage};
 use crate::gather::Gather;
 use crate::sorted::Map;
+use crate::texts::text;
 use crate::units::Signal;
 use crate::voice::Voice;
 
 const VERSION: &str = concat!("dumb-init v1.2.5 (tinysup ", env!("CARGO_PKG_VERSION"), ")\n");
 
-const HELP: &str = concat!(
-    "dumb-init v1.2.5 (tinysup ",
-    env!("CARGO_PKG_VERSION"),
-    ")\n\
-\n\
-  dumb-init [OPTIONS] [--] COMMAND [ARG...]\n\
-\n\
-  -c, --single-child   no session for the command; signals go to it alone, not to its process group\n\
-  -r, --rewrite S:R    pass signal S on as R, or not at all where R is 0 (repeatable)\n\
-  -v, --verbose        tell what happens\n\
-  -h, --help           print this help\n\
-  -V, --version        print the version\n\
-  --grace DURATION, --kill-timeout DURATION, --all: see `tinysup help`\n\
-\n\
-Environment: DUMB_INIT_SETSID=0 is -c, DUMB_INIT_DEBUG=1 is -v.\n"
-);
+const HELP: &str = "dumb-init.txt";
 
 const USAGE: &str = "\
 dumb-init: a command is missing: dumb-init [OPTIONS] COMMAND [ARG...]
@@ -78,7 +64,7 @@ fn read(words: &mut Words, environment: Environment<'_>, one: &mut One) -> Resul
         match name.as_str() {
             "-c" => one.session = false,
             "-v" => verbose = true,
-            "-h" => return Ok(Some(Said::aside(HELP))),
+            "-h" => return Ok(Some(Said::aside(&text(HELP)))),
             "-V" => return Ok(Some(Said::aside(VERSION))),
             "-r" => {
                 let value = words.value("-r")?;

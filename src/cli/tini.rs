@@ -5,31 +5,14 @@
 use super::one::{One, Receivers, Rest};
 use super::words::{Word, Words};
 use super::{Command, Environment, Said, UsageError, common_option, decimal, usage};
+use crate::texts::{LICENCE, text};
 use crate::units::{Signal, parse_number};
 use crate::voice::Voice;
 
 /// dockerd and others take the version from what follows `tini version`.
 const VERSION: &str = concat!("tini version 0.19.0 (tinysup ", env!("CARGO_PKG_VERSION"), ")\n");
 
-const HELP: &str = concat!(
-    "tinysup ",
-    env!("CARGO_PKG_VERSION"),
-    " as tini: runs a program under the supervision of a valid init process\n\
-\n\
-  tini [-sgwv] [-p SIGNAL] [-e CODE] [--] PROGRAM [ARG...]\n\
-  tini --version\n\
-\n\
-  -s                   adopt orphans where this is not PID 1\n\
-  -g                   pass signals on to the program's whole process group\n\
-  -p SIGNAL            get this signal when the parent dies\n\
-  -e CODE              this exit code becomes 0 (repeatable)\n\
-  -w                   tell of each orphan that is reaped\n\
-  -v                   be more verbose (repeatable)\n\
-  -h, -l               print this help, the licence\n\
-  --rewrite S:R, --grace DURATION, --kill-timeout DURATION, --all: see `tinysup help`\n\
-\n\
-Environment: TINI_SUBREAPER is -s, TINI_KILL_PROCESS_GROUP is -g, TINI_VERBOSITY sets the verbosity (default 1).\n"
-);
+const HELP: &str = "tini.txt";
 
 /// Reads the words after the program's name.
 #[inline(never)]
@@ -38,8 +21,8 @@ pub fn parse(mut words: Words, environment: Environment<'_>) -> Command {
     Command::Say(match read(&mut words, environment, &mut one) {
         Ok(None) => return Command::One(Box::new(one)),
         Ok(Some(said)) => said,
-        Err(Wrong::Usage) => Said::refusal(HELP.to_owned(), None),
-        Err(Wrong::Option(text)) => Said::refusal(format!("tini: {text}\n\n{HELP}"), None),
+        Err(Wrong::Usage) => Said::refusal(text(HELP), None),
+        Err(Wrong::Option(problem)) => Said::refusal(format!("tini: {problem}\n\n{}", text(HELP)), None),
         Err(Wrong::Fatal(text)) => Said::refusal(text.into(), Some(Voice::Tini)),
     })
 }
@@ -72,8 +55,8 @@ fn read(words: &mut Words, environment: Environment<'_>, one: &mut One) -> Resul
             "-g" => one.manner.receivers = Receivers::Group,
             "-w" => one.manner.tell_reaped = true,
             "-v" => one.verbosity = one.verbosity.saturating_add(1),
-            "-h" => return Ok(Some(Said::text(HELP))),
-            "-l" => return Ok(Some(Said::text(super::LICENCE))),
+            "-h" => return Ok(Some(Said::text(&text(HELP)))),
+            "-l" => return Ok(Some(Said::text(&text(LICENCE)))),
             "-p" => {
                 let value = words.value("-p").map_err(option)?;
                 let value = value.to_string_lossy();

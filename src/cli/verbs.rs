@@ -1,8 +1,6 @@
 //! The verbs that talk to the running tinysup, and their options, each defined once: reading the command line, the help, the
 //! completions and the manual follow from these tables.
 
-use std::fmt::Write as _;
-
 use crate::control;
 use crate::gather::{Gather, Joined};
 
@@ -17,8 +15,6 @@ pub struct Spec {
     pub does: Does,
     /// What follows it, apart from options.
     pub takes: Takes,
-    /// What it is for, in a line.
-    pub about: &'static str,
     /// Its own options; those of [`EVERYWHERE`] it has, too.
     pub options: &'static [Opt],
 }
@@ -99,8 +95,6 @@ pub struct OptSpec {
     pub long: &'static str,
     /// Its value.
     pub value: Value,
-    /// What it is for.
-    pub about: &'static str,
 }
 
 /// The value of an option.
@@ -137,66 +131,80 @@ pub const STATES: [&str; 4] = ["ready", "completed", "stopped", "live"];
 /// Options of every verb that asks.
 pub const EVERYWHERE: [Opt; 4] = [Opt::Json, Opt::Timeout, Opt::Socket, Opt::Help];
 
-/// The options, in the order in which they are shown.
-#[rustfmt::skip]
-pub const OPTIONS: [OptSpec; 17] = [
-    OptSpec { opt: Opt::Follow, short: Some('f'), long: "--follow", value: Value::None, about: "go on with what comes" },
-    OptSpec { opt: Opt::Lines, short: Some('n'), long: "--lines", value: Value::Text("N"), about: "at most the last N of each" },
-    OptSpec { opt: Opt::Since, short: None, long: "--since", value: Value::Text("DURATION"), about: "nothing older, such as 1m" },
-    OptSpec { opt: Opt::Stdout, short: None, long: "--stdout", value: Value::None, about: "standard output only" },
-    OptSpec { opt: Opt::Stderr, short: None, long: "--stderr", value: Value::None, about: "standard error only" },
-    OptSpec { opt: Opt::For, short: None, long: "--for", value: Value::OneOf(&STATES), about: "what to wait for (default: ready)" },
-    OptSpec { opt: Opt::Live, short: None, long: "--live", value: Value::None, about: "only whether something has failed for good or is unhealthy" },
-    OptSpec { opt: Opt::Ready, short: None, long: "--ready", value: Value::None, about: "whether all are ready or done (the default)" },
-    OptSpec { opt: Opt::NoWait, short: None, long: "--no-wait", value: Value::None, about: "answer when it has begun, not when it is done" },
-    OptSpec { opt: Opt::WithDependents, short: None, long: "--with-dependents", value: Value::None, about: "those that depend on it, too" },
-    OptSpec { opt: Opt::DryRun, short: None, long: "--dry-run", value: Value::None, about: "only tell what would change" },
-    OptSpec { opt: Opt::Group, short: Some('g'), long: "--group", value: Value::None, about: "to the whole process group" },
-    OptSpec { opt: Opt::Pss, short: None, long: "--pss", value: Value::None, about: "shared memory counted in parts, too; takes longer" },
-    OptSpec { opt: Opt::Json, short: None, long: "--json", value: Value::None, about: "one JSON object a line, as docs/control.md has them" },
-    OptSpec { opt: Opt::Timeout, short: None, long: "--timeout", value: Value::Text("DURATION"), about: "wait no longer for the answer" },
-    OptSpec { opt: Opt::Socket, short: None, long: "--socket", value: Value::Path, about: "ask the tinysup that listens there" },
-    OptSpec { opt: Opt::Help, short: Some('h'), long: "--help", value: Value::None, about: "show how the verb is used" },
-];
+/// A table, and in one beside it what each row of it is for: the program has that in its documents alone ([`crate::texts`]).
+macro_rules! told {
+    ($(#[$about:meta])* $table:ident: [$row:ty; $count:literal], $told:ident: $($value:expr => $for:literal,)+) => {
+        $(#[$about])*
+        pub const $table: [$row; $count] = [$($value),+];
+        const $told: [&str; $count] = [$($for),+];
+    };
+}
 
-/// The verbs, in the order in which they are shown.
-#[rustfmt::skip]
-pub const VERBS: [Spec; 16] = [
-    Spec { name: "status", aliases: &["ls", "ps"], does: Does::Ask(control::Verb::Status), takes: Takes::Names, options: &[],
-        about: "everything at a glance; exit code 3 if something is not as it should be" },
-    Spec { name: "describe", aliases: &["show"], does: Does::Ask(control::Verb::Describe), takes: Takes::Names, options: &[],
-        about: "everything about a service" },
+told! {
+    /// The options, in the order in which they are shown.
+    OPTIONS: [OptSpec; 17], OPTIONS_TOLD:
+    OptSpec { opt: Opt::Follow, short: Some('f'), long: "--follow", value: Value::None } => "go on with what comes",
+    OptSpec { opt: Opt::Lines, short: Some('n'), long: "--lines", value: Value::Text("N") } => "at most the last N of each",
+    OptSpec { opt: Opt::Since, short: None, long: "--since", value: Value::Text("DURATION") } => "nothing older, such as 1m",
+    OptSpec { opt: Opt::Stdout, short: None, long: "--stdout", value: Value::None } => "standard output only",
+    OptSpec { opt: Opt::Stderr, short: None, long: "--stderr", value: Value::None } => "standard error only",
+    OptSpec { opt: Opt::For, short: None, long: "--for", value: Value::OneOf(&STATES) } => "what to wait for (default: ready)",
+    OptSpec { opt: Opt::Live, short: None, long: "--live", value: Value::None } => "only whether something has failed for good or is unhealthy",
+    OptSpec { opt: Opt::Ready, short: None, long: "--ready", value: Value::None } => "whether all are ready or done (the default)",
+    OptSpec { opt: Opt::NoWait, short: None, long: "--no-wait", value: Value::None } => "answer when it has begun, not when it is done",
+    OptSpec { opt: Opt::WithDependents, short: None, long: "--with-dependents", value: Value::None } => "those that depend on it, too",
+    OptSpec { opt: Opt::DryRun, short: None, long: "--dry-run", value: Value::None } => "only tell what would change",
+    OptSpec { opt: Opt::Group, short: Some('g'), long: "--group", value: Value::None } => "to the whole process group",
+    OptSpec { opt: Opt::Pss, short: None, long: "--pss", value: Value::None } => "shared memory counted in parts, too; takes longer",
+    OptSpec { opt: Opt::Json, short: None, long: "--json", value: Value::None } => "one JSON object a line, as docs/control.md has them",
+    OptSpec { opt: Opt::Timeout, short: None, long: "--timeout", value: Value::Text("DURATION") } => "wait no longer for the answer",
+    OptSpec { opt: Opt::Socket, short: None, long: "--socket", value: Value::Path } => "ask the tinysup that listens there",
+    OptSpec { opt: Opt::Help, short: Some('h'), long: "--help", value: Value::None } => "show how the verb is used",
+}
+
+told! {
+    /// The verbs, in the order in which they are shown.
+    VERBS: [Spec; 16], VERBS_TOLD:
+    Spec { name: "status", aliases: &["ls", "ps"], does: Does::Ask(control::Verb::Status), takes: Takes::Names, options: &[] }
+        => "everything at a glance; exit code 3 if something is not as it should be",
+    Spec { name: "describe", aliases: &["show"], does: Does::Ask(control::Verb::Describe), takes: Takes::Names, options: &[] }
+        => "everything about a service",
     Spec { name: "logs", aliases: &[], does: Does::Ask(control::Verb::Logs), takes: Takes::Names,
-        options: &[Opt::Follow, Opt::Lines, Opt::Since, Opt::Stdout, Opt::Stderr],
-        about: "the last output, also of what has ended, with its ends in between" },
-    Spec { name: "memory", aliases: &["mem"], does: Does::Ask(control::Verb::Memory), takes: Takes::Names, options: &[Opt::Pss],
-        about: "who holds how much memory, and the container" },
-    Spec { name: "top", aliases: &["monit"], does: Does::Top, takes: Takes::Names, options: &[],
-        about: "the status once a second, on the whole screen, with keys to act" },
-    Spec { name: "start", aliases: &[], does: Does::Ask(control::Verb::Start), takes: Takes::Names, options: &[Opt::NoWait],
-        about: "start what is down, with a fresh restart budget" },
+        options: &[Opt::Follow, Opt::Lines, Opt::Since, Opt::Stdout, Opt::Stderr] }
+        => "the last output, also of what has ended, with its ends in between",
+    Spec { name: "memory", aliases: &["mem"], does: Does::Ask(control::Verb::Memory), takes: Takes::Names, options: &[Opt::Pss] }
+        => "who holds how much memory, and the container",
+    Spec { name: "top", aliases: &["monit"], does: Does::Top, takes: Takes::Names, options: &[] }
+        => "the status once a second, on the whole screen, with keys to act",
+    Spec { name: "start", aliases: &[], does: Does::Ask(control::Verb::Start), takes: Takes::Names, options: &[Opt::NoWait] }
+        => "start what is down, with a fresh restart budget",
     Spec { name: "stop", aliases: &[], does: Does::Ask(control::Verb::Stop), takes: Takes::NamesOrAll,
-        options: &[Opt::NoWait, Opt::WithDependents], about: "stop it until it is started again" },
+        options: &[Opt::NoWait, Opt::WithDependents] }
+        => "stop it until it is started again",
     Spec { name: "restart", aliases: &[], does: Does::Ask(control::Verb::Restart), takes: Takes::NamesOrAll,
-        options: &[Opt::NoWait, Opt::WithDependents], about: "stop it and start it again, with a fresh restart budget" },
+        options: &[Opt::NoWait, Opt::WithDependents] }
+        => "stop it and start it again, with a fresh restart budget",
     Spec { name: "signal", aliases: &[], does: Does::Ask(control::Verb::Signal), takes: Takes::SignalAndNames,
-        options: &[Opt::Group], about: "send a signal to a service" },
+        options: &[Opt::Group] }
+        => "send a signal to a service",
     Spec { name: "health", aliases: &[], does: Does::Ask(control::Verb::Health), takes: Takes::Names,
-        options: &[Opt::Live, Opt::Ready], about: "exit code 0 or 1, and why in a line: for HEALTHCHECK and exec probes" },
-    Spec { name: "wait", aliases: &[], does: Does::Ask(control::Verb::Wait), takes: Takes::Names, options: &[Opt::For],
-        about: "wait until it is ready, completed, stopped or live; 30 s if not told otherwise" },
+        options: &[Opt::Live, Opt::Ready] }
+        => "exit code 0 or 1, and why in a line: for HEALTHCHECK and exec probes",
+    Spec { name: "wait", aliases: &[], does: Does::Ask(control::Verb::Wait), takes: Takes::Names, options: &[Opt::For] }
+        => "wait until it is ready, completed, stopped or live; 30 s if not told otherwise",
     Spec { name: "events", aliases: &[], does: Does::Ask(control::Verb::Events), takes: Takes::Nothing,
-        options: &[Opt::Follow, Opt::Lines], about: "what has happened, numbered" },
+        options: &[Opt::Follow, Opt::Lines] }
+        => "what has happened, numbered",
     Spec { name: "update", aliases: &[], does: Does::Ask(control::Verb::Update), takes: Takes::Nothing,
-        options: &[Opt::NoWait, Opt::DryRun],
-        about: "read the configuration again, and restart only what has changed; a broken one changes nothing" },
-    Spec { name: "reopen", aliases: &[], does: Does::Ask(control::Verb::Reopen), takes: Takes::Nothing, options: &[],
-        about: "close the files of output and open them again, for those who move them" },
-    Spec { name: "shutdown", aliases: &[], does: Does::Ask(control::Verb::Shutdown), takes: Takes::Nothing, options: &[Opt::NoWait],
-        about: "stop everything in order, and end the container" },
-    Spec { name: "completions", aliases: &[], does: Does::Completions, takes: Takes::Shell, options: &[],
-        about: "print the completions for a shell" },
-];
+        options: &[Opt::NoWait, Opt::DryRun] }
+        => "read the configuration again, and restart only what has changed; a broken one changes nothing",
+    Spec { name: "reopen", aliases: &[], does: Does::Ask(control::Verb::Reopen), takes: Takes::Nothing, options: &[] }
+        => "close the files of output and open them again, for those who move them",
+    Spec { name: "shutdown", aliases: &[], does: Does::Ask(control::Verb::Shutdown), takes: Takes::Nothing, options: &[Opt::NoWait] }
+        => "stop everything in order, and end the container",
+    Spec { name: "completions", aliases: &[], does: Does::Completions, takes: Takes::Shell, options: &[] }
+        => "print the completions for a shell",
+}
 
 /// The verb of that name.
 pub fn find(name: &str) -> Option<&'static Spec> {
@@ -211,7 +219,21 @@ pub fn options_of(verb: &Spec) -> Vec<&'static OptSpec> {
     ALL.iter().filter(|option| verb.has(option.opt)).gather()
 }
 
+impl OptSpec {
+    /// What it is for.
+    pub fn about(&self) -> &'static str {
+        let mut all = OPTIONS.iter().zip(OPTIONS_TOLD);
+        all.find(|(option, _)| option.opt == self.opt).map(|(_, told)| told).unwrap_or_default()
+    }
+}
+
 impl Spec {
+    /// What it is for, in a line.
+    pub fn about(&self) -> &'static str {
+        let mut all = VERBS.iter().zip(VERBS_TOLD);
+        all.find(|(verb, _)| verb.name == self.name).map(|(_, told)| told).unwrap_or_default()
+    }
+
     /// Its name, and what else it is called.
     #[inline(never)]
     pub fn names(&self) -> Vec<&'static str> {
@@ -241,43 +263,6 @@ impl Spec {
     }
 }
 
-/// The part of `tinysup help` about the verbs.
-pub fn help() -> String {
-    let mut text =
-        "\nVerbs, to talk to the tinysup that runs (NAME is a service, or NAME.2 one instance of it):\n\n"
-            .to_owned();
-    for verb in &VERBS {
-        let names = [&[verb.synopsis().as_str()], verb.aliases].concat().listed();
-        let _ = writeln!(text, "  {names:<28}  {}", verb.about);
-    }
-    text.push_str(
-        "\n`tinysup help VERB` shows its options. A verb exits with 0 if all went well, 1 if not, 3 (status) if something is not as it\n\
-         should be, 64 no such service, 69 no tinysup runs here, 75 no answer in time, 77 not allowed. The program ps: tinysup -- ps\n",
-    );
-    text
-}
-
-/// How one verb is used.
-#[inline(never)]
-pub fn help_of(verb: &Spec) -> String {
-    let mut text = format!("tinysup {} [OPTION...]\n\n  {}\n", verb.synopsis(), verb.about);
-    if !verb.aliases.is_empty() {
-        let _ = writeln!(text, "  The same as: {}", verb.aliases.listed());
-    }
-    text.push_str("\nOptions\n");
-    for option in options_of(verb) {
-        let short = option.short.map_or_else(|| "    ".to_owned(), |short| format!("-{short}, "));
-        let _ = writeln!(
-            text,
-            "  {:<24}  {}",
-            format!("{short}{}{}", option.long, option.value.shown()),
-            option.about
-        );
-    }
-    let _ = write!(text, "\nFor the program {name}: tinysup -- {name}\n", name = verb.name);
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,29 +284,6 @@ mod tests {
             };
             assert_eq!(OPTIONS.iter().filter(alike).count(), 1, "{}", option.long);
             assert!(VERBS.iter().any(|verb| verb.has(option.opt)), "{} belongs to no verb", option.long);
-        }
-    }
-
-    #[test]
-    fn the_help_of_a_verb_is_all_that_it_takes() {
-        assert_eq!(
-            help_of(find("ls").unwrap()),
-            "tinysup status [NAME...] [OPTION...]\n\n  \
-               everything at a glance; exit code 3 if something is not as it should be\n  \
-               The same as: ls, ps\n\n\
-             Options\n      \
-                   --json                one JSON object a line, as docs/control.md has them\n      \
-                   --timeout DURATION    wait no longer for the answer\n      \
-                   --socket PATH         ask the tinysup that listens there\n  \
-               -h, --help                show how the verb is used\n\n\
-             For the program status: tinysup -- status\n"
-        );
-    }
-
-    #[test]
-    fn the_help_fits_a_screen() {
-        for line in help().lines().chain(VERBS.iter().map(help_of).collect::<String>().lines()) {
-            assert!(line.chars().count() <= 130, "{line}");
         }
     }
 }

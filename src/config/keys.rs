@@ -15,16 +15,10 @@ pub struct Key {
     pub expected: &'static str,
 }
 
-/// One key, as people are told of it.
-#[derive(Debug)]
-pub struct Row {
-    /// The key.
-    pub key: Key,
-    /// Default, help and example, a line each: one text, as each more would take 16 bytes in every row.
-    told: &'static str,
-}
+/// A key with what people are told of it, in documents alone: default, help and example, a line each.
+type Told = (&'static [Key], &'static [&'static str]);
 
-impl Row {
+impl Key {
     /// The default: TOML where it is a value, else a word for what happens.
     pub fn default(&self) -> &'static str {
         self.line(0)
@@ -41,7 +35,11 @@ impl Row {
     }
 
     fn line(&self, number: usize) -> &'static str {
-        self.told.lines().nth(number).unwrap_or_default()
+        const ALL: [Told; 4] =
+            [(SERVICE, SERVICE_TOLD), (TOP, TOP_TOLD), (MEMORY, MEMORY_TOLD), (LOG, LOG_TOLD)];
+        let mut all = ALL.iter().flat_map(|(keys, told)| keys.iter().zip(*told));
+        let told = all.find(|(key, _)| key.id == self.id).map(|(_, told)| told);
+        told.and_then(|told| told.lines().nth(number)).unwrap_or_default()
     }
 }
 
@@ -171,92 +169,96 @@ pub const fn part(id: Id, name: &'static str, expected: &'static str) -> Key {
     Key { id, name, expected }
 }
 
-macro_rules! row {
-    ($id:expr, $name:literal, $expected:expr, $default:literal, $help:literal, $example:literal) => {
-        Row { key: part($id, $name, $expected), told: concat!($default, "\n", $help, "\n", $example) }
+/// Keys, each with its default, help and example, which are in a table of their own, as the program has them in its documents alone.
+macro_rules! keys {
+    ($(#[$about:meta])* $keys:ident, $told:ident:
+     $(($id:expr, $name:literal, $expected:expr, $default:literal, $help:literal, $example:literal),)+) => {
+        $(#[$about])*
+        pub static $keys: &[Key] = &[$(part($id, $name, $expected)),+];
+        static $told: &[&str] = &[$(concat!($default, "\n", $help, "\n", $example)),+];
     };
 }
 
-/// The keys of `[services.NAME]`, in the order in which `tinysup example` and the documentation show them.
-#[rustfmt::skip]
-pub static SERVICE: &[Row] = &[
-    row!(Id::Command, "command", COMMAND, "required", "what to run: an array, or a string that is split into words; no shell", "[\"./server\", \"--port\", \"8000\"]"),
-    row!(Id::Shell, "shell", BOOLEAN, "false", "run command and stop_command, where they are strings, with /bin/sh -c", "false"),
-    row!(Id::Type, "type", "\"daemon\" or \"oneshot\"", "\"daemon\"", "\"oneshot\": done when it exits with 0", "\"daemon\""),
-    row!(Id::Enabled, "enabled", BOOLEAN, "true", "false: as if it were not written here", "\"${ENABLE_WEB:-true}\""),
-    row!(Id::Autostart, "autostart", BOOLEAN, "true", "false: there, but not started with the container", "true"),
-    row!(Id::DependsOn, "depends_on", "an array of services, or a table such as { db = \"ready\" }", "[]", "start after these, stop before them; \"started\", \"ready\" or \"completed\"", "[]"),
-    row!(Id::Ready, "ready", READY, "its program runs", "when it can do its work; what depends on it waits until then", "\"tcp:8000\""),
-    row!(Id::Healthcheck, "healthcheck", HEALTHCHECK, "none", "whether it still does its work; if not, it is restarted", "{ test = \"http://127.0.0.1:8000/health\", interval = \"30s\", timeout = \"5s\", retries = 3 }"),
-    row!(Id::Watchdog, "watchdog", DURATION, "none", "the longest silence between two WATCHDOG=1 (sd_notify); then it is restarted", "\"30s\""),
-    row!(Id::Instances, "instances", "a number from 1 to 1000", "1", "how many of it run: NAME.1, NAME.2, …", "1"),
-    row!(Id::InstanceEnv, "instance_env", "the name of a variable", "\"TINYSUP_INSTANCE\"", "one more variable that tells an instance its number", "\"TINYSUP_INSTANCE\""),
-    row!(Id::Cwd, "cwd", "a path", "inherited", "working directory, relative to this file", "\"/\""),
-    row!(Id::Env, "env", "a table of variables", "{}", "environment variables", "{ LOG_LEVEL = \"${LOG_LEVEL:-info}\" }"),
-    row!(Id::EnvFile, "env_file", "a path or an array of paths", "[]", "files of NAME=value lines, as Compose reads them; env goes over them", "[]"),
-    row!(Id::EnvFromFile, "env_from_file", "a table of paths", "{}", "variables whose value is the content of a file, read at each start", "{ DB_PASSWORD = \"/run/secrets/db\" }"),
-    row!(Id::InheritEnv, "inherit_env", BOOLEAN, "true", "pass the container's environment on", "true"),
-    row!(Id::User, "user", USER, "inherited", "run as this user, or \"user:group\"; a number needs no /etc/passwd", "\"1000\""),
-    row!(Id::Group, "group", USER, "the user's", "run as this group", "\"1000\""),
-    row!(Id::Groups, "groups", "an array of names or numbers", "the user's", "supplementary groups", "[]"),
-    row!(Id::Umask, "umask", "an octal string such as \"022\"", "inherited", "file mode creation mask", "\"022\""),
-    row!(Id::Nice, "nice", "a number from -20 to 19", "inherited", "priority: 19 is the most yielding", "0"),
-    row!(Id::OomScoreAdj, "oom_score_adj", "a number from -1000 to 1000", "tinysup's + 20", "1000: the first to go when memory runs out", "0"),
-    row!(Id::Rlimits, "rlimits", "a table such as { nofile = 65536 }", "{}", "resource limits: a number, \"unlimited\", or { soft = …, hard = … }", "{ core = 0 }"),
-    row!(Id::NoNewPrivileges, "no_new_privileges", BOOLEAN, "false", "nothing it runs gains rights by set-user-ID or file capabilities", "false"),
-    row!(Id::Capabilities, "capabilities", "an array of capabilities such as \"NET_BIND_SERVICE\"", "inherited", "keep only these; [] drops all", "[]"),
-    row!(Id::MaxMemoryRestart, "max_memory_restart", AMOUNT, "none", "restarted when it holds more, with all that it started; costs one unit of the budget", "\"300M\""),
-    row!(Id::MemoryLimit, "memory_limit", AMOUNT, "none", "the kernel gives it no more; needs a cgroup of its own", "\"500M\""),
-    row!(Id::MemoryLimitFallback, "memory_limit_fallback", "\"restart\"", "none", "where it cannot have a cgroup: restart it above memory_limit, instead of refusing to start", "\"restart\""),
-    row!(Id::OomPriority, "oom_priority", "a number from -1000 to 1000", "0", "the lowest is restarted first when the container runs short of memory", "0"),
-    row!(Id::Restart, "restart", "\"always\", \"on-failure\" or \"never\"", "\"always\"; of a oneshot \"on-failure\"", "after which ends it is started again", "\"always\""),
-    row!(Id::MaxRestarts, "max_restarts", "a number from 0 to 4294967295, or \"unlimited\"", "10", "restarts in a row before it has failed for good", "10"),
-    row!(Id::MinUptime, "min_uptime", DURATION, "\"10s\"", "a run this long starts the count anew", "\"10s\""),
-    row!(Id::RestartWindow, "restart_window", DURATION, "none", "count all restarts within this time instead, however long the runs were", "\"1h\""),
-    row!(Id::RestartDelay, "restart_delay", DURATION, "\"100ms\"", "the wait before the first restart", "\"100ms\""),
-    row!(Id::RestartBackoff, "restart_backoff", "a number from 1 to 1000", "2.0", "each further wait is this many times longer …", "2.0"),
-    row!(Id::RestartDelayMax, "restart_delay_max", DURATION, "\"5s\"", "… but no longer than this", "\"5s\""),
-    row!(Id::StopExitCodes, "stop_exit_codes", "an array of numbers from 0 to 255", "[]", "exit codes that mean: done, not to be restarted", "[]"),
-    row!(Id::OnFailure, "on_failure", "\"exit\" or \"ignore\"", "\"exit\"", "when it has failed for good: end the container with its code, or go on", "\"exit\""),
-    row!(Id::OnSuccess, "on_success", "\"ignore\" or \"exit\"", "\"ignore\"", "when it has ended with success: go on, or end the container", "\"ignore\""),
-    row!(Id::StopSignal, "stop_signal", "a signal such as \"SIGTERM\"", "\"SIGTERM\"", "what asks it to stop; nginx and php-fpm \"SIGQUIT\", postgres \"SIGINT\"", "\"SIGTERM\""),
-    row!(Id::KillTimeout, "kill_timeout", DURATION, "\"8s\"", "from the stop signal to SIGKILL", "\"8s\""),
-    row!(Id::KillMode, "kill_mode", "\"mixed\", \"group\" or \"process\"", "\"mixed\"", "who gets the stop signal: its main process (\"group\": all), then what is left", "\"mixed\""),
-    row!(Id::StopCommand, "stop_command", COMMAND, "none", "run to stop it, instead of the signal", "[\"./stop\"]"),
-    row!(Id::Signals, "signals", "a table such as { SIGHUP = \"SIGUSR1\", SIGUSR2 = \"ignore\" }", "{}", "what signals to the container become for it", "{ SIGUSR2 = \"ignore\" }"),
-    row!(Id::Stdin, "stdin", "\"null\" or \"inherit\"", "\"null\"", "\"inherit\": the container's standard input", "\"null\""),
-    row!(Id::Stdout, "stdout", OUTPUT, "\"prefix\"", "\"prefix\": NAME | line; \"json\"; \"raw\": the line; a file; \"inherit\": not through tinysup", "{ file = \"/var/log/web.log\", max_size = \"50M\", max_files = 5, also = \"stdout\" }"),
-    row!(Id::Stderr, "stderr", OUTPUT, "\"prefix\"", "the same for standard error", "\"prefix\""),
-    row!(Id::LogRateLimit, "log_rate_limit", "a rate such as \"1000/s\" or \"60/m\", or \"unlimited\"", "none", "how many of its lines pass; the others are dropped, and counted", "\"1000/s\""),
-];
+keys! {
+    /// The keys of `[services.NAME]`, in the order in which `tinysup example` and the documentation show them.
+    SERVICE, SERVICE_TOLD:
+        (Id::Command, "command", COMMAND, "required", "what to run: an array, or a string that is split into words; no shell", "[\"./server\", \"--port\", \"8000\"]"),
+        (Id::Shell, "shell", BOOLEAN, "false", "run command and stop_command, where they are strings, with /bin/sh -c", "false"),
+        (Id::Type, "type", "\"daemon\" or \"oneshot\"", "\"daemon\"", "\"oneshot\": done when it exits with 0", "\"daemon\""),
+        (Id::Enabled, "enabled", BOOLEAN, "true", "false: as if it were not written here", "\"${ENABLE_WEB:-true}\""),
+        (Id::Autostart, "autostart", BOOLEAN, "true", "false: there, but not started with the container", "true"),
+        (Id::DependsOn, "depends_on", "an array of services, or a table such as { db = \"ready\" }", "[]", "start after these, stop before them; \"started\", \"ready\" or \"completed\"", "[]"),
+        (Id::Ready, "ready", READY, "its program runs", "when it can do its work; what depends on it waits until then", "\"tcp:8000\""),
+        (Id::Healthcheck, "healthcheck", HEALTHCHECK, "none", "whether it still does its work; if not, it is restarted", "{ test = \"http://127.0.0.1:8000/health\", interval = \"30s\", timeout = \"5s\", retries = 3 }"),
+        (Id::Watchdog, "watchdog", DURATION, "none", "the longest silence between two WATCHDOG=1 (sd_notify); then it is restarted", "\"30s\""),
+        (Id::Instances, "instances", "a number from 1 to 1000", "1", "how many of it run: NAME.1, NAME.2, …", "1"),
+        (Id::InstanceEnv, "instance_env", "the name of a variable", "\"TINYSUP_INSTANCE\"", "one more variable that tells an instance its number", "\"TINYSUP_INSTANCE\""),
+        (Id::Cwd, "cwd", "a path", "inherited", "working directory, relative to this file", "\"/\""),
+        (Id::Env, "env", "a table of variables", "{}", "environment variables", "{ LOG_LEVEL = \"${LOG_LEVEL:-info}\" }"),
+        (Id::EnvFile, "env_file", "a path or an array of paths", "[]", "files of NAME=value lines, as Compose reads them; env goes over them", "[]"),
+        (Id::EnvFromFile, "env_from_file", "a table of paths", "{}", "variables whose value is the content of a file, read at each start", "{ DB_PASSWORD = \"/run/secrets/db\" }"),
+        (Id::InheritEnv, "inherit_env", BOOLEAN, "true", "pass the container's environment on", "true"),
+        (Id::User, "user", USER, "inherited", "run as this user, or \"user:group\"; a number needs no /etc/passwd", "\"1000\""),
+        (Id::Group, "group", USER, "the user's", "run as this group", "\"1000\""),
+        (Id::Groups, "groups", "an array of names or numbers", "the user's", "supplementary groups", "[]"),
+        (Id::Umask, "umask", "an octal string such as \"022\"", "inherited", "file mode creation mask", "\"022\""),
+        (Id::Nice, "nice", "a number from -20 to 19", "inherited", "priority: 19 is the most yielding", "0"),
+        (Id::OomScoreAdj, "oom_score_adj", "a number from -1000 to 1000", "tinysup's + 20", "1000: the first to go when memory runs out", "0"),
+        (Id::Rlimits, "rlimits", "a table such as { nofile = 65536 }", "{}", "resource limits: a number, \"unlimited\", or { soft = …, hard = … }", "{ core = 0 }"),
+        (Id::NoNewPrivileges, "no_new_privileges", BOOLEAN, "false", "nothing it runs gains rights by set-user-ID or file capabilities", "false"),
+        (Id::Capabilities, "capabilities", "an array of capabilities such as \"NET_BIND_SERVICE\"", "inherited", "keep only these; [] drops all", "[]"),
+        (Id::MaxMemoryRestart, "max_memory_restart", AMOUNT, "none", "restarted when it holds more, with all that it started; costs one unit of the budget", "\"300M\""),
+        (Id::MemoryLimit, "memory_limit", AMOUNT, "none", "the kernel gives it no more; needs a cgroup of its own", "\"500M\""),
+        (Id::MemoryLimitFallback, "memory_limit_fallback", "\"restart\"", "none", "where it cannot have a cgroup: restart it above memory_limit, instead of refusing to start", "\"restart\""),
+        (Id::OomPriority, "oom_priority", "a number from -1000 to 1000", "0", "the lowest is restarted first when the container runs short of memory", "0"),
+        (Id::Restart, "restart", "\"always\", \"on-failure\" or \"never\"", "\"always\"; of a oneshot \"on-failure\"", "after which ends it is started again", "\"always\""),
+        (Id::MaxRestarts, "max_restarts", "a number from 0 to 4294967295, or \"unlimited\"", "10", "restarts in a row before it has failed for good", "10"),
+        (Id::MinUptime, "min_uptime", DURATION, "\"10s\"", "a run this long starts the count anew", "\"10s\""),
+        (Id::RestartWindow, "restart_window", DURATION, "none", "count all restarts within this time instead, however long the runs were", "\"1h\""),
+        (Id::RestartDelay, "restart_delay", DURATION, "\"100ms\"", "the wait before the first restart", "\"100ms\""),
+        (Id::RestartBackoff, "restart_backoff", "a number from 1 to 1000", "2.0", "each further wait is this many times longer …", "2.0"),
+        (Id::RestartDelayMax, "restart_delay_max", DURATION, "\"5s\"", "… but no longer than this", "\"5s\""),
+        (Id::StopExitCodes, "stop_exit_codes", "an array of numbers from 0 to 255", "[]", "exit codes that mean: done, not to be restarted", "[]"),
+        (Id::OnFailure, "on_failure", "\"exit\" or \"ignore\"", "\"exit\"", "when it has failed for good: end the container with its code, or go on", "\"exit\""),
+        (Id::OnSuccess, "on_success", "\"ignore\" or \"exit\"", "\"ignore\"", "when it has ended with success: go on, or end the container", "\"ignore\""),
+        (Id::StopSignal, "stop_signal", "a signal such as \"SIGTERM\"", "\"SIGTERM\"", "what asks it to stop; nginx and php-fpm \"SIGQUIT\", postgres \"SIGINT\"", "\"SIGTERM\""),
+        (Id::KillTimeout, "kill_timeout", DURATION, "\"8s\"", "from the stop signal to SIGKILL", "\"8s\""),
+        (Id::KillMode, "kill_mode", "\"mixed\", \"group\" or \"process\"", "\"mixed\"", "who gets the stop signal: its main process (\"group\": all), then what is left", "\"mixed\""),
+        (Id::StopCommand, "stop_command", COMMAND, "none", "run to stop it, instead of the signal", "[\"./stop\"]"),
+        (Id::Signals, "signals", "a table such as { SIGHUP = \"SIGUSR1\", SIGUSR2 = \"ignore\" }", "{}", "what signals to the container become for it", "{ SIGUSR2 = \"ignore\" }"),
+        (Id::Stdin, "stdin", "\"null\" or \"inherit\"", "\"null\"", "\"inherit\": the container's standard input", "\"null\""),
+        (Id::Stdout, "stdout", OUTPUT, "\"prefix\"", "\"prefix\": NAME | line; \"json\"; \"raw\": the line; a file; \"inherit\": not through tinysup", "{ file = \"/var/log/web.log\", max_size = \"50M\", max_files = 5, also = \"stdout\" }"),
+        (Id::Stderr, "stderr", OUTPUT, "\"prefix\"", "the same for standard error", "\"prefix\""),
+        (Id::LogRateLimit, "log_rate_limit", "a rate such as \"1000/s\" or \"60/m\", or \"unlimited\"", "none", "how many of its lines pass; the others are dropped, and counted", "\"1000/s\""),
+}
 
-/// The keys before the first section that hold a value of their own.
-#[rustfmt::skip]
-pub static TOP: &[Row] = &[
-    row!(Id::ShutdownTimeout, "shutdown_timeout", DURATION, "\"9s\"", "the whole stop; docker stop kills after 10 s", "\"9s\""),
-    row!(Id::Control, "control", "a path, or false", "a usual place", "the socket that `tinysup status` and its like talk to, or none", "\"/run/tinysup.sock\""),
-    row!(Id::Include, "include", "a path or an array of paths", "[]", "more files with [services.NAME]; * may stand in the last part of a path", "[\"conf.d/*.toml\"]"),
-];
+keys! {
+    /// The keys before the first section that hold a value of their own.
+    TOP, TOP_TOLD:
+        (Id::ShutdownTimeout, "shutdown_timeout", DURATION, "\"9s\"", "the whole stop; docker stop kills after 10 s", "\"9s\""),
+        (Id::Control, "control", "a path, or false", "a usual place", "the socket that `tinysup status` and its like talk to, or none", "\"/run/tinysup.sock\""),
+        (Id::Include, "include", "a path or an array of paths", "[]", "more files with [services.NAME]; * may stand in the last part of a path", "[\"conf.d/*.toml\"]"),
+}
 
-/// The keys of `[memory]`.
-#[rustfmt::skip]
-pub static MEMORY: &[Row] = &[
-    row!(Id::MemoryWarn, "warn", SHARE, "none", "say so when the container uses more of its memory", "\"85%\""),
-    row!(Id::MemoryRestart, "restart", SHARE, "none", "restart a service when the container uses more, before the kernel kills one", "\"95%\""),
-    row!(Id::MemoryReference, "reference", "\"container\" or \"host\"", "\"container\"", "what shares are of: the limit of the container, or the memory of the machine", "\"container\""),
-];
+keys! {
+    /// The keys of `[memory]`.
+    MEMORY, MEMORY_TOLD:
+        (Id::MemoryWarn, "warn", SHARE, "none", "say so when the container uses more of its memory", "\"85%\""),
+        (Id::MemoryRestart, "restart", SHARE, "none", "restart a service when the container uses more, before the kernel kills one", "\"95%\""),
+        (Id::MemoryReference, "reference", "\"container\" or \"host\"", "\"container\"", "what shares are of: the limit of the container, or the memory of the machine", "\"container\""),
+}
 
-/// The keys of `[log]`.
-#[rustfmt::skip]
-pub static LOG: &[Row] = &[
-    row!(Id::LogFormat, "format", "\"prefix\", \"json\" or \"raw\"", "\"prefix\"", "the form of lines where a service does not say otherwise, and of tinysup's own", "\"json\""),
-    row!(Id::LogTimestamps, "timestamps", BOOLEAN, "false", "the time before the name; docker logs -t has it without this", "false"),
-    row!(Id::LogColor, "color", "\"never\", \"auto\" or \"always\"", "\"never\"", "names in colour: \"auto\" on a terminal; never where NO_COLOR is set", "\"auto\""),
-    row!(Id::LogOverflow, "overflow", "\"block\" or \"drop\"", "\"block\"", "while nobody reads: services wait, or lines are dropped and counted", "\"block\""),
-    row!(Id::LogMaxSize, "max_size", "a size of at least 4K such as \"10M\", or \"unlimited\"", "\"50M\"", "a file is renamed to FILE.1 before it becomes larger", "\"50M\""),
-    row!(Id::LogMaxFiles, "max_files", "a number from 1 to 1000", "5", "so many older files stay, FILE.1 being the newest", "5"),
-    row!(Id::LogReopenSignal, "reopen_signal", "a signal such as \"SIGUSR1\"", "none", "opens files again, as `tinysup reopen` does, and is not passed on", "\"SIGUSR1\""),
-];
+keys! {
+    /// The keys of `[log]`.
+    LOG, LOG_TOLD:
+        (Id::LogFormat, "format", "\"prefix\", \"json\" or \"raw\"", "\"prefix\"", "the form of lines where a service does not say otherwise, and of tinysup's own", "\"json\""),
+        (Id::LogTimestamps, "timestamps", BOOLEAN, "false", "the time before the name; docker logs -t has it without this", "false"),
+        (Id::LogColor, "color", "\"never\", \"auto\" or \"always\"", "\"never\"", "names in colour: \"auto\" on a terminal; never where NO_COLOR is set", "\"auto\""),
+        (Id::LogOverflow, "overflow", "\"block\" or \"drop\"", "\"block\"", "while nobody reads: services wait, or lines are dropped and counted", "\"block\""),
+        (Id::LogMaxSize, "max_size", "a size of at least 4K such as \"10M\", or \"unlimited\"", "\"50M\"", "a file is renamed to FILE.1 before it becomes larger", "\"50M\""),
+        (Id::LogMaxFiles, "max_files", "a number from 1 to 1000", "5", "so many older files stay, FILE.1 being the newest", "5"),
+        (Id::LogReopenSignal, "reopen_signal", "a signal such as \"SIGUSR1\"", "none", "opens files again, as `tinysup reopen` does, and is not passed on", "\"SIGUSR1\""),
+}
 
 /// The sections.
 pub const SECTIONS: [&str; 5] = ["defaults", "log", "memory", "signals", "services"];
@@ -345,8 +347,8 @@ pub fn memory(name: &str) -> Option<&'static Key> {
 }
 
 #[inline(never)]
-fn find(rows: &'static [Row], name: &str) -> Option<&'static Key> {
-    rows.iter().find(|row| row.key.name == name).map(|row| &row.key)
+fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {
+    keys.iter().find(|key| key.name == name)
 }
 
 /// Whether a later version will know this key of a service.
@@ -389,8 +391,8 @@ pub fn top_suggestion(name: &str) -> Option<String> {
 }
 
 #[inline(never)]
-fn did_you_mean(name: &str, rows: &[Row], more: &[&[&'static str]]) -> Option<String> {
-    let mut known = rows.iter().map(|row| row.key.name).gather();
+fn did_you_mean(name: &str, keys: &[Key], more: &[&[&'static str]]) -> Option<String> {
+    let mut known = keys.iter().map(|key| key.name).gather();
     for more in more {
         known.extend_from_slice(more);
     }
@@ -405,11 +407,11 @@ mod tests {
     #[test]
     fn every_key_is_defined_once() {
         let mut names = BTreeSet::new();
-        for name in SERVICE.iter().chain(TOP).map(|row| row.key.name).chain(LATER).chain(LATER_TOP) {
+        for name in SERVICE.iter().chain(TOP).map(|key| key.name).chain(LATER).chain(LATER_TOP) {
             assert!(names.insert(name), "{name} twice");
         }
         let all = || SERVICE.iter().chain(LOG).chain(TOP).chain(MEMORY);
-        let ids: BTreeSet<Id> = all().map(|row| row.key.id).collect();
+        let ids: BTreeSet<Id> = all().map(|key| key.id).collect();
         assert_eq!(ids.len(), all().count());
         assert_eq!(ids.last(), Some(&Id::Include), "an Id without a key");
         for line in FOREIGN.lines().chain(PARTS.lines()) {
@@ -423,7 +425,7 @@ mod tests {
 
     #[test]
     fn one_wrong_letter_is_set_right() {
-        for Row { key, .. } in SERVICE {
+        for key in SERVICE {
             for index in 0..key.name.len() {
                 let mut changed = [key.name.to_owned(), key.name.to_owned(), key.name.to_owned()];
                 changed[0].remove(index);

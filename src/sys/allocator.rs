@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[global_allocator]
 static MEMORY: Memory = Memory {
     taken: AtomicBool::new(false),
-    pieces: UnsafeCell::new(Pieces { free: [null_mut(); SIZES], rest: null_mut(), left: 0 }),
+    pieces: UnsafeCell::new(Pieces { free: [null_mut(); SIZES], there: 0, rest: null_mut(), left: 0 }),
 };
 
 /// Every piece is a multiple of it, and lies at one.
@@ -52,6 +52,8 @@ struct Piece(*mut Self);
 struct Pieces {
     /// The last one that came back, by size.
     free: [*mut Piece; SIZES],
+    /// Of which sizes there is one, a bit each.
+    there: u64,
     /// What is left of the last chunk.
     rest: *mut Piece,
     left: usize,
@@ -126,9 +128,14 @@ fn size(layout: Layout) -> Option<usize> {
     if layout.size() > PIECE_MAX_BYTES || layout.align() > UNIT_BYTES {
         return None;
     }
-    let last = layout.size().saturating_sub(1) / UNIT_BYTES;
+    Some(enough_for(layout.size()))
+}
+
+/// The number of the least size that is enough.
+fn enough_for(bytes: usize) -> usize {
+    let last = bytes.saturating_sub(1) / UNIT_BYTES;
     let doublings = (last | 4).ilog2() - 2;
-    Some(4 * doublings as usize + (last >> doublings))
+    4 * doublings as usize + (last >> doublings)
 }
 
 /// How much a piece of this size holds.
@@ -142,15 +149,17 @@ impl Pieces {
     fn take(&mut self, size: usize) -> *mut u8 {
         let wanted = bytes(size);
         // One that came back; of a larger one the rest is put back in its turn.
-        for (free, size) in self.free.iter_mut().zip(0..).skip(size) {
+        let least = (self.there & u64::MAX << size).trailing_zeros() as usize;
+        if let Some(free) = self.free.get_mut(least) {
             let piece = *free;
-            if !piece.is_null() {
-                // SAFETY: it came back and is nobody's; `put_back` wrote this.
-                *free = unsafe { piece.read() }.0;
-                // SAFETY: it is so large.
-                self.put_back_all(unsafe { piece.byte_add(wanted) }, bytes(size) - wanted);
-                return piece.cast();
+            // SAFETY: it came back and is nobody's; `put_back` wrote this.
+            *free = unsafe { piece.read() }.0;
+            if free.is_null() {
+                self.there &= !(1 << least);
             }
+            // SAFETY: it is so large.
+            self.put_back_all(unsafe { piece.byte_add(wanted) }, bytes(least) - wanted);
+            return piece.cast();
         }
         if self.left < wanted {
             self.put_back_all(self.rest, self.left);
@@ -179,19 +188,19 @@ impl Pieces {
             // SAFETY: it is nobody's any more, and has room and alignment for a pointer.
             unsafe { piece.write(Piece(*free)) };
             *free = piece;
+            self.there |= 1 << size;
         }
     }
 
     /// As the largest pieces that there can be of it.
     fn put_back_all(&mut self, mut rest: *mut Piece, mut left: usize) {
-        for size in (0..SIZES).rev() {
-            let bytes = bytes(size);
-            if left >= bytes {
-                self.put_back(rest, size);
-                left -= bytes;
-                // SAFETY: there was more than that.
-                rest = unsafe { rest.byte_add(bytes) };
-            }
+        while left > 0 {
+            let enough = enough_for(left.min(PIECE_MAX_BYTES));
+            let size = if bytes(enough) > left { enough - 1 } else { enough };
+            self.put_back(rest, size);
+            left -= bytes(size);
+            // SAFETY: there was as much.
+            rest = unsafe { rest.byte_add(bytes(size)) };
         }
     }
 }

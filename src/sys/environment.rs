@@ -38,7 +38,7 @@ pub fn carries(environ: &[u8], mark: &Mark) -> bool {
     has(MARK_SERVICE, mark.service.as_bytes()) && has(MARK_INSTANCE, instance.as_bytes())
 }
 
-/// `NAME=value` strings, each name at most once unless it was inherited so.
+/// `NAME=value` strings, each name at most once unless it was inherited so, and each with the zero at its end that execve(2) wants.
 #[derive(Clone, Debug, Default)]
 pub struct Environment(Vec<Vec<u8>>);
 
@@ -54,7 +54,7 @@ impl Environment {
         unsafe {
             let mut at = environ;
             while !at.is_null() && !(*at).is_null() {
-                strings.push(CStr::from_ptr(*at).to_bytes().to_vec());
+                strings.push(CStr::from_ptr(*at).to_bytes_with_nul().to_vec());
                 at = at.add(1);
             }
         }
@@ -102,13 +102,13 @@ impl Environment {
 
     /// The value of a variable.
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        self.0.iter().find_map(|string| value_of(string, name))
+        self.0.iter().find_map(|string| value_of(string, name)?.strip_suffix(b"\0"))
     }
 
     /// As execve(2) takes it.
     pub fn into_strings(self) -> Vec<CString> {
-        // None has a zero: neither what we inherited nor what `set` let in.
-        self.0.into_iter().filter_map(|string| CString::new(string).ok()).gather()
+        // None has another zero: neither what we inherited nor what `set` let in.
+        self.0.into_iter().filter_map(|string| CString::from_vec_with_nul(string).ok()).gather()
     }
 
     fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), Box<StartError>> {
@@ -120,7 +120,7 @@ impl Environment {
             .into());
         }
         self.unset(name);
-        self.0.push([name, b"=", value].concat());
+        self.0.push([name, b"=", value, b"\0"].concat());
         Ok(())
     }
 
@@ -130,7 +130,11 @@ impl Environment {
 }
 
 fn value_of<'a>(string: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    string.strip_prefix(name)?.strip_prefix(b"=")
+    // Nearly all are told apart by the byte behind the name, and each start of a service compares some hundred.
+    match string.get(name.len()..)? {
+        [b'=', value @ ..] if string.starts_with(name) => Some(value),
+        _ => None,
+    }
 }
 
 /// A secret's file, without its last newline. Never waits, whatever somebody put there.
@@ -158,7 +162,7 @@ mod tests {
     use super::*;
 
     fn environment(strings: &[&str]) -> Environment {
-        Environment(strings.iter().map(|string| string.as_bytes().to_vec()).collect())
+        Environment(strings.iter().map(|string| format!("{string}\0").into_bytes()).collect())
     }
 
     #[test]

@@ -309,8 +309,9 @@ fn set_disposition(signal: Signal, disposition: libc::sighandler_t) -> io::Resul
     }
 }
 
-/// Through the kernel, because the C library does not show all.
-fn ignored_now() -> SignalSet {
+/// The signals that are ignored. Through the kernel, because the C library does not show all.
+#[inline(never)]
+pub fn ignored_now() -> SignalSet {
     let ignored = |signal: &Signal| {
         // The kernel's sigaction: the handler first, then flags, restorer and mask, less than eight words everywhere.
         let mut action = [0_usize; 8];

@@ -20,7 +20,7 @@ use super::environment::{DEFAULT_PATH, Environment};
 use super::mailbox::{Mailbox, Post};
 use super::relay::Purpose;
 use super::signals::{self, SignalSet};
-use super::{Inherited, descriptors, procfs, tag, users};
+use super::{Inherited, descriptors, procfs, tag, trap, users};
 use crate::event::{Child, InstanceId, Launch, Output, Pid, Sink, StartError, Stdin, Surroundings};
 use crate::gather::Gather;
 use crate::units::{self, parse_number, parse_signed};
@@ -44,6 +44,8 @@ pub struct Spawner {
     mask: SignalSet,
     /// The signals whose disposition is not as we inherited it, and those of them that were ignored.
     dispositions: (SignalSet, SignalSet),
+    /// The signals whose disposition is not the default here, or may not be.
+    set: SignalSet,
     /// Which of descriptors 0, 1 and 2 a child that inherits them finds closed, as we did.
     closed: [bool; 3],
     null: Option<OwnedFd>,
@@ -124,6 +126,8 @@ impl Spawner {
     /// Keeps what children get, and raises our own limit of open files.
     pub fn new(inherited: Inherited, dispositions: (SignalSet, SignalSet)) -> Self {
         Self {
+            // Asked once, as each start would have sixty calls more.
+            set: dispositions.0 | signals::ignored_now() | signals::bit(trap::SIGNAL),
             closed: [false; 3],
             null: descriptors::null().ok().filter(|null| null.as_raw_fd() > 2),
             files_limit: raise_files_limit(),
@@ -139,6 +143,7 @@ impl Spawner {
             environment: Environment::inherited(),
             mask: inherited.mask,
             dispositions,
+            set: SignalSet::MAX,
             closed: inherited.closed,
             null: None,
             post: Post::default(),
@@ -223,7 +228,7 @@ impl Spawner {
         };
 
         let (mask, dispositions) = match launch.surroundings {
-            Surroundings::Service => (0, (SignalSet::MAX, 0)),
+            Surroundings::Service => (0, (self.set, 0)),
             Surroundings::Command | Surroundings::Session => (self.mask, self.dispositions),
         };
         let mut script = Script {
@@ -396,10 +401,21 @@ impl Source {
     }
 }
 
+/// fork(2), without what the C library does around it for programs of several threads: its locks, and four changes of the signal mask.
+///
+/// # Safety
+/// The child keeps to what is allowed after fork, and never returns.
+unsafe fn clone() -> i32 {
+    // SAFETY: nothing is shared with the child, and nobody else runs here.
+    let pid =
+        unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD as usize, 0_usize, 0_usize, 0_usize, 0_usize) };
+    i32::try_from(pid).unwrap_or(-1)
+}
+
 /// The one way to make a process. Signals are blocked in the child until it has put them in order itself.
 fn fork(script: &mut Script) -> io::Result<Pid> {
     // SAFETY: the child runs nothing but `child::run`, which keeps to what is allowed after fork and never returns.
-    signals::all_blocked(|| match unsafe { libc::fork() } {
+    signals::all_blocked(|| match unsafe { clone() } {
         0 => child::run(script),
         number => Pid::new(number).ok_or_else(io::Error::last_os_error),
     })
@@ -413,7 +429,7 @@ pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> io::Result<()> {
     kept.push(read_end.as_raw_fd());
     // SAFETY: the child makes plain calls on what was open before and never returns.
     let result = signals::all_blocked(|| unsafe {
-        match libc::fork() {
+        match clone() {
             0 => {
                 // Nothing else of ours shall stay open with it. As soon as nobody holds the other end, we have closed ours, and its
                 // end closes the last.
@@ -438,7 +454,7 @@ pub fn look_elsewhere(path: &CStr) -> io::Result<OwnedFd> {
     descriptors::set_nonblocking(&read_end)?;
     // SAFETY: the child makes plain calls with what was prepared before and never returns. All zeroes is a stat.
     signals::all_blocked(|| unsafe {
-        match libc::fork() {
+        match clone() {
             0 => {
                 descriptors::close_others(&[write_end.as_raw_fd()]);
                 let mut found: libc::stat = std::mem::zeroed();

@@ -116,7 +116,7 @@ fn manual() -> String {
     for verb in &VERBS {
         let synopsis = verb.synopsis();
         let arguments = synopsis.strip_prefix(verb.name).unwrap_or_default();
-        let _ = write!(text, ".TP\n.BR {} \"{arguments}\"\n{}.\n", verb.name, sentence(verb.about));
+        let _ = write!(text, ".TP\n.BR {} \"{arguments}\"\n{}.\n", verb.name, sentence(verb.about()));
         if !verb.aliases.is_empty() {
             let _ = writeln!(text, "The same as\n.BR {} .", verb.aliases.join(" \", \" "));
         }
@@ -140,7 +140,7 @@ fn described(option: &OptSpec) -> String {
         ".RS\n.TP\n.B {short}{}{}\n{}.\n.RE\n",
         dashes(option.long),
         option.value.shown(),
-        sentence(option.about)
+        sentence(option.about())
     )
 }
 

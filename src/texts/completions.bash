@@ -1,0 +1,41 @@
+# bash completion for tinysup: source <(tinysup completions bash)
+_tinysup_names() {
+    local line names=()
+    while IFS= read -r line; do names+=("${line%% *}"); done < <(tinysup status 2>/dev/null)
+    [ ${#names[@]} -gt 2 ] && printf '%s\n' "${names[@]:1:${#names[@]}-2}"
+}
+_tinysup() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} words=
+    COMPREPLY=()
+    if [ "$COMP_CWORD" = 1 ]; then
+        COMPREPLY=($(compgen -W 'status ls ps describe show logs memory mem top monit start stop restart signal health wait events update reopen shutdown completions run check pause example version help' -- "$word") $(compgen -c -- "$word"))
+        return
+    fi
+    case $before in
+    --socket) COMPREPLY=($(compgen -f -- "$word")); return ;;
+    --for) COMPREPLY=($(compgen -W 'ready completed stopped live' -- "$word")); return ;;
+    --timeout | --since | -n | --lines) return ;;
+    esac
+    case ${COMP_WORDS[1]} in
+    status | ls | ps) words="--json --timeout --socket -h --help $(_tinysup_names)" ;;
+    describe | show) words="--json --timeout --socket -h --help $(_tinysup_names)" ;;
+    logs) words="-f --follow -n --lines --since --stdout --stderr --json --timeout --socket -h --help $(_tinysup_names)" ;;
+    memory | mem) words="--pss --json --timeout --socket -h --help $(_tinysup_names)" ;;
+    top | monit) words="--timeout --socket -h --help $(_tinysup_names)" ;;
+    start) words="--no-wait --json --timeout --socket -h --help $(_tinysup_names)" ;;
+    stop) words="--no-wait --with-dependents --json --timeout --socket -h --help all $(_tinysup_names)" ;;
+    restart) words="--no-wait --with-dependents --json --timeout --socket -h --help all $(_tinysup_names)" ;;
+    signal) words="-g --group --json --timeout --socket -h --help HUP INT QUIT TERM USR1 USR2 all $(_tinysup_names)" ;;
+    health) words="--live --ready --json --timeout --socket -h --help $(_tinysup_names)" ;;
+    wait) words="--for --json --timeout --socket -h --help $(_tinysup_names)" ;;
+    events) words="-f --follow -n --lines --json --timeout --socket -h --help" ;;
+    update) words="--no-wait --dry-run --json --timeout --socket -h --help" ;;
+    reopen) words="--json --timeout --socket -h --help" ;;
+    shutdown) words="--no-wait --json --timeout --socket -h --help" ;;
+    completions) words="-h --help bash zsh fish" ;;
+    run | check) COMPREPLY=($(compgen -f -- "$word")); return ;;
+    help) words="status describe logs memory top start stop restart signal health wait events update reopen shutdown completions" ;;
+    esac
+    COMPREPLY=($(compgen -W "$words" -- "$word"))
+}
+complete -F _tinysup tinysup
