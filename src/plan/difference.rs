@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Asks, Guard, Healthcheck, Instance, Limits, Log, Plan, Ready, ReadyTest, Restart, Stop, Test};
-use crate::event::{Attributes, Identity, InstanceId, Launch, Secret};
+use crate::event::{Attributes, Conditions, Identity, InstanceId, Launch, Secret};
 use crate::sorted::Map;
 use crate::units::Signal;
 
@@ -148,12 +148,8 @@ fn launch(found: &mut Difference, old: &Launch, new: &Launch) {
     let Launch {
         argv,
         shown,
-        inherit_env,
-        env,
         env_from_file,
-        cwd,
-        identity,
-        attributes,
+        conditions,
         stdin,
         stdout,
         stderr,
@@ -163,6 +159,7 @@ fn launch(found: &mut Difference, old: &Launch, new: &Launch) {
         // It follows from the limits, and from what is here.
         cell: _,
     } = new;
+    let Conditions { inherit_env, env, cwd, identity, attributes } = &**conditions;
     found.anew("command", (&old.argv, old.surroundings, &old.mark) == (argv, *surroundings, mark));
     // The same words, written otherwise.
     found.adjust("command", old.shown == *shown);
@@ -298,17 +295,19 @@ mod tests {
 
     /// One that has everything.
     fn full() -> Instance {
+        let with = |env: &[(&str, &str)]| {
+            let env = env.iter().map(|(name, value)| ((*name).into(), Secret::new(*value))).collect();
+            Rc::new(Conditions { env, ..Conditions::default() })
+        };
         let command = |word: &str| {
             Rc::new(Launch {
-                env: vec![("A".into(), Secret::new("1"))],
+                conditions: with(&[("A", "1")]),
                 ..Launch::new(vec![Secret::new(word)], word.into())
             })
         };
         let mut full = instance("a");
-        full.launch = Rc::new(Launch {
-            env: vec![("A".into(), Secret::new("1")), ("B".into(), Secret::new("2"))],
-            ..(*full.launch).clone()
-        });
+        full.launch =
+            Rc::new(Launch { conditions: with(&[("A", "1"), ("B", "2")]), ..(*full.launch).clone() });
         full.stop.command = Some(command("stop"));
         let test = Test { asks: Asks::Command(command("test")), timeout: Duration::from_secs(1) };
         full.ready = Some(Ready {
@@ -377,7 +376,7 @@ mod tests {
         check(|i| of_launch(i).cwd = Some("/".into()), &["cwd"], true);
         check(|i| of_launch(i).env = vec![("A".into(), Secret::new("1"))], &["env"], true);
         check(|i| of_launch(i).inherit_env = false, &["inherit_env"], true);
-        check(|i| of_launch(i).env_from_file = vec![("C".into(), "/c".into())], &["env_from_file"], true);
+        check(|i| of_launch(i).env_from_file = [("C".into(), "/c".into())].into(), &["env_from_file"], true);
         check(|i| of_launch(i).identity.user = Some("app".to_owned()), &["user"], true);
         check(|i| of_launch(i).identity.group = Some("app".to_owned()), &["group"], true);
         check(|i| of_launch(i).identity.groups = Some(Vec::new()), &["groups"], true);

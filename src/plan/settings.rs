@@ -207,6 +207,8 @@ impl Evaluator<'_> {
     #[inline(never)]
     fn read_own(&mut self, scope: &mut Scope<'_>, setting: &Setting, own: &mut Own) -> Read<()> {
         let (key, node) = (setting.key, &setting.node);
+        // They are shared when all is read.
+        let Some(conditions) = Rc::get_mut(&mut own.launch.conditions) else { return Err(Reported) };
         match key.id {
             Id::Command => own.command = Some(self.command(scope, key, node, own.shell)?),
             Id::StopCommand => own.stop_command = Some(self.command(scope, key, node, own.shell)?),
@@ -214,9 +216,9 @@ impl Evaluator<'_> {
             Id::Ready => own.ready = Some(self.ready(scope, key, node)?),
             Id::Healthcheck => own.healthcheck = Some(self.healthcheck(scope, key, node)?),
             Id::Watchdog => own.watchdog = Some(self.longer_than_0(scope, key, node)?),
-            Id::Cwd => own.launch.cwd = Some(self.path(scope, key, node)?),
+            Id::Cwd => conditions.cwd = Some(self.path(scope, key, node)?),
             Id::EnvFromFile => self.env_from_file(scope, key, node, &mut own.env_from_file)?,
-            Id::InheritEnv => own.launch.inherit_env = self.boolean(scope, key, node)?,
+            Id::InheritEnv => conditions.inherit_env = self.boolean(scope, key, node)?,
             Id::User => {
                 let text = self.account(scope, key, node)?;
                 let (user, group) = match text.word().split_once(':') {
@@ -226,32 +228,32 @@ impl Evaluator<'_> {
                 if !is_account(user) || !group.is_none_or(is_account) {
                     return Err(self.mismatch(key, node, Some(&*text)));
                 }
-                own.launch.identity.user = Some(user.to_owned());
-                if own.launch.identity.group.is_none() {
-                    own.launch.identity.group = group.map(str::to_owned);
+                conditions.identity.user = Some(user.to_owned());
+                if conditions.identity.group.is_none() {
+                    conditions.identity.group = group.map(str::to_owned);
                 }
             }
-            Id::Group => own.launch.identity.group = Some(self.one_account(scope, key, node)?),
+            Id::Group => conditions.identity.group = Some(self.one_account(scope, key, node)?),
             Id::Groups => {
                 let nodes = self.list(key, node)?;
-                own.launch.identity.groups =
+                conditions.identity.groups =
                     Some(all(nodes.iter().map(|node| self.one_account(scope, key, node)))?);
             }
-            Id::Umask => own.launch.attributes.umask = Some(self.umask(scope, key, node)?),
+            Id::Umask => conditions.attributes.umask = Some(self.umask(scope, key, node)?),
             Id::Nice => {
                 let nice = self.whole(scope, key, node, -20, 19)?;
-                own.launch.attributes.nice = i32::try_from(nice).ok();
+                conditions.attributes.nice = i32::try_from(nice).ok();
             }
             Id::OomScoreAdj => {
                 let number = self.whole(scope, key, node, -1000, 1000)?;
-                own.launch.attributes.oom_score_adj = i32::try_from(number).ok();
+                conditions.attributes.oom_score_adj = i32::try_from(number).ok();
             }
-            Id::Rlimits => self.rlimits(scope, key, node, &mut own.launch.attributes.rlimits)?,
+            Id::Rlimits => self.rlimits(scope, key, node, &mut conditions.attributes.rlimits)?,
             Id::NoNewPrivileges => {
-                own.launch.attributes.no_new_privileges = self.boolean(scope, key, node)?;
+                conditions.attributes.no_new_privileges = self.boolean(scope, key, node)?;
             }
             Id::Capabilities => {
-                own.launch.attributes.capabilities = Some(self.capabilities(scope, key, node)?);
+                conditions.attributes.capabilities = Some(self.capabilities(scope, key, node)?);
             }
             Id::MaxMemoryRestart => own.memory.restart = Some((self.amount(scope, key, node)?, node.span)),
             Id::MemoryLimit => own.memory.limit = Some((self.amount(scope, key, node)?, node.span)),

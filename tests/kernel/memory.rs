@@ -171,8 +171,9 @@ pub fn in_cell(launch: Launch, mib: Option<u64>) -> Launch {
     Launch { cell: Some(Cell { memory_max: mib.map(|mib| mib * MIB) }), ..launch }
 }
 
-fn identity_of_nobody(launch: Launch) -> Launch {
-    Launch { identity: identity("nobody-here"), ..launch }
+fn identity_of_nobody(mut launch: Launch) -> Launch {
+    launch.identity = identity("nobody-here");
+    launch
 }
 
 /// Starts it and waits until it has said that.
