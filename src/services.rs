@@ -50,7 +50,7 @@ pub struct Service {
     budget: Budget,
 }
 
-/// Where in its life an instance is.
+/// Where in its life an instance is. What there is to say is in boxes: a state is replaced as a whole, in many places.
 #[derive(Debug)]
 #[repr(u8)]
 pub enum State {
@@ -64,15 +64,15 @@ pub enum State {
     /// The process is there, its program not yet; at that time it will have taken too long.
     Starting(Box<Live>, Option<Time>),
     /// The program runs, but is not ready. A oneshot never is: it is done one day.
-    Up(Box<Live>, Awaited),
+    Up(Box<Live>, Box<Awaited>),
     /// The program can do its work.
-    Ready(Box<Live>, Watched),
+    Ready(Box<Live>, Box<Watched>),
     /// Asked to end, and still there.
     Stopping {
         /// The run.
         live: Box<Live>,
         /// How far the stop is.
-        stop: Stopping,
+        stop: Box<Stopping>,
     },
     /// The leader is gone; what it left behind is being stopped.
     Cleaning(Box<Cleaning>),
