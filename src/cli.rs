@@ -125,7 +125,7 @@ const LATER: [&str; 3] = ["reload", "scale", "convert"];
 const OFFLINE: [&str; 6] = ["run", "check", "example", "pause", "version", "help"];
 
 /// The question whether a verb was meant that looks like this word.
-pub fn meant(word: &str) -> Option<String> {
+pub fn meant(word: &str) -> Option<Box<str>> {
     let mut known = Vec::new();
     for verb in verbs::VERBS {
         known.append(&mut verb.names());

@@ -43,7 +43,7 @@ pub struct Place {
     /// What.
     pub message: String,
     /// What helps.
-    pub help: Option<String>,
+    pub help: Option<Box<str>>,
     /// Whether it is only that a variable is not set.
     pub unset: bool,
 }
@@ -209,15 +209,18 @@ fn unset(name: &str, at: Range<usize>, message: Option<&str>) -> Fault {
         Some(text) if !text.is_empty() => (format!("${{{name}}} is not set: {text}"), None),
         _ => (
             format!("${{{name}}} is not set"),
-            Some(format!(
-                "docker run -e {name}=…, or ${{{name}:-default}}, or env_file; in a build ARG {name}=any"
-            )),
+            Some(
+                format!(
+                    "docker run -e {name}=…, or ${{{name}:-default}}, or env_file; in a build ARG {name}=any"
+                )
+                .into(),
+            ),
         ),
     };
     Fault::At(Box::new(Place { at, message, help, unset: true }))
 }
 
-fn fault(at: Range<usize>, message: impl Into<String>, help: impl Into<String>) -> Fault {
+fn fault(at: Range<usize>, message: impl Into<String>, help: impl Into<Box<str>>) -> Fault {
     Fault::At(Box::new(Place { at, message: message.into(), help: Some(help.into()), unset: false }))
 }
 

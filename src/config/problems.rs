@@ -15,7 +15,7 @@ pub struct Problem {
     /// What, as a sentence without a full stop. Never an environment value.
     pub message: String,
     /// What helps, shown after the caret.
-    pub help: Option<String>,
+    pub help: Option<Box<str>>,
 }
 
 /// Everything that is wrong, and the files to show it in. [`Display`] renders it for people.
@@ -24,7 +24,7 @@ pub struct Problems {
     /// The files.
     pub sources: Sources,
     /// By place and message, with what helps.
-    found: Map<(Option<Span>, String), Option<String>>,
+    found: Map<(Option<Span>, String), Option<Box<str>>>,
     uncounted: usize,
     suggested: usize,
 }
@@ -58,14 +58,14 @@ impl Problem {
 
     /// With what helps.
     #[must_use]
-    pub fn help(self: Box<Self>, help: impl Into<String>) -> Box<Self> {
+    pub fn help(self: Box<Self>, help: impl Into<Box<str>>) -> Box<Self> {
         self.maybe_help(Some(help.into()))
     }
 
     /// With what helps, if something is known.
     #[must_use]
     #[inline(never)]
-    pub fn maybe_help(mut self: Box<Self>, help: Option<String>) -> Box<Self> {
+    pub fn maybe_help(mut self: Box<Self>, help: Option<Box<str>>) -> Box<Self> {
         self.help = help;
         self
     }
@@ -97,7 +97,7 @@ impl Problems {
     }
 
     /// A suggestion, unless there were many already: a hostile file could ask for millions.
-    pub fn suggest(&mut self, suggestion: impl FnOnce() -> Option<String>) -> Option<String> {
+    pub fn suggest(&mut self, suggestion: impl FnOnce() -> Option<Box<str>>) -> Option<Box<str>> {
         self.suggested = self.suggested.saturating_add(1);
         if self.suggested <= MAX_SUGGESTED { suggestion() } else { None }
     }

@@ -54,7 +54,7 @@ fn problem(text: &str, file: FileId, error: &toml::de::Error) -> Box<Problem> {
     if message == "duplicate key" {
         let first = first_place(text, range.start, written);
         return Problem::at(span, format!("\"{written}\" is set twice"))
-            .maybe_help(first.map(|line| format!("first on line {line}")));
+            .maybe_help(first.map(|line| format!("first on line {line}").into()));
     }
     let is_bare_word = holds(message, "invalid")
         && written.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '.' | '$'));

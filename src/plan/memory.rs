@@ -313,7 +313,7 @@ impl Evaluator<'_> {
             Ok(bytes) => {
                 let (least, unit) = (show_size(LEAST_BYTES), bytes.clamp(1, 99_999));
                 let problem = Problem::at(node.span, format!("{} must be at least {least}", key.name));
-                let help = format!("a bare number is bytes; \"{unit}M\" is in MiB");
+                let help = format!("a bare number is bytes; \"{unit}M\" is in MiB").into();
                 Err(self.fail(problem.maybe_help(Some(help).filter(|_| !text.replaced && bytes > 0))))
             }
             Err(_) => Err(self.mismatch(key, node, Some(&*text))),
@@ -326,9 +326,9 @@ impl Evaluator<'_> {
         let written = text.word().trim();
         let share = Share::parse(written);
         let help = match written.strip_suffix('%').map(|number| parse_decimal(number.trim())) {
-            Some(Some(_)) => Some("a share is more than 0% and at most 100%".to_owned()),
+            Some(Some(_)) => Some("a share is more than 0% and at most 100%".into()),
             None if !text.replaced && !written.is_empty() => {
-                Share::parse(&format!("{written}%")).map(|share| format!("{} = \"{share}\"", key.name))
+                Share::parse(&format!("{written}%")).map(|share| format!("{} = \"{share}\"", key.name).into())
             }
             Some(None) | None => None,
         };

@@ -214,8 +214,10 @@ impl Evaluator<'_> {
             written => {
                 let written = written.filter(|_| !text.replaced).unwrap_or_default();
                 let help = match written {
-                    "stdout" | "stderr" => Some("leave it out: it goes there by itself".to_owned()),
-                    _ if written.contains('.') => Some(format!("a file in this folder is \"./{written}\"")),
+                    "stdout" | "stderr" => Some("leave it out: it goes there by itself".into()),
+                    _ if written.contains('.') => {
+                        Some(format!("a file in this folder is \"./{written}\"").into())
+                    }
                     _ => self.similar(written, words),
                 };
                 return Err(self.mismatch_with(key, node, Some(&*text), help));

@@ -237,9 +237,9 @@ impl Evaluator<'_> {
         let written = entry.key.as_str();
         let plain = written.to_ascii_lowercase().replace('-', "_");
         let help = match answer(FOREIGN, &plain).filter(|ours| names.contains(ours)) {
-            Some(ours) => Some(format!("here it is called \"{ours}\"")),
+            Some(ours) => Some(format!("here it is called \"{ours}\"").into()),
             None if ["retries", "start_period"].contains(&written) => {
-                Some("until its timeout it is asked as often as needed".to_owned())
+                Some("until its timeout it is asked as often as needed".into())
             }
             None => self.similar(written, names),
         };
@@ -282,13 +282,13 @@ impl Evaluator<'_> {
                     }
                     Err(Some(wrong)) => {
                         let (message, help) = match wrong.split_once("; ") {
-                            Some((message, help)) => (message, Some(help.to_owned())),
+                            Some((message, help)) => (message, Some(help.into())),
                             None => (wrong.as_str(), None),
                         };
                         return Err(self.fail(Problem::at(node.span, message).maybe_help(help)));
                     }
                     Err(None) if key.id == Id::Healthcheck && written.text.eq_ignore_ascii_case("none") => {
-                        Some("leave healthcheck out: without it there is none".to_owned())
+                        Some("leave healthcheck out: without it there is none".into())
                     }
                     Err(None) => self.problems.suggest(|| advice(&written.text, kinds)),
                 };

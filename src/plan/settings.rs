@@ -160,7 +160,7 @@ impl Evaluator<'_> {
                         key,
                         node,
                         Some(&*text),
-                        Some("ready = \"notify\"".to_owned()),
+                        Some("ready = \"notify\"".into()),
                     ));
                 }
                 common.kind =
@@ -360,7 +360,7 @@ impl Evaluator<'_> {
                 wanted.extend(entries.iter().filter_map(|entry| self.dependency(scope, entry).ok()));
             }
             Value::Unusable => return Err(Reported),
-            _ => return Err(self.mismatch_with(key, node, None, Some("depends_on = [\"db\"]".to_owned()))),
+            _ => return Err(self.mismatch_with(key, node, None, Some("depends_on = [\"db\"]".into()))),
         }
         Ok(wanted)
     }
@@ -382,7 +382,7 @@ impl Evaluator<'_> {
                         }
                         name => {
                             let help = match name {
-                                "required" => Some("every dependency is; leave it out".to_owned()),
+                                "required" => Some("every dependency is; leave it out".into()),
                                 _ => self.similar(name, &["condition", "restart"]),
                             };
                             let message = format!("unknown key \"{name}\" in depends_on");
@@ -406,7 +406,7 @@ impl Evaluator<'_> {
         {
             let text = self.string(scope, &CONDITION, node)?;
             let help = format!("here it is called \"{ours}\"");
-            return Err(self.mismatch_with(&CONDITION, node, Some(&*text), Some(help)));
+            return Err(self.mismatch_with(&CONDITION, node, Some(&*text), Some(help.into())));
         }
         self.choice(scope, &CONDITION, node, "started ready completed", meanings)
     }
@@ -445,7 +445,7 @@ impl Evaluator<'_> {
             // 22 is not 022; which one was meant cannot be known.
             Value::Integer { value, .. } => {
                 let help = format!("umask = \"{value:03}\"");
-                return Err(self.mismatch_with(key, node, None, Some(help)));
+                return Err(self.mismatch_with(key, node, None, Some(help.into())));
             }
             _ => {
                 let text = self.text(scope, key, node, Scalars::None)?;
@@ -557,12 +557,9 @@ impl Evaluator<'_> {
         let text = self.text(scope, key, node, Scalars::Integers)?;
         match text.show().map(str::trim) {
             Some("unlimited") => Ok(None),
-            Some("-1") => Err(self.mismatch_with(
-                key,
-                node,
-                Some(&*text),
-                Some("max_restarts = \"unlimited\"".to_owned()),
-            )),
+            Some("-1") => {
+                Err(self.mismatch_with(key, node, Some(&*text), Some("max_restarts = \"unlimited\"".into())))
+            }
             written => {
                 if let Some(number) = written.and_then(|written| written.parse().ok()) {
                     Ok(Some(number))
@@ -620,7 +617,7 @@ impl Evaluator<'_> {
             _ => return Ok(signal),
         };
         let problem = Problem::at(entry.span, format!("{signal} is never passed on: it {why}"));
-        Err(self.fail(problem.maybe_help(help.map(str::to_owned))))
+        Err(self.fail(problem.maybe_help(help.map(Into::into))))
     }
 }
 

@@ -37,19 +37,19 @@ impl Evaluator<'_> {
         key: &Key,
         node: &Node,
         text: Option<&Text>,
-        help: Option<String>,
+        help: Option<Box<str>>,
     ) -> Reported {
         self.fail(mismatched(key, node, text).maybe_help(help))
     }
 
     /// "Did you mean" for one of some names.
     #[inline(never)]
-    pub fn similar(&mut self, written: &str, names: &[&str]) -> Option<String> {
+    pub fn similar(&mut self, written: &str, names: &[&str]) -> Option<Box<str>> {
         self.problems.suggest(|| did_you_mean(written, names))
     }
 
     /// "Did you mean" for signals.
-    pub fn similar_signal(&mut self, written: &str) -> Option<String> {
+    pub fn similar_signal(&mut self, written: &str) -> Option<Box<str>> {
         let names: Vec<String> = Signal::all().map(|signal| signal.to_string()).gather();
         let mut known: Vec<&str> = Vec::new();
         for name in &names {
@@ -106,7 +106,7 @@ impl Evaluator<'_> {
         match text.show().map(units::parse_duration) {
             Some(Ok(duration)) => Ok(duration),
             Some(Err(why)) if holds(&why, "ten years") => {
-                Err(self.mismatch_with(key, node, Some(&*text), Some("ten years are the longest".to_owned())))
+                Err(self.mismatch_with(key, node, Some(&*text), Some("ten years are the longest".into())))
             }
             _ => Err(self.mismatch(key, node, Some(&*text))),
         }
@@ -181,7 +181,7 @@ impl Evaluator<'_> {
             return Ok(index);
         }
         let foreign = answer(WORDS, written).filter(|ours| names.contains(ours));
-        let help = foreign.map(|ours| format!("here it is called \"{ours}\""));
+        let help = foreign.map(|ours| format!("here it is called \"{ours}\"").into());
         let help = help.or_else(|| self.similar(written, names)).filter(|_| !text.replaced);
         Err(self.mismatch_with(key, node, Some(&*text), help))
     }
@@ -357,7 +357,7 @@ impl Evaluator<'_> {
 
     fn argument(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Secret> {
         if let Value::Boolean(_) = node.value {
-            return Err(self.mismatch_with(key, node, None, Some("put it into quotes".to_owned())));
+            return Err(self.mismatch_with(key, node, None, Some("put it into quotes".into())));
         }
         Ok(secret(self.text(scope, key, node, Scalars::Numbers)?))
     }
