@@ -127,6 +127,7 @@ pub struct Target {
 
 impl Target {
     /// The same for somebody else, before anything came of it.
+    #[must_use]
     pub fn also(&self) -> Self {
         Self { keys: self.keys.clone(), result: None, ..*self }
     }

@@ -21,10 +21,11 @@ pub fn problems(
 ) -> (Vec<Box<Problem>>, Set<usize>) {
     let found: Vec<Box<Problem>> =
         errors.iter().take(MAX_ERRORS).map(|error| problem(text, file, error)).gather();
-    let line = |problem: &Box<Problem>| problem.span.and_then(|span| sources.line(span));
-    let is_unreadable = |problem: &Box<Problem>| problem.message.starts_with(NOT_TOML);
-    let mut broken: Set<usize> = found.iter().filter_map(line).collect();
-    let unreadable: Set<usize> = found.iter().filter(|found| is_unreadable(found)).filter_map(line).collect();
+    let line = |problem: &Problem| problem.span.and_then(|span| sources.line(span));
+    let is_unreadable = |problem: &Problem| problem.message.starts_with(NOT_TOML);
+    let mut broken: Set<usize> = found.iter().filter_map(|found| line(found)).collect();
+    let unreadable: Set<usize> =
+        found.iter().filter(|found| is_unreadable(found)).filter_map(|found| line(found)).collect();
     // Nobody knows to which table the lines after an unreadable header belong; those after a repeated one belong to the table
     // that was there before, and repeat its keys.
     let mut repeated = Set::new();
@@ -39,7 +40,7 @@ pub fn problems(
             repeated.insert(number);
         }
     }
-    let follows = |problem: &Box<Problem>| {
+    let follows = |problem: &Problem| {
         !is_unreadable(problem) && line(problem).is_some_and(|line| repeated.contains(&line))
     };
     (found.into_iter().filter(|problem| !follows(problem)).gather(), broken)

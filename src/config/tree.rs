@@ -127,7 +127,7 @@ pub fn parse(file: FileId, problems: &mut Problems) -> (Vec<Entry>, bool) {
     if !errors.is_empty() {
         let is_broken = |span: Span| problems.sources.line(span).is_some_and(|line| broken.contains(&line));
         drop_broken(&mut entries, &is_broken);
-        unusable.retain(|problem: &Box<Problem>| !problem.span.is_some_and(is_broken));
+        unusable.retain(|problem| !problem.span.is_some_and(is_broken));
     }
     for problem in syntax.into_iter().chain(unusable) {
         problems.push(problem);
