@@ -10,6 +10,8 @@ mod packing;
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/texts");
+    // By which scripts/build-musl links.
+    println!("cargo::rerun-if-changed=scripts/hot");
     let mut files = Vec::new();
     for entry in fs::read_dir("src/texts")? {
         files.push(entry?.path());

@@ -10,6 +10,7 @@ pub mod verbs;
 mod words;
 
 use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
 use std::path::PathBuf;
 
 pub use self::ask::Ask;
@@ -37,7 +38,7 @@ pub enum Command {
         main: Vec<OsString>,
     },
     /// Be the init of one command.
-    One(One),
+    One(Box<One>),
     /// Be an init of nothing, until it is asked to end.
     Pause {
         /// How it speaks.
@@ -55,9 +56,9 @@ pub enum Command {
     /// Print a commented configuration.
     Example,
     /// Ask the tinysup that runs, and show the answer.
-    Ask(Ask),
+    Ask(Box<Ask>),
     /// Show its status on the whole screen.
-    Top(Ask),
+    Top(Box<Ask>),
     /// Print the completions for a shell.
     Completions(&'static str),
     /// Print how a verb is used.
@@ -109,7 +110,13 @@ pub type Programs<'a> = &'a dyn Fn(&str) -> bool;
 
 /// The command line cannot be understood; says what is wrong and what to do instead.
 #[derive(Debug, PartialEq, Eq)]
-pub struct UsageError(pub String);
+pub struct UsageError(pub Box<str>);
+
+/// Not inlined: there are thirty of them.
+#[inline(never)]
+fn usage(text: &dyn Display) -> UsageError {
+    UsageError(text.to_string().into())
+}
 
 /// Verbs of the contract that this version does not have.
 const LATER: [&str; 3] = ["reload", "scale", "convert"];
@@ -118,7 +125,7 @@ const LATER: [&str; 3] = ["reload", "scale", "convert"];
 const OFFLINE: [&str; 6] = ["run", "check", "example", "pause", "version", "help"];
 
 /// The question whether a verb was meant that looks like this word.
-pub fn meant(word: &str) -> Option<String> {
+pub fn meant(word: &str) -> Option<Box<str>> {
     let mut known = Vec::new();
     for verb in verbs::VERBS {
         known.append(&mut verb.names());
@@ -196,7 +203,7 @@ fn common_option(name: &str, words: &mut Words, one: &mut One) -> Option<Result<
 }
 
 fn duration(option: &str, value: &OsStr) -> Result<std::time::Duration, UsageError> {
-    parse_duration(&value.to_string_lossy()).map_err(|error| UsageError(format!("{option}: {error}")))
+    parse_duration(&value.to_string_lossy()).map_err(|error| usage(&format_args!("{option}: {error}")))
 }
 
 /// No grace at all: nobody is asked.
@@ -215,7 +222,7 @@ fn rewriting(text: &str) -> Result<(Signal, Option<Signal>), UsageError> {
         number => Signal::parse(&number).ok(),
     };
     let wrong = || {
-        UsageError(format!(
+        usage(&format_args!(
             "\"{text}\" does not rewrite a signal; write for example TERM:QUIT or 15:3, and 15:0 to drop it"
         ))
     };
@@ -241,7 +248,7 @@ fn long_option(name: &str, known: &[(&str, &str)]) -> Result<String, UsageError>
                 return Ok((*short).to_owned());
             }
             let names: Vec<_> = several.iter().map(|(long, _)| *long).gather();
-            Err(UsageError(format!("option {name} may be {}", names.join(" or "))))
+            Err(usage(&format_args!("option {name} may be {}", names.join(" or "))))
         }
     }
 }
@@ -298,7 +305,7 @@ fn verb(
                 None if OFFLINE.contains(&&*word) => Ok(Command::Help),
                 None => {
                     let help = meant(&word).map(|help| format!("; {help}")).unwrap_or_default();
-                    Err(UsageError(format!("there is no verb \"{word}\"{help}")))
+                    Err(usage(&format_args!("there is no verb \"{word}\"{help}")))
                 }
             },
         },
@@ -307,7 +314,7 @@ fn verb(
             words.add_all(&mut argv);
             options.one(argv, environment)
         }
-        _ if LATER.contains(&name) => Err(UsageError(format!(
+        _ if LATER.contains(&name) => Err(usage(&format_args!(
             "\"{name}\" is a verb that this version does not support yet; if you mean the program {name}: tinysup -- {name}"
         ))),
         _ => {
@@ -332,8 +339,8 @@ fn run(mut options: Options, words: &mut Words) -> Result<Command, UsageError> {
             Word::Separator => {
                 main = words.all();
                 if main.is_empty() {
-                    return Err(UsageError(
-                        "a command must follow \"run --\"; without \"--\" only the services run".to_owned(),
+                    return Err(usage(
+                        &"a command must follow \"run --\"; without \"--\" only the services run",
                     ));
                 }
             }
@@ -343,7 +350,7 @@ fn run(mut options: Options, words: &mut Words) -> Result<Command, UsageError> {
                     true => format!("a configuration goes after -c: tinysup run -c {word}"),
                     false => format!("a command goes after \"--\": tinysup run -- {word}"),
                 };
-                return Err(UsageError(format!("unexpected \"{word}\" after run; {meant}")));
+                return Err(usage(&format_args!("unexpected \"{word}\" after run; {meant}")));
             }
         }
     }
@@ -361,7 +368,7 @@ fn check(mut options: Options, words: &mut Words) -> Result<Command, UsageError>
             Word::Option(name) => options.take(&name, words)?,
             Word::Plain(file) if options.config.is_none() => options.config = Some(file.into()),
             Word::Plain(_) | Word::Separator => {
-                return Err(UsageError("check takes one file: tinysup check [FILE]".to_owned()));
+                return Err(usage(&"check takes one file: tinysup check [FILE]"));
             }
         }
     }
@@ -401,7 +408,7 @@ impl Options {
             "-p" => {
                 let value = words.value(name)?;
                 let signal = Signal::parse(&value.to_string_lossy());
-                self.one.parent_death = Some(signal.map_err(|error| UsageError(format!("-p: {error}")))?);
+                self.one.parent_death = Some(signal.map_err(|error| usage(&format_args!("-p: {error}")))?);
                 self.for_one.get_or_insert("-p");
             }
             "--session" => {
@@ -413,7 +420,7 @@ impl Options {
                 let code = code.to_str().and_then(parse_number);
                 self.one
                     .success_codes
-                    .push(code.ok_or_else(|| UsageError("-e takes an exit code from 0 to 255".to_owned()))?);
+                    .push(code.ok_or_else(|| usage(&"-e takes an exit code from 0 to 255"))?);
                 self.for_one.get_or_insert("-e");
             }
             "-r" => return self.take("--rewrite", words),
@@ -428,7 +435,7 @@ impl Options {
                     });
                 }
                 None => {
-                    return Err(UsageError(format!(
+                    return Err(usage(&format_args!(
                         "unknown option {name}; options of a command go after it or after \"--\""
                     )));
                 }
@@ -439,19 +446,18 @@ impl Options {
 
     fn one(self, argv: Vec<OsString>, environment: Environment<'_>) -> Result<Command, UsageError> {
         if argv.is_empty() {
-            return Err(UsageError(
-                "a command must follow \"--\"; without it the services of the configuration run".to_owned(),
+            return Err(usage(
+                &"a command must follow \"--\"; without it the services of the configuration run",
             ));
         }
         if self.config.is_some() {
-            return Err(UsageError(
-                "-c does not go with one command; for services beside it: tinysup run -c FILE -- COMMAND"
-                    .to_owned(),
+            return Err(usage(
+                &"-c does not go with one command; for services beside it: tinysup run -c FILE -- COMMAND",
             ));
         }
         // With -w it is wanted to be seen.
         let verbosity = self.verbosity.max(u8::from(self.one.manner.tell_reaped));
-        let mut one = One { verbosity, argv, ..self.one };
+        let mut one = Box::new(One { verbosity, argv, ..self.one });
         tini::variables(&mut one, environment);
         Ok(Command::One(one))
     }
@@ -473,8 +479,8 @@ impl Options {
     fn nothing_before_a_verb(&self) -> Result<(), UsageError> {
         if self.for_one.is_some() || self.config.is_some() || self.verbosity > 0 || self.version || self.help
         {
-            return Err(UsageError(
-                "options of a verb go after it, and it has no others; a command goes after \"--\"".to_owned(),
+            return Err(usage(
+                &"options of a verb go after it, and it has no others; a command goes after \"--\"",
             ));
         }
         Ok(())
@@ -483,7 +489,7 @@ impl Options {
     fn reject_one(&self, what: &str) -> Result<(), UsageError> {
         match self.for_one {
             Some(option) => {
-                Err(UsageError(format!("option {option} is for one command and does not go with {what}")))
+                Err(usage(&format_args!("option {option} is for one command and does not go with {what}")))
             }
             None => Ok(()),
         }
@@ -507,7 +513,7 @@ mod tests {
             variables.iter().find(|(name, _)| *name == wanted).map(|(_, value)| OsString::from(value))
         };
         let arguments = std::iter::once(name).chain(words.iter().copied()).map(OsString::from);
-        super::parse(arguments, &environment, &|_| false).map_err(|error| error.0)
+        super::parse(arguments, &environment, &|_| false).map_err(|error| error.0.into())
     }
 
     fn parse(words: &[&str]) -> Result<Command, String> {
@@ -517,7 +523,7 @@ mod tests {
     fn one(change: impl FnOnce(&mut One), argv: &[&str]) -> Command {
         let mut one = One { argv: argv.iter().map(OsString::from).collect(), ..One::default() };
         change(&mut one);
-        Command::One(one)
+        Command::One(Box::new(one))
     }
 
     fn run(config: Option<&str>, verbosity: u8, main: &[&str]) -> Command {

@@ -28,15 +28,14 @@ const MARGIN: Duration = Duration::from_secs(5);
 
 /// Asks, and shows the answer.
 pub fn ask(ask: &Ask) -> ExitCode {
-    let told = match talk(ask) {
-        Ok(code) => Ok(code),
+    let told = talk(ask).or_else(|failure| match *failure {
         // Nobody reads any more, as in `logs --follow | head`; or the container ends, and with it everybody in it.
-        Err(Failure::Lost(Lost::Unheard)) => Ok(ExitCode::SUCCESS),
-        Err(Failure::Lost(Lost::Dismissed)) if stays(&ask.request) => Ok(ExitCode::SUCCESS),
+        Failure::Lost(Lost::Unheard) => Ok(ExitCode::SUCCESS),
+        Failure::Lost(Lost::Dismissed) if stays(&ask.request) => Ok(ExitCode::SUCCESS),
         // It may be gone before it could say so.
-        Err(Failure::Lost(Lost::Closed)) if ask.request.verb == Verb::Shutdown => Ok(ExitCode::SUCCESS),
-        Err(failure) => Err(failure),
-    };
+        Failure::Lost(Lost::Closed) if ask.request.verb == Verb::Shutdown => Ok(ExitCode::SUCCESS),
+        _ => Err(failure),
+    });
     told.unwrap_or_else(|failure| {
         explain(&failure, ask);
         match ask.request.verb {
@@ -47,7 +46,7 @@ pub fn ask(ask: &Ask) -> ExitCode {
 }
 
 #[inline(never)]
-fn talk(ask: &Ask) -> Result<ExitCode, Failure> {
+fn talk(ask: &Ask) -> Result<ExitCode, Box<Failure>> {
     let look = sys::look();
     let request = &ask.request;
     let streams = matches!(request.verb, Verb::Logs | Verb::Events);
@@ -127,7 +126,7 @@ fn converse(
     request: &Request,
     timeout: Option<Duration>,
     take: &mut dyn FnMut(Answer, bool) -> Result<(), Lost>,
-) -> Result<(), Failure> {
+) -> Result<(), Box<Failure>> {
     let patience = patience(request, timeout);
     let limit = Limit::after(Some(patience));
     let mut connection = Connection::open(socket, limit).map_err(Failure::NoConnection)?;
@@ -145,7 +144,7 @@ fn converse(
         let line = connection.line(limit).map_err(late)?;
         let answer = Answer::parse(line).map_err(|_| Failure::Garbled)?;
         let last = match &answer {
-            Answer::Refused(refusal) => return Err(Failure::Refused(refusal.clone())),
+            Answer::Refused(refusal) => return Err(Failure::Refused(refusal.clone()).into()),
             Answer::Log(_) | Answer::Event(_) => false,
             Answer::Status(_)
             | Answer::Describe(_)
@@ -176,7 +175,7 @@ fn patience(request: &Request, timeout: Option<Duration>) -> Duration {
     }
 }
 
-/// Why there is no answer.
+/// Why there is no answer. In a box, as it is passed on by many.
 #[derive(Debug)]
 #[repr(u8)]
 enum Failure {

@@ -350,18 +350,7 @@ pub enum Cause {
     /// It could not be started.
     Start(Rc<StartError>),
     /// It was not ready in time, and was stopped.
-    NotReady {
-        /// How long it was waited for.
-        waited: Duration,
-        /// The test as the configuration writes it.
-        test: Rc<str>,
-        /// Why the last attempt was no good, where it was asked.
-        failure: Option<Failure>,
-        /// Where its processes listened then.
-        listens: Vec<String>,
-        /// How it was, in its own words.
-        says: Option<String>,
-    },
+    NotReady(Rc<NotReady>),
     /// Its health check was missed too often, and it was stopped.
     Unhealthy {
         /// How often in a row.
@@ -381,7 +370,7 @@ pub enum Cause {
         /// What it may.
         limit: u64,
         /// Which of its processes held most, and how much.
-        holder: Option<(Process, u64)>,
+        holder: Option<Rc<(Process, u64)>>,
     },
     /// The container ran short of memory, and it was stopped before the kernel would choose.
     ShortMemory {
@@ -392,7 +381,7 @@ pub enum Cause {
         /// What this run held.
         held: u64,
         /// Which of its processes held most, and how much.
-        holder: Option<(Process, u64)>,
+        holder: Option<Rc<(Process, u64)>>,
     },
     /// The kernel's OOM killer ended its main process.
     OutOfMemory {
@@ -403,6 +392,21 @@ pub enum Cause {
         /// That is its own, and not the container's.
         own: bool,
     },
+}
+
+/// How it was when it was not ready in time. Shared, as what a cause is has to be small: it goes through many hands.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotReady {
+    /// How long it was waited for.
+    pub waited: Duration,
+    /// The test as the configuration writes it.
+    pub test: Rc<str>,
+    /// Why the last attempt was no good, where it was asked.
+    pub failure: Option<Failure>,
+    /// Where its processes listened then.
+    pub listens: Vec<String>,
+    /// How it was, in its own words.
+    pub says: Option<String>,
 }
 
 /// What a client may ask for that changes what runs.
@@ -668,7 +672,7 @@ impl Cause {
             Self::Exit(status) | Self::Unready(status) => status.shell_code(),
             Self::Start(error) => error.exit_code().0,
             // How it ended after it was asked to is no message of its own.
-            Self::NotReady { .. }
+            Self::NotReady(_)
             | Self::Unhealthy { .. }
             | Self::Watchdog { .. }
             | Self::OverMemory { .. }

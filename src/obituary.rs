@@ -165,16 +165,16 @@ fn exits(obituary: &Obituary) -> String {
     let mut text = String::new();
     for (cause, alike) in groups {
         let separator = if text.is_empty() { "" } else { "; " };
-        let uptimes: Vec<String> = alike.iter().map(|ended| show_duration(ended.uptime)).gather();
+        let uptimes: Vec<String> = alike.iter().map(|ended| show_duration(ended.uptime).to_string()).gather();
         let times: Vec<String> =
-            alike.iter().map(|ended| show_duration(ended.at.since(obituary.began))).gather();
+            alike.iter().map(|ended| show_duration(ended.at.since(obituary.began)).to_string()).gather();
         let _ = write!(text, "{separator}{cause}"); // writing to a String cannot fail
         if alike.len() > 1 {
             let _ = write!(text, " ({} times)", alike.len());
         }
         // One that was not ready in time has said how long that was.
         let has_said =
-            matches!(alike.first(), Some(Ended { cause: Cause::Start(_) | Cause::NotReady { .. }, .. }));
+            matches!(alike.first(), Some(Ended { cause: Cause::Start(_) | Cause::NotReady(_), .. }));
         if let (false, Some(first)) = (has_said, uptimes.first()) {
             let same = uptimes.iter().all(|uptime| uptime == first);
             let each = if same && alike.len() > 1 { " each" } else { "" };
@@ -231,7 +231,7 @@ fn code(obituary: &Obituary) -> String {
         }
         Some(Ended {
             cause:
-                Cause::NotReady { .. }
+                Cause::NotReady(_)
                 | Cause::Unhealthy { .. }
                 | Cause::Watchdog { .. }
                 | Cause::OverMemory { .. }
@@ -300,8 +300,11 @@ fn clip(text: &str, max: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
     use crate::event::{ExitStatus, Pid, Process};
+    use crate::notice::NotReady;
     use crate::plan::tests::instance;
 
     fn ended(at: u64, cause: Cause) -> Ended {
@@ -355,13 +358,13 @@ mod tests {
 
     #[test]
     fn how_it_ended_is_told_with_what_may_help() {
-        let not_ready = Cause::NotReady {
+        let not_ready = Cause::NotReady(Rc::new(NotReady {
             waited: Duration::from_secs(2),
             test: "tcp:80".into(),
             failure: None,
             listens: vec!["0.0.0.0:8080".to_owned()],
             says: None,
-        };
+        }));
         for (cause, expected) in [
             (
                 Cause::Exit(ExitStatus::Code(0)),
@@ -392,7 +395,7 @@ mod tests {
     #[test]
     fn it_never_grows_over_what_kubernetes_keeps() {
         let mut worker = instance(&"n".repeat(64));
-        std::rc::Rc::get_mut(&mut worker.launch).unwrap().shown = "ä".repeat(5_000);
+        Rc::get_mut(&mut worker.launch).unwrap().shown = "ä".repeat(5_000);
         let exits: Vec<Ended> =
             (0..12_u8).map(|n| ended(u64::from(n) * 1_000, Cause::Exit(ExitStatus::Code(n)))).collect();
         let text = text(&Obituary {

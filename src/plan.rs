@@ -29,17 +29,18 @@ pub use memory::{Amount, Guard, Limits, Reference, Share};
 pub use build::{Loaded, Request, load, pause, single};
 pub use difference::{Fresh, difference};
 
-/// The whole plan.
+/// The whole plan. What is used most comes first: the supervisor has it in itself, and says why.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Plan {
-    /// What the signals that PID 1 gets mean.
-    pub mode: Mode,
-    /// The configuration's main file, as an absolute path; `None`: there is none.
-    pub config: Option<Rc<str>>,
     /// All instances, each at its id for as long as the container runs; also those that an update has taken out of the order.
     pub instances: Vec<Instance>,
     /// Those that shall run, every one after those it depends on.
     pub order: Rc<[InstanceId]>,
+    /// What the signals that PID 1 gets mean.
+    pub mode: Mode,
+    /// The configuration's main file, as an absolute path; `None`: there is none.
+    pub config: Option<Rc<str>>,
     /// The deadline of the whole stop; `None`: no limit.
     pub shutdown_timeout: Option<Duration>,
     /// `[memory]`: what is done when the container runs short of it.
@@ -118,9 +119,12 @@ pub enum Mode {
     Pause,
 }
 
-/// One instance of a service.
+/// One instance of a service. What is used most comes first, as in the supervisor.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Instance {
+    /// How it is started.
+    pub launch: Rc<Launch>,
     /// What it is called: `api.2`, or `db` where the service has only one.
     pub name: Rc<str>,
     /// The service's name.
@@ -131,18 +135,16 @@ pub struct Instance {
     pub kind: Kind,
     /// Whether it is started with the container.
     pub autostart: bool,
-    /// How it is started.
-    pub launch: Rc<Launch>,
-    /// What it waits for.
-    pub depends_on: Vec<Dependency>,
-    /// When it is started again.
-    pub restart: Restart,
     /// What its end for good means for the container.
     pub on_failure: OnFailure,
     /// What its success means for the container.
     pub on_success: OnSuccess,
+    /// What it waits for.
+    pub depends_on: Vec<Dependency>,
     /// How it is stopped.
     pub stop: Stop,
+    /// When it is started again.
+    pub restart: Restart,
     /// `signals`: what a forwarded signal becomes; `None` drops it.
     pub signals: Map<Signal, Option<Signal>>,
     /// When it can do its work; `None`: as soon as its program runs. A oneshot has none: it is done, not ready.

@@ -107,7 +107,7 @@ pub struct Reading {
 }
 
 /// What is being done about one instance.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Target {
     /// Which.
     pub id: InstanceId,
@@ -123,6 +123,14 @@ pub struct Target {
     pub keys: String,
     /// What came of it.
     pub result: Option<Change>,
+}
+
+impl Target {
+    /// The same for somebody else, before anything came of it.
+    #[must_use]
+    pub fn also(&self) -> Self {
+        Self { keys: self.keys.clone(), result: None, ..*self }
+    }
 }
 
 /// What can be done about an instance.
@@ -206,6 +214,15 @@ impl Requests {
     /// How far a client is, to be changed.
     pub fn stage_mut(&mut self, client: Client) -> Option<&mut Stage> {
         self.guests.get_mut(&client).map(|guest| &mut guest.stage)
+    }
+
+    /// What is being done for a client, to be changed and given back, or told: it is its stage as long as it is done.
+    #[inline(never)]
+    pub fn take_targets(&mut self, client: Client) -> Vec<Target> {
+        match self.stage_mut(client) {
+            Some(Stage::Doing(targets)) => std::mem::take(targets),
+            _ => Vec::new(),
+        }
     }
 
     /// Everybody who is here.

@@ -34,22 +34,23 @@ use stopping::{Cleaning, Helper, Stopping};
 /// Ended runs that an instance remembers for the obituary.
 pub const HISTORY_MAX: usize = 12;
 
-/// One instance, its state and its past.
+/// One instance, its state and its past. In this order, so that most is within 127 bytes, where access takes three bytes less.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Service {
     id: InstanceId,
-    state: State,
     /// Runs begun so far; the number of the present one.
     runs: u32,
     /// Attempts of its tests begun so far; the number of the present one.
     probes: u32,
-    budget: Budget,
     /// Runs that were judged; not those that ended because somebody wanted it.
     judged: u32,
     history: Vec<Ended>,
+    state: State,
+    budget: Budget,
 }
 
-/// Where in its life an instance is.
+/// Where in its life an instance is. What there is to say is in boxes: a state is replaced as a whole, in many places.
 #[derive(Debug)]
 #[repr(u8)]
 pub enum State {
@@ -63,15 +64,15 @@ pub enum State {
     /// The process is there, its program not yet; at that time it will have taken too long.
     Starting(Box<Live>, Option<Time>),
     /// The program runs, but is not ready. A oneshot never is: it is done one day.
-    Up(Box<Live>, Awaited),
+    Up(Box<Live>, Box<Awaited>),
     /// The program can do its work.
-    Ready(Box<Live>, Watched),
+    Ready(Box<Live>, Box<Watched>),
     /// Asked to end, and still there.
     Stopping {
         /// The run.
         live: Box<Live>,
         /// How far the stop is.
-        stop: Stopping,
+        stop: Box<Stopping>,
     },
     /// The leader is gone; what it left behind is being stopped.
     Cleaning(Box<Cleaning>),
@@ -91,30 +92,31 @@ pub enum State {
     },
 }
 
-/// A run whose leader lives; in a box, as it goes from state to state.
+/// A run whose leader lives; in a box, as it goes from state to state. The large ones are last, as in the service.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Live {
     pid: Pid,
-    /// When its process was ordered.
-    since: Time,
     /// Whether its program runs.
     executed: bool,
-    /// The step between fork and exec that failed; the process is about to exit.
-    error: Option<Rc<StartError>>,
-    /// Why it has failed although its program ran, and how long it was known to be well.
-    failed: Option<(Cause, Duration)>,
-    /// The kernel's OOM killer ended its leader, as far as is known.
-    out_of_memory: Option<Cause>,
     /// A client had SIGKILL sent to it.
     kill_sent: bool,
-    /// The attempt of its test that has no answer yet.
-    attempt: Option<Attempt>,
+    /// When its process was ordered.
+    since: Time,
+    /// The step between fork and exec that failed; the process is about to exit.
+    error: Option<Rc<StartError>>,
     /// Attempts that were called off and have not ended yet.
     helpers: Vec<Helper>,
     /// How it is, in its own words.
     says: Option<String>,
     /// What it asked for in vain; each is told once.
     refused: Vec<Refused>,
+    /// The attempt of its test that has no answer yet.
+    attempt: Option<Attempt>,
+    /// Why it has failed although its program ran, and how long it was known to be well.
+    failed: Option<(Cause, Duration)>,
+    /// The kernel's OOM killer ended its leader, as far as is known.
+    out_of_memory: Option<Cause>,
 }
 
 /// A run that is over.

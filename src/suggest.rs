@@ -45,8 +45,8 @@ pub fn line_of(table: &'static str, word: &str) -> Option<(usize, &'static str)>
 }
 
 /// [`nearest`] as a question for people.
-pub fn did_you_mean(written: &str, candidates: &[&str]) -> Option<String> {
-    nearest(written, candidates).map(|name| format!("did you mean \"{name}\"?"))
+pub fn did_you_mean(written: &str, candidates: &[&str]) -> Option<Box<str>> {
+    nearest(written, candidates).map(|name| format!("did you mean \"{name}\"?").into())
 }
 
 fn normal(name: &str) -> Vec<char> {

@@ -42,40 +42,43 @@ pub use update::Reread;
 /// Signals for a command that has no process yet are kept up to this number.
 const EARLY_MAX: usize = 1024;
 
-/// Everything that is known about the container.
+/// Everything that is known about the container. What is used most comes first, and stays there (`repr(C)`): what is further than 127
+/// bytes from the beginning takes three bytes more for each access.
+#[repr(C)]
 pub struct Supervisor {
+    services: Vec<Service>,
+    shutdown: Option<Box<Shutdown>>,
+    requests: Requests,
+    /// For each instance, what a person wants of it that is not as the plan has it.
+    wishes: Vec<Wish>,
+    /// Its own first are those that are used most, too.
     plan: Plan,
+    began: Time,
+    /// SIGINTs received.
+    interrupts: u32,
+    standing: Standing,
+    /// Whether `Event::Begin` has come; nothing starts before.
+    begun: bool,
+    /// Everything was up once, and that was told.
+    up: bool,
+    /// The leaders of the latest runs, and the stop commands.
+    pids: Map<(InstanceId, bool), (u32, Pid)>,
     /// For each instance, who depends on it.
     dependents: Vec<Vec<InstanceId>>,
-    services: Vec<Service>,
+    /// For each instance, its part in the stop; `None` for those that did not run.
+    stops: Vec<Option<StopRecord>>,
+    /// What was measured of each instance the last time.
+    usage: Map<InstanceId, Measured>,
+    /// Signals for the one command that came before there was a process to send them to; `None`: there is.
+    early: Option<Vec<Signal>>,
     reaper: Reaper,
     logs: Logs,
     overflowing: Overflowing,
     /// What lines have on standard output and error.
     styles: [Style; 2],
-    /// The leaders of the latest runs, and the stop commands.
-    pids: Map<(InstanceId, bool), (u32, Pid)>,
     journal: Journal,
-    requests: Requests,
     memory: Memory,
-    /// For each instance, what a person wants of it that is not as the plan has it.
-    wishes: Vec<Wish>,
     updates: Updates,
-    /// What was measured of each instance the last time.
-    usage: Map<InstanceId, Measured>,
-    standing: Standing,
-    began: Time,
-    /// Whether `Event::Begin` has come; nothing starts before.
-    begun: bool,
-    /// Everything was up once, and that was told.
-    up: bool,
-    shutdown: Option<Shutdown>,
-    /// For each instance, its part in the stop; `None` for those that did not run.
-    stops: Vec<Option<StopRecord>>,
-    /// Signals for the one command that came before there was a process to send them to; `None`: there is.
-    early: Option<Vec<Signal>>,
-    /// SIGINTs received.
-    interrupts: u32,
     /// The port the failed service could not have, and who has it.
     port: Option<(u16, Listener)>,
 }
@@ -155,7 +158,7 @@ impl Supervisor {
     /// When it wants to be told the time again, by [`Event::Tick`].
     #[inline(never)]
     pub fn deadline(&self) -> Option<Time> {
-        let mut least = self.shutdown.as_ref().and_then(Shutdown::deadline);
+        let mut least = self.shutdown.as_deref().and_then(Shutdown::deadline);
         for service in &self.services {
             least = Time::earlier(least, service.deadline());
         }
@@ -304,7 +307,7 @@ impl Supervisor {
     fn machine(&mut self, now: Time, id: InstanceId) -> Option<(&mut Service, Context<'_>)> {
         let index = id.0 as usize;
         let (service, instance) = (self.services.get_mut(index)?, self.plan.instances.get(index)?);
-        let limit = self.shutdown.as_ref().and_then(Shutdown::limit);
+        let limit = self.shutdown.as_deref().and_then(Shutdown::limit);
         Some((service, Context { now, instance, limit, stopping: self.shutdown.is_some() }))
     }
 
@@ -357,7 +360,7 @@ impl Supervisor {
     }
 
     fn look_for_strays(&mut self, now: Time, out: &mut Vec<Action>) {
-        match self.shutdown.as_mut().and_then(|shutdown| shutdown.look(now)) {
+        match self.shutdown.as_deref_mut().and_then(|shutdown| shutdown.look(now)) {
             Some(Look::At(signal)) => order(out, Action::SweepStrays { signal }),
             Some(Look::GiveUp) => order(out, Action::Drain),
             None => {}
@@ -729,7 +732,7 @@ impl Supervisor {
             order(out, Action::FindListener { instance: id, port });
         }
         self.drop_update();
-        self.shutdown = Some(Shutdown::new(reason, now, self.plan.shutdown_timeout));
+        self.shutdown = Some(Box::new(Shutdown::new(reason, now, self.plan.shutdown_timeout)));
         for id in self.plan.ids() {
             match self.service(id).map(Service::state) {
                 // Nothing of these runs that others could need: they are out of the way at once.

@@ -225,18 +225,28 @@ pub fn seconds(value: f64) -> Option<Duration> {
     (duration <= MAX_DURATION).then_some(Duration::from_micros(micros))
 }
 
+/// What is told as people say it. It is written where it stands in a text; there is no text of it alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<T>(T);
+
 /// A duration as people say it: `0.3 s`, `4 s`, `12 s`, `2 m 14 s`, `3 h 5 m`; tenths below ten seconds.
-pub fn show_duration(duration: Duration) -> String {
-    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX - 500);
-    let tenths = (millis + 50) / 100;
-    let whole = (millis + 500) / 1000;
-    match whole {
-        _ if tenths < 100 && !tenths.is_multiple_of(10) => format!("{}.{} s", tenths / 10, tenths % 10),
-        _ if tenths < 100 && tenths == 0 => "0.0 s".to_owned(),
-        0..=119 => format!("{whole} s"),
-        120..=7199 if whole.is_multiple_of(60) => format!("{} m", whole / 60),
-        120..=7199 => format!("{} m {} s", whole / 60, whole % 60),
-        _ => format!("{} h {} m", whole / 3600, whole % 3600 / 60),
+pub const fn show_duration(duration: Duration) -> Shown<Duration> {
+    Shown(duration)
+}
+
+impl fmt::Display for Shown<Duration> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX - 500);
+        let tenths = (millis + 50) / 100;
+        let whole = (millis + 500) / 1000;
+        match whole {
+            _ if tenths < 100 && !tenths.is_multiple_of(10) => write!(f, "{}.{} s", tenths / 10, tenths % 10),
+            _ if tenths < 100 && tenths == 0 => f.write_str("0.0 s"),
+            0..=119 => write!(f, "{whole} s"),
+            120..=7199 if whole.is_multiple_of(60) => write!(f, "{} m", whole / 60),
+            120..=7199 => write!(f, "{} m {} s", whole / 60, whole % 60),
+            _ => write!(f, "{} h {} m", whole / 3600, whole % 3600 / 60),
+        }
     }
 }
 
@@ -265,20 +275,28 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 }
 
 /// An amount of memory as short as it can be told, in binary units: `512K`, `9.8M`, `58M`, `1.2G`.
-pub fn show_size(bytes: u64) -> String {
-    let mut unit = 1_u64;
-    for name in ["", "K", "M", "G", "T"] {
-        // In two steps, as ten times the most there can be is too much.
-        let tenths = (bytes / unit).saturating_mul(10).saturating_add((bytes % unit * 10 + unit / 2) / unit);
-        if tenths < 100 && !tenths.is_multiple_of(10) {
-            return format!("{}.{}{name}", tenths / 10, tenths % 10);
+pub const fn show_size(bytes: u64) -> Shown<u64> {
+    Shown(bytes)
+}
+
+impl fmt::Display for Shown<u64> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0;
+        let mut unit = 1_u64;
+        for name in ["", "K", "M", "G", "T"] {
+            // In two steps, as ten times the most there can be is too much.
+            let rest = (bytes % unit * 10 + unit / 2) / unit;
+            let tenths = (bytes / unit).saturating_mul(10).saturating_add(rest);
+            if tenths < 100 && !tenths.is_multiple_of(10) {
+                return write!(f, "{}.{}{name}", tenths / 10, tenths % 10);
+            }
+            if tenths < 10_235 {
+                return write!(f, "{}{name}", (tenths + 5) / 10);
+            }
+            unit <<= 10;
         }
-        if tenths < 10_235 {
-            return format!("{}{name}", (tenths + 5) / 10);
-        }
-        unit <<= 10;
+        write!(f, "{}P", bytes / unit)
     }
-    format!("{}P", bytes / unit)
 }
 
 /// Reads a whole number, where there is nothing else and it fits.
@@ -509,7 +527,7 @@ mod tests {
             (134_000, "2 m 14 s"),
             (7_200_000, "2 h 0 m"),
         ] {
-            assert_eq!(show_duration(Duration::from_millis(millis)), shown);
+            assert_eq!(show_duration(Duration::from_millis(millis)).to_string(), shown);
         }
     }
 

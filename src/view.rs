@@ -10,6 +10,8 @@ pub mod status;
 pub mod stream;
 pub mod top;
 
+use std::fmt::{self, Display, Formatter};
+
 use crate::control::{Change, Verdict};
 use crate::gather::Gather;
 use crate::line;
@@ -68,16 +70,22 @@ fn colour_of(state: &str) -> Colour {
 }
 
 /// A time as short as it can be told: `0.4s`, `7s`, `2m14s`, `3h5m`, `4d`.
-fn span(ms: u64) -> String {
-    let seconds = ms / 1000;
-    let (whole, unit, rest, smaller) = match seconds {
-        0 => return format!("0.{}s", ms / 100),
-        1..60 => (seconds, "s", 0, ""),
-        60..3600 => (seconds / 60, "m", seconds % 60, "s"),
-        3600..86_400 => (seconds / 3600, "h", seconds % 3600 / 60, "m"),
-        _ => (seconds / 86_400, "d", seconds % 86_400 / 3600, "h"),
-    };
-    if rest == 0 { format!("{whole}{unit}") } else { format!("{whole}{unit}{rest}{smaller}") }
+#[derive(Clone, Copy)]
+struct Span(u64);
+
+impl Display for Span {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let ms = self.0;
+        let seconds = ms / 1000;
+        let (whole, unit, rest, smaller) = match seconds {
+            0 => return write!(f, "0.{}s", ms / 100),
+            1..60 => (seconds, "s", 0, ""),
+            60..3600 => (seconds / 60, "m", seconds % 60, "s"),
+            3600..86_400 => (seconds / 3600, "h", seconds % 3600 / 60, "m"),
+            _ => (seconds / 86_400, "d", seconds % 86_400 / 3600, "h"),
+        };
+        if rest == 0 { write!(f, "{whole}{unit}") } else { write!(f, "{whole}{unit}{rest}{smaller}") }
+    }
 }
 
 /// The share of one processor: `0.3%`, `38%`.
@@ -247,9 +255,9 @@ mod tests {
             (11_100_000, "3h5m"),
             (352_800_000, "4d2h"),
         ] {
-            assert_eq!(span(ms), shown);
+            assert_eq!(Span(ms).to_string(), shown);
         }
-        assert!(span(u64::MAX).contains('d'));
+        assert!(Span(u64::MAX).to_string().contains('d'));
     }
 
     #[test]
@@ -264,9 +272,9 @@ mod tests {
             ((1 << 20) - 1, "1M"),
             (1 << 30, "1G"),
         ] {
-            assert_eq!(size(bytes), shown);
+            assert_eq!(size(bytes).to_string(), shown);
         }
-        assert!(size(u64::MAX).ends_with('P'));
+        assert!(size(u64::MAX).to_string().ends_with('P'));
         for (cpu, of, shown) in
             [(0, 10, "0.0%"), (3, 1_000, "0.3%"), (380, 1_000, "38%"), (4_000, 1_000, "400%"), (1, 0, "-")]
         {

@@ -789,7 +789,7 @@ stderr = "null"
     let launch = &*i.launch;
     assert_eq!(launch.cwd.as_deref(), Some(Path::new("/etc/data")));
     assert_eq!(
-        launch.env_from_file,
+        *launch.env_from_file,
         [("DB".into(), PathBuf::from("/run/secrets/db")), ("KEY".into(), PathBuf::from("/etc/key"))]
     );
     assert!(!launch.inherit_env);

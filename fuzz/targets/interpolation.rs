@@ -25,8 +25,8 @@ fn value(name: &str) -> Option<&'static [u8]> {
 pub fn run(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let found = expand(text, &mut Table);
-    if let Err(Fault::At { at, .. }) = &found {
-        assert!(text.get(at.clone()).is_some());
+    if let Err(Fault::At(wrong)) = &found {
+        assert!(text.get(wrong.at.clone()).is_some());
     }
     let expected = tokens(text).and_then(|tokens| evaluate(&tokens, 0));
     assert_eq!(found.ok().map(|found| found.bytes), expected);

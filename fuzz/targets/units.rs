@@ -12,7 +12,7 @@ pub fn run(bytes: &[u8]) {
         let micros = duration.as_micros();
         let again = parse_duration(&format!("{}.{:06}s", micros / 1_000_000, micros % 1_000_000));
         assert_eq!(again, Ok(duration), "to the microsecond");
-        assert!(!show_duration(duration).is_empty());
+        assert!(!show_duration(duration).to_string().is_empty());
     }
     if let Some(expected) =
         whole(text, &[("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000)])

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::verbs::{self, Does, Opt, STATES, Spec, Takes};
-use super::{Command, UsageError, Word, Words};
+use super::{Command, UsageError, Word, Words, usage};
 use crate::control::{Request, Stream, VERSION, Wanted};
 use crate::gather::{Gather, Joined};
 use crate::suggest;
@@ -33,13 +33,13 @@ pub struct Ask {
 
 /// Reads what follows a verb.
 pub(super) fn parse(verb: &'static Spec, word: &str, words: &mut Words) -> Result<Command, UsageError> {
-    let mut ask = Ask {
+    let mut ask = Box::new(Ask {
         word: word.to_owned(),
         request: Request { v: VERSION, wait: true, ..Request::default() },
         json: false,
         timeout: None,
         socket: None,
-    };
+    });
     if options(&mut ask, verb, words)? {
         return Ok(Command::HelpOf(verb));
     }
@@ -175,7 +175,7 @@ fn find(verb: &'static Spec, word: &str, name: &str) -> Result<Opt, UsageError> 
 /// Many verbs are also programs, and an image's command may have been meant.
 #[inline(never)]
 fn wrong(verb: &str, what: &str) -> UsageError {
-    UsageError(format!("{what} (options: tinysup help {verb}; the program {verb}: tinysup -- {verb})"))
+    usage(&format_args!("{what} (options: tinysup help {verb}; the program {verb}: tinysup -- {verb})"))
 }
 
 #[inline(never)]
@@ -186,13 +186,13 @@ fn value(option: &str, words: &mut Words) -> Result<String, UsageError> {
 #[inline(never)]
 fn duration(option: &str, words: &mut Words) -> Result<Duration, UsageError> {
     let value = value(option, words)?;
-    parse_duration(&value).map_err(|error| UsageError(format!("{option}: {error}")))
+    parse_duration(&value).map_err(|error| usage(&format_args!("{option}: {error}")))
 }
 
 #[inline(never)]
 fn number(option: &str, words: &mut Words) -> Result<u32, UsageError> {
     let value = value(option, words)?;
-    value.parse().map_err(|_| UsageError(format!("{option}: \"{value}\" is not a number of lines")))
+    value.parse().map_err(|_| usage(&format_args!("{option}: \"{value}\" is not a number of lines")))
 }
 
 #[inline(never)]
@@ -203,7 +203,7 @@ fn state(option: &str, words: &mut Words) -> Result<Wanted, UsageError> {
         "completed" => Ok(Wanted::Completed),
         "stopped" => Ok(Wanted::Stopped),
         "live" => Ok(Wanted::Live),
-        _ => Err(UsageError(format!("{option}: \"{value}\" is none of {}", STATES.listed()))),
+        _ => Err(usage(&format_args!("{option}: \"{value}\" is none of {}", STATES.listed()))),
     }
 }
 
@@ -211,7 +211,7 @@ fn state(option: &str, words: &mut Words) -> Result<Wanted, UsageError> {
 fn one_stream(request: &mut Request, stream: Stream) -> Result<(), UsageError> {
     match request.stream.replace(stream) {
         Some(other) if other != stream => {
-            Err(UsageError("--stdout and --stderr are both shown if neither is given".to_owned()))
+            Err(usage(&"--stdout and --stderr are both shown if neither is given"))
         }
         Some(_) | None => Ok(()),
     }
@@ -236,9 +236,9 @@ mod tests {
 
     fn ask(words: &[&str]) -> Result<Ask, String> {
         match parse(words) {
-            Ok(Command::Ask(ask)) => Ok(ask),
+            Ok(Command::Ask(ask)) => Ok(*ask),
             Ok(other) => panic!("{words:?}: {other:?}"),
-            Err(error) => Err(error.0),
+            Err(error) => Err(error.0.into()),
         }
     }
 

@@ -4,7 +4,7 @@
 
 use super::one::{One, Receivers, Rest};
 use super::words::{Word, Words};
-use super::{Command, Environment, Said, UsageError, common_option, long_option};
+use super::{Command, Environment, Said, UsageError, common_option, long_option, usage};
 use crate::texts::{LICENCE, text};
 use crate::voice::Voice;
 
@@ -31,9 +31,9 @@ pub fn parse(mut words: Words, environment: Environment<'_>) -> Command {
         Ok(None) if one.argv.is_empty() => {
             return Command::Pause { voice: one.voice, verbosity: one.verbosity };
         }
-        Ok(None) => return Command::One(one),
+        Ok(None) => return Command::One(Box::new(one)),
         Ok(Some(said)) => said,
-        Err(UsageError(text)) => Said::refusal(text, Some(Voice::Catatonit)),
+        Err(UsageError(text)) => Said::refusal(text.into(), Some(Voice::Catatonit)),
     })
 }
 
@@ -58,14 +58,12 @@ fn read(words: &mut Words, environment: Environment<'_>, one: &mut One) -> Resul
             "-h" => return Ok(Some(Said::aside(&text(HELP)))),
             _ => match common_option(&name, words, one) {
                 Some(result) => result?,
-                None => return Err(UsageError(format!("unknown option {name}; catatonit -h shows all"))),
+                None => return Err(usage(&format_args!("unknown option {name}; catatonit -h shows all"))),
             },
         }
     }
     if environment("CATATONIT_LOG").is_some() {
-        return Err(UsageError(
-            "CATATONIT_LOG is reserved; unset it, CATATONIT_DEBUG tells what happens".to_owned(),
-        ));
+        return Err(usage(&"CATATONIT_LOG is reserved; unset it, CATATONIT_DEBUG tells what happens"));
     }
     if environment("CATATONIT_DEBUG").is_some() {
         one.verbosity = 3;
@@ -76,7 +74,7 @@ fn read(words: &mut Words, environment: Environment<'_>, one: &mut One) -> Resul
     }
     words.add_all(&mut one.argv);
     if one.argv.is_empty() {
-        return Err(UsageError("missing program name: catatonit [-g] [--] COMMAND [ARG...]".to_owned()));
+        return Err(usage(&"missing program name: catatonit [-g] [--] COMMAND [ARG...]"));
     }
     Ok(None)
 }
@@ -96,7 +94,7 @@ mod tests {
         one.manner.rest = Rest::Leave;
         one.manner.start_failure = Some(1);
         change(&mut one);
-        Command::One(one)
+        Command::One(Box::new(one))
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::one::{One, Receivers, Rest};
 use super::words::{Word, Words};
-use super::{Command, Environment, Said, UsageError, common_option, long_option, rewriting};
+use super::{Command, Environment, Said, UsageError, common_option, long_option, rewriting, usage};
 use crate::gather::Gather;
 use crate::sorted::Map;
 use crate::texts::text;
@@ -37,7 +37,7 @@ const OF_THE_TERMINAL: [Signal; 3] = [Signal::TSTP, Signal::TTIN, Signal::TTOU];
 pub fn parse(mut words: Words, environment: Environment<'_>) -> Command {
     let mut one = One { voice: Voice::DumbInit, ..One::default() };
     Command::Say(match read(&mut words, environment, &mut one) {
-        Ok(None) => return Command::One(one),
+        Ok(None) => return Command::One(Box::new(one)),
         Ok(Some(said)) => said,
         Err(UsageError(text)) => Said::refusal(format!("dumb-init: {text}\n"), None),
     })
@@ -73,7 +73,9 @@ fn read(words: &mut Words, environment: Environment<'_>, one: &mut One) -> Resul
             }
             _ => match common_option(&name, words, one) {
                 Some(result) => result?,
-                None => return Err(UsageError(format!("unknown option {name}; dumb-init --help shows all"))),
+                None => {
+                    return Err(usage(&format_args!("unknown option {name}; dumb-init --help shows all")));
+                }
             },
         }
     }
@@ -128,7 +130,7 @@ mod tests {
             one.manner.rest = Rest::Leave;
         }
         change(&mut one);
-        Command::One(one)
+        Command::One(Box::new(one))
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use super::one::{One, Receivers, Rest};
 use super::words::{Word, Words};
-use super::{Command, Environment, Said, UsageError, common_option, decimal};
+use super::{Command, Environment, Said, UsageError, common_option, decimal, usage};
 use crate::texts::{LICENCE, text};
 use crate::units::{Signal, parse_number};
 use crate::voice::Voice;
@@ -19,30 +19,30 @@ const HELP: &str = "tini.txt";
 pub fn parse(mut words: Words, environment: Environment<'_>) -> Command {
     let mut one = one();
     Command::Say(match read(&mut words, environment, &mut one) {
-        Ok(None) => return Command::One(one),
+        Ok(None) => return Command::One(Box::new(one)),
         Ok(Some(said)) => said,
         Err(Wrong::Usage) => Said::refusal(text(HELP), None),
         Err(Wrong::Option(problem)) => Said::refusal(format!("tini: {problem}\n\n{}", text(HELP)), None),
-        Err(Wrong::Fatal(text)) => Said::refusal(text, Some(Voice::Tini)),
+        Err(Wrong::Fatal(text)) => Said::refusal(text.into(), Some(Voice::Tini)),
     })
 }
 
 enum Wrong {
     Usage,
-    Option(String),
-    Fatal(String),
+    Option(Box<str>),
+    Fatal(Box<str>),
 }
 
 /// Reads the words. `None`: they ask for a command to be run.
 #[inline(never)]
 fn read(words: &mut Words, environment: Environment<'_>, one: &mut One) -> Result<Option<Said>, Wrong> {
     // A word that cannot be understood is answered with how it is used.
-    let usage = |error: UsageError| Wrong::Option(error.0);
+    let option = |error: UsageError| Wrong::Option(error.0);
     if words.is_only("--version") {
         return Ok(Some(Said::text(VERSION)));
     }
     loop {
-        let name = match words.next().map_err(usage)? {
+        let name = match words.next().map_err(option)? {
             Some(Word::Option(name)) => name,
             Some(Word::Separator) | None => break,
             Some(Word::Plain(program)) => {
@@ -58,22 +58,23 @@ fn read(words: &mut Words, environment: Environment<'_>, one: &mut One) -> Resul
             "-h" => return Ok(Some(Said::text(&text(HELP)))),
             "-l" => return Ok(Some(Said::text(&text(LICENCE)))),
             "-p" => {
-                let value = words.value("-p").map_err(usage)?;
+                let value = words.value("-p").map_err(option)?;
                 let value = value.to_string_lossy();
                 let signal = Signal::parse(&value);
-                one.parent_death =
-                    Some(signal.map_err(|_| Wrong::Fatal(format!("Not a valid option for -p: {value}")))?);
+                one.parent_death = Some(signal.map_err(|_| {
+                    Wrong::Fatal(usage(&format_args!("Not a valid option for -p: {value}")).0)
+                })?);
             }
             "-e" => {
-                let value = words.value("-e").map_err(usage)?;
+                let value = words.value("-e").map_err(option)?;
                 let code = value.to_str().and_then(parse_number);
                 one.success_codes.push(code.ok_or_else(|| {
-                    Wrong::Fatal(format!("Not a valid option for -e: {}", value.display()))
+                    Wrong::Fatal(usage(&format_args!("Not a valid option for -e: {}", value.display())).0)
                 })?);
             }
             _ => match common_option(&name, words, one) {
                 Some(result) => result.map_err(|error| Wrong::Fatal(error.0))?,
-                None => return Err(Wrong::Option(format!("unknown option {name}"))),
+                None => return Err(Wrong::Option(usage(&format_args!("unknown option {name}")).0)),
             },
         }
     }
@@ -119,7 +120,7 @@ mod tests {
     fn expected(change: impl FnOnce(&mut One), argv: &[&str]) -> Command {
         let mut expected = One { argv: argv.iter().map(OsString::from).collect(), ..one() };
         change(&mut expected);
-        Command::One(expected)
+        Command::One(Box::new(expected))
     }
 
     #[test]

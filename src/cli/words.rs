@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use super::UsageError;
+use super::{UsageError, usage};
 use crate::gather::Gather;
 
 /// One word of a command line, as it is understood.
@@ -39,7 +39,7 @@ impl Words {
         if let Some((first, others)) = self.cluster.split_first() {
             let option = format!("-{}", char::from(*first));
             if *first == b'=' || !first.is_ascii_graphic() {
-                return Err(UsageError(format!(
+                return Err(usage(&format_args!(
                     "unexpected value \"{}\"",
                     String::from_utf8_lossy(&self.cluster)
                 )));
@@ -73,7 +73,7 @@ impl Words {
         if !attached.is_empty() {
             return Ok(OsStr::from_bytes(attached).to_owned());
         }
-        self.rest.next().ok_or_else(|| UsageError(format!("option {option} needs a value")))
+        self.rest.next().ok_or_else(|| usage(&format_args!("option {option} needs a value")))
     }
 
     /// All words that are left, whatever they look like.

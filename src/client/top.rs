@@ -45,7 +45,7 @@ pub fn top(asked: &Ask) -> ExitCode {
 }
 
 #[inline(never)]
-fn run(asked: &Ask, mut screen: Screen, first: Status) -> Result<(), Failure> {
+fn run(asked: &Ask, mut screen: Screen, first: Status) -> Result<(), Box<Failure>> {
     let mut top = Top::new(sys::look());
     top.update(first);
     let mut due = Limit::after(Some(PERIOD));
@@ -84,7 +84,7 @@ fn run(asked: &Ask, mut screen: Screen, first: Status) -> Result<(), Failure> {
 }
 
 #[inline(never)]
-fn refresh(asked: &Ask, top: &mut Top) -> Result<(), Failure> {
+fn refresh(asked: &Ask, top: &mut Top) -> Result<(), Box<Failure>> {
     match status(asked) {
         Ok(status) => top.update(status),
         Err(failure) => tell(top, failure)?,
@@ -93,7 +93,7 @@ fn refresh(asked: &Ask, top: &mut Top) -> Result<(), Failure> {
 }
 
 #[inline(never)]
-fn logs(asked: &Ask, top: &mut Top) -> Result<(), Failure> {
+fn logs(asked: &Ask, top: &mut Top) -> Result<(), Box<Failure>> {
     let Some(request) = top.wanted_logs() else { return Ok(()) };
     let mut lines: Vec<LogLine> = Vec::new();
     let answered = exchange(asked.socket.as_deref(), &request, &mut |answer| {
@@ -109,7 +109,7 @@ fn logs(asked: &Ask, top: &mut Top) -> Result<(), Failure> {
 }
 
 #[inline(never)]
-fn act(asked: &Ask, top: &mut Top, request: &Request) -> Result<(), Failure> {
+fn act(asked: &Ask, top: &mut Top, request: &Request) -> Result<(), Box<Failure>> {
     let mut told = String::new();
     let answered = exchange(asked.socket.as_deref(), request, &mut |answer| {
         if let Answer::Changed(changes) = answer {
@@ -124,17 +124,21 @@ fn act(asked: &Ask, top: &mut Top, request: &Request) -> Result<(), Failure> {
 }
 
 #[inline(never)]
-fn status(asked: &Ask) -> Result<Status, Failure> {
+fn status(asked: &Ask) -> Result<Status, Box<Failure>> {
     let mut found = None;
     exchange(asked.socket.as_deref(), &asked.request, &mut |answer| {
         if let Answer::Status(status) = answer {
             found = Some(status);
         }
     })?;
-    found.ok_or(Failure::Garbled)
+    found.ok_or_else(|| Failure::Garbled.into())
 }
 
-fn exchange(socket: Option<&Path>, request: &Request, take: &mut dyn FnMut(Answer)) -> Result<(), Failure> {
+fn exchange(
+    socket: Option<&Path>,
+    request: &Request,
+    take: &mut dyn FnMut(Answer),
+) -> Result<(), Box<Failure>> {
     converse(socket, request, Some(PATIENCE), &mut |answer, _| {
         take(answer);
         Ok(())
@@ -143,8 +147,8 @@ fn exchange(socket: Option<&Path>, request: &Request, take: &mut dyn FnMut(Answe
 
 /// What may be better in a second is told on the screen; the rest ends it.
 #[inline(never)]
-fn tell(top: &mut Top, failure: Failure) -> Result<(), Failure> {
-    match failure {
+fn tell(top: &mut Top, failure: Box<Failure>) -> Result<(), Box<Failure>> {
+    match *failure {
         Failure::Refused(_) | Failure::Late(_) | Failure::NoConnection(NoConnection::Busy(_)) => {
             top.tell(&failure.to_string());
             Ok(())

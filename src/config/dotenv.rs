@@ -38,7 +38,7 @@ pub struct BadLine {
 
 /// Takes a file apart.
 #[inline(never)]
-pub fn parse(text: &str) -> (EnvFile, Vec<BadLine>) {
+pub fn parse(text: &str) -> (EnvFile, Vec<Box<BadLine>>) {
     let (mut found, mut bad) = (Vec::new(), Vec::new());
     let mut at = 0;
     while at < text.len() {
@@ -73,7 +73,7 @@ fn end_of_line(text: &str, at: usize) -> usize {
 
 /// Reads what begins at `at`, the start of a line. Returns where the next line begins.
 #[inline(never)]
-fn line(text: &str, at: usize) -> Result<(Option<Variable>, usize), BadLine> {
+fn line(text: &str, at: usize) -> Result<(Option<Variable>, usize), Box<BadLine>> {
     let end = end_of_line(text, at);
     let whole = text.get(at..end).unwrap_or("");
     let trimmed = whole.trim_start();
@@ -91,7 +91,10 @@ fn line(text: &str, at: usize) -> Result<(Option<Variable>, usize), BadLine> {
     };
     let place = start..start + name.len();
     if name.is_empty() || name.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '$' | '#')) {
-        return Err(BadLine { at: start..end, message: "this is not a line of the form NAME=value" });
+        return Err(Box::new(BadLine {
+            at: start..end,
+            message: "this is not a line of the form NAME=value",
+        }));
     }
     let variable = |template| Some(Variable { name: name.to_owned(), template, at: place });
     let Some(value_at) = value_at else { return Ok((variable(None), end + 1)) };
@@ -106,10 +109,10 @@ fn line(text: &str, at: usize) -> Result<(Option<Variable>, usize), BadLine> {
     let rest_end = end_of_line(text, next);
     let rest = text.get(next..rest_end).unwrap_or("").trim();
     if !rest.is_empty() && !rest.starts_with('#') {
-        return Err(BadLine {
+        return Err(Box::new(BadLine {
             at: next..rest_end,
             message: "nothing but a comment may follow the closing quote",
-        });
+        }));
     }
     Ok((variable(Some(value)), rest_end + 1))
 }
@@ -125,7 +128,7 @@ fn unquoted(written: &str, after_blank: bool) -> &str {
 }
 
 /// A value in quotes that open at `open`, as a template, and where it ends.
-fn quoted(text: &str, open: usize, quote: char) -> Result<(String, usize), BadLine> {
+fn quoted(text: &str, open: usize, quote: char) -> Result<(String, usize), Box<BadLine>> {
     let mut value = String::new();
     let mut characters = text.get(open + 1..).unwrap_or("").char_indices();
     while let Some((at, character)) = characters.next() {
@@ -147,7 +150,7 @@ fn quoted(text: &str, open: usize, quote: char) -> Result<(String, usize), BadLi
             _ => value.push(character),
         }
     }
-    Err(BadLine { at: open..open + 1, message: "this quote is never closed" })
+    Err(Box::new(BadLine { at: open..open + 1, message: "this quote is never closed" }))
 }
 
 #[cfg(test)]

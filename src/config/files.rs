@@ -135,9 +135,9 @@ pub fn read(
 }
 
 /// Why a file cannot be used, as a problem. `at`: the setting that names it.
-pub fn unreadable(path: &Path, error: &Unreadable, at: Option<Span>, origin: &str) -> Problem {
+pub fn unreadable(path: &Path, error: &Unreadable, at: Option<Span>, origin: &str) -> Box<Problem> {
     let path = path.to_string_lossy();
-    let problem = |message: String| Problem { span: at, message, help: None };
+    let problem = |message: String| Problem::new(at, message);
     match error {
         Unreadable::System(error) if is(error, &[ENOENT]) => {
             problem(format!("there is no file \"{path}\"{origin}"))

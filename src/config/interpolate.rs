@@ -29,19 +29,23 @@ pub struct Expanded {
 /// Why variables cannot be replaced.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Something is wrong at these bytes of the text.
-    At {
-        /// Where.
-        at: Range<usize>,
-        /// What.
-        message: String,
-        /// What helps.
-        help: Option<String>,
-        /// Whether it is only that a variable is not set.
-        unset: bool,
-    },
+    /// Something is wrong in the text.
+    At(Box<Place>),
     /// It has been reported.
     Reported,
+}
+
+/// What is wrong, at these bytes of the text.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Where.
+    pub at: Range<usize>,
+    /// What.
+    pub message: String,
+    /// What helps.
+    pub help: Option<Box<str>>,
+    /// Whether it is only that a variable is not set.
+    pub unset: bool,
 }
 
 /// The longest text after replacing, in bytes: Linux takes no argument and no variable that is longer.
@@ -205,16 +209,19 @@ fn unset(name: &str, at: Range<usize>, message: Option<&str>) -> Fault {
         Some(text) if !text.is_empty() => (format!("${{{name}}} is not set: {text}"), None),
         _ => (
             format!("${{{name}}} is not set"),
-            Some(format!(
-                "docker run -e {name}=…, or ${{{name}:-default}}, or env_file; in a build ARG {name}=any"
-            )),
+            Some(
+                format!(
+                    "docker run -e {name}=…, or ${{{name}:-default}}, or env_file; in a build ARG {name}=any"
+                )
+                .into(),
+            ),
         ),
     };
-    Fault::At { at, message, help, unset: true }
+    Fault::At(Box::new(Place { at, message, help, unset: true }))
 }
 
-fn fault(at: Range<usize>, message: impl Into<String>, help: impl Into<String>) -> Fault {
-    Fault::At { at, message: message.into(), help: Some(help.into()), unset: false }
+fn fault(at: Range<usize>, message: impl Into<String>, help: impl Into<Box<str>>) -> Fault {
+    Fault::At(Box::new(Place { at, message: message.into(), help: Some(help.into()), unset: false }))
 }
 
 #[cfg(test)]
@@ -279,7 +286,8 @@ mod tests {
             ("${X:-${Y}}", 5..9, "${Y} is not set"),
         ] {
             match expand(template, &mut Table).map(|found| found.bytes) {
-                Err(Fault::At { at, message, .. }) => {
+                Err(Fault::At(wrong)) => {
+                    let Place { at, message, .. } = *wrong;
                     assert_eq!(at, place, "{template}");
                     assert!(message.contains(part), "{template}: {message}");
                 }
@@ -293,15 +301,15 @@ mod tests {
     fn nesting_and_length_are_bounded() {
         let deep = format!("{}x{}", "${X:-".repeat(1000), "}".repeat(1000));
         assert!(
-            matches!(expand(&deep, &mut Table), Err(Fault::At { message, .. }) if message.contains("too deep"))
+            matches!(expand(&deep, &mut Table), Err(Fault::At(wrong)) if wrong.message.contains("too deep"))
         );
         let open = "${X:-".repeat(100_000);
         assert!(
-            matches!(expand(&open, &mut Table), Err(Fault::At { message, .. }) if message.contains("never closed"))
+            matches!(expand(&open, &mut Table), Err(Fault::At(wrong)) if wrong.message.contains("never closed"))
         );
         let long = "a".repeat(MAX_TEXT + 1);
         assert!(
-            matches!(expand(&long, &mut Table), Err(Fault::At { message, .. }) if message.contains("128 KiB"))
+            matches!(expand(&long, &mut Table), Err(Fault::At(wrong)) if wrong.message.contains("128 KiB"))
         );
     }
 }

@@ -358,40 +358,40 @@ pub fn is_later(name: &str) -> bool {
 
 /// What an unknown key of a service was probably meant to be.
 #[inline(never)]
-pub fn suggestion(name: &str) -> Option<String> {
+pub fn suggestion(name: &str) -> Option<Box<str>> {
     let plain = replaced(&name.to_ascii_lowercase(), '-', "_");
     if let Some(ours) = suggest::answer(FOREIGN, &plain) {
-        return Some(format!("here it is called \"{ours}\""));
+        return Some(format!("here it is called \"{ours}\"").into());
     }
     if let Some(instead) = suggest::answer(PARTS, &plain) {
-        return Some(format!("write {instead}"));
+        return Some(format!("write {instead}").into());
     }
     if suggest::answer(DOCKERS, &plain).is_some() {
-        return Some("that is Docker's work: docker run or the Compose file has it".to_owned());
+        return Some("that is Docker's work: docker run or the Compose file has it".into());
     }
     did_you_mean(name, SERVICE, &[&LATER])
 }
 
 /// What an unknown key of `[memory]` was probably meant to be.
-pub fn memory_suggestion(name: &str) -> Option<String> {
+pub fn memory_suggestion(name: &str) -> Option<Box<str>> {
     if matches!(name, "limit" | "max" | "high") {
-        return Some("the container's limit is set from outside: docker run --memory 512M".to_owned());
+        return Some("the container's limit is set from outside: docker run --memory 512M".into());
     }
     did_you_mean(name, MEMORY, &[])
 }
 
 /// What an unknown key of `[log]` was probably meant to be.
-pub fn log_suggestion(name: &str) -> Option<String> {
+pub fn log_suggestion(name: &str) -> Option<Box<str>> {
     did_you_mean(name, LOG, &[])
 }
 
 /// What an unknown name of the top level was probably meant to be.
-pub fn top_suggestion(name: &str) -> Option<String> {
+pub fn top_suggestion(name: &str) -> Option<Box<str>> {
     did_you_mean(name, TOP, &[&SECTIONS, &LATER_TOP])
 }
 
 #[inline(never)]
-fn did_you_mean(name: &str, keys: &[Key], more: &[&[&'static str]]) -> Option<String> {
+fn did_you_mean(name: &str, keys: &[Key], more: &[&[&'static str]]) -> Option<Box<str>> {
     let mut known = keys.iter().map(|key| key.name).gather();
     for more in more {
         known.extend_from_slice(more);

@@ -7,7 +7,7 @@ use crate::sorted::Map;
 
 use super::source::{Source, Sources, Span};
 
-/// One thing that is wrong.
+/// One thing that is wrong. It goes from hand to hand in a box.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Where; `None` when it has no place in a file.
@@ -15,7 +15,7 @@ pub struct Problem {
     /// What, as a sentence without a full stop. Never an environment value.
     pub message: String,
     /// What helps, shown after the caret.
-    pub help: Option<String>,
+    pub help: Option<Box<str>>,
 }
 
 /// Everything that is wrong, and the files to show it in. [`Display`] renders it for people.
@@ -24,7 +24,7 @@ pub struct Problems {
     /// The files.
     pub sources: Sources,
     /// By place and message, with what helps.
-    found: Map<(Option<Span>, String), Option<String>>,
+    found: Map<(Option<Span>, String), Option<Box<str>>>,
     uncounted: usize,
     suggested: usize,
 }
@@ -41,31 +41,31 @@ const COLUMNS: usize = 160;
 
 impl Problem {
     /// A problem at a place.
-    pub fn at(span: Span, message: impl Into<String>) -> Self {
+    pub fn at(span: Span, message: impl Into<String>) -> Box<Self> {
         Self::new(Some(span), message.into())
     }
 
     /// A problem of no place.
-    pub fn general(message: impl Into<String>) -> Self {
+    pub fn general(message: impl Into<String>) -> Box<Self> {
         Self::new(None, message.into())
     }
 
-    // A call is shorter than what it does, and there are two hundred.
+    /// A problem, perhaps at a place. A call is shorter than what it does, and there are two hundred.
     #[inline(never)]
-    fn new(span: Option<Span>, message: String) -> Self {
-        Self { span, message, help: None }
+    pub fn new(span: Option<Span>, message: String) -> Box<Self> {
+        Box::new(Self { span, message, help: None })
     }
 
     /// With what helps.
     #[must_use]
-    pub fn help(self, help: impl Into<String>) -> Self {
+    pub fn help(self: Box<Self>, help: impl Into<Box<str>>) -> Box<Self> {
         self.maybe_help(Some(help.into()))
     }
 
     /// With what helps, if something is known.
     #[must_use]
     #[inline(never)]
-    pub fn maybe_help(mut self, help: Option<String>) -> Self {
+    pub fn maybe_help(mut self: Box<Self>, help: Option<Box<str>>) -> Box<Self> {
         self.help = help;
         self
     }
@@ -74,10 +74,11 @@ impl Problem {
 impl Problems {
     /// Adds one; the same problem at the same place counts once, however many instances have it.
     #[inline(never)]
-    pub fn push(&mut self, problem: Problem) {
-        let key = (problem.span, problem.message);
+    pub fn push(&mut self, problem: Box<Problem>) {
+        let Problem { span, message, help } = *problem;
+        let key = (span, message);
         if self.found.len() < KEPT {
-            self.found.get_or_insert_with(key, || problem.help);
+            self.found.get_or_insert_with(key, || help);
         } else if !self.found.contains_key(&key) {
             self.uncounted = self.uncounted.saturating_add(1);
         }
@@ -96,7 +97,7 @@ impl Problems {
     }
 
     /// A suggestion, unless there were many already: a hostile file could ask for millions.
-    pub fn suggest(&mut self, suggestion: impl FnOnce() -> Option<String>) -> Option<String> {
+    pub fn suggest(&mut self, suggestion: impl FnOnce() -> Option<Box<str>>) -> Option<Box<str>> {
         self.suggested = self.suggested.saturating_add(1);
         if self.suggested <= MAX_SUGGESTED { suggestion() } else { None }
     }

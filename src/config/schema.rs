@@ -10,7 +10,7 @@ use std::rc::Rc;
 use crate::sorted::{Map, Set};
 
 use super::files::{self, World};
-use super::interpolate::{self, Fault, Lookup, Reported};
+use super::interpolate::{self, Fault, Lookup, Place, Reported};
 use super::keys::{self, Id, Key};
 use super::problems::{Problem, Problems};
 use super::source::FileId;
@@ -138,11 +138,11 @@ fn unknown_top(entry: &Entry, problems: &mut Problems) {
     let is_service =
         matches!(&entry.node.value, Value::Table(inner) if inner.iter().any(|entry| entry.key == "command"));
     let help = if is_service && !["service", "program", "programs"].contains(&name.as_str()) {
-        Some(format!("a service is [services.{name}]"))
+        Some(format!("a service is [services.{name}]").into())
     } else if ["service", "program", "programs", "process", "processes"].contains(&name.as_str()) {
-        Some("did you mean \"services\"?".to_owned())
+        Some("did you mean \"services\"?".into())
     } else if keys::service(name).is_some() || keys::is_later(name) {
-        Some("it belongs into [services.NAME] or [defaults]".to_owned())
+        Some("it belongs into [services.NAME] or [defaults]".into())
     } else {
         problems.suggest(|| keys::top_suggestion(name))
     };
@@ -213,7 +213,7 @@ fn settings(entries: Vec<Entry>, place: &str, defaults: bool, problems: &mut Pro
             }
             None => {
                 let help = if keys::top(&name).is_some() {
-                    Some("it belongs to the top of the file, before the first [section]".to_owned())
+                    Some("it belongs to the top of the file, before the first [section]".into())
                 } else {
                     problems.suggest(|| keys::suggestion(&name))
                 };
@@ -231,7 +231,7 @@ fn section(
     entries: Vec<Entry>,
     place: &str,
     known: fn(&str) -> Option<&'static Key>,
-    suggestion: fn(&str) -> Option<String>,
+    suggestion: fn(&str) -> Option<Box<str>>,
     problems: &mut Problems,
 ) -> Vec<Setting> {
     let mut settings = Vec::with_capacity(entries.len());
@@ -241,7 +241,7 @@ fn section(
             continue;
         }
         let help = match keys::service(&name) {
-            Some(_) => Some("it belongs into [services.NAME] or [defaults]".to_owned()),
+            Some(_) => Some("it belongs into [services.NAME] or [defaults]".into()),
             None => problems.suggest(|| suggestion(&name)),
         };
         problems.push(Problem::at(span, format!("unknown key \"{name}\" in {place}")).maybe_help(help));
@@ -306,7 +306,8 @@ fn pattern(node: &Node, world: &dyn World, problems: &mut Problems) -> Option<Pa
     };
     match interpolate::expand(&text.text, &mut Container(world)) {
         Ok(expanded) => Some(Path::new(&OsString::from_vec(expanded.bytes)).to_owned()),
-        Err(Fault::At { at, message, help, .. }) => {
+        Err(Fault::At(wrong)) => {
+            let Place { at, message, help, .. } = *wrong;
             problems.push(Problem::at(node.place_in_text(at), message).maybe_help(help));
             None
         }

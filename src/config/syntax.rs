@@ -18,12 +18,14 @@ pub fn problems(
     file: FileId,
     errors: &[toml::de::Error],
     sources: &Sources,
-) -> (Vec<Problem>, Set<usize>) {
-    let found: Vec<Problem> = errors.iter().take(MAX_ERRORS).map(|error| problem(text, file, error)).gather();
+) -> (Vec<Box<Problem>>, Set<usize>) {
+    let found: Vec<Box<Problem>> =
+        errors.iter().take(MAX_ERRORS).map(|error| problem(text, file, error)).gather();
     let line = |problem: &Problem| problem.span.and_then(|span| sources.line(span));
     let is_unreadable = |problem: &Problem| problem.message.starts_with(NOT_TOML);
-    let mut broken: Set<usize> = found.iter().filter_map(line).collect();
-    let unreadable: Set<usize> = found.iter().filter(|found| is_unreadable(found)).filter_map(line).collect();
+    let mut broken: Set<usize> = found.iter().filter_map(|found| line(found)).collect();
+    let unreadable: Set<usize> =
+        found.iter().filter(|found| is_unreadable(found)).filter_map(|found| line(found)).collect();
     // Nobody knows to which table the lines after an unreadable header belong; those after a repeated one belong to the table
     // that was there before, and repeat its keys.
     let mut repeated = Set::new();
@@ -45,7 +47,7 @@ pub fn problems(
 }
 
 #[inline(never)]
-fn problem(text: &str, file: FileId, error: &toml::de::Error) -> Problem {
+fn problem(text: &str, file: FileId, error: &toml::de::Error) -> Box<Problem> {
     let range = error.span().unwrap_or(0..0);
     let span = Span::new(file, range.clone());
     let written = text.get(range.clone()).unwrap_or("");
@@ -53,7 +55,7 @@ fn problem(text: &str, file: FileId, error: &toml::de::Error) -> Problem {
     if message == "duplicate key" {
         let first = first_place(text, range.start, written);
         return Problem::at(span, format!("\"{written}\" is set twice"))
-            .maybe_help(first.map(|line| format!("first on line {line}")));
+            .maybe_help(first.map(|line| format!("first on line {line}").into()));
     }
     let is_bare_word = holds(message, "invalid")
         && written.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '.' | '$'));

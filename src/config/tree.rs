@@ -127,7 +127,7 @@ pub fn parse(file: FileId, problems: &mut Problems) -> (Vec<Entry>, bool) {
     if !errors.is_empty() {
         let is_broken = |span: Span| problems.sources.line(span).is_some_and(|line| broken.contains(&line));
         drop_broken(&mut entries, &is_broken);
-        unusable.retain(|problem: &Problem| !problem.span.is_some_and(is_broken));
+        unusable.retain(|problem| !problem.span.is_some_and(is_broken));
     }
     for problem in syntax.into_iter().chain(unusable) {
         problems.push(problem);
@@ -171,7 +171,12 @@ fn drop_broken(entries: &mut Vec<Entry>, is_broken: &dyn Fn(Span) -> bool) {
     });
 }
 
-fn convert_table(text: &str, file: FileId, table: DeTable<'_>, problems: &mut Vec<Problem>) -> Vec<Entry> {
+fn convert_table(
+    text: &str,
+    file: FileId,
+    table: DeTable<'_>,
+    problems: &mut Vec<Box<Problem>>,
+) -> Vec<Entry> {
     let mut entries: Vec<Entry> = table
         .into_iter()
         .map(|(key, value)| Entry {
@@ -185,7 +190,7 @@ fn convert_table(text: &str, file: FileId, table: DeTable<'_>, problems: &mut Ve
     entries
 }
 
-fn convert(text: &str, file: FileId, value: Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Node {
+fn convert(text: &str, file: FileId, value: Spanned<DeValue<'_>>, problems: &mut Vec<Box<Problem>>) -> Node {
     let range = value.span();
     let span = Span::new(file, range.clone());
     let mut unusable = |message: &str| {

@@ -18,7 +18,7 @@ pub struct Word {
     pub verbatim: bool,
 }
 
-/// Why a string is not a command.
+/// Why a string is not a command. In a box, as it is passed on in many places.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotWords {
     /// Where.
@@ -33,7 +33,7 @@ pub struct NotWords {
 ///
 /// # Errors
 /// The first thing that only a shell can do, or an open quote.
-pub fn split(text: &str) -> Result<Vec<Word>, NotWords> {
+pub fn split(text: &str) -> Result<Vec<Word>, Box<NotWords>> {
     let end = text.trim_end().len();
     let text = text.get(..end).unwrap_or(text);
     let mut splitter = Splitter { text, at: 0, words: Vec::new(), open: None };
@@ -51,7 +51,7 @@ struct Splitter<'a> {
 
 impl Splitter<'_> {
     #[inline(never)]
-    fn run(&mut self) -> Result<(), NotWords> {
+    fn run(&mut self) -> Result<(), Box<NotWords>> {
         while let Some(character) = self.peek() {
             match character {
                 '\n' if !self.words.is_empty() || self.open.is_some() => {
@@ -114,7 +114,7 @@ impl Splitter<'_> {
         }
     }
 
-    fn single_quoted(&mut self) -> Result<(), NotWords> {
+    fn single_quoted(&mut self) -> Result<(), Box<NotWords>> {
         let start = self.at;
         self.word();
         self.skip(1);
@@ -131,7 +131,7 @@ impl Splitter<'_> {
     }
 
     #[inline(never)]
-    fn double_quoted(&mut self) -> Result<(), NotWords> {
+    fn double_quoted(&mut self) -> Result<(), Box<NotWords>> {
         let start = self.at;
         self.word();
         self.skip(1);
@@ -172,7 +172,7 @@ impl Splitter<'_> {
     }
 
     /// A `$` that may begin a variable: `${…}` is taken whole, blanks and quotes inside it too.
-    fn dollar(&mut self) -> Result<(), NotWords> {
+    fn dollar(&mut self) -> Result<(), Box<NotWords>> {
         let rest = self.text.get(self.at..).unwrap_or("");
         if rest.starts_with("$(") {
             return Err(
@@ -192,7 +192,7 @@ impl Splitter<'_> {
         Ok(())
     }
 
-    fn operator(&self, character: char) -> NotWords {
+    fn operator(&self, character: char) -> Box<NotWords> {
         let rest = self.text.get(self.at..).unwrap_or("");
         let whole = ["&&", "||", "2>&1", ">&", ">>", "<<", ";;"]
             .into_iter()
@@ -205,25 +205,27 @@ impl Splitter<'_> {
             _ => "set shell = true (needs /bin/sh), or put it into quotes",
         };
         let shown = whole.map_or_else(|| character.to_string(), str::to_owned);
-        NotWords { at: self.at..self.after(shown.len()), ..self.shell_only(&format!("\"{shown}\""), help) }
+        let mut wrong = self.shell_only(&format!("\"{shown}\""), help);
+        wrong.at = self.at..self.after(shown.len());
+        wrong
     }
 
-    fn shell_only(&self, what: &str, help: &'static str) -> NotWords {
+    fn shell_only(&self, what: &str, help: &'static str) -> Box<NotWords> {
         let length = if what.starts_with("\"$(") { 2 } else { 1 };
-        NotWords {
+        Box::new(NotWords {
             at: self.at..self.after(length),
             message: format!("has {what}, but commands are not run by a shell"),
             help,
-        }
+        })
     }
 }
 
-fn unclosed(at: usize, quote: &str) -> NotWords {
-    NotWords {
+fn unclosed(at: usize, quote: &str) -> Box<NotWords> {
+    Box::new(NotWords {
         at: at..at + 1,
         message: format!("has a {quote} that is never closed"),
         help: "close it, or put a backslash before it",
-    }
+    })
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use super::{
 use crate::gather::{one_by_one, replaced, word};
 use crate::line::json::text::{Text, string, unescaped};
 
-/// Something read, or a sentence that says what is wrong with it.
-pub(super) type Read<T = ()> = Result<T, String>;
+/// Something read, or a sentence that says what is wrong with it: one that cannot grow, so that nothing but it fits into two registers.
+pub(super) type Read<T = ()> = Result<T, Box<str>>;
 
 /// What can stand in a field.
 pub(super) trait Value {
@@ -218,7 +218,7 @@ pub(super) fn whole(line: &[u8], read: &mut dyn FnMut(&mut Text<'_>) -> Read) ->
         text.skip_blanks();
         if text.at == line.len() { Ok(()) } else { wrong("it goes on behind its end") }
     });
-    result.map_err(|why| format!("{why} at column {}", text.at))
+    result.map_err(|why| format!("{why} at column {}", text.at).into())
 }
 
 /// Reads an object. A request must not ask for what is not known here, and takes the usual for what it does not say. An answer may
@@ -230,7 +230,7 @@ pub(super) fn read_record(record: &mut dyn Record, text: &mut Text<'_>, asks: bo
     members(text, &mut |name, text| {
         let known = names.split(' ').position(|known| known == name);
         match known.and_then(|index| Some((1 << index, values.get_mut(index)?))) {
-            Some((bit, _)) if seen & bit != 0 => Err(format!("duplicate field `{name}`")),
+            Some((bit, _)) if seen & bit != 0 => Err(format!("duplicate field `{name}`").into()),
             Some((bit, value)) => {
                 seen |= bit;
                 value.read(text)
@@ -241,7 +241,7 @@ pub(super) fn read_record(record: &mut dyn Record, text: &mut Text<'_>, asks: bo
     })?;
     for (index, (name, value)) in names.split(' ').zip(&values).enumerate() {
         if seen & 1 << index == 0 && !asks && !value.may_lack() {
-            return Err(format!("missing field `{name}`"));
+            return Err(format!("missing field `{name}`").into());
         }
     }
     Ok(())
@@ -264,16 +264,16 @@ fn write_members(names: &str, values: &[&dyn Value], out: &mut Vec<u8>) {
 }
 
 fn wrong(why: &str) -> Read {
-    Err(why.to_owned())
+    Err(why.into())
 }
 
 /// What the reader of JSON says of something, with a sentence.
 fn syntax<T>(read: Option<T>) -> Read<T> {
-    read.ok_or_else(|| "this is not JSON".to_owned())
+    read.ok_or_else(|| "this is not JSON".into())
 }
 
-fn unknown(what: &str, name: &str, known: &str) -> String {
-    format!("unknown {what} `{name}`, expected one of `{}`", replaced(known, ' ', "`, `"))
+fn unknown(what: &str, name: &str, known: &str) -> Box<str> {
+    format!("unknown {what} `{name}`, expected one of `{}`", replaced(known, ' ', "`, `")).into()
 }
 
 /// One with nothing in it, which is a lot to write for some. What is read is read into where it stays: a result is moved on each way out.
@@ -285,7 +285,7 @@ fn fresh<T: Default>() -> T {
 /// Takes the string that comes next.
 fn read_string(text: &mut Text<'_>) -> Read<String> {
     if text.word(b"\"").is_none() {
-        return Err("a string was expected".to_owned());
+        return Err("a string was expected".into());
     }
     let from = text.at;
     let escaped = syntax(text.string())?;
@@ -296,10 +296,13 @@ fn read_string(text: &mut Text<'_>) -> Read<String> {
 
 /// Takes the word that comes next: which of these it is.
 #[inline(never)]
-fn read_word(text: &mut Text<'_>, words: &str) -> Read<usize> {
+fn read_word(text: &mut Text<'_>, words: &str, number: &mut usize) -> Read {
     let written = read_string(text)?;
-    let known = words.split(' ').position(|word| word == written);
-    known.ok_or_else(|| unknown("variant", &written, words))
+    match words.split(' ').position(|word| word == written) {
+        Some(known) => *number = known,
+        None => return Err(unknown("variant", &written, words)),
+    }
+    Ok(())
 }
 
 #[inline(never)]
@@ -357,17 +360,22 @@ fn write_list<'a>(next: &mut dyn FnMut() -> Option<&'a dyn Value>, out: &mut Vec
     out.push(b']');
 }
 
-/// An integer as one is written in JSON.
-fn read_integer(text: &mut Text<'_>) -> Read<i128> {
+/// An integer as one is written in JSON, of those that a type has: from so far below 0 to so much. What is read is put where it goes: a
+/// result is moved on each way out.
+#[inline(never)]
+fn read_integer(text: &mut Text<'_>, below: u64, most: u64, bits: &mut u64) -> Read {
     let negative = text.word(b"-").is_some();
     let from = text.at;
     let number = text.next().filter(u8::is_ascii_digit).and_then(|first| text.number(first));
     let digits = text.bytes.get(from..text.at).and_then(|digits| std::str::from_utf8(digits).ok());
     match number.and(digits).and_then(|digits| digits.parse::<u64>().ok()) {
-        Some(0) if negative => Err("a whole number was expected".to_owned()),
-        Some(number) if negative => Ok(-i128::from(number)),
-        Some(number) => Ok(i128::from(number)),
-        None => Err("a whole number was expected".to_owned()),
+        Some(0) if negative => wrong("a whole number was expected"),
+        Some(number) if number > if negative { below } else { most } => wrong("this number is too large"),
+        Some(number) => {
+            *bits = if negative { number.wrapping_neg() } else { number };
+            Ok(())
+        }
+        None => wrong("a whole number was expected"),
     }
 }
 
@@ -380,21 +388,28 @@ fn write_integer(number: i128, out: &mut Vec<u8>) {
 }
 
 macro_rules! integers {
-    ($($type:ty)+) => {$(
+    ($($type:ty: $below:expr, $most:expr, $of:expr;)+) => {$(
         impl Value for $type {
             fn write(&self, out: &mut Vec<u8>) {
                 write_integer(i128::from(*self), out);
             }
 
             fn read(&mut self, text: &mut Text<'_>) -> Read {
-                *self = Self::try_from(read_integer(text)?).map_err(|_| "this number is too large".to_owned())?;
-                Ok(())
+                let mut bits = 0;
+                let read = read_integer(text, $below, $most, &mut bits);
+                *self = $of(bits);
+                read
             }
         }
     )+};
 }
 
-integers!(u8 u32 u64 i32);
+integers! {
+    u8: 0, u64::from(u8::MAX), |bits| (bits & 0xff) as u8;
+    u32: 0, u64::from(u32::MAX), |bits| (bits & 0xffff_ffff) as u32;
+    u64: 0, u64::MAX, std::convert::identity;
+    i32: 1 << 31, (1 << 31) - 1, |bits: u64| ((bits & 0xffff_ffff) as u32).cast_signed();
+}
 
 impl Value for bool {
     fn write(&self, out: &mut Vec<u8>) {
@@ -425,9 +440,12 @@ impl<T: Word> Value for T {
     }
 
     fn read(&mut self, text: &mut Text<'_>) -> Read {
-        let number = read_word(text, Self::WORDS)?;
-        *self = *syntax(Self::VALUES.get(number))?;
-        Ok(())
+        let mut number = usize::MAX;
+        let read = read_word(text, Self::WORDS, &mut number);
+        if let Some(value) = Self::VALUES.get(number) {
+            *self = *value;
+        }
+        read
     }
 }
 

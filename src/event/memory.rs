@@ -1,5 +1,7 @@
 //! What crosses the seam about memory.
 
+use std::rc::Rc;
+
 use super::{InstanceId, Process};
 
 /// A cgroup of its own.
@@ -65,5 +67,5 @@ pub struct Weight {
     /// How many processes it has.
     pub processes: u32,
     /// The one that holds most, and its resident set in bytes.
-    pub holder: Option<(Process, u64)>,
+    pub holder: Option<Rc<(Process, u64)>>,
 }

@@ -2,10 +2,11 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::{Cause, Next};
 use crate::gather::Joined;
-use crate::units::{Signal, show_size};
+use crate::units::{Shown, Signal, show_size};
 
 /// `262M of 300M (87%)`.
 pub(super) struct Part {
@@ -26,8 +27,9 @@ pub(super) struct Holder<'a>(pub &'a Cause);
 impl Display for Holder<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Cause::OverMemory { holder: Some((process, bytes)), .. }
-            | Cause::ShortMemory { holder: Some((process, bytes)), .. } => {
+            Cause::OverMemory { holder: Some(holder), .. }
+            | Cause::ShortMemory { holder: Some(holder), .. } => {
+                let (process, bytes) = &**holder;
                 let held = show_size(*bytes);
                 write!(f, ", most of it \"{}\" (pid {}) with {held}", process.name, process.pid)
             }
@@ -37,7 +39,7 @@ impl Display for Holder<'_> {
             | Cause::Exit(_)
             | Cause::Unready(_)
             | Cause::Start(_)
-            | Cause::NotReady { .. }
+            | Cause::NotReady(_)
             | Cause::Unhealthy { .. }
             | Cause::Watchdog { .. } => Ok(()),
         }
@@ -48,7 +50,7 @@ impl Display for Holder<'_> {
 pub(super) fn stopped(
     f: &mut Formatter<'_>,
     name: &str,
-    uptime: &str,
+    uptime: Shown<Duration>,
     held: u64,
     why: &str,
     next: &Next,

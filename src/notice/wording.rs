@@ -58,7 +58,7 @@ impl Display for Notice {
                 "no cgroup can be made for a service after all: memory_limit is not enforced by the kernel, what holds more is restarted",
             ),
             Self::MemoryLimit { before, limit } => {
-                let shown = |limit: &Option<u64>| limit.map_or_else(|| "none".to_owned(), show_size);
+                let shown = |limit: &Option<u64>| limit.map_or_else(|| "none".to_owned(), |limit| show_size(limit).to_string());
                 write!(f, "the container's memory limit is {} now, it was {}", shown(limit), shown(before))
             }
             Self::MemoryLow { used, whole } => {
@@ -186,7 +186,7 @@ fn ended(f: &mut Formatter<'_>, name: &Rc<str>, cause: &Cause, uptime: Duration,
             write!(f, "{}: {} after {uptime}, before it was ready; {}", *name, WithMeaning(*status), *next)
         }
         // Why has been told when it was stopped.
-        (Cause::NotReady { .. }, _) => {
+        (Cause::NotReady(_), _) => {
             write!(f, "{}: stopped after {uptime}, as it was not ready; {}", *name, *next)
         }
         (Cause::Unhealthy { .. }, _) => {
@@ -197,10 +197,10 @@ fn ended(f: &mut Formatter<'_>, name: &Rc<str>, cause: &Cause, uptime: Duration,
         }
         (Cause::OverMemory { bytes, limit, .. }, _) => {
             let why = format!("of memory and may hold {}", show_size(*limit));
-            memory::stopped(f, name, &uptime, *bytes, &why, next)
+            memory::stopped(f, name, uptime, *bytes, &why, next)
         }
         (Cause::ShortMemory { held, .. }, _) => {
-            memory::stopped(f, name, &uptime, *held, "and the container ran short of memory", next)
+            memory::stopped(f, name, uptime, *held, "and the container ran short of memory", next)
         }
         (Cause::OutOfMemory { .. }, _) => write!(f, "{}: {} after {uptime}; {}", *name, *cause, *next),
     }
@@ -262,15 +262,15 @@ impl Display for Cause {
             Self::Exit(status) => WithMeaning(*status).fmt(f),
             Self::Unready(status) => write!(f, "{} before it was ready", WithMeaning(*status)),
             Self::Start(error) => write!(f, "cannot start: {}", *error),
-            Self::NotReady { waited, test, failure, listens, says } => {
-                write!(f, "not ready after {} (ready = {})", show_duration(*waited), *test)?;
-                if let Some(failure) = failure {
+            Self::NotReady(how) => {
+                write!(f, "not ready after {} (ready = {})", show_duration(how.waited), how.test)?;
+                if let Some(failure) = &how.failure {
                     write!(f, ": {}", *failure)?;
                 }
-                if !listens.is_empty() {
-                    write!(f, ". It listens on {}", listens.listed())?;
+                if !how.listens.is_empty() {
+                    write!(f, ". It listens on {}", how.listens.listed())?;
                 }
-                match says {
+                match &how.says {
                     Some(text) => write!(f, ". It says: {}", *text),
                     None => Ok(()),
                 }
@@ -374,7 +374,7 @@ fn per_word(per: Duration) -> String {
         1 if per.subsec_nanos() == 0 => "s".to_owned(),
         60 if per.subsec_nanos() == 0 => "m".to_owned(),
         3600 if per.subsec_nanos() == 0 => "h".to_owned(),
-        _ => replaced(&show_duration(per), ' ', ""),
+        _ => replaced(&show_duration(per).to_string(), ' ', ""),
     }
 }
 

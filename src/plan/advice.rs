@@ -30,7 +30,7 @@ delay -> 2s";
 const LONGEST: usize = 160;
 
 /// What may have been meant by a string of these kinds of tests; `None` where there is nothing to go by.
-pub fn advice(written: &str, kinds: &[&str]) -> Option<String> {
+pub fn advice(written: &str, kinds: &[&str]) -> Option<Box<str>> {
     let text = written.trim();
     let (prefix, rest) = text.split_once(':').unwrap_or((text, ""));
     if text.is_empty() || text.starts_with("${") {
@@ -39,27 +39,32 @@ pub fn advice(written: &str, kinds: &[&str]) -> Option<String> {
     let foreign = answer(FOREIGN, &prefix.to_ascii_lowercase());
     let kind = foreign.or_else(|| nearest(prefix, kinds));
     if kind.is_none() && text.contains(char::is_whitespace) {
-        return Some(command(text));
+        return Some(command(text).into());
     }
     if is_port(text) {
-        return Some(meant(&format!("tcp:{text}")));
+        return Some(meant(&format!("tcp:{text}")).into());
     }
     if text.starts_with('/') {
-        return Some(format!("\"unix:{text}\" asks a socket, \"file:{text}\" looks for a file"));
+        return Some(format!("\"unix:{text}\" asks a socket, \"file:{text}\" looks for a file").into());
     }
     let (port, path) = rest.split_once('/').map_or((rest, None), |(port, path)| (port, Some(path)));
     // A host may be called db, which is near fd.
     let is_host = is_port(port) && kind.is_none_or(|kind| kind == "fd" && !alike(prefix, kind));
     match (kind, path) {
-        (_, None) if is_host => Some(meant(&format!("tcp:{}:{port}", asked_host(prefix)))),
-        (_, Some(path)) if is_host => Some(meant(&format!("http://{}:{port}/{path}", asked_host(prefix)))),
-        (Some("notify"), _) => Some(meant("notify")),
+        (_, None) if is_host => Some(meant(&format!("tcp:{}:{port}", asked_host(prefix))).into()),
+        (_, Some(path)) if is_host => {
+            Some(meant(&format!("http://{}:{port}/{path}", asked_host(prefix))).into())
+        }
+        (Some("notify"), _) => Some(meant("notify").into()),
         (Some(kind), _) if kinds.contains(&kind) => {
             let example = answer(EXAMPLES, kind).unwrap_or_default();
-            Some(meant(&format!("{kind}:{}", if rest.is_empty() || kind == prefix { example } else { rest })))
+            Some(
+                meant(&format!("{kind}:{}", if rest.is_empty() || kind == prefix { example } else { rest }))
+                    .into(),
+            )
         }
         // A program's name alone.
-        (None, _) if rest.is_empty() => Some(command(text)),
+        (None, _) if rest.is_empty() => Some(command(text).into()),
         (Some(_) | None, _) => None,
     }
 }

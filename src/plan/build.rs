@@ -444,12 +444,12 @@ impl<'a> Builder<'a> {
         if common.instance_env != INSTANCE {
             set(&common.instance_env, &shown_number);
         }
-        let CommandLine { argv, shown } = own.command?;
+        let CommandLine { argv, shown } = *own.command?;
         let mut launch = own.launch;
         launch.argv = argv;
         launch.shown = shown;
-        launch.env = env;
-        launch.env_from_file = own.env_from_file.into_iter().gather();
+        Rc::get_mut(&mut launch.conditions)?.env = env;
+        launch.env_from_file = own.env_from_file.into_iter().gather().into();
         launch.mark = Some(Mark { service: Rc::clone(&service.name), instance: number });
         launch.speaks = speaks;
         let healthcheck = own.healthcheck.map(|wanted| wanted.resolve(&launch));
@@ -694,8 +694,10 @@ impl<'a> Builder<'a> {
         let name: Rc<str> = Rc::from(MAIN);
         let mut instance = command(Rc::clone(&name), argv.to_vec(), &program, Surroundings::Command);
         instance.depends_on = depends_on;
-        if let Some(launch) = Rc::get_mut(&mut instance.launch) {
-            launch.env = vec![(SERVICE.into(), Secret::new(MAIN)), (INSTANCE.into(), Secret::new("1"))];
+        if let Some(launch) = Rc::get_mut(&mut instance.launch)
+            && let Some(conditions) = Rc::get_mut(&mut launch.conditions)
+        {
+            conditions.env = vec![(SERVICE.into(), Secret::new(MAIN)), (INSTANCE.into(), Secret::new("1"))];
             launch.mark = Some(Mark { service: name, instance: 1 });
         }
         instances.push(instance);

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Asks, Guard, Healthcheck, Instance, Limits, Log, Plan, Ready, ReadyTest, Restart, Stop, Test};
-use crate::event::{Attributes, Identity, InstanceId, Launch, Secret};
+use crate::event::{Attributes, Conditions, Identity, InstanceId, Launch, Secret};
 use crate::sorted::Map;
 use crate::units::Signal;
 
@@ -19,8 +19,8 @@ pub const INSTANCES_EVER_MAX: usize = 20_000;
 pub struct Fresh {
     /// As in [`Plan`].
     pub config: Option<Rc<str>>,
-    /// All that shall run, in start order.
-    pub instances: Vec<(InstanceId, Instance)>,
+    /// All that shall run, in start order; in boxes, as each goes through some hands before it has its place.
+    pub instances: Vec<(InstanceId, Box<Instance>)>,
     /// As in [`Plan`].
     pub shutdown_timeout: Option<Duration>,
     /// As in [`Plan`].
@@ -88,7 +88,7 @@ impl Fresh {
             for dependency in &mut instance.depends_on {
                 dependency.on = stable_of(dependency.on);
             }
-            placed.push((id, instance));
+            placed.push((id, Box::new(instance)));
         }
         for receiver in routes.values_mut().flatten() {
             *receiver = stable_of(*receiver);
@@ -148,12 +148,8 @@ fn launch(found: &mut Difference, old: &Launch, new: &Launch) {
     let Launch {
         argv,
         shown,
-        inherit_env,
-        env,
         env_from_file,
-        cwd,
-        identity,
-        attributes,
+        conditions,
         stdin,
         stdout,
         stderr,
@@ -163,6 +159,7 @@ fn launch(found: &mut Difference, old: &Launch, new: &Launch) {
         // It follows from the limits, and from what is here.
         cell: _,
     } = new;
+    let Conditions { inherit_env, env, cwd, identity, attributes } = &**conditions;
     found.anew("command", (&old.argv, old.surroundings, &old.mark) == (argv, *surroundings, mark));
     // The same words, written otherwise.
     found.adjust("command", old.shown == *shown);
@@ -298,17 +295,19 @@ mod tests {
 
     /// One that has everything.
     fn full() -> Instance {
+        let with = |env: &[(&str, &str)]| {
+            let env = env.iter().map(|(name, value)| ((*name).into(), Secret::new(*value))).collect();
+            Rc::new(Conditions { env, ..Conditions::default() })
+        };
         let command = |word: &str| {
             Rc::new(Launch {
-                env: vec![("A".into(), Secret::new("1"))],
+                conditions: with(&[("A", "1")]),
                 ..Launch::new(vec![Secret::new(word)], word.into())
             })
         };
         let mut full = instance("a");
-        full.launch = Rc::new(Launch {
-            env: vec![("A".into(), Secret::new("1")), ("B".into(), Secret::new("2"))],
-            ..(*full.launch).clone()
-        });
+        full.launch =
+            Rc::new(Launch { conditions: with(&[("A", "1"), ("B", "2")]), ..(*full.launch).clone() });
         full.stop.command = Some(command("stop"));
         let test = Test { asks: Asks::Command(command("test")), timeout: Duration::from_secs(1) };
         full.ready = Some(Ready {
@@ -377,7 +376,7 @@ mod tests {
         check(|i| of_launch(i).cwd = Some("/".into()), &["cwd"], true);
         check(|i| of_launch(i).env = vec![("A".into(), Secret::new("1"))], &["env"], true);
         check(|i| of_launch(i).inherit_env = false, &["inherit_env"], true);
-        check(|i| of_launch(i).env_from_file = vec![("C".into(), "/c".into())], &["env_from_file"], true);
+        check(|i| of_launch(i).env_from_file = [("C".into(), "/c".into())].into(), &["env_from_file"], true);
         check(|i| of_launch(i).identity.user = Some("app".to_owned()), &["user"], true);
         check(|i| of_launch(i).identity.group = Some("app".to_owned()), &["group"], true);
         check(|i| of_launch(i).identity.groups = Some(Vec::new()), &["groups"], true);

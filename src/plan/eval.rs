@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use crate::config::dotenv::{self, EnvFile};
 use crate::config::files::{self, World};
-use crate::config::interpolate::{self, Fault, Lookup, Reported};
+use crate::config::interpolate::{self, Fault, Lookup, Place, Reported};
 use crate::config::keys::Key;
 use crate::config::source::{FileId, Span};
 use crate::config::tree::{Entry, Node, Value};
@@ -49,7 +49,8 @@ pub struct Evaluator<'a> {
     bytes_left: usize,
 }
 
-/// A text after its variables were replaced. May be a secret.
+/// A text after its variables were replaced. May be a secret. It is passed on in a box: so whether there is one is told in a register,
+/// in thirty places.
 pub struct Text {
     /// The bytes, none of them NUL.
     pub bytes: Vec<u8>,
@@ -164,7 +165,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Reports a problem.
-    pub fn fail(&mut self, problem: Problem) -> Reported {
+    pub fn fail(&mut self, problem: Box<Problem>) -> Reported {
         self.problems.push(problem);
         Reported
     }
@@ -191,7 +192,13 @@ impl<'a> Evaluator<'a> {
     /// # Errors
     /// It is something else, or a variable is not set; reported.
     #[inline(never)]
-    pub fn text(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node, scalars: Scalars) -> Read<Text> {
+    pub fn text(
+        &mut self,
+        scope: &mut Scope<'_>,
+        key: &Key,
+        node: &Node,
+        scalars: Scalars,
+    ) -> Read<Box<Text>> {
         self.text_of(scope, key.name, key.expected, node, scalars)
     }
 
@@ -203,9 +210,9 @@ impl<'a> Evaluator<'a> {
         expected: &str,
         node: &Node,
         scalars: Scalars,
-    ) -> Read<Text> {
+    ) -> Read<Box<Text>> {
         self.charge(0, node.span)?;
-        let plain = |text: String| Ok(Text { bytes: text.into_bytes(), replaced: false });
+        let plain = |text: String| Ok(Box::new(Text { bytes: text.into_bytes(), replaced: false }));
         match &node.value {
             Value::Text(text) => {
                 let place = |range| node.place_in_text(range);
@@ -229,13 +236,14 @@ impl<'a> Evaluator<'a> {
         template: &str,
         place: &dyn Fn(Range<usize>) -> Span,
         within: Option<(Layer, &str)>,
-    ) -> Read<Text> {
+    ) -> Read<Box<Text>> {
         let mut lookup = InScope { evaluator: self, scope, place, within };
         let expanded = match interpolate::expand(template, &mut lookup) {
             Ok(expanded) => expanded,
             Err(Fault::Reported) => return Err(Reported),
-            Err(Fault::At { unset: true, .. }) if self.lenient => return Err(Reported),
-            Err(Fault::At { at, message, help, .. }) => {
+            Err(Fault::At(wrong)) if wrong.unset && self.lenient => return Err(Reported),
+            Err(Fault::At(wrong)) => {
+                let Place { at, message, help, .. } = *wrong;
                 return Err(self.fail(Problem::at(place(at), message).maybe_help(help)));
             }
         };
@@ -246,7 +254,7 @@ impl<'a> Evaluator<'a> {
             ));
         }
         self.charge(expanded.bytes.len(), place(0..template.len()))?;
-        Ok(Text { bytes: expanded.bytes, replaced: expanded.replaced })
+        Ok(Box::new(Text { bytes: expanded.bytes, replaced: expanded.replaced }))
     }
 
     /// Takes a value of so many bytes, and what it costs to keep, off what all together may come to.
@@ -268,7 +276,7 @@ impl<'a> Evaluator<'a> {
         scope: &mut Scope<'_>,
         template: &str,
         place: &dyn Fn(Range<usize>) -> Span,
-    ) -> Read<Text> {
+    ) -> Read<Box<Text>> {
         self.expand(scope, template, place, None)
     }
 

@@ -115,7 +115,7 @@ impl Display for Share {
 impl Display for Amount {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bytes(bytes) => f.write_str(&show_size(*bytes)),
+            Self::Bytes(bytes) => show_size(*bytes).fmt(f),
             Self::Share(share) => share.fmt(f),
         }
     }
@@ -250,8 +250,9 @@ pub fn guard(
             Id::MemoryWarn => guard.warn = evaluator.share(scope, key, node).ok(),
             Id::MemoryRestart => guard.restart = evaluator.share(scope, key, node).ok(),
             _ => {
-                let choices = &[("container", Reference::Container), ("host", Reference::Host)];
-                guard.reference = evaluator.choice(scope, key, node, choices).unwrap_or_default();
+                let meanings = &[Reference::Container, Reference::Host];
+                let chosen = evaluator.choice(scope, key, node, "container host", meanings);
+                guard.reference = chosen.unwrap_or_default();
                 continue;
             }
         }
@@ -281,7 +282,7 @@ pub fn guard(
 }
 
 /// There is nothing to take a share of.
-fn no_whole(span: Span, setting: &str, reference: Reference) -> Problem {
+fn no_whole(span: Span, setting: &str, reference: Reference) -> Box<Problem> {
     let (what, help) = match reference {
         Reference::Container => (
             "the container has no memory limit to take a share of",
@@ -312,10 +313,10 @@ impl Evaluator<'_> {
             Ok(bytes) => {
                 let (least, unit) = (show_size(LEAST_BYTES), bytes.clamp(1, 99_999));
                 let problem = Problem::at(node.span, format!("{} must be at least {least}", key.name));
-                let help = format!("a bare number is bytes; \"{unit}M\" is in MiB");
+                let help = format!("a bare number is bytes; \"{unit}M\" is in MiB").into();
                 Err(self.fail(problem.maybe_help(Some(help).filter(|_| !text.replaced && bytes > 0))))
             }
-            Err(_) => Err(self.mismatch(key, node, Some(&text))),
+            Err(_) => Err(self.mismatch(key, node, Some(&*text))),
         }
     }
 
@@ -325,14 +326,14 @@ impl Evaluator<'_> {
         let written = text.word().trim();
         let share = Share::parse(written);
         let help = match written.strip_suffix('%').map(|number| parse_decimal(number.trim())) {
-            Some(Some(_)) => Some("a share is more than 0% and at most 100%".to_owned()),
+            Some(Some(_)) => Some("a share is more than 0% and at most 100%".into()),
             None if !text.replaced && !written.is_empty() => {
-                Share::parse(&format!("{written}%")).map(|share| format!("{} = \"{share}\"", key.name))
+                Share::parse(&format!("{written}%")).map(|share| format!("{} = \"{share}\"", key.name).into())
             }
             Some(None) | None => None,
         };
         share
-            .map_or_else(|| Err(self.mismatch_with(key, node, Some(&text), help)), Ok)
+            .map_or_else(|| Err(self.mismatch_with(key, node, Some(&*text), help)), Ok)
             .map_err(|Reported| Reported)
     }
 }

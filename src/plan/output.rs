@@ -61,8 +61,8 @@ const ALSO: Key = part(Id::Stdout, "also", "\"stdout\" or \"stderr\"");
 const FORMAT: Key = part(Id::Stdout, "format", "\"prefix\", \"json\" or \"raw\"");
 const PARTS: [&str; 5] = ["file", "max_size", "max_files", "also", "format"];
 
-const FORMATS: [(&str, Format); 3] =
-    [("prefix", Format::Prefix), ("json", Format::Json), ("raw", Format::Raw)];
+const FORMATS: &str = "prefix json raw";
+const FORMATS_MEAN: [Format; 3] = [Format::Prefix, Format::Json, Format::Raw];
 
 impl Evaluator<'_> {
     /// `[log]`. What is wrong is reported, and the default stays.
@@ -85,15 +85,15 @@ impl Evaluator<'_> {
     ) -> Read<()> {
         let (key, node) = (setting.key, &setting.node);
         match key.id {
-            Id::LogFormat => defaults.format = self.choice(scope, key, node, &FORMATS)?,
+            Id::LogFormat => defaults.format = self.choice(scope, key, node, FORMATS, &FORMATS_MEAN)?,
             Id::LogTimestamps => log.timestamps = self.boolean(scope, key, node)?,
             Id::LogColor => {
-                let choices = &[("never", Color::Never), ("auto", Color::Auto), ("always", Color::Always)];
-                log.color = self.choice(scope, key, node, choices)?;
+                let meanings = &[Color::Never, Color::Auto, Color::Always];
+                log.color = self.choice(scope, key, node, "never auto always", meanings)?;
             }
             Id::LogOverflow => {
-                let choices = &[("block", Overflow::Block), ("drop", Overflow::Drop)];
-                log.overflow = self.choice(scope, key, node, choices)?;
+                let meanings = &[Overflow::Block, Overflow::Drop];
+                log.overflow = self.choice(scope, key, node, "block drop", meanings)?;
             }
             Id::LogMaxSize => defaults.max_size = self.max_size(scope, key, node)?,
             Id::LogMaxFiles => defaults.max_files = self.max_files(scope, key, node)?,
@@ -130,7 +130,7 @@ impl Evaluator<'_> {
         }
         match text.show().and_then(|text| parse_size(text).ok()).filter(|size| *size >= SMALLEST) {
             Some(size) => Ok(Some(size)),
-            None => Err(self.mismatch(key, node, Some(&text))),
+            None => Err(self.mismatch(key, node, Some(&*text))),
         }
     }
 
@@ -151,7 +151,7 @@ impl Evaluator<'_> {
         }
         match text.show().and_then(parse_rate) {
             Some(limit) => Ok(Some(limit)),
-            None => Err(self.mismatch(key, node, Some(&text))),
+            None => Err(self.mismatch(key, node, Some(&*text))),
         }
     }
 
@@ -169,13 +169,13 @@ impl Evaluator<'_> {
                 let node = &entry.node;
                 match entry.key.as_str() {
                     "file" => file = Some(self.file(scope, &FILE, node)),
-                    "format" => format = self.choice(scope, &FORMAT, node, &FORMATS),
+                    "format" => format = self.choice(scope, &FORMAT, node, FORMATS, &FORMATS_MEAN),
                     "max_size" => max_size = self.max_size(scope, &MAX_SIZE_PART, node),
                     "max_files" => max_files = self.max_files(scope, &MAX_FILES_PART, node),
                     "also" => {
-                        let sinks = &[("stdout", Sink::Stdout), ("stderr", Sink::Stderr)];
-                        also =
-                            self.choice(scope, &ALSO, node, sinks).map(|sink| Some((sink, own.log.format)));
+                        let sink =
+                            self.choice(scope, &ALSO, node, "stdout stderr", &[Sink::Stdout, Sink::Stderr]);
+                        also = sink.map(|sink| Some((sink, own.log.format)));
                     }
                     name => {
                         let help = self.similar(name, &PARTS);
@@ -214,11 +214,13 @@ impl Evaluator<'_> {
             written => {
                 let written = written.filter(|_| !text.replaced).unwrap_or_default();
                 let help = match written {
-                    "stdout" | "stderr" => Some("leave it out: it goes there by itself".to_owned()),
-                    _ if written.contains('.') => Some(format!("a file in this folder is \"./{written}\"")),
+                    "stdout" | "stderr" => Some("leave it out: it goes there by itself".into()),
+                    _ if written.contains('.') => {
+                        Some(format!("a file in this folder is \"./{written}\"").into())
+                    }
                     _ => self.similar(written, words),
                 };
-                return Err(self.mismatch_with(key, node, Some(&text), help));
+                return Err(self.mismatch_with(key, node, Some(&*text), help));
             }
         })
     }

@@ -66,7 +66,7 @@ initialdelayseconds initial_delay_seconds initial_delay grace_period delay -> st
 
 /// `ready` as it is written.
 pub struct WantedReady {
-    test: Written,
+    test: Box<Written>,
     timeout: Option<Duration>,
     interval: Option<Duration>,
 }
@@ -81,7 +81,7 @@ pub struct WantedHealth {
     start_period: Duration,
 }
 
-/// A test, and as it may be shown.
+/// A test, and as it may be shown. In a box, as a text is.
 struct Written {
     means: Means,
     shown: Rc<str>,
@@ -100,7 +100,7 @@ enum Means {
 /// Who is asked, and how.
 enum Ask {
     Target(Rc<Target>),
-    Command(CommandLine),
+    Command(Box<CommandLine>),
 }
 
 impl Evaluator<'_> {
@@ -109,9 +109,10 @@ impl Evaluator<'_> {
     /// # Errors
     /// Reported.
     #[inline(never)]
-    pub fn ready(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<WantedReady> {
+    pub fn ready(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Box<WantedReady>> {
         let Value::Table(entries) = &node.value else {
-            return Ok(WantedReady { test: self.test(scope, key, node)?, timeout: None, interval: None });
+            let test = self.test(scope, key, node)?;
+            return Ok(Box::new(WantedReady { test, timeout: None, interval: None }));
         };
         let (mut test, mut timeout, mut interval) = (None, Ok(None), Ok(None));
         let mut known = Ok(());
@@ -145,11 +146,11 @@ impl Evaluator<'_> {
                 let message = format_args!("it could never be ready: timeout is not longer than the delay");
                 Err(self.wrong_with(span, message, format_args!("with a delay, leave timeout out")))
             }
-            _ => Ok(WantedReady {
+            _ => Ok(Box::new(WantedReady {
                 test,
                 timeout: timeout.map(|(time, _)| time),
                 interval: interval.map(|(time, _)| time),
-            }),
+            })),
         }
     }
 
@@ -158,14 +159,16 @@ impl Evaluator<'_> {
     /// # Errors
     /// Reported.
     #[inline(never)]
-    pub fn healthcheck(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<WantedHealth> {
-        let with = |(ask, shown)| WantedHealth {
-            ask,
-            shown,
-            interval: HEALTH_INTERVAL,
-            timeout: HEALTH_TIMEOUT,
-            retries: HEALTH_RETRIES,
-            start_period: Duration::ZERO,
+    pub fn healthcheck(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Box<WantedHealth>> {
+        let with = |(ask, shown)| {
+            Box::new(WantedHealth {
+                ask,
+                shown,
+                interval: HEALTH_INTERVAL,
+                timeout: HEALTH_TIMEOUT,
+                retries: HEALTH_RETRIES,
+                start_period: Duration::ZERO,
+            })
         };
         let Value::Table(entries) = &node.value else { return self.health_test(scope, key, node).map(with) };
         let mut test = None;
@@ -201,16 +204,14 @@ impl Evaluator<'_> {
             let help = format_args!("healthcheck = {{ test = \"http://127.0.0.1:8080/health\" }}");
             return Err(self.wrong_with(node.span, format_args!("healthcheck has no test"), help));
         };
-        let defaults = with(test?);
+        let mut wanted = with(test?);
         let retries = retries?.and_then(|retries| u32::try_from(retries).ok());
         known?;
-        Ok(WantedHealth {
-            interval: interval?.unwrap_or(defaults.interval),
-            timeout: timeout?.unwrap_or(defaults.timeout),
-            retries: retries.unwrap_or(defaults.retries),
-            start_period: start_period?.unwrap_or(defaults.start_period),
-            ..defaults
-        })
+        wanted.interval = interval?.unwrap_or(wanted.interval);
+        wanted.timeout = timeout?.unwrap_or(wanted.timeout);
+        wanted.retries = retries.unwrap_or(wanted.retries);
+        wanted.start_period = start_period?.unwrap_or(wanted.start_period);
+        Ok(wanted)
     }
 
     /// `watchdog`, and every other time that must be longer than 0.
@@ -237,9 +238,9 @@ impl Evaluator<'_> {
         let written = entry.key.as_str();
         let plain = replaced(&written.to_ascii_lowercase(), '-', "_");
         let help = match answer(FOREIGN, &plain).filter(|ours| names.contains(ours)) {
-            Some(ours) => Some(format!("here it is called \"{ours}\"")),
+            Some(ours) => Some(format!("here it is called \"{ours}\"").into()),
             None if ["retries", "start_period"].contains(&written) => {
-                Some("until its timeout it is asked as often as needed".to_owned())
+                Some("until its timeout it is asked as often as needed".into())
             }
             None => self.similar(written, names),
         };
@@ -248,7 +249,7 @@ impl Evaluator<'_> {
     }
 
     fn health_test(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<(Ask, Rc<str>)> {
-        let Written { means, shown, span } = self.test(scope, key, node)?;
+        let Written { means, shown, span } = *self.test(scope, key, node)?;
         let (why, help) = match means {
             Means::Asked(ask) => return Ok((ask, shown)),
             Means::Notified => (
@@ -263,34 +264,36 @@ impl Evaluator<'_> {
     }
 
     /// A test by itself.
-    fn test(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Written> {
+    fn test(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Box<Written>> {
         let kinds: &[&str] = if key.id == Id::Healthcheck { &ASKED } else { &KINDS };
         let help = match &node.value {
             Value::List(nodes) => {
                 self.check_docker_words(key, nodes)?;
                 let command = self.command(scope, key, node, false)?;
                 let shown = Rc::from(command.shown.as_str());
-                return Ok(Written { means: Means::Asked(Ask::Command(command)), shown, span: node.span });
+                let means = Means::Asked(Ask::Command(command));
+                return Ok(Box::new(Written { means, shown, span: node.span }));
             }
             Value::Text(written) => {
                 let text = self.string(scope, key, node)?;
                 let help = match means(text.word().trim()) {
                     Ok(means) => {
-                        return Ok(Written { means, shown: Rc::from(show(&written.text)), span: node.span });
+                        let shown = Rc::from(show(&written.text));
+                        return Ok(Box::new(Written { means, shown, span: node.span }));
                     }
                     Err(Some(wrong)) => {
                         let (message, help) = match parted(&wrong, "; ") {
-                            Some((message, help)) => (message, Some(help.to_owned())),
+                            Some((message, help)) => (message, Some(help.into())),
                             None => (wrong.as_str(), None),
                         };
                         return Err(self.fail(Problem::at(node.span, message).maybe_help(help)));
                     }
                     Err(None) if key.id == Id::Healthcheck && alike(&written.text, "none") => {
-                        Some("leave healthcheck out: without it there is none".to_owned())
+                        Some("leave healthcheck out: without it there is none".into())
                     }
                     Err(None) => self.problems.suggest(|| advice(&written.text, kinds)),
                 };
-                return Err(self.mismatch_with(key, node, Some(&text), help));
+                return Err(self.mismatch_with(key, node, Some(&*text), help));
             }
             Value::Integer { value, .. } => self.problems.suggest(|| advice(&value.to_string(), kinds)),
             Value::Float { .. } | Value::Boolean(_) | Value::Table(_) => None,
@@ -321,7 +324,8 @@ impl Evaluator<'_> {
     /// A text can only be found in an output that comes by.
     #[inline(never)]
     pub fn check_heard(&mut self, own: &Own) {
-        if let Some(WantedReady { test: Written { means: Means::Said(_), shown, span }, .. }) = &own.ready
+        if let Some(wanted) = &own.ready
+            && let Written { means: Means::Said(_), shown, span } = &*wanted.test
             && !own.launch.stdout.is_seen()
             && !own.launch.stderr.is_seen()
         {
@@ -403,7 +407,8 @@ impl WantedReady {
     /// With the commands that are run as the service is, and every default.
     #[inline(never)]
     pub fn resolve(self, service: &Launch) -> Ready {
-        let WantedReady { test: Written { means, shown, .. }, timeout, interval } = self;
+        let WantedReady { test, timeout, interval } = self;
+        let Written { means, shown, .. } = *test;
         let usual = timeout.unwrap_or(READY_TIMEOUT);
         let (test, timeout) = match means {
             Means::Notified => (ReadyTest::Notified, usual),

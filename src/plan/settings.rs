@@ -59,10 +59,10 @@ pub struct Wanted {
 /// What each instance has for itself. What goes into the plan as it is has its form already.
 pub struct Own {
     pub shell: bool,
-    pub command: Option<CommandLine>,
-    pub stop_command: Option<CommandLine>,
-    pub ready: Option<WantedReady>,
-    pub healthcheck: Option<WantedHealth>,
+    pub command: Option<Box<CommandLine>>,
+    pub stop_command: Option<Box<CommandLine>>,
+    pub ready: Option<Box<WantedReady>>,
+    pub healthcheck: Option<Box<WantedHealth>>,
     pub watchdog: Option<Duration>,
     pub env_from_file: Map<OsString, PathBuf>,
     /// How it is started, without command and environment.
@@ -159,12 +159,12 @@ impl Evaluator<'_> {
                     return Err(self.mismatch_with(
                         key,
                         node,
-                        Some(&text),
-                        Some("ready = \"notify\"".to_owned()),
+                        Some(&*text),
+                        Some("ready = \"notify\"".into()),
                     ));
                 }
                 common.kind =
-                    self.choice(scope, key, node, &[("daemon", Kind::Daemon), ("oneshot", Kind::Oneshot)])?;
+                    self.choice(scope, key, node, "daemon oneshot", &[Kind::Daemon, Kind::Oneshot])?;
             }
             Id::Enabled => common.enabled = self.boolean(scope, key, node)?,
             Id::Autostart => common.autostart = self.boolean(scope, key, node)?,
@@ -188,7 +188,7 @@ impl Evaluator<'_> {
                 let name = text.word();
                 let service = name == super::eval::SERVICE;
                 if service || name.is_empty() || name.contains('=') {
-                    return Err(self.mismatch(key, node, Some(&text)));
+                    return Err(self.mismatch(key, node, Some(&*text)));
                 }
                 name.clone_into(&mut common.instance_env);
             }
@@ -207,6 +207,8 @@ impl Evaluator<'_> {
     #[inline(never)]
     fn read_own(&mut self, scope: &mut Scope<'_>, setting: &Setting, own: &mut Own) -> Read<()> {
         let (key, node) = (setting.key, &setting.node);
+        // They are shared when all is read.
+        let Some(conditions) = Rc::get_mut(&mut own.launch.conditions) else { return Err(Reported) };
         match key.id {
             Id::Command => own.command = Some(self.command(scope, key, node, own.shell)?),
             Id::StopCommand => own.stop_command = Some(self.command(scope, key, node, own.shell)?),
@@ -214,9 +216,9 @@ impl Evaluator<'_> {
             Id::Ready => own.ready = Some(self.ready(scope, key, node)?),
             Id::Healthcheck => own.healthcheck = Some(self.healthcheck(scope, key, node)?),
             Id::Watchdog => own.watchdog = Some(self.longer_than_0(scope, key, node)?),
-            Id::Cwd => own.launch.cwd = Some(self.path(scope, key, node)?),
+            Id::Cwd => conditions.cwd = Some(self.path(scope, key, node)?),
             Id::EnvFromFile => self.env_from_file(scope, key, node, &mut own.env_from_file)?,
-            Id::InheritEnv => own.launch.inherit_env = self.boolean(scope, key, node)?,
+            Id::InheritEnv => conditions.inherit_env = self.boolean(scope, key, node)?,
             Id::User => {
                 let text = self.account(scope, key, node)?;
                 let (user, group) = match text.word().split_once(':') {
@@ -224,51 +226,47 @@ impl Evaluator<'_> {
                     None => (text.word(), None),
                 };
                 if !is_account(user) || !group.is_none_or(is_account) {
-                    return Err(self.mismatch(key, node, Some(&text)));
+                    return Err(self.mismatch(key, node, Some(&*text)));
                 }
-                own.launch.identity.user = Some(user.to_owned());
-                if own.launch.identity.group.is_none() {
-                    own.launch.identity.group = group.map(str::to_owned);
+                conditions.identity.user = Some(user.to_owned());
+                if conditions.identity.group.is_none() {
+                    conditions.identity.group = group.map(str::to_owned);
                 }
             }
-            Id::Group => own.launch.identity.group = Some(self.one_account(scope, key, node)?),
+            Id::Group => conditions.identity.group = Some(self.one_account(scope, key, node)?),
             Id::Groups => {
                 let nodes = self.list(key, node)?;
-                own.launch.identity.groups =
+                conditions.identity.groups =
                     Some(all(nodes.iter().map(|node| self.one_account(scope, key, node)))?);
             }
-            Id::Umask => own.launch.attributes.umask = Some(self.umask(scope, key, node)?),
+            Id::Umask => conditions.attributes.umask = Some(self.umask(scope, key, node)?),
             Id::Nice => {
                 let nice = self.whole(scope, key, node, -20, 19)?;
-                own.launch.attributes.nice = i32::try_from(nice).ok();
+                conditions.attributes.nice = i32::try_from(nice).ok();
             }
             Id::OomScoreAdj => {
                 let number = self.whole(scope, key, node, -1000, 1000)?;
-                own.launch.attributes.oom_score_adj = i32::try_from(number).ok();
+                conditions.attributes.oom_score_adj = i32::try_from(number).ok();
             }
-            Id::Rlimits => self.rlimits(scope, key, node, &mut own.launch.attributes.rlimits)?,
+            Id::Rlimits => self.rlimits(scope, key, node, &mut conditions.attributes.rlimits)?,
             Id::NoNewPrivileges => {
-                own.launch.attributes.no_new_privileges = self.boolean(scope, key, node)?;
+                conditions.attributes.no_new_privileges = self.boolean(scope, key, node)?;
             }
             Id::Capabilities => {
-                own.launch.attributes.capabilities = Some(self.capabilities(scope, key, node)?);
+                conditions.attributes.capabilities = Some(self.capabilities(scope, key, node)?);
             }
             Id::MaxMemoryRestart => own.memory.restart = Some((self.amount(scope, key, node)?, node.span)),
             Id::MemoryLimit => own.memory.limit = Some((self.amount(scope, key, node)?, node.span)),
             Id::MemoryLimitFallback => {
-                own.memory.fallback = self.choice(scope, key, node, &[("restart", true)])?;
+                own.memory.fallback = self.choice(scope, key, node, "restart", &[true])?;
             }
             Id::OomPriority => {
                 let number = self.whole(scope, key, node, -1000, 1000)?;
                 own.memory.priority = i32::try_from(number).unwrap_or_default();
             }
             Id::Restart => {
-                let choices = &[
-                    ("always", RestartWhen::Always),
-                    ("on-failure", RestartWhen::OnFailure),
-                    ("never", RestartWhen::Never),
-                ];
-                own.when = Some(self.choice(scope, key, node, choices)?);
+                let meanings = &[RestartWhen::Always, RestartWhen::OnFailure, RestartWhen::Never];
+                own.when = Some(self.choice(scope, key, node, "always on-failure never", meanings)?);
             }
             Id::StopExitCodes => {
                 let nodes = self.list(key, node)?;
@@ -287,12 +285,12 @@ impl Evaluator<'_> {
                 if matches!(&node.value, Value::Text(text) if text.text == "hold") {
                     return Err(self.later(node, "on_failure = \"hold\""));
                 }
-                let choices = &[("exit", OnFailure::Exit), ("ignore", OnFailure::Ignore)];
-                own.on_failure = self.choice(scope, key, node, choices)?;
+                let meanings = &[OnFailure::Exit, OnFailure::Ignore];
+                own.on_failure = self.choice(scope, key, node, "exit ignore", meanings)?;
             }
             Id::OnSuccess => {
-                let choices = &[("ignore", OnSuccess::Ignore), ("exit", OnSuccess::Exit)];
-                own.on_success = self.choice(scope, key, node, choices)?;
+                let meanings = &[OnSuccess::Ignore, OnSuccess::Exit];
+                own.on_success = self.choice(scope, key, node, "ignore exit", meanings)?;
             }
             Id::StopSignal => {
                 own.stop.signal = self.signal(scope, key, node)?;
@@ -302,14 +300,13 @@ impl Evaluator<'_> {
             }
             Id::KillTimeout => own.stop.kill_timeout = Some(self.duration(scope, key, node)?),
             Id::KillMode => {
-                let choices =
-                    &[("mixed", KillMode::Mixed), ("group", KillMode::Group), ("process", KillMode::Process)];
-                own.stop.mode = self.choice(scope, key, node, choices)?;
+                let meanings = &[KillMode::Mixed, KillMode::Group, KillMode::Process];
+                own.stop.mode = self.choice(scope, key, node, "mixed group process", meanings)?;
             }
             Id::Signals => self.signals(scope, key, node, &mut own.signals)?,
             Id::Stdin => {
                 own.launch.stdin =
-                    self.choice(scope, key, node, &[("null", Stdin::Null), ("inherit", Stdin::Inherit)])?;
+                    self.choice(scope, key, node, "null inherit", &[Stdin::Null, Stdin::Inherit])?;
             }
             Id::Stdout => own.launch.stdout = self.output(scope, key, node, own)?,
             Id::Stderr => own.launch.stderr = self.output(scope, key, node, own)?,
@@ -363,7 +360,7 @@ impl Evaluator<'_> {
                 wanted.extend(entries.iter().filter_map(|entry| self.dependency(scope, entry).ok()));
             }
             Value::Unusable => return Err(Reported),
-            _ => return Err(self.mismatch_with(key, node, None, Some("depends_on = [\"db\"]".to_owned()))),
+            _ => return Err(self.mismatch_with(key, node, None, Some("depends_on = [\"db\"]".into()))),
         }
         Ok(wanted)
     }
@@ -385,7 +382,7 @@ impl Evaluator<'_> {
                         }
                         name => {
                             let help = match name {
-                                "required" => Some("every dependency is; leave it out".to_owned()),
+                                "required" => Some("every dependency is; leave it out".into()),
                                 _ => self.similar(name, &["condition", "restart"]),
                             };
                             let message = format!("unknown key \"{name}\" in depends_on");
@@ -403,19 +400,15 @@ impl Evaluator<'_> {
 
     fn condition(&mut self, scope: &mut Scope<'_>, node: &Node) -> Read<Condition> {
         const CONDITION: Key = part(Id::DependsOn, "a condition", "\"started\", \"ready\" or \"completed\"");
-        let choices = &[
-            ("started", Condition::Started),
-            ("ready", Condition::Ready),
-            ("completed", Condition::Completed),
-        ];
+        let meanings = &[Condition::Started, Condition::Ready, Condition::Completed];
         if let Value::Text(written) = &node.value
             && let Some(ours) = answer(CONDITIONS, &written.text)
         {
             let text = self.string(scope, &CONDITION, node)?;
             let help = format!("here it is called \"{ours}\"");
-            return Err(self.mismatch_with(&CONDITION, node, Some(&text), Some(help)));
+            return Err(self.mismatch_with(&CONDITION, node, Some(&*text), Some(help.into())));
         }
-        self.choice(scope, &CONDITION, node, choices)
+        self.choice(scope, &CONDITION, node, "started ready completed", meanings)
     }
 
     #[inline(never)]
@@ -440,7 +433,7 @@ impl Evaluator<'_> {
     fn one_account(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<String> {
         let text = self.account(scope, key, node)?;
         let name = text.word();
-        if is_account(name) { Ok(name.to_owned()) } else { Err(self.mismatch(key, node, Some(&text))) }
+        if is_account(name) { Ok(name.to_owned()) } else { Err(self.mismatch(key, node, Some(&*text))) }
     }
 
     #[inline(never)]
@@ -452,14 +445,14 @@ impl Evaluator<'_> {
             // 22 is not 022; which one was meant cannot be known.
             Value::Integer { value, .. } => {
                 let help = format!("umask = \"{value:03}\"");
-                return Err(self.mismatch_with(key, node, None, Some(help)));
+                return Err(self.mismatch_with(key, node, None, Some(help.into())));
             }
             _ => {
                 let text = self.text(scope, key, node, Scalars::None)?;
                 let digits = text.show().map_or("", |text| text.strip_prefix("0o").unwrap_or(text));
                 let octal = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
                 let number = u32::from_str_radix(digits, 8).ok().filter(|mask| octal && *mask <= 0o777);
-                return number.map_or_else(|| Err(self.mismatch(key, node, Some(&text))), Ok);
+                return number.map_or_else(|| Err(self.mismatch(key, node, Some(&*text))), Ok);
             }
         };
         number.filter(|mask| *mask <= 0o777).map_or_else(|| Err(self.mismatch(key, node, None)), Ok)
@@ -536,7 +529,7 @@ impl Evaluator<'_> {
             return Ok(u64::MAX);
         }
         let number = written.parse().ok().or_else(|| crate::units::parse_size(written).ok());
-        number.map_or_else(|| Err(self.mismatch(&LIMIT, node, Some(&text))), Ok)
+        number.map_or_else(|| Err(self.mismatch(&LIMIT, node, Some(&*text))), Ok)
     }
 
     #[inline(never)]
@@ -547,7 +540,7 @@ impl Evaluator<'_> {
             let name = text.word();
             match names::capability(name) {
                 Some(number) => kept |= 1 << number,
-                None if text.replaced => return Err(self.mismatch(key, node, Some(&text))),
+                None if text.replaced => return Err(self.mismatch(key, node, Some(&*text))),
                 None => {
                     let bare = names::bare_capability(name);
                     let help = self.similar(&bare, &CAPABILITIES);
@@ -564,12 +557,9 @@ impl Evaluator<'_> {
         let text = self.text(scope, key, node, Scalars::Integers)?;
         match text.show().map(str::trim) {
             Some("unlimited") => Ok(None),
-            Some("-1") => Err(self.mismatch_with(
-                key,
-                node,
-                Some(&text),
-                Some("max_restarts = \"unlimited\"".to_owned()),
-            )),
+            Some("-1") => {
+                Err(self.mismatch_with(key, node, Some(&*text), Some("max_restarts = \"unlimited\"".into())))
+            }
             written => {
                 if let Some(number) = written.and_then(|written| written.parse().ok()) {
                     Ok(Some(number))
@@ -577,7 +567,7 @@ impl Evaluator<'_> {
                     let help = written
                         .filter(|_| !text.replaced)
                         .and_then(|word| self.similar(word, &["unlimited"]));
-                    Err(self.mismatch_with(key, node, Some(&text), help))
+                    Err(self.mismatch_with(key, node, Some(&*text), help))
                 }
             }
         }
@@ -627,7 +617,7 @@ impl Evaluator<'_> {
             _ => return Ok(signal),
         };
         let problem = Problem::at(entry.span, format!("{signal} is never passed on: it {why}"));
-        Err(self.fail(problem.maybe_help(help.map(str::to_owned))))
+        Err(self.fail(problem.maybe_help(help.map(Into::into))))
     }
 }
 

@@ -37,19 +37,19 @@ impl Evaluator<'_> {
         key: &Key,
         node: &Node,
         text: Option<&Text>,
-        help: Option<String>,
+        help: Option<Box<str>>,
     ) -> Reported {
         self.fail(mismatched(key, node, text).maybe_help(help))
     }
 
     /// "Did you mean" for one of some names.
     #[inline(never)]
-    pub fn similar(&mut self, written: &str, names: &[&str]) -> Option<String> {
+    pub fn similar(&mut self, written: &str, names: &[&str]) -> Option<Box<str>> {
         self.problems.suggest(|| did_you_mean(written, names))
     }
 
     /// "Did you mean" for signals.
-    pub fn similar_signal(&mut self, written: &str) -> Option<String> {
+    pub fn similar_signal(&mut self, written: &str) -> Option<Box<str>> {
         let names: Vec<String> = Signal::all().map(|signal| signal.to_string()).gather();
         let mut known: Vec<&str> = Vec::new();
         for name in &names {
@@ -65,14 +65,20 @@ impl Evaluator<'_> {
     ///
     /// # Errors
     /// Reported.
-    pub fn string(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Text> {
+    pub fn string(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Box<Text>> {
         self.in_utf8(scope, key, node, Scalars::None)
     }
 
     #[inline(never)]
-    fn in_utf8(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node, scalars: Scalars) -> Read<Text> {
+    fn in_utf8(
+        &mut self,
+        scope: &mut Scope<'_>,
+        key: &Key,
+        node: &Node,
+        scalars: Scalars,
+    ) -> Read<Box<Text>> {
         let text = self.text(scope, key, node, scalars)?;
-        if text.show().is_some() { Ok(text) } else { Err(self.mismatch(key, node, Some(&text))) }
+        if text.show().is_some() { Ok(text) } else { Err(self.mismatch(key, node, Some(&*text))) }
     }
 
     /// true or false.
@@ -87,7 +93,7 @@ impl Evaluator<'_> {
         match text.show().map(str::to_ascii_lowercase).as_deref() {
             Some("true" | "yes" | "on" | "1") => Ok(true),
             Some("false" | "no" | "off" | "0") => Ok(false),
-            _ => Err(self.mismatch(key, node, Some(&text))),
+            _ => Err(self.mismatch(key, node, Some(&*text))),
         }
     }
 
@@ -100,9 +106,9 @@ impl Evaluator<'_> {
         match text.show().map(units::parse_duration) {
             Some(Ok(duration)) => Ok(duration),
             Some(Err(why)) if holds(&why, "ten years") => {
-                Err(self.mismatch_with(key, node, Some(&text), Some("ten years are the longest".to_owned())))
+                Err(self.mismatch_with(key, node, Some(&*text), Some("ten years are the longest".into())))
             }
-            _ => Err(self.mismatch(key, node, Some(&text))),
+            _ => Err(self.mismatch(key, node, Some(&*text))),
         }
     }
 
@@ -125,7 +131,7 @@ impl Evaluator<'_> {
             .filter(|number| (least..=most).contains(number))
         {
             Some(number) => Ok(number),
-            None => Err(self.mismatch(key, node, Some(&text))),
+            None => Err(self.mismatch(key, node, Some(&*text))),
         }
     }
 
@@ -145,11 +151,11 @@ impl Evaluator<'_> {
         match text.show().and_then(|text| parse_decimal(text.trim())).filter(|number| range.contains(number))
         {
             Some(number) => Ok(number),
-            None => Err(self.mismatch(key, node, Some(&text))),
+            None => Err(self.mismatch(key, node, Some(&*text))),
         }
     }
 
-    /// One of some words.
+    /// One of some words, which are one text with a blank between two, and what each means.
     ///
     /// # Errors
     /// Reported.
@@ -158,24 +164,26 @@ impl Evaluator<'_> {
         scope: &mut Scope<'_>,
         key: &Key,
         node: &Node,
-        choices: &[(&str, T)],
+        words: &str,
+        meanings: &[T],
     ) -> Read<T> {
-        let names = choices.iter().map(|(name, _)| *name).gather();
-        let index = self.word_of(scope, key, node, &names)?;
-        choices.get(index).map(|(_, choice)| *choice).ok_or(Reported)
+        let index = self.word_of(scope, key, node, words)?;
+        meanings.get(index).copied().ok_or(Reported)
     }
 
     /// Which of some words. One function for all that can be chosen.
-    fn word_of(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node, names: &[&str]) -> Read<usize> {
+    #[inline(never)]
+    fn word_of(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node, words: &str) -> Read<usize> {
+        let names = &words.split(' ').gather();
         let text = self.text(scope, key, node, Scalars::None)?;
         let written = text.word();
         if let Some(index) = names.iter().position(|name| *name == written) {
             return Ok(index);
         }
         let foreign = answer(WORDS, written).filter(|ours| names.contains(ours));
-        let help = foreign.map(|ours| format!("here it is called \"{ours}\""));
+        let help = foreign.map(|ours| format!("here it is called \"{ours}\"").into());
         let help = help.or_else(|| self.similar(written, names)).filter(|_| !text.replaced);
-        Err(self.mismatch_with(key, node, Some(&text), help))
+        Err(self.mismatch_with(key, node, Some(&*text), help))
     }
 
     /// A path, relative to the file it is written in.
@@ -185,7 +193,7 @@ impl Evaluator<'_> {
     pub fn path(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<PathBuf> {
         let text = self.text(scope, key, node, Scalars::None)?;
         if text.bytes.is_empty() {
-            return Err(self.mismatch(key, node, Some(&text)));
+            return Err(self.mismatch(key, node, Some(&*text)));
         }
         Ok(self.relative(node.span.file, Path::new(std::ffi::OsStr::from_bytes(&text.bytes))))
     }
@@ -235,7 +243,7 @@ impl Evaluator<'_> {
     ///
     /// # Errors
     /// Reported.
-    pub fn account(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Text> {
+    pub fn account(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Box<Text>> {
         self.in_utf8(scope, key, node, Scalars::Integers)
     }
 
@@ -250,7 +258,7 @@ impl Evaluator<'_> {
         } else {
             let help =
                 text.show().filter(|_| !text.replaced).and_then(|written| self.similar_signal(written));
-            Err(self.mismatch_with(key, node, Some(&text), help))
+            Err(self.mismatch_with(key, node, Some(&*text), help))
         }
     }
 
@@ -264,7 +272,7 @@ impl Evaluator<'_> {
         key: &Key,
         node: &Node,
         shell: bool,
-    ) -> Read<CommandLine> {
+    ) -> Read<Box<CommandLine>> {
         match &node.value {
             Value::Text(text) if shell => {
                 if text.text.trim().is_empty() {
@@ -276,7 +284,7 @@ impl Evaluator<'_> {
                 }
                 // The shell replaces variables itself, from the same environment: a value put into its text would be code.
                 let argv = ["/bin/sh", "-c", &text.text].iter().map(|word| Secret::new(*word)).gather();
-                Ok(CommandLine { argv, shown: show(&text.text) })
+                Ok(Box::new(CommandLine { argv, shown: show(&text.text) }))
             }
             Value::Text(text) => {
                 let words = match words::split(&text.text) {
@@ -317,7 +325,7 @@ impl Evaluator<'_> {
         node: &Node,
         argv: Vec<Secret>,
         written: &str,
-    ) -> Read<CommandLine> {
+    ) -> Read<Box<CommandLine>> {
         let Some(program) = argv.first() else {
             return Err(self.wrong(node.span, format_args!("{} is empty", key.name)));
         };
@@ -332,7 +340,7 @@ impl Evaluator<'_> {
                 format_args!("env = {{ {name} = \"…\" }}, or shell = true"),
             ));
         }
-        Ok(CommandLine { argv, shown: show(written) })
+        Ok(Box::new(CommandLine { argv, shown: show(written) }))
     }
 
     fn word(&mut self, scope: &mut Scope<'_>, node: &Node, word: &Word) -> Read<Secret> {
@@ -349,13 +357,13 @@ impl Evaluator<'_> {
 
     fn argument(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Secret> {
         if let Value::Boolean(_) = node.value {
-            return Err(self.mismatch_with(key, node, None, Some("put it into quotes".to_owned())));
+            return Err(self.mismatch_with(key, node, None, Some("put it into quotes".into())));
         }
         Ok(secret(self.text(scope, key, node, Scalars::Numbers)?))
     }
 }
 
-fn secret(text: Text) -> Secret {
+fn secret(text: Box<Text>) -> Secret {
     Secret::new(OsString::from_vec(text.bytes))
 }
 
@@ -372,7 +380,7 @@ pub fn all<T>(items: impl Iterator<Item = Read<T>>) -> Read<Vec<T>> {
     if complete { Ok(list) } else { Err(Reported) }
 }
 
-fn mismatched(key: &Key, node: &Node, text: Option<&Text>) -> Problem {
+fn mismatched(key: &Key, node: &Node, text: Option<&Text>) -> Box<Problem> {
     let found = match text {
         Some(text) if text.replaced => "what it is once its variables are replaced".to_owned(),
         Some(text) => match (&node.value, text.show()) {

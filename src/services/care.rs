@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::event::{Action, Child, ExitStatus, InstanceId, Pid, Role, Sink, StartError, Time, order, tell};
 use crate::gather::parted_at_last;
 use crate::line::printable;
-use crate::notice::{Cause, Notice, Refused};
+use crate::notice::{Cause, NotReady, Notice, Refused};
 use crate::notify::Word;
 use crate::plan::{Asks, Instance, Kind, Ready, ReadyTest, Test};
 use crate::probe::Failure;
@@ -98,7 +98,7 @@ impl Attempt {
 
 impl Awaited {
     /// What a program that just began to run is waited for with; `None`: it is ready.
-    pub fn new(context: &Context, since: Time) -> Option<Self> {
+    pub fn new(context: &Context, since: Time) -> Option<Box<Self>> {
         let instance = context.instance;
         let patience = match (ready_by(instance, since), instance.kind) {
             (_, Kind::Oneshot) => Patience::Endless,
@@ -111,7 +111,8 @@ impl Awaited {
             Some(ReadyTest::Notified | ReadyTest::Announced | ReadyTest::Said(_)) | None => None,
         };
         let tails = [Vec::new(), Vec::new()];
-        Some(Self { patience, next, failure: None, told: false, tails, longest: instance.watchdog })
+        let longest = instance.watchdog;
+        Some(Box::new(Self { patience, next, failure: None, told: false, tails, longest }))
     }
 
     /// Whether it is waited for to be ready, and not to be done.
@@ -130,15 +131,15 @@ impl Awaited {
 }
 
 impl Watched {
-    fn new(context: &Context, id: InstanceId, since: Time, longest: Option<Duration>) -> Self {
+    fn new(context: &Context, id: InstanceId, since: Time, longest: Option<Duration>) -> Box<Self> {
         let check = context.instance.healthcheck.as_ref();
-        Self {
+        Box::new(Self {
             next: check.map(|check| context.now + spread(check.interval, id)),
             misses: 0,
             lenient_until: check.map(|check| since + check.start_period),
             well_at: context.now,
             silence: longest.map(|longest| (context.now + longest, longest)),
-        }
+        })
     }
 
     /// Misses in a row that count.
@@ -218,13 +219,15 @@ impl Service {
     pub fn rest(&mut self, out: &mut Vec<Action>) {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Starting(live, _) => self.state = State::Starting(live, None),
-            State::Up(mut live, awaited) => {
+            State::Up(mut live, mut awaited) => {
                 self.call_off(&mut live, out);
-                self.state = State::Up(live, Awaited { patience: Patience::Endless, next: None, ..awaited });
+                (awaited.patience, awaited.next) = (Patience::Endless, None);
+                self.state = State::Up(live, awaited);
             }
-            State::Ready(mut live, watched) => {
+            State::Ready(mut live, mut watched) => {
                 self.call_off(&mut live, out);
-                self.state = State::Ready(live, Watched { next: None, silence: None, ..watched });
+                (watched.next, watched.silence) = (None, None);
+                self.state = State::Ready(live, watched);
             }
             other @ (State::Waiting
             | State::Launching { .. }
@@ -505,7 +508,8 @@ impl Service {
     fn next_after(&mut self, context: &Context, began: Time) {
         let at = (began + interval(context.instance, &self.state)).max(context.now);
         match &mut self.state {
-            State::Up(_, Awaited { next, .. }) | State::Ready(_, Watched { next, .. }) => *next = Some(at),
+            State::Up(_, awaited) => awaited.next = Some(at),
+            State::Ready(_, watched) => watched.next = Some(at),
             State::Waiting
             | State::Launching { .. }
             | State::Starting(..)
@@ -579,7 +583,7 @@ impl Service {
         }
         let Some(ready) = &context.instance.ready else { return };
         let (live, failure) = match &mut self.state {
-            State::Up(live, Awaited { patience: Patience::Over, failure, .. }) => (live, failure.take()),
+            State::Up(live, awaited) if awaited.patience == Patience::Over => (live, awaited.failure.take()),
             State::Starting(live, None) if live.error.is_none() => (live, None),
             State::Starting(..)
             | State::Up(..)
@@ -593,14 +597,14 @@ impl Service {
             | State::Completed
             | State::Failed { .. } => return,
         };
-        let cause = Cause::NotReady {
+        let how = NotReady {
             waited: context.now.since(live.since),
             test: Rc::clone(&ready.shown),
             failure,
             listens: addresses,
             says: live.says.clone(),
         };
-        self.fail(context, cause, Duration::ZERO, waiting, out);
+        self.fail(context, Cause::NotReady(Rc::new(how)), Duration::ZERO, waiting, out);
     }
 
     /// A newline came through its readiness descriptor.
@@ -750,10 +754,13 @@ impl Service {
     /// What it is at may take until then.
     fn extend(&mut self, context: &Context, until: Time) {
         match &mut self.state {
-            State::Up(_, Awaited { patience: Patience::Until(at), .. }) => *at = (*at).max(until),
+            State::Up(_, awaited) => {
+                if let Patience::Until(at) = &mut awaited.patience {
+                    *at = (*at).max(until);
+                }
+            }
             State::Stopping { stop, .. } => stop.extend(context, until),
-            State::Up(..)
-            | State::Ready(..)
+            State::Ready(..)
             | State::Waiting
             | State::Launching { .. }
             | State::Starting(..)

@@ -131,9 +131,9 @@ enum Kill {
 }
 
 impl Stopping {
-    fn new(context: &Context, goal: Goal, signal: Option<Signal>) -> Self {
+    fn new(context: &Context, goal: Goal, signal: Option<Signal>) -> Box<Self> {
         let phase = Phase::Polite { kill_at: kill_at(context) };
-        Self { asked: context.now, goal, signal, phase, command: None }
+        Box::new(Self { asked: context.now, goal, signal, phase, command: None })
     }
 
     /// When SIGKILL comes.
@@ -496,7 +496,7 @@ impl Service {
         };
         let mut ended = Ended::new(context.now, live.since, cause);
         ended.well = well;
-        ended.killed = stop.as_ref().is_some_and(Stopping::killed);
+        ended.killed = stop.as_deref().is_some_and(Stopping::killed);
         ended.asked = stop.as_ref().is_some_and(|stop| stop.goal != Goal::Judge);
         let mut helpers = live.helpers;
         let (goal, asked, kill) = match stop {

@@ -1,6 +1,7 @@
 //! What clients ask for: it is seen whether it can be done, it is begun, and each gets one last answer when it is done, when it
 //! cannot be done any more, when his time is over, or at the end of the container.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use crate::control::{
@@ -18,7 +19,7 @@ use crate::sorted::{Map, Set};
 use crate::suggest::did_you_mean;
 use crate::units::{Signal, show_duration};
 
-use super::judgement::Judgement;
+use super::judgement::{Is, Judgement};
 use super::update::Outcome;
 use super::{Readiness, Supervisor, Wish};
 
@@ -26,7 +27,13 @@ use super::{Readiness, Supervisor, Wish};
 const EVENTS_PER_TURN: usize = 64;
 
 /// What is in the way of a request.
-pub(super) type Refusal = (Refused, String);
+pub(super) type Refusal = Box<control::Refusal>;
+
+/// Not inlined, and in a box: what goes wrong is passed through many hands.
+#[inline(never)]
+pub(super) fn refusal(why: Refused, text: &dyn Display) -> Refusal {
+    Box::new(control::Refusal { why, text: text.to_string() })
+}
 
 impl Supervisor {
     /// A client asks something. Says whether anything is changed by it.
@@ -42,12 +49,12 @@ impl Supervisor {
             return false;
         }
         let result = request
-            .map_err(|text| (Refused::Request, text))
+            .map_err(|text| refusal(Refused::Request, &text))
             .and_then(|request| self.carry_out(now, client, &request, out));
         match result {
             Ok(changed) => changed,
-            Err((why, text)) => {
-                self.answer(now, client, Answer::refused(why, text), out);
+            Err(refusal) => {
+                self.answer(now, client, Answer::Refused(*refusal), out);
                 false
             }
         }
@@ -63,7 +70,7 @@ impl Supervisor {
     ) -> Result<bool, Refusal> {
         if request.v != VERSION {
             let text = format!("this tinysup speaks version {VERSION} of the protocol, not {}", request.v);
-            return Err((Refused::Version, text));
+            return Err(refusal(Refused::Version, &text));
         }
         let (ids, named) = self.named(&request.names)?;
         match request.verb {
@@ -111,11 +118,8 @@ impl Supervisor {
             }
             Verb::Health => {
                 let wanted = request.state.unwrap_or(Wanted::Live);
-                let (ok, text) = match self.judge(now, &ids, named, wanted) {
-                    Judgement::Yes(text) => (true, text),
-                    Judgement::NotYet(text) | Judgement::Never(text) => (false, text),
-                };
-                self.answer(now, client, Answer::Verdict(Verdict { ok, text }), out);
+                let Judgement { is, text } = self.judge(now, &ids, named, wanted);
+                self.answer(now, client, Answer::Verdict(Verdict { ok: is == Is::So, text }), out);
             }
             Verb::Wait => {
                 self.room()?;
@@ -159,7 +163,7 @@ impl Supervisor {
         if let Some(client) = client {
             let changes = files.into_iter().map(|(path, result)| {
                 let text = result.as_ref().err().map_or("opened again", String::as_str);
-                change(&path.display().to_string(), result.is_ok(), text.to_owned())
+                change(&path.display().to_string(), result.is_ok(), &text)
             });
             self.answer(now, client, Answer::Changed(changes.gather()), out);
         }
@@ -190,7 +194,10 @@ impl Supervisor {
                     services.extend_from_slice(&[&*instance.name, &*instance.service]);
                 }
                 let help = did_you_mean(name, &services).map(|help| format!("; {help}")).unwrap_or_default();
-                return Err((Refused::NoSuchService, format!("there is no service \"{name}\"{help}")));
+                return Err(refusal(
+                    Refused::NoSuchService,
+                    &format_args!("there is no service \"{name}\"{help}"),
+                ));
             }
         }
         if names.iter().any(|name| name == "all") {
@@ -203,7 +210,7 @@ impl Supervisor {
         if self.requests.room() {
             return Ok(());
         }
-        Err((Refused::Busy, "too many clients wait or follow already; try again later".to_owned()))
+        Err(refusal(Refused::Busy, &"too many clients wait or follow already; try again later"))
     }
 
     /// The last answer.
@@ -225,7 +232,7 @@ impl Supervisor {
     ) -> Result<bool, Refusal> {
         if self.shutdown.is_some() {
             let text = "the container is being stopped, and nothing else is begun";
-            return Err((Refused::Stopping, text.to_owned()));
+            return Err(refusal(Refused::Stopping, &text));
         }
         if request.wait {
             self.room()?;
@@ -236,11 +243,14 @@ impl Supervisor {
                 "{} is the command of this container, which ends with it; `tinysup shutdown` stops both",
                 self.name(*id)
             );
-            return Err((Refused::State, text));
+            return Err(refusal(Refused::State, &text));
         }
         let goes = |id: &InstanceId| what != ByHand::Stop && self.is_going_for_good(*id);
         if let (true, Some(id)) = (named, ids.iter().find(|id| goes(id))) {
-            return Err((Refused::State, format!("{} is being removed by an update", self.name(*id))));
+            return Err(refusal(
+                Refused::State,
+                &format_args!("{} is being removed by an update", self.name(*id)),
+            ));
         }
         let mut ids: Set<InstanceId> =
             ids.into_iter().filter(|id| kind(id) != Some(Kind::Command) && !goes(id)).collect();
@@ -259,7 +269,7 @@ impl Supervisor {
                         who.listed(),
                         self.name(first.1)
                     );
-                    return Err((Refused::Dependencies, text));
+                    return Err(refusal(Refused::Dependencies, &text));
                 }
                 ids.extend(dependents.into_iter().map(|(id, _)| id));
                 Deed::Stop
@@ -293,7 +303,7 @@ impl Supervisor {
             };
             for target in &mut targets {
                 let name = self.name(target.id);
-                target.result.get_or_insert_with(|| change(&name, true, text.to_owned()));
+                target.result.get_or_insert_with(|| change(&name, true, &text));
             }
             self.changed(now, client, targets, out);
         }
@@ -332,7 +342,7 @@ impl Supervisor {
                     "{} depends on {name}, which is {missing}: start {name} first, or both at once",
                     instance.name
                 );
-                return Err((Refused::Dependencies, text));
+                return Err(refusal(Refused::Dependencies, &text));
             }
         }
         Ok(())
@@ -370,7 +380,7 @@ impl Supervisor {
         match (deed, service.map(Service::state)) {
             (Deed::Start, Some(State::Ready(..))) if self.wish_for(id) == Wish::Nothing => {
                 let pid = pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
-                target.result = Some(change(&name, true, format!("runs already{pid}")));
+                target.result = Some(change(&name, true, &format_args!("runs already{pid}")));
             }
             // The run that has begun is the one that is waited for; if it was to be stopped, that is called off.
             (Deed::Start, Some(State::Starting(..) | State::Up(..) | State::Ready(..))) => {
@@ -378,7 +388,7 @@ impl Supervisor {
             }
             (Deed::Stop, Some(state)) if ended(state) => {
                 let text = format!("does not run ({})", self.state_word(id));
-                target.result = Some(change(&name, true, text));
+                target.result = Some(change(&name, true, &text));
             }
             _ => {}
         }
@@ -466,7 +476,7 @@ impl Supervisor {
         ids: &[InstanceId],
         out: &mut Vec<Action>,
     ) -> Result<Vec<Change>, Refusal> {
-        let signal = Signal::parse(signal).map_err(|text| (Refused::Request, text))?;
+        let signal = Signal::parse(signal).map_err(|text| refusal(Refused::Request, &text))?;
         let (mut changes, mut killed) = (Vec::new(), Vec::new());
         for id in ids {
             let leader = self.service(*id).filter(|service| service.running()).and_then(Service::leader);
@@ -483,7 +493,7 @@ impl Supervisor {
                 }
                 None => (false, format!("does not run ({})", self.state_word(*id))),
             };
-            changes.push(change(&self.name(*id), ok, text));
+            changes.push(change(&self.name(*id), ok, &text));
         }
         for id in killed {
             if let Some(service) = self.services.get_mut(id.0 as usize) {
@@ -496,10 +506,10 @@ impl Supervisor {
     /// What has become of it, when it is known.
     pub(super) fn outcome(&self, now: Time, target: &Target) -> Option<Change> {
         let (service, instance) = (self.service(target.id)?, self.plan.instance(target.id)?);
-        let result = |ok, text: String| Some(change(&instance.name, ok, text));
+        let result = |ok, text: &dyn Display| Some(change(&instance.name, ok, text));
         let took = show_duration(now.since(target.since));
         if target.deed != Deed::Stop && self.shutdown.is_some() {
-            return result(false, "not done: the container is being stopped".to_owned());
+            return result(false, &"not done: the container is being stopped");
         }
         match self.outcome_of_update(now, target, service, instance) {
             Outcome::Known(change) => return Some(change),
@@ -511,20 +521,23 @@ impl Supervisor {
             return match service.state() {
                 State::Down | State::Completed | State::Failed { .. } => {
                     let killed = last.is_some_and(|last| last.killed);
-                    result(true, format!("stopped after {took}{}", if killed { ", by SIGKILL" } else { "" }))
+                    result(
+                        true,
+                        &format_args!("stopped after {took}{}", if killed { ", by SIGKILL" } else { "" }),
+                    )
                 }
                 _ if self.wish_for(target.id) != Wish::Down && self.shutdown.is_none() => {
-                    result(false, "not stopped: somebody has asked to start it".to_owned())
+                    result(false, &"not stopped: somebody has asked to start it")
                 }
                 _ => None,
             };
         }
         if self.wish_for(target.id) == Wish::Down {
-            return result(false, "not done: somebody has asked to stop it".to_owned());
+            return result(false, &"not done: somebody has asked to stop it");
         }
         if service.runs() <= target.runs {
             let lacks = self.lacks(target.id).filter(|_| self.wish_for(target.id) == Wish::Nothing);
-            return lacks.and_then(|lacks| result(false, format!("cannot start: {lacks}")));
+            return lacks.and_then(|lacks| result(false, &format_args!("cannot start: {lacks}")));
         }
         let verb = match (target.deed, target.pid, service.leader()) {
             (Deed::Restart | Deed::Renew, Some(before), Some(pid)) => {
@@ -540,11 +553,11 @@ impl Supervisor {
             State::Ready(..) => {
                 let after = show_duration(service.since().map(|since| now.since(since)).unwrap_or_default());
                 let word = if instance.ready.is_some() { "ready" } else { "up" };
-                result(true, format!("{verb}{word} after {after}"))
+                result(true, &format_args!("{verb}{word} after {after}"))
             }
-            State::Completed => result(true, format!("{verb}completed after {took}")),
+            State::Completed => result(true, &format_args!("{verb}completed after {took}")),
             State::Backoff { .. } | State::Failed { .. } | State::Down => {
-                result(false, format!("failed: {}", self.condition(now, target.id)))
+                result(false, &format_args!("failed: {}", self.condition(now, target.id)))
             }
             State::Waiting
             | State::Launching { .. }
@@ -623,8 +636,8 @@ impl Supervisor {
     /// Gives a client what there is for it.
     fn serve(&mut self, now: Time, client: Client, out: &mut Vec<Action>) {
         match self.requests.stage(client) {
-            Some(Stage::Doing(targets)) => {
-                let mut targets = targets.clone();
+            Some(Stage::Doing(_)) => {
+                let mut targets = self.requests.take_targets(client);
                 let mut done = true;
                 for target in targets.iter_mut().filter(|target| target.result.is_none()) {
                     target.result = self.outcome(now, target);
@@ -637,12 +650,10 @@ impl Supervisor {
                 }
             }
             Some(Stage::Until { ids, named, wanted }) => {
-                let (ok, text) = match self.judge(now, ids, *named, *wanted) {
-                    Judgement::Yes(text) => (true, text),
-                    Judgement::Never(text) => (false, text),
-                    Judgement::NotYet(_) => return,
-                };
-                self.answer(now, client, Answer::Verdict(Verdict { ok, text }), out);
+                let Judgement { is, text } = self.judge(now, ids, *named, *wanted);
+                if is != Is::NotYet {
+                    self.answer(now, client, Answer::Verdict(Verdict { ok: is == Is::So, text }), out);
+                }
             }
             Some(Stage::Logs(reading)) if !reading.busy => {
                 let follow = reading.follow;
@@ -683,8 +694,8 @@ impl Supervisor {
         }
         self.serve(now, client, out);
         match self.requests.stage(client) {
-            Some(Stage::Doing(targets)) => {
-                let mut targets = targets.clone();
+            Some(Stage::Doing(_)) => {
+                let mut targets = self.requests.take_targets(client);
                 for target in &mut targets {
                     if target.result.is_none() {
                         let text = match code {
@@ -695,21 +706,19 @@ impl Supervisor {
                                 self.condition(now, target.id)
                             ),
                         };
-                        target.result = Some(change(&self.name(target.id), false, text));
+                        target.result = Some(change(&self.name(target.id), false, &text));
                     }
                 }
                 self.changed(now, client, targets, out);
             }
             Some(Stage::Until { ids, named, wanted }) => {
-                let text = match self.judge(now, ids, *named, *wanted) {
-                    Judgement::Yes(text) | Judgement::NotYet(text) | Judgement::Never(text) => text,
-                };
+                let text = self.judge(now, ids, *named, *wanted).text;
                 self.answer(now, client, Answer::Verdict(Verdict { ok: false, text }), out);
             }
             Some(Stage::End) => {
                 let change = match code {
-                    Some(code) => change("", true, format!("stopped; exit code {code}")),
-                    None => change("", false, format!("still stopping: {}", self.alive().listed())),
+                    Some(code) => change("", true, &format_args!("stopped; exit code {code}")),
+                    None => change("", false, &format_args!("still stopping: {}", self.alive().listed())),
                 };
                 self.answer(now, client, Answer::Changed(vec![change]), out);
             }
@@ -789,8 +798,8 @@ fn ended(state: &State) -> bool {
 }
 
 #[inline(never)]
-pub(super) fn change(name: &str, ok: bool, text: String) -> Change {
-    Change { name: name.to_owned(), text, ok }
+pub(super) fn change(name: &str, ok: bool, text: &dyn Display) -> Change {
+    Change { name: name.to_owned(), text: text.to_string(), ok }
 }
 
 /// Whole milliseconds.

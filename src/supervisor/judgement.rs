@@ -9,11 +9,19 @@ use crate::services::State;
 use super::Supervisor;
 
 /// Whether what is asked for is so.
-pub(super) enum Judgement {
-    Yes(String),
-    NotYet(String),
-    /// And it will not be, unless a person does something.
-    Never(String),
+pub(super) struct Judgement {
+    pub is: Is,
+    /// Why.
+    pub text: String,
+}
+
+/// How far it is so.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Is {
+    So,
+    NotYet,
+    /// It is not, and will not be, unless a person does something.
+    Never,
 }
 
 impl Supervisor {
@@ -63,7 +71,7 @@ impl Supervisor {
             }
         }
         if self.shutdown.is_some() && matches!(wanted, Wanted::Ready | Wanted::Completed) {
-            return Judgement::Never("the container is being stopped".to_owned());
+            return Judgement { is: Is::Never, text: "the container is being stopped".to_owned() };
         }
         let word = match wanted {
             Wanted::Live => "alive",
@@ -74,17 +82,18 @@ impl Supervisor {
         let aside =
             if aside.is_empty() { String::new() } else { format!("; not counted: {}", aside.listed()) };
         let Some(first) = never.or(bad.first().copied()) else {
-            return Judgement::Yes(match counted.as_slice() {
+            let text = match counted.as_slice() {
                 [] => format!("nothing counts{aside}"),
                 [one] => format!("{} is {word}{aside}", self.name(*one)),
                 several => format!("all {} are {word}{aside}", several.len()),
-            });
+            };
+            return Judgement { is: Is::So, text };
         };
         let mut text = format!("{} is not {word}: {}", self.name(first), self.condition(now, first));
         if bad.len() > 1 {
             text = format!("{text}; and {} more", bad.len() - 1);
         }
         text.push_str(&aside);
-        if never.is_some() { Judgement::Never(text) } else { Judgement::NotYet(text) }
+        Judgement { is: if never.is_some() { Is::Never } else { Is::NotYet }, text }
     }
 }

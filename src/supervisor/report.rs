@@ -234,7 +234,7 @@ impl Supervisor {
                     Cause::Exit(_)
                     | Cause::Unready(_)
                     | Cause::Start(_)
-                    | Cause::NotReady { .. }
+                    | Cause::NotReady(_)
                     | Cause::OverMemory { .. }
                     | Cause::ShortMemory { .. }
                     | Cause::OutOfMemory { .. },
@@ -363,7 +363,7 @@ impl Supervisor {
             restart_bytes: self.memory.threshold(id),
             limit_bytes: self.memory.ceiling(id),
             processes: weight.map(|weight| weight.processes),
-            most: most.map(|(process, bytes)| Holder {
+            most: most.map(|holder| (&holder.0, &holder.1)).map(|(process, bytes)| Holder {
                 pid: process.pid.number(),
                 name: process.name.clone(),
                 bytes: *bytes,

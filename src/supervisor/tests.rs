@@ -180,7 +180,7 @@ impl Story {
                     instance: Some(child.instance),
                     bytes: self.weights.get(name).copied().unwrap_or_default(),
                     processes: 1,
-                    holder: Some((Process { pid: *pid, name: name.clone() }, 1 << 20)),
+                    holder: Some(Rc::new((Process { pid: *pid, name: name.clone() }, 1 << 20))),
                     ..Weight::default()
                 };
                 let weights = names.iter().zip(&runs).map(weight).collect();

@@ -1,6 +1,7 @@
 //! An update: another plan takes the place of the one that runs, and only what differs is touched. A run ends by the settings that it
 //! began with; its instance takes on the new ones when nothing of it is left. The newest plan wins.
 
+use std::fmt::Display;
 use std::rc::Rc;
 
 use crate::control::{Answer, Change, Refused, Request};
@@ -13,7 +14,7 @@ use crate::services::{Service, State};
 use crate::sorted::{Map, Set};
 use crate::units::show_duration;
 
-use super::desk::{self, Refusal};
+use super::desk::{self, Refusal, refusal};
 use super::{StopRecord, Supervisor, Wish};
 
 /// So much of what is wrong with a configuration is told, in bytes.
@@ -115,7 +116,7 @@ impl Supervisor {
         out: &mut Vec<Action>,
     ) -> Result<(), Refusal> {
         if self.shutdown.is_some() {
-            return Err((Refused::Stopping, STOPPING.to_owned()));
+            return Err(refusal(Refused::Stopping, &STOPPING));
         }
         if request.wait {
             self.room()?;
@@ -135,8 +136,8 @@ impl Supervisor {
             (Ok((targets, stays)), Some(Asker { client, request })) => {
                 self.begin_waiting(now, client, &request, targets, &stays, out);
             }
-            (Err((why, text)), Some(Asker { client, .. })) => {
-                self.answer(now, client, Answer::refused(why, text), out);
+            (Err(refusal), Some(Asker { client, .. })) => {
+                self.answer(now, client, Answer::Refused(*refusal), out);
             }
             (Ok(_) | Err(_), None) => {}
         }
@@ -157,7 +158,7 @@ impl Supervisor {
         let fresh = match read {
             // It may have begun in the very step that ordered the reading.
             _ if self.shutdown.is_some() || self.plan.mode != Mode::Services => {
-                Err((Refused::Stopping, STOPPING.to_owned()))
+                Err(refusal(Refused::Stopping, &STOPPING))
             }
             Ok(read) if read.plan.mode == Mode::Services => {
                 stays = self.plan.log.staying(&read.plan.log);
@@ -167,17 +168,17 @@ impl Supervisor {
                 if !stays.is_empty() && !only_told {
                     tell(out, Notice::Stays { keys: stays.clone() });
                 }
-                Fresh::new(read.plan, &self.plan).ok_or_else(|| (Refused::Configuration, TOO_MANY.to_owned()))
+                Fresh::new(read.plan, &self.plan).ok_or_else(|| refusal(Refused::Configuration, &TOO_MANY))
             }
-            Ok(_) => Err((Refused::Configuration, NOT_SERVICES.to_owned())),
-            Err(text) => Err((Refused::Configuration, bounded(text))),
+            Ok(_) => Err(refusal(Refused::Configuration, &NOT_SERVICES)),
+            Err(text) => Err(refusal(Refused::Configuration, &bounded(text))),
         };
         match fresh {
             Ok(fresh) if only_told => Ok((self.differences(now, &fresh), stays)),
             Ok(fresh) => Ok((self.apply(now, fresh, out), stays)),
             Err(refusal) => {
                 if !only_told {
-                    tell(out, Notice::NotUpdated { why: refusal.1.clone() });
+                    tell(out, Notice::NotUpdated { why: refusal.text.clone() });
                 }
                 Err(refusal)
             }
@@ -199,7 +200,7 @@ impl Supervisor {
             if !stays.is_empty() {
                 text = text + " but what only a new start of the container can change: " + &stays.listed();
             }
-            let nothing = desk::change("", true, text);
+            let nothing = desk::change("", true, &text);
             return self.answer(now, client, Answer::Changed(vec![nothing]), out);
         }
         if request.wait && !request.dry_run {
@@ -213,12 +214,12 @@ impl Supervisor {
                 Deed::Adjust => "adjusted",
             };
             let (name, text) = (self.name(target.id), with_keys(what, &target.keys));
-            target.result.get_or_insert_with(|| desk::change(&name, true, text));
+            target.result.get_or_insert_with(|| desk::change(&name, true, &text));
         }
         let mut changes = targets.into_iter().filter_map(|target| target.result).gather();
         if !stays.is_empty() {
             let text = format!("{}: only a new start of the container can change that", stays.listed());
-            changes.push(desk::change("", true, text));
+            changes.push(desk::change("", true, &text));
         }
         self.answer(now, client, Answer::Changed(changes), out);
     }
@@ -233,7 +234,7 @@ impl Supervisor {
         let gone = self.plan.ids().rev().filter(goes);
         let mut targets: Vec<Target> = gone
             .map(|id| {
-                let change = desk::change(&self.name(id), true, "would be removed".to_owned());
+                let change = desk::change(&self.name(id), true, &"would be removed");
                 Target { result: Some(change), ..self.update_target(now, id, Deed::Remove, String::new()) }
             })
             .gather();
@@ -245,7 +246,7 @@ impl Supervisor {
                 Some(Some((Deed::Renew, keys))) => (Deed::Renew, "would be restarted", keys),
                 Some(Some((deed, keys))) => (deed, "would be adjusted", keys),
             };
-            let change = desk::change(&new.name, true, with_keys(what, &keys));
+            let change = desk::change(&new.name, true, &with_keys(what, &keys));
             targets.push(Target { result: Some(change), ..self.update_target(now, *id, deed, keys) });
         }
         targets
@@ -335,12 +336,12 @@ impl Supervisor {
                     {
                         service.go_on_after_end();
                     }
-                    self.updates.coming.insert(id, Coming::Anew(Box::new(new)));
+                    self.updates.coming.insert(id, Coming::Anew(new));
                 }
                 Deed::Adjust | Deed::Start | Deed::Stop | Deed::Restart | Deed::Remove => {
                     updating.adjusts.push((name, keys));
                     if self.service(id).is_some_and(Service::ending) {
-                        self.updates.coming.insert(id, Coming::Adjusted(Box::new(new)));
+                        self.updates.coming.insert(id, Coming::Adjusted(new));
                     } else if self.place(now, id, new, false) {
                         begins.insert(id);
                     }
@@ -353,7 +354,8 @@ impl Supervisor {
         self.rewire();
         tell(out, Notice::Updating(updating));
         self.replan_memory(now);
-        self.updates.update = (!targets.is_empty()).then(|| Update { since: now, targets: targets.clone() });
+        let also = |targets: &[Target]| targets.iter().map(Target::also).gather();
+        self.updates.update = (!targets.is_empty()).then(|| Update { since: now, targets: also(&targets) });
         targets
     }
 
@@ -366,17 +368,17 @@ impl Supervisor {
 
     /// An instance that was not there, or not any more.
     #[inline(never)]
-    fn place_new(&mut self, id: InstanceId, new: Instance) {
+    fn place_new(&mut self, id: InstanceId, new: Box<Instance>) {
         let autostart = new.autostart;
         self.updates.retired.remove(&id);
         self.logs.joins(id, &new.service, &new.name);
         if let (Some(place), Some(service)) =
             (self.plan.instances.get_mut(id.0 as usize), self.services.get_mut(id.0 as usize))
         {
-            *place = new;
+            *place = *new;
             service.revive(autostart);
         } else {
-            self.plan.instances.push(new);
+            self.plan.instances.push(*new);
             self.services.push(Service::new(id, autostart));
             self.wishes.push(Wish::Nothing);
             self.stops.push(None::<StopRecord>);
@@ -385,14 +387,14 @@ impl Supervisor {
 
     /// Nothing of an instance runs, or what runs can take it on: from now on this is how it is defined. Says whether it begins to run
     /// by that.
-    fn place(&mut self, now: Time, id: InstanceId, new: Instance, anew: bool) -> bool {
+    fn place(&mut self, now: Time, id: InstanceId, new: Box<Instance>, anew: bool) -> bool {
         let held = self.wish_for(id) == Wish::Down;
         let (Some(place), Some(service)) =
             (self.plan.instances.get_mut(id.0 as usize), self.services.get_mut(id.0 as usize))
         else {
             return false;
         };
-        let old = std::mem::replace(place, new);
+        let old = std::mem::replace(place, *new);
         service.redefined(now, (&old, place), anew, held)
     }
 
@@ -420,10 +422,10 @@ impl Supervisor {
                     self.usage.remove(id);
                 }
                 Some(Coming::Anew(new)) => {
-                    self.place(now, *id, *new, true);
+                    self.place(now, *id, new, true);
                 }
                 Some(Coming::Adjusted(new)) => {
-                    self.place(now, *id, *new, false);
+                    self.place(now, *id, new, false);
                 }
                 None => {}
             }
@@ -460,7 +462,7 @@ impl Supervisor {
         instance: &Instance,
     ) -> Outcome {
         let id = target.id;
-        let result = |ok, text: String| Outcome::Known(desk::change(&instance.name, ok, text));
+        let result = |ok, text: &dyn Display| Outcome::Known(desk::change(&instance.name, ok, text));
         let waits = self.updates.coming.contains_key(&id);
         match target.deed {
             Deed::Remove if self.retired(id) => {
@@ -470,25 +472,25 @@ impl Supervisor {
                 } else {
                     String::new()
                 };
-                result(true, format!("removed{after}"))
+                result(true, &format_args!("removed{after}"))
             }
             Deed::Remove if self.is_going_for_good(id) => Outcome::Open,
-            Deed::Remove => result(false, "not removed: a later update has it again".to_owned()),
+            Deed::Remove => result(false, &"not removed: a later update has it again"),
             Deed::Adjust if waits => Outcome::Open,
             Deed::Stop => Outcome::Usual,
             _ if self.retired(id) || self.is_going_for_good(id) => {
-                result(false, "not done: an update has removed it".to_owned())
+                result(false, &"not done: an update has removed it")
             }
-            Deed::Adjust => result(true, format!("adjusted: {}", target.keys)),
+            Deed::Adjust => result(true, &format_args!("adjusted: {}", target.keys)),
             Deed::Renew if waits => Outcome::Open,
             Deed::Add | Deed::Renew => {
                 let word = if target.deed == Deed::Add { "added" } else { "changed" };
                 match service.state() {
                     State::Down if self.wish_for(id) == Wish::Down => {
-                        result(true, format!("{word}; it stays down, as it was stopped by hand"))
+                        result(true, &format_args!("{word}; it stays down, as it was stopped by hand"))
                     }
                     State::Down if !instance.autostart => {
-                        result(true, format!("{word}; not started (autostart = false)"))
+                        result(true, &format_args!("{word}; not started (autostart = false)"))
                     }
                     State::Down
                     | State::Waiting

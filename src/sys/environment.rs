@@ -74,7 +74,7 @@ impl Environment {
         for (name, value) in &launch.env {
             child.set(name.as_bytes(), value.reveal().as_bytes())?;
         }
-        for (name, path) in &launch.env_from_file {
+        for (name, path) in &*launch.env_from_file {
             let value = read(path).map_err(|error| StartError::EnvFile {
                 variable: name.to_string_lossy().into_owned(),
                 path: path.to_string_lossy().into_owned(),

@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::cells::{self, Cells, Entrance};
 use super::cgroup::{self, Group};
@@ -273,7 +274,7 @@ impl Memory {
                 pss: if pss { sum_of_pss(&processes) } else { None },
                 peak: charged.and_then(|charge| charge.peak),
                 processes: u32::try_from(processes.len()).unwrap_or(u32::MAX),
-                holder: largest.map(|stat| (stat.process(true), held(stat))),
+                holder: largest.map(|stat| Rc::new((stat.process(true), held(stat)))),
             }
         };
         let weights = runs.iter().zip(processes).map(weigh).gather();

@@ -12,7 +12,7 @@ use crate::event::{Launch, StartError};
 #[inline(never)]
 pub fn obstacle(launch: &Launch) -> Option<StartError> {
     // Secrets are mounted when the container runs.
-    let launch = Launch { env_from_file: Vec::new(), ..launch.clone() };
+    let launch = Launch { env_from_file: Rc::default(), ..launch.clone() };
     match attempt(launch) {
         Ok(attempt) => diagnose::obstacle(&attempt),
         Err(error) => Some(*error),

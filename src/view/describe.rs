@@ -1,10 +1,10 @@
 //! `tinysup describe`: everything about an instance, a line each.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use super::memory::{holder, share};
 use super::status::{prospects, restarts};
-use super::{Look, colour_of, count, pad, percent, printable, size, span};
+use super::{Look, Span, colour_of, count, pad, percent, printable, size};
 use crate::control::{Description, Exit, ServiceMemory};
 use crate::gather::{Gather, Joined, one_by_one, present};
 
@@ -17,14 +17,14 @@ struct Lines(Vec<(String, String)>);
 
 impl Lines {
     #[inline(never)]
-    fn add(&mut self, key: &str, value: String) {
-        self.0.push((key.to_owned(), value));
+    fn add(&mut self, key: &str, value: &dyn Display) {
+        self.0.push((key.to_owned(), value.to_string()));
     }
 
     /// The key stands before the first only.
     fn add_several(&mut self, mut key: &str, next: &mut dyn FnMut() -> Option<String>) {
         while let Some(value) = next() {
-            self.add(key, value);
+            self.add(key, &value);
             key = "";
         }
     }
@@ -40,13 +40,13 @@ pub fn descriptions(all: &[Description], look: Look) -> String {
 fn description(one: &Description, look: Look) -> String {
     let status = &one.status;
     let mut lines = Lines::default();
-    let mut line = |key: &str, value: String| lines.add(key, value);
+    let mut line = |key: &str, value: &dyn Display| lines.add(key, value);
 
     let state = look.paint(colour_of(&status.state), &printable(&status.state));
-    line("state", [vec![state], prospects(status)].concat().joined("; "));
+    line("state", &[vec![state], prospects(status)].concat().joined("; "));
     line(
         "kind",
-        format!(
+        &format_args!(
             "{}, instance {} of {}",
             printable(&status.kind),
             status.instance,
@@ -54,35 +54,35 @@ fn description(one: &Description, look: Look) -> String {
         ),
     );
     if let (Some(pid), Some(up)) = (status.pid, status.up_ms) {
-        line("pid", format!("{pid}, up {}", span(up)));
+        line("pid", &format_args!("{pid}, up {}", Span(up)));
     }
     line(
         "restarts",
-        format!("{} of the budget, {} so far", restarts(status), count(status.runs.into(), "run")),
+        &format_args!("{} of the budget, {} so far", restarts(status), count(status.runs.into(), "run")),
     );
     if let (Some(cpu), Some(up)) = (status.cpu_ms, status.up_ms) {
-        line("cpu", format!("{}, {} in all", percent(cpu, up), span(cpu)));
+        line("cpu", &format_args!("{}, {} in all", percent(cpu, up), Span(cpu)));
     }
     if let Some(memory) = status.memory_bytes {
         let processes = status.processes.map_or_else(String::new, |processes| {
             format!(" in {processes} {}", if processes == 1 { "process" } else { "processes" })
         });
         let limit = status.memory_limit_bytes.map(|limit| format!(" of {}", size(limit))).unwrap_or_default();
-        line("memory", format!("{}{limit}{processes}", size(memory)));
+        line("memory", &format_args!("{}{limit}{processes}", size(memory)));
     }
     if let Some(memory) =
         one.memory.as_ref().and_then(|memory| memory_line(memory, one.container_limit_bytes))
     {
-        line("", memory);
+        line("", &memory);
     }
     if !one.memory_found.is_empty() {
-        line("found", printable(&one.memory_found));
+        line("found", &printable(&one.memory_found));
     }
     if let Some(says) = &status.says {
-        line("says", printable(says));
+        line("says", &printable(says));
     }
     if let Some(last) = &status.last_line {
-        line("last line", printable(last));
+        line("last line", &printable(last));
     }
     let there = |(what, there): &(String, bool)| {
         format!("{}: {}", printable(what), if *there { "yes" } else { "no" })
@@ -92,7 +92,7 @@ fn description(one: &Description, look: Look) -> String {
     lines.add_several("listens on", &mut one_by_one(one.listens.iter().map(|address| printable(address))));
     lines.add_several("exits", &mut one_by_one(one.exits.iter().map(exit)));
     for (key, value) in &one.settings {
-        lines.add(&printable(key), printable(value));
+        lines.add(&printable(key), &printable(value));
     }
 
     let widest = lines.0.iter().map(|(key, _)| super::width(key)).max().unwrap_or(0).max(KEY_COLUMNS);
@@ -119,7 +119,7 @@ fn memory_line(memory: &ServiceMemory, container: Option<u64>) -> Option<String>
 fn exit(exit: &Exit) -> String {
     let times = if exit.times > 1 { format!(" ({} times)", exit.times) } else { String::new() };
     let asked = if exit.asked { ", asked for" } else { "" };
-    format!("{} ago: {}{times}{asked}, after {}", span(exit.ago_ms), printable(&exit.text), span(exit.up_ms))
+    format!("{} ago: {}{times}{asked}, after {}", Span(exit.ago_ms), printable(&exit.text), Span(exit.up_ms))
 }
 
 #[cfg(test)]

@@ -35,14 +35,15 @@ pub fn memory(memory: &Memory, look: Look) -> String {
 #[inline(never)]
 fn row(service: &ServiceMemory, whole: Option<u64>) -> Vec<String> {
     let or_nothing = |text: Option<String>| text.unwrap_or_else(|| NOTHING.to_owned());
+    let text = |bytes| size(bytes).to_string();
     let limit = service.restart_bytes.into_iter().chain(service.limit_bytes).min();
     vec![
         printable(&service.name),
-        or_nothing(service.bytes.map(size)),
-        or_nothing(service.pss_bytes.map(size)),
+        or_nothing(service.bytes.map(text)),
+        or_nothing(service.pss_bytes.map(text)),
         or_nothing(service.bytes.zip(whole).and_then(|(bytes, whole)| share(bytes, whole))),
-        or_nothing(limit.map(size)),
-        or_nothing(service.peak_bytes.map(size)),
+        or_nothing(limit.map(text)),
+        or_nothing(service.peak_bytes.map(text)),
         or_nothing(service.processes.map(|processes| processes.to_string())),
         or_nothing(service.most.as_ref().map(holder)),
     ]

@@ -1,6 +1,6 @@
 //! `tinysup status`: a line for each instance, and one for all.
 
-use super::{Colour, Look, NOTHING, clip, colour_of, count, headers, percent, printable, size, span, table};
+use super::{Colour, Look, NOTHING, Span, clip, colour_of, count, headers, percent, printable, size, table};
 use crate::control::{Exit, ServiceStatus, Status};
 use crate::gather::{Gather, Joined, present};
 
@@ -68,7 +68,7 @@ pub(super) fn summary(status: &Status) -> String {
         "{}{colon}{}; up {}{memory}{stopping}",
         count(services, "service"),
         parts.listed(),
-        span(status.up_ms)
+        Span(status.up_ms)
     )
 }
 
@@ -80,12 +80,12 @@ fn row(service: &ServiceStatus) -> Vec<String> {
         printable(&service.name),
         printable(&service.state),
         or_nothing(service.pid.map(|pid| pid.to_string())),
-        or_nothing(service.up_ms.map(span)),
+        or_nothing(service.up_ms.map(|ms| Span(ms).to_string())),
         restarts(service),
         or_nothing(cpu),
         or_nothing(service.memory_bytes.map(|memory| match service.memory_limit_bytes {
             Some(limit) => format!("{} / {}", size(memory), size(limit)),
-            None => size(memory),
+            None => size(memory).to_string(),
         })),
         or_nothing(last(service)),
     ]
@@ -113,14 +113,14 @@ fn last(service: &ServiceStatus) -> Option<String> {
 
 /// What comes: `next start in 0.4s`, `waits for db`, `resets in 6s`.
 pub(super) fn prospects(service: &ServiceStatus) -> Vec<String> {
-    let next = service.next_start_ms.map(|ms| format!("next start in {}", span(ms)));
+    let next = service.next_start_ms.map(|ms| format!("next start in {}", Span(ms)));
     let waits = (!service.waits_for.is_empty())
         .then(|| format!("waits for {}", printable(&service.waits_for.listed())));
     let lacks = service.lacks.as_deref().map(printable);
     let missed = service.missed.filter(|missed| *missed > 0);
     let missed = missed.map(|missed| format!("{} missed", count(missed.into(), "health check")));
     let resets = service.resets_in_ms.filter(|_| service.restarts > 0);
-    let resets = resets.map(|ms| format!("resets in {}", span(ms)));
+    let resets = resets.map(|ms| format!("resets in {}", Span(ms)));
     present(&mut [next, waits, lacks, missed, resets])
 }
 
@@ -128,7 +128,7 @@ pub(super) fn prospects(service: &ServiceStatus) -> Vec<String> {
 pub(super) fn exit(exit: &Exit) -> String {
     let times = if exit.times > 1 { format!(" ({} times)", exit.times) } else { String::new() };
     let asked = if exit.asked { ", asked for" } else { "" };
-    format!("{}{times}{asked}, {} ago", printable(&exit.text), span(exit.ago_ms))
+    format!("{}{times}{asked}, {} ago", printable(&exit.text), Span(exit.ago_ms))
 }
 
 /// Takes from the rows what a terminal has no room for; the numbers of the columns that are left.

@@ -219,7 +219,7 @@ impl Top {
         let seen = self.seen.iter().find(|seen| seen.name == service.name);
         let cpu = seen.map_or(NOTHING, |seen| &seen.cpu);
         let course = seen.map_or_else(String::new, |seen| seen.memory.draw(self.look.utf8));
-        let memory = service.memory_bytes.map_or_else(|| NOTHING.to_owned(), size);
+        let memory = service.memory_bytes.map_or_else(|| NOTHING.to_owned(), |bytes| size(bytes).to_string());
         let name = pad(&clip(&printable(&service.name), names, self.look), names);
         let state = pad(&printable(&service.state), 9);
         let mark = if chosen { '>' } else { ' ' };

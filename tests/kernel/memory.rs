@@ -171,8 +171,9 @@ pub fn in_cell(launch: Launch, mib: Option<u64>) -> Launch {
     Launch { cell: Some(Cell { memory_max: mib.map(|mib| mib * MIB) }), ..launch }
 }
 
-fn identity_of_nobody(launch: Launch) -> Launch {
-    Launch { identity: identity("nobody-here"), ..launch }
+fn identity_of_nobody(mut launch: Launch) -> Launch {
+    launch.identity = identity("nobody-here");
+    launch
 }
 
 /// Starts it and waits until it has said that.
@@ -324,7 +325,7 @@ fn a_run_is_weighed_with_all_it_started() {
             "{weight:?}"
         );
         about(weight.bytes, 32, 8);
-        let (holder, held) = weight.holder.as_ref().expect("a holder");
+        let (holder, held) = weight.holder.as_deref().expect("a holder");
         assert!(holder.pid != pid && holder.name.starts_with("tinysup-witness"), "{weight:?}");
         about(*held, 24, 4);
         assert!(weight.peak.is_some_and(|peak| peak >= weight.bytes) == cell, "{weight:?}");

@@ -268,7 +268,7 @@ fn variables_from_files() {
     let mut launch = shell("printf %s \"$SECRET\"");
     for (content, expected) in [("one\n", "one"), ("two\n\n", "two\n"), ("three", "three"), ("", "")] {
         launch.env_from_file =
-            vec![("SECRET".into(), scratch.file("secret", 0o600, content.as_bytes()).into())];
+            [("SECRET".into(), scratch.file("secret", 0o600, content.as_bytes()).into())].into();
         assert_eq!(world.run(launch.clone()).text(), expected);
     }
     let fifo = scratch.path("fifo");
@@ -280,7 +280,7 @@ fn variables_from_files() {
         (scratch.file("zero", 0o600, b"a\0b"), "it has a NUL byte, which no variable can hold"),
         (scratch.file("large", 0o600, &vec![b'x'; (128 << 10) + 1]), "it is larger than 128 KiB"),
     ] {
-        launch.env_from_file = vec![("SECRET".into(), path.clone().into())];
+        launch.env_from_file = [("SECRET".into(), path.clone().into())].into();
         let expected = StartError::EnvFile { variable: "SECRET".into(), path, reason: reason.into() };
         assert_eq!(world.cannot(launch.clone()), expected);
     }

@@ -38,7 +38,7 @@ impl Budget {
             Cause::Exit(ExitStatus::Signal { .. })
             | Cause::Unready(ExitStatus::Signal { .. })
             | Cause::Start(_)
-            | Cause::NotReady { .. }
+            | Cause::NotReady(_)
             | Cause::Unhealthy { .. }
             | Cause::Watchdog { .. }
             | Cause::OverMemory { .. }

@@ -1,7 +1,7 @@
 //! Being ready and staying well: what the core knows of each run from the events it was given, what it owes because of that in
 //! the very step, and what it may do only then.
 
-use tinysup::notice::Refused;
+use tinysup::notice::{NotReady, Refused};
 use tinysup::plan::ReadyTest;
 use tinysup::probe::Failure;
 
@@ -404,7 +404,8 @@ impl Judge {
         let ordered = self.lives[id.0 as usize].ordered.unwrap();
         let other = care.owed.iter().find(|owed| owed.fails());
         let tells = |how: &Owed| match (how, cause) {
-            (Owed::NotReady(addresses), Cause::NotReady { waited, test, failure, listens, says }) => {
+            (Owed::NotReady(addresses), Cause::NotReady(how)) => {
+                let NotReady { waited, test, failure, listens, says } = &**how;
                 let failure_is_told = match (&care.failure, failure) {
                     (Some(truth), Some(told)) => same_failure(truth, told),
                     (truth, told) => truth.is_none() && told.is_none(),
@@ -425,7 +426,7 @@ impl Judge {
             violation!("{name} fails by {how:?}, but {cause:?} is told: {care:?}");
         }
         let (known_well, right) = match cause {
-            Cause::NotReady { .. } => (Duration::ZERO, self.who_waits_for(id)),
+            Cause::NotReady(_) => (Duration::ZERO, self.who_waits_for(id)),
             // What was never ready is no stable run.
             Cause::OverMemory { .. } | Cause::ShortMemory { .. } => {
                 let unready = instance.ready.is_some() && care.ready.is_none();
@@ -434,7 +435,7 @@ impl Judge {
             _ => (care.well_at.map_or(Duration::ZERO, |at| at.since(ordered)), Vec::new()),
         };
         world.count(match cause {
-            Cause::NotReady { .. } => "not ready in time",
+            Cause::NotReady(_) => "not ready in time",
             Cause::Unhealthy { .. } => "unhealthy",
             Cause::OverMemory { .. } => "over its memory limit",
             Cause::ShortMemory { .. } => "stopped by the guard",

@@ -209,7 +209,7 @@ impl Judge {
             Cause::Start(_) => world.count("failed start"),
             Cause::Unready(_) => world.count("gone before it was ready"),
             Cause::Exit(_) => world.count("run that ended"),
-            Cause::NotReady { .. }
+            Cause::NotReady(_)
             | Cause::Unhealthy { .. }
             | Cause::Watchdog { .. }
             | Cause::OverMemory { .. }

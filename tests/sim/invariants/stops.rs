@@ -233,7 +233,7 @@ fn code_of(cause: &Cause) -> u8 {
             StartError::NotFound { .. } | StartError::MissingInterpreter { .. } => 127,
             _ => 126,
         },
-        Cause::NotReady { .. }
+        Cause::NotReady(_)
         | Cause::Unhealthy { .. }
         | Cause::Watchdog { .. }
         | Cause::OverMemory { .. }

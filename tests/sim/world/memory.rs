@@ -191,7 +191,7 @@ impl World {
                 instance: Some(child.instance),
                 bytes: held.iter().map(|(bytes, _)| bytes).sum(),
                 processes: u32::try_from(held.len()).unwrap(),
-                holder: most.map(|(bytes, process)| (process, bytes)),
+                holder: most.map(|(bytes, process)| Rc::new((process, bytes))),
                 ..Weight::default()
             });
         }
