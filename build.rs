@@ -21,7 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut all = String::new();
     for file in files {
         let name = file.file_name().and_then(|name| name.to_str()).ok_or("a name that is no text")?;
-        all += &["\u{1}", name, "\n", &fs::read_to_string(&file)?].concat();
+        all.push(packing::BEGIN);
+        all += &[name, "\n", &fs::read_to_string(&file)?].concat();
     }
     let all = all.replace("{version}", &env::var("CARGO_PKG_VERSION")?);
     let packed = packing::pack(all.as_bytes());

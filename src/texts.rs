@@ -4,11 +4,10 @@
 
 pub mod packing;
 
+use packing::BEGIN;
+
 /// All of them, packed, each after a line of [`BEGIN`] and its name.
 static PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/texts"));
-
-/// What begins a document, as it stands in none.
-const BEGIN: char = '\u{1}';
 
 /// The licence.
 pub const LICENCE: &str = "licence.txt";

@@ -1,5 +1,5 @@
 //! Texts in less place: what stood before is told by how far back and how long (Ziv and Lempel 1977, "A Universal Algorithm for
-//! Sequential Data Compression"). For the build and the program, so it knows nothing of either.
+//! Sequential Data Compression"). For the build and the program, so it needs nothing of either.
 //!
 //! | first byte | then | means |
 //! |---|---|---|
@@ -7,6 +7,9 @@
 //! | `10lllddd` | `dddddddd` | l + 3 bytes that stood d + 1 before |
 //! | `11llllll` | `dddddddd dddddddd` | l + 4 bytes that stood d + 1 before, l not being 63 |
 //! | `11111111` | `xxxxxxxx` | that byte |
+
+/// What begins each document of those that are packed together, before the line with its name; it stands in none.
+pub const BEGIN: char = '\u{1}';
 
 /// A way to tell of what stood before.
 struct Form {
