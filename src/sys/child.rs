@@ -431,12 +431,8 @@ fn write_listen_pid(text: &mut [u8; LISTEN_PID_BYTES]) {
 fn dispositions((set, ignored): (SignalSet, SignalSet)) {
     for signal in (1..=64).filter(|signal| set & signals::bit(*signal) != 0) {
         let handler = if ignored & signals::bit(signal) == 0 { libc::SIG_DFL } else { libc::SIG_IGN };
-        // The kernel's sigaction: the handler first, then flags, restorer and mask, less than eight words everywhere.
-        let action: [usize; 8] = [handler, 0, 0, 0, 0, 0, 0, 0];
-        // SAFETY: only reads the new action, which runs no code. SIGKILL and SIGSTOP are refused, and need nothing.
-        unsafe {
-            libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), ptr::null::<usize>(), 8_usize);
-        }
+        // SAFETY: runs no code. SIGKILL and SIGSTOP are refused, and need nothing.
+        let _ = unsafe { signals::exchange_disposition(signal, &[handler, 0, 0, 0, 0, 0, 0, 0]) };
     }
 }
 
