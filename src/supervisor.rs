@@ -498,11 +498,13 @@ impl Supervisor {
         });
     }
 
-    /// The init of one command tells of each that ends.
+    /// The init of one command tells of each that ends, where somebody could read that.
     fn tell_of_end(&self, pid: Pid, status: ExitStatus, adopted: bool, out: &mut Vec<Action>) {
         if let Mode::Command(manner) = self.plan.mode {
             let wanted = manner.tell_reaped && adopted;
-            tell(out, Notice::Reaped { pid, status, adopted, wanted });
+            if wanted || self.plan.log.debug {
+                tell(out, Notice::Reaped { pid, status, adopted, wanted });
+            }
         }
     }
 
@@ -510,18 +512,20 @@ impl Supervisor {
     fn orphans_ended(&mut self, now: Time, ended: &[(Pid, ExitStatus)], out: &mut Vec<Action>) {
         for (pid, status) in ended {
             self.tell_of_end(*pid, *status, true, out);
-            self.orphan_ended(now, *pid, out);
         }
-    }
-
-    fn orphan_ended(&mut self, now: Time, pid: Pid, out: &mut Vec<Action>) {
+        // Those of a run that is cleaned up after may be anywhere in a crowd of others.
         for id in self.plan.ids() {
-            if matches!(self.service(id).map(Service::state), Some(State::Cleaning(_))) {
-                self.with(now, id, |service, context| service.stranger_exited(context, pid, out));
+            for (pid, _) in ended {
+                if !matches!(self.service(id).map(Service::state), Some(State::Cleaning(_))) {
+                    break;
+                }
+                self.with(now, id, |service, context| service.stranger_exited(context, *pid, out));
             }
         }
-        if self.shutdown.as_mut().is_some_and(|shutdown| shutdown.stray_ended(pid, now)) {
-            self.look_for_strays(now, out);
+        for (pid, _) in ended {
+            if self.shutdown.as_mut().is_some_and(|shutdown| shutdown.stray_ended(*pid, now)) {
+                self.look_for_strays(now, out);
+            }
         }
     }
 

@@ -18,24 +18,12 @@ use crate::units::Signal;
 /// Strangers that are collected before signals are looked for again.
 const STRANGERS_PER_TURN: usize = 16;
 
-/// So many of a list may turn out to live before the rest of it is not asked any more.
-const LIVING_MAX: u32 = 256;
-
 /// All children that we made and have not released.
 #[derive(Debug, Default)]
 pub struct Children {
     known: Map<Pid, Known>,
-    crowd: Crowd,
-}
-
-/// Strangers that may have ended. To look who has, and then to collect him, is two calls for each; where there are many, a list of our
-/// children is read, and each of them is asked: one call.
-#[derive(Debug, Default)]
-struct Crowd {
-    /// Who has not been asked, the next one last.
-    listed: Vec<Pid>,
-    /// How many of a list lived, since nobody was left to collect.
-    living: u32,
+    /// The number after that of the last stranger that was collected.
+    neighbour: Option<Pid>,
 }
 
 #[derive(Debug)]
@@ -137,45 +125,37 @@ impl Children {
     }
 
     /// Collects ended strangers, `first` among them; so many that signals do not wait for long.
+    ///
+    /// To look who has ended, and then to collect him, is two calls for each. A crowd mostly has numbers in a row, so after two such the
+    /// next one is asked for without a look: one call.
     #[inline(never)]
     pub fn collect_strangers(&mut self, first: Pid) -> Vec<(Pid, ExitStatus)> {
         let mut collected = Vec::with_capacity(STRANGERS_PER_TURN);
-        let mut next = Some(first);
-        self.crowd.listed.pop_if(|pid| *pid == first);
-        // What is in a list may since have been collected, and its number be that of a child of ours.
-        let mut seen = true;
+        let (mut next, mut seen) = (Some(first), true);
+        // A neighbour may be a child of ours, and that is not to be collected here.
         while let Some(pid) = next.filter(|pid| !self.knows(*pid)) {
-            match collect(pid) {
-                Some(ended) => collected.push(ended),
-                // It was seen to have ended, and cannot be had: no use to ask again now.
-                None if seen => break,
-                None => self.crowd.living = self.crowd.living.saturating_add(1),
-            }
-            if collected.len() >= STRANGERS_PER_TURN {
-                if self.crowd.listed.is_empty() && self.crowd.living < LIVING_MAX {
-                    self.crowd.listed = procfs::oldest_children();
-                    self.crowd.listed.retain(|pid| !self.known.contains_key(pid));
-                    self.crowd.listed.reverse();
+            let in_a_row = self.neighbour == Some(pid);
+            next = None;
+            if let Some(ended) = collect(pid) {
+                collected.push(ended);
+                self.neighbour = Pid::new(pid.number().saturating_add(1));
+                if collected.len() >= STRANGERS_PER_TURN {
+                    break;
                 }
+                next = self.neighbour.filter(|_| in_a_row);
+            } else if seen {
+                // It had ended, and cannot be had: no use to ask again now.
                 break;
             }
-            if self.crowd.living >= LIVING_MAX {
-                self.crowd.listed = Vec::new();
-            }
-            let listed = self.crowd.listed.pop();
-            seen = listed.is_none();
-            next = listed.or_else(|| ended().map(|(pid, _)| pid));
+            seen = next.is_none();
+            next = next.or_else(|| ended().map(|(pid, _)| pid));
         }
         collected
     }
 
     /// An ended child, the same until it is released; or a stranger.
-    pub fn ended(&mut self) -> Option<(Pid, ExitStatus)> {
-        let ended = ended();
-        if ended.is_none() {
-            self.crowd = Crowd::default();
-        }
-        ended
+    pub fn ended(&self) -> Option<(Pid, ExitStatus)> {
+        ended()
     }
 
     /// Collects an ended child, if that has not been done. From now on its pid may belong to somebody else.

@@ -7,7 +7,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::{call, caps, descriptors};
@@ -221,13 +220,6 @@ pub fn each_child(act: &mut dyn FnMut(i32)) {
             number = 0;
         }
     }
-}
-
-/// The oldest of our children, where the kernel has a list of them: as many as one read gives. For each further one it goes through the
-/// list from its beginning.
-pub fn oldest_children() -> Vec<Pid> {
-    let read = |list: File| descriptors::read(list.as_fd(), 4096);
-    whole_numbers(&open(&own_list()).and_then(read).unwrap_or_default())
 }
 
 /// Each ends with a space; one that was cut would be another process.

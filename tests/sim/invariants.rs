@@ -391,7 +391,9 @@ impl Judge {
                 self.step.exited = Some(*pid);
                 let owner = world.leader(*pid).and_then(|proc| proc.owner);
                 if let Mode::Command(manner) = self.plan.mode {
-                    self.step.reaped.push_back((*pid, false));
+                    if self.plan.log.debug {
+                        self.step.reaped.push_back((*pid, false));
+                    }
                     self.step.asks_group = manner.rest == Rest::AskGroup && owner.is_some();
                 }
                 match world.leader(*pid).and_then(|proc| proc.owner) {
@@ -408,8 +410,12 @@ impl Judge {
                     Some(Child { role: Role::StopCommand | Role::Probe(_), .. }) | None => {}
                 }
             }
-            Event::OrphansEnded { ended } if matches!(self.plan.mode, Mode::Command(_)) => {
-                self.step.reaped = ended.iter().map(|(pid, _)| (*pid, true)).collect();
+            Event::OrphansEnded { ended } => {
+                if let Mode::Command(manner) = self.plan.mode
+                    && (manner.tell_reaped || self.plan.log.debug)
+                {
+                    self.step.reaped = ended.iter().map(|(pid, _)| (*pid, true)).collect();
+                }
             }
             _ => {}
         }
