@@ -70,6 +70,15 @@ fn main() {
     }
 }
 
+/// The kernel reads the file from the disk again when it is needed, as in a container that has just been made. What was just written, as by
+/// a linker, is in memory in large pieces, and the kernel (Linux 6.18) maps such a piece as a whole where it would map 64 KiB.
+fn forget_pages(file: &Path) -> io::Result<()> {
+    let file = File::open(file)?;
+    // What is not on the disk yet cannot be forgotten.
+    file.sync_all()?;
+    Ok(nix::fcntl::posix_fadvise(&file, 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED)?)
+}
+
 /// `None` if this is no benchmark run: `cargo test --all-targets` starts benchmarks too.
 fn options(arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
     let mut options = Options { quick: false, out: None, docs: false, only: Vec::new() };
@@ -125,6 +134,11 @@ fn run(options: &Options) -> Result<(), String> {
     }
     if static_program.is_none() {
         println!("SKIPPED: no static build (TINYSUP_STATIC is not set), so it does not take part");
+    }
+    for file in bench.candidates.iter().flat_map(|candidate| &candidate.files) {
+        if let Err(error) = forget_pages(file) {
+            println!("{}: its pages stay in memory as they are: {error}", file.display());
+        }
     }
     bench.try_container().map_err(|error| {
         format!("a PID namespace with its own /proc is needed, which takes root (CAP_SYS_ADMIN) and Linux 5.3: {error}")

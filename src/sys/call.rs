@@ -78,7 +78,7 @@ pub fn duplicate(descriptor: &OwnedFd) -> nix::Result<OwnedFd> {
 
 /// fcntl(2) with a number.
 pub fn fcntl(descriptor: RawFd, command: libc::c_int, argument: libc::c_int) -> nix::Result<libc::c_int> {
-    // SAFETY: no command used here takes a pointer, or does more than change flags.
+    // SAFETY: no command that is used takes a pointer, or closes what somebody holds.
     number(unsafe { libc::syscall(libc::SYS_fcntl, descriptor, command, argument) })
 }
 

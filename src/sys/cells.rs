@@ -103,7 +103,8 @@ pub fn possible(group: &Group) -> io::Result<()> {
     let made = cgroup::make(&trial).and_then(|()| base.set_limit(&trial, None));
     let removed = call::remove_directory(&trial);
     base.undo();
-    made.and(Ok(removed?))
+    made?;
+    Ok(removed?)
 }
 
 impl Cells {

@@ -96,6 +96,9 @@ impl World for Files {
                 plain.extend_from_slice(part);
             }
         }
+        if plain.is_empty() {
+            plain.push(b'/');
+        }
         OsString::from_vec(plain).into()
     }
 

@@ -1,4 +1,4 @@
-//! Sockets that never wait: what the standard library has only for those who do, or not at all. The rest is used from there.
+//! Sockets that never wait: what the standard library has only for those who do, or not at all.
 
 #![expect(
     unsafe_code,

@@ -411,7 +411,8 @@ pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> nix::Result<()> {
     let (read_end, write_end) = descriptors::pipe()?;
     let mut kept: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).gather();
     kept.push(read_end.as_raw_fd());
-    // SAFETY: the child makes plain calls on what was open before and never returns.
+    // SAFETY: the child never returns. It takes memory, which only a process of one thread may; where there are more, as in our own tests,
+    // so many descriptors never come up.
     let result = signals::all_blocked(|| unsafe {
         match call::fork()? {
             0 => {
@@ -441,7 +442,8 @@ pub fn look_elsewhere(path: &CStr) -> nix::Result<OwnedFd> {
             0 => {
                 descriptors::close_others(&[write_end.as_raw_fd()]);
                 let found = call::status_at(libc::AT_FDCWD, path, 0);
-                let number = found.map_or_else(|errno| errno as i32, |_| 0).to_ne_bytes();
+                // The file system may have errors that nix has no names for.
+                let number = found.map_or_else(|_| Errno::last_raw(), |_| 0).to_ne_bytes();
                 libc::write(write_end.as_raw_fd(), number.as_ptr().cast(), number.len());
                 libc::_exit(0)
             }

@@ -1,7 +1,7 @@
 //! The terminal of the person who called: what it can show, and the whole of it for `tinysup top`. However that ends, by a key, a signal,
 //! a hang-up or a bug, the terminal is what it was before; only SIGKILL leaves no time for that. Leaves what is drawn to `view`.
 
-#![expect(unsafe_code, reason = "the size of a window is told by an ioctl")]
+#![expect(unsafe_code, reason = "the size of a window is told by an ioctl, and who has the terminal")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

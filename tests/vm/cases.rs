@@ -20,6 +20,7 @@ const OURS: &[Case] = &[
     ("hybrid_has_it_in_v1", hybrid_has_it_in_v1),
     ("who_is_where_we_are_moves_with_us", who_is_where_we_are_moves_with_us),
     ("a_container_sees_its_own_part", a_container_sees_its_own_part),
+    ("why_a_cgroup_cannot_be_made_is_told", why_a_cgroup_cannot_be_made_is_told),
     ("a_squeeze_is_told", a_squeeze_is_told),
     ("a_cgroup_that_is_gone_wakes_nobody", a_cgroup_that_is_gone_wakes_nobody),
     ("the_wall_clock_jumps", the_wall_clock_jumps),
@@ -43,6 +44,7 @@ pub fn of(layout: &str) -> Vec<&'static str> {
             .chain([
                 "who_is_where_we_are_moves_with_us",
                 "a_container_sees_its_own_part",
+                "why_a_cgroup_cannot_be_made_is_told",
                 "a_squeeze_is_told",
                 "a_cgroup_that_is_gone_wakes_nobody",
             ])
@@ -146,6 +148,24 @@ fn a_container_sees_its_own_part() {
     assert!(world.events.iter().any(
         |event| matches!(event, Event::OomKilled { instance, count: 1 } if *instance == Some(child.instance))
     ));
+}
+
+/// One below ours is where we go ourselves.
+fn why_a_cgroup_cannot_be_made_is_told() {
+    let group = Box::new();
+    fs::write(group.inner.join("cgroup.max.descendants"), "1").unwrap();
+    let mut world = World::new();
+    find(&mut world, false);
+    let error = world.cannot(in_cell(shell("true"), Some(64))).to_string();
+    let place = group.inner.display();
+    assert_eq!(
+        error,
+        format!("cannot limit its memory by a cgroup of its own: {place}: Resource temporarily unavailable")
+    );
+    assert_eq!(group.cells(), [""; 0]);
+    fs::write(group.inner.join("cgroup.max.descendants"), "max").unwrap();
+    find(&mut world, false);
+    assert_eq!(world.run(in_cell(shell("echo runs"), Some(64))).text(), "runs\n");
 }
 
 /// Whoever allocates beyond `memory.high` is made to wait for the reclaim.
