@@ -11,7 +11,6 @@ use nix::errno::Errno;
 
 use super::{call, procfs};
 use crate::gather::Gather;
-use crate::sorted::Set;
 
 /// Where neither /proc nor close_range(2) is there, descriptors from here on are not looked for.
 const HIGHEST_TRIED: u64 = 4096;
@@ -132,11 +131,12 @@ pub fn keep_inherited_from_children() {
     (3..RawFd::try_from(highest_tried()).unwrap_or(0)).for_each(close_on_exec);
 }
 
-/// Closes whatever is open above standard input, output and error but these, which are all that we use.
+/// Closes whatever is open above standard input, output and error but these, which are all that we use. Takes no memory where there is
+/// close_range(2), Linux 5.9: a child calls it.
 pub fn close_others(ours: &[RawFd]) {
-    let ours: Set<RawFd> = ours.iter().copied().filter(|number| *number > 2).collect();
     let mut first = 3;
-    for end in ours.into_iter().chain([RawFd::MAX]) {
+    while first < RawFd::MAX {
+        let end = ours.iter().copied().filter(|number| *number >= first).min().unwrap_or(RawFd::MAX);
         if first < end && !close_range(first, end - 1) {
             return close_one_by_one();
         }

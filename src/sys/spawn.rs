@@ -411,8 +411,8 @@ pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> nix::Result<()> {
     let (read_end, write_end) = descriptors::pipe()?;
     let mut kept: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).gather();
     kept.push(read_end.as_raw_fd());
-    // SAFETY: the child never returns. It takes memory, which only a process of one thread may; where there are more, as in our own tests,
-    // so many descriptors never come up.
+    // SAFETY: the child makes plain calls on what was open before and never returns; without close_range(2) it takes memory too, as a
+    // process of one thread may.
     let result = signals::all_blocked(|| unsafe {
         match call::fork()? {
             0 => {
@@ -436,7 +436,7 @@ pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> nix::Result<()> {
 pub fn look_elsewhere(path: &CStr) -> nix::Result<OwnedFd> {
     let (read_end, write_end) = descriptors::pipe()?;
     descriptors::set_nonblocking(&read_end)?;
-    // SAFETY: the child makes plain calls with what was prepared before and never returns.
+    // SAFETY: as in `close_elsewhere`.
     signals::all_blocked(|| unsafe {
         match call::fork()? {
             0 => {
