@@ -395,6 +395,7 @@ fn every_bad_value_says_what_was_expected() {
         ("[memory]\nrestrat = \"85%\"", "4:1: unknown key \"restrat\" in [memory]\n    3 | [memory]\n    4 | restrat = \"85%\"\n      | ^^^^^^^ did you mean \"restart\"?"),
         ("[memory]\nlimit = \"1G\"", "4:1: unknown key \"limit\" in [memory]\n    3 | [memory]\n    4 | limit = \"1G\"\n      | ^^^^^ the container's limit is set from outside: docker run --memory 512M"),
         ("[memory]\nmax_memory_restart = \"1G\"", "4:1: unknown key \"max_memory_restart\" in [memory]"),
+        ("[memory]\nformat = \"json\"", "4:1: unknown key \"format\" in [memory]\n    3 | [memory]\n    4 | format = \"json\"\n      | ^^^^^^ it belongs into [log]"),
         ("[defaults]\ncommand = \"x\"", "4:1: \"command\" has no place in [defaults]"),
         ("[defaults]\nkill_timeout = \"x\"\n[services.b]\ncommand = \"x\"", "4:16: kill_timeout must be a duration such as \"250ms\", \"10s\", \"5m\" or \"1h\", or a number of seconds, not \"x\""),
         ("[signals]\nUSR1 = [\"b\"]", "4:9: there is no service \"b\""),
@@ -1451,28 +1452,58 @@ fn world_of_one(text: &str) -> Memory {
     world(text).file("/bin/sh", "")
 }
 
+/// The setting or section of a line of the example that begins with this.
+fn commented<'a>(line: &'a str, comment: &str) -> Option<&'a str> {
+    let is_key = |key: &str| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    line.strip_prefix(comment)
+        .filter(|rest| rest.starts_with('[') || rest.split_once(" = ").is_some_and(|(key, _)| is_key(key)))
+}
+
 #[test]
 fn the_example_runs_as_it_is_and_with_every_line_uncommented() {
     let example = tinysup::texts::text("example.toml");
     assert_eq!(names(&plan(&example)), ["web"]);
+    // Of a key that has both a default and an example the latter.
+    let next = example.lines().skip(1).chain([""]);
     let uncommented: String = example
         .lines()
-        .map(|line| {
-            let setting = line.strip_prefix("# ").filter(|rest| {
-                rest.starts_with('[')
-                    || rest
-                        .split_once(" = ")
-                        .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        .zip(next)
+        .map(|(line, next)| {
+            let default = commented(line, "# ").filter(|default| {
+                let key = default.split_once(" = ").map_or(*default, |(key, _)| key);
+                commented(next, "## ").is_none_or(|next| next.split_once(" = ").unwrap().0 != key)
             });
-            format!("{}\n", setting.unwrap_or(line))
+            format!("{}\n", commented(line, "## ").or(default).unwrap_or(line))
         })
         .collect();
     assert!(uncommented.matches("\n[").count() >= 3 && uncommented.contains("\nstderr = "), "{uncommented}");
     assert_eq!(names(&plan(&uncommented)), ["web"]);
-    for key in keys::SERVICE.iter().chain(keys::TOP) {
+    for key in keys::SERVICE.iter().chain(keys::TOP).chain(keys::LOG).chain(keys::MEMORY) {
         let name = key.name;
         assert!(uncommented.contains(&format!("\n{name} = {}", key.example())), "{name}");
     }
+}
+
+#[test]
+fn each_line_of_the_example_is_the_default_or_else_an_example() {
+    let example = tinysup::texts::text("example.toml");
+    let (mut defaults, mut examples) = (0, 0);
+    let shown = |text: &str| format!("{:?}", plan_of(&world_of_one(text)));
+    let before = shown(&example);
+    for line in example.lines() {
+        let with = |setting: &str| example.replace(&format!("\n{line}\n"), &format!("\n{setting}\n"));
+        if let Some(setting) = commented(line, "# ").filter(|line| !line.starts_with('[')) {
+            assert_eq!(shown(&with(setting)), before, "{line}");
+            defaults += 1;
+        } else if let Some(setting) = commented(line, "## ") {
+            let (key, _) = setting.split_once(" = ").unwrap();
+            // These make no difference by themselves, or to the plan.
+            let also = ["enabled", "memory_limit_fallback", "include", "control"];
+            assert!(shown(&with(setting)) != before || also.contains(&key), "{line}");
+            examples += 1;
+        }
+    }
+    assert!(defaults > 30 && examples > 20, "{defaults} {examples}");
 }
 
 #[test]
@@ -1950,6 +1981,14 @@ fn what_is_wrong_in_the_section_about_output_is_told() {
         ("format = \"xml\"", "2:10: format must be \"prefix\", \"json\" or \"raw\", not \"xml\""),
         ("formt = \"json\"", "2:1: unknown key \"formt\" in [log]"),
         ("stdout = \"json\"", "2:1: unknown key \"stdout\" in [log]"),
+        (
+            "warn = \"85%\"",
+            "2:1: unknown key \"warn\" in [log]\n    1 | [log]\n    2 | warn = \"85%\"\n      | ^^^^ it belongs into [memory]",
+        ),
+        (
+            "restart = \"95%\"",
+            "2:1: unknown key \"restart\" in [log]\n    1 | [log]\n    2 | restart = \"95%\"\n      | ^^^^^^^ it belongs into [memory]",
+        ),
         ("color = true", "2:9: color must be \"never\", \"auto\" or \"always\", not true"),
         ("reopen_signal = \"HUP\"", "2:17: SIGHUP has another meaning for tinysup"),
         (

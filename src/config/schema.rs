@@ -41,13 +41,21 @@ pub fn read(main: FileId, world: &dyn World, problems: &mut Problems, config: &m
             "signals" => top_signals = table(entry, "[signals]", problems),
             "memory" => {
                 if let Some(entries) = table(entry, "[memory]", problems) {
-                    config.memory =
-                        section(entries, "[memory]", keys::memory, keys::memory_suggestion, problems);
+                    let other = ("[log]", keys::log as Known);
+                    config.memory = section(
+                        entries,
+                        ("[memory]", keys::memory),
+                        other,
+                        keys::memory_suggestion,
+                        problems,
+                    );
                 }
             }
             "log" => {
                 if let Some(entries) = table(entry, "[log]", problems) {
-                    config.log = section(entries, "[log]", keys::log, keys::log_suggestion, problems);
+                    let other = ("[memory]", keys::memory as Known);
+                    config.log =
+                        section(entries, ("[log]", keys::log), other, keys::log_suggestion, problems);
                 }
             }
             name => match keys::top(name) {
@@ -225,12 +233,15 @@ fn settings(entries: Vec<Entry>, place: &str, defaults: bool, problems: &mut Pro
     settings
 }
 
-/// A section whose keys are for nobody else.
+/// What looks for a key by its name.
+type Known = fn(&str) -> Option<&'static Key>;
+
+/// A section whose keys are for nobody else. `other` is one that is written beside it, under whose keys a slip may stand.
 #[inline(never)]
 fn section(
     entries: Vec<Entry>,
-    place: &str,
-    known: fn(&str) -> Option<&'static Key>,
+    (place, known): (&str, Known),
+    (other, of_other): (&str, Known),
     suggestion: fn(&str) -> Option<Box<str>>,
     problems: &mut Problems,
 ) -> Vec<Setting> {
@@ -240,9 +251,13 @@ fn section(
             settings.push(Setting { key, span, node });
             continue;
         }
-        let help = match keys::service(&name) {
-            Some(_) => Some("it belongs into [services.NAME] or [defaults]".into()),
-            None => problems.suggest(|| suggestion(&name)),
+        // Before the services, for both have a `restart`.
+        let help = if of_other(&name).is_some() {
+            Some(format!("it belongs into {other}").into())
+        } else if keys::service(&name).is_some() {
+            Some("it belongs into [services.NAME] or [defaults]".into())
+        } else {
+            problems.suggest(|| suggestion(&name))
         };
         problems.push(Problem::at(span, format!("unknown key \"{name}\" in {place}")).maybe_help(help));
     }
