@@ -24,6 +24,8 @@ const MAX_INCLUDED_BYTES: usize = 8 * files::MAX_FILE;
 const MAX_NAME: usize = 64;
 /// The name under which tinysup itself speaks.
 const RESERVED: &str = "tinysup";
+/// What means every service on a command line.
+const EVERYBODY: &str = "all";
 
 /// Reads the main file, and what it includes.
 #[inline(never)]
@@ -159,13 +161,20 @@ fn unknown_top(entry: &Entry, problems: &mut Problems) {
 }
 
 fn table(entry: Entry, name: &str, problems: &mut Problems) -> Option<Vec<Entry>> {
-    if let Value::Table(entries) = entry.node.value {
-        Some(entries)
-    } else {
-        let message = format_args!("{name} must be a table, not {}", entry.node.kind());
-        problems.tell(entry.node.span, message);
-        None
+    let node = entry.node;
+    if let Value::Table(entries) = node.value {
+        return Some(entries);
     }
+    let message = format!("{name} must be a table, not {}", node.kind());
+    let mut problem = Problem::at(node.span, message);
+    // Written as [[…]], of which each adds one to a list.
+    let is_table = |one: &Node| matches!(one.value, Value::Table(_));
+    if matches!(&node.value, Value::List(list) if list.iter().any(is_table)) {
+        let wanted = if name == "[services]" { "[services.NAME]" } else { name };
+        problem = problem.help(format!("write {wanted}, in single brackets"));
+    }
+    problems.push(problem);
+    None
 }
 
 #[inline(never)]
@@ -199,6 +208,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     match name.bytes().next() {
         _ if name == RESERVED => wrong("tinysup itself speaks under it"),
+        _ if name == EVERYBODY => wrong("`tinysup stop all` and its like mean every service"),
         _ if name.len() > MAX_NAME => wrong("it is longer than 64 characters"),
         Some(first) if first.is_ascii_alphanumeric() && name.bytes().all(allowed) => Ok(()),
         _ => wrong("it has letters, digits, - and _, and begins with a letter or digit"),

@@ -192,21 +192,31 @@ impl Splitter<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     fn operator(&self, character: char) -> Box<NotWords> {
         let rest = self.text.get(self.at..).unwrap_or("");
-        let whole = ["&&", "||", "2>&1", ">&", ">>", "<<", ";;"]
+        let whole = ["&&", "||", "&>", ">&", ">>", "<<", ";;"]
             .into_iter()
             .find(|operator| rest.starts_with(operator));
         let help = match (character, whole) {
             ('&', None) if rest == "&" => "remove it: a service stays in the foreground",
-            ('>' | '<', _) => {
+            ('>' | '<', _) | (_, Some("&>")) => {
                 "set shell = true (needs /bin/sh); the output of services is relayed without it"
             }
             _ => "set shell = true (needs /bin/sh), or put it into quotes",
         };
-        let shown = whole.map_or_else(|| character.to_string(), str::to_owned);
+        // `2>` is about descriptor 2, and `>&1` goes to descriptor 1.
+        let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+        let open = self.open.as_ref().map_or(self.at, |(begin, _)| *begin);
+        let number = self.text.get(open..self.at).is_some_and(|word| digits(word) == word.len());
+        let begin = if number && matches!(character, '>' | '<') { open } else { self.at };
+        let mut end = self.after(whole.map_or(1, str::len));
+        if whole == Some(">&") {
+            end += digits(self.text.get(end..).unwrap_or(""));
+        }
+        let shown = self.text.get(begin..end).unwrap_or("");
         let mut wrong = self.shell_only(&format!("\"{shown}\""), help);
-        wrong.at = self.at..self.after(shown.len());
+        wrong.at = begin..end;
         wrong
     }
 
@@ -267,6 +277,13 @@ mod tests {
             ("a; b", 1..2, "has \";\""),
             ("a > b", 2..3, "has \">\""),
             ("a &", 2..3, "has \"&\""),
+            ("a 2>&1", 2..6, "has \"2>&1\""),
+            ("a >&2 b", 2..5, "has \">&2\""),
+            ("a 2>/dev/null", 2..4, "has \"2>\""),
+            ("a2>b", 2..3, "has \">\""),
+            ("a '2'>b", 5..6, "has \">\""),
+            ("a &> b", 2..4, "has \"&>\""),
+            ("a 0<b", 2..4, "has \"0<\""),
             ("a `b`", 2..3, "has \"`\""),
             ("a \"`b`\"", 3..4, "has \"`\""),
             ("a $(b)", 2..4, "has \"$(\""),

@@ -362,7 +362,13 @@ impl<'a> Builder<'a> {
             match setting.key.id {
                 Id::EnvFile => environment.env_file = Some(setting),
                 Id::Env => {
-                    let Ok(entries) = self.evaluator.table(setting.key, &setting.node) else { continue };
+                    let (key, node) = (setting.key, &setting.node);
+                    if let Value::List(_) = node.value {
+                        let help = "env = { NAME = \"value\" }".into();
+                        self.evaluator.mismatch_with(key, node, None, Some(help));
+                        continue;
+                    }
+                    let Ok(entries) = self.evaluator.table(key, node) else { continue };
                     for entry in entries {
                         match check_variable(&entry.key) {
                             Ok(()) => set.push(entry),

@@ -35,6 +35,11 @@ service_started up running -> started
 service_healthy healthy -> ready
 service_completed_successfully complete done finished exited success -> completed";
 
+/// What is no type of a service here, and is said otherwise.
+const TYPES: &str = "\
+notify notify-reload -> ready = \"notify\"
+forking -> run it in the foreground; most programs have an option for that";
+
 /// What all instances of a service have in common.
 #[derive(Debug)]
 pub struct Common {
@@ -155,13 +160,8 @@ impl Evaluator<'_> {
         match key.id {
             Id::Type => {
                 let text = self.string(scope, key, node)?;
-                if text.word() == "notify" {
-                    return Err(self.mismatch_with(
-                        key,
-                        node,
-                        Some(&*text),
-                        Some("ready = \"notify\"".into()),
-                    ));
+                if let Some(instead) = answer(TYPES, text.word()) {
+                    return Err(self.mismatch_with(key, node, Some(&*text), Some(instead.into())));
                 }
                 common.kind =
                     self.choice(scope, key, node, "daemon oneshot", &[Kind::Daemon, Kind::Oneshot])?;
