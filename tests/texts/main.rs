@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs};
 
+use tinysup::cli;
 use tinysup::cli::verbs::{SHELLS, Spec, VERBS, options_of};
 use tinysup::gather::Joined;
 
@@ -104,6 +105,34 @@ fn completions_have_every_verb_and_option() {
             }
         }
         holds(&format!("completions.{shell}"), &text);
+    }
+}
+
+/// What the completions offer where no verb is asked for.
+#[test]
+fn plain_options_are_options() {
+    let options = completions::plain_options();
+    assert!(options.len() > 12, "the help has fewer");
+    for option in options {
+        let value = match option.value {
+            None => None,
+            Some("FILE") => Some("a.toml"),
+            Some("S:R") => Some("TERM:QUIT"),
+            Some("CODE") => Some("1"),
+            Some("SIGNAL") => Some("TERM"),
+            Some("DURATION") => Some("1s"),
+            Some(other) => panic!("a value of a new kind: {other}"),
+        };
+        for name in option.names() {
+            for place in option.places() {
+                let words = ["tinysup"].into_iter().chain(place).chain([name.as_str()]).chain(value);
+                // What is for one command has one behind it.
+                let end = if option.of_one { &["--", "x"][..] } else { &[] };
+                let words = words.chain(end.iter().copied()).map(Into::into);
+                let done = cli::parse(words, &|_| None, &|_| false);
+                assert!(done.is_ok(), "{name} after {place:?}: {done:?}");
+            }
+        }
     }
 }
 
