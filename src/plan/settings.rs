@@ -14,7 +14,7 @@ use crate::config::keys::{Id, Key, part};
 use crate::config::source::Span;
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::{Problem, Setting};
-use crate::event::{Launch, LogFile, Rlimit, Stdin};
+use crate::event::{Conditions, Launch, LogFile, Rlimit, Stdin};
 use crate::gather::Gather;
 use crate::sorted::Map;
 use crate::suggest::answer;
@@ -70,8 +70,9 @@ pub struct Own {
     pub healthcheck: Option<Box<WantedHealth>>,
     pub watchdog: Option<Duration>,
     pub env_from_file: Map<OsString, PathBuf>,
-    /// How it is started, without command and environment.
+    /// How it is started, without command, and without the conditions: they are shared when all is known of them.
     pub launch: Launch,
+    pub conditions: Conditions,
     pub memory: WantedMemory,
     /// `None`: what is usual for its kind.
     pub when: Option<RestartWhen>,
@@ -117,6 +118,7 @@ impl Own {
             watchdog: None,
             env_from_file: Map::new(),
             launch,
+            conditions: Conditions::default(),
             memory: WantedMemory::default(),
             when: None,
             restart: Restart {
@@ -206,9 +208,7 @@ impl Evaluator<'_> {
     #[expect(clippy::too_many_lines, reason = "one line for each key")]
     #[inline(never)]
     fn read_own(&mut self, scope: &mut Scope<'_>, setting: &Setting, own: &mut Own) -> Read<()> {
-        let (key, node) = (setting.key, &setting.node);
-        // They are shared when all is read.
-        let Some(conditions) = Rc::get_mut(&mut own.launch.conditions) else { return Err(Reported) };
+        let (key, node, conditions) = (setting.key, &setting.node, &mut own.conditions);
         match key.id {
             Id::Command => own.command = Some(self.command(scope, key, node, own.shell)?),
             Id::StopCommand => own.stop_command = Some(self.command(scope, key, node, own.shell)?),

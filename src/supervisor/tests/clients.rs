@@ -499,7 +499,8 @@ fn who_says_nothing_is_dropped_and_the_others_are_not() {
 fn environment_values_are_in_no_answer() {
     let mut web = instance("web");
     let launch = Rc::get_mut(&mut web.launch).unwrap();
-    launch.env = vec![("PASSWORD".into(), crate::event::Secret::new("hunter2"))];
+    Rc::make_mut(&mut launch.conditions).env =
+        vec![("PASSWORD".into(), crate::event::Secret::new("hunter2"))];
     let mut story = Story::new(vec![web]);
     for (number, verb) in (1..).zip([Verb::Status, Verb::Describe, Verb::Events, Verb::Logs, Verb::Health]) {
         story.ask(number, request(verb, &[]));
