@@ -43,21 +43,13 @@ pub fn read(main: FileId, world: &dyn World, problems: &mut Problems, config: &m
             "signals" => top_signals = table(entry, "[signals]", problems),
             "memory" => {
                 if let Some(entries) = table(entry, "[memory]", problems) {
-                    let other = ("[log]", keys::log as Known);
-                    config.memory = section(
-                        entries,
-                        ("[memory]", keys::memory),
-                        other,
-                        keys::memory_suggestion,
-                        problems,
-                    );
+                    config.memory =
+                        section(entries, "[memory]", keys::memory, keys::memory_suggestion, problems);
                 }
             }
             "log" => {
                 if let Some(entries) = table(entry, "[log]", problems) {
-                    let other = ("[memory]", keys::memory as Known);
-                    config.log =
-                        section(entries, ("[log]", keys::log), other, keys::log_suggestion, problems);
+                    config.log = section(entries, "[log]", keys::log, keys::log_suggestion, problems);
                 }
             }
             name => match keys::top(name) {
@@ -165,15 +157,15 @@ fn table(entry: Entry, name: &str, problems: &mut Problems) -> Option<Vec<Entry>
     if let Value::Table(entries) = node.value {
         return Some(entries);
     }
-    let message = format!("{name} must be a table, not {}", node.kind());
-    let mut problem = Problem::at(node.span, message);
-    // Written as [[…]], of which each adds one to a list.
+    let message = format_args!("{name} must be a table, not {}", node.kind());
     let is_table = |one: &Node| matches!(one.value, Value::Table(_));
+    // Written as [[…]], of which each adds one to a list.
     if matches!(&node.value, Value::List(list) if list.iter().any(is_table)) {
         let wanted = if name == "[services]" { "[services.NAME]" } else { name };
-        problem = problem.help(format!("write {wanted}, in single brackets"));
+        problems.advise(node.span, message, format_args!("write {wanted}, in single brackets"));
+    } else {
+        problems.tell(node.span, message);
     }
-    problems.push(problem);
     None
 }
 
@@ -243,15 +235,12 @@ fn settings(entries: Vec<Entry>, place: &str, defaults: bool, problems: &mut Pro
     settings
 }
 
-/// What looks for a key by its name.
-type Known = fn(&str) -> Option<&'static Key>;
-
-/// A section whose keys are for nobody else. `other` is one that is written beside it, under whose keys a slip may stand.
+/// A section whose keys are for nobody else.
 #[inline(never)]
 fn section(
     entries: Vec<Entry>,
-    (place, known): (&str, Known),
-    (other, of_other): (&str, Known),
+    place: &str,
+    known: fn(&str) -> Option<&'static Key>,
     suggestion: fn(&str) -> Option<Box<str>>,
     problems: &mut Problems,
 ) -> Vec<Setting> {
@@ -261,9 +250,11 @@ fn section(
             settings.push(Setting { key, span, node });
             continue;
         }
-        // Before the services, for both have a `restart`.
-        let help = if of_other(&name).is_some() {
-            Some(format!("it belongs into {other}").into())
+        // Those of the other section, which stand beside it, before those of services: both have a `restart`.
+        let help = if keys::log(&name).is_some() {
+            Some("it belongs into [log]".into())
+        } else if keys::memory(&name).is_some() {
+            Some("it belongs into [memory]".into())
         } else if keys::service(&name).is_some() {
             Some("it belongs into [services.NAME] or [defaults]".into())
         } else {

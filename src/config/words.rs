@@ -198,26 +198,33 @@ impl Splitter<'_> {
         let whole = ["&&", "||", "&>", ">&", ">>", "<<", ";;"]
             .into_iter()
             .find(|operator| rest.starts_with(operator));
-        let help = match (character, whole) {
-            ('&', None) if rest == "&" => "remove it: a service stays in the foreground",
-            ('>' | '<', _) | (_, Some("&>")) => {
+        let redirects = matches!(character, '>' | '<');
+        let help = match whole {
+            None if rest == "&" => "remove it: a service stays in the foreground",
+            _ if redirects || whole == Some("&>") => {
                 "set shell = true (needs /bin/sh); the output of services is relayed without it"
             }
             _ => "set shell = true (needs /bin/sh), or put it into quotes",
         };
         // `2>` is about descriptor 2, and `>&1` goes to descriptor 1.
-        let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
-        let open = self.open.as_ref().map_or(self.at, |(begin, _)| *begin);
-        let number = self.text.get(open..self.at).is_some_and(|word| digits(word) == word.len());
-        let begin = if number && matches!(character, '>' | '<') { open } else { self.at };
+        let begin = match &self.open {
+            Some((open, _)) if redirects && self.is_number(*open..self.at) => *open,
+            _ => self.at,
+        };
         let mut end = self.after(whole.map_or(1, str::len));
-        if whole == Some(">&") {
-            end += digits(self.text.get(end..).unwrap_or(""));
+        while whole == Some(">&") && self.is_number(end..end + 1) {
+            end += 1;
         }
         let shown = self.text.get(begin..end).unwrap_or("");
         let mut wrong = self.shell_only(&format!("\"{shown}\""), help);
         wrong.at = begin..end;
         wrong
+    }
+
+    /// Whether there are digits and nothing else.
+    #[inline(never)]
+    fn is_number(&self, at: Range<usize>) -> bool {
+        self.text.get(at).is_some_and(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
     }
 
     fn shell_only(&self, what: &str, help: &'static str) -> Box<NotWords> {

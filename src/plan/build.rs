@@ -113,8 +113,8 @@ pub fn pause() -> Plan {
     }
 }
 
-/// A command given on the command line: never restarted, its end is the end, and the terminal is its own. With a mark what it leaves behind
-/// is known by that.
+/// A command given on the command line: never restarted, its end is the end, and the terminal is its own. With a mark, what it leaves
+/// behind is known by that.
 fn command(
     name: Rc<str>,
     argv: Vec<OsString>,
@@ -122,17 +122,16 @@ fn command(
     surroundings: Surroundings,
     mark: Option<Mark>,
 ) -> Instance {
-    let marked = |mark: &Mark| {
-        let number = mark.instance.to_string();
-        vec![(SERVICE.into(), Secret::new(&*mark.service)), (INSTANCE.into(), Secret::new(number))]
-    };
-    let env = mark.as_ref().map(marked).unwrap_or_default();
+    let mut conditions = Conditions::default();
+    if mark.is_some() {
+        conditions.env = vec![(SERVICE.into(), Secret::new(&*name)), (INSTANCE.into(), Secret::new("1"))];
+    }
     let launch = Launch {
         stdin: Stdin::Inherit,
         stdout: Output::Inherit,
         stderr: Output::Inherit,
         surroundings,
-        conditions: Rc::new(Conditions { env, ..Conditions::default() }),
+        conditions: Rc::new(conditions),
         mark,
         // Arguments on a command line may be secrets; nobody wrote them down to be shown.
         ..Launch::new(argv.into_iter().map(Secret::new).gather(), show(program))
