@@ -274,7 +274,7 @@ fn tinysup(
             Word::Plain(word) => return verb(options, word, &mut words, environment, programs),
         }
     }
-    match options.only_about_run()? {
+    match options.only_about_run("running the services")? {
         Some(command) => Ok(command),
         None => Ok(Command::Run { config: options.config, verbosity: options.verbosity, main: Vec::new() }),
     }
@@ -354,7 +354,9 @@ fn run(mut options: Options, words: &mut Words) -> Result<Command, UsageError> {
             }
         }
     }
-    options.reject_one("run")?;
+    if let Some(command) = options.only_about_run("run")? {
+        return Ok(command);
+    }
     Ok(Command::Run { config: options.config, verbosity: options.verbosity, main })
 }
 
@@ -372,7 +374,9 @@ fn check(mut options: Options, words: &mut Words) -> Result<Command, UsageError>
             }
         }
     }
-    options.reject_one("check")?;
+    if let Some(command) = options.only_about_run("check")? {
+        return Ok(command);
+    }
     Ok(Command::Check { config: options.config, here })
 }
 
@@ -462,8 +466,9 @@ impl Options {
         Ok(Command::One(one))
     }
 
-    /// Without a command and without a verb: version, help, or options that miss their command.
-    fn only_about_run(&self) -> Result<Option<Command>, UsageError> {
+    /// Without one command: version, help, or options that miss it.
+    #[inline(never)]
+    fn only_about_run(&self, what: &str) -> Result<Option<Command>, UsageError> {
         if self.version {
             return Ok(Some(Command::Version));
         }
@@ -473,7 +478,7 @@ impl Options {
         if self.licence {
             return Ok(Some(Command::Say(Said::text(&text(LICENCE)))));
         }
-        self.reject_one("running the services").map(|()| None)
+        self.reject_one(what).map(|()| None)
     }
 
     fn nothing_before_a_verb(&self) -> Result<(), UsageError> {
@@ -538,7 +543,7 @@ mod tests {
     fn the_words_mean_what_the_help_says() {
         let kill_timeout = Some(Duration::from_secs(5));
         let grace = |seconds| Rest::Stop(Duration::from_secs(seconds));
-        let rows: [(&[&str], Command); 31] = [
+        let rows: [(&[&str], Command); 34] = [
             (&[], run(None, 0, &[])),
             (&["-c", "f"], run(Some("f"), 0, &[])),
             (&["-vcf"], run(Some("f"), 1, &[])),
@@ -569,6 +574,9 @@ mod tests {
             (&["check", "-c", "f"], Command::Check { config: Some("f".into()), here: false }),
             (&["check", "--runtime", "f"], Command::Check { config: Some("f".into()), here: true }),
             (&["--version"], Command::Version),
+            (&["run", "--help"], Command::Help),
+            (&["run", "-V"], Command::Version),
+            (&["check", "-h", "f"], Command::Help),
             (&["version"], Command::Version),
             (&["-h"], Command::Help),
             (&["help"], Command::Help),

@@ -43,8 +43,8 @@ _tinysup() {
     shutdown) words="--no-wait --json --timeout --socket -h --help" ;;
     completions) words="-h --help bash zsh fish" ;;
     run) if [[ ${COMP_WORDS[*]:2:COMP_CWORD-2} =~ (^| )--($| ) ]]; then COMPREPLY=($(compgen -c -- "$word")); return; fi
-        words="-c --config -v --verbose --" ;;
-    check) words="-c --config -v --verbose --runtime" COMPREPLY=($(compgen -f -- "$word")) ;;
+        words="-c --config -v --verbose -h --help -V --version --" ;;
+    check) words="-c --config -v --verbose --runtime -h --help -V --version" COMPREPLY=($(compgen -f -- "$word")) ;;
     help) words="status describe logs memory top start stop restart signal health wait events update reopen shutdown completions" ;;
     esac
     COMPREPLY+=($(compgen -W "$words" -- "$word"))

@@ -77,6 +77,10 @@ _tinysup() {
             '--config[the configuration]:file:_files' \
             '-v[tell more]' \
             '--verbose[tell more]' \
+            '-h[print how it is used]' \
+            '--help[print how it is used]' \
+            '-V[print the version]' \
+            '--version[print the version]' \
             '*::command:_normal'
         ;;
     check)
@@ -86,6 +90,10 @@ _tinysup() {
             '-v[tell more]' \
             '--verbose[tell more]' \
             '--runtime[whether all it asks for can be had in this container]' \
+            '-h[print how it is used]' \
+            '--help[print how it is used]' \
+            '-V[print the version]' \
+            '--version[print the version]' \
             '*:file:_files'
         ;;
     status|ls|ps)

@@ -79,20 +79,15 @@ pub fn plain_options() -> Vec<Plain> {
         of_check: true,
         ..plain
     };
-    let help = Plain {
-        short: Some("h"),
-        long: Some("--help"),
-        about: "print how it is used",
-        of_one: true,
-        ..plain
-    };
+    let help = Plain { short: Some("h"), long: Some("--help"), about: "print how it is used", ..plain };
     let version = Plain { short: Some("V"), long: Some("--version"), about: "print the version", ..help };
     found.extend([runtime, help, version]);
     found
 }
 
-/// The words or beginnings of words after which they stand, and which those are.
-const PLACES: &[(&str, fn(&Plain) -> bool)] = &[
+/// Words, or beginnings of words, after which options stand, and which those are.
+type Places = [(&'static str, fn(&Plain) -> bool); 3];
+const PLACES: &Places = &[
     ("-*", |option| !option.of_check),
     ("run", |option| !option.of_one && !option.of_check),
     ("check", |option| !option.of_one),

@@ -13,6 +13,7 @@ pub(super) type Waits = Vec<Target>;
 
 /// What it wants of one instance.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "what was seen so far; the states are the core's")]
 pub(super) struct Target {
     id: InstanceId,
     wants: Wants,
@@ -41,8 +42,8 @@ enum Wants {
 impl Judge {
     /// What the client of this step, if it waits, has asked for.
     pub(super) fn waits_by_hand(&mut self, what: ByHand, names: &[Rc<str>]) {
-        let waits = self.step.request.as_ref().is_some_and(|request| request.wait);
-        let Some(client) = self.client.filter(|_| waits) else { return };
+        let stays = self.step.request.as_ref().is_some_and(|request| request.wait);
+        let Some(client) = self.client.filter(|_| stays) else { return };
         let wants = if what == ByHand::Stop { Wants::Down } else { Wants::Anew };
         let targets = names.iter().map(|name| self.waits_for(name, wants));
         let mut targets: Waits = targets.collect();
