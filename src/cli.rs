@@ -17,7 +17,7 @@ pub use self::ask::Ask;
 pub use self::one::{Manner, One, Receivers, Rest};
 use self::words::{Word, Words};
 use crate::event::{ExitCode, Sink};
-use crate::gather::Gather;
+use crate::gather::{Gather, holds};
 use crate::hints::base_name;
 use crate::suggest::did_you_mean;
 use crate::texts::{LICENCE, text};
@@ -270,14 +270,19 @@ fn tinysup(
     while let Some(word) = words.next()? {
         match word {
             Word::Option(name) => options.take(&name, &mut words)?,
-            Word::Separator => return options.one(words.all(), environment),
+            // What is only asked about is not run.
+            Word::Separator => match options.asked("") {
+                Some(answer) => return Ok(answer),
+                None => return options.one(words.all(), environment),
+            },
             Word::Plain(word) => return verb(options, word, &mut words, environment, programs),
         }
     }
-    match options.only_about_run()? {
-        Some(command) => Ok(command),
-        None => Ok(Command::Run { config: options.config, verbosity: options.verbosity, main: Vec::new() }),
+    if let Some(answer) = options.asked("") {
+        return Ok(answer);
     }
+    options.reject("running the services", "-c -v")?;
+    Ok(Command::Run { config: options.config, verbosity: options.verbosity, main: Vec::new() })
 }
 
 #[inline(never)]
@@ -289,26 +294,11 @@ fn verb(
     programs: Programs<'_>,
 ) -> Result<Command, UsageError> {
     let name = word.to_str().unwrap_or_default();
+    if let Some(answer) = options.asked(name) {
+        return Ok(answer);
+    }
     match name {
-        "run" => run(options, words),
-        "check" => check(options, words),
-        "example" => Ok(Command::Example),
-        "pause" => {
-            options.reject_one("pause")?;
-            Ok(Command::Pause { voice: Voice::Tinysup, verbosity: options.verbosity })
-        }
-        "version" => Ok(Command::Version),
-        "help" => match words.all().first().map(|word| word.to_string_lossy()) {
-            None => Ok(Command::Help),
-            Some(word) => match verbs::find(&word) {
-                Some(verb) => Ok(Command::HelpOf(verb)),
-                None if OFFLINE.contains(&&*word) => Ok(Command::Help),
-                None => {
-                    let help = meant(&word).map(|help| format!("; {help}")).unwrap_or_default();
-                    Err(usage(&format_args!("there is no verb \"{word}\"{help}")))
-                }
-            },
-        },
+        _ if OFFLINE.contains(&name) => offline(options, name, words),
         _ if asks(name) && programs(name) => {
             let mut argv = vec![word];
             words.add_all(&mut argv);
@@ -319,7 +309,11 @@ fn verb(
         ))),
         _ => {
             if let Some(verb) = verbs::find(name) {
-                options.nothing_before_a_verb()?;
+                if let Some(option) = options.first("") {
+                    return Err(usage(&format_args!(
+                        "option {option} does not go before {name}; options of a verb go after it, a command after \"--\""
+                    )));
+                }
                 return ask::parse(verb, name, words);
             }
             let mut argv = vec![word];
@@ -329,14 +323,20 @@ fn verb(
     }
 }
 
-/// `tinysup run`.
+/// What follows one of [`OFFLINE`]. Help and the like are given at once, and nothing is started.
 #[inline(never)]
-fn run(mut options: Options, words: &mut Words) -> Result<Command, UsageError> {
-    let mut main = Vec::new();
+fn offline(mut options: Options, verb: &str, words: &mut Words) -> Result<Command, UsageError> {
+    let (mut main, mut here, mut topic) = (Vec::new(), false, None);
     while let Some(word) = words.next()? {
         match word {
-            Word::Option(name) => options.take(&name, words)?,
-            Word::Separator => {
+            Word::Option(name) if verb == "check" && name == "--runtime" => here = true,
+            Word::Option(name) => {
+                options.take(&name, words)?;
+                if let Some(answer) = options.asked(verb) {
+                    return Ok(answer);
+                }
+            }
+            Word::Separator if verb == "run" => {
                 main = words.all();
                 if main.is_empty() {
                     return Err(usage(
@@ -344,36 +344,60 @@ fn run(mut options: Options, words: &mut Words) -> Result<Command, UsageError> {
                     ));
                 }
             }
-            Word::Plain(word) => {
-                let word = word.to_string_lossy();
-                let meant = match word.ends_with(".toml") {
-                    true => format!("a configuration goes after -c: tinysup run -c {word}"),
-                    false => format!("a command goes after \"--\": tinysup run -- {word}"),
-                };
-                return Err(usage(&format_args!("unexpected \"{word}\" after run; {meant}")));
+            Word::Plain(file) if verb == "check" && options.config.is_none() => {
+                options.config = Some(file.into());
             }
-        }
-    }
-    options.reject_one("run")?;
-    Ok(Command::Run { config: options.config, verbosity: options.verbosity, main })
-}
-
-/// `tinysup check`.
-#[inline(never)]
-fn check(mut options: Options, words: &mut Words) -> Result<Command, UsageError> {
-    let mut here = false;
-    while let Some(word) = words.next()? {
-        match word {
-            Word::Option(name) if name == "--runtime" => here = true,
-            Word::Option(name) => options.take(&name, words)?,
-            Word::Plain(file) if options.config.is_none() => options.config = Some(file.into()),
-            Word::Plain(_) | Word::Separator => {
+            Word::Plain(word) if verb == "help" && topic.is_none() => topic = Some(word),
+            Word::Plain(_) | Word::Separator if verb == "check" => {
                 return Err(usage(&"check takes one file: tinysup check [FILE]"));
             }
+            Word::Separator => return Err(usage(&format_args!("{verb} takes no command"))),
+            Word::Plain(word) => {
+                let word = word.to_string_lossy();
+                return Err(match verb {
+                    "run" if word.ends_with(".toml") => usage(&format_args!(
+                        "unexpected \"{word}\" after run; a configuration goes after -c: tinysup run -c {word}"
+                    )),
+                    "run" => usage(&format_args!(
+                        "unexpected \"{word}\" after run; a command goes after \"--\": tinysup run -- {word}"
+                    )),
+                    _ => usage(&format_args!("{verb} takes no \"{word}\"")),
+                });
+            }
         }
     }
-    options.reject_one("check")?;
-    Ok(Command::Check { config: options.config, here })
+    options.reject(
+        verb,
+        match verb {
+            "run" => "-c -v",
+            "check" => "-c",
+            "pause" => "-v",
+            _ => "",
+        },
+    )?;
+    let Options { config, verbosity, .. } = options;
+    Ok(match verb {
+        "run" => Command::Run { config, verbosity, main },
+        "check" => Command::Check { config, here },
+        "pause" => Command::Pause { voice: Voice::Tinysup, verbosity },
+        "example" => Command::Example,
+        "version" => Command::Version,
+        _ => return topic.map_or(Ok(Command::Help), |word| about(&word.to_string_lossy())),
+    })
+}
+
+/// `tinysup help WORD`.
+fn about(word: &str) -> Result<Command, UsageError> {
+    if verbs::find(word).is_some() || OFFLINE.contains(&word) {
+        return Ok(help_of(word));
+    }
+    let help = meant(word).map(|help| format!("; {help}")).unwrap_or_default();
+    Err(usage(&format_args!("there is no verb \"{word}\"{help}")))
+}
+
+/// How a verb is used; of those that ask nobody the help for all of them tells.
+fn help_of(word: &str) -> Command {
+    verbs::find(word).map_or(Command::Help, Command::HelpOf)
 }
 
 #[derive(Default)]
@@ -462,37 +486,31 @@ impl Options {
         Ok(Command::One(one))
     }
 
-    /// Without a command and without a verb: version, help, or options that miss their command.
-    fn only_about_run(&self) -> Result<Option<Command>, UsageError> {
+    /// Version, help or licence, if they are asked for. `verb`: the word that they were asked of.
+    #[inline(never)]
+    fn asked(&self, verb: &str) -> Option<Command> {
         if self.version {
-            return Ok(Some(Command::Version));
+            Some(Command::Version)
+        } else if self.help {
+            Some(help_of(verb))
+        } else if self.licence {
+            Some(Command::Say(Said::text(&text(LICENCE))))
+        } else {
+            None
         }
-        if self.help {
-            return Ok(Some(Command::Help));
-        }
-        if self.licence {
-            return Ok(Some(Command::Say(Said::text(&text(LICENCE)))));
-        }
-        self.reject_one("running the services").map(|()| None)
     }
 
-    fn nothing_before_a_verb(&self) -> Result<(), UsageError> {
-        if self.for_one.is_some() || self.config.is_some() || self.verbosity > 0 || self.version || self.help
-        {
-            return Err(usage(
-                &"options of a verb go after it, and it has no others; a command goes after \"--\"",
-            ));
-        }
-        Ok(())
+    /// An option that was given and is none of these, which are of services.
+    fn first(&self, allowed: &str) -> Option<&'static str> {
+        let config = self.config.is_some().then_some("-c");
+        let verbose = (self.verbosity > 0).then_some("-v");
+        self.for_one.or_else(|| [config, verbose].into_iter().flatten().find(|name| !holds(allowed, name)))
     }
 
-    fn reject_one(&self, what: &str) -> Result<(), UsageError> {
-        match self.for_one {
-            Some(option) => {
-                Err(usage(&format_args!("option {option} is for one command and does not go with {what}")))
-            }
-            None => Ok(()),
-        }
+    fn reject(&self, what: &str, allowed: &str) -> Result<(), UsageError> {
+        let Some(option) = self.first(allowed) else { return Ok(()) };
+        let why = if self.for_one.is_some() { "is for one command and " } else { "" };
+        Err(usage(&format_args!("option {option} {why}does not go with {what}")))
     }
 }
 
@@ -538,7 +556,7 @@ mod tests {
     fn the_words_mean_what_the_help_says() {
         let kill_timeout = Some(Duration::from_secs(5));
         let grace = |seconds| Rest::Stop(Duration::from_secs(seconds));
-        let rows: [(&[&str], Command); 31] = [
+        let rows: [(&[&str], Command); 34] = [
             (&[], run(None, 0, &[])),
             (&["-c", "f"], run(Some("f"), 0, &[])),
             (&["-vcf"], run(Some("f"), 1, &[])),
@@ -572,11 +590,51 @@ mod tests {
             (&["version"], Command::Version),
             (&["-h"], Command::Help),
             (&["help"], Command::Help),
+            (&["pause", "-v"], Command::Pause { voice: Voice::Tinysup, verbosity: 1 }),
+            (&["-v", "pause"], Command::Pause { voice: Voice::Tinysup, verbosity: 1 }),
+            (&["run", "--", "a", "--help"], run(None, 0, &["a", "--help"])),
             (&["example"], Command::Example),
         ];
         for (words, expected) in rows {
             assert_eq!(parse(words), Ok(expected), "{words:?}");
         }
+    }
+
+    /// Who only wants to know starts nothing.
+    #[test]
+    fn what_is_asked_about_is_not_run() {
+        let of = |name| Command::HelpOf(verbs::find(name).unwrap());
+        let licence = || Command::Say(Said::text(&text(LICENCE)));
+        for (words, expected) in [
+            (&["run", "--help"][..], Command::Help),
+            (&["run", "-h", "-c", "f"], Command::Help),
+            (&["run", "-hc", "f", "--", "a"], Command::Help),
+            (&["run", "-c", "f", "--version"], Command::Version),
+            (&["run", "-l", "-c", "f"], licence()),
+            (&["check", "--help", "f"], Command::Help),
+            (&["check", "f", "-V"], Command::Version),
+            (&["pause", "-h"], Command::Help),
+            (&["pause", "--version"], Command::Version),
+            (&["example", "-h"], Command::Help),
+            (&["version", "-h"], Command::Help),
+            (&["help", "--help"], Command::Help),
+            (&["help", "run"], Command::Help),
+            (&["-h", "true"], Command::Help),
+            (&["-h", "--", "true"], Command::Help),
+            (&["-V", "true"], Command::Version),
+            (&["-l", "true"], licence()),
+            (&["-h", "run"], Command::Help),
+            (&["--help", "check"], Command::Help),
+            (&["--help", "stop"], of("stop")),
+            (&["--help", "ps", "aux"], of("status")),
+            (&["-g", "--help", "logs"], of("logs")),
+            (&["-V", "status"], Command::Version),
+        ] {
+            assert_eq!(parse(words), Ok(expected), "{words:?}");
+        }
+        // What is somebody else's is not looked at.
+        assert_eq!(parse(&["true", "-h"]), Ok(one(|_| {}, &["true", "-h"])));
+        assert_eq!(parse(&["--", "-h"]), Ok(one(|_| {}, &["-h"])));
     }
 
     #[test]
@@ -604,6 +662,23 @@ mod tests {
             (&["--all"], "option --all is for one command"),
             (&["-g", "pause"], "option -g is for one command"),
             (&["check", "a", "b"], "one file"),
+            (&["check", "--", "a"], "one file"),
+            (&["check", "-v", "a"], "option -v does not go with check"),
+            (&["-g", "check"], "option -g is for one command and does not go with check"),
+            (&["pause", "junk"], "pause takes no \"junk\""),
+            (&["pause", "--", "a"], "pause takes no command"),
+            (&["pause", "-x"], "unknown option -x"),
+            (&["-c", "f", "pause"], "option -c does not go with pause"),
+            (&["example", "f"], "example takes no \"f\""),
+            (&["example", "-c", "f"], "option -c does not go with example"),
+            (&["-v", "example"], "option -v does not go with example"),
+            (&["version", "x"], "version takes no \"x\""),
+            (&["-g", "version"], "option -g is for one command and does not go with version"),
+            (&["-c", "f", "help"], "option -c does not go with help"),
+            (&["-v", "help", "stop"], "option -v does not go with help"),
+            (&["help", "stop", "start"], "help takes no \"start\""),
+            (&["help", "--foo"], "unknown option --foo"),
+            (&["-c", "f", "status"], "option -c does not go before status"),
             (&["--verbose=3"], "unexpected value"),
             (&["-v=3"], "unexpected value"),
         ] {

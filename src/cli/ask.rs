@@ -363,9 +363,9 @@ mod tests {
             (&["completions", "tcsh"], "bash, zsh or fish"),
             (&["completions", "bash", "zsh"], "bash, zsh or fish"),
             (&["top", "--json"], "top has no option --json"),
-            (&["-v", "status"], "options of a verb go after it"),
-            (&["-c", "f", "status"], "options of a verb go after it"),
-            (&["-g", "status"], "options of a verb go after it"),
+            (&["-v", "status"], "options of a verb go after it, a command after"),
+            (&["-c", "f", "status"], "options of a verb go after it, a command after"),
+            (&["-g", "status"], "options of a verb go after it, a command after"),
             (&["--json", "status"], "unknown option --json"),
             (&["status", "--json=x"], "unexpected value"),
         ] {
