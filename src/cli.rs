@@ -17,7 +17,7 @@ pub use self::ask::Ask;
 pub use self::one::{Manner, One, Receivers, Rest};
 use self::words::{Word, Words};
 use crate::event::{ExitCode, Sink};
-use crate::gather::{Gather, holds};
+use crate::gather::Gather;
 use crate::hints::base_name;
 use crate::suggest::did_you_mean;
 use crate::texts::{LICENCE, text};
@@ -123,6 +123,13 @@ const LATER: [&str; 3] = ["reload", "scale", "convert"];
 
 /// Words that are no verbs of the table in [`verbs`]; `tinysup help` tells of them.
 const OFFLINE: [&str; 6] = ["run", "check", "example", "pause", "version", "help"];
+const RUN: usize = 0;
+const CHECK: usize = 1;
+const EXAMPLE: usize = 2;
+const PAUSE: usize = 3;
+const HELP: usize = 5;
+
+const NO_COMMAND: &str = "a command must follow \"--\"; without it the services of the configuration run";
 
 /// The question whether a verb was meant that looks like this word.
 pub fn meant(word: &str) -> Option<Box<str>> {
@@ -281,7 +288,7 @@ fn tinysup(
     if let Some(answer) = options.asked("") {
         return Ok(answer);
     }
-    options.reject("running the services", "-c -v")?;
+    options.reject("running the services", true, true)?;
     Ok(Command::Run { config: options.config, verbosity: options.verbosity, main: Vec::new() })
 }
 
@@ -297,8 +304,10 @@ fn verb(
     if let Some(answer) = options.asked(name) {
         return Ok(answer);
     }
+    if let Some(verb) = OFFLINE.iter().position(|known| *known == name) {
+        return offline(options, verb, words);
+    }
     match name {
-        _ if OFFLINE.contains(&name) => offline(options, name, words),
         _ if asks(name) && programs(name) => {
             let mut argv = vec![word];
             words.add_all(&mut argv);
@@ -309,7 +318,7 @@ fn verb(
         ))),
         _ => {
             if let Some(verb) = verbs::find(name) {
-                if let Some(option) = options.first("") {
+                if let Some(option) = options.stray(false, false) {
                     return Err(usage(&format_args!(
                         "option {option} does not go before {name}; options of a verb go after it, a command after \"--\""
                     )));
@@ -323,67 +332,72 @@ fn verb(
     }
 }
 
-/// What follows one of [`OFFLINE`]. Help and the like are given at once, and nothing is started.
+/// One of [`OFFLINE`], by its number.
 #[inline(never)]
-fn offline(mut options: Options, verb: &str, words: &mut Words) -> Result<Command, UsageError> {
-    let (mut main, mut here, mut topic) = (Vec::new(), false, None);
+fn offline(mut options: Options, verb: usize, words: &mut Words) -> Result<Command, UsageError> {
+    let (mut rest, mut here) = (Vec::new(), false);
+    if let Some(answer) = follow(&mut options, verb, words, &mut rest, &mut here)? {
+        return Ok(answer);
+    }
+    let Options { config, verbosity, .. } = options;
+    Ok(match verb {
+        RUN => Command::Run { config, verbosity, main: rest },
+        CHECK => Command::Check { config: rest.pop().map(PathBuf::from).or(config), here },
+        PAUSE => Command::Pause { voice: Voice::Tinysup, verbosity },
+        EXAMPLE => Command::Example,
+        HELP => match rest.first() {
+            Some(word) => return about(&word.to_string_lossy()),
+            None => Command::Help,
+        },
+        _ => Command::Version,
+    })
+}
+
+/// What follows it. Help and the like are given at once, and nothing is started.
+#[inline(never)]
+fn follow(
+    options: &mut Options,
+    verb: usize,
+    words: &mut Words,
+    rest: &mut Vec<OsString>,
+    here: &mut bool,
+) -> Result<Option<Command>, UsageError> {
+    let name = OFFLINE.get(verb).copied().unwrap_or_default();
     while let Some(word) = words.next()? {
         match word {
-            Word::Option(name) if verb == "check" && name == "--runtime" => here = true,
-            Word::Option(name) => {
-                options.take(&name, words)?;
-                if let Some(answer) = options.asked(verb) {
+            Word::Option(option) if verb == CHECK && option == "--runtime" => *here = true,
+            Word::Option(option) => {
+                options.take(&option, words)?;
+                let answer = options.asked(name);
+                if answer.is_some() {
                     return Ok(answer);
                 }
             }
-            Word::Separator if verb == "run" => {
-                main = words.all();
-                if main.is_empty() {
-                    return Err(usage(
-                        &"a command must follow \"run --\"; without \"--\" only the services run",
-                    ));
+            Word::Separator if verb == RUN => {
+                words.add_all(rest);
+                if rest.is_empty() {
+                    return Err(usage(&NO_COMMAND));
                 }
             }
-            Word::Plain(file) if verb == "check" && options.config.is_none() => {
-                options.config = Some(file.into());
+            Word::Separator => return Err(usage(&format_args!("{name} takes no \"--\""))),
+            Word::Plain(word)
+                if matches!(verb, CHECK | HELP) && rest.is_empty() && options.config.is_none() =>
+            {
+                rest.push(word);
             }
-            Word::Plain(word) if verb == "help" && topic.is_none() => topic = Some(word),
-            Word::Plain(_) | Word::Separator if verb == "check" => {
-                return Err(usage(&"check takes one file: tinysup check [FILE]"));
-            }
-            Word::Separator => return Err(usage(&format_args!("{verb} takes no command"))),
             Word::Plain(word) => {
                 let word = word.to_string_lossy();
-                return Err(match verb {
-                    "run" if word.ends_with(".toml") => usage(&format_args!(
-                        "unexpected \"{word}\" after run; a configuration goes after -c: tinysup run -c {word}"
-                    )),
-                    "run" => usage(&format_args!(
-                        "unexpected \"{word}\" after run; a command goes after \"--\": tinysup run -- {word}"
-                    )),
-                    _ => usage(&format_args!("{verb} takes no \"{word}\"")),
-                });
+                let meant = match verb {
+                    RUN if word.ends_with(".toml") => "; a configuration goes after -c: tinysup run -c FILE",
+                    RUN => "; a command goes after \"--\": tinysup run -- COMMAND",
+                    CHECK => "; it takes one file: tinysup check [FILE]",
+                    _ => "",
+                };
+                return Err(usage(&format_args!("{name} takes no \"{word}\"{meant}")));
             }
         }
     }
-    options.reject(
-        verb,
-        match verb {
-            "run" => "-c -v",
-            "check" => "-c",
-            "pause" => "-v",
-            _ => "",
-        },
-    )?;
-    let Options { config, verbosity, .. } = options;
-    Ok(match verb {
-        "run" => Command::Run { config, verbosity, main },
-        "check" => Command::Check { config, here },
-        "pause" => Command::Pause { voice: Voice::Tinysup, verbosity },
-        "example" => Command::Example,
-        "version" => Command::Version,
-        _ => return topic.map_or(Ok(Command::Help), |word| about(&word.to_string_lossy())),
-    })
+    options.reject(name, matches!(verb, RUN | CHECK), matches!(verb, RUN | PAUSE)).map(|()| None)
 }
 
 /// `tinysup help WORD`.
@@ -470,9 +484,7 @@ impl Options {
 
     fn one(self, argv: Vec<OsString>, environment: Environment<'_>) -> Result<Command, UsageError> {
         if argv.is_empty() {
-            return Err(usage(
-                &"a command must follow \"--\"; without it the services of the configuration run",
-            ));
+            return Err(usage(&NO_COMMAND));
         }
         if self.config.is_some() {
             return Err(usage(
@@ -500,15 +512,17 @@ impl Options {
         }
     }
 
-    /// An option that was given and is none of these, which are of services.
-    fn first(&self, allowed: &str) -> Option<&'static str> {
-        let config = self.config.is_some().then_some("-c");
-        let verbose = (self.verbosity > 0).then_some("-v");
-        self.for_one.or_else(|| [config, verbose].into_iter().flatten().find(|name| !holds(allowed, name)))
+    /// An option that was given although it has no place; whether `-c` and `-v` have one.
+    fn stray(&self, config: bool, verbose: bool) -> Option<&'static str> {
+        match self.for_one {
+            None if self.config.is_some() && !config => Some("-c"),
+            None if self.verbosity > 0 && !verbose => Some("-v"),
+            option => option,
+        }
     }
 
-    fn reject(&self, what: &str, allowed: &str) -> Result<(), UsageError> {
-        let Some(option) = self.first(allowed) else { return Ok(()) };
+    fn reject(&self, what: &str, config: bool, verbose: bool) -> Result<(), UsageError> {
+        let Some(option) = self.stray(config, verbose) else { return Ok(()) };
         let why = if self.for_one.is_some() { "is for one command and " } else { "" };
         Err(usage(&format_args!("option {option} {why}does not go with {what}")))
     }
@@ -642,8 +656,8 @@ mod tests {
         for (words, part) in [
             (&["--"][..], "a command must follow"),
             (&["run", "--"], "a command must follow"),
-            (&["run", "bash"], "tinysup run -- bash"),
-            (&["run", "x.toml"], "tinysup run -c x.toml"),
+            (&["run", "bash"], "run takes no \"bash\"; a command goes after \"--\""),
+            (&["run", "x.toml"], "goes after -c: tinysup run -c"),
             (&["-c"], "needs a value"),
             (&["-c", "f", "bash"], "tinysup run -c FILE"),
             (&["-x", "bash"], "unknown option -x"),
@@ -662,11 +676,12 @@ mod tests {
             (&["--all"], "option --all is for one command"),
             (&["-g", "pause"], "option -g is for one command"),
             (&["check", "a", "b"], "one file"),
-            (&["check", "--", "a"], "one file"),
+            (&["check", "--", "a"], "check takes no \"--\""),
+            (&["check", "-c", "f", "g"], "one file"),
             (&["check", "-v", "a"], "option -v does not go with check"),
             (&["-g", "check"], "option -g is for one command and does not go with check"),
             (&["pause", "junk"], "pause takes no \"junk\""),
-            (&["pause", "--", "a"], "pause takes no command"),
+            (&["pause", "--", "a"], "pause takes no \"--\""),
             (&["pause", "-x"], "unknown option -x"),
             (&["-c", "f", "pause"], "option -c does not go with pause"),
             (&["example", "f"], "example takes no \"f\""),

@@ -132,7 +132,7 @@ impl Reader<'_> {
             b'-' => return,
             b'#' => {
                 // A setting that is commented out is one all the same.
-                if !self.place.known || word.contains('=') {
+                if !self.place.known || holds(word, "=") {
                     self.hide(start, end);
                 }
                 return;
@@ -147,7 +147,7 @@ impl Reader<'_> {
                 self.begin(start, false);
                 HEADER
             }
-            b'h' | b'k' if !word.contains('=') => {
+            b'h' | b'k' if !holds(word, "=") => {
                 self.enter(word);
                 if step == b'h' { HEADER } else { KEY }
             }
@@ -227,7 +227,7 @@ impl Reader<'_> {
     }
 
     fn enter(&mut self, word: &str) {
-        let key = word.trim_matches(['"', '\'']);
+        let key = bare(word);
         let Place { depth, settings, .. } = self.place;
         let known = if depth == 0 {
             self.place.settings = match key {
@@ -267,6 +267,12 @@ impl Place {
     }
 }
 
+/// A word without its quotes.
+#[inline(never)]
+fn bare(word: &str) -> &str {
+    word.trim_matches(['"', '\''])
+}
+
 /// Whether this is probably the name of a variable, or of a table of them, where no setting is called so.
 #[inline(never)]
 fn is_variable(key: &str) -> bool {
@@ -277,7 +283,7 @@ fn is_variable(key: &str) -> bool {
 /// Whether a value is `${NAME}` or `${NAME:?message}` and nothing else: what is wrong with it could not be understood otherwise. A
 /// default may be a secret.
 fn is_reference(word: &str) -> bool {
-    let text = word.trim_matches(['"', '\'']);
+    let text = bare(word);
     let Some(inner) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else { return false };
     let name = parted(inner, ":?").or_else(|| inner.split_once('?')).map_or(inner, |(name, _)| name);
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
