@@ -173,7 +173,7 @@ fn find(verb: &'static Spec, word: &str, name: &str) -> Result<Opt, UsageError> 
     let options = verbs::options_of(verb);
     options.iter().find(|option| is(option)).map(|option| option.opt).ok_or_else(|| {
         let known = options.iter().map(|option| option.long).gather();
-        let digits = name.bytes().nth(1).is_some_and(|byte| byte.is_ascii_digit());
+        let digits = name.as_bytes().get(1).is_some_and(u8::is_ascii_digit);
         let other = suggest::answer(FOREIGN, if digits { "-N" } else { name }).unwrap_or(name);
         let meant =
             suggest::did_you_mean(other, &known).map(|question| format!(", {question}")).unwrap_or_default();
