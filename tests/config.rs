@@ -1859,6 +1859,8 @@ fn no_excerpt_shows_a_value_of_an_environment() {
         "env.PASSWORD = \"x\ngeheim\ngeheim=\"",
         "env.PASSWORD = \"\"\"x\"\"\n\ngeheim = \"geheim\"\n[services.db]\ngeheim = '''geheim'''",
         "command = \"\"\"x\"\nenv.PASSWORD = \"geheim\"",
+        "user = \"\"\"x\"\nenv.PASSWORD = \"geheim\"\nenv.KEY = \"\"\"\n-----BEGIN\ngeheim\n-----END\"\"\"",
+        "env.PASSWORD = \"\"\nuser = \"geheim\"\numask = \"geheim\"\n\"\"\"",
         "command = [\"a\", \"b\"\nenv = { PASSWORD = \"geheim\" }",
         "command = [\"a\", \"b\",\nenv = { PASSWORD = \"geheim\" }",
         "user = \"x\" env = { PASSWORD = \"geheim\" }",
