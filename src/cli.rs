@@ -380,11 +380,7 @@ fn follow(
                 }
             }
             Word::Separator => return Err(usage(&format_args!("{name} takes no \"--\""))),
-            Word::Plain(word)
-                if matches!(verb, CHECK | HELP) && rest.is_empty() && options.config.is_none() =>
-            {
-                rest.push(word);
-            }
+            Word::Plain(word) if matches!(verb, CHECK | HELP) && rest.is_empty() => rest.push(word),
             Word::Plain(word) => {
                 let word = word.to_string_lossy();
                 let meant = match verb {
@@ -397,7 +393,9 @@ fn follow(
             }
         }
     }
-    options.reject(name, matches!(verb, RUN | CHECK), matches!(verb, RUN | PAUSE)).map(|()| None)
+    // Of a check either is the file.
+    let config = verb == RUN || verb == CHECK && rest.is_empty();
+    options.reject(name, config, matches!(verb, RUN | PAUSE)).map(|()| None)
 }
 
 /// `tinysup help WORD`.
@@ -677,7 +675,9 @@ mod tests {
             (&["-g", "pause"], "option -g is for one command"),
             (&["check", "a", "b"], "one file"),
             (&["check", "--", "a"], "check takes no \"--\""),
-            (&["check", "-c", "f", "g"], "one file"),
+            (&["check", "-c", "f", "g"], "option -c does not go with check"),
+            (&["check", "f", "-c", "g"], "option -c does not go with check"),
+            (&["-c", "f", "help", "stop"], "option -c does not go with help"),
             (&["check", "-v", "a"], "option -v does not go with check"),
             (&["-g", "check"], "option -g is for one command and does not go with check"),
             (&["pause", "junk"], "pause takes no \"junk\""),
