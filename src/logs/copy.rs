@@ -10,6 +10,11 @@ use crate::newlines::{BLOCK_BYTES, newlines};
 /// A head that is not longer than this is copied as a part of a block.
 const SHORT_HEAD_BYTES: usize = 16;
 
+/// So much goes through a register: the least that each x86_64 and aarch64 has.
+const PIECE_BYTES: usize = 16;
+
+const _: () = assert!(BLOCK_BYTES == 4 * PIECE_BYTES, "`copy` copies four pieces");
+
 /// How much room [`lines`] should find, so that it need not make more: for lines of 64 bytes and longer.
 pub fn room(begun: &[u8], head: &[u8], lines: &[u8]) -> usize {
     // A line or two take no block, and what is queued for a stuck reader is counted without the room that it has.
@@ -71,7 +76,7 @@ impl Page<'_> {
     fn add_block(&mut self, two: &[u8; 2 * BLOCK_BYTES], head: &[u8; BLOCK_BYTES], length: usize) {
         let Some(block) = two.first_chunk() else { return };
         if let Some(room) = self.room() {
-            *room = *block;
+            copy(room, block);
         }
         let mut newlines = newlines(block);
         let mut done = 0;
@@ -86,7 +91,7 @@ impl Page<'_> {
             if let (Some(next), Some(room)) = (next, self.room::<{ 2 * BLOCK_BYTES }>()) {
                 if length > SHORT_HEAD_BYTES {
                     if let Some(room) = room.first_chunk_mut() {
-                        *room = *head;
+                        copy(room, head);
                     }
                 } else if let (Some(room), Some(head)) =
                     (room.first_chunk_mut::<SHORT_HEAD_BYTES>(), head.first_chunk())
@@ -94,7 +99,7 @@ impl Page<'_> {
                     *room = *head;
                 }
                 if let Some(room) = room.get_mut(length..).and_then(<[u8]>::first_chunk_mut) {
-                    *room = *next;
+                    copy(room, next);
                 }
             }
             self.used = self.used.wrapping_add(length);
@@ -130,6 +135,19 @@ impl Page<'_> {
     fn grow(&mut self, least: usize) {
         self.bytes.resize(least.max(self.bytes.len() * 2), 0);
     }
+}
+
+/// Copies a block, a register at a time. As one assignment it is an instruction that begins slowly, where what is rarely copied is to take
+/// little code (scripts/build-musl); and a loop is taken for one assignment.
+#[inline]
+fn copy(to: &mut [u8; BLOCK_BYTES], from: &[u8; BLOCK_BYTES]) {
+    let ([to_1, to_2, to_3, to_4], [from_1, from_2, from_3, from_4]) =
+        (to.as_chunks_mut::<PIECE_BYTES>().0, from.as_chunks::<PIECE_BYTES>().0)
+    else {
+        return;
+    };
+    (*to_1, *to_2) = (*from_1, *from_2);
+    (*to_3, *to_4) = (*from_3, *from_4);
 }
 
 #[cfg(test)]
