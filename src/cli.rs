@@ -123,6 +123,13 @@ const LATER: [&str; 3] = ["reload", "scale", "convert"];
 
 /// Words that are no verbs of the table in [`verbs`]; `tinysup help` tells of them.
 const OFFLINE: [&str; 6] = ["run", "check", "example", "pause", "version", "help"];
+const RUN: usize = 0;
+const CHECK: usize = 1;
+const EXAMPLE: usize = 2;
+const PAUSE: usize = 3;
+const HELP: usize = 5;
+
+const NO_COMMAND: &str = "a command must follow \"--\"; without it the services of the configuration run";
 
 /// The question whether a verb was meant that looks like this word.
 pub fn meant(word: &str) -> Option<Box<str>> {
@@ -270,14 +277,19 @@ fn tinysup(
     while let Some(word) = words.next()? {
         match word {
             Word::Option(name) => options.take(&name, &mut words)?,
-            Word::Separator => return options.one(words.all(), environment),
+            // What is only asked about is not run.
+            Word::Separator => match options.asked("") {
+                Some(answer) => return Ok(answer),
+                None => return options.one(words.all(), environment),
+            },
             Word::Plain(word) => return verb(options, word, &mut words, environment, programs),
         }
     }
-    match options.only_about_run("running the services")? {
-        Some(command) => Ok(command),
-        None => Ok(Command::Run { config: options.config, verbosity: options.verbosity, main: Vec::new() }),
+    if let Some(answer) = options.asked("") {
+        return Ok(answer);
     }
+    options.reject("running the services", true, true)?;
+    Ok(Command::Run { config: options.config, verbosity: options.verbosity, main: Vec::new() })
 }
 
 #[inline(never)]
@@ -289,26 +301,13 @@ fn verb(
     programs: Programs<'_>,
 ) -> Result<Command, UsageError> {
     let name = word.to_str().unwrap_or_default();
+    if let Some(answer) = options.asked(name) {
+        return Ok(answer);
+    }
+    if let Some(verb) = OFFLINE.iter().position(|known| *known == name) {
+        return offline(options, verb, words);
+    }
     match name {
-        "run" => run(options, words),
-        "check" => check(options, words),
-        "example" => Ok(Command::Example),
-        "pause" => {
-            options.reject_one("pause")?;
-            Ok(Command::Pause { voice: Voice::Tinysup, verbosity: options.verbosity })
-        }
-        "version" => Ok(Command::Version),
-        "help" => match words.all().first().map(|word| word.to_string_lossy()) {
-            None => Ok(Command::Help),
-            Some(word) => match verbs::find(&word) {
-                Some(verb) => Ok(Command::HelpOf(verb)),
-                None if OFFLINE.contains(&&*word) => Ok(Command::Help),
-                None => {
-                    let help = meant(&word).map(|help| format!("; {help}")).unwrap_or_default();
-                    Err(usage(&format_args!("there is no verb \"{word}\"{help}")))
-                }
-            },
-        },
         _ if asks(name) && programs(name) => {
             let mut argv = vec![word];
             words.add_all(&mut argv);
@@ -319,7 +318,11 @@ fn verb(
         ))),
         _ => {
             if let Some(verb) = verbs::find(name) {
-                options.nothing_before_a_verb()?;
+                if let Some(option) = options.stray(false, false) {
+                    return Err(usage(&format_args!(
+                        "option {option} does not go before {name}; options of a verb go after it, a command after \"--\""
+                    )));
+                }
                 return ask::parse(verb, name, words);
             }
             let mut argv = vec![word];
@@ -329,55 +332,84 @@ fn verb(
     }
 }
 
-/// `tinysup run`.
+/// One of [`OFFLINE`], by its number.
 #[inline(never)]
-fn run(mut options: Options, words: &mut Words) -> Result<Command, UsageError> {
-    let mut main = Vec::new();
-    while let Some(word) = words.next()? {
-        match word {
-            Word::Option(name) => options.take(&name, words)?,
-            Word::Separator => {
-                main = words.all();
-                if main.is_empty() {
-                    return Err(usage(
-                        &"a command must follow \"run --\"; without \"--\" only the services run",
-                    ));
-                }
-            }
-            Word::Plain(word) => {
-                let word = word.to_string_lossy();
-                let meant = match word.ends_with(".toml") {
-                    true => format!("a configuration goes after -c: tinysup run -c {word}"),
-                    false => format!("a command goes after \"--\": tinysup run -- {word}"),
-                };
-                return Err(usage(&format_args!("unexpected \"{word}\" after run; {meant}")));
-            }
-        }
+fn offline(mut options: Options, verb: usize, words: &mut Words) -> Result<Command, UsageError> {
+    let (mut rest, mut here) = (Vec::new(), false);
+    if let Some(answer) = follow(&mut options, verb, words, &mut rest, &mut here)? {
+        return Ok(answer);
     }
-    if let Some(command) = options.only_about_run("run")? {
-        return Ok(command);
-    }
-    Ok(Command::Run { config: options.config, verbosity: options.verbosity, main })
+    let Options { config, verbosity, .. } = options;
+    Ok(match verb {
+        RUN => Command::Run { config, verbosity, main: rest },
+        CHECK => Command::Check { config: rest.pop().map(PathBuf::from).or(config), here },
+        PAUSE => Command::Pause { voice: Voice::Tinysup, verbosity },
+        EXAMPLE => Command::Example,
+        HELP => match rest.first() {
+            Some(word) => return about(&word.to_string_lossy()),
+            None => Command::Help,
+        },
+        _ => Command::Version,
+    })
 }
 
-/// `tinysup check`.
+/// What follows it. Help and the like are given at once, and nothing is started.
 #[inline(never)]
-fn check(mut options: Options, words: &mut Words) -> Result<Command, UsageError> {
-    let mut here = false;
+fn follow(
+    options: &mut Options,
+    verb: usize,
+    words: &mut Words,
+    rest: &mut Vec<OsString>,
+    here: &mut bool,
+) -> Result<Option<Command>, UsageError> {
+    let name = OFFLINE.get(verb).copied().unwrap_or_default();
     while let Some(word) = words.next()? {
         match word {
-            Word::Option(name) if name == "--runtime" => here = true,
-            Word::Option(name) => options.take(&name, words)?,
-            Word::Plain(file) if options.config.is_none() => options.config = Some(file.into()),
-            Word::Plain(_) | Word::Separator => {
-                return Err(usage(&"check takes one file: tinysup check [FILE]"));
+            Word::Option(option) if verb == CHECK && option == "--runtime" => *here = true,
+            Word::Option(option) => {
+                options.take(&option, words)?;
+                let answer = options.asked(name);
+                if answer.is_some() {
+                    return Ok(answer);
+                }
+            }
+            Word::Separator if verb == RUN => {
+                words.add_all(rest);
+                if rest.is_empty() {
+                    return Err(usage(&NO_COMMAND));
+                }
+            }
+            Word::Separator => return Err(usage(&format_args!("{name} takes no \"--\""))),
+            Word::Plain(word) if matches!(verb, CHECK | HELP) && rest.is_empty() => rest.push(word),
+            Word::Plain(word) => {
+                let word = word.to_string_lossy();
+                let meant = match verb {
+                    RUN if word.ends_with(".toml") => "; a configuration goes after -c: tinysup run -c FILE",
+                    RUN => "; a command goes after \"--\": tinysup run -- COMMAND",
+                    CHECK => "; it takes one file: tinysup check [FILE]",
+                    _ => "",
+                };
+                return Err(usage(&format_args!("{name} takes no \"{word}\"{meant}")));
             }
         }
     }
-    if let Some(command) = options.only_about_run("check")? {
-        return Ok(command);
+    // Of a check either is the file.
+    let config = verb == RUN || verb == CHECK && rest.is_empty();
+    options.reject(name, config, matches!(verb, RUN | PAUSE)).map(|()| None)
+}
+
+/// `tinysup help WORD`.
+fn about(word: &str) -> Result<Command, UsageError> {
+    if verbs::find(word).is_some() || OFFLINE.contains(&word) {
+        return Ok(help_of(word));
     }
-    Ok(Command::Check { config: options.config, here })
+    let help = meant(word).map(|help| format!("; {help}")).unwrap_or_default();
+    Err(usage(&format_args!("there is no verb \"{word}\"{help}")))
+}
+
+/// How a verb is used; of those that ask nobody the help for all of them tells.
+fn help_of(word: &str) -> Command {
+    verbs::find(word).map_or(Command::Help, Command::HelpOf)
 }
 
 #[derive(Default)]
@@ -450,9 +482,7 @@ impl Options {
 
     fn one(self, argv: Vec<OsString>, environment: Environment<'_>) -> Result<Command, UsageError> {
         if argv.is_empty() {
-            return Err(usage(
-                &"a command must follow \"--\"; without it the services of the configuration run",
-            ));
+            return Err(usage(&NO_COMMAND));
         }
         if self.config.is_some() {
             return Err(usage(
@@ -466,38 +496,33 @@ impl Options {
         Ok(Command::One(one))
     }
 
-    /// Without one command: version, help, or options that miss it.
+    /// Version, help or licence, if they are asked for. `verb`: the word that they were asked of.
     #[inline(never)]
-    fn only_about_run(&self, what: &str) -> Result<Option<Command>, UsageError> {
+    fn asked(&self, verb: &str) -> Option<Command> {
         if self.version {
-            return Ok(Some(Command::Version));
+            Some(Command::Version)
+        } else if self.help {
+            Some(help_of(verb))
+        } else if self.licence {
+            Some(Command::Say(Said::text(&text(LICENCE))))
+        } else {
+            None
         }
-        if self.help {
-            return Ok(Some(Command::Help));
-        }
-        if self.licence {
-            return Ok(Some(Command::Say(Said::text(&text(LICENCE)))));
-        }
-        self.reject_one(what).map(|()| None)
     }
 
-    fn nothing_before_a_verb(&self) -> Result<(), UsageError> {
-        if self.for_one.is_some() || self.config.is_some() || self.verbosity > 0 || self.version || self.help
-        {
-            return Err(usage(
-                &"options of a verb go after it, and it has no others; a command goes after \"--\"",
-            ));
-        }
-        Ok(())
-    }
-
-    fn reject_one(&self, what: &str) -> Result<(), UsageError> {
+    /// An option that was given although it has no place; whether `-c` and `-v` have one.
+    fn stray(&self, config: bool, verbose: bool) -> Option<&'static str> {
         match self.for_one {
-            Some(option) => {
-                Err(usage(&format_args!("option {option} is for one command and does not go with {what}")))
-            }
-            None => Ok(()),
+            None if self.config.is_some() && !config => Some("-c"),
+            None if self.verbosity > 0 && !verbose => Some("-v"),
+            option => option,
         }
+    }
+
+    fn reject(&self, what: &str, config: bool, verbose: bool) -> Result<(), UsageError> {
+        let Some(option) = self.stray(config, verbose) else { return Ok(()) };
+        let why = if self.for_one.is_some() { "is for one command and " } else { "" };
+        Err(usage(&format_args!("option {option} {why}does not go with {what}")))
     }
 }
 
@@ -543,7 +568,7 @@ mod tests {
     fn the_words_mean_what_the_help_says() {
         let kill_timeout = Some(Duration::from_secs(5));
         let grace = |seconds| Rest::Stop(Duration::from_secs(seconds));
-        let rows: [(&[&str], Command); 34] = [
+        let rows: [(&[&str], Command); 37] = [
             (&[], run(None, 0, &[])),
             (&["-c", "f"], run(Some("f"), 0, &[])),
             (&["-vcf"], run(Some("f"), 1, &[])),
@@ -580,6 +605,9 @@ mod tests {
             (&["version"], Command::Version),
             (&["-h"], Command::Help),
             (&["help"], Command::Help),
+            (&["pause", "-v"], Command::Pause { voice: Voice::Tinysup, verbosity: 1 }),
+            (&["-v", "pause"], Command::Pause { voice: Voice::Tinysup, verbosity: 1 }),
+            (&["run", "--", "a", "--help"], run(None, 0, &["a", "--help"])),
             (&["example"], Command::Example),
         ];
         for (words, expected) in rows {
@@ -587,13 +615,50 @@ mod tests {
         }
     }
 
+    /// Who only wants to know starts nothing.
+    #[test]
+    fn what_is_asked_about_is_not_run() {
+        let of = |name| Command::HelpOf(verbs::find(name).unwrap());
+        let licence = || Command::Say(Said::text(&text(LICENCE)));
+        for (words, expected) in [
+            (&["run", "--help"][..], Command::Help),
+            (&["run", "-h", "-c", "f"], Command::Help),
+            (&["run", "-hc", "f", "--", "a"], Command::Help),
+            (&["run", "-c", "f", "--version"], Command::Version),
+            (&["run", "-l", "-c", "f"], licence()),
+            (&["check", "--help", "f"], Command::Help),
+            (&["check", "f", "-V"], Command::Version),
+            (&["pause", "-h"], Command::Help),
+            (&["pause", "--version"], Command::Version),
+            (&["example", "-h"], Command::Help),
+            (&["version", "-h"], Command::Help),
+            (&["help", "--help"], Command::Help),
+            (&["help", "run"], Command::Help),
+            (&["-h", "true"], Command::Help),
+            (&["-h", "--", "true"], Command::Help),
+            (&["-V", "true"], Command::Version),
+            (&["-l", "true"], licence()),
+            (&["-h", "run"], Command::Help),
+            (&["--help", "check"], Command::Help),
+            (&["--help", "stop"], of("stop")),
+            (&["--help", "ps", "aux"], of("status")),
+            (&["-g", "--help", "logs"], of("logs")),
+            (&["-V", "status"], Command::Version),
+        ] {
+            assert_eq!(parse(words), Ok(expected), "{words:?}");
+        }
+        // What is somebody else's is not looked at.
+        assert_eq!(parse(&["true", "-h"]), Ok(one(|_| {}, &["true", "-h"])));
+        assert_eq!(parse(&["--", "-h"]), Ok(one(|_| {}, &["-h"])));
+    }
+
     #[test]
     fn what_cannot_be_meant_is_an_error_with_advice() {
         for (words, part) in [
             (&["--"][..], "a command must follow"),
             (&["run", "--"], "a command must follow"),
-            (&["run", "bash"], "tinysup run -- bash"),
-            (&["run", "x.toml"], "tinysup run -c x.toml"),
+            (&["run", "bash"], "run takes no \"bash\"; a command goes after \"--\""),
+            (&["run", "x.toml"], "goes after -c: tinysup run -c"),
             (&["-c"], "needs a value"),
             (&["-c", "f", "bash"], "tinysup run -c FILE"),
             (&["-x", "bash"], "unknown option -x"),
@@ -612,6 +677,26 @@ mod tests {
             (&["--all"], "option --all is for one command"),
             (&["-g", "pause"], "option -g is for one command"),
             (&["check", "a", "b"], "one file"),
+            (&["check", "--", "a"], "check takes no \"--\""),
+            (&["check", "-c", "f", "g"], "option -c does not go with check"),
+            (&["check", "f", "-c", "g"], "option -c does not go with check"),
+            (&["-c", "f", "help", "stop"], "option -c does not go with help"),
+            (&["check", "-v", "a"], "option -v does not go with check"),
+            (&["-g", "check"], "option -g is for one command and does not go with check"),
+            (&["pause", "junk"], "pause takes no \"junk\""),
+            (&["pause", "--", "a"], "pause takes no \"--\""),
+            (&["pause", "-x"], "unknown option -x"),
+            (&["-c", "f", "pause"], "option -c does not go with pause"),
+            (&["example", "f"], "example takes no \"f\""),
+            (&["example", "-c", "f"], "option -c does not go with example"),
+            (&["-v", "example"], "option -v does not go with example"),
+            (&["version", "x"], "version takes no \"x\""),
+            (&["-g", "version"], "option -g is for one command and does not go with version"),
+            (&["-c", "f", "help"], "option -c does not go with help"),
+            (&["-v", "help", "stop"], "option -v does not go with help"),
+            (&["help", "stop", "start"], "help takes no \"start\""),
+            (&["help", "--foo"], "unknown option --foo"),
+            (&["-c", "f", "status"], "option -c does not go before status"),
             (&["--verbose=3"], "unexpected value"),
             (&["-v=3"], "unexpected value"),
         ] {

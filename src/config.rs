@@ -6,6 +6,7 @@
 
 pub mod dotenv;
 pub mod files;
+mod hiding;
 pub mod interpolate;
 pub mod keys;
 mod likeness;

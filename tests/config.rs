@@ -303,7 +303,7 @@ fn every_bad_value_says_what_was_expected() {
         ("signals = { SIGKILL = \"SIGUSR1\" }", "3:13: SIGKILL is never passed on: it cannot be caught by anybody"),
         ("signals = { CHLD = \"SIGUSR1\" }", "3:13: SIGCHLD is never passed on: it is about tinysup itself"),
         ("signals = { TERM = \"QUIT\" }", "3:13: SIGTERM is never passed on: it ends the container\n    2 | command = \"run\"\n    3 | signals = { TERM = \"QUIT\" }\n      |             ^^^^ stop_signal says what a service gets then"),
-        ("signals = { SIGUSR3 = \"SIGUSR1\" }", "3:13: \"SIGUSR3\" is not a signal\n    2 | command = \"run\"\n    3 | signals = { SIGUSR3 = \"SIGUSR1\" }\n      |             ^^^^^^^ did you mean \"SIGUSR1\"?"),
+        ("signals = { SIGUSR3 = \"SIGUSR1\" }", "3:13: \"SIGUSR3\" is not a signal\n    2 | command = \"run\"\n    3 | signals = { SIGUSR3 = ********* }\n      |             ^^^^^^^ did you mean \"SIGUSR1\"?"),
         ("signals = { HUP = \"x\" }", "3:19: what a signal becomes must be another signal or \"ignore\", not \"x\""),
         ("signals = { HUP = \"USR1\", SIGHUP = \"USR2\" }", "3:27: SIGHUP is set twice"),
         ("stdin = \"tty\"", "3:9: stdin must be \"null\" or \"inherit\", not \"tty\""),
@@ -342,7 +342,7 @@ fn every_bad_value_says_what_was_expected() {
         ("capabilities = \"ALL\"", "3:16: capabilities must be an array of capabilities such as \"NET_BIND_SERVICE\", not a string"),
         ("cwd = \"\"", "3:7: cwd must be a path, not \"\""),
         ("cwd = \"a\\u0000b\"", "3:7: this has a NUL character, which no program can be given"),
-        ("env = [\"A=hunter2\"]", "3:7: env must be a table of variables, not an array\n    2 | command = \"run\"\n    3 | env = *************\n      |       ^^^^^^^^^^^^^ env = { NAME = \"value\" }"),
+        ("env = [\"A=hunter2\"]", "3:7: env must be a table of variables, not an array\n    2 | command = \"run\"\n    3 | env = [***********]\n      |       ^^^^^^^^^^^^^ env = { NAME = \"value\" }"),
         ("type = \"simple\"", "3:8: type must be \"daemon\" or \"oneshot\", not \"simple\"\n    2 | command = \"run\"\n    3 | type = \"simple\"\n      |        ^^^^^^^^ here it is called \"daemon\""),
         ("type = \"forking\"", "3:8: type must be \"daemon\" or \"oneshot\", not \"forking\"\n    2 | command = \"run\"\n    3 | type = \"forking\"\n      |        ^^^^^^^^^ run it in the foreground; most programs have an option for that"),
         ("kill_mode = \"control-group\"", "3:13: kill_mode must be \"mixed\", \"group\" or \"process\", not \"control-group\"\n    2 | command = \"run\"\n    3 | kill_mode = \"control-group\"\n      |             ^^^^^^^^^^^^^^^ here it is called \"group\""),
@@ -1056,8 +1056,8 @@ fn problems_in_files_of_variables_name_their_line_and_show_nothing_of_it() {
     assert_eq!(
         problems(&world),
         "tinysup: /etc/.env:2:1: this is not a line of the form NAME=value
-tinysup: /etc/.env:3:1: \"$word\" is neither a variable nor plain text here
-      | ${word} is replaced by the variable, $$word gives $word
+tinysup: /etc/.env:3:1: \"$NAME\" is neither a variable nor plain text here
+      | ${NAME} is replaced by the variable, $$NAME gives $NAME
 tinysup: /etc/.env:4:3: this quote is never closed
 tinysup: /etc/.env:5:1: TINYSUP_SERVICE is set by tinysup itself, which knows its processes by it
 4 errors, nothing was started. `tinysup check` tests a file; `tinysup example` shows all keys.
@@ -1669,7 +1669,8 @@ hint: b: memory_limit is 2G, but the container has only 500M: the kernel kills b
 
 #[test]
 fn every_mistyped_key_is_an_error() {
-    let mut random = Random(7);
+    let seed = std::env::var("TINYSUP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
+    let mut random = Random(seed);
     for key in keys::SERVICE {
         for _ in 0..8 {
             let mut name: Vec<u8> = key.name.bytes().collect();
@@ -1828,6 +1829,243 @@ const SEEDED: &str = "shutdown_timeout = \"9s\"\ninclude = \"more.toml\"\n[defau
     healthcheck = { test = [\"curl\", \"${PORT}\"], interval = 5, timeout = \"2s\", retries = 3, start_period = 1 }\nwatchdog = \"30s\"\n\
     [services.db]\ncommand = \"db\"\nready = \"log:listening on\"\nhealthcheck = \"tcp:[::1]:5432\"\n[services.app]\ncommand = \"app\"\n\
     ready = \"fd:3\"\ndepends_on = { db = { condition = \"ready\", restart = true } }\n";
+
+/// Spellings that end in a problem, in each of which `geheim` is, or was meant to be, the value of a variable.
+#[test]
+fn no_excerpt_shows_a_value_of_an_environment() {
+    let services = [
+        // Under another name.
+        "environment = { PASSWORD = \"geheim\" }",
+        "Env = { PASSWORD = \"geheim\" }",
+        "ENV = { PASSWORD = \"geheim\" }",
+        "evn = { PASSWORD = \"geheim\" }",
+        "vars = { PASSWORD = 'geheim' }",
+        "enviroment = { PASSWORD = \"geheim\" }",
+        "variables = { PASSWORD = \"geheim\" }",
+        "environment = [\"PASSWORD=geheim\"]",
+        "env = [\"PASSWORD=geheim\"]",
+        "env = \"PASSWORD=geheim\"",
+        "env = { PASSWORD = \"geheim\", \"A=B\" = 1 }",
+        "env = { PASSWORD = \"\"\"\nx\ngeheim\n\"\"\" }\nx = 1",
+        "\"env\" = { \"PASSWORD\" = \"geheim\", A = [] }",
+        "\"environment\".PASSWORD = \"geheim\"",
+        "'env'.A = \"geheim\"\nodd = 1",
+        "env.A = \"geheim\" # geheim\nodd = 1",
+        "[services.web.environment]\nPASSWORD = \"geheim\"\nOTHER = \"geheim\"",
+        "[services.web.environment]\n# geheim\nPASSWORD = \"geheim\"\n[services.web.odd]",
+        "[services.web.Env]\nPASSWORD = \"geheim\"\n[services.web.odd]\nx = 1",
+        "DB_PASSWORD = \"geheim\"",
+        "password = \"geheim\"",
+        "healthcheck = { test = \"tcp:80\", env = { PASSWORD = \"geheim\" } }",
+        "healthcheck = { test = \"tcp:80\", Environment.PASSWORD = \"geheim\" }",
+        "[services.web.healthcheck]\ntest = \"tcp:80\"\n#[services.web.env]\nPASSWORD = \"geheim\"",
+        "# env = { PASSWORD = \"geheim\" }\nodd = 1",
+        // Twice.
+        "env = { A = \"x\", A = \"geheim\" }",
+        "env = { PASSWORD = \"x\" }\nenv = { PASSWORD = \"geheim\" }",
+        "env = { PASSWORD = \"x\" }\nenv.PASSWORD = \"geheim\"",
+        "env = { PASSWORD = \"x\" }\nenv = { PASSWORD = \"\"\"geheim\ngeheim\"\"\", B = { C = [\"geheim\"] } }",
+        "env = { PASSWORD = \"x\" }\n[services.web.env]\nPASSWORD = \"geheim\"",
+        "env.P = \"x\"\nenv.P.x = \"geheim\"",
+        "env.P = \"x\"\nenv.P = \"geheim\"",
+        "[services.web.env]\nP = \"x\"\nP = \"geheim\"\nP = '''\ngeheim'''",
+        "[services.web.env]\nP = \"x\"\n[services.web.env]\nQ = \"geheim\"\nP = \"geheim\"",
+        "environment = { P = 1 }\nenvironment = { P = \"geheim\" }",
+        // In a list.
+        "command = [{ env = { PASSWORD = \"geheim\" } }]",
+        "env = [{ PASSWORD = \"geheim\" }]",
+        "healthcheck = [[{ env = { PASSWORD = \"geheim\" } }]]",
+        "[[services.web]]\ncommand = \"x\"\nenv = { PASSWORD = \"geheim\" }",
+        // No TOML.
+        "env = { PASSWORD = geheim }",
+        "env = { PASSWORD = \"geheim }",
+        "env = { PASSWORD = geheim\" }",
+        "env = { PASSWORD = 'geheim\" }",
+        "env = { PASSWORD = \"geheim\"",
+        "env = { PASSWORD: \"geheim\" }",
+        "env = { PASSWORD \"geheim\" }",
+        "env = { PASSWORD = \"a\"geheim\" }",
+        "env = { \"PASSWORD=geheim\" }",
+        "env { PASSWORD = \"geheim\" }",
+        "env: { PASSWORD: geheim }",
+        "env:\n  - PASSWORD=geheim\n  - geheim",
+        "env = {\nPASSWORD = \"geheim\"\nOTHER = \"geheim\"\n",
+        "env = \nPASSWORD = \"geheim\"",
+        "env.PASSWORD = \"\"\"\ngeheim\n",
+        "env.PASSWORD = \"\"\ngeheim\n\"\"\"",
+        "env.PASSWORD = \"\"\ngeheim==\n\"\"\"",
+        "env.PASSWORD = \"x\ngeheim\ngeheim=\"",
+        "env.PASSWORD = \"\"\"x\"\"\n\ngeheim = \"geheim\"\n[services.db]\ngeheim = '''geheim'''",
+        "command = \"\"\"x\"\nenv.PASSWORD = \"geheim\"",
+        "user = \"\"\"x\"\nenv.PASSWORD = \"geheim\"\nenv.KEY = \"\"\"\n-----BEGIN\ngeheim\n-----END\"\"\"",
+        "env.PASSWORD = \"\"\nuser = \"geheim\"\numask = \"geheim\"\n\"\"\"",
+        "command = [\"a\", \"b\"\nenv = { PASSWORD = \"geheim\" }",
+        "command = [\"a\", \"b\",\nenv = { PASSWORD = \"geheim\" }",
+        "user = \"x\" env = { PASSWORD = \"geheim\" }",
+        "user = \"xenv = { PASSWORD = \"geheim\" }",
+        "user = xenv = { PASSWORD = \"geheim\" }",
+        "user = 'x, env = { PASSWORD = \"geheim\" }, b = 'y'",
+        "[services.web.env\nPASSWORD = \"geheim\"",
+        "user =\n[services.web.env]\nuser = \"geheim\"\n[services.web.env]\nuser = \"geheim\"",
+        "user = [\n[services.web.env]\nuser = \"geheim\"\nuser = \"geheim\"",
+        "services.web.env]\nPASSWORD = \"geheim\"",
+        "[services.web env]\nPASSWORD = \"geheim\"",
+        "[services.web.env]\nPASSWORD geheim\nPASSWORD: geheim\nPASSWORD=geheim\nexport PASSWORD = \"geheim\"",
+        "[services.web.env]\nPASSWORD = \"-----BEGIN\ngeheim\ngeheim==\n-----END\"\nuser = \"geheim\"",
+        // What is wrong is in the value itself.
+        "env = { PASSWORD = \"a$geheim\" }",
+        "env = { PASSWORD = \"a${A:-geheim}${\" }",
+        "env = { PASSWORD = \"geheim${A-}}\", B = \"${geh-$eim}\" }",
+        "env = { PASSWORD = \"geheim\\u0000\" }",
+        "env = { PASSWORD = \"geheim\\q\" }",
+        "env_file = \".env\"",
+        "env_from_file = { PASSWORD = [\"geheim\"] }",
+    ];
+    let files = [
+        "env = { PASSWORD = \"geheim\" }",
+        "[env]\nPASSWORD = \"geheim\"\nx = 1",
+        "[defaults]\nenvironment = { PASSWORD = \"geheim\" }",
+        "[servces.web.env]\nPASSWORD = \"geheim\"\n[servces.web]\nPASSWORD = \"geheim\"\nodd = 1",
+        "[web]\ncommand = \"x\"\nPASSWORD = \"geheim\"\nenv.A = \"geheim\"\n[x]",
+        "[services.env]\nPASSWORD = \"geheim\"",
+        "[services]\nPASSWORD = \"geheim\"",
+        "services = { web = { command = \"x\", env = { PASSWORD = \"geheim\" }, odd = 1 } }",
+        "services = { web = { command = \"x, env = { PASSWORD = 'geheim' } } }",
+        "services = { web = { command = \"x, env = { PASSWORD = 'geheim' }, user = \"y\" } }",
+        "services = [{ web = { env = { PASSWORD = \"geheim\" } } }]",
+        "[services]\nweb = [ { command = \"x\", env = { PASSWORD = \"geheim\" } } ]",
+        "[log]\nPASSWORD = \"geheim\"",
+        "[signals]\nPASSWORD = \"geheim\"",
+        "[signals]\nHUP.env = { PASSWORD = \"geheim\" }",
+        "{ \"apps\": [{ \"env\": { \"PASSWORD\": \"geheim\" } }] }",
+        "module.exports = { apps: [{ env: { PASSWORD: \"geheim\" } }] }",
+    ];
+    let services = services.iter().map(|lines| format!("[services.web]\ncommand = \"x\"\n{lines}\n"));
+    let mut starred = 0;
+    for text in services.chain(files.map(str::to_owned)) {
+        // Each line is told of once as its own, and once as the one before the last.
+        for text in [text.clone(), format!("{text}odd = \"é\n"), format!("{text}\n[services.z]\nodd.x = 1\n")]
+        {
+            let world = world(&text)
+                .file("/etc/.env", "A=a$geheim\nB=\"geheim\nC='geheim' geheim\nPASSWORD geheim\n");
+            let problems = problems(&world);
+            assert!(!problems.contains("geheim"), "{text}\n{problems}");
+            starred += usize::from(problems.contains("****"));
+        }
+    }
+    assert!(starred > 150, "what is hidden was never to be shown: {starred}");
+}
+
+/// What is hidden in a broken file is not more than it has to be.
+#[test]
+fn what_is_no_secret_is_shown() {
+    for (text, line) in [
+        ("[services.web]\ncommand = nginx\n", "    2 | command = nginx\n"),
+        ("[services.web]\ncomand = [\"nginx\", 1.5]\n", "    2 | comand = [\"nginx\", 1.5]\n"),
+        (
+            "[services.web]\ncommand = \"x\"\nredy = { test = \"tcp:80\" }\n",
+            "    3 | redy = { test = \"tcp:80\" }\n",
+        ),
+        (
+            "[services.web]\ncommand = \"x\"\nenv = { A = 1, B = \"${C}\" }\n",
+            "    3 | env = { A = *, B = \"${C}\" }\n",
+        ),
+        (
+            "[services.web]\ncommand = \"x\"\nenv = { A = \"1\", A = '${C:?x}' }\n",
+            "    3 | env = { A = ***, A = '${C:?x}' }\n",
+        ),
+        ("[services.web]\ncommand = \"x\"\n[services.web.env]\nA = geheim\n", "    4 | A = ******\n"),
+        (
+            "[services.web]\ncommand = \"x\"\nenvironment = { A = \"1\" } # why\n",
+            "    3 | environment = { A = *** } *****\n",
+        ),
+        (
+            "[services.web]\ncommand = [\"x\" \"y\"]\n# z\n[services.db]\nuser = true\n",
+            "    4 | [services.db]\n    5 | user = true\n",
+        ),
+        (
+            "[services.web]\ncommand = [ # one\n  \"x\",\n] # two\nuser = true # three\n",
+            "    4 | ] # two\n    5 | user = true # three\n",
+        ),
+        ("[services.envoy]\ncommand = \"x\"\nuser = true\n", "    3 | user = true\n"),
+        (
+            "[services.web]\ncommand = \"x\"\nhealthcheck = {\n  test = \"tcp:80\", # port\n  retries = -1,\n}\n",
+            "    4 |   test = \"tcp:80\", # port\n    5 |   retries = -1,\n",
+        ),
+        (
+            "[services.web]\ncommand = \"x\"\n[[services.web.odd]]\nuser = 1\n[services.web.rlimits]\ncore = -1\n",
+            "    6 | core = -1\n",
+        ),
+        ("shutdown_timeout = \"\"\"\nx\"\"\"\n[signals]\nHUP = 1\n", "    3 | [signals]\n    4 | HUP = 1\n"),
+    ] {
+        let problems = problems(&world(text));
+        assert!(problems.contains(line), "{line}{problems}");
+    }
+}
+
+/// One or two slips in a configuration with secrets show none of them.
+#[test]
+fn slips_show_no_secret() {
+    const SECRETIVE: &str = "shutdown_timeout = \"9s\"\n# Ours.\n[defaults]\nenv = { A = \"${B:-x geheim}\", KEY = 'geheim' }\n[signals]\nUSR1 = [\"web\"]\n\
+        [services.web]\ncommand = \"nginx -g 'daemon off;' ${A}\"\nuser = \"1000\"\nenv = { PASSWORD = \"geheim\", TOKEN = \"${T:?no token}\" } # ours\n\
+        stdout = { file = \"/a\", max_size = \"1M\" }\n[services.api]\ncommand = [\n  \"node\", # js\n  \"server.js\",\n]\nenv.PORT = 300\nenv.PASSWORD = \"geheim\"\nenv.KEY = \"\"\"\n\
+        -----BEGIN\ngeheim\ngeheim==\n-----END\"\"\"\nstop_exit_codes = [0]\n[services.db.env]\nPASSWORD = 'geheim'\n\"K\" = \"geheim\"\nM = '''\ngeheim'''\n[services.db]\n\
+        command = \"db\"\nhealthcheck = { test = \"tcp:80\", interval = \"5s\" }\n";
+    let inserted = [
+        "\"",
+        "'",
+        "\"\"\"",
+        "'''",
+        "[",
+        "]",
+        "{",
+        "}",
+        "=",
+        ".",
+        ",",
+        "\n",
+        "\r\n",
+        "#",
+        " ",
+        "$",
+        "${",
+        "\\",
+        "x",
+        "é",
+        "[x]",
+        "env",
+        "odd = 1\n",
+    ];
+    let seed = std::env::var("TINYSUP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
+    let mut random = Random(seed);
+    let mut refused = 0;
+    let rounds = std::env::var("TINYSUP_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(4000);
+    for round in 0..rounds {
+        let mut text: Vec<char> = SECRETIVE.chars().collect();
+        for _ in 0..=random.below(2) {
+            let at = random.below(text.len());
+            let word = inserted[random.below(inserted.len())];
+            match random.below(4) {
+                0 => drop(text.remove(at)),
+                1 => drop(text.splice(at..=at, word.chars())),
+                2 => drop(text.splice(at..at, word.chars())),
+                _ => {
+                    // A line twice.
+                    let start = text[..at].iter().rposition(|c| *c == '\n').map_or(0, |newline| newline + 1);
+                    let end = text[at..].iter().position(|c| *c == '\n').map_or(text.len(), |n| at + n + 1);
+                    let copy = text[start..end].to_vec();
+                    text.splice(end..end, copy);
+                }
+            }
+        }
+        let text: String = text.into_iter().collect();
+        if let Err(problems) = load(&world(&text)) {
+            assert!(!problems.contains("geheim"), "seed {seed} round {round}\n{text}\n{problems}");
+            refused += 1;
+        }
+    }
+    assert!(refused > rounds / 2, "{refused}");
+}
 
 /// Changed configurations end in a plan or in problems, never in a panic.
 #[test]

@@ -16,6 +16,13 @@ const WAIT: Duration = Duration::from_secs(30);
 /// How long a change may take, if it is not told.
 const CHANGE: Duration = Duration::from_mins(2);
 
+/// What others call an option of ours: docker, kubectl, tail and pm2.
+const FOREIGN: &str = "\
+--tail -N -> --lines
+--err -> --stderr
+--out -> --stdout
+--watch -> --follow";
+
 /// A question to the tinysup that runs.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ask {
@@ -166,8 +173,10 @@ fn find(verb: &'static Spec, word: &str, name: &str) -> Result<Opt, UsageError> 
     let options = verbs::options_of(verb);
     options.iter().find(|option| is(option)).map(|option| option.opt).ok_or_else(|| {
         let known = options.iter().map(|option| option.long).gather();
+        let digits = name.as_bytes().get(1).is_some_and(u8::is_ascii_digit);
+        let other = suggest::answer(FOREIGN, if digits { "-N" } else { name }).unwrap_or(name);
         let meant =
-            suggest::did_you_mean(name, &known).map(|question| format!(", {question}")).unwrap_or_default();
+            suggest::did_you_mean(other, &known).map(|question| format!(", {question}")).unwrap_or_default();
         wrong(word, &format!("{word} has no option {name}{meant}"))
     })
 }
@@ -353,6 +362,10 @@ mod tests {
             (&["signal", "api", "HUP"], "\"api\" is not a signal"),
             (&["ps", "-ef"], "ps has no option -e (options: tinysup help ps; the program ps: tinysup -- ps)"),
             (&["logs", "--folow"], "did you mean \"--follow\"?"),
+            (&["logs", "--tail", "5"], "logs has no option --tail, did you mean \"--lines\"?"),
+            (&["logs", "-50"], "logs has no option -5, did you mean \"--lines\"?"),
+            (&["stop", "--tail", "5"], "stop has no option --tail (options"),
+            (&["status", "--jsn"], "did you mean \"--json\"?"),
             (&["logs", "-n", "x"], "-n: \"x\" is not a number of lines"),
             (&["logs", "-n"], "needs a value"),
             (&["logs", "--since", "soon"], "--since: \"soon\" is not a duration"),
@@ -363,9 +376,9 @@ mod tests {
             (&["completions", "tcsh"], "bash, zsh or fish"),
             (&["completions", "bash", "zsh"], "bash, zsh or fish"),
             (&["top", "--json"], "top has no option --json"),
-            (&["-v", "status"], "options of a verb go after it"),
-            (&["-c", "f", "status"], "options of a verb go after it"),
-            (&["-g", "status"], "options of a verb go after it"),
+            (&["-v", "status"], "options of a verb go after it, a command after"),
+            (&["-c", "f", "status"], "options of a verb go after it, a command after"),
+            (&["-g", "status"], "options of a verb go after it, a command after"),
             (&["--json", "status"], "unknown option --json"),
             (&["status", "--json=x"], "unexpected value"),
         ] {

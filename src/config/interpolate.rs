@@ -12,6 +12,11 @@ pub trait Lookup {
     /// # Errors
     /// It cannot be had, and that has been reported.
     fn value(&mut self, name: &str, at: Range<usize>) -> Result<Option<Rc<[u8]>>, Reported>;
+
+    /// Whether the text may be a secret: then a message has no part of it but the names in `${…}`.
+    fn is_secret(&self) -> bool {
+        false
+    }
 }
 
 /// Something is wrong and has been reported.
@@ -123,6 +128,7 @@ fn expand_part(
             Some(next) if next.is_ascii_alphabetic() || *next == b'_' => {
                 let name = name_at(part, at + 1);
                 let end = at + 1 + name.len();
+                let name = if lookup.is_secret() { "NAME" } else { name };
                 return Err(fault(
                     at..end,
                     format!("\"${name}\" is neither a variable nor plain text here"),

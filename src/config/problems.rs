@@ -341,7 +341,7 @@ mod tests {
         let mut problems = Problems::default();
         let text = "env = { A = \"geheim\", B = x }";
         let file = problems.sources.add("f".to_owned(), PathBuf::new(), text.to_owned(), false);
-        problems.sources.hide(Span::new(file, 12..20));
+        problems.sources.hide(file, vec![(12, 20)]);
         problems.push(Problem::at(Span::new(file, 26..27), "odd"));
         let secret = problems.sources.add(".env".to_owned(), PathBuf::new(), "A=geheim\n".to_owned(), true);
         problems.push(Problem::at(Span::new(secret, 2..8), "odd too").help("do"));

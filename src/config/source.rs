@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::gather::Gather;
-use crate::sorted::Map;
 
 /// A place: some bytes of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,12 +33,12 @@ pub struct Source {
     pub directory: PathBuf,
     /// Its text.
     pub text: String,
-    /// Whether it holds nothing but secrets, so that no line of it is shown.
+    /// Whether it may hold nothing but secrets, so that no line of it is shown.
     pub confidential: bool,
     /// Where lines end.
     newlines: Vec<u32>,
-    /// Parts that are not shown: environment values.
-    hidden: Map<u32, u32>,
+    /// Parts that are not shown, from and to, in order: [`super::hiding`].
+    hidden: Vec<(usize, usize)>,
 }
 
 impl Span {
@@ -63,7 +62,7 @@ impl Sources {
     pub fn add(&mut self, name: String, directory: PathBuf, text: String, confidential: bool) -> FileId {
         let newlines =
             memchr::memchr_iter(b'\n', text.as_bytes()).filter_map(|at| u32::try_from(at).ok()).gather();
-        self.0.push(Source { name, directory, text, confidential, newlines, hidden: Map::new() });
+        self.0.push(Source { name, directory, text, confidential, newlines, hidden: Vec::new() });
         FileId(u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX))
     }
 
@@ -89,11 +88,23 @@ impl Sources {
         }
     }
 
-    /// Keeps what is written there out of every message.
-    pub fn hide(&mut self, span: Span) {
-        if let Some(source) = self.0.get_mut(span.file.0 as usize) {
-            source.hidden.insert(span.start, span.end);
+    /// Keeps these parts of a file, which are in order, out of every message.
+    pub fn hide(&mut self, file: FileId, hidden: Vec<(usize, usize)>) {
+        if let Some(source) = self.0.get_mut(file.0 as usize) {
+            source.hidden = hidden;
         }
+    }
+
+    /// Keeps all of a file out of every message.
+    pub fn hide_all(&mut self, file: FileId) {
+        if let Some(source) = self.0.get_mut(file.0 as usize) {
+            source.confidential = true;
+        }
+    }
+
+    /// Whether what is written there is kept out of messages.
+    pub fn is_hidden(&self, span: Span) -> bool {
+        self.get(span.file).is_some_and(|source| source.confidential || source.is_hidden(span.start as usize))
     }
 
     /// What is written there.
@@ -153,7 +164,8 @@ impl Source {
 
     /// Whether the byte at `at` must not be shown.
     pub fn is_hidden(&self, at: usize) -> bool {
-        let last = u32::try_from(at).ok().and_then(|at| self.hidden.at_most(&at));
-        last.is_some_and(|(_, end)| at < *end as usize)
+        let before = self.hidden.partition_point(|(start, _)| *start <= at);
+        let last = before.checked_sub(1).and_then(|last| self.hidden.get(last));
+        last.is_some_and(|(_, end)| at < *end)
     }
 }

@@ -20,7 +20,7 @@ pub fn problems(
     sources: &Sources,
 ) -> (Vec<Box<Problem>>, Set<usize>) {
     let found: Vec<Box<Problem>> =
-        errors.iter().take(MAX_ERRORS).map(|error| problem(text, file, error)).gather();
+        errors.iter().take(MAX_ERRORS).map(|error| problem(text, file, error, sources)).gather();
     let line = |problem: &Problem| problem.span.and_then(|span| sources.line(span));
     let is_unreadable = |problem: &Problem| problem.message.starts_with(NOT_TOML);
     let mut broken: Set<usize> = found.iter().filter_map(|found| line(found)).collect();
@@ -47,13 +47,14 @@ pub fn problems(
 }
 
 #[inline(never)]
-fn problem(text: &str, file: FileId, error: &toml::de::Error) -> Box<Problem> {
+fn problem(text: &str, file: FileId, error: &toml::de::Error, sources: &Sources) -> Box<Problem> {
     let range = error.span().unwrap_or(0..0);
     let span = Span::new(file, range.clone());
     let written = text.get(range.clone()).unwrap_or("");
     let message = error.message();
     if message == "duplicate key" {
         let first = first_place(text, range.start, written);
+        let written = if sources.is_hidden(span) { "…" } else { written };
         return Problem::at(span, format!("\"{written}\" is set twice"))
             .maybe_help(first.map(|line| format!("first on line {line}").into()));
     }

@@ -4,11 +4,12 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::hiding;
 use super::likeness::likeness;
 use super::problems::{Problem, Problems};
 use super::source::{FileId, Sources, Span};
 use super::syntax;
-use crate::gather::{Gather, parted};
+use crate::gather::Gather;
 use crate::sorted::sort;
 
 /// Of larger files only the first syntax error is told, in bytes: half a million of them would take 300 MB.
@@ -102,6 +103,7 @@ impl Node {
 pub fn parse(file: FileId, problems: &mut Problems) -> (Vec<Entry>, bool) {
     // The text is moved out and back so that problems can be added while it is borrowed.
     let text = problems.sources.take_text(file);
+    hiding::hide(&text, file, &mut problems.sources);
     let (table, errors) = if text.len() <= MAX_RECOVERED {
         DeTable::parse_recoverable(&text)
     } else {
@@ -114,6 +116,8 @@ pub fn parse(file: FileId, problems: &mut Problems) -> (Vec<Entry>, bool) {
         let first = text.find(|c: char| !c.is_whitespace()).unwrap_or(0);
         let end =
             text.get(first..).and_then(|rest| rest.find('\n')).map_or(text.len(), |length| first + length);
+        let name = text.bytes().take_while(|byte| !matches!(byte, b':' | b'=' | b'{')).count();
+        problems.sources.hide(file, vec![(name + 1, text.len())]);
         problems.sources.put_text(file, text);
         let message = format_args!("this looks like {what}; a configuration of tinysup is TOML");
         problems.advise(Span::new(file, first..end), message, format_args!("{service}"));
@@ -121,11 +125,15 @@ pub fn parse(file: FileId, problems: &mut Problems) -> (Vec<Entry>, bool) {
     }
     let (syntax, broken) = syntax::problems(&text, file, &errors, &problems.sources);
     let mut unusable = Vec::new();
-    let mut entries = convert_table(&text, file, table.into_inner(), &mut unusable);
+    let sources = (!errors.is_empty()).then_some(&problems.sources);
+    let mut entries = convert_table(&text, file, table.into_inner(), sources, &mut unusable);
     problems.sources.put_text(file, text);
-    hide_values(&entries, &mut problems.sources);
     if !errors.is_empty() {
-        let is_broken = |span: Span| problems.sources.line(span).is_some_and(|line| broken.contains(&line));
+        // Nor is anything told of what may be a secret: it may stand anywhere once a bracket or a quote is missing.
+        let sources = &problems.sources;
+        let is_broken = |span: Span| {
+            sources.is_hidden(span) || sources.line(span).is_some_and(|line| broken.contains(&line))
+        };
         drop_broken(&mut entries, &is_broken);
         unusable.retain(|problem| !problem.span.is_some_and(is_broken));
     }
@@ -133,32 +141,6 @@ pub fn parse(file: FileId, problems: &mut Problems) -> (Vec<Entry>, bool) {
         problems.push(problem);
     }
     (entries, errors.is_empty())
-}
-
-/// Environment values may be secrets even where they are written down here: no excerpt shows them. Only one that is nothing but
-/// the name of a variable is none, and what is wrong with it could not be understood otherwise.
-fn hide_values(entries: &[Entry], sources: &mut Sources) {
-    for entry in entries {
-        match &entry.node.value {
-            Value::Table(variables) if entry.key == "env" => {
-                for variable in variables {
-                    if !matches!(&variable.node.value, Value::Text(text) if is_reference(&text.text)) {
-                        sources.hide(variable.node.span);
-                    }
-                }
-            }
-            _ if entry.key == "env" => sources.hide(entry.node.span),
-            Value::Table(inner) => hide_values(inner, sources),
-            _ => {}
-        }
-    }
-}
-
-/// Whether a text is `${NAME}` or `${NAME:?message}` and nothing else; a default may be a secret.
-fn is_reference(text: &str) -> bool {
-    let Some(inner) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else { return false };
-    let name = parted(inner, ":?").or_else(|| inner.split_once('?')).map_or(inner, |(name, _)| name);
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 fn drop_broken(entries: &mut Vec<Entry>, is_broken: &dyn Fn(Span) -> bool) {
@@ -175,6 +157,7 @@ fn convert_table(
     text: &str,
     file: FileId,
     table: DeTable<'_>,
+    sources: Option<&Sources>,
     problems: &mut Vec<Box<Problem>>,
 ) -> Vec<Entry> {
     let mut entries: Vec<Entry> = table
@@ -182,7 +165,7 @@ fn convert_table(
         .map(|(key, value)| Entry {
             span: Span::new(file, key.span()),
             key: key.into_inner().into_owned(),
-            node: convert(text, file, value, problems),
+            node: convert(text, file, value, sources, problems),
         })
         .gather();
     // The toml crate sorts by name; people think in the order in which they wrote.
@@ -190,9 +173,19 @@ fn convert_table(
     entries
 }
 
-fn convert(text: &str, file: FileId, value: Spanned<DeValue<'_>>, problems: &mut Vec<Box<Problem>>) -> Node {
+/// `sources`: of a file with syntax errors, in which what is hidden has no use, either.
+fn convert(
+    text: &str,
+    file: FileId,
+    value: Spanned<DeValue<'_>>,
+    sources: Option<&Sources>,
+    problems: &mut Vec<Box<Problem>>,
+) -> Node {
     let range = value.span();
     let span = Span::new(file, range.clone());
+    if sources.is_some_and(|sources| sources.is_hidden(span)) {
+        return Node { span, value: Value::Unusable };
+    }
     let mut unusable = |message: &str| {
         problems.push(Problem::at(span, message));
         Value::Unusable
@@ -208,10 +201,10 @@ fn convert(text: &str, file: FileId, value: Spanned<DeValue<'_>>, problems: &mut
         DeValue::Float(float) => Value::Float { written: float.as_str().to_owned() },
         DeValue::Boolean(boolean) => Value::Boolean(boolean),
         DeValue::Datetime(_) => unusable("a date or time has no use here; a text needs quotes"),
-        DeValue::Array(array) => {
-            Value::List(array.into_iter().map(|element| convert(text, file, element, problems)).gather())
-        }
-        DeValue::Table(table) => Value::Table(convert_table(text, file, table, problems)),
+        DeValue::Array(array) => Value::List(
+            array.into_iter().map(|element| convert(text, file, element, sources, problems)).gather(),
+        ),
+        DeValue::Table(table) => Value::Table(convert_table(text, file, table, sources, problems)),
     };
     Node { span, value }
 }

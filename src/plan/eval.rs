@@ -525,6 +525,10 @@ impl Lookup for InScope<'_, '_, '_> {
         };
         self.evaluator.lookup(self.scope, name, from, (self.place)(at))
     }
+
+    fn is_secret(&self) -> bool {
+        self.within.is_some()
+    }
 }
 
 impl Scope<'_> {

@@ -44,7 +44,7 @@ _tinysup() {
     completions) words="-h --help bash zsh fish" ;;
     run) if [[ ${COMP_WORDS[*]:2:COMP_CWORD-2} =~ (^| )--($| ) ]]; then COMPREPLY=($(compgen -c -- "$word")); return; fi
         words="-c --config -v --verbose -h --help -V --version --" ;;
-    check) words="-c --config -v --verbose --runtime -h --help -V --version" COMPREPLY=($(compgen -f -- "$word")) ;;
+    check) words="-c --config --runtime -h --help -V --version" COMPREPLY=($(compgen -f -- "$word")) ;;
     help) words="status describe logs memory top start stop restart signal health wait events update reopen shutdown completions" ;;
     esac
     COMPREPLY+=($(compgen -W "$words" -- "$word"))

@@ -87,8 +87,6 @@ _tinysup() {
         _arguments -S \
             '-c[the configuration]:file:_files' \
             '--config[the configuration]:file:_files' \
-            '-v[tell more]' \
-            '--verbose[tell more]' \
             '--runtime[whether all it asks for can be had in this container]' \
             '-h[print how it is used]' \
             '--help[print how it is used]' \

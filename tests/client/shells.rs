@@ -97,7 +97,7 @@ fn bash_offers_verbs_options_and_services() {
         ("tinysup help des", &["describe"]),
         ("tinysup shutdown d", &[]),
         ("tinysup stop pool", &["pool", "pool.1", "pool.2"]),
-        ("tinysup check --", &["--config", "--help", "--runtime", "--verbose", "--version"]),
+        ("tinysup check --", &["--config", "--help", "--runtime", "--version"]),
         ("tinysup check build.r", &["build.rs"]),
         ("tinysup run -", &["-c", "--config", "-v", "--verbose", "-h", "--help", "-V", "--version", "--"]),
         ("tinysup run -c build.r", &["build.rs"]),

@@ -318,6 +318,40 @@ fn wrong_usage_and_wrong_configuration_start_nothing() {
     Setup::command(&["-c", "/no/such/file"]).start().finish().code(78);
 }
 
+/// Who only wants to know starts nothing, and gets an answer at once.
+#[test]
+fn what_is_asked_about_is_not_run() {
+    if !root() {
+        return;
+    }
+    for words in [
+        &["run", "--help"][..],
+        &["run", "-h", "--", "echo", "run"],
+        &["pause", "-h"],
+        &["check", "--help", "/no/such/file"],
+        &["-h", "echo", "run"],
+        &["--help", "run"],
+        &["help", "--help"],
+    ] {
+        let end = Setup::command(words).start().finish();
+        end.code(0);
+        assert!(end.stdout[0].starts_with("tinysup, a container-native init"), "{words:?} {end:#?}");
+        assert!(end.stderr.is_empty(), "{words:?} {end:#?}");
+    }
+    let end = Setup::command(&["--help", "stop"]).start().finish();
+    end.code(0);
+    assert!(end.stdout[0].starts_with("tinysup stop"), "{end:#?}");
+    for (words, part) in [
+        (&["pause", "junk"][..], "pause takes no \"junk\""),
+        (&["-c", "/no/such/file", "pause"], "option -c does not go with pause"),
+        (&["-g", "example"], "option -g is for one command and does not go with example"),
+    ] {
+        let end = Setup::command(words).start().finish();
+        end.code(64);
+        assert!(end.stderr[0].contains(part) && end.stdout.is_empty(), "{words:?} {end:#?}");
+    }
+}
+
 #[test]
 fn who_holds_the_port_is_told() {
     if !root() {

@@ -187,6 +187,15 @@ fn no_value_of_the_environment_is_told() {
     let container = setup.start();
     container.wait_for("probed is not ready yet");
     let mut told = String::new();
+    // A configuration that is refused: in its answer, its log and its event.
+    let spelt = of("spelt");
+    let refused = format!(
+        "{config}environment = {{ KEY = \"{spelt}\" }}\nenv = {{ KEY = \"{spelt}\" }}\n[services.probed.Env]\nKEY = \"{spelt}\"\nOTHER = \"a$b\"\n"
+    );
+    container.folder().file("tinysup.toml", refused);
+    let asked = container.verb(&["update"]);
+    asked.refused(78, "\"env\" is set twice");
+    told += &asked.stderr;
     for fields in ["status", "describe", "logs", "events", "health"] {
         for answer in container.ask(&format!("\"verb\":\"{fields}\"")) {
             told += &serde_json::to_string(&answer).expect("an answer");

@@ -90,8 +90,13 @@ type Places = [(&'static str, fn(&Plain) -> bool); 3];
 const PLACES: &Places = &[
     ("-*", |option| !option.of_check),
     ("run", |option| !option.of_one && !option.of_check),
-    ("check", |option| !option.of_one),
+    ("check", for_check),
 ];
+
+/// There is nothing more to tell.
+fn for_check(option: &Plain) -> bool {
+    !option.of_one && option.short != Some("v")
+}
 
 /// Those of one place, for bash.
 fn plain_words(of: impl Fn(&Plain) -> bool) -> String {
@@ -187,7 +192,7 @@ fn bash() -> String {
             writeln!(text, "    {}) words=\"{}{arguments}\" ;;", verb.names().joined(" | "), options(verb));
     }
     let run = plain_words(|option| !option.of_one && !option.of_check);
-    let check = plain_words(|option| !option.of_one);
+    let check = plain_words(for_check);
     let verbs = VERBS.iter().map(|verb| verb.name).gather().joined(" ");
     let _ = write!(
         text,
