@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for entry in fs::read_dir("src/texts")? {
         files.push(entry?.path());
     }
-    files.retain(|file: &PathBuf| file.extension().is_some_and(|extension| extension != "rs"));
+    files.retain(|file: &PathBuf| packing::is_document(file));
     files.sort();
     let mut all = String::new();
     for file in files {

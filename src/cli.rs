@@ -395,7 +395,7 @@ fn follow(
     }
     // Of a check either is the file.
     let config = verb == RUN || verb == CHECK && rest.is_empty();
-    options.reject(name, config, matches!(verb, RUN | PAUSE)).map(|()| None)
+    options.reject(name, config, matches!(verb, RUN | CHECK | PAUSE)).map(|()| None)
 }
 
 /// `tinysup help WORD`.
@@ -568,7 +568,7 @@ mod tests {
     fn the_words_mean_what_the_help_says() {
         let kill_timeout = Some(Duration::from_secs(5));
         let grace = |seconds| Rest::Stop(Duration::from_secs(seconds));
-        let rows: [(&[&str], Command); 34] = [
+        let rows: [(&[&str], Command); 37] = [
             (&[], run(None, 0, &[])),
             (&["-c", "f"], run(Some("f"), 0, &[])),
             (&["-vcf"], run(Some("f"), 1, &[])),
@@ -599,6 +599,9 @@ mod tests {
             (&["check", "-c", "f"], Command::Check { config: Some("f".into()), here: false }),
             (&["check", "--runtime", "f"], Command::Check { config: Some("f".into()), here: true }),
             (&["--version"], Command::Version),
+            (&["run", "--help"], Command::Help),
+            (&["run", "-V"], Command::Version),
+            (&["check", "-h", "f"], Command::Help),
             (&["version"], Command::Version),
             (&["-h"], Command::Help),
             (&["help"], Command::Help),
@@ -678,7 +681,6 @@ mod tests {
             (&["check", "-c", "f", "g"], "option -c does not go with check"),
             (&["check", "f", "-c", "g"], "option -c does not go with check"),
             (&["-c", "f", "help", "stop"], "option -c does not go with help"),
-            (&["check", "-v", "a"], "option -v does not go with check"),
             (&["-g", "check"], "option -g is for one command and does not go with check"),
             (&["pause", "junk"], "pause takes no \"junk\""),
             (&["pause", "--", "a"], "pause takes no \"--\""),

@@ -318,7 +318,7 @@ impl Linux {
 
     /// Reports one ended child, after all that it did before, or some strangers, collected. Says how many.
     fn report_ended(&mut self, events: &mut Vec<Event>) -> u32 {
-        let Some((pid, status)) = self.children.ended() else {
+        let Some((pid, status)) = children::ended() else {
             self.look = false;
             return 0;
         };

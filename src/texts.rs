@@ -31,7 +31,7 @@ mod tests {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/texts");
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.extension().unwrap() == "rs" {
+            if !packing::is_document(&path) {
                 continue;
             }
             let there = std::fs::read_to_string(&path).unwrap();

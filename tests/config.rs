@@ -342,7 +342,10 @@ fn every_bad_value_says_what_was_expected() {
         ("capabilities = \"ALL\"", "3:16: capabilities must be an array of capabilities such as \"NET_BIND_SERVICE\", not a string"),
         ("cwd = \"\"", "3:7: cwd must be a path, not \"\""),
         ("cwd = \"a\\u0000b\"", "3:7: this has a NUL character, which no program can be given"),
-        ("env = [\"A=1\"]", "3:7: env must be a table of variables, not an array"),
+        ("env = [\"A=hunter2\"]", "3:7: env must be a table of variables, not an array\n    2 | command = \"run\"\n    3 | env = [***********]\n      |       ^^^^^^^^^^^^^ env = { NAME = \"value\" }"),
+        ("type = \"simple\"", "3:8: type must be \"daemon\" or \"oneshot\", not \"simple\"\n    2 | command = \"run\"\n    3 | type = \"simple\"\n      |        ^^^^^^^^ here it is called \"daemon\""),
+        ("type = \"forking\"", "3:8: type must be \"daemon\" or \"oneshot\", not \"forking\"\n    2 | command = \"run\"\n    3 | type = \"forking\"\n      |        ^^^^^^^^^ run it in the foreground; most programs have an option for that"),
+        ("kill_mode = \"control-group\"", "3:13: kill_mode must be \"mixed\", \"group\" or \"process\", not \"control-group\"\n    2 | command = \"run\"\n    3 | kill_mode = \"control-group\"\n      |             ^^^^^^^^^^^^^^^ here it is called \"group\""),
         ("env = { A = [] }", "3:13: the variable A must be a string, a number, true or false, not an array"),
         ("env = { \"A=B\" = 1 }", "3:9: this cannot be the name of a variable"),
         ("env = { TINYSUP_SERVICE = \"x\" }", "3:9: TINYSUP_SERVICE is set by tinysup itself, which knows its processes by it"),
@@ -384,6 +387,8 @@ fn every_bad_value_says_what_was_expected() {
         // Other places.
         ("[services.\"a.b\"]\ncommand = \"x\"", "3:11: \"a.b\" cannot be the name of a service: it has letters, digits, - and _, and begins with a letter or digit"),
         ("[services.tinysup]\ncommand = \"x\"", "3:11: \"tinysup\" cannot be the name of a service: tinysup itself speaks under it"),
+        ("[services.all]\ncommand = \"x\"", "3:11: \"all\" cannot be the name of a service: `tinysup stop all` and its like mean every service"),
+        ("[[services.b]]\ncommand = \"x\"", "3:1: [services.b] must be a table, not an array\n    2 | command = \"run\"\n    3 | [[services.b]]\n      | ^^^^^^^^^^^^^^ write [services.b], in single brackets"),
         ("[services.b]\nuser = 1", "3:11: service \"b\" has no command"),
         ("[services]\nuser = 1", "4:1: \"user\" stands in [services], not in a service"),
         ("[web]\ncommand = \"x\"", "3:2: unknown section \"web\"\n    2 | command = \"run\"\n    3 | [web]\n      |  ^^^ a service is [services.web]"),
@@ -395,6 +400,7 @@ fn every_bad_value_says_what_was_expected() {
         ("[memory]\nrestrat = \"85%\"", "4:1: unknown key \"restrat\" in [memory]\n    3 | [memory]\n    4 | restrat = \"85%\"\n      | ^^^^^^^ did you mean \"restart\"?"),
         ("[memory]\nlimit = \"1G\"", "4:1: unknown key \"limit\" in [memory]\n    3 | [memory]\n    4 | limit = \"1G\"\n      | ^^^^^ the container's limit is set from outside: docker run --memory 512M"),
         ("[memory]\nmax_memory_restart = \"1G\"", "4:1: unknown key \"max_memory_restart\" in [memory]"),
+        ("[memory]\nformat = \"json\"", "4:1: unknown key \"format\" in [memory]\n    3 | [memory]\n    4 | format = \"json\"\n      | ^^^^^^ it belongs into [log]"),
         ("[defaults]\ncommand = \"x\"", "4:1: \"command\" has no place in [defaults]"),
         ("[defaults]\nkill_timeout = \"x\"\n[services.b]\ncommand = \"x\"", "4:16: kill_timeout must be a duration such as \"250ms\", \"10s\", \"5m\" or \"1h\", or a number of seconds, not \"x\""),
         ("[signals]\nUSR1 = [\"b\"]", "4:9: there is no service \"b\""),
@@ -637,6 +643,8 @@ fn every_bad_test_says_what_helps() {
         ("ready = { test = \"tcp:80\", retries = 3 }", "retries", "unknown key \"retries\" in ready", "until its timeout it is asked as often as needed"),
         ("ready = { test = \"tcp:1\", timeout = 0 }", "0", "timeout must be longer than 0", ""),
         ("ready = { test = \"tcp:80\", timeout = \"x\" }", "\"x\"", "timeout must be DURATION, not \"x\"", ""),
+        ("ready = { test = \"tcp:80\", initialDelaySeconds = 3 }", "initialDelaySeconds", "unknown key \"initialDelaySeconds\" in ready", "until its timeout it is asked as often as needed"),
+        ("ready = { test = \"tcp:80\", failureThreshold = 3 }", "failureThreshold", "unknown key \"failureThreshold\" in ready", "until its timeout it is asked as often as needed"),
         ("ready = { test = \"tcp:80\", interval = \"9ms\" }", "\"9ms\"", "interval must be at least \"10ms\"", ""),
         ("ready = { test = \"notify\", interval = 1 }", "interval", "interval has no use with \"notify\"", "nothing is asked; leave it out"),
         ("ready = { test = \"delay:2s\", timeout = \"2s\" }", "\"2s\"", "it could never be ready: timeout is not longer than the delay", "with a delay, leave timeout out"),
@@ -1451,28 +1459,58 @@ fn world_of_one(text: &str) -> Memory {
     world(text).file("/bin/sh", "")
 }
 
+/// The setting or section of a line of the example that begins with this.
+fn commented<'a>(line: &'a str, comment: &str) -> Option<&'a str> {
+    let is_key = |key: &str| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    line.strip_prefix(comment)
+        .filter(|rest| rest.starts_with('[') || rest.split_once(" = ").is_some_and(|(key, _)| is_key(key)))
+}
+
 #[test]
 fn the_example_runs_as_it_is_and_with_every_line_uncommented() {
     let example = tinysup::texts::text("example.toml");
     assert_eq!(names(&plan(&example)), ["web"]);
+    // Of a key that has both a default and an example the latter.
+    let next = example.lines().skip(1).chain([""]);
     let uncommented: String = example
         .lines()
-        .map(|line| {
-            let setting = line.strip_prefix("# ").filter(|rest| {
-                rest.starts_with('[')
-                    || rest
-                        .split_once(" = ")
-                        .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        .zip(next)
+        .map(|(line, next)| {
+            let default = commented(line, "# ").filter(|default| {
+                let key = default.split_once(" = ").map_or(*default, |(key, _)| key);
+                commented(next, "## ").is_none_or(|next| next.split_once(" = ").unwrap().0 != key)
             });
-            format!("{}\n", setting.unwrap_or(line))
+            format!("{}\n", commented(line, "## ").or(default).unwrap_or(line))
         })
         .collect();
     assert!(uncommented.matches("\n[").count() >= 3 && uncommented.contains("\nstderr = "), "{uncommented}");
     assert_eq!(names(&plan(&uncommented)), ["web"]);
-    for key in keys::SERVICE.iter().chain(keys::TOP) {
+    for key in keys::SERVICE.iter().chain(keys::TOP).chain(keys::LOG).chain(keys::MEMORY) {
         let name = key.name;
         assert!(uncommented.contains(&format!("\n{name} = {}", key.example())), "{name}");
     }
+}
+
+#[test]
+fn each_line_of_the_example_is_the_default_or_else_an_example() {
+    let example = tinysup::texts::text("example.toml");
+    let (mut defaults, mut examples) = (0, 0);
+    let shown = |text: &str| format!("{:?}", plan_of(&world_of_one(text)));
+    let before = shown(&example);
+    for line in example.lines() {
+        let with = |setting: &str| example.replace(&format!("\n{line}\n"), &format!("\n{setting}\n"));
+        if let Some(setting) = commented(line, "# ").filter(|line| !line.starts_with('[')) {
+            assert_eq!(shown(&with(setting)), before, "{line}");
+            defaults += 1;
+        } else if let Some(setting) = commented(line, "## ") {
+            let (key, _) = setting.split_once(" = ").unwrap();
+            // These make no difference by themselves, or to the plan.
+            let also = ["enabled", "memory_limit_fallback", "include", "control"];
+            assert!(shown(&with(setting)) != before || also.contains(&key), "{line}");
+            examples += 1;
+        }
+    }
+    assert!(defaults > 30 && examples > 20, "{defaults} {examples}");
 }
 
 #[test]
@@ -2188,6 +2226,14 @@ fn what_is_wrong_in_the_section_about_output_is_told() {
         ("format = \"xml\"", "2:10: format must be \"prefix\", \"json\" or \"raw\", not \"xml\""),
         ("formt = \"json\"", "2:1: unknown key \"formt\" in [log]"),
         ("stdout = \"json\"", "2:1: unknown key \"stdout\" in [log]"),
+        (
+            "warn = \"85%\"",
+            "2:1: unknown key \"warn\" in [log]\n    1 | [log]\n    2 | warn = \"85%\"\n      | ^^^^ it belongs into [memory]",
+        ),
+        (
+            "restart = \"95%\"",
+            "2:1: unknown key \"restart\" in [log]\n    1 | [log]\n    2 | restart = \"95%\"\n      | ^^^^^^^ it belongs into [memory]",
+        ),
         ("color = true", "2:9: color must be \"never\", \"auto\" or \"always\", not true"),
         ("reopen_signal = \"HUP\"", "2:17: SIGHUP has another meaning for tinysup"),
         (

@@ -24,6 +24,8 @@ const MAX_INCLUDED_BYTES: usize = 8 * files::MAX_FILE;
 const MAX_NAME: usize = 64;
 /// The name under which tinysup itself speaks.
 const RESERVED: &str = "tinysup";
+/// What means every service on a command line.
+const EVERYBODY: &str = "all";
 
 /// Reads the main file, and what it includes.
 #[inline(never)]
@@ -151,13 +153,20 @@ fn unknown_top(entry: &Entry, problems: &mut Problems) {
 }
 
 fn table(entry: Entry, name: &str, problems: &mut Problems) -> Option<Vec<Entry>> {
-    if let Value::Table(entries) = entry.node.value {
-        Some(entries)
-    } else {
-        let message = format_args!("{name} must be a table, not {}", entry.node.kind());
-        problems.tell(entry.node.span, message);
-        None
+    let node = entry.node;
+    if let Value::Table(entries) = node.value {
+        return Some(entries);
     }
+    let message = format_args!("{name} must be a table, not {}", node.kind());
+    let is_table = |one: &Node| matches!(one.value, Value::Table(_));
+    // Written as [[…]], of which each adds one to a list.
+    if matches!(&node.value, Value::List(list) if list.iter().any(is_table)) {
+        let wanted = if name == "[services]" { "[services.NAME]" } else { name };
+        problems.advise(node.span, message, format_args!("write {wanted}, in single brackets"));
+    } else {
+        problems.tell(node.span, message);
+    }
+    None
 }
 
 #[inline(never)]
@@ -191,6 +200,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     match name.bytes().next() {
         _ if name == RESERVED => wrong("tinysup itself speaks under it"),
+        _ if name == EVERYBODY => wrong("`tinysup stop all` and its like mean every service"),
         _ if name.len() > MAX_NAME => wrong("it is longer than 64 characters"),
         Some(first) if first.is_ascii_alphanumeric() && name.bytes().all(allowed) => Ok(()),
         _ => wrong("it has letters, digits, - and _, and begins with a letter or digit"),
@@ -240,9 +250,15 @@ fn section(
             settings.push(Setting { key, span, node });
             continue;
         }
-        let help = match keys::service(&name) {
-            Some(_) => Some("it belongs into [services.NAME] or [defaults]".into()),
-            None => problems.suggest(|| suggestion(&name)),
+        // Those of the other section, which stand beside it, before those of services: both have a `restart`.
+        let help = if keys::log(&name).is_some() {
+            Some("it belongs into [log]".into())
+        } else if keys::memory(&name).is_some() {
+            Some("it belongs into [memory]".into())
+        } else if keys::service(&name).is_some() {
+            Some("it belongs into [services.NAME] or [defaults]".into())
+        } else {
+            problems.suggest(|| suggestion(&name))
         };
         problems.push(Problem::at(span, format!("unknown key \"{name}\" in {place}")).maybe_help(help));
     }

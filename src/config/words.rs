@@ -192,22 +192,39 @@ impl Splitter<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     fn operator(&self, character: char) -> Box<NotWords> {
         let rest = self.text.get(self.at..).unwrap_or("");
-        let whole = ["&&", "||", "2>&1", ">&", ">>", "<<", ";;"]
+        let whole = ["&&", "||", "&>", ">&", ">>", "<<", ";;"]
             .into_iter()
             .find(|operator| rest.starts_with(operator));
-        let help = match (character, whole) {
-            ('&', None) if rest == "&" => "remove it: a service stays in the foreground",
-            ('>' | '<', _) => {
+        let redirects = matches!(character, '>' | '<');
+        let help = match whole {
+            None if rest == "&" => "remove it: a service stays in the foreground",
+            _ if redirects || whole == Some("&>") => {
                 "set shell = true (needs /bin/sh); the output of services is relayed without it"
             }
             _ => "set shell = true (needs /bin/sh), or put it into quotes",
         };
-        let shown = whole.map_or_else(|| character.to_string(), str::to_owned);
+        // `2>` is about descriptor 2, and `>&1` goes to descriptor 1.
+        let begin = match &self.open {
+            Some((open, _)) if redirects && self.is_number(*open..self.at) => *open,
+            _ => self.at,
+        };
+        let mut end = self.after(whole.map_or(1, str::len));
+        while whole == Some(">&") && self.is_number(end..end + 1) {
+            end += 1;
+        }
+        let shown = self.text.get(begin..end).unwrap_or("");
         let mut wrong = self.shell_only(&format!("\"{shown}\""), help);
-        wrong.at = self.at..self.after(shown.len());
+        wrong.at = begin..end;
         wrong
+    }
+
+    /// Whether there are digits and nothing else.
+    #[inline(never)]
+    fn is_number(&self, at: Range<usize>) -> bool {
+        self.text.get(at).is_some_and(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
     }
 
     fn shell_only(&self, what: &str, help: &'static str) -> Box<NotWords> {
@@ -267,6 +284,13 @@ mod tests {
             ("a; b", 1..2, "has \";\""),
             ("a > b", 2..3, "has \">\""),
             ("a &", 2..3, "has \"&\""),
+            ("a 2>&1", 2..6, "has \"2>&1\""),
+            ("a >&2 b", 2..5, "has \">&2\""),
+            ("a 2>/dev/null", 2..4, "has \"2>\""),
+            ("a2>b", 2..3, "has \">\""),
+            ("a '2'>b", 5..6, "has \">\""),
+            ("a &> b", 2..4, "has \"&>\""),
+            ("a 0<b", 2..4, "has \"0<\""),
             ("a `b`", 2..3, "has \"`\""),
             ("a \"`b`\"", 3..4, "has \"`\""),
             ("a $(b)", 2..4, "has \"$(\""),

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -103,13 +103,6 @@ impl Deref for Launch {
 
     fn deref(&self) -> &Conditions {
         &self.conditions
-    }
-}
-
-/// For tests; those of others stay as they are.
-impl DerefMut for Launch {
-    fn deref_mut(&mut self) -> &mut Conditions {
-        Rc::make_mut(&mut self.conditions)
     }
 }
 

@@ -23,7 +23,7 @@ use crate::config::keys::Id;
 use crate::config::tree::{Entry, Value};
 use crate::config::{self, Config, Problem, Problems, Service, Setting, World};
 use crate::control::Place;
-use crate::event::{InstanceId, Launch, LogFile, Mark, Output, Secret, Stdin, Surroundings};
+use crate::event::{Conditions, InstanceId, Launch, LogFile, Mark, Output, Secret, Stdin, Surroundings};
 use crate::gather::{Gather, Joined, parted_at_last};
 use crate::sorted::{Map, Set, sort};
 use crate::suggest::did_you_mean;
@@ -83,7 +83,7 @@ pub fn single(one: &One) -> Plan {
     let program = one.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
     let name: Rc<str> = Rc::from(show(crate::hints::base_name(&program)));
     let surroundings = if one.session { Surroundings::Session } else { Surroundings::Command };
-    let mut instance = command(name, one.argv.clone(), &program, surroundings);
+    let mut instance = command(name, one.argv.clone(), &program, surroundings, None);
     instance.stop.kill_timeout = one.kill_timeout;
     instance.stop.mode = KillMode::Process;
     instance.signals = one.rewrite.iter().copied().collect();
@@ -113,13 +113,26 @@ pub fn pause() -> Plan {
     }
 }
 
-/// A command given on the command line: never restarted, its end is the end, and the terminal is its own.
-fn command(name: Rc<str>, argv: Vec<OsString>, program: &str, surroundings: Surroundings) -> Instance {
+/// A command given on the command line: never restarted, its end is the end, and the terminal is its own. With a mark, what it leaves
+/// behind is known by that.
+fn command(
+    name: Rc<str>,
+    argv: Vec<OsString>,
+    program: &str,
+    surroundings: Surroundings,
+    mark: Option<Mark>,
+) -> Instance {
+    let mut conditions = Conditions::default();
+    if mark.is_some() {
+        conditions.env = vec![(SERVICE.into(), Secret::new(&*name)), (INSTANCE.into(), Secret::new("1"))];
+    }
     let launch = Launch {
         stdin: Stdin::Inherit,
         stdout: Output::Inherit,
         stderr: Output::Inherit,
         surroundings,
+        conditions: Rc::new(conditions),
+        mark,
         // Arguments on a command line may be secrets; nobody wrote them down to be shown.
         ..Launch::new(argv.into_iter().map(Secret::new).gather(), show(program))
     };
@@ -362,7 +375,13 @@ impl<'a> Builder<'a> {
             match setting.key.id {
                 Id::EnvFile => environment.env_file = Some(setting),
                 Id::Env => {
-                    let Ok(entries) = self.evaluator.table(setting.key, &setting.node) else { continue };
+                    let (key, node) = (setting.key, &setting.node);
+                    if let Value::List(_) = node.value {
+                        let help = "env = { NAME = \"value\" }".into();
+                        self.evaluator.mismatch_with(key, node, None, Some(help));
+                        continue;
+                    }
+                    let Ok(entries) = self.evaluator.table(key, node) else { continue };
                     for entry in entries {
                         match check_variable(&entry.key) {
                             Ok(()) => set.push(entry),
@@ -448,7 +467,7 @@ impl<'a> Builder<'a> {
         let mut launch = own.launch;
         launch.argv = argv;
         launch.shown = shown;
-        Rc::get_mut(&mut launch.conditions)?.env = env;
+        launch.conditions = Rc::new(Conditions { env, ..own.conditions });
         launch.env_from_file = own.env_from_file.into_iter().gather().into();
         launch.mark = Some(Mark { service: Rc::clone(&service.name), instance: number });
         launch.speaks = speaks;
@@ -692,14 +711,9 @@ impl<'a> Builder<'a> {
             .gather();
         let program = argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
         let name: Rc<str> = Rc::from(MAIN);
-        let mut instance = command(Rc::clone(&name), argv.to_vec(), &program, Surroundings::Command);
+        let mark = Mark { service: Rc::clone(&name), instance: 1 };
+        let mut instance = command(name, argv.to_vec(), &program, Surroundings::Command, Some(mark));
         instance.depends_on = depends_on;
-        if let Some(launch) = Rc::get_mut(&mut instance.launch)
-            && let Some(conditions) = Rc::get_mut(&mut launch.conditions)
-        {
-            conditions.env = vec![(SERVICE.into(), Secret::new(MAIN)), (INSTANCE.into(), Secret::new("1"))];
-            launch.mark = Some(Mark { service: name, instance: 1 });
-        }
         instances.push(instance);
     }
 

@@ -330,6 +330,10 @@ mod tests {
         Rc::make_mut(&mut instance.launch)
     }
 
+    fn of_conditions(instance: &mut Instance) -> &mut Conditions {
+        Rc::make_mut(&mut of_launch(instance).conditions)
+    }
+
     #[test]
     fn what_a_running_process_can_take_on_does_not_restart_it() {
         check(|_| {}, &[], false);
@@ -358,7 +362,7 @@ mod tests {
         check(|i| i.memory.priority = 1, &["oom_priority"], false);
         check(|i| of_launch(i).cell = Some(Cell::default()), &[], false);
         check(|i| of_launch(i).shown = "${A}".to_owned(), &["command"], false);
-        check(|i| of_launch(i).env.reverse(), &[], false);
+        check(|i| of_conditions(i).env.reverse(), &[], false);
         check(
             |i| {
                 if let Some(ready) = &mut i.ready {
@@ -373,20 +377,20 @@ mod tests {
     #[test]
     fn what_it_cannot_take_on_starts_it_anew() {
         check(|i| of_launch(i).argv.push(Secret::new("x")), &["command"], true);
-        check(|i| of_launch(i).cwd = Some("/".into()), &["cwd"], true);
-        check(|i| of_launch(i).env = vec![("A".into(), Secret::new("1"))], &["env"], true);
-        check(|i| of_launch(i).inherit_env = false, &["inherit_env"], true);
+        check(|i| of_conditions(i).cwd = Some("/".into()), &["cwd"], true);
+        check(|i| of_conditions(i).env = vec![("A".into(), Secret::new("1"))], &["env"], true);
+        check(|i| of_conditions(i).inherit_env = false, &["inherit_env"], true);
         check(|i| of_launch(i).env_from_file = [("C".into(), "/c".into())].into(), &["env_from_file"], true);
-        check(|i| of_launch(i).identity.user = Some("app".to_owned()), &["user"], true);
-        check(|i| of_launch(i).identity.group = Some("app".to_owned()), &["group"], true);
-        check(|i| of_launch(i).identity.groups = Some(Vec::new()), &["groups"], true);
-        check(|i| of_launch(i).attributes.umask = Some(0o22), &["umask"], true);
-        check(|i| of_launch(i).attributes.nice = Some(1), &["nice"], true);
-        check(|i| of_launch(i).attributes.oom_score_adj = Some(1), &["oom_score_adj"], true);
+        check(|i| of_conditions(i).identity.user = Some("app".to_owned()), &["user"], true);
+        check(|i| of_conditions(i).identity.group = Some("app".to_owned()), &["group"], true);
+        check(|i| of_conditions(i).identity.groups = Some(Vec::new()), &["groups"], true);
+        check(|i| of_conditions(i).attributes.umask = Some(0o22), &["umask"], true);
+        check(|i| of_conditions(i).attributes.nice = Some(1), &["nice"], true);
+        check(|i| of_conditions(i).attributes.oom_score_adj = Some(1), &["oom_score_adj"], true);
         let limit = Rlimit { resource: 7, soft: 1, hard: 1 };
-        check(|i| of_launch(i).attributes.rlimits = vec![limit], &["rlimits"], true);
-        check(|i| of_launch(i).attributes.no_new_privileges = true, &["no_new_privileges"], true);
-        check(|i| of_launch(i).attributes.capabilities = Some(Vec::new()), &["capabilities"], true);
+        check(|i| of_conditions(i).attributes.rlimits = vec![limit], &["rlimits"], true);
+        check(|i| of_conditions(i).attributes.no_new_privileges = true, &["no_new_privileges"], true);
+        check(|i| of_conditions(i).attributes.capabilities = Some(Vec::new()), &["capabilities"], true);
         check(|i| of_launch(i).stdin = Stdin::Inherit, &["stdin"], true);
         check(|i| of_launch(i).stdout = Output::Raw, &["stdout"], true);
         check(|i| of_launch(i).stderr = Output::Null, &["stderr"], true);

@@ -237,12 +237,14 @@ impl Evaluator<'_> {
     fn unknown_part(&mut self, key: &Key, entry: &Entry, names: &[&str]) -> Read<()> {
         let written = entry.key.as_str();
         let plain = replaced(&written.to_ascii_lowercase(), '-', "_");
-        let help = match answer(FOREIGN, &plain).filter(|ours| names.contains(ours)) {
-            Some(ours) => Some(format!("here it is called \"{ours}\"").into()),
-            None if ["retries", "start_period"].contains(&written) => {
+        let ours = answer(FOREIGN, &plain);
+        let help = match ours {
+            Some(ours) if names.contains(&ours) => Some(format!("here it is called \"{ours}\"").into()),
+            // Of the others some are parts of healthcheck alone.
+            _ if ["retries", "start_period"].contains(&ours.unwrap_or(written)) => {
                 Some("until its timeout it is asked as often as needed".into())
             }
-            None => self.similar(written, names),
+            _ => self.similar(written, names),
         };
         let message = format!("unknown key \"{written}\" in {}", key.name);
         Err(self.fail(Problem::at(entry.span, message).maybe_help(help)))

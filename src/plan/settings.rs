@@ -14,7 +14,7 @@ use crate::config::keys::{Id, Key, part};
 use crate::config::source::Span;
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::{Problem, Setting};
-use crate::event::{Launch, LogFile, Rlimit, Stdin};
+use crate::event::{Conditions, Launch, LogFile, Rlimit, Stdin};
 use crate::gather::Gather;
 use crate::sorted::Map;
 use crate::suggest::answer;
@@ -34,6 +34,11 @@ const CONDITIONS: &str = "\
 service_started up running -> started
 service_healthy healthy -> ready
 service_completed_successfully complete done finished exited success -> completed";
+
+/// What is no type of a service here, and is said otherwise.
+const TYPES: &str = "\
+notify notify-reload -> ready = \"notify\"
+forking -> run it in the foreground; most programs have an option for that";
 
 /// What all instances of a service have in common.
 #[derive(Debug)]
@@ -65,8 +70,9 @@ pub struct Own {
     pub healthcheck: Option<Box<WantedHealth>>,
     pub watchdog: Option<Duration>,
     pub env_from_file: Map<OsString, PathBuf>,
-    /// How it is started, without command and environment.
+    /// How it is started, without command, and without the conditions: they are shared when all is known of them.
     pub launch: Launch,
+    pub conditions: Conditions,
     pub memory: WantedMemory,
     /// `None`: what is usual for its kind.
     pub when: Option<RestartWhen>,
@@ -112,6 +118,7 @@ impl Own {
             watchdog: None,
             env_from_file: Map::new(),
             launch,
+            conditions: Conditions::default(),
             memory: WantedMemory::default(),
             when: None,
             restart: Restart {
@@ -155,13 +162,8 @@ impl Evaluator<'_> {
         match key.id {
             Id::Type => {
                 let text = self.string(scope, key, node)?;
-                if text.word() == "notify" {
-                    return Err(self.mismatch_with(
-                        key,
-                        node,
-                        Some(&*text),
-                        Some("ready = \"notify\"".into()),
-                    ));
+                if let Some(instead) = answer(TYPES, text.word()) {
+                    return Err(self.mismatch_with(key, node, Some(&*text), Some(instead.into())));
                 }
                 common.kind =
                     self.choice(scope, key, node, "daemon oneshot", &[Kind::Daemon, Kind::Oneshot])?;
@@ -206,9 +208,7 @@ impl Evaluator<'_> {
     #[expect(clippy::too_many_lines, reason = "one line for each key")]
     #[inline(never)]
     fn read_own(&mut self, scope: &mut Scope<'_>, setting: &Setting, own: &mut Own) -> Read<()> {
-        let (key, node) = (setting.key, &setting.node);
-        // They are shared when all is read.
-        let Some(conditions) = Rc::get_mut(&mut own.launch.conditions) else { return Err(Reported) };
+        let (key, node, conditions) = (setting.key, &setting.node, &mut own.conditions);
         match key.id {
             Id::Command => own.command = Some(self.command(scope, key, node, own.shell)?),
             Id::StopCommand => own.stop_command = Some(self.command(scope, key, node, own.shell)?),

@@ -18,11 +18,13 @@ use crate::gather::{Gather, Joined, holds, replaced};
 use crate::suggest::{answer, did_you_mean};
 use crate::units::{self, Signal, parse_decimal};
 
-/// What others call one of our words: the restart policies of Docker and supervisord.
+/// What others call one of our words: the restart policies of Docker and supervisord, and systemd.
 const WORDS: &str = "\
 unless-stopped -> always
 no -> never
-unexpected -> on-failure";
+unexpected on-abnormal on-abort -> on-failure
+simple exec idle -> daemon
+control-group -> group";
 
 impl Evaluator<'_> {
     /// Reports that a value is not what its key takes. `text`: the value, after replacing.

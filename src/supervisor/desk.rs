@@ -383,7 +383,9 @@ impl Supervisor {
                 target.result = Some(change(&name, true, &format_args!("runs already{pid}")));
             }
             // The run that has begun is the one that is waited for; if it was to be stopped, that is called off.
-            (Deed::Start, Some(State::Starting(..) | State::Up(..) | State::Ready(..))) => {
+            (Deed::Start, Some(State::Starting(..) | State::Up(..) | State::Ready(..)))
+                if self.wish_for(id) != Wish::Again =>
+            {
                 target.runs = runs.saturating_sub(1);
             }
             (Deed::Stop, Some(state)) if ended(state) => {
@@ -403,7 +405,8 @@ impl Supervisor {
         *wish = match what {
             ByHand::Start => {
                 service.start_by_hand();
-                Wish::Nothing
+                // One that is about to be restarted will be started by that.
+                if *wish == Wish::Again { Wish::Again } else { Wish::Nothing }
             }
             ByHand::Stop => Wish::Down,
             ByHand::Restart => Wish::Again,
@@ -536,6 +539,9 @@ impl Supervisor {
             return result(false, &"not done: somebody has asked to stop it");
         }
         if service.runs() <= target.runs {
+            if matches!(service.state(), State::Down) && self.wish_for(target.id) == Wish::Nothing {
+                return result(false, &"not done: an update has set autostart = false before it was started");
+            }
             let lacks = self.lacks(target.id).filter(|_| self.wish_for(target.id) == Wish::Nothing);
             return lacks.and_then(|lacks| result(false, &format_args!("cannot start: {lacks}")));
         }
@@ -556,6 +562,8 @@ impl Supervisor {
                 result(true, &format_args!("{verb}{word} after {after}"))
             }
             State::Completed => result(true, &format_args!("{verb}completed after {took}")),
+            // Somebody has restarted it meanwhile: that is the run to wait for now, and no failure of the one before.
+            State::Backoff { .. } if service.history().last().is_some_and(|last| last.asked) => None,
             State::Backoff { .. } | State::Failed { .. } | State::Down => {
                 result(false, &format_args!("failed: {}", self.condition(now, target.id)))
             }

@@ -153,11 +153,6 @@ impl Children {
         collected
     }
 
-    /// An ended child, the same until it is released; or a stranger.
-    pub fn ended(&self) -> Option<(Pid, ExitStatus)> {
-        ended()
-    }
-
     /// Collects an ended child, if that has not been done. From now on its pid may belong to somebody else.
     pub fn release(&mut self, pid: Pid) {
         if collect(pid).is_none() {
@@ -177,8 +172,8 @@ impl Children {
     }
 }
 
-/// One that has ended, the same until it is collected.
-fn ended() -> Option<(Pid, ExitStatus)> {
+/// A child that has ended, ours or a stranger; the same until it is collected.
+pub fn ended() -> Option<(Pid, ExitStatus)> {
     wait_for(libc::P_ALL, 0, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
 }
 

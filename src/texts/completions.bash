@@ -1,20 +1,29 @@
 # bash completion for tinysup: source <(tinysup completions bash)
 _tinysup_names() {
-    local line names=()
-    while IFS= read -r line; do names+=("${line%% *}"); done < <(tinysup status 2>/dev/null)
-    [ ${#names[@]} -gt 2 ] && printf '%s\n' "${names[@]:1:${#names[@]}-2}"
+    local line lines names=' '
+    mapfile -t lines < <(tinysup status 2>/dev/null)
+    [ ${#lines[@]} -gt 2 ] || return
+    for line in "${lines[@]:1:${#lines[@]}-2}"; do
+        line=${line%% *}
+        [[ $names == *" ${line%.*} "* ]] || names+="${line%.*} "
+        [ "$line" = "${line%.*}" ] || names+="$line "
+    done
+    echo "$names"
 }
 _tinysup() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} words=
     COMPREPLY=()
-    if [ "$COMP_CWORD" = 1 ]; then
-        COMPREPLY=($(compgen -W 'status ls ps describe show logs memory mem top monit start stop restart signal health wait events update reopen shutdown completions run check pause example version help' -- "$word") $(compgen -c -- "$word"))
-        return
-    fi
     case $before in
-    --socket) COMPREPLY=($(compgen -f -- "$word")); return ;;
+    --socket | -c | --config) COMPREPLY=($(compgen -f -- "$word")); return ;;
     --for) COMPREPLY=($(compgen -W 'ready completed stopped live' -- "$word")); return ;;
-    --timeout | --since | -n | --lines) return ;;
+    -p) COMPREPLY=($(compgen -W 'HUP INT QUIT TERM USR1 USR2' -- "$word")); return ;;
+    --timeout | --since | -n | --lines | -r | --rewrite | -e | --grace | --kill-timeout) return ;;
+    esac
+    case $COMP_CWORD,${COMP_WORDS[1]} in
+    *,-*) COMPREPLY=($(compgen -W '-c --config -v --verbose -g --all -r --rewrite -e -p -w --grace --kill-timeout --session -l -h --help -V --version' -- "$word")) ;;&
+    1,-*) return ;;
+    1,*) COMPREPLY=($(compgen -W 'status ls ps describe show logs memory mem top monit start stop restart signal health wait events update reopen shutdown completions run check pause example version help' -- "$word")) ;;&
+    1,* | *,-*) COMPREPLY+=($(compgen -c -- "$word")); return ;;
     esac
     case ${COMP_WORDS[1]} in
     status | ls | ps) words="--json --timeout --socket -h --help $(_tinysup_names)" ;;
@@ -33,9 +42,11 @@ _tinysup() {
     reopen) words="--json --timeout --socket -h --help" ;;
     shutdown) words="--no-wait --json --timeout --socket -h --help" ;;
     completions) words="-h --help bash zsh fish" ;;
-    run | check) COMPREPLY=($(compgen -f -- "$word")); return ;;
+    run) if [[ ${COMP_WORDS[*]:2:COMP_CWORD-2} =~ (^| )--($| ) ]]; then COMPREPLY=($(compgen -c -- "$word")); return; fi
+        words="-c --config -v --verbose -h --help -V --version --" ;;
+    check) words="-c --config -v --verbose --runtime -h --help -V --version" COMPREPLY=($(compgen -f -- "$word")) ;;
     help) words="status describe logs memory top start stop restart signal health wait events update reopen shutdown completions" ;;
     esac
-    COMPREPLY=($(compgen -W "$words" -- "$word"))
+    COMPREPLY+=($(compgen -W "$words" -- "$word"))
 }
 complete -F _tinysup tinysup

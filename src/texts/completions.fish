@@ -1,7 +1,14 @@
 # fish completion for tinysup: tinysup completions fish | source
 function __tinysup_names
     set -l lines (tinysup status 2>/dev/null)
-    test (count $lines) -gt 2; and string replace -r ' .*' '' -- $lines[2..-2]
+    test (count $lines) -gt 2; or return
+    set -l names (string replace -r ' .*' '' -- $lines[2..-2])
+    string replace -r '\..*' '' -- $names
+    string match '*.*' -- $names
+end
+function __tinysup_one
+    set -l words (commandline -opc)
+    test (count $words) -eq 1; or string match -q -- '-*' $words[2]
 end
 function __tinysup_verb
     set -l words (commandline -opc)
@@ -127,4 +134,27 @@ complete -c tinysup -n '__tinysup_verb shutdown' -l socket -r -F -d 'ask the tin
 complete -c tinysup -n '__tinysup_verb shutdown' -s h -l help -d 'show how the verb is used'
 complete -c tinysup -n '__tinysup_verb completions' -s h -l help -d 'show how the verb is used'
 complete -c tinysup -n '__tinysup_verb completions' -a 'bash zsh fish'
+complete -c tinysup -n '__tinysup_one' -s c -l config -r -F -d 'the configuration'
+complete -c tinysup -n '__tinysup_one' -s v -l verbose -d 'tell more'
+complete -c tinysup -n '__tinysup_one' -s g -d 'signals go to its whole process group'
+complete -c tinysup -n '__tinysup_one' -l all -d 'signals go to every process of the container'
+complete -c tinysup -n '__tinysup_one' -s r -l rewrite -x -d 'signal S is passed on as R, not at all where R is 0'
+complete -c tinysup -n '__tinysup_one' -s e -x -d 'this exit code becomes 0'
+complete -c tinysup -n '__tinysup_one' -s p -x -a 'HUP INT QUIT TERM USR1 USR2' -d 'get this signal when the parent dies'
+complete -c tinysup -n '__tinysup_one' -s w -d 'tell of each orphan that is reaped'
+complete -c tinysup -n '__tinysup_one' -l grace -x -d 'after its end the others get SIGTERM, and SIGKILL that much later'
+complete -c tinysup -n '__tinysup_one' -l kill-timeout -x -d 'SIGKILL that long after a SIGTERM was passed on'
+complete -c tinysup -n '__tinysup_one' -l session -d 'it leads a session of its own'
+complete -c tinysup -n '__tinysup_one' -s l -d 'print the licence'
+complete -c tinysup -n '__tinysup_one' -s h -l help -d 'print how it is used'
+complete -c tinysup -n '__tinysup_one' -s V -l version -d 'print the version'
+complete -c tinysup -n '__tinysup_verb run' -s c -l config -r -F -d 'the configuration'
+complete -c tinysup -n '__tinysup_verb run' -s v -l verbose -d 'tell more'
+complete -c tinysup -n '__tinysup_verb run' -s h -l help -d 'print how it is used'
+complete -c tinysup -n '__tinysup_verb run' -s V -l version -d 'print the version'
+complete -c tinysup -n '__tinysup_verb check' -s c -l config -r -F -d 'the configuration'
+complete -c tinysup -n '__tinysup_verb check' -s v -l verbose -d 'tell more'
+complete -c tinysup -n '__tinysup_verb check' -l runtime -d 'whether all it asks for can be had in this container'
+complete -c tinysup -n '__tinysup_verb check' -s h -l help -d 'print how it is used'
+complete -c tinysup -n '__tinysup_verb check' -s V -l version -d 'print the version'
 complete -c tinysup -n '__tinysup_verb run check' -F

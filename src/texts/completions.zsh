@@ -1,8 +1,9 @@
 #compdef tinysup
 # zsh completion for tinysup: source <(tinysup completions zsh)
 _tinysup_names() {
-    local -a names
+    local -aU names
     names=(${${(f)"$(tinysup status 2>/dev/null)"}[2,-2]%% *})
+    names+=(${names%.*})
     compadd -a names
 }
 _tinysup() {
@@ -36,15 +37,65 @@ _tinysup() {
         'version:print the version'
         'help:print how it is used'
     )
-    if (( CURRENT == 2 )); then
+    if (( CURRENT == 2 )) && [[ $PREFIX != -* ]]; then
         _describe verb verbs
         _command_names
         return
     fi
     local verb=$words[2]
-    shift words
-    (( CURRENT-- ))
+    if [[ $verb != -* ]]; then
+        shift words
+        (( CURRENT-- ))
+    fi
     case $verb in
+    -*)
+        _arguments -S \
+            '-c[the configuration]:file:_files' \
+            '--config[the configuration]:file:_files' \
+            '-v[tell more]' \
+            '--verbose[tell more]' \
+            '-g[signals go to its whole process group]' \
+            '--all[signals go to every process of the container]' \
+            '-r[signal S is passed on as R, not at all where R is 0]:S -R: ' \
+            '--rewrite[signal S is passed on as R, not at all where R is 0]:S -R: ' \
+            '-e[this exit code becomes 0]:CODE: ' \
+            '-p[get this signal when the parent dies]:signal:(HUP INT QUIT TERM USR1 USR2)' \
+            '-w[tell of each orphan that is reaped]' \
+            '--grace[after its end the others get SIGTERM, and SIGKILL that much later]:DURATION: ' \
+            '--kill-timeout[SIGKILL that long after a SIGTERM was passed on]:DURATION: ' \
+            '--session[it leads a session of its own]' \
+            '-l[print the licence]' \
+            '-h[print how it is used]' \
+            '--help[print how it is used]' \
+            '-V[print the version]' \
+            '--version[print the version]' \
+            '*::command:_normal'
+        ;;
+    run)
+        _arguments -S \
+            '-c[the configuration]:file:_files' \
+            '--config[the configuration]:file:_files' \
+            '-v[tell more]' \
+            '--verbose[tell more]' \
+            '-h[print how it is used]' \
+            '--help[print how it is used]' \
+            '-V[print the version]' \
+            '--version[print the version]' \
+            '*::command:_normal'
+        ;;
+    check)
+        _arguments -S \
+            '-c[the configuration]:file:_files' \
+            '--config[the configuration]:file:_files' \
+            '-v[tell more]' \
+            '--verbose[tell more]' \
+            '--runtime[whether all it asks for can be had in this container]' \
+            '-h[print how it is used]' \
+            '--help[print how it is used]' \
+            '-V[print the version]' \
+            '--version[print the version]' \
+            '*:file:_files'
+        ;;
     status|ls|ps)
         _arguments \
             '--json[one JSON object a line, as docs/control.md has them]' \
@@ -207,7 +258,6 @@ _tinysup() {
             '--help[show how the verb is used]' \
             '1:shell:(bash zsh fish)'
         ;;
-    run|check) _files ;;
     esac
 }
 if [ "$funcstack[1]" = _tinysup ]; then _tinysup "$@"; else compdef _tinysup tinysup; fi

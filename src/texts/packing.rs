@@ -8,6 +8,18 @@
 //! | `11llllll` | `dddddddd dddddddd` | l + 4 bytes that stood d + 1 before, l not being 63 |
 //! | `11111111` | `xxxxxxxx` | that byte |
 
+use std::path::Path;
+
+/// The extensions of documents.
+const DOCUMENTS: [&str; 5] = ["txt", "toml", "bash", "zsh", "fish"];
+
+/// Whether it is one of the documents. An editor has files of its own beside them.
+pub fn is_document(file: &Path) -> bool {
+    let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let extension = file.extension().and_then(|extension| extension.to_str());
+    !hidden && extension.is_some_and(|extension| DOCUMENTS.contains(&extension))
+}
+
 /// What begins each document of those that are packed together, before the line with its name; it stands in none.
 pub const BEGIN: char = '\u{1}';
 
@@ -151,6 +163,25 @@ pub fn unpack(packed: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_editors_files_are_no_documents() {
+        for (file, expected) in [
+            ("src/texts/help.txt", true),
+            ("completions.bash", true),
+            ("example.toml", true),
+            ("packing.rs", false),
+            (".help.txt.swp", false),
+            (".#help.txt", false),
+            ("help.txt~", false),
+            ("#help.txt#", false),
+            ("4913", false),
+            ("README.md", false),
+            (".txt", false),
+        ] {
+            assert_eq!(is_document(Path::new(file)), expected, "{file}");
+        }
+    }
 
     #[test]
     fn what_is_packed_comes_back() {

@@ -12,7 +12,7 @@ use tinysup::control::{
     ServiceMemory, ServiceStatus, Status, Stream, Verb, Verdict, Wanted,
 };
 
-use crate::skip;
+use crate::{generated, skip};
 
 fn document(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
@@ -150,20 +150,13 @@ fn sentence(text: &str) -> String {
 }
 
 const BEGIN: &str =
-    ".\\\" The verbs: written from the tables by `TINYSUP_WRITE_DOCS=1 cargo test --test client manual`.\n";
+    ".\\\" The verbs: written from the tables by `TINYSUP_TEST_WRITE=1 cargo test --test client manual`.\n";
 const END: &str = ".\\\" End of the verbs.\n";
 
 #[test]
 fn the_manual_has_every_verb_and_option() {
-    let page = document("tinysup.1");
-    let (before, rest) = page.split_once(BEGIN).expect("the beginning of the verbs");
-    let (between, after) = rest.split_once(END).expect("their end");
-    if std::env::var_os("TINYSUP_WRITE_DOCS").is_some() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tinysup.1");
-        std::fs::write(path, [before, BEGIN, &manual(), END, after].concat()).expect("our own document");
-        return;
-    }
-    assert_eq!(between, manual(), "write it anew: TINYSUP_WRITE_DOCS=1 cargo test --test client manual");
+    let done = generated::between("docs/tinysup.1", "--test client manual", (BEGIN, END), &manual());
+    done.unwrap_or_else(|wrong| panic!("{wrong}"));
 }
 
 #[test]

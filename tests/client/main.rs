@@ -3,6 +3,9 @@
 
 #![cfg(test)]
 
+#[path = "../common/generated.rs"]
+mod generated;
+
 mod answers;
 mod docs;
 mod fake;

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use tinysup::control::Answer;
+use tinysup::control::{Answer, ServiceStatus};
 
 use crate::answers::status;
 use crate::fake::{Server, tinysup, unused_path};
@@ -47,9 +47,19 @@ fn shells_can_read_them() {
     }
 }
 
-/// What a shell offers after these words, with a server that has `db` and `worker`.
+/// What a shell offers after these words, with a server that has `db`, `worker`, and `pool` with two instances.
 fn offered(shell: &str, options: &[&str], script: &str) -> Option<Vec<String>> {
-    let server = Server::that_says(vec![Answer::Status(status())]);
+    let mut status = status();
+    for number in 1..=2 {
+        let instance = ServiceStatus {
+            name: format!("pool.{number}"),
+            service: "pool".to_owned(),
+            instance: number,
+            ..status.services[0].clone()
+        };
+        status.services.push(instance);
+    }
+    let server = Server::that_says(vec![Answer::Status(status)]);
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_tinysup")).parent().expect("a folder");
     let path = format!("{}:/usr/bin:/bin", program.display());
     let env = [("PATH", path.as_str()), ("TINYSUP_SOCKET", server.path().to_str().expect("UTF-8"))];
@@ -76,6 +86,9 @@ fn bash_offers_verbs_options_and_services() {
                 "all",
                 "db",
                 "worker",
+                "pool",
+                "pool.1",
+                "pool.2",
             ],
         ),
         ("tinysup logs --fo", &["--follow"]),
@@ -83,6 +96,16 @@ fn bash_offers_verbs_options_and_services() {
         ("tinysup completions f", &["fish"]),
         ("tinysup help des", &["describe"]),
         ("tinysup shutdown d", &[]),
+        ("tinysup stop pool", &["pool", "pool.1", "pool.2"]),
+        ("tinysup check --", &["--config", "--help", "--runtime", "--verbose", "--version"]),
+        ("tinysup check build.r", &["build.rs"]),
+        ("tinysup run -", &["-c", "--config", "-v", "--verbose", "-h", "--help", "-V", "--version", "--"]),
+        ("tinysup run -c build.r", &["build.rs"]),
+        ("tinysup run -- -", &[]),
+        ("tinysup --re", &["--rewrite"]),
+        ("tinysup -g --s", &["--session"]),
+        ("tinysup -p US", &["USR1", "USR2"]),
+        ("tinysup --grace ", &[]),
     ] {
         // An empty word at the end is one, too.
         let array = words.split(' ').map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
@@ -107,6 +130,11 @@ fn fish_offers_verbs_options_and_services() {
         ("tinysup restart w", &["worker"]),
         ("tinysup logs --fo", &["--follow"]),
         ("tinysup wait db --for re", &["ready"]),
+        ("tinysup stop pool", &["pool", "pool.1", "pool.2"]),
+        ("tinysup check --r", &["--runtime"]),
+        ("tinysup run --", &["--config", "--help", "--verbose", "--version"]),
+        ("tinysup --re", &["--rewrite"]),
+        ("tinysup -g --s", &["--session"]),
     ] {
         // Only the offers, without what they mean.
         let script =

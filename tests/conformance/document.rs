@@ -1,11 +1,11 @@
 //! The document: `docs/drop-in.md` shows the table, and the table is one that can be shown.
 
 use std::fmt::Write;
+use std::fs;
 use std::path::Path;
-use std::{env, fs};
 
-use crate::Case;
 use crate::expected::OR;
+use crate::{Case, generated};
 
 /// Its name among the cases.
 pub const CASE: &str = "document";
@@ -27,16 +27,7 @@ pub fn check(cases: &[Case]) -> Vec<String> {
 
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(FILE);
     let old = fs::read_to_string(&path).expect("the document");
-    let new = filled(&old, cases);
-    if new != old {
-        if env::var("TINYSUP_TEST_WRITE").is_ok_and(|value| value == "1") {
-            fs::write(&path, new).expect("the document");
-        } else {
-            problems.push(format!(
-                "{FILE} does not show the table of the cases; TINYSUP_TEST_WRITE=1 cargo test --test conformance document"
-            ));
-        }
-    }
+    problems.extend(generated::whole(FILE, "--test conformance document", &filled(&old, cases)).err());
     problems
 }
 

@@ -16,6 +16,8 @@
 
 #[path = "../common/container.rs"]
 mod container;
+#[path = "../common/generated.rs"]
+mod generated;
 #[path = "../common/launch.rs"]
 mod launch;
 #[path = "../common/proc.rs"]

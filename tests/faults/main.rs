@@ -90,7 +90,7 @@ fn none() {}
 /// Lets each call fail; what went wrong.
 fn every_call() -> Vec<String> {
     let mut problems: Vec<String> =
-        generated::check("docs/reliability.md", "tests/faults", &document()).err().into_iter().collect();
+        generated::part("docs/reliability.md", "faults", &document()).err().into_iter().collect();
     let (known, outcome) = scene::run(None, &Calls::new());
     if outcome != Ok(Outcome::Kept) {
         return vec![format!("without a fault: {}", outcome.err().unwrap_or_default())];

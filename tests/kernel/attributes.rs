@@ -4,7 +4,7 @@ use tinysup::event::{ExitStatus, Identity, Rlimit, StartError};
 
 use crate::Case;
 use crate::scene::{self, STRANGER, needs_root};
-use crate::world::{World, field, identity, service, shell};
+use crate::world::{World, conditions, field, identity, service, shell};
 
 pub const CASES: &[Case] = &[
     ("a_user_by_number", a_user_by_number),
@@ -39,7 +39,7 @@ fn a_user_by_number() {
     needs_root();
     let mut world = World::new();
     let mut launch = service(STATUS);
-    launch.identity = identity("12345");
+    conditions(&mut launch).identity = identity("12345");
     let status = world.run(launch.clone()).text();
     assert_eq!(ids(&status), (four(STRANGER), four(STRANGER), String::new()));
     assert_eq!(field(&status, "CapEff"), "0000000000000000");
@@ -47,7 +47,7 @@ fn a_user_by_number() {
 
     launch.argv = shell("echo $HOME $USER $LOGNAME").argv;
     assert_eq!(world.run(launch.clone()).text(), "/ 12345 12345\n");
-    launch.env = vec![("HOME".into(), tinysup::event::Secret::new("/data"))];
+    conditions(&mut launch).env = vec![("HOME".into(), tinysup::event::Secret::new("/data"))];
     assert_eq!(world.run(launch).text(), "/data 12345 12345\n");
 }
 
@@ -64,7 +64,7 @@ fn a_user_by_name() {
     for (user, group, gid) in
         [("app", None, 1001), ("app", Some("web"), 33), ("1000", None, 1001), ("app", Some("7"), 7)]
     {
-        launch.identity = Identity { group: group.map(str::to_owned), ..identity(user) };
+        conditions(&mut launch).identity = Identity { group: group.map(str::to_owned), ..identity(user) };
         let status = world.run(launch.clone()).text();
         assert_eq!(ids(&status), (four(1000), four(gid), "33 44".to_owned()), "{user}");
     }
@@ -76,13 +76,13 @@ fn groups_by_name_and_number() {
     needs_root();
     let mut world = World::new();
     let mut launch = service(STATUS);
-    launch.identity = Identity {
+    conditions(&mut launch).identity = Identity {
         groups: Some(vec!["7".into(), "root".into()]),
         group: Some("9".into()),
         ..identity("12345")
     };
     assert_eq!(ids(&world.run(launch.clone()).text()), (four(STRANGER), four(9), "0 7".to_owned()));
-    launch.identity = Identity { group: Some("9".into()), ..Identity::default() };
+    conditions(&mut launch).identity = Identity { group: Some("9".into()), ..Identity::default() };
     let status = world.run(launch).text();
     assert_eq!((field(&status, "Uid"), field(&status, "Gid")), (four(0), four(9)));
 }
@@ -92,14 +92,14 @@ fn our_own_user_needs_no_privilege() {
     let mut world = World::new();
     let mut launch = service(STATUS);
     for group in [None, Some("12345".to_owned())] {
-        launch.identity = Identity { group, ..identity("12345") };
+        conditions(&mut launch).identity = Identity { group, ..identity("12345") };
         assert_eq!(ids(&world.run(launch.clone()).text()), (four(STRANGER), four(STRANGER), String::new()));
     }
-    launch.identity = Identity { groups: Some(vec![]), ..identity("12345") };
+    conditions(&mut launch).identity = Identity { groups: Some(vec![]), ..identity("12345") };
     assert!(world.run(launch.clone()).executed);
-    launch.attributes.capabilities = Some(vec![]);
+    conditions(&mut launch).attributes.capabilities = Some(vec![]);
     assert!(matches!(world.cannot(launch.clone()), StartError::Other { .. }));
-    launch.attributes.no_new_privileges = true; // then nothing can come back, and the bounding set does not matter
+    conditions(&mut launch).attributes.no_new_privileges = true; // then nothing can come back, and the bounding set does not matter
     assert!(world.run(launch).executed);
 }
 
@@ -108,7 +108,7 @@ fn another_user_needs_privilege() {
     let mut world = World::new();
     let mut launch = service(STATUS);
     for (user, uid) in [("0", 0), ("54321", 54321)] {
-        launch.identity = identity(user);
+        conditions(&mut launch).identity = identity(user);
         let expected = StartError::CannotSwitchUser {
             user: user.into(),
             uid,
@@ -117,19 +117,20 @@ fn another_user_needs_privilege() {
         };
         assert_eq!(world.cannot(launch.clone()), expected);
     }
-    launch.identity = Identity { groups: Some(vec!["5".into()]), ..identity("12345") };
+    conditions(&mut launch).identity = Identity { groups: Some(vec!["5".into()]), ..identity("12345") };
     assert!(matches!(world.cannot(launch), StartError::CannotSwitchUser { uid: STRANGER, .. }));
 }
 
 fn unknown_users_and_groups() {
     let mut world = World::new();
     let mut launch = service(STATUS);
-    launch.identity = identity("nobody-has-this-name");
+    conditions(&mut launch).identity = identity("nobody-has-this-name");
     assert_eq!(
         world.cannot(launch.clone()),
         StartError::UnknownUser { name: "nobody-has-this-name".into(), passwd: true }
     );
-    launch.identity = Identity { group: Some("nobody-has-this-name".into()), ..identity("0") };
+    conditions(&mut launch).identity =
+        Identity { group: Some("nobody-has-this-name".into()), ..identity("0") };
     assert_eq!(
         world.cannot(launch),
         StartError::UnknownGroup { name: "nobody-has-this-name".into(), group: true }
@@ -145,9 +146,9 @@ fn no_capabilities() {
     needs_root();
     let mut world = World::new();
     let mut launch = service(STATUS);
-    launch.attributes.capabilities = Some(vec![]);
+    conditions(&mut launch).attributes.capabilities = Some(vec![]);
     for user in [None, Some("12345")] {
-        launch.identity = Identity { user: user.map(Into::into), ..Identity::default() };
+        conditions(&mut launch).identity = Identity { user: user.map(Into::into), ..Identity::default() };
         let status = world.run(launch.clone()).text();
         assert_eq!(SETS.map(|set| field(&status, set)), [NONE; 5], "{user:?}");
     }
@@ -157,8 +158,8 @@ fn one_capability_for_a_user() {
     needs_root();
     let mut world = World::new();
     let mut launch = service(STATUS);
-    launch.attributes.capabilities = Some(vec![NET_BIND_SERVICE]);
-    launch.identity = identity("12345");
+    conditions(&mut launch).attributes.capabilities = Some(vec![NET_BIND_SERVICE]);
+    conditions(&mut launch).identity = identity("12345");
     let status = world.run(launch).text();
     assert_eq!(SETS.map(|set| field(&status, set)), [ONLY_THAT; 5]);
     assert_eq!(field(&status, "Uid"), four(STRANGER));
@@ -168,7 +169,7 @@ fn one_capability_for_root() {
     needs_root();
     let mut world = World::new();
     let mut launch = service(STATUS);
-    launch.attributes.capabilities = Some(vec![NET_BIND_SERVICE]);
+    conditions(&mut launch).attributes.capabilities = Some(vec![NET_BIND_SERVICE]);
     let status = world.run(launch.clone()).text();
     assert_eq!(SETS.map(|set| field(&status, set)), [ONLY_THAT; 5]);
 
@@ -179,7 +180,7 @@ fn one_capability_for_root() {
 fn no_new_privileges() {
     let mut world = World::new();
     let mut launch = service(STATUS);
-    launch.attributes.no_new_privileges = true;
+    conditions(&mut launch).attributes.no_new_privileges = true;
     assert_eq!(field(&world.run(launch).text(), "NoNewPrivs"), "1");
 }
 
@@ -188,10 +189,10 @@ fn umask_nice_oom_and_limits() {
     let mut launch = shell(
         "umask; cut -d' ' -f19 /proc/self/stat; cat /proc/self/oom_score_adj; ulimit -S -c; ulimit -H -c; ulimit -n",
     );
-    launch.attributes.umask = Some(0o027);
-    launch.attributes.nice = Some(7);
-    launch.attributes.oom_score_adj = Some(300);
-    launch.attributes.rlimits =
+    conditions(&mut launch).attributes.umask = Some(0o027);
+    conditions(&mut launch).attributes.nice = Some(7);
+    conditions(&mut launch).attributes.oom_score_adj = Some(300);
+    conditions(&mut launch).attributes.rlimits =
         vec![Rlimit { resource: 4, soft: 0, hard: 1024 * 1024 }, Rlimit { resource: 7, soft: 50, hard: 60 }];
     let outcome = world.run(launch.clone());
     let text = outcome.text();
@@ -206,18 +207,18 @@ fn attributes_that_need_privilege() {
     scene::as_stranger();
     let mut world = World::new();
     let mut launch = service(STATUS);
-    launch.attributes.rlimits = vec![Rlimit { resource: 7, soft: u64::MAX, hard: u64::MAX }];
+    conditions(&mut launch).attributes.rlimits = vec![Rlimit { resource: 7, soft: u64::MAX, hard: u64::MAX }];
     let error = world.cannot(launch.clone()).to_string();
     assert!(
         error.starts_with("cannot set the limit nofile to unlimited: Operation not permitted"),
         "{error}"
     );
-    launch.attributes.rlimits = vec![];
-    launch.attributes.nice = Some(-5);
+    conditions(&mut launch).attributes.rlimits = vec![];
+    conditions(&mut launch).attributes.nice = Some(-5);
     let error = world.cannot(launch.clone()).to_string();
     assert!(error.starts_with("cannot set the nice value to -5: Permission denied"), "{error}");
-    launch.attributes.nice = None;
-    launch.attributes.oom_score_adj = Some(-1000);
+    conditions(&mut launch).attributes.nice = None;
+    conditions(&mut launch).attributes.oom_score_adj = Some(-1000);
     let error = world.cannot(launch).to_string();
     assert!(error.starts_with("cannot set oom_score_adj to -1000: Permission denied"), "{error}");
 }
@@ -235,10 +236,10 @@ fn working_directory() {
     let file = scratch.file("file", 0o644, b"");
     let mut world = World::new();
     let mut launch = service(["/bin/pwd"]);
-    launch.cwd = Some(scratch.path("").trim_end_matches('/').into());
+    conditions(&mut launch).cwd = Some(scratch.path("").trim_end_matches('/').into());
     assert_eq!(world.run(launch.clone()).text().trim(), scratch.path("").trim_end_matches('/'));
     for (path, reason) in [(scratch.path("absent"), "No such file or directory"), (file, "Not a directory")] {
-        launch.cwd = Some(path.clone().into());
+        conditions(&mut launch).cwd = Some(path.clone().into());
         let expected = StartError::WorkingDirectory { path, reason: reason.into() };
         assert_eq!(world.cannot(launch.clone()), expected);
     }
@@ -259,9 +260,9 @@ fn working_directory_of_another_user() {
     scene::without_capability(DAC_READ_SEARCH);
     let mut world = World::new();
     let mut launch = service(["/bin/pwd"]);
-    launch.cwd = Some(directory.clone().into());
+    conditions(&mut launch).cwd = Some(directory.clone().into());
     assert!(matches!(world.cannot(launch.clone()), StartError::WorkingDirectory { .. }));
-    launch.identity = identity("12345");
+    conditions(&mut launch).identity = identity("12345");
     assert_eq!(world.run(launch).text().trim(), directory);
 }
 
@@ -269,7 +270,7 @@ fn a_user_may_open_its_stdout_again() {
     needs_root();
     let mut world = World::new();
     let mut launch = shell("echo out >/proc/self/fd/1 && echo err >/proc/self/fd/2");
-    launch.identity = identity("12345");
+    conditions(&mut launch).identity = identity("12345");
     let outcome = world.run(launch);
     assert_eq!(outcome.status, Some(ExitStatus::Code(0)));
     assert_eq!((outcome.stdout.as_slice(), outcome.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));

@@ -4,7 +4,7 @@ use tinysup::event::{Launch, Secret, StartError};
 
 use crate::Case;
 use crate::scene::{self, Scratch};
-use crate::world::{World, identity, service};
+use crate::world::{World, conditions, identity, service};
 
 pub const CASES: &[Case] = &[
     ("not_found", not_found),
@@ -51,7 +51,7 @@ fn similar_names() {
         ("redis", None),
     ] {
         let mut launch = launch(program);
-        launch.env = vec![("PATH".into(), Secret::new(directory))];
+        conditions(&mut launch).env = vec![("PATH".into(), Secret::new(directory))];
         let expected = StartError::NotFound {
             program: program.into(),
             path: Some(directory.into()),
@@ -79,7 +79,7 @@ fn scripts_without_their_interpreter() {
 
     // Found in PATH, it is this script that lacks something, not the program that is not found.
     let mut by_name = launch("windows");
-    by_name.env =
+    conditions(&mut by_name).env =
         vec![("PATH".into(), Secret::new(format!("/none:{}", scratch.path("").trim_end_matches('/'))))];
     assert_eq!(world.cannot(by_name), expected);
 
@@ -130,7 +130,7 @@ fn not_executable_for_that_user() {
     let mut world = World::new();
     let file = scratch.file("mine", 0o700, b"#!/bin/sh\n");
     let mut launch = launch(&file);
-    launch.identity = identity("12345");
+    conditions(&mut launch).identity = identity("12345");
     let expected = format!("cannot execute {file}: Permission denied for user 12345 (mode 0700, owner 0:0)");
     assert_eq!(world.cannot(launch.clone()).to_string(), expected);
 }

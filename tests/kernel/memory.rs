@@ -16,7 +16,7 @@ use tinysup::units::Signal;
 use crate::Case;
 use crate::scene::{self, Scratch, needs_root, skip};
 use crate::witness::witness_path;
-use crate::world::{World, cpu_time, identity, service, shell, stays_idle};
+use crate::world::{World, conditions, cpu_time, identity, service, shell, stays_idle};
 
 pub const CASES: &[Case] = &[
     ("what_is_found_leaves_no_trace", what_is_found_leaves_no_trace),
@@ -172,7 +172,7 @@ pub fn in_cell(launch: Launch, mib: Option<u64>) -> Launch {
 }
 
 fn identity_of_nobody(mut launch: Launch) -> Launch {
-    launch.identity = identity("nobody-here");
+    conditions(&mut launch).identity = identity("nobody-here");
     launch
 }
 
@@ -628,7 +628,7 @@ fn services_go_before_us() {
         let mut world = World::new();
         assert_eq!(world.run(shell(score)).text().trim(), expected.to_string());
         let mut launch = shell(score);
-        launch.attributes.oom_score_adj = Some(1000);
+        conditions(&mut launch).attributes.oom_score_adj = Some(1000);
         assert_eq!(world.run(launch).text().trim(), "1000");
         // One command is as if there were no init.
         let launch = Launch { surroundings: Surroundings::Command, ..shell(score) };

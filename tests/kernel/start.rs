@@ -8,7 +8,7 @@ use tinysup::kernel::Kernel;
 use tinysup::sys::Descriptors;
 use tinysup::units::Signal;
 
-use crate::world::{World, field, helper, service, shell};
+use crate::world::{World, conditions, field, helper, service, shell};
 use crate::{Case, early, scene};
 
 pub const CASES: &[Case] = &[
@@ -228,7 +228,8 @@ fn environment() {
     });
     let mut world = World::new();
     let mut launch = service(["/usr/bin/env"]);
-    launch.env = vec![("OVER".into(), Secret::new("new")), ("ODD".into(), Secret::new("a=b\tc"))];
+    conditions(&mut launch).env =
+        vec![("OVER".into(), Secret::new("new")), ("ODD".into(), Secret::new("a=b\tc"))];
     let text = world.run(launch.clone()).text();
     let has = |text: &str, line: &str| text.lines().filter(|other| *other == line).count() == 1;
     for line in ["INHERITED=yes", "OVER=new", "ODD=a=b\tc", "TINYSUP_SERVICE=web", "TINYSUP_INSTANCE=1"] {
@@ -236,7 +237,7 @@ fn environment() {
     }
     assert!(!text.contains("OVER=old"));
 
-    launch.inherit_env = false;
+    conditions(&mut launch).inherit_env = false;
     let text = world.run(launch).text();
     assert_eq!(text.lines().count(), 4, "{text}");
 }
@@ -255,9 +256,9 @@ fn what_our_parent_tells_us_is_not_for_services() {
     let mut launch = shell("env | grep -E '^(LISTEN|NOTIFY|WATCHDOG)' | cut -d= -f1 | sort");
     assert_eq!(world.run(launch.clone()).text(), "");
     // What the configuration says is the service's own.
-    launch.env = vec![("LISTEN_FDS".into(), Secret::new("0"))];
+    conditions(&mut launch).env = vec![("LISTEN_FDS".into(), Secret::new("0"))];
     assert_eq!(world.run(launch.clone()).text(), "LISTEN_FDS\n");
-    launch.env.clear();
+    conditions(&mut launch).env.clear();
     launch.surroundings = Surroundings::Command;
     assert_eq!(world.run(launch).text().lines().collect::<Vec<_>>(), NAMES);
 }
@@ -295,14 +296,15 @@ fn program_is_searched_in_its_own_path() {
     let mut world = World::new();
     let mut launch = service(["here"]);
     // A directory that is not there, one with a file that may not be executed, and then the right one.
-    launch.env = vec![("PATH".into(), Secret::new(format!("{none}:{first}:{}", scratch.path(""))))];
+    conditions(&mut launch).env =
+        vec![("PATH".into(), Secret::new(format!("{none}:{first}:{}", scratch.path(""))))];
     assert_eq!(world.run(launch.clone()).text(), "found\n");
-    launch.env = vec![("PATH".into(), Secret::new(format!("{first}:{none}")))];
+    conditions(&mut launch).env = vec![("PATH".into(), Secret::new(format!("{first}:{none}")))];
     let file = format!("{first}/here");
     assert_eq!(world.cannot(launch), StartError::NotExecutable { file, mode: 0o644, noexec: false });
 
     let mut launch = service(["cat", "/dev/null"]);
-    launch.inherit_env = false; // then the usual directories
+    conditions(&mut launch).inherit_env = false; // then the usual directories
     assert!(world.run(launch).executed);
 }
 
@@ -311,9 +313,9 @@ fn an_empty_path_element_is_not_here() {
     scratch.file("here", 0o755, b"#!/bin/sh\necho found\n");
     let mut world = World::new();
     let mut launch = service(["here"]);
-    launch.cwd = Some(scratch.path("").into());
+    conditions(&mut launch).cwd = Some(scratch.path("").into());
     for path in [":", "/none:", ""] {
-        launch.env = vec![("PATH".into(), Secret::new(path))];
+        conditions(&mut launch).env = vec![("PATH".into(), Secret::new(path))];
         let expected =
             StartError::NotFound { program: "here".into(), path: Some(path.into()), similar: None };
         assert_eq!(world.cannot(launch.clone()), expected);

@@ -7,7 +7,7 @@ use tinysup::units::Signal;
 
 use crate::Case;
 use crate::scene::{self, needs_root};
-use crate::world::{World, helper, identity, service, shell};
+use crate::world::{World, conditions, helper, identity, service, shell};
 
 pub const CASES: &[Case] = &[
     ("nothing_left_is_found_quickly", nothing_left_is_found_quickly),
@@ -108,7 +108,8 @@ fn what_runs_as_another_user() {
     scene::without_capability(SYS_PTRACE);
     let mut world = World::new();
     let mut launch = leaves("setsid sleep 1000", "sleep");
-    launch.identity = tinysup::event::Identity { group: Some("54321".into()), ..identity("12345") };
+    conditions(&mut launch).identity =
+        tinysup::event::Identity { group: Some("54321".into()), ..identity("12345") };
     let (child, pid) = leader(&mut world, launch);
     assert_eq!(names(&world.sweep(child, pid, None)), ["sleep"]);
     // SAFETY: only ask.
@@ -320,7 +321,7 @@ fn where_a_run_of_another_user_listens() {
     scene::without_capability(SYS_PTRACE);
     let mut world = World::new();
     let mut launch = service(["/proc/self/exe", "--helper", "listen", "tcp:127.0.0.1:0"]);
-    launch.identity = identity("12345");
+    conditions(&mut launch).identity = identity("12345");
     let (child, leader) = world.start(launch);
     let expected = printed(&mut world, child, 1);
     assert_eq!(listening(&mut world, child, leader), expected);

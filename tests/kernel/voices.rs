@@ -12,7 +12,7 @@ use tinysup::units::Signal;
 
 use crate::Case;
 use crate::scene::{self, STRANGER, Scratch, needs_root};
-use crate::world::{self, World, helper, identity, service, shell};
+use crate::world::{self, World, conditions, helper, identity, service, shell};
 
 pub const CASES: &[Case] = &[
     ("what_a_leader_says", what_a_leader_says),
@@ -158,7 +158,7 @@ fn strangers_are_not_heard() {
     let other = Child { instance: InstanceId(1), run: 1, role: Role::Main };
     let mut launch = helper(&["say", "3", "hold"]);
     launch.mark = Some(Mark { service: Rc::from("other"), instance: 1 });
-    launch.env = vec![("NOTIFY_SOCKET".into(), tinysup::event::Secret::new(address))];
+    conditions(&mut launch).env = vec![("NOTIFY_SOCKET".into(), tinysup::event::Secret::new(address))];
     world.perform(Action::Spawn { child: other, launch: Rc::new(launch), extra_env: Vec::new() });
     world::nothing_more_happens(&mut world);
     while world.events.iter().all(|event| !matches!(event, Event::Executed { child } if *child == other)) {
@@ -238,7 +238,7 @@ fn only_its_user_can_reach_a_socket() {
     let users = [("12345", STRANGER), ("0", 0), ("54321", 54321)];
     for (user, uid) in users {
         let mut launch = speaking(service([ITSELF, "--helper", "say", "mine", "hold"]));
-        launch.identity = identity(user);
+        conditions(&mut launch).identity = identity(user);
         let (child, pid) = world.start(launch);
         assert_eq!(word(&mut world, child), "mine");
         let address = address(pid);
@@ -250,8 +250,9 @@ fn only_its_user_can_reach_a_socket() {
         assert_eq!((directory.mode() & 0o7777, directory.uid()), (0o711, 0));
         for (other, other_uid) in users {
             let mut launch = service([ITSELF, "--helper", "say", "theirs", "end"]);
-            launch.identity = identity(other);
-            launch.env = vec![("NOTIFY_SOCKET".into(), tinysup::event::Secret::new(address.as_str()))];
+            conditions(&mut launch).identity = identity(other);
+            conditions(&mut launch).env =
+                vec![("NOTIFY_SOCKET".into(), tinysup::event::Secret::new(address.as_str()))];
             // What arrives is not heard where it is no word of the run's.
             let expected = if [uid, other_uid].contains(&0) || other_uid == uid { 0 } else { libc::EACCES };
             launch.mark = Some(Mark { service: Rc::from("other"), instance: 1 });
@@ -343,7 +344,8 @@ fn what_is_attached_is_closed() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     world.forget_all();
     let mut launch = speaking(helper(&["attach", "many"]));
-    launch.attributes.rlimits = vec![tinysup::event::Rlimit { resource: 7, soft: 1000, hard: 1000 }];
+    conditions(&mut launch).attributes.rlimits =
+        vec![tinysup::event::Rlimit { resource: 7, soft: 1000, hard: 1000 }];
     let (_, pid) = world.start(launch);
     setrlimit(Resource::RLIMIT_NOFILE, u64::try_from(before).unwrap() + 50, hard).unwrap();
     assert_eq!(world.exit_of(pid), ExitStatus::Code(0));
@@ -392,7 +394,7 @@ fn a_newline_through_a_pipe() {
     // Opened once more, by whoever it is.
     if nix::unistd::geteuid().is_root() {
         let mut launch = announcing(shell("echo >/proc/self/fd/3; exec sleep 1000"), 3);
-        launch.identity = identity("12345");
+        conditions(&mut launch).identity = identity("12345");
         let (child, _) = world.start(launch);
         announced(&mut world, child);
     }
@@ -550,7 +552,7 @@ fn sockets_of_a_user_without_privilege() {
     let mut world = World::new();
     let mut launch = speaking(service([ITSELF, "--helper", "say", "x", "hold"]));
     for user in [None, Some("12345")] {
-        launch.identity = user.map(identity).unwrap_or_default();
+        conditions(&mut launch).identity = user.map(identity).unwrap_or_default();
         let (child, pid) = world.start(launch.clone());
         assert_eq!(word(&mut world, child), "x");
         assert_eq!(fs::metadata(address(pid)).unwrap().uid(), STRANGER);
@@ -565,7 +567,7 @@ fn sockets_that_cannot_be_given_away() {
     scene::without_capability(CHOWN);
     let mut world = World::new();
     let mut launch = speaking(service([ITSELF, "--helper", "say", "x", "hold"]));
-    launch.identity = identity("12345");
+    conditions(&mut launch).identity = identity("12345");
     let (child, pid) = world.start(launch);
     assert_eq!(word(&mut world, child), "x");
     assert_eq!(fs::metadata(address(pid)).unwrap().mode() & 0o7777, 0o666);

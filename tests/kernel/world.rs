@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tinysup::event::{
-    Action, Care, Child, Event, ExitStatus, Identity, InstanceId, Launch, Mark, Pid, Process, Role, Secret,
-    Sink, StartError,
+    Action, Care, Child, Conditions, Event, ExitStatus, Identity, InstanceId, Launch, Mark, Pid, Process,
+    Role, Secret, Sink, StartError,
 };
 use tinysup::kernel::{AtOnce, Kernel, Until};
 use tinysup::sys::{Descriptors, Linux, Setup};
@@ -271,6 +271,11 @@ pub fn helper(arguments: &[&str]) -> Launch {
 
 pub fn identity(user: &str) -> Identity {
     Identity { user: Some(user.to_owned()), ..Identity::default() }
+}
+
+/// The conditions of a start, to be changed; those of others stay as they are.
+pub fn conditions(launch: &mut Launch) -> &mut Conditions {
+    Rc::make_mut(&mut launch.conditions)
 }
 
 /// A field of /proc/PID/status.

@@ -1,6 +1,7 @@
 //! The judge: sees every event and every action, knows the truth of the world and the plan, and holds the core to what
 //! it promises. Decides nothing by the core's code; where the core may choose, the judge accepts each choice.
 
+mod answers;
 mod attempts;
 mod care;
 mod memory;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use tinysup::control::{Request, Verb};
 use tinysup::event::{
-    Action, Child, Event, ExitCode, InstanceId, Launch, Pid, Role, Standing, StartError, Time,
+    Action, Child, Client, Event, ExitCode, InstanceId, Launch, Pid, Role, Standing, StartError, Time,
 };
 use tinysup::notice::{Cause, KillReason, Next, Notice, StopReason};
 use tinysup::plan::{
@@ -270,6 +271,11 @@ pub struct Judge {
     dry_run: bool,
     /// The update that has to be told.
     expected: Option<Expected>,
+    /// The last who asked anything, and whether he waits for the end of an update.
+    client: Option<Client>,
+    waits_for_updates: bool,
+    /// Who waits for the end of what he asked for.
+    waiting: BTreeMap<Client, answers::Waits>,
     memory: memory::Model,
     /// Who ran when that was looked at last.
     memory_running: BTreeMap<InstanceId, u32>,
@@ -295,6 +301,9 @@ impl Judge {
             coming: BTreeMap::new(),
             dry_run: false,
             expected: None,
+            client: None,
+            waits_for_updates: false,
+            waiting: BTreeMap::new(),
             memory: memory::Model::default(),
             memory_running: BTreeMap::new(),
         }
@@ -336,12 +345,14 @@ impl Judge {
         match event {
             Event::Begin => self.step.stands = world.weather.standing() != Standing::Pid1,
             Event::Measured { .. } | Event::Weighed { client: Some(_), .. } => self.step.described = true,
-            Event::Asked { request: Ok(request), .. } => {
-                self.asked(request);
+            Event::Left { client } => self.client_is_gone(*client),
+            Event::Asked { client, request: Ok(request) } => {
+                self.asked(*client, request);
                 self.step.described = request.verb == Verb::Describe;
             }
             Event::Signal(signal) => {
                 self.dry_run &= *signal != Signal::HUP;
+                self.waits_for_updates &= *signal != Signal::HUP;
                 self.step.signal = Some(*signal);
                 let command = self.command_mode();
                 // Of a standard signal one waits, of the others all do.
@@ -497,9 +508,10 @@ impl Judge {
                 }
             }
             Action::FindListener { instance, .. } => self.step.looks_for_port = Some(*instance),
+            Action::Answer { client, answer, last: true } => self.tells_who_waits(world, *client, answer),
+            Action::Disconnect { client } => self.client_is_gone(*client),
             Action::Reread
             | Action::Answer { .. }
-            | Action::Disconnect { .. }
             | Action::Measure { .. }
             | Action::Drain
             | Action::TerminationLog { .. } => {}
@@ -515,6 +527,7 @@ impl Judge {
         self.outputs.check();
         self.check_continued();
         self.normalize(true);
+        self.look_for_who_waits();
         if let Some(expected) = &self.expected
             && self.step.reread
         {
@@ -575,6 +588,7 @@ impl Judge {
             } else {
                 self.check_starts(now);
                 self.check_wishes();
+                self.check_who_waits();
                 self.check_deadline(world, now, deadline);
                 if self.step.tick {
                     self.check_nothing_is_late(now);

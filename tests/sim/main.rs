@@ -59,6 +59,8 @@ const MUST_HAPPEN: &[&str] = &[
     "broken configuration",
     "budget spent",
     "burst of exits",
+    "change that another one overtook",
+    "change that failed",
     "changed limit",
     "changed limit told",
     "client",

@@ -16,6 +16,88 @@ const OFFLINE: [(&str, &str); 6] = [
     ("help", "print how it is used"),
 ];
 
+const SIGNALS: &str = "HUP INT QUIT TERM USR1 USR2";
+
+/// An option that is in no table of verbs.
+pub struct Plain {
+    /// A letter.
+    short: Option<&'static str>,
+    /// With its dashes.
+    long: Option<&'static str>,
+    /// The word for its value.
+    pub value: Option<&'static str>,
+    about: &'static str,
+    /// Only where one command runs.
+    pub of_one: bool,
+    /// Only of `check`.
+    of_check: bool,
+}
+
+impl Plain {
+    /// After which words it may stand.
+    pub fn places(&self) -> impl Iterator<Item = Option<&'static str>> {
+        PLACES.iter().filter(|(_, of)| of(self)).map(|(word, _)| (*word != "-*").then_some(*word))
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        let short = self.short.map(|short| format!("-{short}"));
+        short.into_iter().chain(self.long.map(str::to_owned))
+    }
+}
+
+/// The options that `tinysup help` tells of, and those that everything has; for `run`, `check` and one command.
+pub fn plain_options() -> Vec<Plain> {
+    const VALUE_COLUMN: usize = 26;
+    let plain = Plain { short: None, long: None, value: None, about: "", of_one: false, of_check: false };
+    let (_, told) = include_str!("../../src/texts/help.txt").split_once("\nOptions\n").expect("options");
+    let (all, of_one) = told.split_once("\nOptions for one command\n").expect("those for one command");
+    let of_one = of_one.split("\n\n").next().unwrap_or_default();
+    let mut found = Vec::new();
+    for (text, of_one) in [(all, false), (of_one, true)] {
+        for line in text.lines().filter(|line| line.starts_with("  -")) {
+            let (names, about) = line.split_at(VALUE_COLUMN);
+            let about = about.split([';', '(']).next().unwrap_or_default().trim_end();
+            let mut option = Plain { about, of_one, ..plain };
+            for word in names.split([' ', ',']).filter(|word| !word.is_empty()) {
+                if word.starts_with("--") {
+                    option.long = Some(word);
+                } else if let Some(short) = word.strip_prefix('-') {
+                    option.short = Some(short);
+                } else {
+                    option.value = Some(word);
+                }
+            }
+            // What does nothing is offered to nobody.
+            if about != "accepted" {
+                found.push(option);
+            }
+        }
+    }
+    let runtime = Plain {
+        long: Some("--runtime"),
+        about: "whether all it asks for can be had in this container",
+        of_check: true,
+        ..plain
+    };
+    let help = Plain { short: Some("h"), long: Some("--help"), about: "print how it is used", ..plain };
+    let version = Plain { short: Some("V"), long: Some("--version"), about: "print the version", ..help };
+    found.extend([runtime, help, version]);
+    found
+}
+
+/// Words, or beginnings of words, after which options stand, and which those are.
+type Places = [(&'static str, fn(&Plain) -> bool); 3];
+const PLACES: &Places = &[
+    ("-*", |option| !option.of_check),
+    ("run", |option| !option.of_one && !option.of_check),
+    ("check", |option| !option.of_one),
+];
+
+/// Those of one place, for bash.
+fn plain_words(of: impl Fn(&Plain) -> bool) -> String {
+    plain_options().iter().filter(|option| of(option)).flat_map(Plain::names).gather().joined(" ")
+}
+
 /// The completions for one of [`SHELLS`], to be sourced by it.
 pub fn completions(shell: &str) -> String {
     match shell {
@@ -52,46 +134,68 @@ fn bash() -> String {
     let mut text = String::from(
         "# bash completion for tinysup: source <(tinysup completions bash)\n\
          _tinysup_names() {\n\
-         \x20   local line names=()\n\
-         \x20   while IFS= read -r line; do names+=(\"${line%% *}\"); done < <(tinysup status 2>/dev/null)\n\
-         \x20   [ ${#names[@]} -gt 2 ] && printf '%s\\n' \"${names[@]:1:${#names[@]}-2}\"\n\
+         \x20   local line lines names=' '\n\
+         \x20   mapfile -t lines < <(tinysup status 2>/dev/null)\n\
+         \x20   [ ${#lines[@]} -gt 2 ] || return\n\
+         \x20   for line in \"${lines[@]:1:${#lines[@]}-2}\"; do\n\
+         \x20       line=${line%% *}\n\
+         \x20       [[ $names == *\" ${line%.*} \"* ]] || names+=\"${line%.*} \"\n\
+         \x20       [ \"$line\" = \"${line%.*}\" ] || names+=\"$line \"\n\
+         \x20   done\n\
+         \x20   echo \"$names\"\n\
          }\n\
          _tinysup() {\n\
          \x20   local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} words=\n\
-         \x20   COMPREPLY=()\n\
-         \x20   if [ \"$COMP_CWORD\" = 1 ]; then\n",
+         \x20   COMPREPLY=()\n",
+    );
+    let with_value = |wanted: fn(&str) -> bool| {
+        let options = plain_options().into_iter().filter(|option| option.value.is_some_and(wanted));
+        options.flat_map(|option| option.names().collect::<Vec<_>>()).gather().joined(" | ")
+    };
+    let _ = writeln!(
+        text,
+        "    case $before in\n    --socket | {}) COMPREPLY=($(compgen -f -- \"$word\")); return ;;\n    \
+         --for) COMPREPLY=($(compgen -W '{}' -- \"$word\")); return ;;\n    \
+         {}) COMPREPLY=($(compgen -W '{SIGNALS}' -- \"$word\")); return ;;\n    \
+         --timeout | --since | -n | --lines | {}) return ;;\n    esac",
+        with_value(|value| value == "FILE"),
+        STATES.joined(" "),
+        with_value(|value| value == "SIGNAL"),
+        with_value(|value| !["FILE", "SIGNAL"].contains(&value)),
     );
     let first: Vec<&str> = first_words().into_iter().map(|(name, _)| name).gather();
     let _ = writeln!(
         text,
-        "        COMPREPLY=($(compgen -W '{}' -- \"$word\") $(compgen -c -- \"$word\"))\n        return\n    fi",
-        first.joined(" ")
-    );
-    let _ = writeln!(
-        text,
-        "    case $before in\n    --socket) COMPREPLY=($(compgen -f -- \"$word\")); return ;;\n    \
-         --for) COMPREPLY=($(compgen -W '{}' -- \"$word\")); return ;;\n    \
-         --timeout | --since | -n | --lines) return ;;\n    esac\n    case ${{COMP_WORDS[1]}} in",
-        STATES.joined(" ")
+        "    case $COMP_CWORD,${{COMP_WORDS[1]}} in\n    \
+         *,-*) COMPREPLY=($(compgen -W '{}' -- \"$word\")) ;;&\n    \
+         1,-*) return ;;\n    \
+         1,*) COMPREPLY=($(compgen -W '{}' -- \"$word\")) ;;&\n    \
+         1,* | *,-*) COMPREPLY+=($(compgen -c -- \"$word\")); return ;;\n    \
+         esac\n    case ${{COMP_WORDS[1]}} in",
+        plain_words(|option| !option.of_check),
+        first.joined(" "),
     );
     for verb in &VERBS {
         let arguments = match verb.takes {
             Takes::Nothing => String::new(),
             Takes::Names => " $(_tinysup_names)".to_owned(),
             Takes::NamesOrAll => " all $(_tinysup_names)".to_owned(),
-            Takes::SignalAndNames => " HUP INT QUIT TERM USR1 USR2 all $(_tinysup_names)".to_owned(),
+            Takes::SignalAndNames => format!(" {SIGNALS} all $(_tinysup_names)"),
             Takes::Shell => format!(" {}", SHELLS.joined(" ")),
         };
         let _ =
             writeln!(text, "    {}) words=\"{}{arguments}\" ;;", verb.names().joined(" | "), options(verb));
     }
-    text.push_str(
-        "    run | check) COMPREPLY=($(compgen -f -- \"$word\")); return ;;\n    \
-         help) words=\"",
-    );
-    text.push_str(&VERBS.iter().map(|verb| verb.name).gather().joined(" "));
-    text.push_str(
-        "\" ;;\n    esac\n    COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n}\ncomplete -F _tinysup tinysup\n",
+    let run = plain_words(|option| !option.of_one && !option.of_check);
+    let check = plain_words(|option| !option.of_one);
+    let verbs = VERBS.iter().map(|verb| verb.name).gather().joined(" ");
+    let _ = write!(
+        text,
+        "    run) if [[ ${{COMP_WORDS[*]:2:COMP_CWORD-2}} =~ (^| )--($| ) ]]; then COMPREPLY=($(compgen -c -- \"$word\")); return; fi\n        \
+         words=\"{run} --\" ;;\n    \
+         check) words=\"{check}\" COMPREPLY=($(compgen -f -- \"$word\")) ;;\n    \
+         help) words=\"{verbs}\" ;;\n    \
+         esac\n    COMPREPLY+=($(compgen -W \"$words\" -- \"$word\"))\n}}\ncomplete -F _tinysup tinysup\n",
     );
     text
 }
@@ -101,8 +205,9 @@ fn zsh() -> String {
         "#compdef tinysup\n\
          # zsh completion for tinysup: source <(tinysup completions zsh)\n\
          _tinysup_names() {\n\
-         \x20   local -a names\n\
+         \x20   local -aU names\n\
          \x20   names=(${${(f)\"$(tinysup status 2>/dev/null)\"}[2,-2]%% *})\n\
+         \x20   names+=(${names%.*})\n\
          \x20   compadd -a names\n\
          }\n\
          _tinysup() {\n\
@@ -113,9 +218,25 @@ fn zsh() -> String {
         let _ = writeln!(text, "        '{name}:{}'", quoted(about));
     }
     text.push_str(
-        "    )\n    if (( CURRENT == 2 )); then\n        _describe verb verbs\n        _command_names\n        return\n    fi\n    \
-         local verb=$words[2]\n    shift words\n    (( CURRENT-- ))\n    case $verb in\n",
+        "    )\n    if (( CURRENT == 2 )) && [[ $PREFIX != -* ]]; then\n        _describe verb verbs\n        _command_names\n        return\n    fi\n    \
+         local verb=$words[2]\n    if [[ $verb != -* ]]; then\n        shift words\n        (( CURRENT-- ))\n    fi\n    case $verb in\n",
     );
+    for (pattern, of) in PLACES {
+        let _ = write!(text, "    {pattern})\n        _arguments -S");
+        for option in plain_options().iter().filter(|option| of(option)) {
+            let value = match option.value {
+                None => String::new(),
+                Some("FILE") => ":file:_files".to_owned(),
+                Some("SIGNAL") => format!(":signal:({SIGNALS})"),
+                Some(word) => format!(":{}: ", quoted(word)),
+            };
+            for name in option.names() {
+                let _ = write!(text, " \\\n            '{name}[{}]{value}'", quoted(option.about));
+            }
+        }
+        let rest = if *pattern == "check" { "'*:file:_files'" } else { "'*::command:_normal'" };
+        let _ = writeln!(text, " \\\n            {rest}\n        ;;");
+    }
     for verb in &VERBS {
         let _ = write!(text, "    {})\n        _arguments", verb.names().joined("|"));
         for option in options_of(verb) {
@@ -142,7 +263,7 @@ fn zsh() -> String {
         let _ = writeln!(text, "{arguments}\n        ;;");
     }
     text.push_str(
-        "    run|check) _files ;;\n    esac\n}\n\
+        "    esac\n}\n\
          if [ \"$funcstack[1]\" = _tinysup ]; then _tinysup \"$@\"; else compdef _tinysup tinysup; fi\n",
     );
     text
@@ -153,7 +274,14 @@ fn fish() -> String {
         "# fish completion for tinysup: tinysup completions fish | source\n\
          function __tinysup_names\n\
          \x20   set -l lines (tinysup status 2>/dev/null)\n\
-         \x20   test (count $lines) -gt 2; and string replace -r ' .*' '' -- $lines[2..-2]\n\
+         \x20   test (count $lines) -gt 2; or return\n\
+         \x20   set -l names (string replace -r ' .*' '' -- $lines[2..-2])\n\
+         \x20   string replace -r '\\..*' '' -- $names\n\
+         \x20   string match '*.*' -- $names\n\
+         end\n\
+         function __tinysup_one\n\
+         \x20   set -l words (commandline -opc)\n\
+         \x20   test (count $words) -eq 1; or string match -q -- '-*' $words[2]\n\
          end\n\
          function __tinysup_verb\n\
          \x20   set -l words (commandline -opc)\n\
@@ -189,6 +317,21 @@ fn fish() -> String {
             Takes::Shell => SHELLS.joined(" "),
         };
         let _ = writeln!(text, "{condition} -a '{arguments}'");
+    }
+    for (pattern, of) in PLACES {
+        let condition = if *pattern == "-*" { "__tinysup_one" } else { &format!("__tinysup_verb {pattern}") };
+        for option in plain_options().iter().filter(|option| of(option)) {
+            let short = option.short.map(|short| format!(" -s {short}")).unwrap_or_default();
+            let long = option.long.map(|long| format!(" -l {}", &long[2..])).unwrap_or_default();
+            let value = match option.value {
+                None => String::new(),
+                Some("FILE") => " -r -F".to_owned(),
+                Some("SIGNAL") => format!(" -x -a '{SIGNALS}'"),
+                Some(_) => " -x".to_owned(),
+            };
+            let about = quoted(option.about);
+            let _ = writeln!(text, "complete -c tinysup -n '{condition}'{short}{long}{value} -d '{about}'");
+        }
     }
     text.push_str("complete -c tinysup -n '__tinysup_verb run check' -F\n");
     text

@@ -1,6 +1,6 @@
 //! The documents of `src/texts` that follow from tables: they say what the tables say. After a change of a table
 //!
-//!     TINYSUP_WRITE_DOCS=1 cargo test --test texts
+//!     TINYSUP_TEST_WRITE=1 cargo test --test texts
 //!
 //! writes them anew.
 
@@ -8,23 +8,23 @@
 
 mod completions;
 mod example;
+#[path = "../common/generated.rs"]
+mod generated;
 
 use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
-use std::{env, fs};
 
+use tinysup::cli;
 use tinysup::cli::verbs::{SHELLS, Spec, VERBS, options_of};
 use tinysup::gather::Joined;
+use tinysup::texts::packing::is_document;
 
 /// The document of that name says this; or it is made to, where that is asked for.
+#[track_caller]
 fn holds(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/texts").join(name);
-    if env::var_os("TINYSUP_WRITE_DOCS").is_some() {
-        fs::write(path, text).expect("our own document");
-        return;
-    }
-    let there = fs::read_to_string(path).expect("our own document");
-    assert_eq!(there, text, "{name}: write it anew: TINYSUP_WRITE_DOCS=1 cargo test --test texts");
+    let done = generated::whole(&format!("src/texts/{name}"), "--test texts", text);
+    done.unwrap_or_else(|wrong| panic!("{wrong}"));
 }
 
 /// The part of `tinysup help` about the verbs.
@@ -58,11 +58,8 @@ fn the_help_has_every_verb() {
     const BEGIN: &str =
         "Verbs, to talk to the tinysup that runs (NAME is a service, or NAME.2 one instance of it):\n\n";
     const END: &str = "\n`tinysup help VERB` shows its options.";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/texts/help.txt");
-    let help = fs::read_to_string(path).expect("our own document");
-    let (before, rest) = help.split_once(BEGIN).expect("the beginning of the verbs");
-    let (_, after) = rest.split_once(END).expect("their end");
-    holds("help.txt", &[before, BEGIN, &verbs(), END, after].concat());
+    let done = generated::between("src/texts/help.txt", "--test texts", (BEGIN, END), &verbs());
+    done.unwrap_or_else(|wrong| panic!("{wrong}"));
 }
 
 #[test]
@@ -107,13 +104,41 @@ fn completions_have_every_verb_and_option() {
     }
 }
 
+/// What the completions offer where no verb is asked for.
+#[test]
+fn plain_options_are_options() {
+    let options = completions::plain_options();
+    assert!(options.len() > 12, "the help has fewer");
+    for option in options {
+        let value = match option.value {
+            None => None,
+            Some("FILE") => Some("a.toml"),
+            Some("S:R") => Some("TERM:QUIT"),
+            Some("CODE") => Some("1"),
+            Some("SIGNAL") => Some("TERM"),
+            Some("DURATION") => Some("1s"),
+            Some(other) => panic!("a value of a new kind: {other}"),
+        };
+        for name in option.names() {
+            for place in option.places() {
+                let words = ["tinysup"].into_iter().chain(place).chain([name.as_str()]).chain(value);
+                // What is for one command has one behind it.
+                let end = if option.of_one { &["--", "x"][..] } else { &[] };
+                let words = words.chain(end.iter().copied()).map(Into::into);
+                let done = cli::parse(words, &|_| None, &|_| false);
+                assert!(done.is_ok(), "{name} after {place:?}: {done:?}");
+            }
+        }
+    }
+}
+
 /// A terminal of 130 columns; the small inits' and the licence too. And none is left over.
 #[test]
 fn each_help_fits_a_screen_and_is_of_a_verb() {
     let mut of_verbs = 0;
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/texts")).expect("there") {
         let path = entry.expect("an entry").path();
-        if path.extension().is_some_and(|extension| extension == "txt") {
+        if is_document(&path) && path.extension().is_some_and(|extension| extension == "txt") {
             for line in fs::read_to_string(&path).expect("our own document").lines() {
                 assert!(line.chars().count() <= 130, "{}: {line}", path.display());
             }

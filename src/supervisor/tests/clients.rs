@@ -243,6 +243,103 @@ fn a_restart_tells_both_pids_and_costs_nothing() {
 }
 
 #[test]
+fn a_restart_that_another_one_overtakes_is_done_when_that_is() {
+    let killed = ExitStatus::Signal { signal: Signal::TERM, core: false };
+    let mut story = Story::new(vec![slow(instance("api"))]);
+    story.is_ready("api");
+    story.ask(1, request(Verb::Restart, &["api"]));
+    story.end("api", killed);
+    story.pass(200);
+    story.ask(2, request(Verb::Restart, &["api"]));
+    story.ask(3, request(Verb::Start, &["api"]));
+    story.end("api", killed);
+    story.tells(&[]);
+    story.pass(500);
+    story.is_ready("api");
+    story.tells(&[
+        "1! +api: restarted: pid 101 -> 103, ready after 0.5 s",
+        "2! +api: restarted: pid 102 -> 103, ready after 0.5 s",
+        "3! +api: started: pid 103, ready after 0.5 s",
+    ]);
+}
+
+#[test]
+fn a_restart_that_is_overtaken_is_told_what_comes_of_it() {
+    let overtaken = || {
+        let mut story = Story::new(vec![slow(instance("api"))]);
+        story.is_ready("api");
+        story.ask(1, Request { timeout_ms: Some(5_000), ..request(Verb::Restart, &["api"]) });
+        story.exit("api", 0);
+        story.pass(200);
+        story.ask(2, Request { wait: false, ..request(Verb::Restart, &["api"]) });
+        story.tells(&["2! +api: restarting"]);
+        story
+    };
+    let mut stopped = overtaken();
+    stopped.ask(3, request(Verb::Stop, &["api"]));
+    stopped.tells(&["1! -api: not done: somebody has asked to stop it"]);
+    let mut ends = overtaken();
+    ends.exit("api", 0);
+    ends.signal(Signal::TERM);
+    ends.tells(&["1! -api: not done: the container is being stopped"]);
+    let mut fails = overtaken();
+    fails.exit("api", 0);
+    fails.pass(200);
+    fails.exit("api", 3);
+    fails.tells(&["1! -api: failed: code 3 before it was ready; next start in 0.1 s"]);
+    let mut late = overtaken();
+    late.exit("api", 0);
+    late.pass(4_800);
+    late.tells(&["1! -api: not done after 5 s: runs for 4.8 s, not ready yet"]);
+    // What fails by itself has failed, whatever is asked for while that is seen to.
+    let mut fails_first = Story::new(vec![slow(instance("api"))]);
+    fails_first.is_ready("api");
+    fails_first.ask(1, request(Verb::Restart, &["api"]));
+    fails_first.exit("api", 0);
+    fails_first.pass(200);
+    fails_first.exit("api", 3);
+    fails_first.ask(2, request(Verb::Restart, &["api"]));
+    fails_first.tells(&["1! -api: failed: code 3 before it was ready; next start in 0.1 s"]);
+}
+
+#[test]
+fn a_start_that_an_update_makes_void_is_told() {
+    let job = Instance { autostart: false, ..after(instance("job"), 0, Condition::Ready) };
+    let mut story = Story::new(vec![slow(instance("db")), job.clone()]);
+    story.ask(1, request(Verb::Start, &["job"]));
+    let job = Instance { autostart: true, ..job };
+    let update = |story: &mut Story, job: &Instance| {
+        story.configuration = Ok(vec![slow(instance("db")), job.clone()]);
+        story.signal(Signal::HUP);
+    };
+    update(&mut story, &job);
+    story.tells(&[]);
+    update(&mut story, &Instance { autostart: false, ..job });
+    story.tells(&["1! -job: not done: an update has set autostart = false before it was started"]);
+}
+
+#[test]
+fn a_start_does_not_call_off_a_restart() {
+    let mut story = Story::new(vec![instance("db"), after(instance("web"), 0, Condition::Ready)]);
+    story.record.clear();
+    story.ask(1, Request { dependents: true, ..request(Verb::Restart, &["db"]) });
+    story.ask(2, request(Verb::Start, &["db"]));
+    story.expect(&[
+        "restarting, as a client asks: db, web",
+        "SIGTERM to web",
+        "starting, as a client asks: db",
+    ]);
+    story.exit("web", 0);
+    story.expect(&["SIGTERM to db"]);
+    story.exit("db", 0);
+    story.pass(1);
+    story.tells(&[
+        "2! +db: started: pid 103, up after 0.0 s",
+        "1! +db: restarted: pid 101 -> 103, up after 0.0 s | +web: restarted: pid 102 -> 104, up after 0.0 s",
+    ]);
+}
+
+#[test]
 fn a_restart_with_dependents_starts_them_only_when_all_are_down() {
     let mut story = Story::new(vec![
         instance("db"),
@@ -402,7 +499,8 @@ fn who_says_nothing_is_dropped_and_the_others_are_not() {
 fn environment_values_are_in_no_answer() {
     let mut web = instance("web");
     let launch = Rc::get_mut(&mut web.launch).unwrap();
-    launch.env = vec![("PASSWORD".into(), crate::event::Secret::new("hunter2"))];
+    Rc::make_mut(&mut launch.conditions).env =
+        vec![("PASSWORD".into(), crate::event::Secret::new("hunter2"))];
     let mut story = Story::new(vec![web]);
     for (number, verb) in (1..).zip([Verb::Status, Verb::Describe, Verb::Events, Verb::Logs, Verb::Health]) {
         story.ask(number, request(verb, &[]));

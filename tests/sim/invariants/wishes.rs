@@ -46,10 +46,12 @@ pub(super) struct Expected {
 }
 
 impl Judge {
-    pub(super) fn asked(&mut self, request: &Request) {
+    pub(super) fn asked(&mut self, client: Client, request: &Request) {
         self.step.request = Some(request.clone());
+        self.client = Some(client);
         if request.verb == Verb::Update {
             self.dry_run = request.dry_run;
+            self.waits_for_updates = request.wait && !request.dry_run;
         }
     }
 
@@ -71,13 +73,16 @@ impl Judge {
             ByHand::Stop => "stop by hand",
             ByHand::Restart => "restart by hand",
         });
+        self.waits_by_hand(what, names);
         for name in names {
             let id = self.by_name(name);
             if self.plan_of(id).kind == Kind::Command {
                 violation!("{name} is not to be touched by hand");
             }
             let wishes = &mut self.life(id).wishes;
-            (wishes.held, wishes.again) = (what == ByHand::Stop, what == ByHand::Restart);
+            // One that is about to be restarted will be started by that.
+            let again = what == ByHand::Restart || what == ByHand::Start && wishes.again;
+            (wishes.held, wishes.again) = (what == ByHand::Stop, again);
             match what {
                 ByHand::Start => self.begins(id),
                 ByHand::Stop | ByHand::Restart => {}
@@ -470,6 +475,7 @@ impl Judge {
         if expected.refused || !same {
             violation!("{told:?}; right is {expected:?}");
         }
+        self.waits_for_update(told);
         world.count("update");
         for (names, what) in [
             (expected.removes.len(), "removed service"),

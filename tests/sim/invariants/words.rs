@@ -13,6 +13,7 @@ impl Judge {
             Notice::Ended { name, cause, uptime, next } => {
                 let id = self.by_name(name);
                 self.ended(world, name, cause, *uptime, next);
+                self.fails_for_who_waits(id);
                 self.run_is_over(world, id);
             }
             Notice::Stopping { reason, names } => {
@@ -77,6 +78,7 @@ impl Judge {
                 let life = self.life(id);
                 life.cannot_start = true;
                 life.wishes.lacks = Some(lacks);
+                self.fails_for_who_waits(id);
             }
             Notice::Unkillable { name, found } => {
                 let id = self.by_name(name);
