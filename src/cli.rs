@@ -395,7 +395,7 @@ fn follow(
     }
     // Of a check either is the file.
     let config = verb == RUN || verb == CHECK && rest.is_empty();
-    options.reject(name, config, matches!(verb, RUN | PAUSE)).map(|()| None)
+    options.reject(name, config, matches!(verb, RUN | CHECK | PAUSE)).map(|()| None)
 }
 
 /// `tinysup help WORD`.
@@ -681,7 +681,6 @@ mod tests {
             (&["check", "-c", "f", "g"], "option -c does not go with check"),
             (&["check", "f", "-c", "g"], "option -c does not go with check"),
             (&["-c", "f", "help", "stop"], "option -c does not go with help"),
-            (&["check", "-v", "a"], "option -v does not go with check"),
             (&["-g", "check"], "option -g is for one command and does not go with check"),
             (&["pause", "junk"], "pause takes no \"junk\""),
             (&["pause", "--", "a"], "pause takes no \"--\""),
