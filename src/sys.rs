@@ -653,5 +653,9 @@ fn suspend() {
 
 /// The system's word for an error number.
 fn word(errno: Errno) -> String {
-    reason(&io::Error::from(errno))
+    match errno {
+        // A file system may have errors of its own; the number is lost, and 0 would be told as a success.
+        Errno::UnknownErrno => "an error without a name".to_owned(),
+        errno => reason(&io::Error::from(errno)),
+    }
 }
