@@ -22,3 +22,24 @@ impl Reaper {
         self.owners.remove(&pid)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{InstanceId, Role};
+
+    /// Else the table would grow with each restart, and what gets the number again later would count as the service's.
+    #[test]
+    fn who_has_been_told_of_is_nobodys() {
+        let child = |instance| Child { instance: InstanceId(instance), run: 1, role: Role::Main };
+        let [first, second] = [7, 8].map(|number| Pid::new(number).unwrap());
+        let mut reaper = Reaper::default();
+        reaper.own(first, child(0));
+        reaper.own(second, child(1));
+        assert_eq!(reaper.forget(first), Some(child(0)));
+        assert_eq!(reaper.forget(first), None);
+        assert_eq!(reaper.forget(second), Some(child(1)));
+        reaper.own(first, child(2));
+        assert_eq!(reaper.forget(first), Some(child(2)));
+    }
+}
