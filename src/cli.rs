@@ -393,9 +393,10 @@ fn follow(
             }
         }
     }
-    // Of a check either is the file.
-    let config = verb == RUN || verb == CHECK && rest.is_empty();
-    options.reject(name, config, matches!(verb, RUN | CHECK | PAUSE)).map(|()| None)
+    if verb == CHECK && options.config.is_some() && !rest.is_empty() {
+        return Err(usage(&"check takes one file: tinysup check [FILE]"));
+    }
+    options.reject(name, matches!(verb, RUN | CHECK), true).map(|()| None)
 }
 
 /// `tinysup help WORD`.
@@ -678,8 +679,8 @@ mod tests {
             (&["-g", "pause"], "option -g is for one command"),
             (&["check", "a", "b"], "one file"),
             (&["check", "--", "a"], "check takes no \"--\""),
-            (&["check", "-c", "f", "g"], "option -c does not go with check"),
-            (&["check", "f", "-c", "g"], "option -c does not go with check"),
+            (&["check", "-c", "f", "g"], "check takes one file"),
+            (&["check", "f", "-c", "g"], "check takes one file"),
             (&["-c", "f", "help", "stop"], "option -c does not go with help"),
             (&["-g", "check"], "option -g is for one command and does not go with check"),
             (&["pause", "junk"], "pause takes no \"junk\""),
@@ -688,11 +689,9 @@ mod tests {
             (&["-c", "f", "pause"], "option -c does not go with pause"),
             (&["example", "f"], "example takes no \"f\""),
             (&["example", "-c", "f"], "option -c does not go with example"),
-            (&["-v", "example"], "option -v does not go with example"),
             (&["version", "x"], "version takes no \"x\""),
             (&["-g", "version"], "option -g is for one command and does not go with version"),
             (&["-c", "f", "help"], "option -c does not go with help"),
-            (&["-v", "help", "stop"], "option -v does not go with help"),
             (&["help", "stop", "start"], "help takes no \"start\""),
             (&["help", "--foo"], "unknown option --foo"),
             (&["-c", "f", "status"], "option -c does not go before status"),

@@ -1920,6 +1920,25 @@ fn no_excerpt_shows_a_value_of_an_environment() {
         "env = { PASSWORD = \"geheim\\q\" }",
         "env_file = \".env\"",
         "env_from_file = { PASSWORD = [\"geheim\"] }",
+        // Not even a value, or somebody else's way to write one.
+        "[services.web.env]\nPASSWORD:geheim",
+        "[services.web.env]\nPASSWORD\"geheim\"",
+        "[services.web.env]\n\"PASSWORD:geheim\"",
+        "[services.web.env]\n-----BEGIN-geheim-----",
+        "env.PASSWORD.geheim",
+        "[services.web.env]\nM = '''\nM = '''\ngeheim'odd = 1",
+        "env = { \"PASSWORD:geheim\"",
+        "healthcheck = { test: \"tcp:80\", env: { password: \"geheim\" } }",
+        "user = \"app\", env: { PASSWORD: \"geheim\" }",
+        "user: \"app\", env: { PASSWORD: \"geheim\" }",
+        "user: \"app\" PASSWORD=geheim",
+        "ready = [\n{ env: \"geheim\" },\n]",
+        "command = node -a PASSWORD=geheim",
+        // Of an environment, too.
+        "env_file = { password = \"geheim\" }",
+        "[services.web.env_file]\npassword = geheim",
+        "[services.web.env_from_file]\ndb_password = geheim",
+        "inherit_env = { password = \"geheim\" }",
     ];
     let files = [
         "env = { PASSWORD = \"geheim\" }",
@@ -1939,13 +1958,19 @@ fn no_excerpt_shows_a_value_of_an_environment() {
         "[signals]\nHUP.env = { PASSWORD = \"geheim\" }",
         "{ \"apps\": [{ \"env\": { \"PASSWORD\": \"geheim\" } }] }",
         "module.exports = { apps: [{ env: { PASSWORD: \"geheim\" } }] }",
+        "web: DATABASE_URL=postgres://u:geheim@db bundle exec x",
+        "[Service]\nExecStart=/usr/bin/env PASS=geheim x",
     ];
     let services = services.iter().map(|lines| format!("[services.web]\ncommand = \"x\"\n{lines}\n"));
     let mut starred = 0;
     for text in services.chain(files.map(str::to_owned)) {
         // Each line is told of once as its own, and once as the one before the last.
-        for text in [text.clone(), format!("{text}odd = \"é\n"), format!("{text}\n[services.z]\nodd.x = 1\n")]
-        {
+        for text in [
+            text.trim_end().to_owned(),
+            text.clone(),
+            format!("{text}odd = \"é\n"),
+            format!("{text}\n[services.z]\nodd.x = 1\n"),
+        ] {
             let world = world(&text)
                 .file("/etc/.env", "A=a$geheim\nB=\"geheim\nC='geheim' geheim\nPASSWORD geheim\n");
             let problems = problems(&world);
@@ -1988,6 +2013,12 @@ fn what_is_no_secret_is_shown() {
             "    4 | ] # two\n    5 | user = true # three\n",
         ),
         ("[services.envoy]\ncommand = \"x\"\nuser = true\n", "    3 | user = true\n"),
+        // The likeliest slips.
+        ("[services.web]\ncommand: \"node\"\n", "    2 | command: \"node\"\n"),
+        ("[services.web]\ncommand = \"x\"\nrestart always\n", "    3 | restart always\n"),
+        ("[services.web]\ncommand = node --port=80\nuser = true\n", "    2 | command = node --port=80\n"),
+        ("[services.web]\ncommand = \"node --port=80\n", "    2 | command = \"node --port=80\n"),
+        ("[services.web\ncommand = \"x\"\n", "    1 | [services.web\n"),
         (
             "[services.web]\ncommand = \"x\"\nhealthcheck = {\n  test = \"tcp:80\", # port\n  retries = -1,\n}\n",
             "    4 |   test = \"tcp:80\", # port\n    5 |   retries = -1,\n",
@@ -2059,6 +2090,7 @@ fn slips_show_no_secret() {
             }
         }
         let text: String = text.into_iter().collect();
+        let text = if random.below(4) == 0 { text.trim_end().to_owned() } else { text };
         if let Err(problems) = load(&world(&text)) {
             assert!(!problems.contains("geheim"), "seed {seed} round {round}\n{text}\n{problems}");
             refused += 1;

@@ -57,9 +57,11 @@ struct Place {
     depth: u8,
     /// How many stand before a setting; 0: all are known. What stands alone has no keys of its own.
     settings: u8,
+    /// Whether what is below is of an environment, wherever that may belong.
+    of_environment: bool,
 }
 
-const TOP: Place = Place { known: true, depth: 0, settings: 0 };
+const TOP: Place = Place { known: true, depth: 0, settings: 0, of_environment: false };
 const ALONE: u8 = u8::MAX;
 
 struct Reader<'a> {
@@ -97,11 +99,12 @@ pub fn hide(text: &str, file: FileId, sources: &mut Sources) {
         let (start, end) = (token.span().start(), token.span().end());
         let word = text.get(start..end).unwrap_or("");
         let (column, quotes) = match token.kind() {
-            TokenKind::Whitespace | TokenKind::Eof if reader.after != NONSENSE => continue,
+            TokenKind::Whitespace if reader.after != NONSENSE => continue,
             TokenKind::BasicString | TokenKind::LiteralString => (b'a', 1),
             TokenKind::MlBasicString | TokenKind::MlLiteralString => (b'"', 3),
             TokenKind::Atom => (b'a', 0),
-            TokenKind::Newline => (b'\n', 0),
+            // The end of the file ends its last line, too.
+            TokenKind::Newline | TokenKind::Eof => (b'\n', 0),
             _ => (word.as_bytes().first().copied().unwrap_or(b' '), 0),
         };
         let ends = word.len() >= 2 * quotes && word.ends_with(word.get(..quotes).unwrap_or(""));
@@ -147,7 +150,8 @@ impl Reader<'_> {
                 self.begin(start, false);
                 HEADER
             }
-            b'h' | b'k' if !holds(word, "=") => {
+            // A quote within a word is the end of a text that has begun somewhere else.
+            b'h' | b'k' if !holds(word, "=") && !bare(word).contains(['"', '\'']) => {
                 self.enter(word);
                 if step == b'h' { HEADER } else { KEY }
             }
@@ -184,9 +188,18 @@ impl Reader<'_> {
                 if self.open.is_empty() { VALUE } else { INNER }
             }
             _ => {
-                self.open.clear();
                 let newline = column == b'\n';
-                self.doubt(if newline { start } else { end });
+                if self.after == KEY && table.is_none() && self.place.settings != 0 && self.place.is_shown() {
+                    // As in `user: "app"`: the key is one of those that there are.
+                    self.begin(start, true);
+                }
+                self.open.clear();
+                if self.after == HEADER && newline {
+                    // Its last bracket is missing. What follows may be anybody's.
+                    self.after = NONSENSE;
+                } else {
+                    self.doubt(if newline { start } else { end });
+                }
                 if newline {
                     self.take(column, word, start, first);
                 }
@@ -199,17 +212,27 @@ impl Reader<'_> {
         (self.doubtful, self.by_key) = (at, by_key);
     }
 
-    /// Hides what is doubtful up to there. Behind a key that says so there are only secrets in lines with another key.
+    /// Hides what is doubtful up to there. Behind a key that says so there are only secrets in lines with another key: with a `=` that is
+    /// not within an option of a command, or a `:` as others write it.
     fn doubt(&mut self, end: usize) {
         let mut start = self.doubtful;
         if self.by_key {
-            let rest = self.text.as_bytes().get(start..).unwrap_or(&[]).iter().zip(start..);
-            let mut line = rest.take_while(|(byte, at)| **byte != b'\n' || *at < end);
+            let (mut option, mut before) = (false, b' ');
+            let bytes = self.text.as_bytes().get(start..).unwrap_or(&[]);
+            let mut line = bytes.iter().zip(start..).take_while(|(byte, at)| **byte != b'\n' || *at < end);
             let line_or_key = |(byte, at): (&u8, usize)| {
+                let apart = |byte: u8| {
+                    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b'"' | b'\'' | b',' | b'[' | b'{')
+                };
+                let key = *byte == b'=' && !option || before == b':' && apart(*byte);
                 if *byte == b'\n' {
                     start = at;
                 }
-                *byte == b'='
+                if apart(before) {
+                    option = *byte == b'-';
+                }
+                before = *byte;
+                key
             };
             if !line.any(line_or_key) {
                 self.after = ODD;
@@ -228,8 +251,10 @@ impl Reader<'_> {
 
     fn enter(&mut self, word: &str) {
         let key = bare(word);
-        let Place { depth, settings, .. } = self.place;
-        let known = if depth == 0 {
+        let Place { depth, settings, of_environment, .. } = self.place;
+        let known = if of_environment {
+            false
+        } else if depth == 0 {
             self.place.settings = match key {
                 "services" => 2,
                 "defaults" => 1,
@@ -238,6 +263,8 @@ impl Reader<'_> {
             };
             self.place.settings != ALONE || self.is_known(key)
         } else if depth == settings {
+            let id = keys::service(key).map(|key| key.id);
+            self.place.of_environment = matches!(id, Some(Id::EnvFile | Id::EnvFromFile | Id::InheritEnv));
             self.is_known(key)
         } else {
             settings != ALONE && (depth < settings || !is_variable(key))

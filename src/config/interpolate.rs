@@ -13,7 +13,7 @@ pub trait Lookup {
     /// It cannot be had, and that has been reported.
     fn value(&mut self, name: &str, at: Range<usize>) -> Result<Option<Rc<[u8]>>, Reported>;
 
-    /// Whether the text may be a secret: then a message has no part of it but the names in `${…}`.
+    /// Whether the text may be a secret: then a message has no part of it but names and messages of `${…}`.
     fn is_secret(&self) -> bool {
         false
     }

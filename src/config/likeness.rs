@@ -43,14 +43,16 @@ pub fn likeness(text: &str) -> Option<(&'static str, String)> {
     }
 }
 
-/// Its two lines, with what could be found of it. A command that would not fit, or that TOML would read differently, is left out.
+/// Its two lines, with what could be found of it. A command that would not fit, that TOML would read differently, or that sets a variable,
+/// whose value may be a secret, is left out.
 fn service(name: Option<&str>, command: Option<&str>) -> String {
     const LONGEST: usize = 80;
     let plain = |c: char| c.is_control() || c == '"' || c == '\\';
     let name = name.map(str::trim).filter(|name| super::schema::check_name(name).is_ok()).unwrap_or("NAME");
-    let command = command
-        .map(str::trim)
-        .filter(|text| !text.is_empty() && text.len() <= LONGEST && !text.contains(plain));
+    let sets = |word: &str| !word.starts_with('-') && holds(word, "=");
+    let command = command.map(str::trim).filter(|text| {
+        !text.is_empty() && text.len() <= LONGEST && !text.contains(plain) && !text.split(' ').any(sets)
+    });
     format!("[services.{name}], and below it command = \"{}\"", command.unwrap_or("program argument"))
 }
 
