@@ -1926,6 +1926,8 @@ fn no_excerpt_shows_a_value_of_an_environment() {
         "[services.web.env]\n\"PASSWORD:geheim\"",
         "[services.web.env]\n-----BEGIN-geheim-----",
         "env.PASSWORD.geheim",
+        "PASSWORD =\n[\"geheim\"\n]",
+        "[services.web.env]\nPASSWORD =\n[ geheim\n",
         "[services.web.env]\nM = '''\nM = '''\ngeheim'odd = 1",
         "env = { \"PASSWORD:geheim\"",
         "healthcheck = { test: \"tcp:80\", env: { password: \"geheim\" } }",

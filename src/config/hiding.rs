@@ -194,8 +194,8 @@ impl Reader<'_> {
                     self.begin(start, true);
                 }
                 self.open.clear();
-                if self.after == HEADER && newline {
-                    // Its last bracket is missing. What follows may be anybody's.
+                if self.after == HEADER && newline && self.place.known {
+                    // One that there is, without its last bracket. What follows may be anybody's.
                     self.after = NONSENSE;
                 } else {
                     self.doubt(if newline { start } else { end });
