@@ -1929,6 +1929,7 @@ fn no_excerpt_shows_a_value_of_an_environment() {
         "PASSWORD =\n[\"geheim\"\n]",
         "[services.web.env]\nPASSWORD =\n[ geheim\n",
         "[services.web.env]\nM = '''\nM = '''\ngeheim'odd = 1",
+        "[services.web.env]\ngeheim'''=1",
         "env = { \"PASSWORD:geheim\"",
         "healthcheck = { test: \"tcp:80\", env: { password: \"geheim\" } }",
         "user = \"app\", env: { PASSWORD: \"geheim\" }",

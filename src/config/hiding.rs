@@ -34,6 +34,7 @@ const ROWS: [&[u8; 11]; 11] = [
     b"  e , ] }#-", // a value in brackets
     b"----------n", // what has no place there, in a line that has no secret
 ];
+const QUOTES: [char; 2] = ['"', '\''];
 const NOTHING: usize = 0;
 const ENTRY: usize = 1;
 const DOT: usize = 2;
@@ -151,7 +152,7 @@ impl Reader<'_> {
                 HEADER
             }
             // A quote within a word is the end of a text that has begun somewhere else.
-            b'h' | b'k' if !holds(word, "=") && !bare(word).contains(['"', '\'']) => {
+            b'h' | b'k' if !holds(word, "=") && (word.starts_with(QUOTES) || !word.contains(QUOTES)) => {
                 self.enter(word);
                 if step == b'h' { HEADER } else { KEY }
             }
@@ -297,7 +298,7 @@ impl Place {
 /// A word without its quotes.
 #[inline(never)]
 fn bare(word: &str) -> &str {
-    word.trim_matches(['"', '\''])
+    word.trim_matches(QUOTES)
 }
 
 /// Whether this is probably the name of a variable, or of a table of them, where no setting is called so.
