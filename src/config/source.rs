@@ -107,13 +107,6 @@ impl Sources {
         self.get(span.file).is_some_and(|source| source.confidential || source.is_hidden(span.start as usize))
     }
 
-    /// What is written there.
-    pub fn text(&self, span: Span) -> &str {
-        self.get(span.file)
-            .and_then(|source| source.text.get(span.start as usize..span.end as usize))
-            .unwrap_or("")
-    }
-
     /// The line that a place begins in, from 1.
     pub fn line(&self, span: Span) -> Option<usize> {
         self.get(span.file).map(|source| source.line(span.start))
