@@ -371,6 +371,9 @@ impl Judge {
                     violation!("{signal} was not passed on");
                 };
                 assert_eq!((passed_on, sent.len()), (*signal, *receivers), "in order");
+                if !sent.is_empty() {
+                    self.asked_by(*signal);
+                }
                 (self.step.signal, self.step.sent) = (Some(*signal), sent);
                 self.step.untold = Some(*signal);
             }

@@ -7,11 +7,17 @@ use tinysup::plan::Manner;
 use super::*;
 
 impl Judge {
+    /// Whose process is sent a signal.
+    fn receiver(world: &World, pid: Pid, signal: Signal) -> Child {
+        match world.leader(pid).and_then(|proc| proc.owner) {
+            Some(child) => child,
+            None => violation!("{signal} for {pid:?}, which is no unreleased child of ours"),
+        }
+    }
+
     pub(super) fn signal(&mut self, world: &mut World, pid: Pid, group: bool, signal: Signal) {
         self.step.sent.push((pid, group, signal));
-        let Some(child) = world.leader(pid).and_then(|proc| proc.owner) else {
-            violation!("{signal} for {pid:?}, which is no unreleased child of ours");
-        };
+        let child = Self::receiver(world, pid, signal);
         if self.step.asks_group && self.step.exited == Some(pid) {
             let defined = self.plan_of(child.instance).signals.get(&Signal::TERM);
             if !group || signal != defined.copied().flatten().unwrap_or(Signal::TERM) {
@@ -34,9 +40,9 @@ impl Judge {
             }
             return world.count("signal by hand");
         }
-        let forwarded = self.step.signal.is_some_and(|signal| !self.ends_container(signal));
-        if forwarded {
-            return self.forward(child, pid, group, signal);
+        if let Some(got) = self.step.signal.filter(|signal| !self.ends_container(*signal)) {
+            self.forward(child, pid, group, signal);
+            return self.asked_by(got);
         }
         if (child.role, signal) == (Role::Main, Signal::KILL) {
             self.life(child.instance).kill_sent = true;
@@ -89,7 +95,8 @@ impl Judge {
             self.step =
                 Step { now: Some(now), delayed: world.delayed, signal: Some(signal), ..Step::default() };
             for (pid, becomes) in sent {
-                self.signal(world, pid, false, becomes);
+                self.step.sent.push((pid, false, becomes));
+                self.forward(Self::receiver(world, pid, becomes), pid, false, becomes);
             }
             self.check_receivers(world, signal);
             if reported {
@@ -162,9 +169,14 @@ impl Judge {
         if expected != Some(sent) || child.role != Role::Main {
             violation!("{got} is passed on to {pid:?} of {} as {sent}, expected {expected:?}", instance.name);
         }
-        if self.command_mode() && got == Signal::TERM && instance.stop.kill_timeout.is_some() {
-            let now = self.now();
-            self.life(child.instance).asked.get_or_insert(now);
+    }
+
+    /// The core knows that the one command was passed this signal on: what asks it to end gives it as long as `kill_timeout` says. What
+    /// was passed on at once is reported a moment later, in its turn; nobody could count from before that.
+    pub(super) fn asked_by(&mut self, got: Signal) {
+        let (id, now) = (InstanceId(0), self.now());
+        if self.command_mode() && got == Signal::TERM && self.plan_of(id).stop.kill_timeout.is_some() {
+            self.life(id).asked.get_or_insert(now);
         }
     }
 
@@ -200,10 +212,7 @@ impl Judge {
         if !everybody || becomes != Some(signal) {
             violation!("{got:?} is passed on to everybody as {signal}");
         }
-        let now = self.now();
-        if got == Some(Signal::TERM) && self.plan_of(InstanceId(0)).stop.kill_timeout.is_some() {
-            self.life(InstanceId(0)).asked.get_or_insert(now);
-        }
+        self.asked_by(got.unwrap());
         let anybody = Pid::new(1).unwrap();
         self.step.sent.push((anybody, true, signal));
     }
