@@ -4,6 +4,7 @@ use tinysup::plan::{Asks, ReadyTest, Test};
 
 use super::care::{Owed, same_failure};
 use super::runs::Chance;
+use super::wishes::Coming;
 use super::*;
 
 impl Judge {
@@ -314,24 +315,38 @@ impl Judge {
         }
     }
 
+    /// All that run are named in the order of starts: each after those that it depends on, also while an update is under way and old
+    /// definitions stand beside new ones; and as the plan has them wherever that is such an order. Only of those that depend on each
+    /// other in a circle, which they may then, any may come first, and of those that an update takes out.
     pub(super) fn check_names(&self, names: &[Rc<str>], what: &str) {
-        let right: Vec<_> = self
-            .plan
-            .all()
-            .filter(|(id, _)| self.lives[id.0 as usize].active())
-            .map(|(_, i)| &i.name)
-            .collect();
-        // While an update is under way the order is between the old and the new.
-        let (mut sorted, mut told): (Vec<_>, Vec<_>) = (right.clone(), names.iter().collect());
-        if self.plan.order.iter().zip(0..).any(|(id, at)| id.0 != at) {
-            sorted.sort();
-            told.sort();
-            if sorted == told {
-                return;
-            }
+        let active = |id: &InstanceId| self.lives[id.0 as usize].active();
+        let right: Vec<InstanceId> = self.plan.ids().filter(active).collect();
+        let told: Vec<InstanceId> = names.iter().map(|name| self.by_name(name)).collect();
+        let name = |id: InstanceId| &self.plan_of(id).name;
+        let named = || right.iter().map(|id| name(*id)).collect::<Vec<_>>();
+        let missing = right.iter().any(|id| !told.contains(id));
+        if missing || told.len() != right.len() {
+            violation!("{names:?} are said to be {what}; it is {:?}", named());
         }
-        if !names.iter().eq(right.iter().copied()) {
-            violation!("{names:?} are said to be {what}; it is {right:?}");
+        if let Some((id, on)) = self.misplaced(&told) {
+            violation!("{names:?} are said to be {what}, but {} depends on {}", name(id), name(on));
         }
+        let wanted: Vec<InstanceId> = self.plan.ids().collect();
+        let in_order = self.misplaced(&wanted).is_none() && wanted.iter().all(|id| !self.in_circle(*id));
+        let stays = |id: &&InstanceId| !matches!(self.coming.get(id), Some(Coming::Gone));
+        if in_order && !told.iter().filter(stays).eq(right.iter().filter(stays)) {
+            violation!("{names:?} are said to be {what}; the order is {:?}", named());
+        }
+    }
+
+    fn in_circle(&self, id: InstanceId) -> bool {
+        self.dependents(id).contains(&id)
+    }
+
+    /// Who stands before one that it depends on, other than in a circle.
+    fn misplaced(&self, order: &[InstanceId]) -> Option<(InstanceId, InstanceId)> {
+        let later = |at: usize| order.iter().skip(at + 1);
+        let mut pairs = order.iter().enumerate().flat_map(|(at, id)| later(at).map(|on| (*id, *on)));
+        pairs.find(|(id, on)| self.dependents(*on).contains(id) && !self.in_circle(*id))
     }
 }
