@@ -623,29 +623,36 @@ impl Supervisor {
         if self.wish_for(on) == Wish::Again || self.goes(on) {
             return Readiness::Wait { on };
         }
-        match (service.state(), dependency.condition) {
-            (State::Up(..) | State::Ready(..), Condition::Started)
-            | (State::Ready(..), Condition::Ready)
-            | (State::Completed, Condition::Completed) => Readiness::Ready,
-            // It ran and is done: it has been started.
-            (State::Completed, Condition::Started) => Readiness::Ready,
-            (State::Completed | State::Failed { .. } | State::Down, _) if ran && !dependency.restart => {
+        if self.is_there(dependency) {
+            return Readiness::Ready;
+        }
+        match service.state() {
+            State::Completed | State::Failed { .. } | State::Down if ran && !dependency.restart => {
                 Readiness::Ready
             }
-            (State::Failed { .. }, _) => Readiness::Never { on, completed: false },
-            (State::Completed, Condition::Ready) => Readiness::Never { on, completed: true },
-            (
-                State::Waiting
-                | State::Launching { .. }
-                | State::Starting(..)
-                | State::Stopping { .. }
-                | State::Cleaning(_)
-                | State::Backoff { .. }
-                | State::Down,
-                _,
-            )
-            | (State::Up(..), Condition::Ready | Condition::Completed)
-            | (State::Ready(..), Condition::Completed) => Readiness::Wait { on },
+            State::Failed { .. } => Readiness::Never { on, completed: false },
+            // Where it had to be ready.
+            State::Completed => Readiness::Never { on, completed: true },
+            State::Waiting
+            | State::Launching { .. }
+            | State::Starting(..)
+            | State::Up(..)
+            | State::Ready(..)
+            | State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down => Readiness::Wait { on },
+        }
+    }
+
+    /// Whether what is depended on is as it has to be now.
+    fn is_there(&self, dependency: Dependency) -> bool {
+        let state = self.service(dependency.on).map(Service::state);
+        match dependency.condition {
+            // It ran and is done: it has been started.
+            Condition::Started => matches!(state, Some(State::Up(..) | State::Ready(..) | State::Completed)),
+            Condition::Ready => matches!(state, Some(State::Ready(..))),
+            Condition::Completed => matches!(state, Some(State::Completed)),
         }
     }
 
