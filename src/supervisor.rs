@@ -781,9 +781,17 @@ impl Supervisor {
     /// Stops what nobody needs any more, and goes on to the next part of the stop when this one is done.
     #[inline(never)]
     fn advance_stops(&mut self, now: Time, out: &mut Vec<Action>) {
+        let since = self.shutdown.as_ref().map_or(now, |shutdown| shutdown.since());
         for (record, service) in self.stops.iter_mut().zip(&self.services) {
-            if let Some(record @ StopRecord { down: None, .. }) = record {
-                record.down = service.settled().then_some(now);
+            match record {
+                Some(record @ StopRecord { down: None, .. }) => {
+                    record.down = service.settled().then_some(now);
+                }
+                // What was stopped already when this stop began may be down before its turn comes.
+                None if service.settled() && service.stopped_since(since) => {
+                    *record = Some(StopRecord { asked: since, down: Some(now) });
+                }
+                Some(_) | None => {}
             }
         }
         // For each instance, whether it or anything that depends on it is still there: a oneshot in between is long done.

@@ -434,6 +434,22 @@ fn a_dependency_that_has_failed_is_not_said_to_be_there() {
 }
 
 #[test]
+fn what_was_being_stopped_before_is_among_those_that_the_stop_tells_of() {
+    let mut story = db_and_web();
+    story.ask(1, Request { wait: false, ..request(Verb::Restart, &["db"]) });
+    story.pass(100);
+    story.signal(Signal::TERM);
+    story.pass(200);
+    // Before web, which depends on it, and so before its turn.
+    story.exit("db", 0);
+    story.pass(100);
+    story.exit("web", 0);
+    story.pass(0);
+    let told = story.record.iter().find(|line| line.starts_with("stopped in")).map(String::as_str);
+    assert_eq!(told, Some("stopped in 0.3 s: web 0.3 s, db 0.2 s"));
+}
+
+#[test]
 fn health_says_who_and_why() {
     let optional = Instance { on_failure: OnFailure::Ignore, ..instance("extra") };
     let mut story = Story::new(vec![slow(instance("api")), optional]);
