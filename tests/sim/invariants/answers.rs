@@ -114,11 +114,20 @@ impl Judge {
         }
     }
 
-    pub(super) fn tells_who_waits(&mut self, world: &mut World, client: Client, answer: &Answer) {
+    pub(super) fn answer(&mut self, world: &mut World, client: Client, answer: &Answer) {
+        match answer {
+            Answer::Changed(changes) => self.tells_who_waits(world, client, changes),
+            Answer::Verdict(verdict) => self.verdict(world, client, verdict),
+            Answer::Status(status) => self.status(client, status),
+            Answer::Describe(descriptions) => self.descriptions(client, descriptions),
+            Answer::Refused(_) => self.client_is_gone(client),
+            Answer::Memory(_) | Answer::Log(_) | Answer::Event(_) | Answer::End => {}
+        }
+    }
+
+    fn tells_who_waits(&mut self, world: &mut World, client: Client, changes: &[Change]) {
         self.look_for_who_waits();
-        let (Some(targets), Answer::Changed(changes)) = (self.waiting.remove(&client), answer) else {
-            return;
-        };
+        let Some(targets) = self.waiting.remove(&client) else { return };
         for Change { name, text, ok } in changes {
             let known = |target: &&Target| *self.plan_of(target.id).name == **name;
             let Some(target) = targets.iter().find(known) else { continue };
@@ -169,5 +178,7 @@ impl Judge {
     /// It does not wait any more.
     pub(super) fn client_is_gone(&mut self, client: Client) {
         self.waiting.remove(&client);
+        self.questions.remove(&client);
+        self.looks.remove(&client);
     }
 }

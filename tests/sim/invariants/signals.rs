@@ -297,7 +297,9 @@ impl Judge {
             world.count("stop without kill_timeout");
         }
         // What was ordered before the stop began, and is there only now, never was of use to anybody.
-        if in_a_hurry || self.stop.is_none() || self.step.spawned == Some(id) {
+        let as_spawned = self.stop.is_some() && self.step.spawned == Some(id);
+        self.life(id).asked_as_spawned = as_spawned;
+        if in_a_hurry || self.stop.is_none() || as_spawned {
             return;
         }
         for other in self.dependents(id) {
