@@ -119,7 +119,10 @@ impl Judge {
             says: life.care.says.clone().filter(|_| alive),
             waits_for: needs.map(|on| self.plan_of(on.on).name.to_string()).collect(),
             lacks,
-            last_exit: self.exits(id, told.last_exit.as_slice()).pop(),
+            last_exit: {
+                let ways: Vec<Option<Exit>> = self.exits(id).iter().map(|way| way.last().cloned()).collect();
+                ways.iter().find(|last| **last == told.last_exit).unwrap_or(&ways[0]).clone()
+            },
             ..told.clone()
         }
     }
@@ -139,29 +142,41 @@ impl Judge {
         let mut dependents: Vec<_> = self.plan.all().filter(needs).map(|(id, _)| name(id)).collect();
         let mut told_dependents = told.dependents.clone();
         (dependents.sort(), told_dependents.sort());
-        let exits = self.exits(id, &told.exits);
-        if (&depends_on, &dependents, &exits) != (&told.depends_on, &told_dependents, &told.exits) {
-            violation!("{told:?}; right is {depends_on:?}, {dependents:?}, {exits:?}");
+        let ways = self.exits(id);
+        let right = ways.contains(&told.exits);
+        if !right || (&depends_on, &dependents) != (&told.depends_on, &told_dependents) {
+            violation!("{told:?}; right is {depends_on:?}, {dependents:?}, {ways:?}");
         }
     }
 
-    /// The ends that are remembered, those alike counted. Where it may be said that they were asked for or not, it is as it is told.
-    fn exits(&self, id: InstanceId, told: &[Exit]) -> Vec<Exit> {
+    /// The ends that are remembered, those alike counted; in each way that is right, where one may be said to have been asked for or not.
+    fn exits(&self, id: InstanceId) -> Vec<Vec<Exit>> {
         let ends = self.ends.get(&id).map(Vec::as_slice).unwrap_or_default();
-        let mut exits: Vec<Exit> = Vec::new();
+        let mut ways: Vec<Vec<Exit>> = vec![Vec::new()];
         for end in &ends[ends.len().saturating_sub(ENDS_MAX)..] {
-            let text = end.cause.to_string();
-            let free = || told.iter().any(|one| one.text == text && one.asked);
-            let asked = end.asked.unwrap_or_else(free);
-            let (ago_ms, up_ms) = (millis(self.now().since(end.at)), millis(end.uptime));
-            let before = exits.last().filter(|last| (&last.text, last.asked) == (&text, asked));
-            let times = before.map_or(0, |last| last.times) + 1;
-            if times > 1 {
-                exits.pop();
-            }
-            exits.push(Exit { text, code: code_of(&end.cause), asked, ago_ms, up_ms, times });
+            let asked = end.asked.map_or_else(|| vec![false, true], |asked| vec![asked]);
+            let longer = |way: &Vec<Exit>| {
+                let with = |asked: &bool| {
+                    let mut way = way.clone();
+                    self.add_exit(&mut way, end, *asked);
+                    way
+                };
+                asked.iter().map(with).collect::<Vec<_>>()
+            };
+            ways = ways.iter().flat_map(longer).collect();
         }
-        exits
+        ways
+    }
+
+    fn add_exit(&self, exits: &mut Vec<Exit>, end: &End, asked: bool) {
+        let text = end.cause.to_string();
+        let (ago_ms, up_ms) = (millis(self.now().since(end.at)), millis(end.uptime));
+        let before = exits.last().filter(|last| (&last.text, last.asked) == (&text, asked));
+        let times = before.map_or(0, |last| last.times) + 1;
+        if times > 1 {
+            exits.pop();
+        }
+        exits.push(Exit { text, code: code_of(&end.cause), asked, ago_ms, up_ms, times });
     }
 }
 
