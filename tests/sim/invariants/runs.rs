@@ -283,7 +283,8 @@ impl Judge {
         let again = self.lives[id.0 as usize].run > 0;
         let (on, life) = (dependency.on, &self.lives[dependency.on.0 as usize]);
         let failed = life.failed || life.cannot_start;
-        let gone = life.completed || failed || self.is_down(on);
+        let down = life.wishes.down || self.stop.is_some();
+        let gone = life.completed || failed || down && !life.active();
         if life.active() && (life.wishes.again || self.goes(on)) {
             return Chance::Wait(vec![on]);
         }

@@ -53,19 +53,23 @@ impl Judge {
         }
     }
 
+    /// The container is being stopped. That all is done is not announced before the end.
+    fn ends(&self) -> bool {
+        self.stop.is_some() || self.begun && self.all_done()
+    }
+
     /// Nothing of it is there and nothing is due, because of its end or because somebody wanted that.
     pub(super) fn is_down(&self, id: InstanceId) -> bool {
         let life = &self.lives[id.0 as usize];
         let over = life.completed || life.failed || life.cannot_start;
-        !life.active() && !over && (life.wishes.down || self.stop.is_some())
+        !life.active() && !over && (life.wishes.down || self.ends())
     }
 
     /// How it is, and with whom it is not so.
     fn is_so(&self, question: &Question) -> (Is, Vec<InstanceId>, usize) {
         let Question { ids, named, wanted, .. } = question;
         let (mut bad, mut hopeless, mut counted) = (Vec::new(), Vec::new(), 0);
-        // That all is done is not announced before the end.
-        let ends = self.stop.is_some() || self.begun && self.all_done();
+        let ends = self.ends();
         for id in ids {
             let (life, instance) = (&self.lives[id.0 as usize], self.plan_of(*id));
             let gone = life.wishes.retired;
