@@ -598,6 +598,7 @@ impl Judge {
         self.check_memory();
         self.check_command();
         self.check_ends();
+        self.check_sent_by_hand();
         self.check_left_told();
         if let Some(pid) = self.step.exited
             && self.step.released != 1

@@ -3,8 +3,7 @@
 use super::*;
 use crate::control::{Change, Request, Stream, VERSION, Verb, Wanted};
 use crate::event::Sink;
-use crate::plan::ReadyTest;
-use crate::plan::{Ready, Restart, RestartWhen};
+use crate::plan::{Ready, ReadyTest, Restart, RestartWhen};
 
 impl Story {
     /// A client that comes with a request.

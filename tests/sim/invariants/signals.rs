@@ -1,5 +1,6 @@
 //! Who is signalled, when and with what: only ours, the polite one first, SIGKILL only when it is time.
 
+use tinysup::control::VERSION;
 use tinysup::event::Client;
 use tinysup::kernel::Kernel;
 use tinysup::plan::Manner;
@@ -35,8 +36,11 @@ impl Judge {
         }
         if self.verb() == Some(Verb::Signal) {
             let life = &self.lives[child.instance.0 as usize];
-            if child.role != Role::Main || !life.running() {
-                violation!("a client's {signal} for {child:?}, which does not run");
+            if child.role != Role::Main
+                || !life.running()
+                || !self.sends_by_hand(child.instance, group, signal)
+            {
+                violation!("a client's {signal} for {child:?}, group {group}: {:?}", self.step.request);
             }
             return world.count("signal by hand");
         }
@@ -82,6 +86,33 @@ impl Judge {
             (Role::Probe(_), Signal::KILL) if group => self.kills_probe(child, pid),
             (Role::Probe(_), _) => violation!("{signal} for {pid:?}, the command of a test"),
             (Role::StopCommand, _) => violation!("{signal} for the stop_command {pid:?}"),
+        }
+    }
+
+    /// What a client has sent to whom.
+    fn sends_by_hand(&self, id: InstanceId, group: bool, signal: Signal) -> bool {
+        self.step.request.as_ref().is_some_and(|request| {
+            let right = Signal::parse(&request.signal).is_ok_and(|wanted| wanted == signal);
+            let asked = request.verb == Verb::Signal && request.v == VERSION && request.group == group;
+            right && asked && self.meant(request).contains(&id)
+        })
+    }
+
+    /// A client's signal reaches each that it names and that runs, once.
+    pub(super) fn check_sent_by_hand(&self) {
+        let request = self.step.request.as_ref().filter(|request| request.verb == Verb::Signal);
+        let Some((request, Ok(signal))) = request.map(|request| (request, Signal::parse(&request.signal)))
+        else {
+            return;
+        };
+        let running = |id: &InstanceId| self.lives[id.0 as usize].running();
+        let meant = |id: &InstanceId| self.sends_by_hand(*id, request.group, signal);
+        for id in self.plan.ids().filter(running).filter(meant) {
+            let life = &self.lives[id.0 as usize];
+            let sent = self.step.sent.iter().filter(|(to, ..)| Some(*to) == life.pid).count();
+            if sent != 1 {
+                violation!("{} gets {signal} of a client {sent} times: {life:?}", self.plan_of(id).name);
+            }
         }
     }
 

@@ -28,16 +28,25 @@ enum Is {
 }
 
 impl Judge {
+    /// Whom a request is about, in start order: a service, an instance of it, or all.
+    pub(super) fn meant(&self, request: &Request) -> Vec<InstanceId> {
+        let is = |id: &InstanceId, one: &String| {
+            let Instance { name, service, .. } = self.plan_of(*id);
+            one == "all" || **name == **one || **service == **one
+        };
+        let names = &request.names;
+        // Where one is unknown, nothing is done.
+        if names.iter().any(|one| one != "all" && !self.plan.ids().any(|id| is(&id, one))) {
+            return Vec::new();
+        }
+        let meant = |id: &InstanceId| names.is_empty() || names.iter().any(|one| is(id, one));
+        self.plan.ids().filter(meant).collect()
+    }
+
     /// A client has asked.
     pub(super) fn wants_to_know(&mut self, client: Client, request: &Request) {
-        let all = |name: &String| name == "all";
-        let named = !request.names.iter().all(all);
-        let meant = |id: &InstanceId| {
-            let Instance { name, service, .. } = self.plan_of(*id);
-            let is = |one: &String| one == "all" || **name == **one || **service == **one;
-            !named || request.names.iter().any(is)
-        };
-        let ids: Vec<InstanceId> = self.plan.ids().filter(meant).collect();
+        let named = !request.names.iter().all(|name| name == "all");
+        let ids = self.meant(request);
         if request.v != VERSION {
             return;
         }
