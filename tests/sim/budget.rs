@@ -43,13 +43,13 @@ impl Budget {
             // Of a budget without an end nothing is counted.
             let counted = self.decided.iter().filter(|_| policy.max_restarts.is_some());
             let left: Vec<_> = counted.map(|at| now.since(*at)).filter(|ago| *ago < window).collect();
-            return (u32::try_from(left.len()).unwrap(), left.last().map(|ago| window - *ago));
+            return (u32::try_from(left.len()).unwrap(), left.last().map(|ago| window.saturating_sub(*ago)));
         }
         match uptime {
             None => (self.row, None),
             Some(uptime) if uptime >= policy.min_uptime => (0, None),
             Some(_) if self.row == 0 => (0, None),
-            Some(uptime) => (self.row, Some(policy.min_uptime - uptime)),
+            Some(uptime) => (self.row, Some(policy.min_uptime.saturating_sub(uptime))),
         }
     }
 

@@ -141,7 +141,8 @@ impl Judge {
         let needs = |(_, other): &(InstanceId, &Instance)| other.depends_on.iter().any(|on| on.on == id);
         let mut dependents: Vec<_> = self.plan.all().filter(needs).map(|(id, _)| name(id)).collect();
         let mut told_dependents = told.dependents.clone();
-        (dependents.sort(), told_dependents.sort());
+        dependents.sort();
+        told_dependents.sort();
         let ways = self.exits(id);
         let right = ways.contains(&told.exits);
         if !right || (&depends_on, &dependents) != (&told.depends_on, &told_dependents) {

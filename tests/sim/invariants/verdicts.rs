@@ -107,9 +107,9 @@ impl Judge {
         }
         // Only what is done stays so.
         let lacks = !bad.is_empty() || !hopeless.is_empty() || counted == 0;
-        let never = ends && lacks && matches!(wanted, Wanted::Ready | Wanted::Completed);
+        let too_late = ends && lacks && matches!(wanted, Wanted::Ready | Wanted::Completed);
         match () {
-            () if never => (Is::Never, Vec::new(), counted),
+            () if too_late => (Is::Never, Vec::new(), counted),
             () if !hopeless.is_empty() => (Is::Never, hopeless, counted),
             () if !bad.is_empty() => (Is::NotYet, bad, counted),
             () => (Is::So, bad, counted),
@@ -125,7 +125,7 @@ impl Judge {
         if is == Is::NotYet && !question.at_once && !in_time {
             self.step.dismissed = Some(client);
         }
-        let word = match question.wanted {
+        let state = match question.wanted {
             Wanted::Live => "alive",
             Wanted::Ready => "ready",
             Wanted::Completed => "completed",
@@ -135,11 +135,13 @@ impl Judge {
         let begins: Vec<String> = match is {
             Is::So if counted == 0 => vec!["nothing counts".to_owned()],
             Is::So if counted == 1 => {
-                question.ids.iter().map(|id| format!("{} is {word}", name(id))).collect()
+                question.ids.iter().map(|id| format!("{} is {state}", name(id))).collect()
             }
-            Is::So => vec![format!("all {counted} are {word}")],
+            Is::So => vec![format!("all {counted} are {state}")],
             Is::Never if whom.is_empty() => vec!["the container is being stopped".to_owned()],
-            Is::NotYet | Is::Never => whom.iter().map(|id| format!("{} is not {word}: ", name(id))).collect(),
+            Is::NotYet | Is::Never => {
+                whom.iter().map(|id| format!("{} is not {state}: ", name(id))).collect()
+            }
         };
         if verdict.ok != (is == Is::So) || !begins.iter().any(|begin| verdict.text.starts_with(begin)) {
             violation!("{client:?} is told {verdict:?} to {question:?}; it is {is:?}: {begins:?}");
