@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tinysup::control::{Request, Verb};
+use tinysup::control::{Refused, Request, Verb};
 use tinysup::event::{
     Action, Child, Client, Event, ExitCode, InstanceId, Launch, Pid, Role, Standing, StartError, Time,
 };
@@ -252,6 +252,8 @@ struct Step {
     /// The command of a test whose end this step was told, as long as what it forked was not killed.
     probe_ended: Option<Pid>,
     request: Option<Request>,
+    /// It has to be refused because of that.
+    refusal: Option<Refused>,
     /// Who is told that his time is over because this is the end.
     dismissed: Option<Client>,
     /// Strays are asked to end, or it exits.
@@ -399,6 +401,7 @@ impl Judge {
                 self.asked(*client, request);
                 self.step.described = request.verb == Verb::Describe;
             }
+            Event::Asked { request: Err(_), .. } => self.step.refusal = Some(Refused::Request),
             Event::Signal(signal) => {
                 self.dry_run &= *signal != Signal::HUP;
                 self.waits_for_updates &= *signal != Signal::HUP;
@@ -586,6 +589,7 @@ impl Judge {
         self.normalize(true);
         self.look_for_who_waits();
         self.check_questions();
+        self.check_refused();
         if let Some(expected) = &self.expected
             && self.step.reread
         {
