@@ -15,8 +15,8 @@ struct Constant {
     merged: bool,
 }
 
-/// How many bytes that saves.
-pub fn share(program: &mut Program) -> usize {
+/// Puts them there, and their names to places within the others.
+pub fn share(program: &mut Program) {
     let mut constants: Vec<Constant> =
         (0..program.parts.len()).filter_map(|at| constant(&program.parts, at)).collect();
     // The longest first; it has no other to be a part of.
@@ -24,7 +24,6 @@ pub fn share(program: &mut Program) -> usize {
     // Those that stay, in a row, and where each begins there.
     let mut all: Vec<u8> = Vec::new();
     let mut begins: BTreeMap<usize, usize> = BTreeMap::new();
-    let mut saved = 0;
     for (number, constant) in constants.iter().enumerate() {
         let found =
             all.windows(constant.bytes.len()).position(|bytes| bytes == constant.bytes).and_then(|at| {
@@ -41,13 +40,11 @@ pub fn share(program: &mut Program) -> usize {
             if let Some(part) = program.parts.get_mut(constant.from) {
                 *part = Part::Text(format!("\t.set\t{}, {holder}+{offset}", constant.label));
             }
-            saved += constant.bytes.len();
         } else if !constant.merged {
             begins.insert(all.len(), number);
             all.extend(&constant.bytes);
         }
     }
-    saved
 }
 
 /// The constant whose section begins at this line, if it is one that may lie anywhere: without a name, an alignment and addresses.

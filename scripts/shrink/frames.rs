@@ -34,8 +34,8 @@ enum Inner {
 }
 
 /// Gives frames a few sizes, so that many functions begin in the same words; and as they find back to what they have saved by the frame
-/// pointer, they end in the same words, too. How many there are.
-pub fn share(program: &mut Program, kept: &dyn Fn(&str) -> bool) -> usize {
+/// pointer, they end in the same words, too.
+pub fn share(program: &mut Program, kept: &dyn Fn(&str) -> bool) {
     let mut found: Vec<(usize, Framed)> = Vec::new();
     for (at, part) in program.parts.iter().enumerate() {
         if let Part::Function(function) = part
@@ -57,14 +57,12 @@ pub fn share(program: &mut Program, kept: &dyn Fn(&str) -> bool) -> usize {
     }
     let rounded: BTreeMap<Vec<String>, BTreeMap<usize, usize>> =
         rooms.into_iter().map(|(saved, rooms)| (saved, round(&rooms))).collect();
-    let count = found.len();
     for (at, Framed { saved, room, body }) in found {
         let room = rounded.get(&saved).and_then(|rooms| rooms.get(&room)).copied().unwrap_or(room);
         if let Some(Part::Function(function)) = program.parts.get_mut(at) {
             function.lines = whole(&saved, room, body);
         }
     }
-    count
 }
 
 /// Each size, and that of the few which it becomes: at most a quarter and two words more.
@@ -245,20 +243,18 @@ struct Begin {
 
 /// The begins that many functions share become pieces. Such a piece takes along where it returns to, in a register that is nobody's there,
 /// and returns. A function has the longest of those that there are.
-pub fn begins(program: &mut Program, kept: &dyn Fn(&str) -> bool) -> usize {
+pub fn begins(program: &mut Program, kept: &dyn Fn(&str) -> bool) {
     let (begins, functions) = all_begins(program, kept);
     // What a function is spared by each: the begin, but for a call.
     let spared = |id: &usize| begins.get(*id).map_or(0, |begin| begin.bytes.saturating_sub(CALL));
     let mut best: Vec<Option<usize>> = vec![None; functions.len()];
-    let mut sum = 0;
     loop {
         let gain = |(id, begin): (usize, &Begin)| {
             let has = |user: &usize| best.get(*user).copied().flatten().as_ref().map_or(0, spared);
             let more: usize = begin.users.iter().map(|user| spared(&id).saturating_sub(has(user))).sum();
             (more.saturating_sub(begin.bytes + AROUND_BEGIN), Reverse(id))
         };
-        let Some((gain @ 1.., Reverse(id))) = begins.iter().enumerate().map(gain).max() else { break };
-        sum += gain;
+        let Some((1.., Reverse(id))) = begins.iter().enumerate().map(gain).max() else { break };
         for user in begins.get(id).map(|begin| begin.users.as_slice()).unwrap_or_default() {
             if let Some(best) = best.get_mut(*user)
                 && best.as_ref().is_none_or(|has| spared(has) < spared(&id))
@@ -282,7 +278,6 @@ pub fn begins(program: &mut Program, kept: &dyn Fn(&str) -> bool) -> usize {
             function.lines.splice(..*count, [Line::Code(format!("callq {name}"))]);
         }
     }
-    sum
 }
 
 /// What the piece of a begin has besides it.

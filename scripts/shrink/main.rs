@@ -92,8 +92,8 @@ pub fn shrunk(
 ) -> Result<String, String> {
     let mut program = Program::read(text)?;
     program.learn();
-    let constants = constants::share(&mut program);
-    let framed = frames::share(&mut program, kept);
+    constants::share(&mut program);
+    frames::share(&mut program, kept);
     frames::lower(&mut program)?;
     let codes: BTreeSet<&str> = program
         .functions()
@@ -107,16 +107,7 @@ pub fn shrunk(
     }
     let sizes = codes.into_iter().map(str::to_owned).zip(bytes.into_iter().map(usize::from)).collect();
     program.sizes = sizes;
-    let begins = frames::begins(&mut program, kept);
-    let mut outlined = 0;
-    loop {
-        match outline::round(&mut program, kept) {
-            0 => break,
-            saved => outlined += saved,
-        }
-    }
-    eprintln!(
-        "shrink: {framed} frames are shared; bytes less by begins: {begins}, by pieces: {outlined}, by constants: {constants}"
-    );
+    frames::begins(&mut program, kept);
+    while outline::round(&mut program, kept) {}
     Ok(program.write())
 }

@@ -60,8 +60,8 @@ type Token = u32;
 /// Instructions have the numbers below.
 const FENCES: Token = Token::MAX / 2;
 
-/// Goes through the program once. How many bytes that saves.
-pub fn round(program: &mut Program, kept: &dyn Fn(&str) -> bool) -> usize {
+/// Goes through the program once. Whether that saved anything.
+pub fn round(program: &mut Program, kept: &dyn Fn(&str) -> bool) -> bool {
     let (instructions, tokens, places) = tokens(program, kept);
     let first = |at: usize, length: usize| tokens.get(at..tokens.len().min(at + length)).unwrap_or_default();
     let suffix = |at: usize| first(at, LONGEST);
@@ -74,7 +74,6 @@ pub fn round(program: &mut Program, kept: &dyn Fn(&str) -> bool) -> usize {
         .collect();
     let mut taken = vec![false; tokens.len()];
     let mut replaced: BTreeMap<usize, (usize, String)> = BTreeMap::new();
-    let mut sum = 0;
     while let Some((expected, length, Reverse(from), to)) = heap.pop() {
         let free = |at: &usize| taken.get(*at..at + length).is_some_and(|taken| !taken.contains(&true));
         let mut starts: Vec<usize> =
@@ -94,7 +93,6 @@ pub fn round(program: &mut Program, kept: &dyn Fn(&str) -> bool) -> usize {
             heap.push((saved, length, Reverse(from), to));
             continue;
         }
-        sum += saved;
         let name = put_elsewhere(program, way, &sequence);
         for start in starts {
             taken.iter_mut().skip(start).take(length).for_each(|taken| *taken = true);
@@ -103,7 +101,7 @@ pub fn round(program: &mut Program, kept: &dyn Fn(&str) -> bool) -> usize {
         }
     }
     replace(program, &places, &replaced);
-    sum
+    !replaced.is_empty()
 }
 
 /// The instructions that there are, all places of the program by their number, and where in the program they are: part and line.
