@@ -1802,6 +1802,10 @@ fn hostile_files_end_in_bounded_time() {
         format!("[services.a]\n{} = 1\n", "k".repeat(900_000)),
         format!("[services.{}]\ncommand = 'x'\n", "k".repeat(900_000)),
         many_that_depend_on_nobody(),
+        (0..20_000).rev().map(|n| format!("[services.s{n:05}]\ncommand = 'x'\nenabled = false\n")).collect(),
+        format!("{}[services.a.env_from_file]\n{}", service(""), {
+            (0..80_000).rev().map(|n| format!("V{n:05} = 'x'\n")).collect::<String>()
+        }),
     ] {
         let head: String = text.chars().take(20).collect();
         let problems = load(&world(&text)).err().unwrap_or_default();
