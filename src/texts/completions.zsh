@@ -37,15 +37,32 @@ _tinysup() {
         'version:print the version'
         'help:print how it is used'
     )
-    if (( CURRENT == 2 )) && [[ $PREFIX != -* ]]; then
-        _describe verb verbs
-        _command_names
+    local at=2 commands=1 verb
+    local -a first=($verbs)
+    while (( at < CURRENT )); do
+        case $words[at] in
+        --) break ;;
+        -c|--config) first=(${(M)first:#(run|check):*}); (( at += 2 )) ;;
+        -v|--verbose|-h|--help|-V|--version) first=(${(M)first:#(run|check):*}); (( at += 1 )) ;;
+        -g|--all|-w|--session|-l) first=(${(M)first:#():*}); (( at += 1 )) ;;
+        -r|--rewrite|-e|-p|--grace|--kill-timeout) first=(${(M)first:#():*}); (( at += 2 )) ;;
+        --json|-f|--follow|--stdout|--stderr|--pss|--no-wait|--with-dependents|--group|--live|--ready|--dry-run) first=(${(M)first:#(status|ls|ps|describe|show|logs|memory|mem|top|monit|start|stop|restart|signal|health|wait|events|update|reopen|shutdown|completions):*}); commands=0; (( at += 1 )) ;;
+        --timeout|--socket|-n|--lines|--since|--for) first=(${(M)first:#(status|ls|ps|describe|show|logs|memory|mem|top|monit|start|stop|restart|signal|health|wait|events|update|reopen|shutdown|completions):*}); commands=0; (( at += 2 )) ;;
+        -*) (( at++ )) ;;
+        *) break ;;
+        esac
+    done
+    if (( at == CURRENT )) && [[ $PREFIX != -* ]]; then
+        _describe verb first
+        (( commands )) && _command_names
         return
     fi
-    local verb=$words[2]
-    if [[ $verb != -* ]]; then
-        shift words
-        (( CURRENT-- ))
+    verb=$words[at]
+    if (( at < CURRENT )) && (( ${verbs[(I)$verb:*]} )); then
+        shift $((at - 1)) words
+        (( CURRENT -= at - 1 ))
+    else
+        verb=$words[2]
     fi
     case $verb in
     -*)
