@@ -24,12 +24,11 @@ _tinysup() {
         case ${COMP_WORDS[at]} in
         --) break ;;
         -c | --config) first=${first:+run check}; ((at += 2)) ;;
-        -v | --verbose | -h | --help | -V | --version) first=${first:+run check}; ((at += 1)) ;;
-        -g | --all | -w | --session | -l) first=${first:+}; ((at += 1)) ;;
-        -r | --rewrite | -e | -p | --grace | --kill-timeout) first=${first:+}; ((at += 2)) ;;
-        --json | -f | --follow | --stdout | --stderr | --pss | --no-wait | --with-dependents | --group | --live | --ready | --dry-run) first=${first:+status ls ps describe show logs memory mem top monit start stop restart signal health wait events update reopen shutdown completions}; commands=; ((at += 1)) ;;
-        --timeout | --socket | -n | --lines | --since | --for) first=${first:+status ls ps describe show logs memory mem top monit start stop restart signal health wait events update reopen shutdown completions}; commands=; ((at += 2)) ;;
-        -*) ((at++)) ;;
+        -v | --verbose) first=${first:+run check}; ((at += 1)) ;;
+        -g | --all | -w | --session | -l) first=; ((at += 1)) ;;
+        -r | --rewrite | -e | -p | --grace | --kill-timeout) first=; ((at += 2)) ;;
+        --timeout | --socket | -n | --lines | --since | --for) first=${first%% run *} commands=; ((at += 2)) ;;
+        -*) first=${first%% run *} commands=; ((at += 1)) ;;
         *) break ;;
         esac
     done

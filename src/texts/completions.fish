@@ -39,43 +39,43 @@ function __tinysup_first
     set -l words (commandline -opc)
     for word in $words[2..-1]
         switch $word
-            case -c --config -v --verbose -h --help -V --version
-                contains -- $argv[1] run check; or return
+            case -c --config -v --verbose
+                test $argv[1] = run; or return
             case -g --all -w --session -l -r --rewrite -e -p --grace --kill-timeout
-                contains -- $argv[1] ; or return
-            case --json -f --follow --stdout --stderr --pss --no-wait --with-dependents --group --live --ready --dry-run --timeout --socket -n --lines --since --for
-                contains -- $argv[1] status ls ps describe show logs memory mem top monit start stop restart signal health wait events update reopen shutdown completions; or return
+                return 1
+            case --timeout --socket -n --lines --since --for '-*'
+                test $argv[1] = ask; or return
         end
     end
 end
 complete -c tinysup -f
-complete -c tinysup -n '__tinysup_first status' -a status -d 'everything at a glance; exit code 3 if something is not as it should be'
-complete -c tinysup -n '__tinysup_first ls' -a ls -d 'everything at a glance; exit code 3 if something is not as it should be'
-complete -c tinysup -n '__tinysup_first ps' -a ps -d 'everything at a glance; exit code 3 if something is not as it should be'
-complete -c tinysup -n '__tinysup_first describe' -a describe -d 'everything about a service'
-complete -c tinysup -n '__tinysup_first show' -a show -d 'everything about a service'
-complete -c tinysup -n '__tinysup_first logs' -a logs -d 'the last output, also of what has ended, with its ends in between'
-complete -c tinysup -n '__tinysup_first memory' -a memory -d 'who holds how much memory, and the container'
-complete -c tinysup -n '__tinysup_first mem' -a mem -d 'who holds how much memory, and the container'
-complete -c tinysup -n '__tinysup_first top' -a top -d 'the status once a second, on the whole screen, with keys to act'
-complete -c tinysup -n '__tinysup_first monit' -a monit -d 'the status once a second, on the whole screen, with keys to act'
-complete -c tinysup -n '__tinysup_first start' -a start -d 'start what is down, with a fresh restart budget'
-complete -c tinysup -n '__tinysup_first stop' -a stop -d 'stop it until it is started again'
-complete -c tinysup -n '__tinysup_first restart' -a restart -d 'stop it and start it again, with a fresh restart budget'
-complete -c tinysup -n '__tinysup_first signal' -a signal -d 'send a signal to a service'
-complete -c tinysup -n '__tinysup_first health' -a health -d 'exit code 0 or 1, and why in a line - for HEALTHCHECK and exec probes'
-complete -c tinysup -n '__tinysup_first wait' -a wait -d 'wait until it is ready, completed, stopped or live; 30 s if not told otherwise'
-complete -c tinysup -n '__tinysup_first events' -a events -d 'what has happened, numbered'
-complete -c tinysup -n '__tinysup_first update' -a update -d 'read the configuration again, and restart only what has changed; a broken one changes nothing'
-complete -c tinysup -n '__tinysup_first reopen' -a reopen -d 'close the files of output and open them again, for those who move them'
-complete -c tinysup -n '__tinysup_first shutdown' -a shutdown -d 'stop everything in order, and end the container'
-complete -c tinysup -n '__tinysup_first completions' -a completions -d 'print the completions for a shell'
+complete -c tinysup -n '__tinysup_first ask' -a status -d 'everything at a glance; exit code 3 if something is not as it should be'
+complete -c tinysup -n '__tinysup_first ask' -a ls -d 'everything at a glance; exit code 3 if something is not as it should be'
+complete -c tinysup -n '__tinysup_first ask' -a ps -d 'everything at a glance; exit code 3 if something is not as it should be'
+complete -c tinysup -n '__tinysup_first ask' -a describe -d 'everything about a service'
+complete -c tinysup -n '__tinysup_first ask' -a show -d 'everything about a service'
+complete -c tinysup -n '__tinysup_first ask' -a logs -d 'the last output, also of what has ended, with its ends in between'
+complete -c tinysup -n '__tinysup_first ask' -a memory -d 'who holds how much memory, and the container'
+complete -c tinysup -n '__tinysup_first ask' -a mem -d 'who holds how much memory, and the container'
+complete -c tinysup -n '__tinysup_first ask' -a top -d 'the status once a second, on the whole screen, with keys to act'
+complete -c tinysup -n '__tinysup_first ask' -a monit -d 'the status once a second, on the whole screen, with keys to act'
+complete -c tinysup -n '__tinysup_first ask' -a start -d 'start what is down, with a fresh restart budget'
+complete -c tinysup -n '__tinysup_first ask' -a stop -d 'stop it until it is started again'
+complete -c tinysup -n '__tinysup_first ask' -a restart -d 'stop it and start it again, with a fresh restart budget'
+complete -c tinysup -n '__tinysup_first ask' -a signal -d 'send a signal to a service'
+complete -c tinysup -n '__tinysup_first ask' -a health -d 'exit code 0 or 1, and why in a line - for HEALTHCHECK and exec probes'
+complete -c tinysup -n '__tinysup_first ask' -a wait -d 'wait until it is ready, completed, stopped or live; 30 s if not told otherwise'
+complete -c tinysup -n '__tinysup_first ask' -a events -d 'what has happened, numbered'
+complete -c tinysup -n '__tinysup_first ask' -a update -d 'read the configuration again, and restart only what has changed; a broken one changes nothing'
+complete -c tinysup -n '__tinysup_first ask' -a reopen -d 'close the files of output and open them again, for those who move them'
+complete -c tinysup -n '__tinysup_first ask' -a shutdown -d 'stop everything in order, and end the container'
+complete -c tinysup -n '__tinysup_first ask' -a completions -d 'print the completions for a shell'
 complete -c tinysup -n '__tinysup_first run' -a run -d 'run the services, and perhaps a command beside them'
-complete -c tinysup -n '__tinysup_first check' -a check -d 'check a configuration'
-complete -c tinysup -n '__tinysup_first pause' -a pause -d 'be an init of nothing'
-complete -c tinysup -n '__tinysup_first example' -a example -d 'print a commented configuration'
-complete -c tinysup -n '__tinysup_first version' -a version -d 'print the version'
-complete -c tinysup -n '__tinysup_first help' -a help -d 'print how it is used'
+complete -c tinysup -n '__tinysup_first run' -a check -d 'check a configuration'
+complete -c tinysup -n '__tinysup_first else' -a pause -d 'be an init of nothing'
+complete -c tinysup -n '__tinysup_first else' -a example -d 'print a commented configuration'
+complete -c tinysup -n '__tinysup_first else' -a version -d 'print the version'
+complete -c tinysup -n '__tinysup_first else' -a help -d 'print how it is used'
 complete -c tinysup -n '__tinysup_verb status ls ps' -l json -d 'one JSON object a line, as docs/control.md has them'
 complete -c tinysup -n '__tinysup_verb status ls ps' -l timeout -x -d 'wait no longer for the answer'
 complete -c tinysup -n '__tinysup_verb status ls ps' -l socket -r -F -d 'ask the tinysup that listens there'

@@ -43,12 +43,11 @@ _tinysup() {
         case $words[at] in
         --) break ;;
         -c|--config) first=(${(M)first:#(run|check):*}); (( at += 2 )) ;;
-        -v|--verbose|-h|--help|-V|--version) first=(${(M)first:#(run|check):*}); (( at += 1 )) ;;
-        -g|--all|-w|--session|-l) first=(${(M)first:#():*}); (( at += 1 )) ;;
-        -r|--rewrite|-e|-p|--grace|--kill-timeout) first=(${(M)first:#():*}); (( at += 2 )) ;;
-        --json|-f|--follow|--stdout|--stderr|--pss|--no-wait|--with-dependents|--group|--live|--ready|--dry-run) first=(${(M)first:#(status|ls|ps|describe|show|logs|memory|mem|top|monit|start|stop|restart|signal|health|wait|events|update|reopen|shutdown|completions):*}); commands=0; (( at += 1 )) ;;
-        --timeout|--socket|-n|--lines|--since|--for) first=(${(M)first:#(status|ls|ps|describe|show|logs|memory|mem|top|monit|start|stop|restart|signal|health|wait|events|update|reopen|shutdown|completions):*}); commands=0; (( at += 2 )) ;;
-        -*) (( at++ )) ;;
+        -v|--verbose) first=(${(M)first:#(run|check):*}); (( at += 1 )) ;;
+        -g|--all|-w|--session|-l) first=(); (( at += 1 )) ;;
+        -r|--rewrite|-e|-p|--grace|--kill-timeout) first=(); (( at += 2 )) ;;
+        --timeout|--socket|-n|--lines|--since|--for) first=(${first:#(run|check|pause|example|version|help):*}); commands=0; (( at += 2 )) ;;
+        -*) first=(${first:#(run|check|pause|example|version|help):*}); commands=0; (( at += 1 )) ;;
         *) break ;;
         esac
     done

@@ -116,6 +116,7 @@ fn bash_offers_verbs_options_and_services() {
         ("tinysup -c f check --r", &["--runtime"]),
         ("tinysup -c f run -- -", &[]),
         ("tinysup -c f stat", &[]),
+        ("tinysup --help sto", &["stop"]),
         ("tinysup -g -p HUP st", &[]),
         ("tinysup -- st", &[]),
         ("tinysup -g cat build.r", &["build.rs"]),
@@ -154,6 +155,7 @@ fn fish_offers_verbs_options_and_services() {
         ("tinysup -c f ch", &["check"]),
         ("tinysup -c f check --r", &["--runtime"]),
         ("tinysup -c f stat", &[]),
+        ("tinysup --help sto", &["stop"]),
         ("tinysup -g -p HUP st", &[]),
     ] {
         // Only the offers, without what they mean.
@@ -193,6 +195,7 @@ fn zsh_offers_verbs_options_and_services() {
         ("tinysup -c f ch", &["check"]),
         ("tinysup -c f check --r", &["--runtime"]),
         ("tinysup -c f stat", &[]),
+        ("tinysup --help sto", &["stop"]),
         ("tinysup -g -p HUP st", &[]),
         ("tinysup -- st", &[]),
     ] {

@@ -103,10 +103,10 @@ fn plain_words(of: impl Fn(&Plain) -> bool) -> String {
     plain_options().iter().filter(|option| of(option)).flat_map(Plain::names).gather().joined(" ")
 }
 
-/// An option that may stand before the first word that is none: which these are, whether a value follows, and which words may come after it.
+/// Options that may stand before the first word that is none, whether a value follows, and which words may come after them.
 type Before = (Vec<String>, bool, After);
 
-/// Which of the first words may come after an option.
+/// Which of the first words may come after an option; of those that may come after the ones before it.
 #[derive(Clone, Copy, PartialEq)]
 enum After {
     /// It is of `run` and `check`.
@@ -115,16 +115,6 @@ enum After {
     Command,
     /// It is of the verbs. It has to go after them, as they say then; but one of them was meant.
     Verbs,
-}
-
-impl After {
-    fn words(self) -> String {
-        match self {
-            Self::RunAndCheck => "run check".to_owned(),
-            Self::Command => String::new(),
-            Self::Verbs => VERBS.iter().flat_map(Spec::names).gather().joined(" "),
-        }
-    }
 }
 
 /// What may stand before the first word, by what may come after it.
@@ -139,16 +129,18 @@ fn before() -> Vec<Before> {
             None => found.push((vec![name], value, after)),
         }
     };
-    for option in plain_options().iter().filter(|option| !option.of_check) {
+    // `--help VERB` is the help of the verb.
+    let asks = |option: &Plain| ["print the version", "print how it is used"].contains(&option.about);
+    for option in plain_options().iter().filter(|option| !option.of_check && !asks(option)) {
         let after = if option.of_one { After::Command } else { After::RunAndCheck };
         option.names().for_each(|name| add(name, option.value.is_some(), after));
     }
-    for option in VERBS.iter().flat_map(options_of) {
+    for option in VERBS.iter().flat_map(options_of).filter(|option| option.value != Value::None) {
         let short = option.short.map(|short| format!("-{short}"));
-        for name in short.into_iter().chain([option.long.to_owned()]) {
-            add(name, option.value != Value::None, After::Verbs);
-        }
+        short.into_iter().chain([option.long.to_owned()]).for_each(|name| add(name, true, After::Verbs));
     }
+    // All others.
+    add("-*".to_owned(), false, After::Verbs);
     found
 }
 
@@ -227,14 +219,18 @@ fn bash() -> String {
         first.joined(" ")
     );
     for (names, value, after) in before() {
-        let (names, words, step) = (names.joined(" | "), after.words(), 1 + u8::from(value));
-        let commands = if after == After::Verbs { " commands=;" } else { "" };
-        let _ = writeln!(text, "        {names}) first=${{first:+{words}}};{commands} ((at += {step})) ;;");
+        let does = match after {
+            After::RunAndCheck => "first=${first:+run check}",
+            After::Command => "first=",
+            // The others come last.
+            After::Verbs => "first=${first%% run *} commands=",
+        };
+        let _ =
+            writeln!(text, "        {}) {does}; ((at += {})) ;;", names.joined(" | "), 1 + u8::from(value));
     }
     let _ = writeln!(
         text,
-        "        -*) ((at++)) ;;\n        \
-         *) break ;;\n        \
+        "        *) break ;;\n        \
          esac\n    \
          done\n    \
          if [ \"$at\" -ge \"$COMP_CWORD\" ]; then\n        \
@@ -298,16 +294,19 @@ fn zsh() -> String {
          --) break ;;\n",
     );
     for (names, value, after) in before() {
-        let (names, words, step) = (names.joined("|"), after.words().replace(' ', "|"), 1 + u8::from(value));
-        let commands = if after == After::Verbs { " commands=0;" } else { "" };
-        let _ = writeln!(
-            text,
-            "        {names}) first=(${{(M)first:#({words}):*}});{commands} (( at += {step} )) ;;"
-        );
+        let does = match after {
+            After::RunAndCheck => "first=(${(M)first:#(run|check):*})".to_owned(),
+            After::Command => "first=()".to_owned(),
+            After::Verbs => {
+                let others = OFFLINE.iter().map(|(name, _)| *name).gather().joined("|");
+                format!("first=(${{first:#({others}):*}}); commands=0")
+            }
+        };
+        let _ =
+            writeln!(text, "        {}) {does}; (( at += {} )) ;;", names.joined("|"), 1 + u8::from(value));
     }
     text.push_str(
-        "        -*) (( at++ )) ;;\n        \
-         *) break ;;\n        \
+        "        *) break ;;\n        \
          esac\n    \
          done\n    \
          if (( at == CURRENT )) && [[ $PREFIX != -* ]]; then\n        \
@@ -416,14 +415,14 @@ fn fish() -> String {
          \x20   for word in $words[2..-1]\n\
          \x20       switch $word\n",
     );
-    for after in [After::RunAndCheck, After::Command, After::Verbs] {
-        let names =
-            before().into_iter().filter(|(_, _, of)| *of == after).flat_map(|(names, ..)| names).gather();
-        let (names, words) = (names.joined(" "), after.words());
-        let _ = writeln!(
-            text,
-            "            case {names}\n                contains -- $argv[1] {words}; or return"
-        );
+    for (after, does) in [
+        (After::RunAndCheck, "test $argv[1] = run; or return"),
+        (After::Command, "return 1"),
+        (After::Verbs, "test $argv[1] = ask; or return"),
+    ] {
+        let names = before().into_iter().filter(|(_, _, of)| *of == after).flat_map(|(names, ..)| names);
+        let names = names.gather().joined(" ").replace("-*", "'-*'");
+        let _ = writeln!(text, "            case {names}\n                {does}");
     }
     text.push_str(
         "        end\n\
@@ -432,11 +431,13 @@ fn fish() -> String {
          complete -c tinysup -f\n",
     );
     for (name, about) in first_words() {
-        let _ = writeln!(
-            text,
-            "complete -c tinysup -n '__tinysup_first {name}' -a {name} -d '{}'",
-            quoted(about)
-        );
+        let of = match name {
+            "run" | "check" => "run",
+            _ if OFFLINE.iter().any(|(other, _)| *other == name) => "else",
+            _ => "ask",
+        };
+        let _ =
+            writeln!(text, "complete -c tinysup -n '__tinysup_first {of}' -a {name} -d '{}'", quoted(about));
     }
     for verb in &VERBS {
         let condition = format!("complete -c tinysup -n '__tinysup_verb {}'", verb.names().joined(" "));
