@@ -2034,6 +2034,22 @@ fn what_is_no_secret_is_shown() {
             "[services.web]\ncommand = \"x\"\n[[services.web.odd]]\nuser = 1\n[services.web.rlimits]\ncore = -1\n",
             "    6 | core = -1\n",
         ),
+        // Where a text has no end, it may have taken the quotes of others: but a key of ours is no secret.
+        (
+            "[services.web]\ncommand = \"\"\"\nnode\n[services.db]\ncommand = 'x'\n",
+            ":2:11: not valid TOML: a text of several lines has no end\n    2 | command = \"\"\"\n      |           ^^^ it begins here",
+        ),
+        (
+            "shutdown_timeout = '''geheim",
+            ":1:20: not valid TOML: a text of several lines has no end\n    1 | shutdown_timeout = '''******\n",
+        ),
+        (
+            "[services.web]\nenv.user = \"\"\"\n\\q",
+            ":2:12: not valid TOML: a text of several lines has no end\n    2 | ***********\"\"\"\n",
+        ),
+        ("[services.web.env]\nuser = '''\n", "    2 | *******'''\n"),
+        ("[services.web]\ncommand.geheim = '''\n", "    2 | *****************'''\n"),
+        ("[services.web]\ncommand = ['''\n", "    2 | ***********'''\n"),
         ("shutdown_timeout = \"\"\"\nx\"\"\"\n[signals]\nHUP = 1\n", "    3 | [signals]\n    4 | HUP = 1\n"),
     ] {
         let problems = problems(&world(text));
