@@ -385,23 +385,12 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-
-    /// Numbers by a seed (xorshift).
-    struct Numbers(u64);
-
-    impl Numbers {
-        fn below(&mut self, limit: u64) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0 % limit
-        }
-    }
+    use crate::numbers::Numbers;
 
     #[test]
     fn a_map_is_what_a_tree_is() {
         for seed in 1..200 {
-            let mut numbers = Numbers(seed * 0x9e37_79b9);
+            let mut numbers = Numbers::new(seed);
             let keys = 1 + numbers.below(60);
             let (mut map, mut tree) = (Map::new(), BTreeMap::new());
             for step in 0..300 {
@@ -447,7 +436,7 @@ mod tests {
     #[test]
     fn a_set_is_what_a_tree_is() {
         for seed in 1..200 {
-            let mut numbers = Numbers(seed * 0x9e37_79b9);
+            let mut numbers = Numbers::new(seed);
             let keys = 1 + numbers.below(60);
             let (mut set, mut tree) = (Set::new(), BTreeSet::new());
             for _ in 0..200 {
@@ -470,7 +459,7 @@ mod tests {
     #[test]
     fn what_is_collected_is_sorted_once_and_the_last_value_counts() {
         for seed in 1..400 {
-            let mut numbers = Numbers(seed * 0x9e37_79b9);
+            let mut numbers = Numbers::new(seed);
             let (count, keys) = (numbers.below(200), 1 + numbers.below(300));
             let pairs: Vec<(u64, u64)> = (0..count).map(|at| (numbers.below(keys), at)).collect();
             let map: Map<u64, u64> = pairs.iter().copied().collect();

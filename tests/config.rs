@@ -36,6 +36,11 @@ use tinysup::probe::Target;
 use tinysup::sorted::Map;
 use tinysup::units::{EISDIR, ENOENT, Signal};
 
+#[path = "common/numbers.rs"]
+mod numbers;
+
+use self::numbers::Numbers;
+
 /// Files and environment in memory.
 #[derive(Default)]
 struct Memory {
@@ -1670,13 +1675,13 @@ hint: b: memory_limit is 2G, but the container has only 500M: the kernel kills b
 #[test]
 fn every_mistyped_key_is_an_error() {
     let seed = std::env::var("TINYSUP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
-    let mut random = Random(seed);
+    let mut random = Numbers::new(seed);
     for key in keys::SERVICE {
         for _ in 0..8 {
             let mut name: Vec<u8> = key.name.bytes().collect();
-            let at = random.below(name.len());
-            let letter = b"abcdefghijklmnopqrstuvwxyz_"[random.below(27)];
-            match random.below(3) {
+            let at = random.index(name.len());
+            let letter = b"abcdefghijklmnopqrstuvwxyz_"[random.index(27)];
+            match random.index(3) {
                 0 => drop(name.remove(at)),
                 1 => name.insert(at, letter),
                 _ => name[at] = letter,
@@ -1810,18 +1815,6 @@ fn hostile_files_end_in_bounded_time() {
         let head: String = text.chars().take(20).collect();
         let problems = load(&world(&text)).err().unwrap_or_default();
         assert!(problems.len() < 200_000, "{head}: {} bytes of problems", problems.len());
-    }
-}
-
-/// A small generator of numbers (xorshift64*), so that a seed replays.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % bound
     }
 }
 
@@ -2091,15 +2084,15 @@ fn slips_show_no_secret() {
         "odd = 1\n",
     ];
     let seed = std::env::var("TINYSUP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
-    let mut random = Random(seed);
+    let mut random = Numbers::new(seed);
     let mut refused = 0;
     let rounds = std::env::var("TINYSUP_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(4000);
     for round in 0..rounds {
         let mut text: Vec<char> = SECRETIVE.chars().collect();
-        for _ in 0..=random.below(2) {
-            let at = random.below(text.len());
-            let word = inserted[random.below(inserted.len())];
-            match random.below(4) {
+        for _ in 0..=random.index(2) {
+            let at = random.index(text.len());
+            let word = inserted[random.index(inserted.len())];
+            match random.index(4) {
                 0 => drop(text.remove(at)),
                 1 => drop(text.splice(at..=at, word.chars())),
                 2 => drop(text.splice(at..at, word.chars())),
@@ -2113,7 +2106,7 @@ fn slips_show_no_secret() {
             }
         }
         let text: String = text.into_iter().collect();
-        let text = if random.below(4) == 0 { text.trim_end().to_owned() } else { text };
+        let text = if random.index(4) == 0 { text.trim_end().to_owned() } else { text };
         if let Err(problems) = load(&world(&text)) {
             assert!(!problems.contains("geheim"), "seed {seed} round {round}\n{text}\n{problems}");
             refused += 1;
@@ -2180,24 +2173,24 @@ fn mutated_configurations_never_panic() {
     ];
     let seed: u64 = std::env::var("TINYSUP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let rounds = std::env::var("TINYSUP_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(4000);
-    let mut random = Random(seed);
+    let mut random = Numbers::new(seed);
     let (mut good, mut bad) = (0, 0);
     for round in 0..rounds {
         let mut bytes = SEEDED.as_bytes().to_vec();
-        for _ in 0..=random.below(4) {
-            let at = random.below(bytes.len());
-            match random.below(6) {
+        for _ in 0..=random.index(4) {
+            let at = random.index(bytes.len());
+            match random.index(6) {
                 0 => bytes[at] = u8::try_from(random.below(256)).unwrap(),
                 1 => drop(bytes.remove(at)),
-                2 => drop(bytes.splice(at..at, tokens[random.below(tokens.len())].bytes())),
+                2 => drop(bytes.splice(at..at, tokens[random.index(tokens.len())].bytes())),
                 3 => {
-                    let end = (at + random.below(40)).min(bytes.len());
+                    let end = (at + random.index(40)).min(bytes.len());
                     bytes.drain(at..end);
                 }
                 4 => {
-                    let end = (at + random.below(60)).min(bytes.len());
+                    let end = (at + random.index(60)).min(bytes.len());
                     let copy = bytes[at..end].to_vec();
-                    let to = random.below(bytes.len());
+                    let to = random.index(bytes.len());
                     bytes.splice(to..to, copy);
                 }
                 _ => bytes.truncate(at.max(1)),

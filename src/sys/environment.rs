@@ -162,7 +162,7 @@ impl<'a> Own<'a> {
                 let name = variable.string.to_bytes().get(..variable.name);
                 last.contains_key(&Name(name.unwrap_or_default()))
             };
-            if !replaced && !(service && variable.of_our_parent) {
+            if !(replaced || service && variable.of_our_parent) {
                 strings.add(variable.string);
             }
         }

@@ -167,7 +167,7 @@ fn fish_offers_verbs_options_and_services() {
 }
 
 /// What zsh would be told to offer; without a terminal its own functions for that do nothing, so these stand in their place.
-const ZSH: &str = r#"
+const ZSH: &str = r"
 compdef() { }
 _command_names() { }
 offer() { local one; for one; do [[ $one != $PREFIX* ]] || print -r -- $one; done }
@@ -177,7 +177,7 @@ _arguments() {
     [[ $PREFIX != -* ]] || offer ${${(M)@:#-[^S]*}%%\[*}
     [[ $PREFIX = -* || ${@[-1]} != *_tinysup_names ]] || _tinysup_names
 }
-"#;
+";
 
 #[test]
 fn zsh_offers_verbs_options_and_services() {
