@@ -368,7 +368,8 @@ fn zsh() -> String {
     text
 }
 
-fn fish() -> String {
+/// Its functions: where in a command line we are.
+fn fish_functions() -> String {
     let mut text = String::from(
         "# fish completion for tinysup: tinysup completions fish | source\n\
          function __tinysup_names\n\
@@ -430,6 +431,11 @@ fn fish() -> String {
          end\n\
          complete -c tinysup -f\n",
     );
+    text
+}
+
+fn fish() -> String {
+    let mut text = fish_functions();
     for (name, about) in first_words() {
         let of = match name {
             "run" | "check" => "run",
