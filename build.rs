@@ -11,7 +11,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/texts");
     // By which scripts/build-musl links.
-    println!("cargo::rerun-if-changed=scripts/hot");
+    for what in ["scripts/hot", "scripts/shrink", "scripts/build-musl"] {
+        println!("cargo::rerun-if-changed={what}");
+    }
     let mut files = Vec::new();
     for entry in fs::read_dir("src/texts")? {
         files.push(entry?.path());

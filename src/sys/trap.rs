@@ -132,14 +132,17 @@ unsafe extern "C" {
     static etext: u8;
 }
 
+/// So much lower than elsewhere all frame pointers are in a release for x86-64: scripts/shrink/frames.rs.
+const LOWER: u64 = if cfg!(shrunk) { 128 } else { 0 };
+
 /// The address that a function returns to, by its frame, which becomes that of its caller: the two words that a frame pointer points
 /// to. `None` where there is none, or what was in the register is no frame pointer: nothing but code is ever told. The kernel reads the
 /// words: a wrong address is an error then.
 fn caller(frame: &mut u64) -> Option<u64> {
     let mut words = [0_u64; 2];
     let into = libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: size_of_val(&words) };
-    let from =
-        libc::iovec { iov_base: ptr::with_exposed_provenance_mut(usize::try_from(*frame).ok()?), ..into };
+    let frame_begins = usize::try_from(frame.checked_add(LOWER)?).ok()?;
+    let from = libc::iovec { iov_base: ptr::with_exposed_provenance_mut(frame_begins), ..into };
     // SAFETY: writes as many bytes as said into words that live here.
     let read = unsafe { libc::process_vm_readv(libc::getpid(), &raw const into, 1, &raw const from, 1, 0) };
     let [outer, address] = words;

@@ -1,0 +1,280 @@
+//! A file of assembly as rustc writes it for x86-64, in pieces that can be moved.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A line within a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// An instruction. A constant that is pushed and popped again, the shortest way to get one into a register, counts as one.
+    Code(String),
+    /// A label, or whatever else nothing is moved across.
+    Fence(String),
+}
+
+/// A function, from behind its label on.
+#[derive(Clone, Debug)]
+pub struct Function {
+    pub name: String,
+    pub lines: Vec<Line>,
+}
+
+/// A part of the file.
+#[derive(Clone, Debug)]
+pub enum Part {
+    Text(String),
+    Function(Function),
+}
+
+/// What a caller has to know of a function.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manners {
+    /// It calls nobody and may be called in the middle of anything: a piece of functions.
+    pub piece: bool,
+    /// It finds arguments on the stack, so nothing may be between it and its caller.
+    pub stack: bool,
+    /// A piece that reads or writes r11, which is nobody's where functions begin.
+    pub r11: bool,
+}
+
+/// Functions of the C library that find no arguments on the stack.
+const WITHOUT_STACK: [&str; 6] = ["memcpy", "memmove", "memset", "memcmp", "bcmp", "strlen"];
+
+/// What pieces are called that LLVM makes, and ours; scripts/order goes by it.
+pub const PIECE: &str = "OUTLINED_FUNCTION_";
+
+/// A whole program.
+#[derive(Debug, Default)]
+pub struct Program {
+    pub parts: Vec<Part>,
+    pub manners: BTreeMap<String, Manners>,
+    pub sizes: BTreeMap<String, usize>,
+    made: usize,
+}
+
+impl Program {
+    /// Reads a file. Nothing in it is lost but empty lines and comments.
+    ///
+    /// # Errors
+    /// When it has what would not be moved along: tables for unwinding, or for a debugger.
+    pub fn read(text: &str) -> Result<Self, String> {
+        let mut program = Self::default();
+        let mut lines = text.lines().peekable();
+        let mut section = false;
+        let mut function: Option<Function> = None;
+        while let Some(line) = lines.next() {
+            let word = line.trim();
+            if word.is_empty() || word.starts_with('#') {
+                continue;
+            }
+            if [".cfi_", ".loc\t", ".loc ", ".intel_syntax"].iter().any(|what| word.starts_with(what)) {
+                return Err(format!("cannot move what belongs to \"{word}\""));
+            }
+            let code = line.starts_with('\t') && !word.starts_with('.');
+            if let Some(open) = function.as_mut() {
+                if code {
+                    let mut code = word.replace("\t\t", " ").replace('\t', " ");
+                    let pushed = code.starts_with("pushq $");
+                    if pushed && let Some(next) = lines.next_if(|next| next.trim().starts_with("popq\t")) {
+                        code = [&code, "; ", &next.trim().replace('\t', " ")].concat();
+                    }
+                    open.lines.push(Line::Code(code));
+                    continue;
+                }
+                if !word.starts_with(".Lfunc_end")
+                    && !word.starts_with(".size")
+                    && !word.starts_with(".section")
+                {
+                    open.lines.push(Line::Fence(line.to_owned()));
+                    continue;
+                }
+                program.parts.extend(function.take().map(Part::Function));
+            }
+            if word.starts_with(".section") || word == ".text" {
+                section = word.contains("\t.text.") || word.contains(" .text.");
+            }
+            program.parts.push(Part::Text(line.to_owned()));
+            if section
+                && let Some(name) = line.strip_suffix(':').filter(|name| !name.starts_with(['.', '\t']))
+            {
+                function = Some(Function { name: name.to_owned(), lines: Vec::new() });
+            }
+        }
+        program.parts.extend(function.map(Part::Function));
+        Ok(program)
+    }
+
+    /// The file again.
+    pub fn write(&self) -> String {
+        let mut text = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(line) => text += &[line, "\n"].concat(),
+                Part::Function(function) => {
+                    for line in &function.lines {
+                        match line {
+                            Line::Code(code) => text += &["\t", code, "\n"].concat(),
+                            Line::Fence(line) => text += &[line, "\n"].concat(),
+                        }
+                    }
+                }
+            }
+        }
+        text
+    }
+
+    pub fn functions(&self) -> impl Iterator<Item = &Function> {
+        self.parts
+            .iter()
+            .filter_map(|part| if let Part::Function(function) = part { Some(function) } else { None })
+    }
+
+    pub fn functions_mut(&mut self) -> impl Iterator<Item = &mut Function> {
+        self.parts
+            .iter_mut()
+            .filter_map(|part| if let Part::Function(function) = part { Some(function) } else { None })
+    }
+
+    /// A name that no piece has.
+    pub fn new_name(&mut self, kind: char) -> String {
+        self.made += 1;
+        format!("{PIECE}{kind}{}", self.made)
+    }
+
+    /// Adds a piece, in a section of its own.
+    pub fn add(&mut self, name: &str, code: Vec<String>, manners: Manners) {
+        self.manners.insert(name.to_owned(), manners);
+        let begin = format!("\t.section\t.text.{name},\"ax\",@progbits\n\t.type\t{name},@function\n{name}:");
+        self.parts.push(Part::Text(begin));
+        let lines = code.into_iter().map(Line::Code).collect();
+        self.parts.push(Part::Function(Function { name: name.to_owned(), lines }));
+        self.parts.push(Part::Text(format!("\t.size\t{name}, .-{name}")));
+    }
+
+    /// Finds out what a caller of each function has to know. What has arguments on the stack finds them above its frame.
+    pub fn learn(&mut self) {
+        let mut manners = BTreeMap::new();
+        let mut leads_to: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for Function { name, lines } in self.functions() {
+            let codes = || lines.iter().filter_map(code);
+            let framed = codes().any(|code| code == FRAME);
+            let stack = codes().any(|code| above_frame(code) || (!framed && code.contains("(%rsp")));
+            let r11 = codes().any(|code| code.contains("%r11"));
+            manners.insert(name.clone(), Manners { piece: name.starts_with(PIECE), stack, r11 });
+            // A function goes on in those that it jumps to, and in its pieces.
+            let goes_on =
+                |code| jumps_to(code).or_else(|| calls(code).filter(|callee| callee.starts_with(PIECE)));
+            leads_to.insert(name, codes().filter_map(goes_on).collect());
+        }
+        // Until nothing changes any more.
+        while {
+            let mut changed = false;
+            for (name, others) in &leads_to {
+                let of_others = others.iter().filter_map(|other| manners.get(*other));
+                let (stack, r11) =
+                    of_others.fold((false, false), |sum, other| (sum.0 | other.stack, sum.1 | other.r11));
+                if let Some(own) = manners.get_mut(*name) {
+                    changed |= (stack && !own.stack) || (r11 && !own.r11);
+                    (own.stack, own.r11) = (own.stack | stack, own.r11 | r11);
+                }
+            }
+            changed
+        } {}
+        self.manners = manners;
+    }
+
+    /// What a caller has to know of it; of those that are not in the file, the worst.
+    pub fn manners_of(&self, name: &str) -> Manners {
+        let unknown = Manners { piece: false, stack: !WITHOUT_STACK.contains(&name), r11: true };
+        self.manners.get(name).copied().unwrap_or(unknown)
+    }
+
+    /// How many bytes an instruction has, or two that count as one.
+    pub fn size(&self, code: &str) -> usize {
+        self.sizes.get(code).copied().unwrap_or_default()
+    }
+
+    /// A file for an assembler whose section `.sizes` has how many bytes each of these instructions has, a byte each.
+    pub fn to_measure(codes: &BTreeSet<&str>) -> String {
+        let mut text = String::new();
+        for code in codes {
+            text += &["1:\t", code, "\n2:\t.section .sizes\n\t.byte 2b-1b\n\t.text\n"].concat();
+        }
+        text
+    }
+}
+
+/// How a function makes its frame.
+pub const FRAME: &str = "movq %rsp, %rbp";
+
+/// The instruction of a line.
+pub fn code(line: &Line) -> Option<&str> {
+    if let Line::Code(code) = line { Some(code) } else { None }
+}
+
+/// The function that is called by its name.
+pub fn calls(code: &str) -> Option<&str> {
+    code.strip_prefix("callq ").filter(|name| !name.starts_with('*'))
+}
+
+/// The function that is jumped to for good.
+pub fn jumps_to(code: &str) -> Option<&str> {
+    code.strip_prefix("jmp ").filter(|name| !name.starts_with(['*', '.']))
+}
+
+/// Whether it is a constant's way through the stack.
+pub fn is_constant(code: &str) -> bool {
+    code.starts_with("pushq $") && code.contains("; popq ")
+}
+
+/// Whether it matters where the stack ends. Calls do not count.
+pub fn minds_stack(code: &str) -> bool {
+    let mnemonic = code.split(' ').next().unwrap_or_default();
+    !is_constant(code)
+        && (code.contains("%rsp")
+            || code.contains("%esp")
+            || code.contains("%spl")
+            || ["push", "pop", "ret", "leave", "enter"].iter().any(|what| mnemonic.starts_with(what)))
+}
+
+/// Whether it speaks of a place within a function: it stays where it is.
+pub fn is_local(code: &str) -> bool {
+    [".LBB", ".LJTI", ".Ltmp", ".Lfunc"].iter().any(|label| code.contains(label))
+}
+
+/// Instructions that may be moved, by how they begin. They do what their operands say and nothing to the stack.
+const PLAIN: [&str; 56] = [
+    "adc", "add", "and", "bs", "bt", "cltq", "cmov", "cmp", "cqto", "cvt", "dec", "div", "idiv", "imul",
+    "inc", "lea", "max", "min", "mov", "mul", "neg", "not", "or", "pand", "pause", "pcmp", "pmov", "popcnt",
+    "por", "pshuf", "punpck", "pxor", "rep;", "rol", "ror", "sar", "sbb", "set", "shl", "shr", "sub", "test",
+    "ucomi", "unpck", "xadd", "xchg", "xor", "cltd", "cwtl", "padd", "psub", "sqrt", "psll", "psrl", "round",
+    "comi",
+];
+
+/// Whether it may be moved: what nobody knows stays.
+pub fn is_plain(code: &str) -> bool {
+    is_constant(code)
+        || (PLAIN.iter().any(|begin| code.starts_with(begin)) && !is_local(code) && !code.contains("%fs:"))
+}
+
+/// Whether it may be moved to where the stack ends at the same place.
+pub fn is_movable(code: &str) -> bool {
+    is_plain(code) || ["pushq ", "popq "].iter().any(|begin| code.starts_with(begin))
+}
+
+/// The operands that are places in the frame: where the number before the bracket begins, the number, and the bracket.
+pub fn in_frame(code: &str) -> Option<(usize, i64, usize)> {
+    let bracket = code.find("(%")?;
+    let inside = code.get(bracket..)?;
+    if !inside.contains("%rbp") {
+        return None;
+    }
+    let before = code.get(..bracket)?;
+    let begin = before.rfind([' ', '*', ',']).map_or(0, |at| at + 1);
+    let number = before.get(begin..)?;
+    let number = if number.is_empty() { 0 } else { number.parse().ok()? };
+    Some((begin, number, bracket))
+}
+
+fn above_frame(code: &str) -> bool {
+    in_frame(code).is_some_and(|(_, number, _)| number > 8)
+}

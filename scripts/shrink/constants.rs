@@ -1,0 +1,100 @@
+//! Constants that are a part of others are there once. A linker puts together at most those that are the same.
+
+use std::collections::BTreeMap;
+
+use super::assembly::{Part, Program};
+
+/// A constant without a place of its own: nobody compares where it is, and it may lie anywhere.
+struct Constant {
+    /// Its lines, from that of its section on.
+    from: usize,
+    to: usize,
+    label: String,
+    bytes: Vec<u8>,
+    /// The linker may put its section together with others, so nothing else is to lie in it.
+    merged: bool,
+}
+
+/// Puts them there, and their names to places within the others.
+pub fn share(program: &mut Program) {
+    let mut constants: Vec<Constant> =
+        (0..program.parts.len()).filter_map(|at| constant(&program.parts, at)).collect();
+    // The longest first; it has no other to be a part of.
+    constants.sort_by(|a, b| b.bytes.len().cmp(&a.bytes.len()).then(a.from.cmp(&b.from)));
+    // Those that stay, in a row, and where each begins there.
+    let mut all: Vec<u8> = Vec::new();
+    let mut begins: BTreeMap<usize, usize> = BTreeMap::new();
+    for (number, constant) in constants.iter().enumerate() {
+        let found =
+            all.windows(constant.bytes.len()).position(|bytes| bytes == constant.bytes).and_then(|at| {
+                let (begin, holder) = begins.range(..=at).next_back()?;
+                let holder = constants.get(*holder)?;
+                // Not half in one and half in the next.
+                (at + constant.bytes.len() <= begin + holder.bytes.len())
+                    .then(|| (holder.label.as_str(), at - begin))
+            });
+        if let Some((holder, offset)) = found {
+            for part in program.parts.get_mut(constant.from..constant.to).unwrap_or_default() {
+                *part = Part::Text(String::new());
+            }
+            if let Some(part) = program.parts.get_mut(constant.from) {
+                *part = Part::Text(format!("\t.set\t{}, {holder}+{offset}", constant.label));
+            }
+        } else if !constant.merged {
+            begins.insert(all.len(), number);
+            all.extend(&constant.bytes);
+        }
+    }
+}
+
+/// The constant whose section begins at this line, if it is one that may lie anywhere: without a name, an alignment and addresses.
+fn constant(parts: &[Part], from: usize) -> Option<Constant> {
+    let line =
+        |at: usize| if let Some(Part::Text(line)) = parts.get(at) { Some(line.as_str()) } else { None };
+    let section = line(from)?.trim().strip_prefix(".section\t.rodata")?;
+    let label = line(from + 1)?.strip_suffix(':').filter(|label| label.starts_with(".Lanon."))?;
+    let (mut bytes, mut to) = (Vec::new(), from + 2);
+    while let Some(text) = line(to).map(str::trim).filter(|text| !text.starts_with(".size")) {
+        let (text, end) = text
+            .strip_prefix(".ascii\t")
+            .map(|text| (text, None))
+            .or(text.strip_prefix(".asciz\t").map(|text| (text, Some(0))))?;
+        bytes.extend(unescaped(text)?);
+        bytes.extend(end);
+        to += 1;
+    }
+    line(to)?; // its size
+    let merged = !section.ends_with(",\"a\",@progbits");
+    (!bytes.is_empty()).then(|| Constant { from, to: to + 1, label: label.to_owned(), bytes, merged })
+}
+
+/// What stands for these bytes between quotes.
+fn unescaped(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut rest = text.strip_prefix('"')?.strip_suffix('"')?.bytes().peekable();
+    while let Some(byte) = rest.next() {
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        bytes.push(match rest.next()? {
+            b'b' => 8,
+            b'f' => 12,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            same @ (b'"' | b'\\') => same,
+            first @ b'0'..=b'7' => {
+                let mut number = u32::from(first - b'0');
+                for _ in 0..2 {
+                    if let Some(digit) = rest.next_if(|digit| (b'0'..=b'7').contains(digit)) {
+                        number = number * 8 + u32::from(digit - b'0');
+                    }
+                }
+                u8::try_from(number).ok()?
+            }
+            _ => return None,
+        });
+    }
+    Some(bytes)
+}

@@ -1,0 +1,113 @@
+//! Makes a program smaller: reads the assembly of all of it as rustc writes it for x86-64, and writes the same in fewer bytes.
+//!
+//!     shrink [--keep WORD]... IN OUT ASSEMBLER...
+//!
+//! `--keep` names functions that stay as they are, by a part of their name. ASSEMBLER makes an object of a file (`cc -c`); it is asked how
+//! long each instruction is.
+//!
+//! The compiler's own outliner for x86-64 moves nothing that calls, returns or minds the stack; that is a fifth of all instructions. Here
+//! is what it leaves: how functions begin and end (`frames`), and what they have in common with calls in it (`outline`).
+//!
+//! It relies on what scripts/build-musl compiles with: nothing unwinds, there is no red zone, all functions have frame pointers, all is at
+//! fixed addresses. And on what holds for all code: r11 is nobody's where a function begins, where it returns and where it calls
+//! another (System V ABI for x86-64, 3.2.1). What it does not know is left alone or refused, never guessed.
+
+#![expect(clippy::print_stderr, reason = "it talks to whoever builds")]
+
+mod assembly;
+mod constants;
+mod frames;
+mod outline;
+
+use std::collections::BTreeSet;
+use std::process::{Command, ExitCode};
+use std::{env, fs, io};
+
+use assembly::{Program, code, is_local};
+
+fn main() -> ExitCode {
+    match run(env::args().skip(1).collect()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("shrink: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Vec<String>) -> Result<(), String> {
+    let mut arguments = arguments.into_iter();
+    let mut keep = Vec::new();
+    let usage = || "usage: shrink [--keep WORD]... IN OUT ASSEMBLER...".to_owned();
+    let input = loop {
+        match arguments.next().ok_or_else(usage)?.as_str() {
+            "--keep" => keep.push(arguments.next().ok_or_else(usage)?),
+            input => break input.to_owned(),
+        }
+    };
+    let output = arguments.next().ok_or_else(usage)?;
+    let assembler: Vec<String> = arguments.collect();
+    let measure = |text: &str| measured(&assembler, &output, text);
+    let kept = |name: &str| keep.iter().any(|word| name.contains(word.as_str()));
+    let text = shrunk(&read(&input)?, &kept, &measure)?;
+    fs::write(&output, text).map_err(|error| format!("{output}: {error}"))
+}
+
+fn read(file: &str) -> Result<String, String> {
+    fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))
+}
+
+/// The bytes of section `.sizes` of what the assembler makes of a text.
+pub fn measured(assembler: &[String], beside: &str, text: &str) -> Result<Vec<u8>, String> {
+    let (source, object, bytes) =
+        (format!("{beside}.sizes.s"), format!("{beside}.sizes.o"), format!("{beside}.sizes"));
+    let told = |error: io::Error| format!("{beside}: {error}");
+    fs::write(&source, text).map_err(told)?;
+    let (program, options) = assembler.split_first().ok_or("no assembler is named")?;
+    let mut assemble = Command::new(program);
+    assemble.args(options).args(["-o", &object, &source]);
+    let mut extract = Command::new("objcopy");
+    extract.args(["-O", "binary", "-j", ".sizes", "--set-section-flags", ".sizes=alloc", &object, &bytes]);
+    for command in [&mut assemble, &mut extract] {
+        let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
+        if !status.success() {
+            return Err(format!("{command:?}: {status}"));
+        }
+    }
+    let found = fs::read(&bytes).map_err(told)?;
+    for file in [source, object, bytes] {
+        fs::remove_file(file).map_err(told)?;
+    }
+    Ok(found)
+}
+
+/// The same program in fewer bytes.
+///
+/// # Errors
+/// When it is not what this was made for, or cannot be measured.
+pub fn shrunk(
+    text: &str,
+    kept: &dyn Fn(&str) -> bool,
+    measure: &dyn Fn(&str) -> Result<Vec<u8>, String>,
+) -> Result<String, String> {
+    let mut program = Program::read(text)?;
+    program.learn();
+    constants::share(&mut program);
+    frames::share(&mut program, kept);
+    frames::lower(&mut program)?;
+    let codes: BTreeSet<&str> = program
+        .functions()
+        .flat_map(|function| &function.lines)
+        .filter_map(code)
+        .filter(|code| !is_local(code))
+        .collect();
+    let bytes = measure(&Program::to_measure(&codes))?;
+    if bytes.len() != codes.len() {
+        return Err(format!("{} instructions were measured instead of {}", bytes.len(), codes.len()));
+    }
+    let sizes = codes.into_iter().map(str::to_owned).zip(bytes.into_iter().map(usize::from)).collect();
+    program.sizes = sizes;
+    frames::begins(&mut program, kept);
+    while outline::round(&mut program, kept) {}
+    Ok(program.write())
+}

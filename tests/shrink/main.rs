@@ -1,0 +1,385 @@
+//! What makes the release smaller (`scripts/shrink`): on a few lines of assembly, and on a program that is run before and after.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[path = "../../scripts/shrink/main.rs"]
+#[expect(dead_code, reason = "it is a program, and has a main")]
+mod shrink;
+
+/// Counts each instruction as so many bytes.
+fn all_have(bytes: u8) -> impl Fn(&str) -> Result<Vec<u8>, String> {
+    move |text| Ok(vec![bytes; text.matches(".byte 2b-1b").count()])
+}
+
+/// A function as the compiler writes it.
+fn function(name: &str, lines: &[&str]) -> String {
+    let mut text = format!("\t.section\t.text.{name},\"ax\",@progbits\n\t.type\t{name},@function\n{name}:\n");
+    for line in lines {
+        text += &["\t", line, "\n"].concat();
+    }
+    text + &format!(".Lfunc_end_{name}:\n\t.size\t{name}, .Lfunc_end_{name}-{name}\n\n")
+}
+
+/// The instructions and labels of a function in a text.
+fn lines_of<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+    let begin = text.lines().skip_while(|line| line.strip_suffix(':') != Some(name)).skip(1);
+    begin
+        .take_while(|line| !line.contains(".size") && !line.starts_with(".Lfunc_end"))
+        .map(str::trim)
+        .collect()
+}
+
+/// The first function that the name begins with.
+fn piece(text: &str, begin: &str) -> String {
+    let label = text.lines().find_map(|line| line.strip_suffix(':').filter(|name| name.starts_with(begin)));
+    label.unwrap_or_else(|| panic!("there is no {begin} in:\n{text}")).to_owned()
+}
+
+fn shrunk(text: &str) -> String {
+    shrink::shrunk(text, &|name| name == "kept", &all_have(4))
+        .unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Instructions that have nothing in common with those of another number.
+fn own(number: usize) -> Vec<String> {
+    vec![format!("movl ${number}, %eax"), "ud2".to_owned(), format!("addl ${number}, %ecx")]
+}
+
+/// Five functions with these lines within lines of their own.
+fn five(lines: &[&str]) -> String {
+    let mut text = String::new();
+    for number in 0..5 {
+        let own = own(number);
+        let mut all: Vec<&str> = own.iter().map(String::as_str).collect();
+        all.extend(lines);
+        if !lines.last().is_some_and(|last| *last == "retq" || last.starts_with("jmp")) {
+            all.extend(own.iter().map(String::as_str).chain(["ud2"]));
+        }
+        text += &function(&format!("f{number}"), &all);
+    }
+    text
+}
+
+#[test]
+fn what_calls_nobody_is_called() {
+    let lines = ["movq %rdi, %rbx", "addq $7, %rbx", "pushq $9", "popq\t%rcx"];
+    let text = shrunk(&five(&lines));
+    let name = piece(&text, "OUTLINED_FUNCTION_P");
+    assert_eq!(lines_of(&text, &name), ["movq %rdi, %rbx", "addq $7, %rbx", "pushq $9; popq %rcx", "retq"]);
+    assert_eq!(text.matches(&format!("callq {name}\n")).count(), 5, "{text}");
+}
+
+#[test]
+fn who_is_called_last_finds_the_stack_as_it_was() {
+    // Nobody knows what is at the address, nor what `elsewhere` finds on the stack.
+    for (call, jump) in [("callq elsewhere", "jmp elsewhere"), ("callq *24(%rax)", "jmpq *24(%rax)")] {
+        let text = shrunk(&five(&["movq %rdi, %rbx", "addq $7, %rbx", call]));
+        let name = piece(&text, "OUTLINED_FUNCTION_T");
+        assert_eq!(lines_of(&text, &name), ["movq %rdi, %rbx", "addq $7, %rbx", jump]);
+    }
+}
+
+#[test]
+fn calls_in_between_find_the_stack_even_and_without_arguments() {
+    let known = function("known", &["pushq %rbp", "movq %rsp, %rbp", "ud2"]);
+    let wants = function("wants", &["pushq %rbp", "movq %rsp, %rbp", "movq 16(%rbp), %rax", "ud2"]);
+    let passes = function("passes", &["jmp wants"]);
+    let with = |callee: &str, rest: &[&str]| {
+        let call = format!("callq {callee}");
+        let mut lines = vec!["movq %rdi, %rbx", &call, "movq %rax, %rdi", "addq $7, %rdi"];
+        lines.extend(rest);
+        shrunk(&[known.as_str(), &wants, &passes, &five(&lines)].concat())
+    };
+    let text = with("known", &["callq other"]);
+    let name = piece(&text, "OUTLINED_FUNCTION_F");
+    let expected = [
+        "pushq %rax",
+        "movq %rdi, %rbx",
+        "callq known",
+        "movq %rax, %rdi",
+        "addq $7, %rdi",
+        "popq %r11",
+        "jmp other",
+    ];
+    assert_eq!(lines_of(&text, &name), expected);
+    let text = with("memcpy", &[]);
+    let name = piece(&text, "OUTLINED_FUNCTION_F");
+    let expected = [
+        "pushq %rax",
+        "movq %rdi, %rbx",
+        "callq memcpy",
+        "movq %rax, %rdi",
+        "addq $7, %rdi",
+        "popq %r11",
+        "retq",
+    ];
+    assert_eq!(lines_of(&text, &name), expected);
+    for (callee, rest) in [
+        ("wants", vec![]),
+        ("passes", vec![]),
+        ("stranger", vec![]),
+        ("*%rdx", vec![]),
+        ("known", vec!["movq %r11, %rcx"]),
+    ] {
+        let text = with(callee, &rest);
+        for name in
+            text.lines().filter_map(|line| line.strip_suffix(':')).filter(|name| name.contains("FUNCTION_F"))
+        {
+            let lines = lines_of(&text, name);
+            assert!(
+                !lines.iter().any(|line| line.contains(&format!("callq {callee}")) && rest.is_empty()),
+                "{callee}: {lines:?}"
+            );
+            assert!(!lines.iter().any(|line| line.contains("%r11,")), "{callee}: {lines:?}");
+        }
+    }
+}
+
+#[test]
+fn the_stack_is_minded_only_where_a_function_ends() {
+    let lines = ["movq %rdi, %rbx", "movq %rsp, %rdx", "addq $7, %rbx", "addq $24, %rsp", "popq %r12"];
+    let text = shrunk(&five(&lines));
+    assert!(!text.contains("OUTLINED"), "{text}");
+    let text = shrunk(&five(&[&lines[..], &["retq"]].concat()));
+    let name = piece(&text, "OUTLINED_FUNCTION_E");
+    assert_eq!(lines_of(&text, &name), [&lines[..], &["retq"]].concat());
+    assert_eq!(text.matches(&format!("jmp {name}\n")).count(), 5, "{text}");
+}
+
+#[test]
+fn some_things_stay_where_they_are() {
+    for line in [
+        "syscall",
+        "je .LBB0_1",
+        "ud2",
+        "lock decq (%rax)",
+        "movq .LJTI3(,%rax,8), %rax",
+        "movq %fs:0, %rax",
+        "whatever %rax",
+    ] {
+        let text = shrunk(&five(&["movq %rdi, %rbx", line, "addq $7, %rbx"]));
+        assert!(!text.contains("OUTLINED"), "{line}: {text}");
+    }
+    let text = function(
+        "kept",
+        &["pushq %rbp", "movq %rsp, %rbp", "movq %rdi, %rbx", "addq $8, %rbx", "popq %rbp", "retq"],
+    );
+    let again = text.replace("kept", "other");
+    let text = shrunk(
+        &[text.as_str(), &text.replace("kept", "one"), &again, &again.replace("other", "third")].concat(),
+    );
+    assert_eq!(lines_of(&text, "kept").len(), 6, "{text}");
+}
+
+#[test]
+fn begins_return_to_where_they_were_called() {
+    let lines = ["pushq %rbp", "movq %rsp, %rbp", "pushq %rbx", "subq $24, %rsp", "movq %rdi, %rbx"];
+    let text: String = (0..9)
+        .map(|number| {
+            let own = own(number);
+            let all: Vec<&str> = lines
+                .iter()
+                .copied()
+                .chain(["movq %r11, %rdx"])
+                .chain(own.iter().map(String::as_str))
+                .collect();
+            function(&format!("f{number}"), &all)
+        })
+        .collect();
+    let text = shrunk(&text);
+    let name = piece(&text, "OUTLINED_FUNCTION_B");
+    let expected = [
+        "popq %r11",
+        "pushq %rbp",
+        "leaq -128(%rsp), %rbp",
+        "pushq %rbx",
+        "subq $24, %rsp",
+        "movq %rdi, %rbx",
+        "pushq %r11",
+        "retq",
+    ];
+    assert_eq!(lines_of(&text, &name), expected);
+    assert!(
+        (0..9).all(|number| lines_of(&text, &format!("f{number}"))[0] == format!("callq {name}")),
+        "{text}"
+    );
+}
+
+#[test]
+fn frames_get_the_next_size_that_there_is() {
+    let with_room = |name: &str, room: usize, inner: &[&str]| {
+        let (make, give) = (format!("subq ${room}, %rsp"), format!("addq ${room}, %rsp"));
+        let mut lines = vec!["pushq %rbp", "movq %rsp, %rbp", "pushq %r14", "pushq %rbx", &make];
+        lines.extend(inner);
+        lines.extend([&give, "popq %rbx", "popq %r14", "popq %rbp", "retq"]);
+        function(name, &lines)
+    };
+    let minds = ["movq %rax, (%rsp)", "callq other", "addq $1, %rax"];
+    let text = [
+        with_room("kept", 32, &["ud2"]),
+        with_room("small", 32, &["leaq -32(%rbp), %rax", "ud2"]),
+        with_room("middle", 48, &["ud2", "movq 16(%rbp), %rdx"]),
+        with_room("large", 4000, &["ud2"]),
+        with_room("minds", 32, &minds),
+    ]
+    .concat();
+    let text = shrink::shrunk(&text, &|name| name == "kept", &all_have(1)).expect("it is known");
+    let end = ["leaq 112(%rbp), %rsp", "popq %rbx", "popq %r14", "popq %rbp", "retq"];
+    for (name, room, first) in
+        [("small", 48, "leaq 96(%rbp), %rax"), ("middle", 48, "ud2"), ("large", 4000, "ud2")]
+    {
+        let lines = lines_of(&text, name);
+        assert_eq!(lines[..2], ["pushq %rbp", "leaq -128(%rsp), %rbp"], "{text}");
+        assert_eq!(lines[4], format!("subq ${room}, %rsp"));
+        assert_eq!(lines[5], first);
+        assert_eq!(lines[lines.len() - 5..], end);
+    }
+    assert!(text.contains("movq 144(%rbp), %rdx"), "arguments on the stack: {text}");
+    assert!(lines_of(&text, "minds").contains(&"addq $32, %rsp"), "{text}");
+    assert!(lines_of(&text, "kept").contains(&"addq $32, %rsp"), "{text}");
+}
+
+#[test]
+fn the_frame_pointer_is_lowered_everywhere_or_nothing_is_written() {
+    let with = |code: &str| {
+        shrink::shrunk(
+            &function("f", &["pushq %rbp", "movq %rsp, %rbp", code, "ud2"]),
+            &|_| false,
+            &all_have(4),
+        )
+    };
+    for (code, lowered) in [
+        ("movq (%rbp), %rax", "movq 128(%rbp), %rax"),
+        ("movq -128(%rbp), %rax", "movq (%rbp), %rax"),
+        ("movb $1, -200(%rbp,%rcx,2)", "movb $1, -72(%rbp,%rcx,2)"),
+        ("callq *-8(%rbp)", "callq *120(%rbp)"),
+        ("leaq (%rsi,%rbp), %r8", "leaq 128(%rsi,%rbp), %r8"),
+        ("addq %rbp, %rsi", "leaq 128(%rsi,%rbp), %rsi"),
+        ("rep;movsb (%rsi), %es:(%rdi)", "rep;movsb (%rsi), %es:(%rdi)"),
+    ] {
+        let text = with(code).expect(code);
+        assert_eq!(lines_of(&text, "f")[2], lowered);
+    }
+    for code in ["movq %rbp, %rax", "subq %rbp, %rax", "movq .Ltable(,%rbp,8), %rax", "xchgq %rbp, %rax"] {
+        let error = with(code).expect_err(code);
+        assert!(error.contains(code), "{error}");
+    }
+    for code in ["movq %rdi, %rbp", "movl %ebp, %eax"] {
+        let error = shrink::shrunk(&function("g", &["pushq %rbp", code, "ud2"]), &|_| false, &all_have(4))
+            .expect_err(code);
+        assert!(error.contains("g uses the frame pointer's register"), "{error}");
+    }
+    let error = with(".cfi_def_cfa_offset 16").expect_err("tables for unwinding");
+    assert!(error.contains(".cfi_def_cfa_offset"), "{error}");
+}
+
+#[test]
+fn constants_lie_within_others() {
+    let constant = |name: &str, flags: &str, rest: &str| {
+        format!(
+            "\t.section\t.rodata.{name},{flags},@progbits\n.Lanon.{name}:\n{rest}\t.size\t.Lanon.{name}, 1\n"
+        )
+    };
+    let text = [
+        constant("part", "\"aM\"", "\t.ascii\t\"b\\\"\\303\"\n"),
+        constant("whole", "\"a\"", "\t.ascii\t\"ab\\\"\\303\\274c\"\n"),
+        constant("same", "\"a\"", "\t.ascii\t\"ab\\\"\\303\\274c\"\n"),
+        constant("zero", "\"a\"", "\t.asciz\t\"c\"\n"),
+        constant("apart", "\"a\"", "\t.ascii\t\"cc\"\n"),
+        constant("even", "\"a\"", "\t.p2align\t3, 0x0\n\t.ascii\t\"ab\"\n"),
+        constant("address", "\"a\"", "\t.quad\t.Lanon.part\n"),
+    ]
+    .concat();
+    let text = shrunk(&text);
+    let set =
+        |name: &str| text.lines().find_map(|line| line.strip_prefix(&format!("\t.set\t.Lanon.{name}, ")));
+    assert_eq!(set("part"), Some(".Lanon.whole+1"), "{text}");
+    // Of two that are the same the later one, as texts keep the order of the file.
+    assert_eq!(set("same"), Some(".Lanon.whole+0"), "{text}");
+    for name in ["whole", "zero", "apart", "even", "address"] {
+        assert_eq!(set(name), None, "{text}");
+        assert!(text.contains(&format!(".Lanon.{name}:\n")), "{text}");
+    }
+}
+
+/// A folder that goes with this.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs a program that must not fail, and returns what it printed.
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}\n{errors}", output.status);
+    String::from_utf8(output.stdout).expect("a text")
+}
+
+#[test]
+fn a_program_does_what_it_did_before() {
+    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        let required = std::env::var("TINYSUP_TEST_REQUIRE_ALL").is_ok_and(|value| value == "1");
+        assert!(!required, "this must not be skipped (TINYSUP_TEST_REQUIRE_ALL=1), but it needs x86-64");
+        eprintln!("SKIPPED: scripts/shrink is for x86-64");
+        return;
+    }
+    let folder =
+        Folder(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("shrink-{}", std::process::id())));
+    fs::create_dir_all(&folder.0).expect("a folder");
+    let file = |name: &str| folder.0.join(name).into_os_string().into_string().expect("a name in UTF-8");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/shrunk.rs");
+    let compile = |more: &[&str]| {
+        let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        command.args(["--edition=2024", "-Cpanic=abort", "-Copt-level=z", "-Cforce-unwind-tables=no"]);
+        command.args([
+            "-Cforce-frame-pointers=yes",
+            "-Cno-redzone=yes",
+            "-Crelocation-model=static",
+            "-Ccodegen-units=1",
+        ]);
+        command.args(more).arg(&source);
+        run(&mut command);
+    };
+    compile(&["--emit=asm", "-o", &file("before.s")]);
+    compile(&["-o", &file("before")]);
+    let before = fs::read_to_string(file("before.s")).expect("assembly");
+    // Tables for unwinding through what might panic. Nothing does.
+    let before: String =
+        before.lines().filter(|line| !line.contains(".cfi_")).flat_map(|line| [line, "\n"]).collect();
+    let assembler = ["cc".to_owned(), "-c".to_owned()];
+    let after =
+        shrink::shrunk(&before, &|_| false, &|text| shrink::measured(&assembler, &file("after.s"), text));
+    let after = after.expect("it is what the compiler wrote");
+    for kind in "EPTFB".chars() {
+        assert!(after.contains(&format!("\nOUTLINED_FUNCTION_{kind}")), "no piece of this kind: {kind}");
+    }
+    fs::write(file("after.s"), &after).expect("a file");
+    // As scripts/build-musl does: in the place of the object that the compiler has made.
+    let linker = format!(
+        "#!/bin/sh\nfor argument; do\n\tshift\n\tcase $argument in *shrunk.*.rcgu.o) argument={} ;; esac\n\tset -- \"$@\" \"$argument\"\ndone\nexec cc \"$@\"\n",
+        file("after.o")
+    );
+    run(Command::new("cc").args(["-c", "-o", &file("after.o"), &file("after.s")]));
+    fs::write(file("linker"), linker).expect("a file");
+    run(Command::new("chmod").args(["+x", &file("linker")]));
+    compile(&["-o", &file("after"), &format!("-Clinker={}", file("linker"))]);
+    let code = |name: &str| {
+        let sections = run(Command::new("size").args(["-A", &file(name)]));
+        let text = sections
+            .lines()
+            .find_map(|line| line.strip_prefix(".text ")?.split_whitespace().next()?.parse::<usize>().ok());
+        text.expect("a section with code")
+    };
+    assert!(code("after") < code("before"), "{} bytes of code, {} before", code("after"), code("before"));
+    let (expected, found) = (run(&mut Command::new(file("before"))), run(&mut Command::new(file("after"))));
+    assert!(expected.lines().count() > 100, "{expected}");
+    assert_eq!(found, expected);
+}
