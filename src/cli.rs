@@ -473,7 +473,7 @@ impl Options {
                 }
                 None => {
                     return Err(usage(&format_args!(
-                        "unknown option {name}; options of a command go after it or after \"--\""
+                        "unknown option {name}; options of a verb go after it, those of a command after it or after \"--\""
                     )));
                 }
             },

@@ -47,3 +47,8 @@ pub mod sys;
 // Shell: what each command does.
 pub mod client;
 pub mod commands;
+
+// What the unit tests share with the others.
+#[cfg(test)]
+#[path = "../tests/common/numbers.rs"]
+mod numbers;

@@ -396,6 +396,7 @@ mod tests {
     use super::*;
     use crate::event::{Pid, Role};
     use crate::line::{Format, Style};
+    use crate::numbers::Numbers;
 
     const A: Child = Child { instance: InstanceId(0), run: 1, role: Role::Main };
     const FORMATS: [Format; 3] = [Format::Prefix, Format::Json, Format::Raw];
@@ -632,13 +633,8 @@ mod tests {
     fn random_cuts_of_random_text_give_what_the_plainest_way_gives() {
         let seed = std::env::var("TINYSUP_FUZZ_SEED").map_or(1, |seed| seed.parse::<u64>().unwrap());
         let rounds = std::env::var("TINYSUP_FUZZ_ROUNDS").map_or(3000, |rounds| rounds.parse().unwrap());
-        let mut state = seed;
-        let mut below = |bound: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            usize::try_from(state % bound as u64).unwrap()
-        };
+        let mut numbers = Numbers::new(seed);
+        let mut below = |bound: usize| numbers.index(bound);
         for round in 0..rounds {
             let length = below(400);
             let often = 1 + below(20);

@@ -64,9 +64,9 @@ impl<K, V> Map<K, V> {
 }
 
 impl<K: Ord, V> Map<K, V> {
-    /// The last value of a key counts.
+    /// From pairs in any order; the last value of a key counts.
     #[inline(never)]
-    fn ordered(mut pairs: Vec<(K, V)>) -> Self {
+    pub fn ordered(mut pairs: Vec<(K, V)>) -> Self {
         let different = arrange(&mut pairs, &|(one, _), (other, _)| one > other, true);
         pairs.truncate(different);
         Self(pairs)
@@ -330,10 +330,10 @@ fn swaps(count: usize, once: bool, after: &dyn Fn(usize, usize) -> bool) -> (Vec
         return (Vec::new(), count);
     }
     // Where each comes from.
-    let mut order: Vec<usize> = (0..count).gather();
+    let (mut order, mut merged) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    (0..count).add_to(&mut order);
     let mut width = 1;
     while width < count {
-        let mut merged = Vec::with_capacity(count);
         for pair in order.chunks(2 * width) {
             let (mut left, mut right) = pair.split_at(width.min(pair.len()));
             while let (Some((one, others)), Some((other, rest))) = (left.split_first(), right.split_first()) {
@@ -348,19 +348,20 @@ fn swaps(count: usize, once: bool, after: &dyn Fn(usize, usize) -> bool) -> (Vec
             merged.extend_from_slice(left);
             merged.extend_from_slice(right);
         }
-        order = merged;
+        std::mem::swap(&mut order, &mut merged);
+        merged.clear();
         width *= 2;
     }
     let mut ordered = count;
     if once {
-        let (mut last, mut others) = (Vec::new(), Vec::new());
+        let mut others = Vec::new();
         for (at, one) in order.iter().enumerate() {
             let is_last = order.get(at + 1).is_none_or(|next| after(*next, *one));
-            if is_last { &mut last } else { &mut others }.push(*one);
+            if is_last { &mut merged } else { &mut others }.push(*one);
         }
-        ordered = last.len();
-        last.append(&mut others);
-        order = last;
+        ordered = merged.len();
+        merged.append(&mut others);
+        order = merged;
     }
     // Where each goes to.
     let mut goes = vec![0; count];
@@ -384,23 +385,12 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-
-    /// Numbers by a seed (xorshift).
-    struct Numbers(u64);
-
-    impl Numbers {
-        fn below(&mut self, limit: u64) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0 % limit
-        }
-    }
+    use crate::numbers::Numbers;
 
     #[test]
     fn a_map_is_what_a_tree_is() {
         for seed in 1..200 {
-            let mut numbers = Numbers(seed * 0x9e37_79b9);
+            let mut numbers = Numbers::new(seed);
             let keys = 1 + numbers.below(60);
             let (mut map, mut tree) = (Map::new(), BTreeMap::new());
             for step in 0..300 {
@@ -446,7 +436,7 @@ mod tests {
     #[test]
     fn a_set_is_what_a_tree_is() {
         for seed in 1..200 {
-            let mut numbers = Numbers(seed * 0x9e37_79b9);
+            let mut numbers = Numbers::new(seed);
             let keys = 1 + numbers.below(60);
             let (mut set, mut tree) = (Set::new(), BTreeSet::new());
             for _ in 0..200 {
@@ -469,7 +459,7 @@ mod tests {
     #[test]
     fn what_is_collected_is_sorted_once_and_the_last_value_counts() {
         for seed in 1..400 {
-            let mut numbers = Numbers(seed * 0x9e37_79b9);
+            let mut numbers = Numbers::new(seed);
             let (count, keys) = (numbers.below(200), 1 + numbers.below(300));
             let pairs: Vec<(u64, u64)> = (0..count).map(|at| (numbers.below(keys), at)).collect();
             let map: Map<u64, u64> = pairs.iter().copied().collect();

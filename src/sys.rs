@@ -384,7 +384,7 @@ impl Linux {
             }
         });
         self.look |= news.child;
-        self.control.look_after_file(news.directory, events);
+        self.control.look_after_file(news.directory, &self.clock, events);
     }
 
     /// Waits for something to happen, and reports what did. Says whether there was nothing but signals, or they were let go first.
@@ -563,12 +563,10 @@ impl Kernel for Linux {
             if found.is_empty() && (self.look || !signal) {
                 self.report_ended(&mut found);
             }
-            if found.is_empty() {
-                self.pass_on_our_lines();
-            }
             if !found.is_empty() || until.is_some_and(|until| until.at <= self.now()) {
                 break;
             }
+            self.pass_on_our_lines();
         }
         events.append(&mut found);
         self.pass_on_our_lines();

@@ -9,7 +9,7 @@ use toml_parser::lexer::TokenKind;
 
 use super::keys::{self, Id};
 use super::source::{FileId, Sources};
-use crate::gather::{alike, holds, parted};
+use crate::gather::{alike, holds, parted, parted_at_last};
 use crate::units::Signal;
 
 /// How deep brackets are followed; the toml crate refuses what is deeper.
@@ -81,9 +81,9 @@ struct Reader<'a> {
     guesses: usize,
 }
 
-/// Hides what may be a secret.
+/// Hides what may be a secret. Returns where a text of several lines begins that has no end.
 #[inline(never)]
-pub fn hide(text: &str, file: FileId, sources: &mut Sources) {
+pub fn hide(text: &str, file: FileId, sources: &mut Sources) -> Option<usize> {
     let mut reader = Reader {
         text,
         after: NOTHING,
@@ -110,14 +110,22 @@ pub fn hide(text: &str, file: FileId, sources: &mut Sources) {
         };
         let ends = word.len() >= 2 * quotes && word.ends_with(word.get(..quotes).unwrap_or(""));
         if quotes == 3 && !ends {
-            // It has taken the quotes of others, so none of the words before it are sure.
-            sources.hide_all(file);
-            return;
+            // It has taken the quotes of others, so none of the words before it are sure. But one key that there is, and nothing else
+            // in the line, is no secret wherever it stands.
+            let key = reader.after == EQUALS
+                && reader.open.is_empty()
+                && reader.place.depth == reader.section.depth.saturating_add(1)
+                && reader.place.is_shown();
+            let line = text.get(..start).and_then(|before| parted_at_last(before, b'\n'));
+            let from = if key { line.map_or(0, |(before, _)| before.len()) } else { start };
+            sources.hide_all_but(file, from..start + quotes);
+            return Some(start);
         }
         reader.take(if ends { column } else { b' ' }, word, start, first);
         first = column == b'\n' || first && matches!(column, b' ' | b'\t');
     }
     sources.hide(file, reader.hidden);
+    None
 }
 
 impl Reader<'_> {

@@ -152,16 +152,16 @@ impl Display for Problems {
 /// The line before, the line, and a caret under the place.
 #[inline(never)]
 fn excerpt(f: &mut Formatter<'_>, source: &Source, span: Span, help: Option<&str>) -> fmt::Result {
-    if source.confidential {
+    let start = source.boundary(span.start);
+    if source.confidential && source.is_hidden(start) {
         return match help {
             Some(help) => writeln!(f, "      | {}", Printable(help)),
             None => Ok(()),
         };
     }
-    let start = source.boundary(span.start);
     let number = source.position(span.start).0;
     let line_start = source.line_start(number);
-    if number > 1 {
+    if number > 1 && !source.confidential {
         let mut shown = String::new();
         cells(source, source.line_start(number - 1), COLUMNS, &mut shown);
         if !shown.trim().is_empty() {

@@ -33,7 +33,7 @@ pub struct Source {
     pub directory: PathBuf,
     /// Its text.
     pub text: String,
-    /// Whether it may hold nothing but secrets, so that no line of it is shown.
+    /// Whether it may hold nothing but secrets, so that no line of it is shown, but for a part that is not hidden.
     pub confidential: bool,
     /// Where lines end.
     newlines: Vec<u32>,
@@ -62,7 +62,8 @@ impl Sources {
     pub fn add(&mut self, name: String, directory: PathBuf, text: String, confidential: bool) -> FileId {
         let newlines =
             memchr::memchr_iter(b'\n', text.as_bytes()).filter_map(|at| u32::try_from(at).ok()).gather();
-        self.0.push(Source { name, directory, text, confidential, newlines, hidden: Vec::new() });
+        let hidden = if confidential { vec![(0, usize::MAX)] } else { Vec::new() };
+        self.0.push(Source { name, directory, text, confidential, newlines, hidden });
         FileId(u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX))
     }
 
@@ -95,16 +96,17 @@ impl Sources {
         }
     }
 
-    /// Keeps all of a file out of every message.
-    pub fn hide_all(&mut self, file: FileId) {
+    /// Keeps all of a file but this out of every message, and shows no line but that of this.
+    pub fn hide_all_but(&mut self, file: FileId, shown: Range<usize>) {
         if let Some(source) = self.0.get_mut(file.0 as usize) {
             source.confidential = true;
+            source.hidden = vec![(0, shown.start), (shown.end, usize::MAX)];
         }
     }
 
     /// Whether what is written there is kept out of messages.
     pub fn is_hidden(&self, span: Span) -> bool {
-        self.get(span.file).is_some_and(|source| source.confidential || source.is_hidden(span.start as usize))
+        self.get(span.file).is_some_and(|source| source.is_hidden(span.start as usize))
     }
 
     /// The line that a place begins in, from 1.

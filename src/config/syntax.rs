@@ -12,15 +12,17 @@ const NOT_TOML: &str = "not valid TOML";
 const MAX_ERRORS: usize = 200;
 
 /// The syntax errors as problems, without those that only follow from others, and the lines of which nothing else is to be said.
+/// `endless`: where a text of several lines begins that has no end.
 #[inline(never)]
 pub fn problems(
     text: &str,
     file: FileId,
     errors: &[toml::de::Error],
+    endless: Option<usize>,
     sources: &Sources,
 ) -> (Vec<Box<Problem>>, Set<usize>) {
     let found: Vec<Box<Problem>> =
-        errors.iter().take(MAX_ERRORS).map(|error| problem(text, file, error, sources)).gather();
+        errors.iter().take(MAX_ERRORS).map(|error| problem(text, file, error, endless, sources)).gather();
     let line = |problem: &Problem| problem.span.and_then(|span| sources.line(span));
     let is_unreadable = |problem: &Problem| problem.message.starts_with(NOT_TOML);
     let mut broken: Set<usize> = found.iter().filter_map(|found| line(found)).collect();
@@ -47,8 +49,22 @@ pub fn problems(
 }
 
 #[inline(never)]
-fn problem(text: &str, file: FileId, error: &toml::de::Error, sources: &Sources) -> Box<Problem> {
+fn problem(
+    text: &str,
+    file: FileId,
+    error: &toml::de::Error,
+    endless: Option<usize>,
+    sources: &Sources,
+) -> Box<Problem> {
     let range = error.span().unwrap_or(0..0);
+    if let Some(start) = endless.filter(|start| *start < range.end) {
+        // What is wrong within it is all the same one problem.
+        return Problem::at(
+            Span::new(file, start..start + 3),
+            format!("{NOT_TOML}: a text of several lines has no end"),
+        )
+        .help("it begins here, and must end with the same three quotes");
+    }
     let span = Span::new(file, range.clone());
     let written = text.get(range.clone()).unwrap_or("");
     let message = error.message();

@@ -103,7 +103,7 @@ impl Node {
 pub fn parse(file: FileId, problems: &mut Problems) -> (Vec<Entry>, bool) {
     // The text is moved out and back so that problems can be added while it is borrowed.
     let text = problems.sources.take_text(file);
-    hiding::hide(&text, file, &mut problems.sources);
+    let endless = hiding::hide(&text, file, &mut problems.sources);
     let (table, errors) = if text.len() <= MAX_RECOVERED {
         DeTable::parse_recoverable(&text)
     } else {
@@ -123,7 +123,7 @@ pub fn parse(file: FileId, problems: &mut Problems) -> (Vec<Entry>, bool) {
         problems.advise(Span::new(file, first..end), message, format_args!("{service}"));
         return (Vec::new(), false);
     }
-    let (syntax, broken) = syntax::problems(&text, file, &errors, &problems.sources);
+    let (syntax, broken) = syntax::problems(&text, file, &errors, endless, &problems.sources);
     let mut unusable = Vec::new();
     let sources = (!errors.is_empty()).then_some(&problems.sources);
     let mut entries = convert_table(&text, file, table.into_inner(), sources, &mut unusable);

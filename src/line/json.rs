@@ -172,6 +172,7 @@ mod tests {
 
     use super::text::DEPTH_MAX;
     use super::*;
+    use crate::numbers::Numbers;
 
     fn members() -> Members {
         Members::at(Wall(0)).text("service", "a\"b").number("pid", 7)
@@ -276,18 +277,6 @@ mod tests {
         );
     }
 
-    /// Small numbers that only look random.
-    struct Dice(u64);
-
-    impl Dice {
-        fn below(&mut self, bound: usize) -> usize {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            usize::try_from(self.0 % bound as u64).unwrap()
-        }
-    }
-
     /// What another reader makes of it. That one gives numbers up that are too large for it.
     fn read(text: &[u8]) -> Result<Value, serde_json::Error> {
         serde_json::from_slice(text)
@@ -340,7 +329,7 @@ mod tests {
         ];
         let seed = std::env::var("TINYSUP_FUZZ_SEED").map_or(1, |seed| seed.parse().unwrap());
         let rounds = std::env::var("TINYSUP_FUZZ_ROUNDS").map_or(200_000, |rounds| rounds.parse().unwrap());
-        let (mut dice, mut objects, mut known) = (Dice(seed), 0, 0);
+        let (mut dice, mut objects, mut known) = (Numbers::new(seed), 0, 0);
         for round in 0..rounds {
             let mut text = Vec::new();
             if dice.below(4) > 0 {
@@ -350,7 +339,7 @@ mod tests {
                 if dice.below(30) == 0 {
                     text.push(u8::try_from(dice.below(256)).unwrap());
                 }
-                text.extend_from_slice(PARTS[dice.below(PARTS.len())]);
+                text.extend_from_slice(PARTS[dice.index(PARTS.len())]);
             }
             if dice.below(4) > 0 {
                 text.push(b'}');

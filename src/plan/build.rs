@@ -222,13 +222,15 @@ impl<'a> Builder<'a> {
         self.log = defaults;
         self.check_defaults();
         let mut ready: Vec<Built> = Vec::new();
-        let mut disabled: Set<&str> = Set::new();
+        let mut disabled: Vec<&str> = Vec::new();
         for service in &config.services {
             match self.service(service) {
                 Some(service) => ready.push(service),
-                None => drop(disabled.insert(&service.name)),
+                None => disabled.push(&service.name),
             }
         }
+        // All at once, as there may be very many.
+        let disabled = disabled.into_iter().collect();
         self.check_any(ready.is_empty() && main.is_none());
         let (mut instances, places) = self.in_order(ready, &disabled);
         if let Some(argv) = main {
@@ -468,7 +470,7 @@ impl<'a> Builder<'a> {
         launch.argv = argv;
         launch.shown = shown;
         launch.conditions = Rc::new(Conditions { env, ..own.conditions });
-        launch.env_from_file = own.env_from_file.into_iter().gather().into();
+        launch.env_from_file = Map::ordered(own.env_from_file).into_iter().gather().into();
         launch.mark = Some(Mark { service: Rc::clone(&service.name), instance: number });
         launch.speaks = speaks;
         let healthcheck = own.healthcheck.map(|wanted| wanted.resolve(&launch));

@@ -69,7 +69,7 @@ pub struct Own {
     pub ready: Option<Box<WantedReady>>,
     pub healthcheck: Option<Box<WantedHealth>>,
     pub watchdog: Option<Duration>,
-    pub env_from_file: Map<OsString, PathBuf>,
+    pub env_from_file: Vec<(OsString, PathBuf)>,
     /// How it is started, without command, and without the conditions: they are shared when all is known of them.
     pub launch: Launch,
     pub conditions: Conditions,
@@ -116,7 +116,7 @@ impl Own {
             ready: None,
             healthcheck: None,
             watchdog: None,
-            env_from_file: Map::new(),
+            env_from_file: Vec::new(),
             launch,
             conditions: Conditions::default(),
             memory: WantedMemory::default(),
@@ -417,7 +417,7 @@ impl Evaluator<'_> {
         scope: &mut Scope<'_>,
         key: &Key,
         node: &Node,
-        into: &mut Map<OsString, PathBuf>,
+        into: &mut Vec<(OsString, PathBuf)>,
     ) -> Read<()> {
         for entry in self.table(key, node)? {
             if let Err(message) = check_variable(&entry.key) {
@@ -425,7 +425,7 @@ impl Evaluator<'_> {
                 continue;
             }
             let Ok(path) = self.path(scope, key, &entry.node) else { continue };
-            into.insert(entry.key.clone().into(), path);
+            into.push((entry.key.clone().into(), path));
         }
         Ok(())
     }

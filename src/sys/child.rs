@@ -5,7 +5,7 @@
 
 #![expect(unsafe_code, reason = "fork, exec and the calls between them")]
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::os::fd::{AsFd, RawFd};
 use std::ptr;
 
@@ -15,7 +15,6 @@ use super::caps::{self, CapabilitySet};
 use super::signals::{self, SignalSet};
 use super::{call, terminal};
 use crate::event::Surroundings;
-use crate::gather::Gather;
 
 /// All that the child will do, prepared.
 #[derive(Debug)]
@@ -62,10 +61,10 @@ pub struct Script {
     pub argv: Strings,
     /// The environment.
     pub envp: Strings,
-    /// The place in it of `LISTEN_PID`, which is to be the child's own pid.
+    /// The number in it, from 1, of `LISTEN_PID`, which is to be the child's own pid.
     pub listen_pid: Option<usize>,
-    /// `/bin/sh`, a place for the file, and the arguments: for a file that is no program, where shells would do so.
-    pub shell: Option<Strings>,
+    /// Whether `/bin/sh` gets a file that is no program, as shells would do it.
+    pub shell: bool,
 }
 
 /// A change of user; each part only where it differs from what we are.
@@ -84,22 +83,58 @@ pub struct Switch {
 /// Strings as execve(2) takes them.
 #[derive(Debug)]
 pub struct Strings {
+    /// First a null, where a shell finds place before the arguments, and a null at the end.
     pointers: Vec<*const c_char>,
-    _owned: Vec<CString>,
+    owned: Vec<CString>,
+    size: usize,
 }
 
 impl Strings {
-    /// Keeps the strings and an array of pointers to them.
-    pub fn new(owned: Vec<CString>) -> Self {
-        let mut pointers: Vec<_> = owned.iter().map(|string| string.as_ptr()).gather();
-        pointers.push(ptr::null());
-        Self { pointers, _owned: owned } // the strings stay where they are when the vector moves
+    /// None, and room for so many.
+    pub fn with_capacity(count: usize) -> Self {
+        let mut pointers = Vec::with_capacity(count + 2);
+        pointers.resize(2, ptr::null());
+        Self { pointers, owned: Vec::new(), size: 0 }
+    }
+
+    /// Adds one that is always there.
+    pub fn add(&mut self, string: &'static CStr) {
+        self.push(string);
+    }
+
+    /// Adds one and keeps it.
+    pub fn own(&mut self, string: CString) {
+        self.push(&string);
+        self.owned.push(string); // it stays where it is when the vector moves
+    }
+
+    #[inline(never)]
+    fn push(&mut self, string: &CStr) {
+        self.size += string.to_bytes_with_nul().len() + size_of::<usize>();
+        if let Some(last) = self.pointers.last_mut() {
+            *last = string.as_ptr();
+        }
+        self.pointers.push(ptr::null());
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &CStr> {
+        let pointers = self.pointers.iter().filter(|pointer| !pointer.is_null());
+        // SAFETY: each is of a string with its end that lives as long as this.
+        pointers.map(|pointer| unsafe { CStr::from_ptr(*pointer) })
+    }
+
+    /// What the kernel counts of them, in bytes.
+    pub fn size(&self) -> usize {
+        self.size
     }
 
     fn as_ptr(&self) -> *const *const c_char {
-        self.pointers.as_ptr()
+        self.pointers.as_ptr().wrapping_add(1)
     }
 }
+
+const SHELL: &CStr = c"/bin/sh";
 
 /// The variable by which a process knows that passed sockets are meant for it (sd_listen_fds(3)).
 pub const LISTEN_PID: &[u8] = b"LISTEN_PID=";
@@ -443,12 +478,13 @@ fn execute(script: &mut Script) -> Result<Never, Failure> {
         // SAFETY: strings with their ends and arrays with a null at theirs, all alive in the script.
         unsafe { libc::execve(candidate.as_ptr(), script.argv.as_ptr(), script.envp.as_ptr()) };
         let mut errno = Errno::last();
-        if let (Errno::ENOEXEC, Some(shell)) = (errno, &mut script.shell) {
-            if let Some(place) = shell.pointers.get_mut(1) {
-                *place = candidate.as_ptr();
+        if errno == Errno::ENOEXEC && script.shell {
+            let words = &mut script.argv.pointers;
+            if let [shell, program, ..] = words.as_mut_slice() {
+                (*shell, *program) = (SHELL.as_ptr(), candidate.as_ptr());
             }
             // SAFETY: as above.
-            unsafe { libc::execve(c"/bin/sh".as_ptr(), shell.as_ptr(), script.envp.as_ptr()) };
+            unsafe { libc::execve(SHELL.as_ptr(), words.as_ptr(), script.envp.as_ptr()) };
             errno = Errno::ENOEXEC;
         }
         match errno {

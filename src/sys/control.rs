@@ -6,10 +6,12 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 
+use super::clock::Clock;
 use super::environment::variable;
 use super::poll::{Interest, Poll};
 use super::signals::OF_DIRECTORY;
@@ -18,7 +20,7 @@ use super::{call, descriptors, word};
 use crate::control::{
     Answer, Place, REQUEST_MAX, Refused, Request, SOCKET_ABSTRACT, SOCKET_PATHS, SOCKET_VARIABLE,
 };
-use crate::event::{Client, Event, report};
+use crate::event::{Client, Event, Time, report};
 use crate::gather::{Gather, Joined};
 
 /// So many clients at once; more wait until one of them has gone.
@@ -43,11 +45,14 @@ const RESERVED_DESCRIPTORS: u64 = 32;
 /// The longest path that a socket can have (unix(7)).
 const PATH_MAX_BYTES: usize = 107;
 
-/// So often the socket is made again after somebody has removed it; after that he seems to mean it.
+/// So often the socket is made again after somebody has removed it, within a [`WHILE`]; after that he seems to mean it.
 const REMADE_MAX: u32 = 100;
 
-/// So often its directory may wake us for the sake of other files. Where that much happens it is watched no more.
+/// So often its directory may wake us for the sake of other files, within a [`WHILE`]. Where that much happens it is watched no more.
 const IN_VAIN_MAX: u32 = 1000;
+
+/// What happens now and then never comes to an end, however long the container runs.
+const WHILE: Duration = Duration::from_hours(1);
 
 /// Which signal tells of a directory; fcntl(2).
 const F_SETSIG: libc::c_int = 10;
@@ -71,8 +76,29 @@ pub struct Control {
     highest: RawFd,
     /// Nobody can be let in for want of descriptors or memory; not tried again before the next turn.
     muted: bool,
-    remade: u32,
-    in_vain: u32,
+    remade: Often,
+    in_vain: Often,
+}
+
+/// How often something has happened, and since when.
+#[derive(Debug)]
+struct Often {
+    since: Time,
+    count: u32,
+}
+
+impl Often {
+    const NEVER: Self = Self { since: Time::ZERO, count: 0 };
+
+    /// Once more; how often within this [`WHILE`].
+    #[inline(never)]
+    fn again(&mut self, now: Time) -> u32 {
+        if now.since(self.since) >= WHILE {
+            *self = Self { since: now, count: 0 };
+        }
+        self.count += 1;
+        self.count
+    }
 }
 
 #[derive(Debug)]
@@ -139,8 +165,8 @@ impl Control {
             count: 0,
             highest: RawFd::MAX,
             muted: false,
-            remade: 0,
-            in_vain: 0,
+            remade: Often::NEVER,
+            in_vain: Often::NEVER,
         }
     }
 
@@ -299,25 +325,25 @@ impl Control {
 
     /// A signal has come; `told`: the one that tells of changes in the socket's directory. Makes a socket that somebody has removed anew.
     #[inline(never)]
-    pub fn look_after_file(&mut self, told: bool, events: &mut Vec<Event>) {
+    pub fn look_after_file(&mut self, told: bool, clock: &Clock, events: &mut Vec<Event>) {
         let Some(file) = self.socket.as_mut().and_then(|socket| socket.file.as_mut()) else { return };
         if !told && file.watched.is_some() {
             return;
         }
         if inode(&file.path) == Some(file.inode) {
-            self.in_vain += u32::from(told);
-            file.watched.take_if(|_| self.in_vain > IN_VAIN_MAX);
+            if told && self.in_vain.again(clock.now()) > IN_VAIN_MAX {
+                file.watched = None;
+            }
             return;
         }
         say!(Info, "somebody has removed {}", file.path.display());
         // Who came before that is let in.
         self.accept(events);
         self.socket = None;
-        self.remade += 1;
-        if self.remade <= REMADE_MAX {
+        if self.remade.again(clock.now()) <= REMADE_MAX {
             self.open(self.place.clone());
         } else {
-            say!(Warn, "no control socket any more: it was removed {REMADE_MAX} times");
+            say!(Warn, "no control socket any more: it was removed {REMADE_MAX} times within an hour");
         }
     }
 }
@@ -551,5 +577,25 @@ impl Drop for Socket {
         if let Some(file) = self.file.as_ref().filter(|file| inode(&file.path) == Some(file.inode)) {
             let _ = call::remove_file(&file.path); // it may be gone, or we may not
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_now_and_then_never_adds_up() {
+        let minutes = |minutes: u64| Time::ZERO + Duration::from_mins(minutes);
+        let mut often = Often::NEVER;
+        for (minute, expected) in [(0, 1), (0, 2), (59, 3), (60, 1), (61, 2), (119, 3), (120, 1), (999, 1)] {
+            assert_eq!(often.again(minutes(minute)), expected, "in minute {minute}");
+        }
+        // Every four seconds, for a year.
+        let mut most = 0;
+        for number in 0..365 * 24 * 3600 / 4 {
+            most = most.max(often.again(minutes(2000) + Duration::from_secs(number * 4)));
+        }
+        assert!(most < IN_VAIN_MAX, "{most}");
     }
 }

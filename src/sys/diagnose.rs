@@ -95,9 +95,9 @@ fn show_limit(limit: &libc::rlimit) -> String {
 
 #[inline(never)]
 fn exec(failure: Failure, attempt: &Attempt) -> StartError {
-    let candidate = |index: u16| {
-        attempt.candidates.get(usize::from(index)).map(|path| Program::new(path.as_bytes(), attempt))
-    };
+    let candidates = attempt.candidates();
+    let candidate =
+        |index: u16| candidates.get(usize::from(index)).map(|path| Program::new(path.as_bytes(), attempt));
     let existing = || (0..).map_while(candidate).find(|program| program.status().is_some());
     let tried = candidate(failure.index);
     match (failure.errno, tried) {
@@ -129,8 +129,9 @@ fn forbids_exec(path: &Path) -> bool {
 /// What would stand in the way of the exec, as far as a look can tell.
 #[inline(never)]
 pub fn obstacle(attempt: &Attempt) -> Option<StartError> {
-    let programs = attempt.candidates.iter().map(|path| Program::new(path.as_bytes(), attempt));
-    let Some(program) = programs.into_iter().find(|program| program.status().is_some()) else {
+    let candidates = attempt.candidates();
+    let mut programs = candidates.iter().map(|path| Program::new(path.as_bytes(), attempt));
+    let Some(program) = programs.find(|program| program.status().is_some()) else {
         return Some(not_found(attempt));
     };
     let noexec = forbids_exec(&program.path);
@@ -146,10 +147,11 @@ pub fn obstacle(attempt: &Attempt) -> Option<StartError> {
 
 fn not_found(attempt: &Attempt) -> StartError {
     let program = attempt.launch.argv.first().map(|program| program.reveal().as_os_str()).unwrap_or_default();
+    let path = attempt.path.as_ref();
     StartError::NotFound {
         program: program.display().to_string(),
-        path: attempt.path.as_ref().map(|path| OsStr::from_bytes(path).display().to_string()),
-        similar: attempt.path.as_ref().and_then(|_| similar(program, attempt)),
+        path: path.map(|path| OsStr::from_bytes(path).display().to_string()),
+        similar: path.and_then(|_| similar(program, attempt)),
     }
 }
 
@@ -278,7 +280,7 @@ impl Program {
 fn similar(program: &OsStr, attempt: &Attempt) -> Option<String> {
     let wanted = program.to_str()?;
     let mut programs: Vec<(String, PathBuf)> = Vec::new();
-    for path in &attempt.candidates {
+    for path in attempt.candidates() {
         let Some(directory) = Path::new(OsStr::from_bytes(path.as_bytes())).parent() else { continue };
         let directory = attempt.seen_from_here(directory.as_os_str());
         let room = NAMES_COMPARED_MAX.saturating_sub(programs.len());

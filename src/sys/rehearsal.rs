@@ -21,12 +21,12 @@ pub fn obstacle(launch: &Launch) -> Option<StartError> {
 
 fn attempt(launch: Launch) -> Result<Attempt, Box<StartError>> {
     let identity = users::resolve(&launch.identity)?;
-    let environment = Environment::inherited().of_child(&launch, &identity, &[])?;
+    let envp = Environment::inherited().of_child(&launch, &identity, &[])?;
     if let Some(cwd) = &launch.cwd
         && let Err(errno) = call::open(cwd, libc::O_DIRECTORY)
     {
         let path = cwd.display().to_string();
         return Err(StartError::WorkingDirectory { path, reason: word(errno) }.into());
     }
-    Attempt::rehearsed(Rc::new(launch), environment, identity.uid)
+    Attempt::rehearsed(&Rc::new(launch), &envp, identity.uid)
 }

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 
 use super::cells::Entrance;
 use super::child::{self, Script, Strings};
-use super::environment::{DEFAULT_PATH, Environment};
+use super::environment::{self, DEFAULT_PATH, Environment};
 use super::mailbox::{Mailbox, Post};
 use super::relay::Purpose;
 use super::signals::{self, SignalSet};
@@ -104,8 +104,6 @@ pub enum Stream {
 pub struct Attempt {
     /// The order.
     pub launch: Rc<Launch>,
-    /// The files that were tried.
-    pub candidates: Vec<CString>,
     /// What was searched, if the program has no slash.
     pub path: Option<Vec<u8>>,
     /// The size of arguments and environment in bytes.
@@ -191,11 +189,9 @@ impl Spawner {
         if let Some(mailbox) = &mailbox {
             extra.push(("NOTIFY_SOCKET", mailbox.path().display().to_string()));
         }
-        let environment = self.environment.of_child(launch, &identity, &extra)?;
+        let envp = self.environment.of_child(launch, &identity, &extra)?;
         let argv = arguments(launch)?;
-        let search = Search::new(&argv, &environment);
-        let envp = environment.into_strings();
-        let size = bytes_of(&argv) + bytes_of(&envp);
+        let attempt = Attempt::new(launch, &argv, &envp, identity.uid);
 
         let (report, mut report_end) = pipe(None)?;
         let stdio = self.stdio(launch, identity.uid)?;
@@ -252,16 +248,16 @@ impl Spawner {
             mask,
             dispositions,
             shell: match launch.surroundings {
-                Surroundings::Service => None,
-                Surroundings::Command | Surroundings::Session => Some(shell(&argv)),
+                Surroundings::Service => false,
+                Surroundings::Command | Surroundings::Session => true,
             },
             listen_pid: match launch.surroundings {
                 Surroundings::Service => None,
                 Surroundings::Command | Surroundings::Session => own_listen_pid(&envp),
             },
-            candidates: search.candidates,
-            argv: Strings::new(argv),
-            envp: Strings::new(envp),
+            candidates: attempt.candidates(),
+            argv,
+            envp,
         };
         let pid = fork(&mut script).map_err(no_process)?;
         if launch.surroundings == Surroundings::Command {
@@ -279,15 +275,7 @@ impl Spawner {
             outputs: [stdio.stdout.stream, stdio.stderr.stream],
             mailbox,
             announcement,
-            attempt: Attempt {
-                launch: Rc::clone(launch),
-                candidates: std::mem::take(&mut script.candidates),
-                path: search.path,
-                size,
-                uid: script.switch.uid,
-                rlimits: std::mem::take(&mut script.rlimits),
-                home,
-            },
+            attempt: Attempt { rlimits: script.rlimits, home, ..attempt },
         })
     }
 
@@ -493,13 +481,12 @@ impl Home {
     }
 }
 
-/// The place of `LISTEN_PID` in an environment where it means us: whoever gave us sockets means the command.
+/// The number from 1 of `LISTEN_PID` in an environment where it means us: whoever gave us sockets means the command.
 #[inline(never)]
-fn own_listen_pid(envp: &[CString]) -> Option<usize> {
-    let at = envp.iter().position(|string| string.as_bytes().starts_with(child::LISTEN_PID))?;
-    let own = std::process::id().to_string();
-    let value = envp.get(at)?.as_bytes().strip_prefix(child::LISTEN_PID)?;
-    (value == own.as_bytes()).then_some(at)
+fn own_listen_pid(envp: &Strings) -> Option<usize> {
+    let mut values = envp.iter().map(|string| string.to_bytes().strip_prefix(child::LISTEN_PID));
+    let (at, value) = (1..).zip(&mut values).find_map(|(at, value)| Some((at, value?)))?;
+    (value == std::process::id().to_string().as_bytes()).then_some(at)
 }
 
 /// A terminal whose foreground is ours to give away.
@@ -538,15 +525,15 @@ impl Terminal {
     }
 }
 
-fn arguments(launch: &Launch) -> Result<Vec<CString>, Box<StartError>> {
-    let mut argv = Vec::new();
+fn arguments(launch: &Launch) -> Result<Strings, Box<StartError>> {
+    let mut argv = Strings::with_capacity(launch.argv.len());
     for argument in &launch.argv {
-        argv.push(string(argument.reveal(), "an argument")?);
+        argv.own(string(argument.reveal(), "an argument")?);
     }
-    match argv.first() {
-        Some(program) if !program.is_empty() => Ok(argv),
-        _ => Err(StartError::NotFound { program: String::new(), path: None, similar: None }.into()),
+    if argv.iter().next().is_none_or(CStr::is_empty) {
+        return Err(StartError::NotFound { program: String::new(), path: None, similar: None }.into());
     }
+    Ok(argv)
 }
 
 fn string(text: &OsStr, what: &str) -> Result<CString, Box<StartError>> {
@@ -554,40 +541,6 @@ fn string(text: &OsStr, what: &str) -> Result<CString, Box<StartError>> {
         what: format!("pass {what} on"),
         reason: "it has a NUL byte".to_owned(),
     })?)
-}
-
-#[inline(never)]
-fn shell(argv: &[CString]) -> Strings {
-    let mut words = vec![c"/bin/sh".to_owned(), CString::default()];
-    words.extend_from_slice(argv.get(1..).unwrap_or_default());
-    Strings::new(words)
-}
-
-fn bytes_of(strings: &[CString]) -> usize {
-    strings.iter().map(|string| string.as_bytes_with_nul().len() + size_of::<usize>()).sum()
-}
-
-/// Where a program may be.
-struct Search {
-    candidates: Vec<CString>,
-    path: Option<Vec<u8>>,
-}
-
-impl Search {
-    fn new(argv: &[CString], environment: &Environment) -> Self {
-        let program = argv.first().map(CString::as_bytes).unwrap_or_default();
-        if program.contains(&b'/') {
-            return Self { candidates: argv.iter().take(1).cloned().gather(), path: None };
-        }
-        let path = environment.get(b"PATH").unwrap_or(DEFAULT_PATH);
-        let candidates = path
-            .split(|byte| *byte == b':')
-            // An empty element once meant the working directory; nobody wants a program from there by accident.
-            .filter(|directory| !directory.is_empty())
-            .filter_map(|directory| CString::new([directory, b"/", program].concat()).ok())
-            .gather();
-        Self { candidates, path: Some(path.to_vec()) }
-    }
 }
 
 fn raise_files_limit() -> Option<libc::rlimit> {
@@ -644,24 +597,37 @@ fn reached_pids_limit() -> Option<u64> {
 }
 
 impl Attempt {
-    /// What would be tried.
-    pub fn rehearsed(
-        launch: Rc<Launch>,
-        environment: Environment,
-        uid: Option<u32>,
-    ) -> Result<Self, Box<StartError>> {
-        let argv = arguments(&launch)?;
-        let search = Search::new(&argv, &environment);
-        let size = bytes_of(&argv) + bytes_of(&environment.into_strings());
-        Ok(Self {
-            launch,
-            candidates: search.candidates,
-            path: search.path,
-            size,
+    #[inline(never)]
+    fn new(launch: &Rc<Launch>, argv: &Strings, envp: &Strings, uid: Option<u32>) -> Self {
+        let path = match argv.iter().next() {
+            Some(program) if program.to_bytes().contains(&b'/') => None,
+            _ => Some(environment::value(envp, b"PATH").unwrap_or(DEFAULT_PATH).to_vec()),
+        };
+        Self {
+            launch: Rc::clone(launch),
+            path,
+            size: argv.size() + envp.size(),
             uid,
             rlimits: Vec::new(),
             home: None,
-        })
+        }
+    }
+
+    /// What would be tried.
+    pub fn rehearsed(launch: &Rc<Launch>, envp: &Strings, uid: Option<u32>) -> Result<Self, Box<StartError>> {
+        Ok(Self::new(launch, &arguments(launch)?, envp, uid))
+    }
+
+    /// The files to try, in turn.
+    #[inline(never)]
+    pub fn candidates(&self) -> Vec<CString> {
+        let program = self.launch.argv.first().map(|program| program.reveal().as_bytes()).unwrap_or_default();
+        let Some(path) = &self.path else { return CString::new(program).into_iter().gather() };
+        path.split(|byte| *byte == b':')
+            // An empty element once meant the working directory; nobody wants a program from there by accident.
+            .filter(|directory| !directory.is_empty())
+            .filter_map(|directory| CString::new([directory, b"/", program].concat()).ok())
+            .gather()
     }
 
     /// Where a path of the child leads, seen from here.

@@ -19,13 +19,28 @@ _tinysup() {
     -p) COMPREPLY=($(compgen -W 'HUP INT QUIT TERM USR1 USR2' -- "$word")); return ;;
     --timeout | --since | -n | --lines | -r | --rewrite | -e | --grace | --kill-timeout) return ;;
     esac
-    case $COMP_CWORD,${COMP_WORDS[1]} in
-    *,-*) COMPREPLY=($(compgen -W '-c --config -v --verbose -g --all -r --rewrite -e -p -w --grace --kill-timeout --session -l -h --help -V --version' -- "$word")) ;;&
-    1,-*) return ;;
-    1,*) COMPREPLY=($(compgen -W 'status ls ps describe show logs memory mem top monit start stop restart signal health wait events update reopen shutdown completions run check pause example version help' -- "$word")) ;;&
-    1,* | *,-*) COMPREPLY+=($(compgen -c -- "$word")); return ;;
-    esac
-    case ${COMP_WORDS[1]} in
+    local at=1 commands=1 first='status ls ps describe show logs memory mem top monit start stop restart signal health wait events update reopen shutdown completions run check pause example version help'
+    while [ "$at" -lt "$COMP_CWORD" ]; do
+        case ${COMP_WORDS[at]} in
+        --) break ;;
+        -c | --config) first=${first:+run check}; ((at += 2)) ;;
+        -v | --verbose) first=${first:+run check}; ((at += 1)) ;;
+        -g | --all | -w | --session | -l) first=; ((at += 1)) ;;
+        -r | --rewrite | -e | -p | --grace | --kill-timeout) first=; ((at += 2)) ;;
+        --timeout | --socket | -n | --lines | --since | --for) first=${first%% run *} commands=; ((at += 2)) ;;
+        -*) first=${first%% run *} commands=; ((at += 1)) ;;
+        *) break ;;
+        esac
+    done
+    if [ "$at" -ge "$COMP_CWORD" ]; then
+        case $word in
+        -*) COMPREPLY=($(compgen -W '-c --config -v --verbose -g --all -r --rewrite -e -p -w --grace --kill-timeout --session -l -h --help -V --version' -- "$word")) ;;
+        *) COMPREPLY=($(compgen -W "$first" -- "$word") ${commands:+$(compgen -c -- "$word")}) ;;
+        esac
+        return
+    fi
+    case ${COMP_WORDS[at]} in
+    --) COMPREPLY=($(compgen -c -- "$word")); return ;;
     status | ls | ps) words="--json --timeout --socket -h --help $(_tinysup_names)" ;;
     describe | show) words="--json --timeout --socket -h --help $(_tinysup_names)" ;;
     logs) words="-f --follow -n --lines --since --stdout --stderr --json --timeout --socket -h --help $(_tinysup_names)" ;;
@@ -42,10 +57,11 @@ _tinysup() {
     reopen) words="--json --timeout --socket -h --help" ;;
     shutdown) words="--no-wait --json --timeout --socket -h --help" ;;
     completions) words="-h --help bash zsh fish" ;;
-    run) if [[ ${COMP_WORDS[*]:2:COMP_CWORD-2} =~ (^| )--($| ) ]]; then COMPREPLY=($(compgen -c -- "$word")); return; fi
+    run) if [[ ${COMP_WORDS[*]:at+1:COMP_CWORD-at-1} =~ (^| )--($| ) ]]; then COMPREPLY=($(compgen -c -- "$word")); return; fi
         words="-c --config -v --verbose -h --help -V --version --" ;;
     check) words="-c --config --runtime -h --help -V --version" COMPREPLY=($(compgen -f -- "$word")) ;;
     help) words="status describe logs memory top start stop restart signal health wait events update reopen shutdown completions" ;;
+    *) COMPREPLY=($(compgen -f -- "$word")) ;;
     esac
     COMPREPLY+=($(compgen -W "$words" -- "$word"))
 }

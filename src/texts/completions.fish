@@ -6,42 +6,76 @@ function __tinysup_names
     string replace -r '\..*' '' -- $names
     string match '*.*' -- $names
 end
-function __tinysup_one
+function __tinysup_word
+    set -l value
     set -l words (commandline -opc)
-    test (count $words) -eq 1; or string match -q -- '-*' $words[2]
+    for word in $words[2..-1]
+        if test -n "$value"
+            set value
+            continue
+        end
+        switch $word
+            case --
+                echo --
+                return
+            case -c --config -r --rewrite -e -p --grace --kill-timeout --timeout --socket -n --lines --since --for
+                set value 1
+            case '-*'
+            case '*'
+                echo $word
+                return
+        end
+    end
+    return 1
+end
+function __tinysup_one
+    not __tinysup_word >/dev/null
 end
 function __tinysup_verb
+    set -l word (__tinysup_word); and contains -- $word $argv
+end
+function __tinysup_first
+    not __tinysup_word >/dev/null; or return
     set -l words (commandline -opc)
-    test (count $words) -gt 1; and contains -- $words[2] $argv
+    for word in $words[2..-1]
+        switch $word
+            case -c --config -v --verbose
+                test $argv[1] = run; or return
+            case -g --all -w --session -l -r --rewrite -e -p --grace --kill-timeout
+                return 1
+            case --timeout --socket -n --lines --since --for '-*'
+                test $argv[1] = ask; or return
+        end
+    end
 end
 complete -c tinysup -f
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a status -d 'everything at a glance; exit code 3 if something is not as it should be'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a ls -d 'everything at a glance; exit code 3 if something is not as it should be'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a ps -d 'everything at a glance; exit code 3 if something is not as it should be'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a describe -d 'everything about a service'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a show -d 'everything about a service'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a logs -d 'the last output, also of what has ended, with its ends in between'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a memory -d 'who holds how much memory, and the container'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a mem -d 'who holds how much memory, and the container'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a top -d 'the status once a second, on the whole screen, with keys to act'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a monit -d 'the status once a second, on the whole screen, with keys to act'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a start -d 'start what is down, with a fresh restart budget'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a stop -d 'stop it until it is started again'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a restart -d 'stop it and start it again, with a fresh restart budget'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a signal -d 'send a signal to a service'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a health -d 'exit code 0 or 1, and why in a line - for HEALTHCHECK and exec probes'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a wait -d 'wait until it is ready, completed, stopped or live; 30 s if not told otherwise'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a events -d 'what has happened, numbered'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a update -d 'read the configuration again, and restart only what has changed; a broken one changes nothing'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a reopen -d 'close the files of output and open them again, for those who move them'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a shutdown -d 'stop everything in order, and end the container'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a completions -d 'print the completions for a shell'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a run -d 'run the services, and perhaps a command beside them'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a check -d 'check a configuration'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a pause -d 'be an init of nothing'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a example -d 'print a commented configuration'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a version -d 'print the version'
-complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a help -d 'print how it is used'
+complete -c tinysup -n '__tinysup_first ask' -a status -d 'everything at a glance; exit code 3 if something is not as it should be'
+complete -c tinysup -n '__tinysup_first ask' -a ls -d 'everything at a glance; exit code 3 if something is not as it should be'
+complete -c tinysup -n '__tinysup_first ask' -a ps -d 'everything at a glance; exit code 3 if something is not as it should be'
+complete -c tinysup -n '__tinysup_first ask' -a describe -d 'everything about a service'
+complete -c tinysup -n '__tinysup_first ask' -a show -d 'everything about a service'
+complete -c tinysup -n '__tinysup_first ask' -a logs -d 'the last output, also of what has ended, with its ends in between'
+complete -c tinysup -n '__tinysup_first ask' -a memory -d 'who holds how much memory, and the container'
+complete -c tinysup -n '__tinysup_first ask' -a mem -d 'who holds how much memory, and the container'
+complete -c tinysup -n '__tinysup_first ask' -a top -d 'the status once a second, on the whole screen, with keys to act'
+complete -c tinysup -n '__tinysup_first ask' -a monit -d 'the status once a second, on the whole screen, with keys to act'
+complete -c tinysup -n '__tinysup_first ask' -a start -d 'start what is down, with a fresh restart budget'
+complete -c tinysup -n '__tinysup_first ask' -a stop -d 'stop it until it is started again'
+complete -c tinysup -n '__tinysup_first ask' -a restart -d 'stop it and start it again, with a fresh restart budget'
+complete -c tinysup -n '__tinysup_first ask' -a signal -d 'send a signal to a service'
+complete -c tinysup -n '__tinysup_first ask' -a health -d 'exit code 0 or 1, and why in a line - for HEALTHCHECK and exec probes'
+complete -c tinysup -n '__tinysup_first ask' -a wait -d 'wait until it is ready, completed, stopped or live; 30 s if not told otherwise'
+complete -c tinysup -n '__tinysup_first ask' -a events -d 'what has happened, numbered'
+complete -c tinysup -n '__tinysup_first ask' -a update -d 'read the configuration again, and restart only what has changed; a broken one changes nothing'
+complete -c tinysup -n '__tinysup_first ask' -a reopen -d 'close the files of output and open them again, for those who move them'
+complete -c tinysup -n '__tinysup_first ask' -a shutdown -d 'stop everything in order, and end the container'
+complete -c tinysup -n '__tinysup_first ask' -a completions -d 'print the completions for a shell'
+complete -c tinysup -n '__tinysup_first run' -a run -d 'run the services, and perhaps a command beside them'
+complete -c tinysup -n '__tinysup_first run' -a check -d 'check a configuration'
+complete -c tinysup -n '__tinysup_first else' -a pause -d 'be an init of nothing'
+complete -c tinysup -n '__tinysup_first else' -a example -d 'print a commented configuration'
+complete -c tinysup -n '__tinysup_first else' -a version -d 'print the version'
+complete -c tinysup -n '__tinysup_first else' -a help -d 'print how it is used'
 complete -c tinysup -n '__tinysup_verb status ls ps' -l json -d 'one JSON object a line, as docs/control.md has them'
 complete -c tinysup -n '__tinysup_verb status ls ps' -l timeout -x -d 'wait no longer for the answer'
 complete -c tinysup -n '__tinysup_verb status ls ps' -l socket -r -F -d 'ask the tinysup that listens there'

@@ -37,15 +37,31 @@ _tinysup() {
         'version:print the version'
         'help:print how it is used'
     )
-    if (( CURRENT == 2 )) && [[ $PREFIX != -* ]]; then
-        _describe verb verbs
-        _command_names
+    local at=2 commands=1 verb
+    local -a first=($verbs)
+    while (( at < CURRENT )); do
+        case $words[at] in
+        --) break ;;
+        -c|--config) first=(${(M)first:#(run|check):*}); (( at += 2 )) ;;
+        -v|--verbose) first=(${(M)first:#(run|check):*}); (( at += 1 )) ;;
+        -g|--all|-w|--session|-l) first=(); (( at += 1 )) ;;
+        -r|--rewrite|-e|-p|--grace|--kill-timeout) first=(); (( at += 2 )) ;;
+        --timeout|--socket|-n|--lines|--since|--for) first=(${first:#(run|check|pause|example|version|help):*}); commands=0; (( at += 2 )) ;;
+        -*) first=(${first:#(run|check|pause|example|version|help):*}); commands=0; (( at += 1 )) ;;
+        *) break ;;
+        esac
+    done
+    if (( at == CURRENT )) && [[ $PREFIX != -* ]]; then
+        _describe verb first
+        (( commands )) && _command_names
         return
     fi
-    local verb=$words[2]
-    if [[ $verb != -* ]]; then
-        shift words
-        (( CURRENT-- ))
+    verb=$words[at]
+    if (( at < CURRENT )) && (( ${verbs[(I)$verb:*]} )); then
+        shift $((at - 1)) words
+        (( CURRENT -= at - 1 ))
+    else
+        verb=$words[2]
     fi
     case $verb in
     -*)

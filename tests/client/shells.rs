@@ -106,6 +106,20 @@ fn bash_offers_verbs_options_and_services() {
         ("tinysup -g --s", &["--session"]),
         ("tinysup -p US", &["USR1", "USR2"]),
         ("tinysup --grace ", &[]),
+        // Options before the verb, with values and without.
+        ("tinysup --socket /x st", &["status", "start", "stop"]),
+        ("tinysup --socket /x --json restart w", &["worker"]),
+        ("tinysup --socket build.r", &["build.rs"]),
+        ("tinysup --socket=/x sto", &["stop"]),
+        ("tinysup -c f ch", &["check"]),
+        ("tinysup -c f -v r", &["run"]),
+        ("tinysup -c f check --r", &["--runtime"]),
+        ("tinysup -c f run -- -", &[]),
+        ("tinysup -c f stat", &[]),
+        ("tinysup --help sto", &["stop"]),
+        ("tinysup -g -p HUP st", &[]),
+        ("tinysup -- st", &[]),
+        ("tinysup -g cat build.r", &["build.rs"]),
     ] {
         // An empty word at the end is one, too.
         let array = words.split(' ').map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
@@ -135,11 +149,63 @@ fn fish_offers_verbs_options_and_services() {
         ("tinysup run --", &["--config", "--help", "--verbose", "--version"]),
         ("tinysup --re", &["--rewrite"]),
         ("tinysup -g --s", &["--session"]),
+        ("tinysup --socket /x st", &["start", "status", "stop"]),
+        ("tinysup --socket /x --json restart w", &["worker"]),
+        ("tinysup --socket=/x sto", &["stop"]),
+        ("tinysup -c f ch", &["check"]),
+        ("tinysup -c f check --r", &["--runtime"]),
+        ("tinysup -c f stat", &[]),
+        ("tinysup --help sto", &["stop"]),
+        ("tinysup -g -p HUP st", &[]),
     ] {
         // Only the offers, without what they mean.
         let script =
             format!("{}\ncomplete -C '{words}' | string replace -r '\\t.*' ''\n", completions("fish"));
         let Some(found) = offered("fish", &["--no-config"], &script) else { return };
+        assert_eq!(found, expected, "{words}");
+    }
+}
+
+/// What zsh would be told to offer; without a terminal its own functions for that do nothing, so these stand in their place.
+const ZSH: &str = r"
+compdef() { }
+_command_names() { }
+offer() { local one; for one; do [[ $one != $PREFIX* ]] || print -r -- $one; done }
+compadd() { offer ${(P)2} }
+_describe() { offer ${${(P)2}%%:*} }
+_arguments() {
+    [[ $PREFIX != -* ]] || offer ${${(M)@:#-[^S]*}%%\[*}
+    [[ $PREFIX = -* || ${@[-1]} != *_tinysup_names ]] || _tinysup_names
+}
+";
+
+#[test]
+fn zsh_offers_verbs_options_and_services() {
+    for (words, expected) in [
+        ("tinysup rest", &["restart"][..]),
+        ("tinysup restart w", &["worker"]),
+        ("tinysup logs --fo", &["--follow"]),
+        ("tinysup stop pool", &["pool.1", "pool.2", "pool"]),
+        ("tinysup check --r", &["--runtime"]),
+        ("tinysup --re", &["--rewrite"]),
+        ("tinysup -g --s", &["--session"]),
+        ("tinysup --socket /x st", &["status", "start", "stop"]),
+        ("tinysup --socket /x --json restart w", &["worker"]),
+        ("tinysup --socket=/x sto", &["stop"]),
+        ("tinysup -c f ch", &["check"]),
+        ("tinysup -c f check --r", &["--runtime"]),
+        ("tinysup -c f stat", &[]),
+        ("tinysup --help sto", &["stop"]),
+        ("tinysup -g -p HUP st", &[]),
+        ("tinysup -- st", &[]),
+    ] {
+        let count = words.split(' ').count();
+        let word = words.split(' ').next_back().unwrap_or_default();
+        let script = format!(
+            "{ZSH}{}\nwords=({words})\nCURRENT={count}\nPREFIX={word}\n_tinysup\n",
+            completions("zsh")
+        );
+        let Some(found) = offered("zsh", &["-f"], &script) else { return };
         assert_eq!(found, expected, "{words}");
     }
 }

@@ -103,6 +103,47 @@ fn plain_words(of: impl Fn(&Plain) -> bool) -> String {
     plain_options().iter().filter(|option| of(option)).flat_map(Plain::names).gather().joined(" ")
 }
 
+/// Options that may stand before the first word that is none, whether a value follows, and which words may come after them.
+type Before = (Vec<String>, bool, After);
+
+/// Which of the first words may come after an option; of those that may come after the ones before it.
+#[derive(Clone, Copy, PartialEq)]
+enum After {
+    /// It is of `run` and `check`.
+    RunAndCheck,
+    /// It is of one command.
+    Command,
+    /// It is of the verbs. It has to go after them, as they say then; but one of them was meant.
+    Verbs,
+}
+
+/// What may stand before the first word, by what may come after it.
+fn before() -> Vec<Before> {
+    let mut found: Vec<Before> = Vec::new();
+    let mut add = |name: String, value: bool, after: After| {
+        if found.iter().any(|(names, ..)| names.contains(&name)) {
+            return; // the first to have it
+        }
+        match found.iter_mut().find(|(_, with, of)| (*with, *of) == (value, after)) {
+            Some((names, ..)) => names.push(name),
+            None => found.push((vec![name], value, after)),
+        }
+    };
+    // `--help VERB` is the help of the verb.
+    let asks = |option: &Plain| ["print the version", "print how it is used"].contains(&option.about);
+    for option in plain_options().iter().filter(|option| !option.of_check && !asks(option)) {
+        let after = if option.of_one { After::Command } else { After::RunAndCheck };
+        option.names().for_each(|name| add(name, option.value.is_some(), after));
+    }
+    for option in VERBS.iter().flat_map(options_of).filter(|option| option.value != Value::None) {
+        let short = option.short.map(|short| format!("-{short}"));
+        short.into_iter().chain([option.long.to_owned()]).for_each(|name| add(name, true, After::Verbs));
+    }
+    // All others.
+    add("-*".to_owned(), false, After::Verbs);
+    found
+}
+
 /// The completions for one of [`SHELLS`], to be sourced by it.
 pub fn completions(shell: &str) -> String {
     match shell {
@@ -169,16 +210,39 @@ fn bash() -> String {
         with_value(|value| !["FILE", "SIGNAL"].contains(&value)),
     );
     let first: Vec<&str> = first_words().into_iter().map(|(name, _)| name).gather();
+    let _ = write!(
+        text,
+        "    local at=1 commands=1 first='{}'\n    \
+         while [ \"$at\" -lt \"$COMP_CWORD\" ]; do\n        \
+         case ${{COMP_WORDS[at]}} in\n        \
+         --) break ;;\n",
+        first.joined(" ")
+    );
+    for (names, value, after) in before() {
+        let does = match after {
+            After::RunAndCheck => "first=${first:+run check}",
+            After::Command => "first=",
+            // The others come last.
+            After::Verbs => "first=${first%% run *} commands=",
+        };
+        let _ =
+            writeln!(text, "        {}) {does}; ((at += {})) ;;", names.joined(" | "), 1 + u8::from(value));
+    }
     let _ = writeln!(
         text,
-        "    case $COMP_CWORD,${{COMP_WORDS[1]}} in\n    \
-         *,-*) COMPREPLY=($(compgen -W '{}' -- \"$word\")) ;;&\n    \
-         1,-*) return ;;\n    \
-         1,*) COMPREPLY=($(compgen -W '{}' -- \"$word\")) ;;&\n    \
-         1,* | *,-*) COMPREPLY+=($(compgen -c -- \"$word\")); return ;;\n    \
-         esac\n    case ${{COMP_WORDS[1]}} in",
+        "        *) break ;;\n        \
+         esac\n    \
+         done\n    \
+         if [ \"$at\" -ge \"$COMP_CWORD\" ]; then\n        \
+         case $word in\n        \
+         -*) COMPREPLY=($(compgen -W '{}' -- \"$word\")) ;;\n        \
+         *) COMPREPLY=($(compgen -W \"$first\" -- \"$word\") ${{commands:+$(compgen -c -- \"$word\")}}) ;;\n        \
+         esac\n        \
+         return\n    \
+         fi\n    \
+         case ${{COMP_WORDS[at]}} in\n    \
+         --) COMPREPLY=($(compgen -c -- \"$word\")); return ;;",
         plain_words(|option| !option.of_check),
-        first.joined(" "),
     );
     for verb in &VERBS {
         let arguments = match verb.takes {
@@ -196,10 +260,11 @@ fn bash() -> String {
     let verbs = VERBS.iter().map(|verb| verb.name).gather().joined(" ");
     let _ = write!(
         text,
-        "    run) if [[ ${{COMP_WORDS[*]:2:COMP_CWORD-2}} =~ (^| )--($| ) ]]; then COMPREPLY=($(compgen -c -- \"$word\")); return; fi\n        \
+        "    run) if [[ ${{COMP_WORDS[*]:at+1:COMP_CWORD-at-1}} =~ (^| )--($| ) ]]; then COMPREPLY=($(compgen -c -- \"$word\")); return; fi\n        \
          words=\"{run} --\" ;;\n    \
          check) words=\"{check}\" COMPREPLY=($(compgen -f -- \"$word\")) ;;\n    \
          help) words=\"{verbs}\" ;;\n    \
+         *) COMPREPLY=($(compgen -f -- \"$word\")) ;;\n    \
          esac\n    COMPREPLY+=($(compgen -W \"$words\" -- \"$word\"))\n}}\ncomplete -F _tinysup tinysup\n",
     );
     text
@@ -223,8 +288,37 @@ fn zsh() -> String {
         let _ = writeln!(text, "        '{name}:{}'", quoted(about));
     }
     text.push_str(
-        "    )\n    if (( CURRENT == 2 )) && [[ $PREFIX != -* ]]; then\n        _describe verb verbs\n        _command_names\n        return\n    fi\n    \
-         local verb=$words[2]\n    if [[ $verb != -* ]]; then\n        shift words\n        (( CURRENT-- ))\n    fi\n    case $verb in\n",
+        "    )\n    local at=2 commands=1 verb\n    local -a first=($verbs)\n    \
+         while (( at < CURRENT )); do\n        \
+         case $words[at] in\n        \
+         --) break ;;\n",
+    );
+    for (names, value, after) in before() {
+        let does = match after {
+            After::RunAndCheck => "first=(${(M)first:#(run|check):*})".to_owned(),
+            After::Command => "first=()".to_owned(),
+            After::Verbs => {
+                let others = OFFLINE.iter().map(|(name, _)| *name).gather().joined("|");
+                format!("first=(${{first:#({others}):*}}); commands=0")
+            }
+        };
+        let _ =
+            writeln!(text, "        {}) {does}; (( at += {} )) ;;", names.joined("|"), 1 + u8::from(value));
+    }
+    text.push_str(
+        "        *) break ;;\n        \
+         esac\n    \
+         done\n    \
+         if (( at == CURRENT )) && [[ $PREFIX != -* ]]; then\n        \
+         _describe verb first\n        (( commands )) && _command_names\n        return\n    \
+         fi\n    \
+         verb=$words[at]\n    \
+         if (( at < CURRENT )) && (( ${verbs[(I)$verb:*]} )); then\n        \
+         shift $((at - 1)) words\n        \
+         (( CURRENT -= at - 1 ))\n    \
+         else\n        \
+         verb=$words[2]\n    \
+         fi\n    case $verb in\n",
     );
     for (pattern, of) in PLACES {
         let _ = write!(text, "    {pattern})\n        _arguments -S");
@@ -274,7 +368,8 @@ fn zsh() -> String {
     text
 }
 
-fn fish() -> String {
+/// Its functions: where in a command line we are.
+fn fish_functions() -> String {
     let mut text = String::from(
         "# fish completion for tinysup: tinysup completions fish | source\n\
          function __tinysup_names\n\
@@ -284,22 +379,71 @@ fn fish() -> String {
          \x20   string replace -r '\\..*' '' -- $names\n\
          \x20   string match '*.*' -- $names\n\
          end\n\
-         function __tinysup_one\n\
+         function __tinysup_word\n\
+         \x20   set -l value\n\
          \x20   set -l words (commandline -opc)\n\
-         \x20   test (count $words) -eq 1; or string match -q -- '-*' $words[2]\n\
+         \x20   for word in $words[2..-1]\n\
+         \x20       if test -n \"$value\"\n\
+         \x20           set value\n\
+         \x20           continue\n\
+         \x20       end\n\
+         \x20       switch $word\n\
+         \x20           case --\n\
+         \x20               echo --\n\
+         \x20               return\n",
+    );
+    let with_value =
+        before().into_iter().filter(|(_, value, _)| *value).flat_map(|(names, ..)| names).gather();
+    let _ = writeln!(text, "            case {}\n                set value 1", with_value.joined(" "));
+    text.push_str(
+        "            case '-*'\n\
+         \x20           case '*'\n\
+         \x20               echo $word\n\
+         \x20               return\n\
+         \x20       end\n\
+         \x20   end\n\
+         \x20   return 1\n\
+         end\n\
+         function __tinysup_one\n\
+         \x20   not __tinysup_word >/dev/null\n\
          end\n\
          function __tinysup_verb\n\
+         \x20   set -l word (__tinysup_word); and contains -- $word $argv\n\
+         end\n\
+         function __tinysup_first\n\
+         \x20   not __tinysup_word >/dev/null; or return\n\
          \x20   set -l words (commandline -opc)\n\
-         \x20   test (count $words) -gt 1; and contains -- $words[2] $argv\n\
+         \x20   for word in $words[2..-1]\n\
+         \x20       switch $word\n",
+    );
+    for (after, does) in [
+        (After::RunAndCheck, "test $argv[1] = run; or return"),
+        (After::Command, "return 1"),
+        (After::Verbs, "test $argv[1] = ask; or return"),
+    ] {
+        let names = before().into_iter().filter(|(_, _, of)| *of == after).flat_map(|(names, ..)| names);
+        let names = names.gather().joined(" ").replace("-*", "'-*'");
+        let _ = writeln!(text, "            case {names}\n                {does}");
+    }
+    text.push_str(
+        "        end\n\
+         \x20   end\n\
          end\n\
          complete -c tinysup -f\n",
     );
+    text
+}
+
+fn fish() -> String {
+    let mut text = fish_functions();
     for (name, about) in first_words() {
-        let _ = writeln!(
-            text,
-            "complete -c tinysup -n 'test (count (commandline -opc)) -eq 1' -a {name} -d '{}'",
-            quoted(about)
-        );
+        let of = match name {
+            "run" | "check" => "run",
+            _ if OFFLINE.iter().any(|(other, _)| *other == name) => "else",
+            _ => "ask",
+        };
+        let _ =
+            writeln!(text, "complete -c tinysup -n '__tinysup_first {of}' -a {name} -d '{}'", quoted(about));
     }
     for verb in &VERBS {
         let condition = format!("complete -c tinysup -n '__tinysup_verb {}'", verb.names().joined(" "));

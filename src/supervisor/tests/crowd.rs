@@ -6,31 +6,12 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::control::{Request, Stream, VERSION, Verb, Wanted};
 use crate::event::Sink;
+use crate::numbers::Numbers;
 use crate::plan::{Ready, ReadyTest};
-
-/// Random numbers (xorshift, Marsaglia 2003).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    fn one<T: Clone>(&mut self, among: &[T]) -> T {
-        among[usize::try_from(self.below(among.len() as u64)).unwrap()].clone()
-    }
-}
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
-fn plan(dice: &mut Dice) -> Vec<Instance> {
+fn plan(dice: &mut Numbers) -> Vec<Instance> {
     let count = u32::try_from(2 + dice.below(4)).unwrap();
     let mut instances: Vec<Instance> = Vec::new();
     for index in 0..count {
@@ -65,7 +46,7 @@ fn plan(dice: &mut Dice) -> Vec<Instance> {
 }
 
 struct Crowd {
-    dice: Dice,
+    dice: Numbers,
     story: Story,
     /// Who has come, and has neither his last answer nor gone.
     here: BTreeSet<u64>,
@@ -80,7 +61,7 @@ struct Crowd {
 
 impl Crowd {
     fn new(seed: u64) -> Self {
-        let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let mut dice = Numbers::new(seed);
         let story = Story::new(plan(&mut dice));
         Self {
             dice,
