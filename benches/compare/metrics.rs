@@ -532,7 +532,7 @@ pub fn silent(bench: &mut Bench) -> Vec<Figures> {
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// So long it may take to make so many.
-const MADE_AT_MOST: Duration = Duration::from_secs(60);
+const MADE_AT_MOST: Duration = Duration::from_mins(1);
 
 /// From the moment twenty thousand dead children become orphans until none is left.
 pub fn orphans(bench: &mut Bench) -> Vec<Figures> {
