@@ -623,29 +623,36 @@ impl Supervisor {
         if self.wish_for(on) == Wish::Again || self.goes(on) {
             return Readiness::Wait { on };
         }
-        match (service.state(), dependency.condition) {
-            (State::Up(..) | State::Ready(..), Condition::Started)
-            | (State::Ready(..), Condition::Ready)
-            | (State::Completed, Condition::Completed) => Readiness::Ready,
-            // It ran and is done: it has been started.
-            (State::Completed, Condition::Started) => Readiness::Ready,
-            (State::Completed | State::Failed { .. } | State::Down, _) if ran && !dependency.restart => {
+        if self.is_there(dependency) {
+            return Readiness::Ready;
+        }
+        match service.state() {
+            State::Completed | State::Failed { .. } | State::Down if ran && !dependency.restart => {
                 Readiness::Ready
             }
-            (State::Failed { .. }, _) => Readiness::Never { on, completed: false },
-            (State::Completed, Condition::Ready) => Readiness::Never { on, completed: true },
-            (
-                State::Waiting
-                | State::Launching { .. }
-                | State::Starting(..)
-                | State::Stopping { .. }
-                | State::Cleaning(_)
-                | State::Backoff { .. }
-                | State::Down,
-                _,
-            )
-            | (State::Up(..), Condition::Ready | Condition::Completed)
-            | (State::Ready(..), Condition::Completed) => Readiness::Wait { on },
+            State::Failed { .. } => Readiness::Never { on, completed: false },
+            // Where it had to be ready.
+            State::Completed => Readiness::Never { on, completed: true },
+            State::Waiting
+            | State::Launching { .. }
+            | State::Starting(..)
+            | State::Up(..)
+            | State::Ready(..)
+            | State::Stopping { .. }
+            | State::Cleaning(_)
+            | State::Backoff { .. }
+            | State::Down => Readiness::Wait { on },
+        }
+    }
+
+    /// Whether what is depended on is as it has to be now.
+    fn is_there(&self, dependency: Dependency) -> bool {
+        let state = self.service(dependency.on).map(Service::state);
+        match dependency.condition {
+            // It ran and is done: it has been started.
+            Condition::Started => matches!(state, Some(State::Up(..) | State::Ready(..) | State::Completed)),
+            Condition::Ready => matches!(state, Some(State::Ready(..))),
+            Condition::Completed => matches!(state, Some(State::Completed)),
         }
     }
 
@@ -774,9 +781,17 @@ impl Supervisor {
     /// Stops what nobody needs any more, and goes on to the next part of the stop when this one is done.
     #[inline(never)]
     fn advance_stops(&mut self, now: Time, out: &mut Vec<Action>) {
+        let since = self.shutdown.as_ref().map_or(now, |shutdown| shutdown.since());
         for (record, service) in self.stops.iter_mut().zip(&self.services) {
-            if let Some(record @ StopRecord { down: None, .. }) = record {
-                record.down = service.settled().then_some(now);
+            match record {
+                Some(record @ StopRecord { down: None, .. }) => {
+                    record.down = service.settled().then_some(now);
+                }
+                // What was stopped already when this stop began may be down before its turn comes.
+                None if service.settled() && service.stopped_since(since) => {
+                    *record = Some(StopRecord { asked: since, down: Some(now) });
+                }
+                Some(_) | None => {}
             }
         }
         // For each instance, whether it or anything that depends on it is still there: a oneshot in between is long done.

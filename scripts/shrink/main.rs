@@ -6,7 +6,8 @@
 //! long each instruction is.
 //!
 //! The compiler's own outliner for x86-64 moves nothing that calls, returns or minds the stack; that is a fifth of all instructions. Here
-//! is what it leaves: how functions begin and end (`frames`), and what they have in common with calls in it (`outline`).
+//! is what it leaves: how functions begin and end (`frames`), and what they have in common with calls in it (`outline`); besides, texts
+//! that are a part of others (`constants`) and long jumps (`jumps`).
 //!
 //! It relies on what scripts/build-musl compiles with: nothing unwinds, there is no red zone, all functions have frame pointers, all is at
 //! fixed addresses. And on what holds for all code: r11 is nobody's where a function begins, where it returns and where it calls
@@ -17,6 +18,7 @@
 mod assembly;
 mod constants;
 mod frames;
+mod jumps;
 mod outline;
 
 use std::collections::BTreeSet;
@@ -109,5 +111,6 @@ pub fn shrunk(
     program.sizes = sizes;
     frames::begins(&mut program, kept);
     while outline::round(&mut program, kept) {}
+    jumps::share(&mut program, kept);
     Ok(program.write())
 }

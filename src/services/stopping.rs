@@ -390,6 +390,11 @@ impl Service {
         }
     }
 
+    /// Whether its last run was over after that, and not without our doing.
+    pub fn stopped_since(&self, since: Time) -> bool {
+        self.history().last().is_some_and(|last| last.over > since && (last.asked || last.killed))
+    }
+
     /// Ends it without further grace.
     #[inline(never)]
     pub fn kill(&mut self, context: &Context, why: KillReason, out: &mut Vec<Action>) {

@@ -203,7 +203,8 @@ impl Supervisor {
         if names.iter().any(|name| name == "all") {
             ids.extend(self.plan.ids());
         }
-        Ok((ids.into_iter().gather(), true))
+        // By their ids they would stand as they came, and an update brings new ones that others depend on.
+        Ok((self.plan.ids().filter(|id| ids.contains(id)).gather(), true))
     }
 
     pub(super) fn room(&self) -> Result<(), Refusal> {

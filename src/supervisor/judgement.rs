@@ -53,7 +53,7 @@ impl Supervisor {
                 (Wanted::Live | Wanted::Ready | Wanted::Completed, _) if self.retired(*id) => (false, true),
                 (Wanted::Live, State::Failed { .. }) => (false, false),
                 (Wanted::Live, _) => (service.failing().is_none(), false),
-                (Wanted::Ready, State::Ready(..)) => (true, false),
+                (Wanted::Ready, State::Ready(..)) => (self.shutdown.is_none(), false),
                 (Wanted::Ready, State::Completed) => {
                     let done = instance.kind == Kind::Oneshot || !named;
                     (done, !done)
@@ -70,7 +70,9 @@ impl Supervisor {
                 never.get_or_insert(*id);
             }
         }
-        if self.shutdown.is_some() && matches!(wanted, Wanted::Ready | Wanted::Completed) {
+        // What is done stays so, and may be why the container ends.
+        let lacks = !bad.is_empty() || counted.is_empty();
+        if self.shutdown.is_some() && lacks && matches!(wanted, Wanted::Ready | Wanted::Completed) {
             return Judgement { is: Is::Never, text: "the container is being stopped".to_owned() };
         }
         let word = match wanted {

@@ -311,8 +311,7 @@ impl Supervisor {
                 Condition::Ready => "ready",
                 Condition::Completed => "completed",
             };
-            let there = matches!(self.dependency(id, *on), Readiness::Ready);
-            (format!("{} ({condition})", self.name(on.on)), there)
+            (format!("{} ({condition})", self.name(on.on)), self.is_there(*on))
         });
         let dependents = self.dependents.get(id.0 as usize).into_iter().flatten();
         Some(Description {

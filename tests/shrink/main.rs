@@ -278,6 +278,38 @@ fn the_frame_pointer_is_lowered_everywhere_or_nothing_is_written() {
 }
 
 #[test]
+fn far_jumps_go_by_near_ones_to_the_same_place() {
+    let mut lines = vec!["je .LBB0_9", "ud2", "jne .LBB0_9", "je .LBB0_9", "jmp *%rax", "jmp other"];
+    lines.extend(["hlt"; 60]);
+    lines.extend(["jae .LBB0_9", "je .LBB0_9", "jmp .LBB0_9", "jmp other"]);
+    lines.extend(["hlt"; 40]);
+    let mut text =
+        function("f", &lines).replace(".Lfunc_end_f:", ".LBB0_9:\n\tretq\n\tje .LBB0_9\n.Lfunc_end_f:");
+    text = shrunk(&text);
+    let found = lines_of(&text, "f");
+    let found: Vec<&str> = found.into_iter().filter(|line| !["hlt", "ud2"].contains(line)).collect();
+    let expected = [
+        ".Lgoback0_0:",
+        "je .LBB0_9",
+        "jne .LBB0_9",
+        "je .Lgoback0_0",
+        "jmp *%rax",
+        // 240 bytes away from the next one.
+        "jmp other",
+        // An unconditional one behind serves all.
+        "jae .Lgoon0_69",
+        "je .Lgoon0_69",
+        ".Lgoon0_69:",
+        "jmp .LBB0_9",
+        "jmp other",
+        ".LBB0_9:",
+        "retq",
+        "je .LBB0_9",
+    ];
+    assert_eq!(found, expected, "{text}");
+}
+
+#[test]
 fn constants_lie_within_others() {
     let constant = |name: &str, flags: &str, rest: &str| {
         format!(

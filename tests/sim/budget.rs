@@ -31,6 +31,28 @@ impl Budget {
         policy.max_restarts.is_some_and(|max| used >= max as usize)
     }
 
+    /// What `status` says: how many restarts count now, with a run that has lasted so long, and when they no longer do if it runs on.
+    pub fn counts(
+        &self,
+        instance: &Instance,
+        now: Time,
+        uptime: Option<Duration>,
+    ) -> (u32, Option<Duration>) {
+        let policy = &instance.restart;
+        if let Some(window) = policy.window {
+            // Of a budget without an end nothing is counted.
+            let counted = self.decided.iter().filter(|_| policy.max_restarts.is_some());
+            let left: Vec<_> = counted.map(|at| now.since(*at)).filter(|ago| *ago < window).collect();
+            return (u32::try_from(left.len()).unwrap(), left.last().map(|ago| window.saturating_sub(*ago)));
+        }
+        match uptime {
+            None => (self.row, None),
+            Some(uptime) if uptime >= policy.min_uptime => (0, None),
+            Some(_) if self.row == 0 => (0, None),
+            Some(uptime) => (self.row, Some(policy.min_uptime.saturating_sub(uptime))),
+        }
+    }
+
     pub fn expect(&mut self, instance: &Instance, now: Time, cause: &Cause, well: Duration) -> Next {
         let policy = &instance.restart;
         let code = match cause {

@@ -4,11 +4,15 @@
 mod answers;
 mod attempts;
 mod care;
+mod ending;
 mod memory;
+mod remains;
 mod runs;
 mod said;
 mod signals;
+mod status;
 mod stops;
+mod verdicts;
 mod waits;
 mod wishes;
 mod words;
@@ -17,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tinysup::control::{Request, Verb};
+use tinysup::control::{Refused, Request, Verb};
 use tinysup::event::{
     Action, Child, Client, Event, ExitCode, InstanceId, Launch, Pid, Role, Standing, StartError, Time,
 };
@@ -75,6 +79,8 @@ struct Life {
     /// When the core was told that the leader of the present run is gone.
     ended: Option<Time>,
     budget: Budget,
+    /// It was to run anew after the present run, so it may have its fresh budget already.
+    forgiven: bool,
     decided: Option<(Time, Next)>,
     /// When the end of the last run was told.
     over: Option<Time>,
@@ -87,10 +93,16 @@ struct Life {
     failed: bool,
     cannot_start: bool,
     asked: Option<Time>,
+    /// That was so when its leader ended.
+    asked_before_end: bool,
+    /// The stop of the container began before its process was there.
+    asked_as_spawned: bool,
     /// It said that its stop takes until then.
     extended: Option<Time>,
     /// When it was seen first that its leader, which had ended by itself, has left something behind.
     left: Option<Time>,
+    /// Of what it has left was told: that there is something, that it got SIGKILL.
+    left_told: [bool; 2],
     /// The first SIGKILL to the present run.
     killed: Option<Time>,
     /// The first SIGKILL to its stop_command, or in due time to a test that outlived its leader.
@@ -176,6 +188,19 @@ enum Leaving {
     Wish,
 }
 
+/// A run that is over, and was told.
+#[derive(Clone, Debug)]
+struct End {
+    /// When its leader ended.
+    at: Time,
+    cause: Cause,
+    uptime: Duration,
+    /// Whether that was asked for; `None`: both may be said.
+    asked: Option<bool>,
+    /// It was a failure or success of its own.
+    judged: bool,
+}
+
 struct Stop {
     reason: StopReason,
     since: Time,
@@ -216,6 +241,8 @@ struct Step {
     /// Who is said to get SIGKILL.
     killing: Vec<InstanceId>,
     leftovers_killed: Option<InstanceId>,
+    /// What was found of a run, and how that is to be told.
+    left: Option<remains::Left>,
     /// Whose stop_command is said to have failed.
     command_failed: Option<InstanceId>,
     /// The leader whose end this step was told.
@@ -225,6 +252,12 @@ struct Step {
     /// The command of a test whose end this step was told, as long as what it forked was not killed.
     probe_ended: Option<Pid>,
     request: Option<Request>,
+    /// It has to be refused because of that.
+    refusal: Option<Refused>,
+    /// Who is told that his time is over because this is the end.
+    dismissed: Option<Client>,
+    /// Strays are asked to end, or it exits.
+    is_end: bool,
     /// The configuration was read.
     reread: bool,
     /// A client wants to know all.
@@ -276,13 +309,24 @@ pub struct Judge {
     waits_for_updates: bool,
     /// Who waits for the end of what he asked for.
     waiting: BTreeMap<Client, answers::Waits>,
+    /// Who wants to know whether something is so.
+    questions: BTreeMap<Client, verdicts::Question>,
+    /// Who wants to know how these are.
+    looks: BTreeMap<Client, Vec<InstanceId>>,
+    /// The ends of the runs of each.
+    ends: BTreeMap<InstanceId, Vec<End>>,
+    /// What was left in the termination log.
+    log_left: Option<String>,
+    began: Time,
+    /// What services may hold is known, and they start.
+    begun: bool,
     memory: memory::Model,
     /// Who ran when that was looked at last.
     memory_running: BTreeMap<InstanceId, u32>,
 }
 
 impl Judge {
-    pub fn new(plan: Rc<Plan>) -> Self {
+    pub fn new(plan: Rc<Plan>, began: Time) -> Self {
         Self {
             lives: plan.instances.iter().map(Life::new).collect(),
             outputs: Outputs::new(plan.clone()),
@@ -304,6 +348,12 @@ impl Judge {
             client: None,
             waits_for_updates: false,
             waiting: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            looks: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            log_left: None,
+            began,
+            begun: false,
             memory: memory::Model::default(),
             memory_running: BTreeMap::new(),
         }
@@ -344,12 +394,14 @@ impl Judge {
         self.memory_event(world, event);
         match event {
             Event::Begin => self.step.stands = world.weather.standing() != Standing::Pid1,
+            Event::MemoryFound(_) => self.begun = true,
             Event::Measured { .. } | Event::Weighed { client: Some(_), .. } => self.step.described = true,
             Event::Left { client } => self.client_is_gone(*client),
             Event::Asked { client, request: Ok(request) } => {
                 self.asked(*client, request);
                 self.step.described = request.verb == Verb::Describe;
             }
+            Event::Asked { request: Err(_), .. } => self.step.refusal = Some(Refused::Request),
             Event::Signal(signal) => {
                 self.dry_run &= *signal != Signal::HUP;
                 self.waits_for_updates &= *signal != Signal::HUP;
@@ -371,6 +423,9 @@ impl Judge {
                     violation!("{signal} was not passed on");
                 };
                 assert_eq!((passed_on, sent.len()), (*signal, *receivers), "in order");
+                if !sent.is_empty() {
+                    self.asked_by(*signal);
+                }
                 (self.step.signal, self.step.sent) = (Some(*signal), sent);
                 self.step.untold = Some(*signal);
             }
@@ -389,6 +444,7 @@ impl Judge {
                 self.life(child.instance).exec_failed = true;
             }
             Event::Swept { child, found } => {
+                self.finds_left(*child, found);
                 if !found.is_empty() {
                     self.life(child.instance).left.get_or_insert(now);
                 }
@@ -417,6 +473,7 @@ impl Judge {
                         life.unready = tested && cared_for && life.care.ready.is_none();
                         life.up = false;
                         life.ended = Some(now);
+                        life.asked_before_end = life.asked.is_some();
                     }
                     Some(Child { role: Role::StopCommand | Role::Probe(_), .. }) | None => {}
                 }
@@ -481,14 +538,20 @@ impl Judge {
                 }
                 self.sweep(world, *child, *signal);
             }
-            Action::SweepStrays { signal } => self.sweep_strays(world, *signal),
+            Action::SweepStrays { signal } => {
+                self.step.is_end |= signal.is_some();
+                self.sweep_strays(world, *signal);
+            }
             Action::Write { sink, bytes } => {
                 self.outputs.write(world, *sink, bytes);
             }
             Action::WriteFile { file, bytes } => self.outputs.write_file(world, &file.path, bytes),
             Action::Reopen { client } => self.reopens(world, *client),
             Action::Tell(notice) => self.notice(world, notice),
-            Action::Exit(code) => self.exit(world, *code),
+            Action::Exit(code) => {
+                self.step.is_end = true;
+                self.exit(world, *code);
+            }
             Action::SignalEverybody { signal } => self.signal_everybody(*signal),
             Action::Suspend => match self.step.suspends.checked_sub(1) {
                 Some(left) => self.step.suspends = left,
@@ -508,13 +571,10 @@ impl Judge {
                 }
             }
             Action::FindListener { instance, .. } => self.step.looks_for_port = Some(*instance),
-            Action::Answer { client, answer, last: true } => self.tells_who_waits(world, *client, answer),
+            Action::Answer { client, answer, .. } => self.answer(world, *client, answer),
             Action::Disconnect { client } => self.client_is_gone(*client),
-            Action::Reread
-            | Action::Answer { .. }
-            | Action::Measure { .. }
-            | Action::Drain
-            | Action::TerminationLog { .. } => {}
+            Action::TerminationLog { text } => self.termination_log(text),
+            Action::Reread | Action::Measure { .. } | Action::Drain => {}
         }
     }
 
@@ -528,6 +588,8 @@ impl Judge {
         self.check_continued();
         self.normalize(true);
         self.look_for_who_waits();
+        self.check_questions();
+        self.check_refused();
         if let Some(expected) = &self.expected
             && self.step.reread
         {
@@ -540,6 +602,8 @@ impl Judge {
         self.check_memory();
         self.check_command();
         self.check_ends();
+        self.check_sent_by_hand();
+        self.check_left_told();
         if let Some(pid) = self.step.exited
             && self.step.released != 1
         {

@@ -88,8 +88,9 @@ impl Case {
         let start = world.now();
         let (mut steps, mut coverage) = (0, Coverage::default());
         let result = guarded(|| {
-            let mut supervisor = Supervisor::new(plan_of_core, world.weather.standing(), world.now());
-            let mut judge = Judge::new(shared);
+            let began = world.now();
+            let mut supervisor = Supervisor::new(plan_of_core, world.weather.standing(), began);
+            let mut judge = Judge::new(shared, began);
             drive(&mut world, &mut supervisor, &mut judge, (self.objects, &mut coverage), &mut steps)
         });
         History {

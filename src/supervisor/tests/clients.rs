@@ -3,8 +3,7 @@
 use super::*;
 use crate::control::{Change, Request, Stream, VERSION, Verb, Wanted};
 use crate::event::Sink;
-use crate::plan::Ready;
-use crate::plan::ReadyTest;
+use crate::plan::{Ready, ReadyTest, Restart, RestartWhen};
 
 impl Story {
     /// A client that comes with a request.
@@ -401,6 +400,52 @@ fn whoever_waits_is_told_at_the_end_of_his_time_and_of_the_container() {
     story.exit("db", 0);
     story.tells(&["6! +: stopped; exit code 0"]);
     assert_eq!(story.record.last().map(String::as_str), Some("exit 0"));
+}
+
+#[test]
+fn what_is_done_is_done_although_that_ends_the_container() {
+    let oneshot = |name| Instance { kind: Kind::Oneshot, ..instance(name) };
+    let mut story = Story::new(vec![oneshot("migrate"), oneshot("seed")]);
+    let wait = |wanted, names: &[&str]| Request { state: Some(wanted), ..request(Verb::Wait, names) };
+    story.ask(1, wait(Wanted::Completed, &["migrate", "seed"]));
+    story.ask(2, wait(Wanted::Ready, &["seed"]));
+    story.exit("migrate", 0);
+    story.tells(&[]);
+    story.exit("seed", 0);
+    story.tells(&["1! + all 2 are completed", "2! + seed is ready"]);
+}
+
+#[test]
+fn a_dependency_that_has_failed_is_not_said_to_be_there() {
+    let optional = Instance { on_failure: OnFailure::Ignore, ..instance("db") };
+    let never = Restart { when: RestartWhen::Never, ..optional.restart.clone() };
+    let db = Instance { restart: never, ..optional };
+    let mut story = Story::new(vec![db, after(instance("web"), 0, Condition::Ready)]);
+    let there = |story: &mut Story, client| {
+        story.ask(client, request(Verb::Describe, &["web"]));
+        let Some((_, Answer::Describe(all), _)) = story.answers.pop() else { panic!("{:?}", story.answers) };
+        all[0].depends_on.clone()
+    };
+    assert_eq!(there(&mut story, 1), [("db (ready)".to_owned(), true)]);
+    story.exit("db", 1);
+    // Yet web runs on, and would be started again without it.
+    assert_eq!(there(&mut story, 2), [("db (ready)".to_owned(), false)]);
+}
+
+#[test]
+fn what_was_being_stopped_before_is_among_those_that_the_stop_tells_of() {
+    let mut story = db_and_web();
+    story.ask(1, Request { wait: false, ..request(Verb::Restart, &["db"]) });
+    story.pass(100);
+    story.signal(Signal::TERM);
+    story.pass(200);
+    // Before web, which depends on it, and so before its turn.
+    story.exit("db", 0);
+    story.pass(100);
+    story.exit("web", 0);
+    story.pass(0);
+    let told = story.record.iter().find(|line| line.starts_with("stopped in")).map(String::as_str);
+    assert_eq!(told, Some("stopped in 0.3 s: web 0.3 s, db 0.2 s"));
 }
 
 #[test]

@@ -51,6 +51,16 @@ fn only_what_has_changed_is_restarted() {
 }
 
 #[test]
+fn who_is_named_is_told_in_the_order_of_starts_also_when_an_update_brings_what_comes_first() {
+    let mut story = Story::new(vec![instance("web")]);
+    story.update(vec![instance("db"), after(instance("web"), 0, Condition::Ready)]);
+    story.is_in_order(&["db", "web"]);
+    story.ask(1, request(Verb::Status, &["web", "db"]));
+    story.ask(2, request(Verb::Status, &[]));
+    story.tells(&["1! + +db ready, +web ready", "2! + +db ready, +web ready"]);
+}
+
+#[test]
 fn what_stays_until_the_container_starts_again_is_told() {
     let mut story = db_and_web();
     story.configuration = Ok(vec![instance("db"), web()]);

@@ -168,7 +168,6 @@ impl Judge {
     }
 
     /// SIGKILL for the group of a command that asks.
-    /// SIGKILL for the group of a command.
     pub(super) fn kills_probe(&mut self, child: Child, pid: Pid) {
         if self.step.exited == Some(pid) {
             self.step.probe_ended = None; // what it forked goes with it

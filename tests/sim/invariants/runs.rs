@@ -1,5 +1,7 @@
 //! Starts, ends and restarts: nothing before its dependencies, nothing after the stop began, the budget to the unit.
 
+use tinysup::plan::Dependency;
+
 use super::wishes::{Coming, Wishes};
 use super::*;
 use crate::world::{Proc, Run};
@@ -234,11 +236,22 @@ impl Judge {
             life.budget = Budget::default();
         }
         life.cause = Some(cause.clone());
+        let judged = !matches!(expected, Next::Down | Next::With(_) | Next::Again);
         life.decided = Some((now, expected));
+        let asked = match &life.leaving {
+            Some(Leaving::With(_) | Leaving::Wish) => Some(true),
+            // Who failed may have been asked by somebody else, too, before it was gone.
+            Some(Leaving::Failed(..)) if stopping || may_be_down || may_go_on => None,
+            Some(Leaving::Failed(..)) => Some(false),
+            None => Some(life.asked_before_end),
+        };
         // A stop of the container goes on without a test that cannot die, and without what that shields.
         let left = world.living_of(id).find(|proc| !(proc.stuck() || stopping && world.asks_undying(proc)));
+        let unkillable = life.unkillable;
+        let end = End { at: ended, cause: cause.clone(), uptime, asked, judged };
+        self.ends.entry(id).or_default().push(end);
         if !only_leader(instance)
-            && !life.unkillable
+            && !unkillable
             && let Some(left) = left
         {
             violation!("{name} is said to be over, but #{} lives", left.serial);
@@ -254,31 +267,42 @@ impl Judge {
 
     /// What its dependencies say to a start of this instance.
     pub(super) fn chance(&self, id: InstanceId) -> Chance {
-        let again = self.lives[id.0 as usize].run > 0;
         let mut waits = Vec::new();
         for dependency in &self.plan_of(id).depends_on {
-            let (on, life) = (dependency.on, &self.lives[dependency.on.0 as usize]);
-            let failed = life.failed || life.cannot_start;
-            let gone = life.completed || failed || life.wishes.down && !life.active();
-            if life.active() && (life.wishes.again || self.goes(on)) {
-                waits.push(on);
-                continue;
+            match self.chance_by(id, *dependency) {
+                Chance::Now => {}
+                Chance::Wait(_) => waits.push(dependency.on),
+                never @ Chance::Never(_) => return never,
             }
-            let there = match dependency.condition {
-                Condition::Started => life.running() || life.completed,
-                Condition::Ready => life.ready(),
-                Condition::Completed => life.completed,
-            };
-            if there || again && gone && !dependency.restart {
-                continue;
-            }
-            let hopeless = life.completed && dependency.condition == Condition::Ready;
-            if failed || hopeless {
-                return Chance::Never(on);
-            }
-            waits.push(on);
         }
         if waits.is_empty() { Chance::Now } else { Chance::Wait(waits) }
+    }
+
+    /// What one of them says.
+    pub(super) fn chance_by(&self, id: InstanceId, dependency: Dependency) -> Chance {
+        let again = self.lives[id.0 as usize].run > 0;
+        let (on, life) = (dependency.on, &self.lives[dependency.on.0 as usize]);
+        let failed = life.failed || life.cannot_start;
+        let down = life.wishes.down || self.stop.is_some();
+        let gone = life.completed || failed || down && !life.active();
+        if life.active() && (life.wishes.again || self.goes(on)) {
+            return Chance::Wait(vec![on]);
+        }
+        if self.is_there(dependency) || again && gone && !dependency.restart {
+            return Chance::Now;
+        }
+        let hopeless = life.completed && dependency.condition == Condition::Ready;
+        if failed || hopeless { Chance::Never(on) } else { Chance::Wait(vec![on]) }
+    }
+
+    /// What is depended on is as it has to be.
+    pub(super) fn is_there(&self, dependency: Dependency) -> bool {
+        let life = &self.lives[dependency.on.0 as usize];
+        match dependency.condition {
+            Condition::Started => life.running() || life.completed,
+            Condition::Ready => life.ready(),
+            Condition::Completed => life.completed,
+        }
     }
 
     /// Its delay is over by now.
@@ -293,7 +317,7 @@ impl Judge {
 
     /// One that it is restarted with has just been started again.
     pub(super) fn freed_by_now(&self, id: InstanceId) -> bool {
-        let began = |d: &tinysup::plan::Dependency| d.restart && self.step.began.contains(&d.on);
+        let began = |d: &Dependency| d.restart && self.step.began.contains(&d.on);
         self.lives[id.0 as usize].restart_due().is_some() && self.plan_of(id).depends_on.iter().any(began)
     }
 

@@ -1,5 +1,6 @@
 //! Who is signalled, when and with what: only ours, the polite one first, SIGKILL only when it is time.
 
+use tinysup::control::VERSION;
 use tinysup::event::Client;
 use tinysup::kernel::Kernel;
 use tinysup::plan::Manner;
@@ -7,11 +8,17 @@ use tinysup::plan::Manner;
 use super::*;
 
 impl Judge {
+    /// Whose process is sent a signal.
+    fn receiver(world: &World, pid: Pid, signal: Signal) -> Child {
+        match world.leader(pid).and_then(|proc| proc.owner) {
+            Some(child) => child,
+            None => violation!("{signal} for {pid:?}, which is no unreleased child of ours"),
+        }
+    }
+
     pub(super) fn signal(&mut self, world: &mut World, pid: Pid, group: bool, signal: Signal) {
         self.step.sent.push((pid, group, signal));
-        let Some(child) = world.leader(pid).and_then(|proc| proc.owner) else {
-            violation!("{signal} for {pid:?}, which is no unreleased child of ours");
-        };
+        let child = Self::receiver(world, pid, signal);
         if self.step.asks_group && self.step.exited == Some(pid) {
             let defined = self.plan_of(child.instance).signals.get(&Signal::TERM);
             if !group || signal != defined.copied().flatten().unwrap_or(Signal::TERM) {
@@ -29,14 +36,17 @@ impl Judge {
         }
         if self.verb() == Some(Verb::Signal) {
             let life = &self.lives[child.instance.0 as usize];
-            if child.role != Role::Main || !life.running() {
-                violation!("a client's {signal} for {child:?}, which does not run");
+            if child.role != Role::Main
+                || !life.running()
+                || !self.sends_by_hand(child.instance, group, signal)
+            {
+                violation!("a client's {signal} for {child:?}, group {group}: {:?}", self.step.request);
             }
             return world.count("signal by hand");
         }
-        let forwarded = self.step.signal.is_some_and(|signal| !self.ends_container(signal));
-        if forwarded {
-            return self.forward(child, pid, group, signal);
+        if let Some(got) = self.step.signal.filter(|signal| !self.ends_container(*signal)) {
+            self.forward(child, pid, group, signal);
+            return self.asked_by(got);
         }
         if (child.role, signal) == (Role::Main, Signal::KILL) {
             self.life(child.instance).kill_sent = true;
@@ -79,6 +89,33 @@ impl Judge {
         }
     }
 
+    /// What a client has sent to whom.
+    fn sends_by_hand(&self, id: InstanceId, group: bool, signal: Signal) -> bool {
+        self.step.request.as_ref().is_some_and(|request| {
+            let right = Signal::parse(&request.signal).is_ok_and(|wanted| wanted == signal);
+            let asked = request.verb == Verb::Signal && request.v == VERSION && request.group == group;
+            right && asked && self.meant(request).contains(&id)
+        })
+    }
+
+    /// A client's signal reaches each that it names and that runs, once.
+    pub(super) fn check_sent_by_hand(&self) {
+        let request = self.step.request.as_ref().filter(|request| request.verb == Verb::Signal);
+        let Some((request, Ok(signal))) = request.map(|request| (request, Signal::parse(&request.signal)))
+        else {
+            return;
+        };
+        let running = |id: &InstanceId| self.lives[id.0 as usize].running();
+        let meant = |id: &InstanceId| self.sends_by_hand(*id, request.group, signal);
+        for id in self.plan.ids().filter(running).filter(meant) {
+            let life = &self.lives[id.0 as usize];
+            let sent = self.step.sent.iter().filter(|(to, ..)| Some(*to) == life.pid).count();
+            if sent != 1 {
+                violation!("{} gets {signal} of a client {sent} times: {life:?}", self.plan_of(id).name);
+            }
+        }
+    }
+
     /// What was passed on while it was waited, before anything of that is told.
     pub fn passed_on(&mut self, world: &mut World) {
         for (signal, reported, sent) in std::mem::take(&mut world.passed_on) {
@@ -89,7 +126,8 @@ impl Judge {
             self.step =
                 Step { now: Some(now), delayed: world.delayed, signal: Some(signal), ..Step::default() };
             for (pid, becomes) in sent {
-                self.signal(world, pid, false, becomes);
+                self.step.sent.push((pid, false, becomes));
+                self.forward(Self::receiver(world, pid, becomes), pid, false, becomes);
             }
             self.check_receivers(world, signal);
             if reported {
@@ -162,9 +200,14 @@ impl Judge {
         if expected != Some(sent) || child.role != Role::Main {
             violation!("{got} is passed on to {pid:?} of {} as {sent}, expected {expected:?}", instance.name);
         }
-        if self.command_mode() && got == Signal::TERM && instance.stop.kill_timeout.is_some() {
-            let now = self.now();
-            self.life(child.instance).asked.get_or_insert(now);
+    }
+
+    /// The core knows that the one command was passed this signal on: what asks it to end gives it as long as `kill_timeout` says. What
+    /// was passed on at once is reported a moment later, in its turn; nobody could count from before that.
+    pub(super) fn asked_by(&mut self, got: Signal) {
+        let (id, now) = (InstanceId(0), self.now());
+        if self.command_mode() && got == Signal::TERM && self.plan_of(id).stop.kill_timeout.is_some() {
+            self.life(id).asked.get_or_insert(now);
         }
     }
 
@@ -200,10 +243,7 @@ impl Judge {
         if !everybody || becomes != Some(signal) {
             violation!("{got:?} is passed on to everybody as {signal}");
         }
-        let now = self.now();
-        if got == Some(Signal::TERM) && self.plan_of(InstanceId(0)).stop.kill_timeout.is_some() {
-            self.life(InstanceId(0)).asked.get_or_insert(now);
-        }
+        self.asked_by(got.unwrap());
         let anybody = Pid::new(1).unwrap();
         self.step.sent.push((anybody, true, signal));
     }
@@ -288,7 +328,9 @@ impl Judge {
             world.count("stop without kill_timeout");
         }
         // What was ordered before the stop began, and is there only now, never was of use to anybody.
-        if in_a_hurry || self.stop.is_none() || self.step.spawned == Some(id) {
+        let as_spawned = self.stop.is_some() && self.step.spawned == Some(id);
+        self.life(id).asked_as_spawned = as_spawned;
+        if in_a_hurry || self.stop.is_none() || as_spawned {
             return;
         }
         for other in self.dependents(id) {

@@ -143,6 +143,7 @@ impl Judge {
         self.left = true;
         self.outputs.at_exit();
         self.check_kills_told();
+        self.check_reason_left();
         let Some(stop) = &self.stop else { violation!("it exits without having stopped") };
         for (id, life) in (0..).map(InstanceId).zip(&self.lives) {
             if life.active() && !(self.in_a_hurry() || life.unkillable) {
@@ -224,7 +225,7 @@ impl Judge {
 }
 
 /// What stands for an end, by the table in docs/exit-codes.md.
-fn code_of(cause: &Cause) -> u8 {
+pub(super) fn code_of(cause: &Cause) -> u8 {
     match cause {
         Cause::Exit(ExitStatus::Code(code)) | Cause::Unready(ExitStatus::Code(code)) => *code,
         Cause::Exit(ExitStatus::Signal { signal, .. })

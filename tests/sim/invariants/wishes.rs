@@ -49,6 +49,8 @@ impl Judge {
     pub(super) fn asked(&mut self, client: Client, request: &Request) {
         self.step.request = Some(request.clone());
         self.client = Some(client);
+        self.step.refusal = self.refusal_of(request);
+        self.wants_to_know(client, request);
         if request.verb == Verb::Update {
             self.dry_run = request.dry_run;
             self.waits_for_updates = request.wait && !request.dry_run;
@@ -353,6 +355,7 @@ impl Judge {
                 let life = self.life(id);
                 life.wishes.again = false;
                 life.wishes.goes_on |= ends && !life.wishes.held;
+                life.forgiven = true;
                 let active = life.active();
                 self.coming.insert(id, Coming::Anew(Box::new(new)));
                 if !active {
@@ -401,6 +404,7 @@ impl Judge {
         match self.coming.remove(&id) {
             Some(Coming::Gone) => {
                 let process = only_leader(self.plan_of(id));
+                self.ends.remove(&id);
                 let life = self.life(id);
                 *life = Life {
                     // What such a one left behind is nobody's business, whatever it is when it comes back.
@@ -432,7 +436,8 @@ impl Judge {
         let mode = new.stop.mode;
         let old = self.define(id, new).unwrap();
         let life = self.life(id);
-        if anew || old.restart != restart {
+        // Another chance is one with a fresh budget.
+        if anew || old.restart != restart || !life.active() && (life.failed || life.cannot_start) {
             life.budget = Budget::default();
         }
         // What such a one left behind is nobody's business, whatever it is now.

@@ -1,9 +1,12 @@
 //! What the core says: each notice is true, and nothing is said twice.
 
+use std::collections::BTreeSet;
+
 use tinysup::plan::{Asks, ReadyTest, Test};
 
 use super::care::{Owed, same_failure};
 use super::runs::Chance;
+use super::wishes::Coming;
 use super::*;
 
 impl Judge {
@@ -95,13 +98,18 @@ impl Judge {
                 }
                 world.count("unkillable process");
             }
-            Notice::AllUp { .. } => {
+            Notice::AllUp { services, after } => {
                 let all = self.plan.all().map(|(id, instance)| (instance, &self.lives[id.0 as usize]));
                 let autostart = all.filter(|(i, _)| counts(i));
                 let missing: Vec<_> =
                     autostart.filter(|(i, life)| !arrived(life, i)).map(|(i, _)| &i.name).collect();
                 if self.all_up || !missing.is_empty() {
                     violation!("all are said to be up; missing: {missing:?}, said before: {}", self.all_up);
+                }
+                let counted: BTreeSet<_> =
+                    self.plan.all().filter(|(_, one)| counts(one)).map(|(_, one)| &one.service).collect();
+                if (*services, *after) != (counted.len(), self.now().since(self.began)) {
+                    violation!("{notice:?}; it is {counted:?}, since {:?}", self.began);
                 }
                 self.all_up = true;
                 world.count("all up");
@@ -175,41 +183,12 @@ impl Judge {
                 }
             }
             Notice::Stopped { .. } | Notice::AllDone { .. } | Notice::Obituary(_) => {
-                let done = matches!(&self.stop, Some(Stop { reason: StopReason::AllDone, .. }));
-                if done != matches!(notice, Notice::AllDone { .. }) {
-                    violation!("the wrong last words: {notice:?}");
-                }
-                let failed = matches!(&self.stop, Some(Stop { reason: StopReason::Failed(_), .. }));
-                if failed != matches!(notice, Notice::Obituary(_)) {
-                    violation!("the wrong last words: {notice:?}");
-                }
-                if let (Notice::Obituary(text), Some(Stop { reason: StopReason::Failed(name), .. })) =
-                    (notice, &self.stop)
-                {
-                    let never_ran = self.lives[self.by_name(name).0 as usize].cannot_start;
-                    if !text.contains(&**name) || never_ran != text.contains("cannot start without") {
-                        violation!("the obituary of {name} (never ran: {never_ran}) says: {text}");
-                    }
-                }
-                self.code_told = match notice {
-                    Notice::Stopped { code, .. } | Notice::AllDone { code, .. } => Some(*code),
-                    Notice::Obituary(text) => text.split("exit code  ").nth(1).and_then(|rest| {
-                        rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
-                    }),
-                    _ => None,
-                };
-                if self.stopped_told {
-                    violation!("the end is told twice");
-                }
-                self.stopped_told = true;
-                if let Notice::Obituary(text) = notice
-                    && text.len() + text.lines().count() * "tinysup | ".len() > 2048
-                {
-                    violation!("an obituary of {} bytes", text.len());
-                }
+                self.last_words(world, notice);
             }
-            Notice::LeftoversKilled { name, .. } => {
-                self.step.leftovers_killed = Some(self.by_name(name));
+            Notice::LeftoversKilled { name, found } => {
+                let id = self.by_name(name);
+                self.step.leftovers_killed = Some(id);
+                self.left_told(id, true, found);
             }
             Notice::File { path, trouble } => self.outputs.file_told(path, trouble),
             Notice::Reopened { .. } => world.count("files opened again"),
@@ -222,7 +201,12 @@ impl Judge {
                 self.step.command_failed = Some(self.by_name(name));
                 world.count("stop_command that failed");
             }
-            Notice::Leftovers { .. } => world.count("leftovers told"),
+            Notice::Leftovers { name, found, daemonized } => {
+                let id = self.by_name(name);
+                self.left_told(id, false, found);
+                self.background(world, id, daemonized.is_some());
+                world.count("leftovers told");
+            }
             Notice::Unread { name, lines } => {
                 let id = self.ever(name);
                 self.outputs.unread_told(world, id, *lines);
@@ -314,24 +298,45 @@ impl Judge {
         }
     }
 
+    /// All that run are named, in the order of starts.
     pub(super) fn check_names(&self, names: &[Rc<str>], what: &str) {
-        let right: Vec<_> = self
-            .plan
-            .all()
-            .filter(|(id, _)| self.lives[id.0 as usize].active())
-            .map(|(_, i)| &i.name)
-            .collect();
-        // While an update is under way the order is between the old and the new.
-        let (mut sorted, mut told): (Vec<_>, Vec<_>) = (right.clone(), names.iter().collect());
-        if self.plan.order.iter().zip(0..).any(|(id, at)| id.0 != at) {
-            sorted.sort();
-            told.sort();
-            if sorted == told {
-                return;
-            }
+        let told: Vec<InstanceId> = names.iter().map(|name| self.by_name(name)).collect();
+        let active = |id: &InstanceId| self.lives[id.0 as usize].active();
+        self.check_order(&told, &self.plan.ids().filter(active).collect::<Vec<_>>(), what);
+    }
+
+    /// These are told, in the order of starts: each after those that it depends on, also while an update is under way and old
+    /// definitions stand beside new ones; and as the plan has them wherever that is such an order. Only of those that depend on each
+    /// other in a circle, which they may then, any may come first, and of those that an update takes out.
+    pub(super) fn check_order(&self, told: &[InstanceId], right: &[InstanceId], what: &str) {
+        let names =
+            |ids: &[InstanceId]| ids.iter().map(|id| self.plan_of(*id).name.clone()).collect::<Vec<_>>();
+        if told.len() != right.len() || right.iter().any(|id| !told.contains(id)) {
+            violation!("{:?} are said to be {what}; it is {:?}", names(told), names(right));
         }
-        if !names.iter().eq(right.iter().copied()) {
-            violation!("{names:?} are said to be {what}; it is {right:?}");
+        if let Some((id, on)) = self.misplaced(told) {
+            violation!(
+                "{:?} are said to be {what}, but of {:?} the first needs the other",
+                names(told),
+                names(&[id, on])
+            );
         }
+        let wanted: Vec<InstanceId> = self.plan.ids().collect();
+        let in_order = self.misplaced(&wanted).is_none() && wanted.iter().all(|id| !self.in_circle(*id));
+        let stays = |id: &&InstanceId| !matches!(self.coming.get(id), Some(Coming::Gone));
+        if in_order && !told.iter().filter(stays).eq(right.iter().filter(stays)) {
+            violation!("{:?} are said to be {what}; the order is {:?}", names(told), names(right));
+        }
+    }
+
+    fn in_circle(&self, id: InstanceId) -> bool {
+        self.dependents(id).contains(&id)
+    }
+
+    /// Who stands before one that it depends on, other than in a circle.
+    fn misplaced(&self, order: &[InstanceId]) -> Option<(InstanceId, InstanceId)> {
+        let later = |at: usize| order.iter().skip(at + 1);
+        let mut pairs = order.iter().enumerate().flat_map(|(at, id)| later(at).map(|on| (*id, *on)));
+        pairs.find(|(id, on)| self.dependents(*on).contains(id) && !self.in_circle(*id))
     }
 }
