@@ -137,31 +137,38 @@ fn bash_offers_verbs_options_and_services() {
     }
 }
 
+/// What fish and zsh offer alike, sorted.
+const ALIKE: [(&str, &[&str]); 15] = [
+    ("tinysup rest", &["restart"]),
+    ("tinysup restart w", &["worker"]),
+    ("tinysup logs --fo", &["--follow"]),
+    ("tinysup stop pool", &["pool", "pool.1", "pool.2"]),
+    ("tinysup check --r", &["--runtime"]),
+    ("tinysup --re", &["--rewrite"]),
+    ("tinysup -g --s", &["--session"]),
+    // Options before the verb, with values and without.
+    ("tinysup --socket /x st", &["start", "status", "stop"]),
+    ("tinysup --socket /x --json restart w", &["worker"]),
+    ("tinysup --socket=/x sto", &["stop"]),
+    ("tinysup -c f ch", &["check"]),
+    ("tinysup -c f check --r", &["--runtime"]),
+    ("tinysup -c f stat", &[]),
+    ("tinysup --help sto", &["stop"]),
+    ("tinysup -g -p HUP st", &[]),
+];
+
 #[test]
 fn fish_offers_verbs_options_and_services() {
-    for (words, expected) in [
-        ("tinysup rest", &["restart"][..]),
-        ("tinysup restart w", &["worker"]),
-        ("tinysup logs --fo", &["--follow"]),
+    let own: [(&str, &[&str]); 2] = [
         ("tinysup wait db --for re", &["ready"]),
-        ("tinysup stop pool", &["pool", "pool.1", "pool.2"]),
-        ("tinysup check --r", &["--runtime"]),
         ("tinysup run --", &["--config", "--help", "--verbose", "--version"]),
-        ("tinysup --re", &["--rewrite"]),
-        ("tinysup -g --s", &["--session"]),
-        ("tinysup --socket /x st", &["start", "status", "stop"]),
-        ("tinysup --socket /x --json restart w", &["worker"]),
-        ("tinysup --socket=/x sto", &["stop"]),
-        ("tinysup -c f ch", &["check"]),
-        ("tinysup -c f check --r", &["--runtime"]),
-        ("tinysup -c f stat", &[]),
-        ("tinysup --help sto", &["stop"]),
-        ("tinysup -g -p HUP st", &[]),
-    ] {
+    ];
+    for (words, expected) in own.into_iter().chain(ALIKE) {
         // Only the offers, without what they mean.
         let script =
             format!("{}\ncomplete -C '{words}' | string replace -r '\\t.*' ''\n", completions("fish"));
-        let Some(found) = offered("fish", &["--no-config"], &script) else { return };
+        let Some(mut found) = offered("fish", &["--no-config"], &script) else { return };
+        found.sort_unstable();
         assert_eq!(found, expected, "{words}");
     }
 }
@@ -181,31 +188,15 @@ _arguments() {
 
 #[test]
 fn zsh_offers_verbs_options_and_services() {
-    for (words, expected) in [
-        ("tinysup rest", &["restart"][..]),
-        ("tinysup restart w", &["worker"]),
-        ("tinysup logs --fo", &["--follow"]),
-        ("tinysup stop pool", &["pool.1", "pool.2", "pool"]),
-        ("tinysup check --r", &["--runtime"]),
-        ("tinysup --re", &["--rewrite"]),
-        ("tinysup -g --s", &["--session"]),
-        ("tinysup --socket /x st", &["status", "start", "stop"]),
-        ("tinysup --socket /x --json restart w", &["worker"]),
-        ("tinysup --socket=/x sto", &["stop"]),
-        ("tinysup -c f ch", &["check"]),
-        ("tinysup -c f check --r", &["--runtime"]),
-        ("tinysup -c f stat", &[]),
-        ("tinysup --help sto", &["stop"]),
-        ("tinysup -g -p HUP st", &[]),
-        ("tinysup -- st", &[]),
-    ] {
+    for (words, expected) in ALIKE.into_iter().chain([("tinysup -- st", &[][..])]) {
         let count = words.split(' ').count();
         let word = words.split(' ').next_back().unwrap_or_default();
         let script = format!(
             "{ZSH}{}\nwords=({words})\nCURRENT={count}\nPREFIX={word}\n_tinysup\n",
             completions("zsh")
         );
-        let Some(found) = offered("zsh", &["-f"], &script) else { return };
+        let Some(mut found) = offered("zsh", &["-f"], &script) else { return };
+        found.sort_unstable();
         assert_eq!(found, expected, "{words}");
     }
 }
