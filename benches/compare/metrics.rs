@@ -537,9 +537,13 @@ const MADE_AT_MOST: Duration = Duration::from_mins(1);
 /// From the moment twenty thousand dead children become orphans until none is left.
 pub fn orphans(bench: &mut Bench) -> Vec<Figures> {
     let at_most = Duration::from_secs(if bench.quick { 3 } else { 15 });
+    // Who leaves them once is not asked again.
+    let mut leave_them: Vec<&str> = Vec::new();
     let mut figures = Figures::new("orphans", "Reaping of 20,000 orphans at once", Unit::Milliseconds);
     for repetition in 0..bench.repetitions(11, 1) {
-        for candidate in bench.turn(repetition, |candidate| candidate.name != NO_INIT) {
+        for candidate in bench
+            .turn(repetition, |candidate| candidate.name != NO_INIT && !leave_them.contains(&candidate.name))
+        {
             let Some(container) = bench.launch(&candidate, &[Role::Orphans], |_| {}) else { continue };
             let board = &container.board;
             // On a busy machine they are not quick to make, which is not the init's affair.
@@ -548,6 +552,7 @@ pub fn orphans(bench: &mut Bench) -> Vec<Figures> {
             } else if board.reaches(Word::Ready, 1, at_most) {
                 figures.add(&candidate, board.get(Word::Collected).saturating_sub(board.get(Word::Orphaned)));
             } else {
+                leave_them.push(candidate.name);
                 figures.note(&candidate, format!("not all gone after {} s", at_most.as_secs()));
             }
         }
