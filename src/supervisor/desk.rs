@@ -277,8 +277,8 @@ impl Supervisor {
             }
             ByHand::Restart => {
                 if request.dependents {
-                    let dependents = self.running_dependents(&ids);
-                    ids.extend(dependents.into_iter().map(|(id, _)| id));
+                    let dependents = self.running_dependents(&ids).into_iter().map(|(id, _)| id);
+                    ids.extend(dependents.filter(|id| !goes(id)));
                 }
                 let resting = |id: &InstanceId| self.service(*id).is_some_and(|s| ended(s.state()));
                 self.dependencies_are_there(&ids.iter().copied().filter(resting).collect())?;

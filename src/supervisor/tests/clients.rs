@@ -566,6 +566,21 @@ fn the_command_of_the_container_is_not_stopped_by_hand() {
 }
 
 #[test]
+fn what_is_being_removed_is_not_restarted_with_what_it_depends_on() {
+    let mut story = db_and_web();
+    story.configuration = Ok(vec![instance("db")]);
+    story.signal(Signal::HUP);
+    story.record.clear();
+    story.ask(1, Request { dependents: true, ..request(Verb::Restart, &["db"]) });
+    // It goes first all the same.
+    story.expect(&["restarting, as a client asks: db"]);
+    story.exit("web", 0);
+    story.exit("db", 0);
+    story.pass(0);
+    story.tells(&["1! +db: restarted: pid 101 -> 103, up after 0.0 s"]);
+}
+
+#[test]
 fn a_start_calls_off_a_stop_that_still_waits_for_dependents() {
     let mut story = db_and_web();
     story.ask(1, Request { dependents: true, ..request(Verb::Stop, &["db"]) });
