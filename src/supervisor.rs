@@ -833,12 +833,15 @@ impl Supervisor {
 
     /// Notes that an instance is asked to stop. Returns whether it is for the first time.
     fn record_stop(&mut self, now: Time, id: InstanceId) -> bool {
-        match self.stops.get_mut(id.0 as usize) {
-            Some(record @ None) => {
-                *record = Some(StopRecord { asked: now, down: None });
+        let since = self.shutdown.as_ref().map_or(now, |shutdown| shutdown.since());
+        match (self.stops.get_mut(id.0 as usize), self.services.get(id.0 as usize)) {
+            (Some(record @ None), Some(service)) => {
+                // What was asked before its turn has had as long as this stop lasts.
+                let asked = service.asked().map_or(now, |asked| asked.max(since));
+                *record = Some(StopRecord { asked, down: None });
                 true
             }
-            Some(Some(_)) | None => false,
+            (Some(_) | None, _) => false,
         }
     }
 

@@ -390,6 +390,23 @@ impl Service {
         }
     }
 
+    /// When it was asked to end, if it is on its way out by that.
+    pub fn asked(&self) -> Option<Time> {
+        match &self.state {
+            State::Stopping { stop, .. } => Some(stop.asked),
+            State::Cleaning(cleaning) => cleaning.asked,
+            State::Waiting
+            | State::Launching { .. }
+            | State::Starting(..)
+            | State::Up(..)
+            | State::Ready(..)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. } => None,
+        }
+    }
+
     /// Whether its last run was over after that, and not without our doing.
     pub fn stopped_since(&self, since: Time) -> bool {
         self.history().last().is_some_and(|last| last.over > since && (last.asked || last.killed))

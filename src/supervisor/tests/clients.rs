@@ -449,6 +449,21 @@ fn what_was_being_stopped_before_is_among_those_that_the_stop_tells_of() {
 }
 
 #[test]
+fn what_was_being_stopped_before_counts_from_the_beginning_of_the_stop_when_its_turn_comes_too() {
+    let mut story = db_and_web();
+    story.ask(1, Request { wait: false, ..request(Verb::Restart, &["db"]) });
+    story.pass(100);
+    story.signal(Signal::TERM);
+    story.pass(100);
+    story.exit("web", 0);
+    story.pass(200);
+    story.exit("db", 0);
+    story.pass(0);
+    let told = story.record.iter().find(|line| line.starts_with("stopped in")).map(String::as_str);
+    assert_eq!(told, Some("stopped in 0.3 s: web 0.1 s, db 0.3 s"));
+}
+
+#[test]
 fn health_says_who_and_why() {
     let optional = Instance { on_failure: OnFailure::Ignore, ..instance("extra") };
     let mut story = Story::new(vec![slow(instance("api")), optional]);
