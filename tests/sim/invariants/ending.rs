@@ -13,7 +13,7 @@ const OBITUARY_MAX: usize = 2048;
 /// What one had to do with the stop.
 #[derive(Debug, PartialEq, Eq)]
 enum Part {
-    /// It was asked to end, and that took so long, or so; empty: that is not known.
+    /// It was asked to end, and that took so long of the stop, or so; empty: that is not known.
     Went { took: Vec<Duration>, killed: bool },
     /// Even SIGKILL has not ended it.
     Stays,
@@ -102,11 +102,13 @@ impl Judge {
         let (killed, asked) = (life.killed.is_some(), life.asked.filter(|_| life.asked_before_end));
         // Who was being started when the stop began is asked before its turn, as soon as it is there.
         let turn = asked.filter(|_| life.asked_as_spawned).map(|_| since);
-        let took = asked.filter(|asked| *asked >= since).into_iter().chain(turn);
+        let took = asked.map(|asked| asked.max(since)).into_iter().chain(turn);
         let took: Vec<Duration> = took.map(|from| over.since(from)).collect();
         // Who had failed before, or whose remains went by themselves, was asked only if its turn came.
-        let by_us =
-            killed || !took.is_empty() || matches!(life.leaving, Some(Leaving::With(_) | Leaving::Wish));
+        let by_us = killed
+            || turn.is_some()
+            || asked.is_some_and(|asked| asked >= since)
+            || matches!(life.leaving, Some(Leaving::With(_) | Leaving::Wish));
         Some(if over > since && by_us { Part::Went { took, killed } } else { Part::Early })
     }
 
