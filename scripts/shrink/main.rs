@@ -7,7 +7,7 @@
 //!
 //! The compiler's own outliner for x86-64 moves nothing that calls, returns or minds the stack; that is a fifth of all instructions. Here
 //! is what it leaves: how functions begin and end (`frames`), and what they have in common with calls in it (`outline`); besides, texts
-//! that are a part of others (`constants`) and long jumps (`jumps`).
+//! that are a part of others (`constants`), tables of jumps (`tables`) and long jumps (`jumps`).
 //!
 //! It relies on what scripts/build-musl compiles with: nothing unwinds, there is no red zone, all functions have frame pointers, all is at
 //! fixed addresses. And on what holds for all code: r11 is nobody's where a function begins, where it returns and where it calls
@@ -20,6 +20,7 @@ mod constants;
 mod frames;
 mod jumps;
 mod outline;
+mod tables;
 
 use std::collections::BTreeSet;
 use std::process::{Command, ExitCode};
@@ -96,6 +97,7 @@ pub fn shrunk(
     program.learn();
     constants::share(&mut program);
     frames::share(&mut program, kept);
+    tables::halve(&mut program, kept);
     frames::lower(&mut program)?;
     let codes: BTreeSet<&str> = program
         .functions()

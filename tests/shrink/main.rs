@@ -338,6 +338,55 @@ fn constants_lie_within_others() {
     }
 }
 
+#[test]
+fn tables_that_are_the_same_are_there_once() {
+    let table = |label: &str, align: &str, last: &str| {
+        format!(
+            "\t.section\t.rodata.{label},\"a\",@progbits\n{align}{label}:\n\t.quad\tone\n\t.quad\t{last}\n\t.size\t{label}, 16\n"
+        )
+    };
+    let even = "\t.p2align\t3, 0x0\n";
+    let text = [
+        table(".Lswitch.table.a", even, "two"),
+        table(".Lanon.b", even, "two"),
+        table(".Lanon.c", even, "three"),
+        table(".Lanon.d", "", "two"),
+        table("named", even, "two"),
+    ]
+    .concat();
+    let text = shrunk(&text);
+    let set: Vec<&str> = text.lines().filter(|line| line.contains(".set")).collect();
+    assert_eq!(set, ["\t.set\t.Lanon.b, .Lswitch.table.a"], "{text}");
+    assert_eq!(text.matches("\t.quad\ttwo").count(), 3, "{text}");
+}
+
+#[test]
+fn tables_of_jumps_have_four_bytes_for_each() {
+    let table = |number: usize| {
+        format!(
+            "\t.section\t.rodata.f,\"a\",@progbits\n\t.p2align\t3, 0x0\n.LJTI{number}_0:\n\t.quad\t.LBB{number}_1\n\t.quad\t.LBB{number}_2\n"
+        )
+    };
+    let jump = |number: usize| format!("jmpq *.LJTI{number}_0(,%rax,8)");
+    let twice = [jump(3), jump(3)];
+    let text = [
+        function("f", &["ud2", &jump(1)]),
+        function("has", &["movq %r11, %rdx", &jump(2)]),
+        function("twice", &[&twice[0], &twice[1]]),
+        function("kept", &[&jump(4)]),
+        (1..=4).map(table).collect::<String>(),
+        "\t.section\t.rodata.other\nother:\n\t.quad\t1\n".to_owned(),
+    ]
+    .concat();
+    let text = shrunk(&text);
+    assert_eq!(lines_of(&text, "f"), ["ud2", "movl .LJTI1_0(,%rax,4), %r11d", "jmpq *%r11"]);
+    assert!(text.contains(".LJTI1_0:\n\t.long\t.LBB1_1\n\t.long\t.LBB1_2\n"), "{text}");
+    assert_eq!(lines_of(&text, "has")[1], jump(2));
+    assert_eq!(lines_of(&text, "twice"), twice);
+    assert_eq!(lines_of(&text, "kept"), [jump(4)]);
+    assert_eq!((text.matches(".long").count(), text.matches(".quad").count()), (2, 7), "{text}");
+}
+
 /// A folder that goes with this.
 struct Folder(PathBuf);
 
