@@ -31,12 +31,15 @@ fn share_tables(program: &mut Program) {
             continue;
         };
         let alias = format!("\t.set\t{label}, {first}");
-        for part in program.parts.get_mut(from..to).unwrap_or_default() {
-            *part = Part::Text(String::new());
-        }
-        if let Some(part) = program.parts.get_mut(from) {
-            *part = Part::Text(alias);
-        }
+        put_in_place_of(program, from, to, alias);
+    }
+}
+
+/// Writes a line in the place of a constant. The line of its section stays, as others may follow that have none of their own.
+fn put_in_place_of(program: &mut Program, from: usize, to: usize, line: String) {
+    let mut lines = std::iter::once(line);
+    for part in program.parts.get_mut(from + 1..to).unwrap_or_default() {
+        *part = Part::Text(lines.next().unwrap_or_default());
     }
 }
 
@@ -85,12 +88,8 @@ fn share_texts(program: &mut Program) {
                     .then(|| (holder.label.as_str(), at - begin))
             });
         if let Some((holder, offset)) = found {
-            for part in program.parts.get_mut(constant.from..constant.to).unwrap_or_default() {
-                *part = Part::Text(String::new());
-            }
-            if let Some(part) = program.parts.get_mut(constant.from) {
-                *part = Part::Text(format!("\t.set\t{}, {holder}+{offset}", constant.label));
-            }
+            let alias = format!("\t.set\t{}, {holder}+{offset}", constant.label);
+            put_in_place_of(program, constant.from, constant.to, alias);
         } else if !constant.merged {
             begins.insert(all.len(), number);
             all.extend(&constant.bytes);
