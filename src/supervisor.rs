@@ -533,9 +533,10 @@ impl Supervisor {
     fn settle(&mut self, now: Time, out: &mut Vec<Action>) {
         if self.shutdown.is_none() {
             self.advance_update(now);
+            // Before anything has begun, too: an update must find what was asked for before it as it would later.
+            self.advance_wishes(now, out);
         }
         if self.begun && self.shutdown.is_none() {
-            self.advance_wishes(now, out);
             self.advance_starts(now, out);
         }
         if self.begun && self.shutdown.is_none() {

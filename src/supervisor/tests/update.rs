@@ -268,6 +268,34 @@ fn what_is_to_start_with_the_container_starts_unless_a_person_has_stopped_it() {
 }
 
 #[test]
+fn what_is_asked_for_by_hand_means_the_same_before_anything_has_begun() {
+    let job = || Instance { autostart: false, ..instance("job") };
+    for verb in [Verb::Start, Verb::Restart] {
+        // Whoever has said last whether it is to start is heard.
+        let mut void = Story::not_begun(Mode::Services, vec![instance("db"), instance("job")]);
+        void.ask(1, request(verb, &["job"]));
+        void.update(vec![instance("db"), job()]);
+        void.tells(&["1! -job: not done: an update has set autostart = false before it was started"]);
+        void.event(Event::Begin);
+        void.record.retain(|line| line.starts_with("spawn"));
+        void.expect(&["spawn db"]);
+        // An update that says nothing new about that does not undo it.
+        let mut stays = Story::not_begun(Mode::Services, vec![instance("db"), job()]);
+        stays.ask(1, request(verb, &["job"]));
+        stays.update(vec![instance("db"), other(job())]);
+        stays.tells(&[]);
+        stays.event(Event::Begin);
+        stays.tells(&["1! +job: started: pid 102, up after 0.0 s"]);
+    }
+    let mut stopped = Story::not_begun(Mode::Services, vec![instance("db"), instance("job")]);
+    stopped.ask(1, request(Verb::Stop, &["job"]));
+    stopped.tells(&["1! +job: stopped after 0.0 s"]);
+    stopped.event(Event::Begin);
+    stopped.record.retain(|line| line.starts_with("spawn"));
+    stopped.expect(&["spawn db"]);
+}
+
+#[test]
 fn what_is_done_runs_again_only_if_it_has_changed() {
     let migrate = || Instance { kind: Kind::Oneshot, ..instance("migrate") };
     let mut story = Story::new(vec![migrate(), after(instance("web"), 0, Condition::Completed)]);
