@@ -247,7 +247,7 @@ fn frames_get_the_next_size_that_there_is() {
         with_room("middle", 48, &["ud2", "movq 16(%rbp), %rdx"]),
         with_room("large", 4000, &["ud2"]),
         with_room("minds", 32, &minds),
-        with_room("odd", 40, &["ud2"]),
+        with_room("odd", 1000, &["ud2"]),
         with_room("leads", 32, &["jmpq *%rcx"]),
         with_room("goes", 32, &["jmp other"]),
         with_room("other_room", 32, &["ud2"]).replace("addq $32", "addq $40"),
