@@ -164,6 +164,23 @@ fn pieces_are_as_their_last_call() {
 }
 
 #[test]
+fn what_a_piece_does_with_r11_counts() {
+    let uses = ["movq %r11, %rax", "addq $7, %rax", "xorl %edx, %edx"];
+    let calls = [&["incq %rdi", "callq memcpy"][..], &uses, &["incq %rsi", "decq %rbx"]].concat();
+    let alone: String = (10..30)
+        .map(|number| {
+            let own = own(number);
+            let own: Vec<&str> = own.iter().map(String::as_str).collect();
+            function(&format!("g{number}"), &[&own, &uses[..], &own, &["ud2"]].concat())
+        })
+        .collect();
+    let text = shrunk(&[five(&calls), alone].concat());
+    let name = piece(&text, "OUTLINED_FUNCTION_P");
+    assert_eq!(lines_of(&text, &name), [&uses[..], &["retq"]].concat());
+    assert!(!text.contains("FUNCTION_F"), "{text}");
+}
+
+#[test]
 fn the_stack_is_minded_only_where_a_function_ends() {
     let lines = ["movq %rdi, %rbx", "movq %rsp, %rdx", "addq $7, %rbx", "addq $24, %rsp", "popq %r12"];
     let text = shrunk(&five(&lines));
@@ -251,16 +268,21 @@ fn frames_get_the_next_size_that_there_is() {
         with_room("leads", 32, &["jmpq *%rcx"]),
         with_room("goes", 32, &["jmp other"]),
         with_room("other_room", 32, &["ud2"]).replace("addq $32", "addq $40"),
+        // In each a register less.
         function(
             "none",
+            &["pushq %rbp", "movq %rsp, %rbp", "pushq %r12", "ud2", "popq %r12", "popq %rbp", "retq"],
+        ),
+        function(
+            "word",
             &[
                 "pushq %rbp",
                 "movq %rsp, %rbp",
-                "pushq %r14",
-                "pushq %rbx",
+                "pushq %r12",
+                "pushq %rax",
                 "ud2",
-                "popq %rbx",
-                "popq %r14",
+                "addq $8, %rsp",
+                "popq %r12",
                 "popq %rbp",
                 "retq",
             ],
@@ -269,9 +291,12 @@ fn frames_get_the_next_size_that_there_is() {
     .concat();
     let text = shrink::shrunk(&text, &|name| name == "kept", &all_have(1)).expect("it is known");
     let end = ["leaq 112(%rbp), %rsp", "popq %rbx", "popq %r14", "popq %rbp", "retq"];
-    for (name, room, first) in
-        [("small", 48, "leaq 96(%rbp), %rax"), ("middle", 48, "ud2"), ("large", 4000, "ud2")]
-    {
+    assert!(!lines_of(&text, "none").iter().any(|line| line.ends_with(", %rsp")), "{text}");
+    for (name, give) in [("leads", 32), ("goes", 32), ("other_room", 40)] {
+        assert!(lines_of(&text, name).contains(&format!("addq ${give}, %rsp").as_str()), "{name}: {text}");
+    }
+    let small = ("small", 48, "leaq 96(%rbp), %rax");
+    for (name, room, first) in [small, ("middle", 48, "ud2"), ("large", 4000, "ud2"), ("odd", 1008, "ud2")] {
         let lines = lines_of(&text, name);
         assert_eq!(lines[..2], ["pushq %rbp", "leaq -128(%rsp), %rbp"], "{text}");
         assert_eq!(lines[4], format!("subq ${room}, %rsp"));
