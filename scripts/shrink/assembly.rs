@@ -39,7 +39,11 @@ pub struct Manners {
 /// Functions of the C library that find no arguments on the stack.
 const WITHOUT_STACK: [&str; 6] = ["memcpy", "memmove", "memset", "memcmp", "bcmp", "strlen"];
 
-/// What pieces are called that LLVM makes, and ours; scripts/order goes by it.
+fn is_without_stack(name: &str) -> bool {
+    WITHOUT_STACK.contains(&name)
+}
+
+/// What pieces are called, as LLVM calls its own; scripts/order goes by it.
 pub const PIECE: &str = "OUTLINED_FUNCTION_";
 
 /// A whole program.
@@ -55,7 +59,7 @@ impl Program {
     /// Reads a file. Nothing in it is lost but empty lines and comments.
     ///
     /// # Errors
-    /// When it has what would not be moved along: tables for unwinding, or for a debugger.
+    /// When it has what would not be moved along, such as tables for unwinding or for a debugger, or is not known to be part of a function.
     pub fn read(text: &str) -> Result<Self, String> {
         let mut program = Self::default();
         let mut lines = text.lines().peekable();
@@ -69,7 +73,11 @@ impl Program {
             if [".cfi_", ".loc\t", ".loc ", ".intel_syntax"].iter().any(|what| word.starts_with(what)) {
                 return Err(format!("cannot move what belongs to \"{word}\""));
             }
-            let code = line.starts_with('\t') && !word.starts_with('.');
+            let label = word.ends_with(':') && !line.starts_with(char::is_whitespace);
+            let code = !label && !word.starts_with('.');
+            if code && (function.is_none() || !line.starts_with('\t')) {
+                return Err(format!("\"{word}\" stands in no function"));
+            }
             if let Some(open) = function.as_mut() {
                 if code {
                     let mut code = word.replace("\t\t", " ").replace('\t', " ");
@@ -90,12 +98,15 @@ impl Program {
                 program.parts.extend(function.take().map(Part::Function));
             }
             if word.starts_with(".section") || word == ".text" {
-                section = word.contains("\t.text.") || word.contains(" .text.");
+                section = word.contains(".text.");
             }
             program.parts.push(Part::Text(line.to_owned()));
             if section
                 && let Some(name) = line.strip_suffix(':').filter(|name| !name.starts_with(['.', '\t']))
             {
+                if name.starts_with(PIECE) {
+                    return Err(format!("{name}: pieces are made here, and LLVM's outliner is to be off"));
+                }
                 function = Some(Function { name: name.to_owned(), lines: Vec::new() });
             }
         }
@@ -108,6 +119,7 @@ impl Program {
         let mut text = String::new();
         for part in &self.parts {
             match part {
+                Part::Text(line) if line.is_empty() => {}
                 Part::Text(line) => text += &[line, "\n"].concat(),
                 Part::Function(function) => {
                     for line in &function.lines {
@@ -156,25 +168,23 @@ impl Program {
         let mut leads_to: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for Function { name, lines } in self.functions() {
             let codes = || lines.iter().filter_map(code);
-            let framed = codes().any(|code| code == FRAME);
-            let stack = codes().any(|code| above_frame(code) || (!framed && code.contains("(%rsp")));
-            let r11 = codes().any(|code| code.contains("%r11"));
-            manners.insert(name.clone(), Manners { piece: name.starts_with(PIECE), stack, r11 });
-            // A function goes on in those that it jumps to, and in its pieces.
-            let goes_on =
-                |code| jumps_to(code).or_else(|| calls(code).filter(|callee| callee.starts_with(PIECE)));
-            leads_to.insert(name, codes().filter_map(goes_on).collect());
+            // Above its frame, or before it has one; or nobody knows who goes on with what it found.
+            let before_frame = codes().take_while(|code| *code != FRAME).any(|code| code.contains("(%rsp"));
+            let stack =
+                before_frame || codes().any(|code| above_frame(code) || leads_nobody_knows_where(code));
+            manners.insert(name.clone(), Manners { piece: false, stack, r11: true });
+            leads_to.insert(name, codes().filter_map(goes_on_in).collect());
         }
         // Until nothing changes any more.
         while {
             let mut changed = false;
             for (name, others) in &leads_to {
-                let of_others = others.iter().filter_map(|other| manners.get(*other));
-                let (stack, r11) =
-                    of_others.fold((false, false), |sum, other| (sum.0 | other.stack, sum.1 | other.r11));
+                let finds =
+                    |other: &&str| manners.get(*other).map_or(!is_without_stack(other), |other| other.stack);
+                let stack = others.iter().any(finds);
                 if let Some(own) = manners.get_mut(*name) {
-                    changed |= (stack && !own.stack) || (r11 && !own.r11);
-                    (own.stack, own.r11) = (own.stack | stack, own.r11 | r11);
+                    changed |= stack && !own.stack;
+                    own.stack |= stack;
                 }
             }
             changed
@@ -184,7 +194,7 @@ impl Program {
 
     /// What a caller has to know of it; of those that are not in the file, the worst.
     pub fn manners_of(&self, name: &str) -> Manners {
-        let unknown = Manners { piece: false, stack: !WITHOUT_STACK.contains(&name), r11: true };
+        let unknown = Manners { piece: false, stack: !is_without_stack(name), r11: true };
         self.manners.get(name).copied().unwrap_or(unknown)
     }
 
@@ -221,6 +231,17 @@ pub fn jumps_to(code: &str) -> Option<&str> {
     code.strip_prefix("jmp ").filter(|name| !name.starts_with(['*', '.']))
 }
 
+/// The function that a jump leads to, also if there is a condition.
+fn goes_on_in(code: &str) -> Option<&str> {
+    let (mnemonic, place) = code.split_once(' ')?;
+    Some(place).filter(|place| mnemonic.starts_with('j') && !place.starts_with(['*', '.']))
+}
+
+/// A jump by a register or by memory that is no table of this function's.
+pub fn leads_nobody_knows_where(code: &str) -> bool {
+    (code.starts_with("jmpq") || code.starts_with("jmp *")) && !code.contains(".LJTI")
+}
+
 /// Whether it is a constant's way through the stack.
 pub fn is_constant(code: &str) -> bool {
     code.starts_with("pushq $") && code.contains("; popq ")
@@ -253,7 +274,10 @@ const PLAIN: [&str; 56] = [
 /// Whether it may be moved: what nobody knows stays.
 pub fn is_plain(code: &str) -> bool {
     is_constant(code)
-        || (PLAIN.iter().any(|begin| code.starts_with(begin)) && !is_local(code) && !code.contains("%fs:"))
+        || (code != "leave"
+            && PLAIN.iter().any(|begin| code.starts_with(begin))
+            && !is_local(code)
+            && !code.contains("%fs:"))
 }
 
 /// Whether it may be moved to where the stack ends at the same place.
@@ -261,18 +285,21 @@ pub fn is_movable(code: &str) -> bool {
     is_plain(code) || ["pushq ", "popq "].iter().any(|begin| code.starts_with(begin))
 }
 
-/// The operands that are places in the frame: where the number before the bracket begins, the number, and the bracket.
+/// The operand that is a place in the frame: where the number before the bracket begins, the number, and the bracket. `None`: the register
+/// is something else there, or multiplied.
 pub fn in_frame(code: &str) -> Option<(usize, i64, usize)> {
-    let bracket = code.find("(%")?;
-    let inside = code.get(bracket..)?;
-    if !inside.contains("%rbp") {
-        return None;
-    }
+    let register = code.find("%rbp")?;
+    let bracket = code.get(..register)?.rfind('(')?;
+    let inside = code.get(bracket + 1..)?.split(')').next()?;
+    let known = matches!(
+        inside.split(',').collect::<Vec<_>>()[..],
+        ["%rbp"] | ["%rbp", _] | ["%rbp", _, _] | [_, "%rbp"]
+    );
     let before = code.get(..bracket)?;
     let begin = before.rfind([' ', '*', ',']).map_or(0, |at| at + 1);
     let number = before.get(begin..)?;
     let number = if number.is_empty() { 0 } else { number.parse().ok()? };
-    Some((begin, number, bracket))
+    known.then_some((begin, number, bracket))
 }
 
 fn above_frame(code: &str) -> bool {

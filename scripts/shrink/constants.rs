@@ -1,4 +1,4 @@
-//! Constants that are a part of others are there once. A linker puts together at most those that are the same.
+//! Constants that are a part of others, and tables that are the same, are there once. A linker puts together at most texts that are the same.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +17,60 @@ struct Constant {
 
 /// Puts them there, and their names to places within the others.
 pub fn share(program: &mut Program) {
+    share_texts(program);
+    share_tables(program);
+}
+
+/// Tables with addresses in them, which may begin where a word does.
+fn share_tables(program: &mut Program) {
+    let mut known: BTreeMap<Vec<String>, String> = BTreeMap::new();
+    for from in 0..program.parts.len() {
+        let Some((label, lines, to)) = table(&program.parts, from) else { continue };
+        let Some(first) = known.get(&lines) else {
+            known.insert(lines, label);
+            continue;
+        };
+        let alias = format!("\t.set\t{label}, {first}");
+        put_in_place_of(program, from, to, alias);
+    }
+}
+
+/// Writes a line in the place of a constant. The line of its section stays, as others may follow that have none of their own.
+fn put_in_place_of(program: &mut Program, from: usize, to: usize, line: String) {
+    let mut lines = std::iter::once(line);
+    for part in program.parts.get_mut(from + 1..to).unwrap_or_default() {
+        *part = Part::Text(lines.next().unwrap_or_default());
+    }
+}
+
+/// The label of the constant whose section begins at this line, all that it consists of, and where it ends.
+fn table(parts: &[Part], from: usize) -> Option<(String, Vec<String>, usize)> {
+    let line = |at: usize| if let Some(Part::Text(line)) = parts.get(at) { Some(line.trim()) } else { None };
+    line(from)?.strip_prefix(".section\t.rodata")?;
+    let mut lines = Vec::new();
+    let mut to = from + 1;
+    if let Some(align) = line(to).filter(|line| line.starts_with(".p2align")) {
+        lines.push(align.to_owned());
+        to += 1;
+    }
+    let label =
+        line(to)?.strip_suffix(':').filter(|label| NAMELESS.iter().any(|begin| label.starts_with(begin)))?;
+    to += 1;
+    while let Some(line) = line(to).filter(|line| !line.starts_with(".size")) {
+        if !line.starts_with(['.']) || line.ends_with(':') || line.starts_with(".section") {
+            return None;
+        }
+        lines.push(line.to_owned());
+        to += 1;
+    }
+    line(to)?; // its size
+    Some((label.to_owned(), lines, to + 1))
+}
+
+/// What labels of constants begin with that have no name in the sources: nobody compares where they are.
+const NAMELESS: [&str; 2] = [".Lanon.", ".Lswitch.table."];
+
+fn share_texts(program: &mut Program) {
     let mut constants: Vec<Constant> =
         (0..program.parts.len()).filter_map(|at| constant(&program.parts, at)).collect();
     // The longest first; it has no other to be a part of.
@@ -34,12 +88,8 @@ pub fn share(program: &mut Program) {
                     .then(|| (holder.label.as_str(), at - begin))
             });
         if let Some((holder, offset)) = found {
-            for part in program.parts.get_mut(constant.from..constant.to).unwrap_or_default() {
-                *part = Part::Text(String::new());
-            }
-            if let Some(part) = program.parts.get_mut(constant.from) {
-                *part = Part::Text(format!("\t.set\t{}, {holder}+{offset}", constant.label));
-            }
+            let alias = format!("\t.set\t{}, {holder}+{offset}", constant.label);
+            put_in_place_of(program, constant.from, constant.to, alias);
         } else if !constant.merged {
             begins.insert(all.len(), number);
             all.extend(&constant.bytes);

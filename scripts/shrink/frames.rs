@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::assembly::{
     FRAME, Function, Line, Manners, Part, Program, code, in_frame, is_local, is_movable, jumps_to,
-    minds_stack,
+    leads_nobody_knows_where, minds_stack,
 };
 
 /// So far below what they would be all frame pointers are: then an offset of one byte reaches 256 bytes of a frame instead of 128.
@@ -94,19 +94,21 @@ fn take_apart(function: &Function) -> Option<Framed> {
         .map_while(|line| code(line)?.strip_prefix("pushq ").filter(|what| SAVED.contains(what)));
     let saved: Vec<String> = pushes.map(str::to_owned).collect();
     let mut place = 2 + saved.len();
-    let mut room = match at(place) {
+    let room = match at(place) {
         "pushq %rax" => Some(8),
         other => other.strip_prefix("subq $").and_then(|rest| rest.strip_suffix(", %rsp")?.parse().ok()),
     };
     place += usize::from(room.is_some());
-    let room = room.get_or_insert(0);
+    let room = room.unwrap_or(0);
     let mut end: Vec<String> = saved.iter().rev().map(|register| format!("popq {register}")).collect();
     end.push("popq %rbp".to_owned());
+    let backs = [format!("addq ${room}, %rsp"), back(&saved)];
+    let gives_back = |code: &str| backs.iter().any(|back| back == code);
     let ends_at = |place: usize| end.iter().enumerate().all(|(n, pop)| at(place + n) == pop);
     let mut body = Vec::new();
     while let Some(line) = lines.get(place) {
         let mut last = place;
-        if gives_room_back(at(place)) {
+        if gives_back(at(place)) {
             last += 1;
         }
         if ends_at(last) {
@@ -125,18 +127,7 @@ fn take_apart(function: &Function) -> Option<Framed> {
         body.push(Inner::Line(line.clone()));
         place += 1;
     }
-    Some(Framed { saved, room: *room, body })
-}
-
-fn gives_room_back(code: &str) -> bool {
-    let number = code.strip_prefix("addq $").and_then(|rest| rest.strip_suffix(", %rsp"));
-    let frame = code.strip_prefix("leaq -").and_then(|rest| rest.strip_suffix("(%rbp), %rsp"));
-    number.or(frame).is_some_and(|number| number.parse::<usize>().is_ok())
-}
-
-/// A jump by a register or by memory that is no table of this function's.
-fn leads_nobody_knows_where(code: &str) -> bool {
-    (code.starts_with("jmpq") || code.starts_with("jmp *")) && !code.contains(".LJTI")
+    Some(Framed { saved, room, body })
 }
 
 /// Back to where what is saved lies, whatever the room; without anything saved the frame's begin.
@@ -195,30 +186,55 @@ pub fn lower(program: &mut Program) -> Result<(), String> {
             .lines
             .iter()
             .filter_map(code)
-            .filter(|code| ["%rbp", "%ebp", "%bpl"].iter().any(|name| code.contains(name)));
+            .filter(|code| ["%rbp", "%ebp", "%bp"].iter().any(|name| code.contains(name)));
         if !matches!((uses.next(), uses.next()), (None, _) | (Some("pushq %rbp"), Some(FRAME))) {
             return Err(format!("{} uses the frame pointer's register for something else", function.name));
         }
-        for line in &mut function.lines {
-            if let Line::Code(code) = line
-                && let Some(lowered) = lowered(code)?
-            {
-                *code = lowered;
+        for at in 0..function.lines.len() {
+            let Some(old) = function.lines.get(at).and_then(code) else { continue };
+            let behind = || function.lines.iter().skip(at + 1).filter_map(code);
+            let Some(new) = lowered(old, &behind).map_err(|error| format!("{}: {error}", function.name))?
+            else {
+                continue;
+            };
+            if let Some(line) = function.lines.get_mut(at) {
+                *line = Line::Code(new);
             }
         }
     }
     Ok(())
 }
 
-fn lowered(code: &str) -> Result<Option<String>, String> {
-    if !code.contains("%rbp") || code == "pushq %rbp" || code == "popq %rbp" {
+/// An instruction for a lower frame pointer; `None`: it is the same. `behind` are those that follow.
+fn lowered<'a, Behind: Iterator<Item = &'a str>>(
+    code: &str,
+    behind: &dyn Fn() -> Behind,
+) -> Result<Option<String>, String> {
+    let unknown = || format!("the frame pointer is used in a way that is not known: \"{code}\"");
+    if code == "leave" || code.starts_with("enter ") || ["%ebp", "%bp"].iter().any(|word| code.contains(word))
+    {
+        return Err(unknown());
+    }
+    if !code.contains("%rbp") || code == "popq %rbp" {
+        return Ok(None);
+    }
+    if code == "pushq %rbp" && behind().next() == Some(FRAME) {
         return Ok(None);
     }
     if code == FRAME {
         return Ok(Some(format!("leaq -{LOWER}(%rsp), %rbp")));
     }
-    let unknown = || format!("the frame pointer is used in a way that is not known: \"{code}\"");
+    // An address is made without touching what a condition goes by; nobody must go by this sum.
     if let Some(register) = code.strip_prefix("addq %rbp, ") {
+        let minds = |code: &&str| {
+            ["j", "set", "cmov", "adc", "sbb", "rc"].iter().any(|word| code.starts_with(word))
+                && !code.starts_with("jmp")
+        };
+        let mut next =
+            behind().skip_while(|code| ["mov", "lea", "push"].iter().any(|word| code.starts_with(word)));
+        if next.next().as_ref().is_some_and(minds) {
+            return Err(unknown());
+        }
         return Ok(Some(format!("leaq {LOWER}({register},%rbp), {register}")));
     }
     let (begin, number, bracket) = in_frame(code).ok_or_else(unknown)?;

@@ -1,13 +1,13 @@
 //! Makes a program smaller: reads the assembly of all of it as rustc writes it for x86-64, and writes the same in fewer bytes.
 //!
-//!     shrink [--keep WORD]... IN OUT ASSEMBLER...
+//!     shrink [--keep WORD]... IN OUT OBJCOPY ASSEMBLER...
 //!
-//! `--keep` names functions that stay as they are, by a part of their name. ASSEMBLER makes an object of a file (`cc -c`); it is asked how
-//! long each instruction is.
+//! `--keep` names functions that stay as they are, by a part of their name. ASSEMBLER makes an object of a file (`cc -c`), of
+//! which OBJCOPY takes a section out: how long each instruction is.
 //!
 //! The compiler's own outliner for x86-64 moves nothing that calls, returns or minds the stack; that is a fifth of all instructions. Here
 //! is what it leaves: how functions begin and end (`frames`), and what they have in common with calls in it (`outline`); besides, texts
-//! that are a part of others (`constants`) and long jumps (`jumps`).
+//! that are a part of others (`constants`), tables of jumps (`tables`) and long jumps (`jumps`).
 //!
 //! It relies on what scripts/build-musl compiles with: nothing unwinds, there is no red zone, all functions have frame pointers, all is at
 //! fixed addresses. And on what holds for all code: r11 is nobody's where a function begins, where it returns and where it calls
@@ -20,6 +20,7 @@ mod constants;
 mod frames;
 mod jumps;
 mod outline;
+mod tables;
 
 use std::collections::BTreeSet;
 use std::process::{Command, ExitCode};
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
 fn run(arguments: Vec<String>) -> Result<(), String> {
     let mut arguments = arguments.into_iter();
     let mut keep = Vec::new();
-    let usage = || "usage: shrink [--keep WORD]... IN OUT ASSEMBLER...".to_owned();
+    let usage = || "usage: shrink [--keep WORD]... IN OUT OBJCOPY ASSEMBLER...".to_owned();
     let input = loop {
         match arguments.next().ok_or_else(usage)?.as_str() {
             "--keep" => keep.push(arguments.next().ok_or_else(usage)?),
@@ -48,10 +49,15 @@ fn run(arguments: Vec<String>) -> Result<(), String> {
         }
     };
     let output = arguments.next().ok_or_else(usage)?;
-    let assembler: Vec<String> = arguments.collect();
-    let measure = |text: &str| measured(&assembler, &output, text);
+    let tools: Vec<String> = arguments.collect();
+    let measure = |text: &str| measured(&tools, &output, text);
     let kept = |name: &str| keep.iter().any(|word| name.contains(word.as_str()));
-    let text = shrunk(&read(&input)?, &kept, &measure)?;
+    let text = read(&input)?;
+    let names = || text.lines().filter(|line| line.ends_with(':'));
+    if let Some(word) = keep.iter().find(|word| !names().any(|name| name.contains(word.as_str()))) {
+        return Err(format!("--keep {word}: there is no such function in {input}"));
+    }
+    let text = shrunk(&text, &kept, &measure)?;
     fs::write(&output, text).map_err(|error| format!("{output}: {error}"))
 }
 
@@ -60,15 +66,17 @@ fn read(file: &str) -> Result<String, String> {
 }
 
 /// The bytes of section `.sizes` of what the assembler makes of a text.
-pub fn measured(assembler: &[String], beside: &str, text: &str) -> Result<Vec<u8>, String> {
+pub fn measured(tools: &[String], beside: &str, text: &str) -> Result<Vec<u8>, String> {
     let (source, object, bytes) =
         (format!("{beside}.sizes.s"), format!("{beside}.sizes.o"), format!("{beside}.sizes"));
     let told = |error: io::Error| format!("{beside}: {error}");
     fs::write(&source, text).map_err(told)?;
-    let (program, options) = assembler.split_first().ok_or("no assembler is named")?;
+    let [objcopy, program, options @ ..] = tools else {
+        return Err("objcopy and the assembler are not named".to_owned());
+    };
     let mut assemble = Command::new(program);
     assemble.args(options).args(["-o", &object, &source]);
-    let mut extract = Command::new("objcopy");
+    let mut extract = Command::new(objcopy);
     extract.args(["-O", "binary", "-j", ".sizes", "--set-section-flags", ".sizes=alloc", &object, &bytes]);
     for command in [&mut assemble, &mut extract] {
         let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
@@ -96,6 +104,7 @@ pub fn shrunk(
     program.learn();
     constants::share(&mut program);
     frames::share(&mut program, kept);
+    tables::halve(&mut program, kept);
     frames::lower(&mut program)?;
     let codes: BTreeSet<&str> = program
         .functions()

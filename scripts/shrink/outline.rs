@@ -153,7 +153,7 @@ fn instruction(program: &Program, code: &str) -> Option<Instruction> {
         }
         r11 |= manners.piece && manners.r11;
         if manners.piece { Role::Piece } else { Role::Call { stack: manners.stack } }
-    } else if code.starts_with("callq *") && code != "callq *%r11" {
+    } else if code.starts_with("callq *") && !r11 {
         Role::Call { stack: true }
     } else if is_movable(code) {
         Role::Plain

@@ -88,11 +88,18 @@ fn calls_in_between_find_the_stack_even_and_without_arguments() {
     let known = function("known", &["pushq %rbp", "movq %rsp, %rbp", "ud2"]);
     let wants = function("wants", &["pushq %rbp", "movq %rsp, %rbp", "movq 16(%rbp), %rax", "ud2"]);
     let passes = function("passes", &["jmp wants"]);
+    let more = [
+        function("may", &["testq %rax, %rax", "jne wants", "ud2"]),
+        function("by_table", &["pushq %rbp", "movq %rsp, %rbp", "popq %rbp", "jmpq *24(%rax)"]),
+        function("leads_on", &["jmp stranger"]),
+        function("early", &["movq 8(%rsp), %rax", "pushq %rbp", "movq %rsp, %rbp", "ud2"]),
+    ]
+    .concat();
     let with = |callee: &str, rest: &[&str]| {
         let call = format!("callq {callee}");
         let mut lines = vec!["movq %rdi, %rbx", &call, "movq %rax, %rdi", "addq $7, %rdi"];
         lines.extend(rest);
-        shrunk(&[known.as_str(), &wants, &passes, &five(&lines)].concat())
+        shrunk(&[known.as_str(), &wants, &passes, &more, &five(&lines)].concat())
     };
     let text = with("known", &["callq other"]);
     let name = piece(&text, "OUTLINED_FUNCTION_F");
@@ -118,13 +125,10 @@ fn calls_in_between_find_the_stack_even_and_without_arguments() {
         "retq",
     ];
     assert_eq!(lines_of(&text, &name), expected);
-    for (callee, rest) in [
-        ("wants", vec![]),
-        ("passes", vec![]),
-        ("stranger", vec![]),
-        ("*%rdx", vec![]),
-        ("known", vec!["movq %r11, %rcx"]),
-    ] {
+    let callees =
+        ["wants", "passes", "stranger", "*%rdx", "*24(%r11)", "may", "by_table", "leads_on", "early"];
+    let others = [("known", vec!["movq %r11, %rcx"]), ("known", vec!["callq *24(%r11)"])];
+    for (callee, rest) in callees.map(|callee| (callee, vec![])).into_iter().chain(others) {
         let text = with(callee, &rest);
         for name in
             text.lines().filter_map(|line| line.strip_suffix(':')).filter(|name| name.contains("FUNCTION_F"))
@@ -134,9 +138,46 @@ fn calls_in_between_find_the_stack_even_and_without_arguments() {
                 !lines.iter().any(|line| line.contains(&format!("callq {callee}")) && rest.is_empty()),
                 "{callee}: {lines:?}"
             );
-            assert!(!lines.iter().any(|line| line.contains("%r11,")), "{callee}: {lines:?}");
+            assert!(
+                !lines.iter().any(|line| line.contains("%r11,") || line.contains("(%r11)")),
+                "{callee}: {lines:?}"
+            );
         }
     }
+}
+
+#[test]
+fn pieces_are_as_their_last_call() {
+    // The call of the first piece is the call of somebody who finds arguments on the stack.
+    let lines = [
+        "movq %rdi, %rbx",
+        "addq $7, %rbx",
+        "callq stranger",
+        "movq %rax, %rdi",
+        "addq $9, %rdi",
+        "incq %rdi",
+    ];
+    let text = shrunk(&five(&lines));
+    let thunk = piece(&text, "OUTLINED_FUNCTION_T");
+    assert_eq!(lines_of(&text, &thunk).last(), Some(&"jmp stranger"));
+    assert!(!text.contains("FUNCTION_F"), "{text}");
+}
+
+#[test]
+fn what_a_piece_does_with_r11_counts() {
+    let uses = ["movq %r11, %rax", "addq $7, %rax", "xorl %edx, %edx"];
+    let calls = [&["incq %rdi", "callq memcpy"][..], &uses, &["incq %rsi", "decq %rbx"]].concat();
+    let alone: String = (10..30)
+        .map(|number| {
+            let own = own(number);
+            let own: Vec<&str> = own.iter().map(String::as_str).collect();
+            function(&format!("g{number}"), &[&own, &uses[..], &own, &["ud2"]].concat())
+        })
+        .collect();
+    let text = shrunk(&[five(&calls), alone].concat());
+    let name = piece(&text, "OUTLINED_FUNCTION_P");
+    assert_eq!(lines_of(&text, &name), [&uses[..], &["retq"]].concat());
+    assert!(!text.contains("FUNCTION_F"), "{text}");
 }
 
 #[test]
@@ -178,15 +219,13 @@ fn some_things_stay_where_they_are() {
 #[test]
 fn begins_return_to_where_they_were_called() {
     let lines = ["pushq %rbp", "movq %rsp, %rbp", "pushq %rbx", "subq $24, %rsp", "movq %rdi, %rbx"];
+    // What is called there is no begin, and the call of the begin no part of what follows it.
+    let more = ["movq %r11, %rdx", "callq known", "incq %rdx", "callq known"];
     let text: String = (0..9)
         .map(|number| {
             let own = own(number);
-            let all: Vec<&str> = lines
-                .iter()
-                .copied()
-                .chain(["movq %r11, %rdx"])
-                .chain(own.iter().map(String::as_str))
-                .collect();
+            let all: Vec<&str> =
+                lines.iter().copied().chain(more).chain(own.iter().map(String::as_str)).collect();
             function(&format!("f{number}"), &all)
         })
         .collect();
@@ -225,13 +264,39 @@ fn frames_get_the_next_size_that_there_is() {
         with_room("middle", 48, &["ud2", "movq 16(%rbp), %rdx"]),
         with_room("large", 4000, &["ud2"]),
         with_room("minds", 32, &minds),
+        with_room("odd", 1000, &["ud2"]),
+        with_room("leads", 32, &["jmpq *%rcx"]),
+        with_room("goes", 32, &["jmp other"]),
+        with_room("other_room", 32, &["ud2"]).replace("addq $32", "addq $40"),
+        // In each a register less.
+        function(
+            "none",
+            &["pushq %rbp", "movq %rsp, %rbp", "pushq %r12", "ud2", "popq %r12", "popq %rbp", "retq"],
+        ),
+        function(
+            "word",
+            &[
+                "pushq %rbp",
+                "movq %rsp, %rbp",
+                "pushq %r12",
+                "pushq %rax",
+                "ud2",
+                "addq $8, %rsp",
+                "popq %r12",
+                "popq %rbp",
+                "retq",
+            ],
+        ),
     ]
     .concat();
     let text = shrink::shrunk(&text, &|name| name == "kept", &all_have(1)).expect("it is known");
     let end = ["leaq 112(%rbp), %rsp", "popq %rbx", "popq %r14", "popq %rbp", "retq"];
-    for (name, room, first) in
-        [("small", 48, "leaq 96(%rbp), %rax"), ("middle", 48, "ud2"), ("large", 4000, "ud2")]
-    {
+    assert!(!lines_of(&text, "none").iter().any(|line| line.ends_with(", %rsp")), "{text}");
+    for (name, give) in [("leads", 32), ("goes", 32), ("other_room", 40)] {
+        assert!(lines_of(&text, name).contains(&format!("addq ${give}, %rsp").as_str()), "{name}: {text}");
+    }
+    let small = ("small", 48, "leaq 96(%rbp), %rax");
+    for (name, room, first) in [small, ("middle", 48, "ud2"), ("large", 4000, "ud2"), ("odd", 1008, "ud2")] {
         let lines = lines_of(&text, name);
         assert_eq!(lines[..2], ["pushq %rbp", "leaq -128(%rsp), %rbp"], "{text}");
         assert_eq!(lines[4], format!("subq ${room}, %rsp"));
@@ -264,6 +329,23 @@ fn the_frame_pointer_is_lowered_everywhere_or_nothing_is_written() {
         let text = with(code).expect(code);
         assert_eq!(lines_of(&text, "f")[2], lowered);
     }
+    for code in [
+        "leave",
+        "movq 8(%rax), %rbp",
+        "leaq 8(%rsp), %rbp",
+        "cmpq 8(%rax), %rbp",
+        "leaq (%rax,%rbp,2), %rcx",
+        "movl %ebp, %eax",
+        "movb %bpl, %al",
+        "pushq %rbp",
+    ] {
+        let error = with(code).expect_err(code);
+        assert!(error.contains(code), "{error}");
+    }
+    let sum = ["pushq %rbp", "movq %rsp, %rbp", "addq %rbp, %rsi", "movq %rsi, %rax", "jb .LBB0_1", "ud2"];
+    let error =
+        shrink::shrunk(&function("f", &sum), &|_| false, &all_have(4)).expect_err("a condition by the sum");
+    assert!(error.contains("f: ") && error.contains("addq %rbp, %rsi"), "{error}");
     for code in ["movq %rbp, %rax", "subq %rbp, %rax", "movq .Ltable(,%rbp,8), %rax", "xchgq %rbp, %rax"] {
         let error = with(code).expect_err(code);
         assert!(error.contains(code), "{error}");
@@ -272,6 +354,13 @@ fn the_frame_pointer_is_lowered_everywhere_or_nothing_is_written() {
         let error = shrink::shrunk(&function("g", &["pushq %rbp", code, "ud2"]), &|_| false, &all_have(4))
             .expect_err(code);
         assert!(error.contains("g uses the frame pointer's register"), "{error}");
+    }
+    for text in [
+        "\tmovq %rax, %rbx\n".to_owned(),
+        function("OUTLINED_FUNCTION_3", &["retq"]),
+        function("f", &["ud2"]).replace("\tud2", "  ud2"),
+    ] {
+        shrink::shrunk(&text, &|_| false, &all_have(4)).expect_err(&text);
     }
     let error = with(".cfi_def_cfa_offset 16").expect_err("tables for unwinding");
     assert!(error.contains(".cfi_def_cfa_offset"), "{error}");
@@ -318,12 +407,17 @@ fn constants_lie_within_others() {
     };
     let text = [
         constant("part", "\"aM\"", "\t.ascii\t\"b\\\"\\303\"\n"),
+        // The linker puts these together with others: nothing else may lie in them.
+        constant("merged", "\"aM\"", "\t.ascii\t\"cc and more\"\n"),
         constant("whole", "\"a\"", "\t.ascii\t\"ab\\\"\\303\\274c\"\n"),
         constant("same", "\"a\"", "\t.ascii\t\"ab\\\"\\303\\274c\"\n"),
         constant("zero", "\"a\"", "\t.asciz\t\"c\"\n"),
         constant("apart", "\"a\"", "\t.ascii\t\"cc\"\n"),
         constant("even", "\"a\"", "\t.p2align\t3, 0x0\n\t.ascii\t\"ab\"\n"),
         constant("address", "\"a\"", "\t.quad\t.Lanon.part\n"),
+        // The compiler writes the section once for several.
+        constant("first", "\"aM\"", "\t.ascii\t\"ab\"\n"),
+        ".Lanon.second:\n\t.ascii\t\"x\\000y\"\n\t.size\t.Lanon.second, 3\n".to_owned(),
     ]
     .concat();
     let text = shrunk(&text);
@@ -332,10 +426,63 @@ fn constants_lie_within_others() {
     assert_eq!(set("part"), Some(".Lanon.whole+1"), "{text}");
     // Of two that are the same the later one, as texts keep the order of the file.
     assert_eq!(set("same"), Some(".Lanon.whole+0"), "{text}");
-    for name in ["whole", "zero", "apart", "even", "address"] {
+    let sections: Vec<&str> = text.lines().filter(|line| line.contains(".section")).collect();
+    assert_eq!((sections.len(), sections[8]), (9, "\t.section\t.rodata.first,\"aM\",@progbits"), "{text}");
+    assert!(text.ends_with("\t.set\t.Lanon.first, .Lanon.whole+0\n.Lanon.second:\n\t.ascii\t\"x\\000y\"\n\t.size\t.Lanon.second, 3\n"), "{text}");
+    for name in ["whole", "merged", "zero", "apart", "even", "address"] {
         assert_eq!(set(name), None, "{text}");
         assert!(text.contains(&format!(".Lanon.{name}:\n")), "{text}");
     }
+}
+
+#[test]
+fn tables_that_are_the_same_are_there_once() {
+    let table = |label: &str, align: &str, last: &str| {
+        format!(
+            "\t.section\t.rodata.{label},\"a\",@progbits\n{align}{label}:\n\t.quad\tone\n\t.quad\t{last}\n\t.size\t{label}, 16\n"
+        )
+    };
+    let even = "\t.p2align\t3, 0x0\n";
+    let text = [
+        table(".Lswitch.table.a", even, "two"),
+        table(".Lanon.b", even, "two"),
+        table(".Lanon.c", even, "three"),
+        table(".Lanon.d", "", "two"),
+        table("named", even, "two"),
+    ]
+    .concat();
+    let text = shrunk(&text);
+    let set: Vec<&str> = text.lines().filter(|line| line.contains(".set")).collect();
+    assert_eq!(set, ["\t.set\t.Lanon.b, .Lswitch.table.a"], "{text}");
+    assert_eq!(text.matches(".section").count(), 5, "{text}");
+    assert_eq!(text.matches("\t.quad\ttwo").count(), 3, "{text}");
+}
+
+#[test]
+fn tables_of_jumps_have_four_bytes_for_each() {
+    let table = |number: usize| {
+        format!(
+            "\t.section\t.rodata.f,\"a\",@progbits\n\t.p2align\t3, 0x0\n.LJTI{number}_0:\n\t.quad\t.LBB{number}_1\n\t.quad\t.LBB{number}_2\n"
+        )
+    };
+    let jump = |number: usize| format!("jmpq *.LJTI{number}_0(,%rax,8)");
+    let twice = [jump(3), jump(3)];
+    let text = [
+        function("f", &["ud2", &jump(1)]),
+        function("has", &["movq %r11, %rdx", &jump(2)]),
+        function("twice", &[&twice[0], &twice[1]]),
+        function("kept", &[&jump(4)]),
+        (1..=4).map(table).collect::<String>(),
+        "\t.section\t.rodata.other\nother:\n\t.quad\t1\n".to_owned(),
+    ]
+    .concat();
+    let text = shrunk(&text);
+    assert_eq!(lines_of(&text, "f"), ["ud2", "movl .LJTI1_0(,%rax,4), %r11d", "jmpq *%r11"]);
+    assert!(text.contains(".LJTI1_0:\n\t.long\t.LBB1_1\n\t.long\t.LBB1_2\n"), "{text}");
+    assert_eq!(lines_of(&text, "has")[1], jump(2));
+    assert_eq!(lines_of(&text, "twice"), twice);
+    assert_eq!(lines_of(&text, "kept"), [jump(4)]);
+    assert_eq!((text.matches(".long").count(), text.matches(".quad").count()), (2, 7), "{text}");
 }
 
 /// A folder that goes with this.
@@ -386,9 +533,8 @@ fn a_program_does_what_it_did_before() {
     // Tables for unwinding through what might panic. Nothing does.
     let before: String =
         before.lines().filter(|line| !line.contains(".cfi_")).flat_map(|line| [line, "\n"]).collect();
-    let assembler = ["cc".to_owned(), "-c".to_owned()];
-    let after =
-        shrink::shrunk(&before, &|_| false, &|text| shrink::measured(&assembler, &file("after.s"), text));
+    let tools = ["objcopy", "cc", "-c"].map(str::to_owned);
+    let after = shrink::shrunk(&before, &|_| false, &|text| shrink::measured(&tools, &file("after.s"), text));
     let after = after.expect("it is what the compiler wrote");
     for kind in "EPTFB".chars() {
         assert!(after.contains(&format!("\nOUTLINED_FUNCTION_{kind}")), "no piece of this kind: {kind}");
