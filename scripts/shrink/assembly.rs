@@ -26,14 +26,24 @@ pub enum Part {
 }
 
 /// What a caller has to know of a function.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Manners {
-    /// It calls nobody and may be called in the middle of anything: a piece of functions.
-    pub piece: bool,
+    pub kind: Kind,
     /// It finds arguments on the stack, so nothing may be between it and its caller.
     pub stack: bool,
-    /// A piece that reads or writes r11, which is nobody's where functions begin.
-    pub r11: bool,
+}
+
+/// What a function is to those that call it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Function,
+    /// It calls nobody and may be called in the middle of anything: a piece of functions.
+    Piece {
+        /// It reads or writes r11, which is nobody's where functions begin.
+        r11: bool,
+    },
+    /// A begin of functions, called there and nowhere else.
+    Begin,
 }
 
 /// Functions of the C library that find no arguments on the stack.
@@ -172,7 +182,7 @@ impl Program {
             let before_frame = codes().take_while(|code| *code != FRAME).any(|code| code.contains("(%rsp"));
             let stack =
                 before_frame || codes().any(|code| above_frame(code) || leads_nobody_knows_where(code));
-            manners.insert(name.clone(), Manners { piece: false, stack, r11: true });
+            manners.insert(name.clone(), Manners { kind: Kind::Function, stack });
             leads_to.insert(name, codes().filter_map(goes_on_in).collect());
         }
         // Until nothing changes any more.
@@ -194,7 +204,7 @@ impl Program {
 
     /// What a caller has to know of it; of those that are not in the file, the worst.
     pub fn manners_of(&self, name: &str) -> Manners {
-        let unknown = Manners { piece: false, stack: !is_without_stack(name), r11: true };
+        let unknown = Manners { kind: Kind::Function, stack: !is_without_stack(name) };
         self.manners.get(name).copied().unwrap_or(unknown)
     }
 

@@ -97,25 +97,21 @@ fn share_texts(program: &mut Program) {
     }
 }
 
-/// The constant whose section begins at this line, if it is one that may lie anywhere: without a name, an alignment and addresses.
+/// The constant whose section begins at this line, if it is one that may lie anywhere: of text alone, without an alignment and addresses.
 fn constant(parts: &[Part], from: usize) -> Option<Constant> {
-    let line =
-        |at: usize| if let Some(Part::Text(line)) = parts.get(at) { Some(line.as_str()) } else { None };
-    let section = line(from)?.trim().strip_prefix(".section\t.rodata")?;
-    let label = line(from + 1)?.strip_suffix(':').filter(|label| label.starts_with(".Lanon."))?;
-    let (mut bytes, mut to) = (Vec::new(), from + 2);
-    while let Some(text) = line(to).map(str::trim).filter(|text| !text.starts_with(".size")) {
-        let (text, end) = text
+    let (label, lines, to) = table(parts, from).filter(|(label, ..)| label.starts_with(".Lanon."))?;
+    let mut bytes = Vec::new();
+    for line in &lines {
+        let (text, end) = line
             .strip_prefix(".ascii\t")
             .map(|text| (text, None))
-            .or(text.strip_prefix(".asciz\t").map(|text| (text, Some(0))))?;
+            .or(line.strip_prefix(".asciz\t").map(|text| (text, Some(0))))?;
         bytes.extend(unescaped(text)?);
         bytes.extend(end);
-        to += 1;
     }
-    line(to)?; // its size
+    let Some(Part::Text(section)) = parts.get(from) else { return None };
     let merged = !section.ends_with(",\"a\",@progbits");
-    (!bytes.is_empty()).then(|| Constant { from, to: to + 1, label: label.to_owned(), bytes, merged })
+    (!bytes.is_empty()).then_some(Constant { from, to, label, bytes, merged })
 }
 
 /// What stands for these bytes between quotes.

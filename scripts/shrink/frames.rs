@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::assembly::{
-    FRAME, Function, Line, Manners, Part, Program, code, in_frame, is_local, is_movable, jumps_to,
+    FRAME, Function, Kind, Line, Manners, Part, Program, code, in_frame, is_local, is_movable, jumps_to,
     leads_nobody_knows_where, minds_stack,
 };
 
@@ -15,7 +15,7 @@ pub const LOWER: i64 = 128;
 /// Registers that a function must give back as they were.
 const SAVED: [&str; 5] = ["%rbx", "%r12", "%r13", "%r14", "%r15"];
 
-/// A call of a piece, and what it leaves to do: how many bytes each has.
+/// The bytes of a call of a piece, and of a jump to one.
 pub const CALL: usize = 5;
 
 /// A function that makes a frame, and nothing else with the stack.
@@ -100,8 +100,7 @@ fn take_apart(function: &Function) -> Option<Framed> {
     };
     place += usize::from(room.is_some());
     let room = room.unwrap_or(0);
-    let mut end: Vec<String> = saved.iter().rev().map(|register| format!("popq {register}")).collect();
-    end.push("popq %rbp".to_owned());
+    let end = end(&saved);
     let backs = [format!("addq ${room}, %rsp"), back(&saved)];
     let gives_back = |code: &str| backs.iter().any(|back| back == code);
     let ends_at = |place: usize| end.iter().enumerate().all(|(n, pop)| at(place + n) == pop);
@@ -287,7 +286,7 @@ pub fn begins(program: &mut Program, kept: &dyn Fn(&str) -> bool) {
             let mut codes = vec!["popq %r11".to_owned()];
             codes.extend(begin.codes.iter().cloned());
             codes.extend(["pushq %r11".to_owned(), "retq".to_owned()]);
-            program.add(&name, codes, Manners { piece: false, stack: true, r11: true });
+            program.add(&name, codes, Manners { kind: Kind::Begin, stack: true });
             (name, begin.codes.len())
         });
         if let Some(Part::Function(function)) = program.parts.get_mut(function) {

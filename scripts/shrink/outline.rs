@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use super::assembly::{Line, Manners, Part, Program, calls, is_movable, jumps_to, minds_stack};
+use super::assembly::{Kind, Line, Manners, Part, Program, calls, is_movable, jumps_to, minds_stack};
 use super::frames::CALL;
 
 /// Longer ones are not looked for; there are next to none.
@@ -45,12 +45,14 @@ enum Way {
     Frame,
 }
 
+/// A sequence that is there several times. What saves most is the greatest.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     /// Bytes that are saved, as far as is known.
     saved: usize,
     length: usize,
     /// The places of it, as a range of the sorted suffixes.
-    from: usize,
+    from: Reverse<usize>,
     to: usize,
 }
 
@@ -68,13 +70,11 @@ pub fn round(program: &mut Program, kept: &dyn Fn(&str) -> bool) -> bool {
     let mut order: Vec<usize> =
         (0..tokens.len()).filter(|at| tokens.get(*at).is_some_and(|token| *token < FENCES)).collect();
     order.sort_unstable_by(|a, b| suffix(*a).cmp(suffix(*b)).then(a.cmp(b)));
-    let mut heap: BinaryHeap<_> = candidates(&instructions, &order, &first)
-        .into_iter()
-        .map(|found| (found.saved, found.length, Reverse(found.from), found.to))
-        .collect();
+    let mut heap = candidates(&instructions, &order, &first);
     let mut taken = vec![false; tokens.len()];
     let mut replaced: BTreeMap<usize, (usize, String)> = BTreeMap::new();
-    while let Some((expected, length, Reverse(from), to)) = heap.pop() {
+    while let Some(candidate) = heap.pop() {
+        let Candidate { saved: expected, length, from: Reverse(from), to } = candidate;
         let free = |at: &usize| taken.get(*at..at + length).is_some_and(|taken| !taken.contains(&true));
         let mut starts: Vec<usize> =
             order.get(from..to).unwrap_or_default().iter().copied().filter(free).collect();
@@ -90,7 +90,7 @@ pub fn round(program: &mut Program, kept: &dyn Fn(&str) -> bool) -> bool {
         };
         let Some((way, saved)) = worth(&sequence, starts.len()) else { continue };
         if saved < expected {
-            heap.push((saved, length, Reverse(from), to));
+            heap.push(Candidate { saved, ..candidate });
             continue;
         }
         let name = put_elsewhere(program, way, &sequence);
@@ -142,17 +142,15 @@ fn instruction(program: &Program, code: &str) -> Option<Instruction> {
     let role = if code == "retq" || jumps_to(code).is_some() {
         Role::End
     } else if let Some(name) = calls(code) {
-        let manners = program.manners_of(name);
-        // What makes frames or begins of functions is called there and nowhere else.
-        if manners.r11
-            && !manners.piece
-            && program.manners.contains_key(name)
-            && name.starts_with(super::assembly::PIECE)
-        {
-            return None;
+        let Manners { kind, stack } = program.manners_of(name);
+        match kind {
+            Kind::Begin => return None,
+            Kind::Piece { r11: uses } => {
+                r11 |= uses;
+                Role::Piece
+            }
+            Kind::Function => Role::Call { stack },
         }
-        r11 |= manners.piece && manners.r11;
-        if manners.piece { Role::Piece } else { Role::Call { stack: manners.stack } }
     } else if code.starts_with("callq *") && !r11 {
         Role::Call { stack: true }
     } else if is_movable(code) {
@@ -175,11 +173,11 @@ fn candidates<'a>(
     instructions: &[Instruction],
     order: &[usize],
     first: &dyn Fn(usize, usize) -> &'a [Token],
-) -> Vec<Candidate> {
+) -> BinaryHeap<Candidate> {
     let alike = |a: usize, b: usize| {
         first(a, LONGEST).iter().zip(first(b, LONGEST)).take_while(|(a, b)| a == b && **a < FENCES).count()
     };
-    let mut found = Vec::new();
+    let mut found = BinaryHeap::new();
     // Ranges of suffixes that begin alike, within each other: how far they are, and where the range begins.
     let mut open: Vec<(usize, usize)> = Vec::new();
     for at in 1..=order.len() {
@@ -195,7 +193,7 @@ fn candidates<'a>(
             for length in outer + 1..=length {
                 let sequence = resolve(instructions, first(*start, length));
                 if let Some((_, saved)) = worth(&sequence, at - from) {
-                    found.push(Candidate { saved, length, from, to: at });
+                    found.push(Candidate { saved, length, from: Reverse(from), to: at });
                 }
             }
         }
@@ -269,13 +267,13 @@ fn put_elsewhere(program: &mut Program, way: Way, sequence: &[&Instruction]) -> 
         codes.push("popq %r11".to_owned());
     }
     codes.extend(ending);
-    let kind = match way {
+    let letter = match way {
         Way::End => 'E',
         Way::Piece => 'P',
         Way::Thunk => 'T',
         Way::Frame => 'F',
     };
-    let name = program.new_name(kind);
+    let name = program.new_name(letter);
     let stack = matches!(last, Role::Call { stack: true });
     let r11 = sequence.iter().any(|instruction| instruction.r11);
     for (code, bytes) in [("pushq %rax", 1), ("popq %r11", 2), ("retq", 1)] {
@@ -284,8 +282,8 @@ fn put_elsewhere(program: &mut Program, way: Way, sequence: &[&Instruction]) -> 
     for word in ["callq", "jmp"] {
         program.sizes.insert(format!("{word} {name}"), CALL);
     }
-    let piece = way == Way::Piece;
-    program.add(&name, codes, Manners { piece, stack, r11: piece && r11 });
+    let kind = if way == Way::Piece { Kind::Piece { r11 } } else { Kind::Function };
+    program.add(&name, codes, Manners { kind, stack });
     name
 }
 
