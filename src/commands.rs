@@ -12,7 +12,7 @@ use crate::event::{ExitCode, Sink};
 use crate::kernel::Kernel;
 use crate::plan::{Color, Loaded, Mode, Plan, Request};
 use crate::supervisor::{Reread, Supervisor};
-use crate::sys::{self, Descriptors, Files, FilesAgain, Inherited, Linux, Setup};
+use crate::sys::{self, Descriptors, Files, FilesAgain, Inherited, Linux, Printed, Setup};
 use crate::texts::text;
 use crate::voice::Voice;
 use crate::{client, config, plan, runtime};
@@ -137,8 +137,10 @@ fn refuse(problems: &config::Problems) -> ExitCode {
 
 #[inline(never)]
 fn print(text: &str) -> ExitCode {
-    sys::print(text);
-    ExitCode::SUCCESS
+    match sys::print(text) {
+        Printed::All | Printed::Unheard => ExitCode::SUCCESS,
+        Printed::Lost => ExitCode::FAILURE,
+    }
 }
 
 /// There is no configuration that could be read again.

@@ -61,7 +61,7 @@ pub use self::environment::variable;
 pub use self::files::{Files, FilesAgain};
 pub use self::log::init_logging;
 pub use self::panic::{end_by_panic, end_without_memory};
-pub use self::print::{print, print_error};
+pub use self::print::{Printed, print, print_error};
 pub use self::signals::asked_to_stop;
 pub use self::terminal::{Happened, Screen, Size, can_draw, colored, look};
 pub use self::termination::leave as leave_last_word;
