@@ -207,8 +207,9 @@ impl Failure {
             Self::NoConnection(NoConnection::Forbidden(_)) => ExitCode::NO_PERMISSION,
             Self::NoConnection(NoConnection::Busy(_)) | Self::Late(_) => ExitCode::TRY_AGAIN,
             Self::NoConnection(NoConnection::NotRunning(_) | NoConnection::Failed(..))
-            | Self::Lost(_)
+            | Self::Lost(Lost::Late | Lost::Closed | Lost::TooLong | Lost::Unheard)
             | Self::Garbled => ExitCode::UNAVAILABLE,
+            Self::Lost(Lost::Dismissed) => ExitCode::TERMINATED,
             Self::Refused(refusal) => refusal.why.exit_code(),
         }
     }
@@ -237,7 +238,10 @@ impl fmt::Display for Failure {
             Self::Lost(Lost::TooLong) | Self::Garbled => {
                 f.write_str("the answer cannot be understood: another version runs. tinysup version tells that of this program")
             }
-            Self::Lost(Lost::Closed | Lost::Unheard | Lost::Late | Lost::Dismissed) => {
+            Self::Lost(Lost::Dismissed) => f.write_str(
+                "SIGTERM before the answer came; what was asked for may still happen. tinysup status shows it",
+            ),
+            Self::Lost(Lost::Closed | Lost::Unheard | Lost::Late) => {
                 f.write_str("tinysup hung up before the answer was complete: it has ended, or this reader was too slow")
             }
             // What is wrong with a configuration has its lines.
@@ -288,6 +292,7 @@ mod tests {
             ),
             (Failure::Late(Duration::from_secs(5)), 75, "within 5 s"),
             (Failure::Lost(Lost::Closed), 69, "hung up"),
+            (Failure::Lost(Lost::Dismissed), 143, "SIGTERM"),
             (Failure::Garbled, 69, "another version"),
             (
                 Failure::Refused(Refusal {

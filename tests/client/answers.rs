@@ -385,6 +385,27 @@ fn no_answer_and_no_sense_are_told() {
     }
 }
 
+/// As by `timeout 60 tinysup wait`: nobody hung up but the one who asked.
+#[test]
+fn who_is_ended_while_it_waits_says_so() {
+    for words in [&["wait", "--for", "ready"][..], &["restart", "all"], &["update"]] {
+        let server = Server::new(|_| vec![Does::Holds]);
+        let mut client = Running::new(program(server.path(), words));
+        server.request();
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(client.child().id().cast_signed()),
+            nix::sys::signal::Signal::SIGTERM,
+        )
+        .unwrap();
+        let said = client.finish();
+        assert_eq!((said.code, said.stdout.as_str()), (143, ""), "{words:?}: {said:?}");
+        assert_eq!(
+            said.stderr,
+            "tinysup: SIGTERM before the answer came; what was asked for may still happen. tinysup status shows it\n"
+        );
+    }
+}
+
 #[test]
 fn a_shutdown_that_takes_its_messenger_along_is_none_the_less_one() {
     let server = Server::new(|_| Vec::new());
