@@ -38,6 +38,8 @@ pub fn leaves(argv: &[&str]) -> bool {
         Known::Rsyslog => !has_letter(&['n', 'N']),
         Known::SyslogNg => !has_letter(&['F']) && !has("--foreground"),
         Known::Haproxy => has_letter(&['D']),
+        Known::Lighttpd => !has_letter(&['D', 't', 'p', 'v']),
+        Known::Uwsgi => has("-d --daemonize --daemonize2"),
         Known::Memcached => has("-d --daemon"),
         Known::Dnsmasq => !has_letter(&['k', 'd']) && !has("--keep-in-foreground --no-daemon"),
         Known::Named => !has_letter(&['f', 'g']),
@@ -69,7 +71,8 @@ pub fn better_signal(program: &str) -> Option<(&'static str, &'static str)> {
         )),
         Known::PhpFpm => Some((
             "SIGQUIT",
-            "On SIGTERM php-fpm drops the requests it is answering; stop_signal = \"SIGQUIT\" lets it finish them",
+            "On SIGTERM php-fpm drops the requests it is answering; stop_signal = \"SIGQUIT\" lets it finish them, if \
+             process_control_timeout in php-fpm.conf gives it the time for that (7s)",
         )),
         Known::Apache => Some((
             "SIGWINCH",
@@ -79,6 +82,24 @@ pub fn better_signal(program: &str) -> Option<(&'static str, &'static str)> {
             "SIGINT",
             "On SIGTERM postgres waits until its clients have gone; stop_signal = \"SIGINT\" does not",
         )),
+        Known::Haproxy => Some((
+            "SIGUSR1",
+            "On SIGTERM haproxy drops the requests it is answering; stop_signal = \"SIGUSR1\" lets it finish them",
+        )),
+        Known::Lighttpd => Some((
+            "SIGINT",
+            "On SIGTERM lighttpd drops the requests it is answering; stop_signal = \"SIGINT\" lets it finish them",
+        )),
+        Known::Squid => Some((
+            "SIGINT",
+            "On SIGTERM squid waits 30 s for its clients, unless shutdown_lifetime in squid.conf says otherwise; \
+             stop_signal = \"SIGINT\" does not wait",
+        )),
+        Known::Uwsgi => Some((
+            "SIGINT",
+            "On SIGTERM uwsgi reloads and goes on, unless it has die-on-term, or hook-master-start = unix_signal:15 \
+             gracefully_kill_them_all, which lets it finish its requests; stop_signal = \"SIGINT\" ends it at once",
+        )),
         _ => None,
     }
 }
@@ -87,7 +108,7 @@ pub fn better_signal(program: &str) -> Option<(&'static str, &'static str)> {
 /// nothing else is said. `None` for programs that nobody connects to, or that have no port of their own.
 pub fn readiness(program: &str) -> Option<&'static str> {
     Some(match known(program)? {
-        Known::Nginx | Known::Apache => "\"tcp:80\"",
+        Known::Nginx | Known::Apache | Known::Lighttpd => "\"tcp:80\"",
         Known::PhpFpm => "\"tcp:9000\"",
         Known::Redis if base_name(program) == "redis-sentinel" => "\"tcp:26379\"",
         Known::Redis => "\"tcp:6379\"",
@@ -111,6 +132,7 @@ pub fn readiness(program: &str) -> Option<&'static str> {
         | Known::Pm2
         | Known::Varnish
         | Known::Celery
+        | Known::Uwsgi
         | Known::ServiceManager => return None,
     })
 }
@@ -181,6 +203,8 @@ supervisord -> Run it in the foreground: supervisord -n
 pm2 -> Run it in the foreground: pm2-runtime, or the program itself
 varnishd -> Run it in the foreground: varnishd -F
 celery -> Run it in the foreground: celery worker, without multi and --detach
+lighttpd -> Run it in the foreground: lighttpd -D
+uwsgi uwsgi-core uwsgi_python3 -> Run it in the foreground: uwsgi without -d and --daemonize
 systemctl service rc-service initctl -> It asks a service manager that is not there; give the command of the server itself, kept in the foreground";
 
 /// The programs that are known here.
@@ -212,11 +236,13 @@ enum Known {
     Pm2,
     Varnish,
     Celery,
+    Lighttpd,
+    Uwsgi,
     ServiceManager,
 }
 
 /// All of them.
-const ALL: [Known; 27] = [
+const ALL: [Known; 29] = [
     Known::Nginx,
     Known::PhpFpm,
     Known::Apache,
@@ -243,6 +269,8 @@ const ALL: [Known; 27] = [
     Known::Pm2,
     Known::Varnish,
     Known::Celery,
+    Known::Lighttpd,
+    Known::Uwsgi,
     Known::ServiceManager,
 ];
 
@@ -310,6 +338,8 @@ mod tests {
             ("pm2", Known::Pm2),
             ("varnishd", Known::Varnish),
             ("celery", Known::Celery),
+            ("lighttpd", Known::Lighttpd),
+            ("uwsgi", Known::Uwsgi),
             ("systemctl", Known::ServiceManager),
         ];
         assert_eq!(PROGRAMS.lines().count(), expected.len());
@@ -338,6 +368,10 @@ mod tests {
             ("pg_ctl start", true),
             ("postgres -D /data", false),
             ("service nginx start", true),
+            ("lighttpd -f /etc/lighttpd.conf", true),
+            ("lighttpd -D -f /etc/lighttpd.conf", false),
+            ("uwsgi --ini app.ini", false),
+            ("uwsgi --ini app.ini --daemonize /var/log/uwsgi.log", true),
             ("sleep 1", false),
             ("", false),
         ] {
@@ -353,6 +387,10 @@ mod tests {
             ("nginx", "SIGQUIT"),
             ("php-fpm", "SIGQUIT"),
             ("httpd", "SIGWINCH"),
+            ("haproxy", "SIGUSR1"),
+            ("lighttpd", "SIGINT"),
+            ("squid", "SIGINT"),
+            ("uwsgi_python3", "SIGINT"),
             ("/usr/lib/postgresql/16/bin/postgres", "SIGINT"),
         ] {
             assert_eq!(better_signal(program).map(|found| found.0), Some(signal));
