@@ -69,11 +69,11 @@ fn one_command(inherited: Inherited, one: &One) -> ExitCode {
     if one.success_codes.contains(&code.0) { ExitCode::SUCCESS } else { code }
 }
 
-/// A verb with a slip in it is taken for a command that does not exist.
+/// A verb with a slip in it, or after `--`, is taken for a command that does not exist.
 fn hint_at_verb(one: &One) {
     let word = one.argv.first().and_then(|word| word.to_str()).unwrap_or_default();
-    if let Some(help) = cli::meant(word).filter(|_| !sys::in_path(word)) {
-        sys::print_error(&format!("tinysup: there is no verb \"{word}\" either; {help}\n"));
+    if let Some(help) = cli::verb_instead(word).filter(|_| !sys::in_path(word)) {
+        sys::print_error(&format!("tinysup: {help}\n"));
     }
 }
 

@@ -82,6 +82,8 @@ fn a_slip_in_a_verb_is_seen() {
         assert!(end.code == 127 && end.stderr[0].contains(&format!("cannot start: \"{word}\"")), "{end:#?}");
         assert_eq!(end.stderr.get(1).map(String::as_str), hint, "{end:#?}");
     }
+    let end = command(&["--", "status"]).start().finish();
+    assert!(end.code == 127 && end.stderr[1] == "tinysup: the verb is: tinysup status", "{end:#?}");
     let end = command(&["sh", "-c", "exit 127"]).start().finish();
     silent(&end, 127, &[]);
 }
