@@ -102,8 +102,13 @@ fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<
         }
         Ok(Loaded { plan, control, file: _ }) => {
             let place = control.clone();
+            // Some file systems count no names.
+            let named = has_name(&plan);
             let mut reread = || match plan::load(&request, &FilesAgain) {
-                Ok(Loaded { plan, control, file: _ }) => Ok(Reread { plan, other_control: control != place }),
+                Ok(Loaded { plan, control, file: _ }) => {
+                    let replaced = named && !has_name(&plan);
+                    Ok(Reread { plan, other_control: control != place, replaced })
+                }
                 Err(problems) => Err(problems.listed()),
             };
             supervise(inherited, Setup::default(), plan, control, verbosity, &mut reread)
@@ -114,6 +119,11 @@ fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<
             refuse(&problems)
         }
     }
+}
+
+/// Whether the configuration is a file that has a name anywhere. One that is mounted by itself has none when an editor has replaced it.
+fn has_name(plan: &Plan) -> bool {
+    plan.config.as_deref().is_some_and(|file| sys::has_name(Path::new(file)))
 }
 
 /// PID 1 is the first; it asks nobody.

@@ -58,7 +58,7 @@ use nix::errno::Errno;
 pub use self::client::{Connection, Limit, Lost, NoConnection, in_path, is_one_file, unix_time_ms};
 pub use self::control::places;
 pub use self::environment::variable;
-pub use self::files::{Files, FilesAgain};
+pub use self::files::{Files, FilesAgain, has_name};
 pub use self::log::init_logging;
 pub use self::panic::{end_by_panic, end_without_memory};
 pub use self::print::{Printed, print, print_error};

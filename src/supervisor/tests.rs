@@ -32,8 +32,8 @@ struct Story {
     container: Option<ContainerMemory>,
     /// What the configuration says when it is read again.
     configuration: Result<Vec<Instance>, String>,
-    /// And its `[log]`, and whether its `control` is another one.
-    configured: (Log, bool),
+    /// And its `[log]`, whether its `control` is another one, and whether its file was replaced below a mount.
+    configured: (Log, bool, bool),
 }
 
 impl Story {
@@ -96,6 +96,7 @@ impl Story {
                         routes: Map::new(),
                     },
                     other_control: self.configured.1,
+                    replaced: self.configured.2,
                 });
                 self.supervisor.reread(self.now, read, &mut actions);
             } else {
