@@ -1156,6 +1156,10 @@ fn more_files_are_included_in_their_order() {
     let request = Request { file: Some(Path::new("/app/tinysup.toml")), main: None, here: false };
     let plan = plan::load(&request, &files).unwrap().plan;
     assert_eq!(names(&plan), ["main", "c", "b", "a"]);
+    // A pattern that matches the file itself, too, means the others.
+    let beside =
+        Memory::default().file("/app/extra.toml", one("a")).file("/app/tinysup.toml", "include = \"*.toml\"");
+    assert_eq!(names(&plan::load(&request, &beside).unwrap().plan), ["a"]);
     assert_eq!(plan.instances[1].launch.cwd.as_deref(), Some(Path::new("/app/conf.d/here")));
 
     for (line, expected) in [
