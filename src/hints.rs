@@ -24,7 +24,10 @@ pub fn leaves(argv: &[&str]) -> bool {
     match known {
         Known::Nginx => !rest.iter().any(|arg| holds(arg, "daemon off")) && !has("-t -T -v -V"),
         Known::PhpFpm => !has_letter(&['F']) && !has("--nodaemonize -t -v -i"),
-        Known::Apache => !rest.iter().any(|arg| holds(arg, "FOREGROUND")) && !has("-X -t -v"),
+        Known::Apache => {
+            let stays = base_name(program).ends_with("-foreground");
+            !stays && !rest.iter().any(|arg| holds(arg, "FOREGROUND")) && !has("-X -t -v")
+        }
         Known::Redis => rest.windows(2).any(|pair| matches!(pair, ["--daemonize", "yes"])),
         Known::Postgres => match base_name(program) {
             "pg_ctl" => true,
@@ -179,7 +182,7 @@ pub fn base_name(program: &str) -> &str {
 const PROGRAMS: &str = "\
 nginx openresty -> Run it in the foreground: nginx -g \"daemon off;\"
 php-fpm -> Run it in the foreground: php-fpm -F
-httpd apache2 apachectl apache2ctl -> Run it in the foreground: httpd -DFOREGROUND, or apache2ctl -DFOREGROUND on Debian
+httpd apache2 apachectl apache2ctl httpd-foreground apache2-foreground -> Run it in the foreground: httpd -DFOREGROUND, or apache2ctl -DFOREGROUND on Debian
 redis-server redis-sentinel valkey-server -> Run it in the foreground: --daemonize no, which goes over the daemonize yes of its configuration
 postgres postmaster pg_ctl pg_ctlcluster -> Run it in the foreground: postgres -D DIRECTORY, without pg_ctl
 mysqld mysqld_safe mariadbd mariadbd-safe -> Run it in the foreground: mysqld without --daemonize, and not through mysqld_safe
@@ -359,6 +362,8 @@ mod tests {
             ("php-fpm --nodaemonize", false),
             ("apache2ctl -D FOREGROUND", false),
             ("httpd", true),
+            ("httpd-foreground", false),
+            ("/usr/local/bin/apache2-foreground", false),
             ("/usr/sbin/sshd -De", false),
             ("sshd", true),
             ("cron -f", false),
@@ -387,6 +392,7 @@ mod tests {
             ("nginx", "SIGQUIT"),
             ("php-fpm", "SIGQUIT"),
             ("httpd", "SIGWINCH"),
+            ("apache2-foreground", "SIGWINCH"),
             ("haproxy", "SIGUSR1"),
             ("lighttpd", "SIGINT"),
             ("squid", "SIGINT"),
