@@ -23,7 +23,7 @@ pub fn print(text: &str) -> Printed {
         Ok(()) => Printed::All,
         Err(Errno::EPIPE) => Printed::Unheard,
         Err(errno) => {
-            print_error(&format!("tinysup: cannot write to standard output: {}\n", errno.desc()));
+            print_error(&format!("tinysup: cannot write to standard output: {}\n", super::word(errno)));
             Printed::Lost
         }
     }
