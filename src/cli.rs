@@ -131,8 +131,16 @@ const HELP: usize = 5;
 
 const NO_COMMAND: &str = "a command must follow \"--\"; without it the services of the configuration run";
 
+/// What to say of a command that there is not, where a verb may have been meant.
+pub fn verb_instead(word: &str) -> Option<String> {
+    if verbs::find(word).is_some() || OFFLINE.contains(&word) {
+        return Some(format!("the verb is: tinysup {word}"));
+    }
+    meant(word).map(|help| format!("there is no verb \"{word}\" either; {help}"))
+}
+
 /// The question whether a verb was meant that looks like this word.
-pub fn meant(word: &str) -> Option<Box<str>> {
+fn meant(word: &str) -> Option<Box<str>> {
     let mut known = Vec::new();
     for verb in verbs::VERBS {
         known.append(&mut verb.names());

@@ -12,7 +12,7 @@ use crate::cli::Ask;
 use crate::control::{Answer, Refusal, Request, Verb};
 use crate::event::ExitCode;
 use crate::gather::{Gather, Joined};
-use crate::sys::{self, Connection, Limit, Lost, NoConnection};
+use crate::sys::{self, Connection, Limit, Lost, NoConnection, Printed};
 use crate::units::show_duration;
 use crate::view::{self, Look};
 
@@ -29,8 +29,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// Asks, and shows the answer.
 pub fn ask(ask: &Ask) -> ExitCode {
     let told = talk(ask).or_else(|failure| match *failure {
-        // Nobody reads any more, as in `logs --follow | head`; or the container ends, and with it everybody in it.
-        Failure::Lost(Lost::Unheard) => Ok(ExitCode::SUCCESS),
+        // The container ends, and with it everybody in it.
         Failure::Lost(Lost::Dismissed) if stays(&ask.request) => Ok(ExitCode::SUCCESS),
         // It may be gone before it could say so.
         Failure::Lost(Lost::Closed) if ask.request.verb == Verb::Shutdown => Ok(ExitCode::SUCCESS),
@@ -53,17 +52,31 @@ fn talk(ask: &Ask) -> Result<ExitCode, Box<Failure>> {
     let named = request.names.len() != 1;
     let mut text = String::new();
     let mut code = ExitCode::SUCCESS;
-    converse(ask.socket.as_deref(), request, ask.timeout, &mut |answer, more| {
+    let talked = converse(ask.socket.as_deref(), request, ask.timeout, &mut |answer, more| {
         code = worse(code, show(&answer, ask, named, look, &mut text));
         // Whole batches in one write; but what has come is shown before anything is waited for.
         if more && streams && text.len() < BATCH_BYTES {
             return Ok(());
         }
-        let heard = sys::print(&text);
+        let printed = sys::print(&text);
         text.clear();
-        if heard { Ok(()) } else { Err(Lost::Unheard) }
-    })?;
-    Ok(code)
+        match printed {
+            Printed::All => Ok(()),
+            Printed::Unheard => Err(Lost::Unheard),
+            Printed::Lost => {
+                // A verdict is in the code.
+                if !matches!(answer, Answer::Verdict(_)) {
+                    code = worse(code, ExitCode::FAILURE);
+                }
+                Err(Lost::Unheard)
+            }
+        }
+    });
+    match talked {
+        // Nobody reads any more, as in `logs --follow | head`. What the answer means holds all the same.
+        Err(failure) if !matches!(*failure, Failure::Lost(Lost::Unheard)) => Err(failure),
+        Ok(()) | Err(_) => Ok(code),
+    }
 }
 
 /// So much is collected before it is written.
@@ -194,8 +207,9 @@ impl Failure {
             Self::NoConnection(NoConnection::Forbidden(_)) => ExitCode::NO_PERMISSION,
             Self::NoConnection(NoConnection::Busy(_)) | Self::Late(_) => ExitCode::TRY_AGAIN,
             Self::NoConnection(NoConnection::NotRunning(_) | NoConnection::Failed(..))
-            | Self::Lost(_)
+            | Self::Lost(Lost::Late | Lost::Closed | Lost::TooLong | Lost::Unheard)
             | Self::Garbled => ExitCode::UNAVAILABLE,
+            Self::Lost(Lost::Dismissed) => ExitCode::TERMINATED,
             Self::Refused(refusal) => refusal.why.exit_code(),
         }
     }
@@ -224,7 +238,10 @@ impl fmt::Display for Failure {
             Self::Lost(Lost::TooLong) | Self::Garbled => {
                 f.write_str("the answer cannot be understood: another version runs. tinysup version tells that of this program")
             }
-            Self::Lost(Lost::Closed | Lost::Unheard | Lost::Late | Lost::Dismissed) => {
+            Self::Lost(Lost::Dismissed) => f.write_str(
+                "SIGTERM before the answer came; what was asked for may still happen. tinysup status shows it",
+            ),
+            Self::Lost(Lost::Closed | Lost::Unheard | Lost::Late) => {
                 f.write_str("tinysup hung up before the answer was complete: it has ended, or this reader was too slow")
             }
             // What is wrong with a configuration has its lines.
@@ -275,6 +292,7 @@ mod tests {
             ),
             (Failure::Late(Duration::from_secs(5)), 75, "within 5 s"),
             (Failure::Lost(Lost::Closed), 69, "hung up"),
+            (Failure::Lost(Lost::Dismissed), 143, "SIGTERM"),
             (Failure::Garbled, 69, "another version"),
             (
                 Failure::Refused(Refusal {

@@ -12,7 +12,7 @@ use crate::event::{ExitCode, Sink};
 use crate::kernel::Kernel;
 use crate::plan::{Color, Loaded, Mode, Plan, Request};
 use crate::supervisor::{Reread, Supervisor};
-use crate::sys::{self, Descriptors, Files, FilesAgain, Inherited, Linux, Setup};
+use crate::sys::{self, Descriptors, Files, FilesAgain, Inherited, Linux, Printed, Setup};
 use crate::texts::text;
 use crate::voice::Voice;
 use crate::{client, config, plan, runtime};
@@ -69,11 +69,11 @@ fn one_command(inherited: Inherited, one: &One) -> ExitCode {
     if one.success_codes.contains(&code.0) { ExitCode::SUCCESS } else { code }
 }
 
-/// A verb with a slip in it is taken for a command that does not exist.
+/// A verb with a slip in it, or after `--`, is taken for a command that does not exist.
 fn hint_at_verb(one: &One) {
     let word = one.argv.first().and_then(|word| word.to_str()).unwrap_or_default();
-    if let Some(help) = cli::meant(word).filter(|_| !sys::in_path(word)) {
-        sys::print_error(&format!("tinysup: there is no verb \"{word}\" either; {help}\n"));
+    if let Some(help) = cli::verb_instead(word).filter(|_| !sys::in_path(word)) {
+        sys::print_error(&format!("tinysup: {help}\n"));
     }
 }
 
@@ -102,8 +102,13 @@ fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<
         }
         Ok(Loaded { plan, control, file: _ }) => {
             let place = control.clone();
+            // Some file systems count no names.
+            let named = has_name(&plan);
             let mut reread = || match plan::load(&request, &FilesAgain) {
-                Ok(Loaded { plan, control, file: _ }) => Ok(Reread { plan, other_control: control != place }),
+                Ok(Loaded { plan, control, file: _ }) => {
+                    let replaced = named && !has_name(&plan);
+                    Ok(Reread { plan, other_control: control != place, replaced })
+                }
                 Err(problems) => Err(problems.listed()),
             };
             supervise(inherited, Setup::default(), plan, control, verbosity, &mut reread)
@@ -114,6 +119,11 @@ fn services(inherited: Inherited, file: Option<&Path>, verbosity: u8, main: Vec<
             refuse(&problems)
         }
     }
+}
+
+/// Whether the configuration is a file that has a name anywhere. One that is mounted by itself has none when an editor has replaced it.
+fn has_name(plan: &Plan) -> bool {
+    plan.config.as_deref().is_some_and(|file| sys::has_name(Path::new(file)))
 }
 
 /// PID 1 is the first; it asks nobody.
@@ -137,8 +147,10 @@ fn refuse(problems: &config::Problems) -> ExitCode {
 
 #[inline(never)]
 fn print(text: &str) -> ExitCode {
-    sys::print(text);
-    ExitCode::SUCCESS
+    match sys::print(text) {
+        Printed::All | Printed::Unheard => ExitCode::SUCCESS,
+        Printed::Lost => ExitCode::FAILURE,
+    }
 }
 
 /// There is no configuration that could be read again.

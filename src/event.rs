@@ -150,6 +150,8 @@ impl ExitCode {
     pub const TRY_AGAIN: Self = Self(75);
     /// A verb may not be used by this user (`EX_NOPERM`).
     pub const NO_PERMISSION: Self = Self(77);
+    /// A SIGTERM came while a verb waited, as of a program that it ends.
+    pub const TERMINATED: Self = Self(143);
     /// The system refused what PID 1 cannot do without (`EX_OSERR`).
     pub const SYSTEM: Self = Self(71);
     /// The configuration cannot be used; nothing was started (`EX_CONFIG`).

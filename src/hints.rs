@@ -24,7 +24,10 @@ pub fn leaves(argv: &[&str]) -> bool {
     match known {
         Known::Nginx => !rest.iter().any(|arg| holds(arg, "daemon off")) && !has("-t -T -v -V"),
         Known::PhpFpm => !has_letter(&['F']) && !has("--nodaemonize -t -v -i"),
-        Known::Apache => !rest.iter().any(|arg| holds(arg, "FOREGROUND")) && !has("-X -t -v"),
+        Known::Apache => {
+            let stays = base_name(program).ends_with("-foreground");
+            !stays && !rest.iter().any(|arg| holds(arg, "FOREGROUND")) && !has("-X -t -v")
+        }
         Known::Redis => rest.windows(2).any(|pair| matches!(pair, ["--daemonize", "yes"])),
         Known::Postgres => match base_name(program) {
             "pg_ctl" => true,
@@ -38,6 +41,8 @@ pub fn leaves(argv: &[&str]) -> bool {
         Known::Rsyslog => !has_letter(&['n', 'N']),
         Known::SyslogNg => !has_letter(&['F']) && !has("--foreground"),
         Known::Haproxy => has_letter(&['D']),
+        Known::Lighttpd => !has_letter(&['D', 't', 'p', 'v']),
+        Known::Uwsgi => has("-d --daemonize --daemonize2"),
         Known::Memcached => has("-d --daemon"),
         Known::Dnsmasq => !has_letter(&['k', 'd']) && !has("--keep-in-foreground --no-daemon"),
         Known::Named => !has_letter(&['f', 'g']),
@@ -69,7 +74,8 @@ pub fn better_signal(program: &str) -> Option<(&'static str, &'static str)> {
         )),
         Known::PhpFpm => Some((
             "SIGQUIT",
-            "On SIGTERM php-fpm drops the requests it is answering; stop_signal = \"SIGQUIT\" lets it finish them",
+            "On SIGTERM php-fpm drops the requests it is answering; stop_signal = \"SIGQUIT\" lets it finish them, if \
+             process_control_timeout in php-fpm.conf gives it the time for that (7s)",
         )),
         Known::Apache => Some((
             "SIGWINCH",
@@ -79,6 +85,24 @@ pub fn better_signal(program: &str) -> Option<(&'static str, &'static str)> {
             "SIGINT",
             "On SIGTERM postgres waits until its clients have gone; stop_signal = \"SIGINT\" does not",
         )),
+        Known::Haproxy => Some((
+            "SIGUSR1",
+            "On SIGTERM haproxy drops the requests it is answering; stop_signal = \"SIGUSR1\" lets it finish them",
+        )),
+        Known::Lighttpd => Some((
+            "SIGINT",
+            "On SIGTERM lighttpd drops the requests it is answering; stop_signal = \"SIGINT\" lets it finish them",
+        )),
+        Known::Squid => Some((
+            "SIGINT",
+            "On SIGTERM squid waits 30 s for its clients, unless shutdown_lifetime in squid.conf says otherwise; \
+             stop_signal = \"SIGINT\" does not wait",
+        )),
+        Known::Uwsgi => Some((
+            "SIGINT",
+            "On SIGTERM uwsgi reloads and goes on, unless it has die-on-term, or hook-master-start = unix_signal:15 \
+             gracefully_kill_them_all, which lets it finish its requests; stop_signal = \"SIGINT\" ends it at once",
+        )),
         _ => None,
     }
 }
@@ -87,7 +111,7 @@ pub fn better_signal(program: &str) -> Option<(&'static str, &'static str)> {
 /// nothing else is said. `None` for programs that nobody connects to, or that have no port of their own.
 pub fn readiness(program: &str) -> Option<&'static str> {
     Some(match known(program)? {
-        Known::Nginx | Known::Apache => "\"tcp:80\"",
+        Known::Nginx | Known::Apache | Known::Lighttpd => "\"tcp:80\"",
         Known::PhpFpm => "\"tcp:9000\"",
         Known::Redis if base_name(program) == "redis-sentinel" => "\"tcp:26379\"",
         Known::Redis => "\"tcp:6379\"",
@@ -111,6 +135,7 @@ pub fn readiness(program: &str) -> Option<&'static str> {
         | Known::Pm2
         | Known::Varnish
         | Known::Celery
+        | Known::Uwsgi
         | Known::ServiceManager => return None,
     })
 }
@@ -157,7 +182,7 @@ pub fn base_name(program: &str) -> &str {
 const PROGRAMS: &str = "\
 nginx openresty -> Run it in the foreground: nginx -g \"daemon off;\"
 php-fpm -> Run it in the foreground: php-fpm -F
-httpd apache2 apachectl apache2ctl -> Run it in the foreground: httpd -DFOREGROUND, or apache2ctl -DFOREGROUND on Debian
+httpd apache2 apachectl apache2ctl httpd-foreground apache2-foreground -> Run it in the foreground: httpd -DFOREGROUND, or apache2ctl -DFOREGROUND on Debian
 redis-server redis-sentinel valkey-server -> Run it in the foreground: --daemonize no, which goes over the daemonize yes of its configuration
 postgres postmaster pg_ctl pg_ctlcluster -> Run it in the foreground: postgres -D DIRECTORY, without pg_ctl
 mysqld mysqld_safe mariadbd mariadbd-safe -> Run it in the foreground: mysqld without --daemonize, and not through mysqld_safe
@@ -181,6 +206,8 @@ supervisord -> Run it in the foreground: supervisord -n
 pm2 -> Run it in the foreground: pm2-runtime, or the program itself
 varnishd -> Run it in the foreground: varnishd -F
 celery -> Run it in the foreground: celery worker, without multi and --detach
+lighttpd -> Run it in the foreground: lighttpd -D
+uwsgi uwsgi-core uwsgi_python3 -> Run it in the foreground: uwsgi without -d and --daemonize
 systemctl service rc-service initctl -> It asks a service manager that is not there; give the command of the server itself, kept in the foreground";
 
 /// The programs that are known here.
@@ -212,11 +239,13 @@ enum Known {
     Pm2,
     Varnish,
     Celery,
+    Lighttpd,
+    Uwsgi,
     ServiceManager,
 }
 
 /// All of them.
-const ALL: [Known; 27] = [
+const ALL: [Known; 29] = [
     Known::Nginx,
     Known::PhpFpm,
     Known::Apache,
@@ -243,6 +272,8 @@ const ALL: [Known; 27] = [
     Known::Pm2,
     Known::Varnish,
     Known::Celery,
+    Known::Lighttpd,
+    Known::Uwsgi,
     Known::ServiceManager,
 ];
 
@@ -310,6 +341,8 @@ mod tests {
             ("pm2", Known::Pm2),
             ("varnishd", Known::Varnish),
             ("celery", Known::Celery),
+            ("lighttpd", Known::Lighttpd),
+            ("uwsgi", Known::Uwsgi),
             ("systemctl", Known::ServiceManager),
         ];
         assert_eq!(PROGRAMS.lines().count(), expected.len());
@@ -329,6 +362,8 @@ mod tests {
             ("php-fpm --nodaemonize", false),
             ("apache2ctl -D FOREGROUND", false),
             ("httpd", true),
+            ("httpd-foreground", false),
+            ("/usr/local/bin/apache2-foreground", false),
             ("/usr/sbin/sshd -De", false),
             ("sshd", true),
             ("cron -f", false),
@@ -338,6 +373,10 @@ mod tests {
             ("pg_ctl start", true),
             ("postgres -D /data", false),
             ("service nginx start", true),
+            ("lighttpd -f /etc/lighttpd.conf", true),
+            ("lighttpd -D -f /etc/lighttpd.conf", false),
+            ("uwsgi --ini app.ini", false),
+            ("uwsgi --ini app.ini --daemonize /var/log/uwsgi.log", true),
             ("sleep 1", false),
             ("", false),
         ] {
@@ -353,6 +392,11 @@ mod tests {
             ("nginx", "SIGQUIT"),
             ("php-fpm", "SIGQUIT"),
             ("httpd", "SIGWINCH"),
+            ("apache2-foreground", "SIGWINCH"),
+            ("haproxy", "SIGUSR1"),
+            ("lighttpd", "SIGINT"),
+            ("squid", "SIGINT"),
+            ("uwsgi_python3", "SIGINT"),
             ("/usr/lib/postgresql/16/bin/postgres", "SIGINT"),
         ] {
             assert_eq!(better_signal(program).map(|found| found.0), Some(signal));

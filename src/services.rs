@@ -320,6 +320,23 @@ impl Service {
         }
     }
 
+    /// Whether SIGKILL was sent to all that is left of its run.
+    pub fn killed(&self) -> bool {
+        match &self.state {
+            State::Stopping { stop, .. } => stop.killed(),
+            State::Cleaning(cleaning) => cleaning.killed(),
+            State::Waiting
+            | State::Launching { .. }
+            | State::Starting(..)
+            | State::Up(..)
+            | State::Ready(..)
+            | State::Backoff { .. }
+            | State::Down
+            | State::Completed
+            | State::Failed { .. } => false,
+        }
+    }
+
     /// What the instance will do next by itself, and when.
     pub fn deadline(&self) -> Option<Time> {
         match &self.state {

@@ -344,12 +344,14 @@ impl Supervisor {
         self.look_at_memory(now, out);
         let Some(shutdown) = &mut self.shutdown else { return };
         if shutdown.tell(now) {
-            let limit = shutdown.limit();
-            let mut next = limit;
+            let mut next = shutdown.limit();
+            let mut killed = true;
             for service in &self.services {
                 next = Time::earlier(next, service.kill_at());
+                killed &= service.settled() || service.killed();
             }
-            let remaining = next.map(|at| at.since(now));
+            // Whoever is still there has had it.
+            let remaining = next.filter(|_| !killed).map(|at| at.since(now));
             let names = self.alive();
             if !names.is_empty() {
                 tell(out, Notice::StillStopping { names, remaining });

@@ -58,10 +58,10 @@ use nix::errno::Errno;
 pub use self::client::{Connection, Limit, Lost, NoConnection, in_path, is_one_file, unix_time_ms};
 pub use self::control::places;
 pub use self::environment::variable;
-pub use self::files::{Files, FilesAgain};
+pub use self::files::{Files, FilesAgain, has_name};
 pub use self::log::init_logging;
 pub use self::panic::{end_by_panic, end_without_memory};
-pub use self::print::{print, print_error};
+pub use self::print::{Printed, print, print_error};
 pub use self::signals::asked_to_stop;
 pub use self::terminal::{Happened, Screen, Size, can_draw, colored, look};
 pub use self::termination::leave as leave_last_word;
@@ -320,6 +320,7 @@ impl Linux {
     fn report_ended(&mut self, events: &mut Vec<Event>) -> u32 {
         let Some((pid, status)) = children::ended() else {
             self.look = false;
+            self.keep_going();
             return 0;
         };
         self.look = true; // it is still there, also if no signal told of it yet
@@ -334,6 +335,16 @@ impl Linux {
         self.memory.ended(status, events);
         report(events, Event::Exited { pid, status });
         1
+    }
+
+    /// Whoever has the terminal is continued when a key has stopped it: nobody else here could, and without an init the kernel would
+    /// have dropped that signal.
+    fn keep_going(&self) {
+        if let Some(pid) = self.spawner.has_terminal().filter(|_| is_pid1())
+            && children::stopped(pid) == Some(Signal::TSTP)
+        {
+            self.children.signal_group(pid, Signal::CONT);
+        }
     }
 
     /// Collects some strangers, the first of whom has ended.

@@ -687,6 +687,11 @@ fn every_bad_test_says_what_helps() {
         ("listen_timeout = 3000", "listen_timeout", "unknown key \"listen_timeout\" in [services.a]", "write ready = { test = …, timeout = \"60s\" }"),
         ("restart = \"unless-stopped\"", "\"unless-stopped\"", "restart must be \"always\", \"on-failure\" or \"never\", not \"unless-stopped\"", "here it is called \"always\""),
         ("restart = \"no\"", "\"no\"", "restart must be \"always\", \"on-failure\" or \"never\", not \"no\"", "here it is called \"never\""),
+        ("stopasgroup = true", "stopasgroup", "unknown key \"stopasgroup\" in [services.a]", "here it is called \"kill_mode\""),
+        ("timeout-kill = 5000", "timeout-kill", "unknown key \"timeout-kill\" in [services.a]", "here it is called \"kill_timeout\""),
+        ("cap_drop = [\"ALL\"]", "cap_drop", "unknown key \"cap_drop\" in [services.a]", "here it is called \"capabilities\""),
+        ("RestartSec = 3", "RestartSec", "unknown key \"RestartSec\" in [services.a]", "here it is called \"restart_delay\""),
+        ("merge_logs = true", "merge_logs", "unknown key \"merge_logs\" in [services.a]", "write stderr = \"prefix\", as it is anyway: both streams go to the log of the container"),
         ("stdout_logfile = \"/dev/stdout\"", "stdout_logfile", "unknown key \"stdout_logfile\" in [services.a]", "here it is called \"stdout\""),
         ("exec_mode = \"cluster\"", "exec_mode", "unknown key \"exec_mode\" in [services.a]", "write instances = 2 for two processes; there is no cluster mode"),
         ("ports = [\"80:80\"]", "ports", "unknown key \"ports\" in [services.a]", "that is Docker's work: docker run or the Compose file has it"),
@@ -1151,6 +1156,10 @@ fn more_files_are_included_in_their_order() {
     let request = Request { file: Some(Path::new("/app/tinysup.toml")), main: None, here: false };
     let plan = plan::load(&request, &files).unwrap().plan;
     assert_eq!(names(&plan), ["main", "c", "b", "a"]);
+    // A pattern that matches the file itself, too, means the others.
+    let beside =
+        Memory::default().file("/app/extra.toml", one("a")).file("/app/tinysup.toml", "include = \"*.toml\"");
+    assert_eq!(names(&plan::load(&request, &beside).unwrap().plan), ["a"]);
     assert_eq!(plan.instances[1].launch.cwd.as_deref(), Some(Path::new("/app/conf.d/here")));
 
     for (line, expected) in [

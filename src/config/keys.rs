@@ -282,12 +282,12 @@ pub const LATER_TOP: [&str; 1] = ["http"];
 const FOREIGN: &str = "\
 cmd exec exec_start execstart script program entrypoint args run interpreter_args -> command
 directory dir working_dir working_directory workdir -> cwd
-environment vars -> env
+environment vars env_production -> env
 env_files environment_file -> env_file
 uid -> user
 gid -> group
 supplementary_groups group_add -> groups
-after requires needs depends wants wait_for waitfor links priority -> depends_on
+after requires needs depends wants wait_for waitfor links priority dependencies -> depends_on
 readiness readiness_probe readinessprobe readiness_check startup_probe startupprobe ready_when ready_test -> ready
 health health_check health_cmd liveness liveness_probe livenessprobe -> healthcheck
 watchdogsec watchdog_sec watchdog_timeout -> watchdog
@@ -295,11 +295,14 @@ numprocs replicas scale processes -> instances
 autorestart restart_policy -> restart
 startretries -> max_restarts
 startsecs -> min_uptime
+restartsec restart_sec -> restart_delay
 exp_backoff_restart_delay -> restart_backoff
 exitcodes -> stop_exit_codes
 stopsignal kill_signal -> stop_signal
-stopwaitsecs stop_timeout stop_grace_period -> kill_timeout
+stopwaitsecs stop_timeout stop_grace_period timeoutstopsec timeout_kill -> kill_timeout
+stopasgroup killasgroup treekill -> kill_mode
 ulimits -> rlimits
+cap_add cap_drop -> capabilities
 stdout_logfile out_file standardoutput -> stdout
 stderr_logfile error_file standarderror -> stderr
 disabled -> enabled
@@ -311,9 +314,9 @@ rate_limit log_limit -> log_rate_limit";
 
 /// What other programs have a key for and here is a part of another.
 const PARTS: &str = "\
-redirect_stderr -> stderr = \"prefix\", as it is anyway: both streams go to the log of the container
+redirect_stderr merge_logs -> stderr = \"prefix\", as it is anyway: both streams go to the log of the container
 exec_mode -> instances = 2 for two processes; there is no cluster mode
-interpreter -> command = [\"node\", \"server.js\"]: the interpreter is its first word
+interpreter node_args -> command = [\"node\", \"server.js\"]: the interpreter is its first word
 start_delay -> depends_on = [\"db\"], to wait for what is needed and not for a time
 wait_ready -> ready = \"notify\", \"fd:3\" or \"log:TEXT\"
 notify -> ready = \"notify\"
@@ -321,7 +324,7 @@ notify_access -> ready = \"notify\"; all processes of the service are heard
 notification_fd -> ready = \"fd:3\"
 listen_timeout timeoutstartsec timeout_start_sec start_timeout startup_timeout ready_timeout -> ready = { test = …, timeout = \"60s\" }
 test interval retries start_period health_interval health_timeout health_retries -> healthcheck = { test = …, interval = \"30s\", timeout = \"5s\", retries = 3, start_period = \"0s\" }
-file max_size max_files also log_file stdout_logfile_maxbytes stdout_logfile_backups format rotate -> stdout = { file = \"/var/log/app.log\", max_size = \"10M\", max_files = 5 }";
+file max_size max_files also log_file stdout_logfile_maxbytes stdout_logfile_backups stderr_logfile_maxbytes stderr_logfile_backups format rotate -> stdout = { file = \"/var/log/app.log\", max_size = \"10M\", max_files = 5 }";
 
 /// What only Docker can do.
 const DOCKERS: &str = "ports expose image build volumes networks container_name hostname";

@@ -268,9 +268,11 @@ fn section(
 /// The files that `include` names, read, each once.
 #[inline(never)]
 fn included(setting: &Setting, world: &dyn World, problems: &mut Problems) -> Vec<FileId> {
-    let directory =
-        problems.sources.get(setting.span.file).map(|source| source.directory.clone()).unwrap_or_default();
+    let own = problems.sources.get(setting.span.file);
+    let directory = own.map(|source| source.directory.clone()).unwrap_or_default();
     let mut seen = Set::new();
+    // `*.toml` beside the file that says so means the others.
+    seen.extend(own.and_then(|source| Path::new(&source.name).file_name()).map(|name| directory.join(name)));
     let mut found = Vec::new();
     let mut bytes = 0_usize;
     let patterns = match &setting.node.value {

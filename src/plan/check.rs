@@ -67,7 +67,7 @@ impl Display for Report {
         }
         match self.hints.len().saturating_sub(MAX_HINTS) {
             0 => Ok(()),
-            more => writeln!(f, "and {more} more hints"),
+            more => writeln!(f, "and {more} more"),
         }
     }
 }

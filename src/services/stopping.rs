@@ -181,6 +181,11 @@ impl Cleaning {
         }
     }
 
+    /// Whether SIGKILL was sent.
+    pub fn killed(&self) -> bool {
+        matches!(self.kill, Kill::Since(_))
+    }
+
     /// When there is something to do.
     pub fn deadline(&self) -> Option<Time> {
         Time::earlier(self.kill_at(), Some(self.look_at))
@@ -731,7 +736,9 @@ fn ask(instance: &Instance, leader: Pid, out: &mut Vec<Action>) -> Signal {
 
 fn kill_leader(context: &Context, leader: Pid, stop: &mut Stopping, why: KillReason, out: &mut Vec<Action>) {
     let signal = stop.signal;
-    let hint = program(context.instance).and_then(hints::stop_signal);
+    // What is known is about SIGTERM.
+    let asked = program(context.instance).filter(|_| signal == Some(Signal::TERM));
+    let hint = asked.and_then(hints::stop_signal);
     let after = context.now.since(stop.asked);
     tell(out, Notice::Killing { name: name(context), signal, after, why, hint });
     match context.instance.stop.mode {

@@ -161,7 +161,8 @@ impl Supervisor {
 
     fn service_status(&self, now: Time, id: InstanceId, report: &Report) -> Option<ServiceStatus> {
         let (instance, service) = (self.plan.instance(id)?, self.service(id)?);
-        let usage = report.usage.get(&id);
+        // Of what runs there is one at least: without /proc nothing is known.
+        let usage = report.usage.get(&id).filter(|usage| usage.processes > 0);
         let (restarts, resets) = service.restarts(now, instance);
         Some(ServiceStatus {
             name: instance.name.to_string(),
@@ -352,7 +353,7 @@ impl Supervisor {
     }
 
     fn service_memory(&self, id: InstanceId, report: &Report) -> ServiceMemory {
-        let weight = report.weights.get(&id);
+        let weight = report.weights.get(&id).filter(|weight| weight.processes > 0);
         let most = weight.and_then(|weight| weight.holder.as_ref());
         ServiceMemory {
             name: self.name(id).to_string(),

@@ -32,8 +32,8 @@ struct Story {
     container: Option<ContainerMemory>,
     /// What the configuration says when it is read again.
     configuration: Result<Vec<Instance>, String>,
-    /// And its `[log]`, and whether its `control` is another one.
-    configured: (Log, bool),
+    /// And its `[log]`, whether its `control` is another one, and whether its file was replaced below a mount.
+    configured: (Log, bool, bool),
 }
 
 impl Story {
@@ -96,6 +96,7 @@ impl Story {
                         routes: Map::new(),
                     },
                     other_control: self.configured.1,
+                    replaced: self.configured.2,
                 });
                 self.supervisor.reread(self.now, read, &mut actions);
             } else {
@@ -307,6 +308,44 @@ fn a_stop_waits_also_for_those_that_depend_through_a_oneshot_that_is_done() {
     story.expect(&["stopping (SIGTERM): web, db", "SIGTERM to web"]);
     story.exit("web", 0);
     story.expect(&["SIGTERM to db"]);
+}
+
+#[test]
+fn who_has_got_sigkill_is_not_told_to_get_it_again() {
+    let mut web = instance("web");
+    web.stop.kill_timeout = Some(Duration::from_secs(2));
+    let mut story = Story::new(vec![web]);
+    story.signal(Signal::TERM);
+    story.pass(1_999);
+    story.record.clear();
+    story.pass(1);
+    story.expect(&[
+        "web: still there 2 s after SIGTERM, SIGKILL (kill_timeout)",
+        "SIGKILL to the group of web",
+        "SIGKILL to web",
+        "still stopping: web",
+    ]);
+}
+
+/// What is known of a server says what SIGTERM does to it, and nothing about a signal that was chosen, or a command.
+#[test]
+fn a_better_signal_is_named_where_sigterm_was_the_wrong_one() {
+    for (signal, hint) in [
+        (
+            Signal::TERM,
+            ". On SIGTERM nginx drops the requests it is answering; stop_signal = \"SIGQUIT\" lets it finish them",
+        ),
+        (Signal::QUIT, ""),
+    ] {
+        let mut nginx = instance("web");
+        Rc::make_mut(&mut nginx.launch).shown = "/usr/sbin/nginx -g \"daemon off;\"".into();
+        nginx.stop.signal = signal;
+        let mut story = Story::new(vec![nginx]);
+        story.signal(Signal::TERM);
+        story.pass(8_000);
+        let told = format!("web: still there 8 s after {signal}, SIGKILL (kill_timeout){hint}");
+        assert!(story.record.contains(&told), "{:#?}", story.record);
+    }
 }
 
 #[test]

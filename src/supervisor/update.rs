@@ -27,6 +27,8 @@ pub struct Reread {
     pub plan: Plan,
     /// Whether it wants clients to be served elsewhere.
     pub other_control: bool,
+    /// Whether its file is a mount that still shows what was replaced where it is mounted from.
+    pub replaced: bool,
 }
 
 /// What an update is going to do about an instance when nothing of its present run is left.
@@ -164,6 +166,9 @@ impl Supervisor {
                 stays = self.plan.log.staying(&read.plan.log);
                 if read.other_control {
                     stays.push("control");
+                }
+                if read.replaced {
+                    stays.push(REPLACED);
                 }
                 if !stays.is_empty() && !only_told {
                     tell(out, Notice::Stays { keys: stays.clone() });
@@ -591,6 +596,7 @@ impl Supervisor {
 const STOPPING: &str = "the container is being stopped, and nothing else is begun";
 const TOO_MANY: &str =
     "there have been too many different services since the container began; start it again";
+const REPLACED: &str = "the configuration, a file that was replaced where it is mounted from";
 const NOT_SERVICES: &str = "it is no configuration of services";
 
 fn with_keys(what: &str, keys: &str) -> String {

@@ -177,11 +177,30 @@ pub fn ended() -> Option<(Pid, ExitStatus)> {
     wait_for(libc::P_ALL, 0, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
 }
 
+/// What has stopped a child of ours, once.
+pub fn stopped(pid: Pid) -> Option<Signal> {
+    let (code, _, signal) = wait_id(libc::P_PID, pid.number(), libc::WSTOPPED | libc::WNOHANG)?;
+    (code == libc::CLD_STOPPED).then(|| Signal::new(signal))?
+}
+
 fn collect(pid: Pid) -> Option<(Pid, ExitStatus)> {
     wait_for(libc::P_PID, pid.number(), libc::WEXITED | libc::WNOHANG)
 }
 
 fn wait_for(kind: libc::idtype_t, id: i32, options: libc::c_int) -> Option<(Pid, ExitStatus)> {
+    let (code, pid, status) = wait_id(kind, id, options)?;
+    let by_signal = |core| ExitStatus::Signal { signal: Signal::new(status).unwrap_or(Signal::KILL), core };
+    let status = match code {
+        libc::CLD_KILLED => by_signal(false),
+        libc::CLD_DUMPED => by_signal(true),
+        libc::CLD_EXITED => ExitStatus::Code(u8::try_from(status & 0xff).unwrap_or(u8::MAX)),
+        _ => return None, // a stop, which is told without being asked for to whoever traces a process
+    };
+    Some((Pid::new(pid)?, status))
+}
+
+/// waitid(2): what happened, to whom, and the code or signal.
+fn wait_id(kind: libc::idtype_t, id: i32, options: libc::c_int) -> Option<(libc::c_int, i32, libc::c_int)> {
     // SAFETY: all zeroes is a siginfo_t; the kernel leaves it so when there is nobody.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     loop {
@@ -194,14 +213,7 @@ fn wait_for(kind: libc::idtype_t, id: i32, options: libc::c_int) -> Option<(Pid,
     }
     // SAFETY: waitid fills these two fields.
     let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
-    let by_signal = |core| ExitStatus::Signal { signal: Signal::new(status).unwrap_or(Signal::KILL), core };
-    let status = match info.si_code {
-        libc::CLD_KILLED => by_signal(false),
-        libc::CLD_DUMPED => by_signal(true),
-        libc::CLD_EXITED => ExitStatus::Code(u8::try_from(status & 0xff).unwrap_or(u8::MAX)),
-        _ => return None, // a stop, which is told without being asked for to whoever traces a process
-    };
-    Some((Pid::new(pid)?, status))
+    Some((info.si_code, pid, status))
 }
 
 /// kill(2), also with real-time signals and 0.

@@ -27,6 +27,11 @@ pub struct Files;
 /// The same for a program that is running and must not wait: pipes and terminals, which may have nothing to read, are refused.
 pub struct FilesAgain;
 
+/// Whether the file at this path has a name in its file system: a mount of it keeps one that has lost its last.
+pub fn has_name(path: &Path) -> bool {
+    call::status(path).is_ok_and(|status| status.st_nlink > 0)
+}
+
 /// Waits until a pipe or terminal has something to read, or its writers are gone. An error when we are asked to stop.
 fn wait_for_input(file: &File) -> io::Result<()> {
     let mut poll = Poll::new();

@@ -163,6 +163,11 @@ impl Spawner {
         self.post = Post::default();
     }
 
+    /// To whom the terminal was given.
+    pub fn has_terminal(&self) -> Option<Pid> {
+        self.given.as_ref().map(|(_, group)| *group)
+    }
+
     /// A child has ended: if the terminal is still its group's, it is ours again.
     pub fn take_terminal_back(&mut self, pid: Pid) {
         if let Some((terminal, _)) = self.given.take_if(|(_, group)| *group == pid) {

@@ -71,8 +71,11 @@ fn container(memory: &Memory) -> String {
         (Some(used), None) => format!("the container uses {} and has no limit", size(used)),
         (None, Some(limit)) => format!("the container's limit is {}", size(limit)),
         (None, None) => {
-            let sum: u64 = memory.services.iter().filter_map(|service| service.bytes).sum();
-            format!("the services hold {}", size(sum))
+            let sum = memory.services.iter().filter_map(|service| service.bytes).reduce(u64::saturating_add);
+            sum.map_or_else(
+                || "what services hold is not known".to_owned(),
+                |sum| format!("the services hold {}", size(sum)),
+            )
         }
     };
     if let Some(peak) = memory.peak_bytes {

@@ -1,10 +1,12 @@
 //! What is sent, what is printed and the exit code, verb by verb; and what is said when there is no answer.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use tinysup::control::{
     Answer, Change, Description, EventLine, Exit, LogLine, Refusal, Refused, ServiceStatus, Status, Stream,
@@ -226,6 +228,46 @@ fn a_flood_that_nobody_reads_ends_too() {
     server.client_gone();
 }
 
+/// What an answer means holds whoever hears it; and what is lost is told, not taken for said.
+#[test]
+fn an_answer_that_cannot_be_written_keeps_its_meaning() {
+    const LOST: &str = "tinysup: cannot write to standard output: No space left on device\n";
+    let line = LogLine { name: "db".to_owned(), text: "here".to_owned(), ..LogLine::default() };
+    let mut well = status();
+    well.ok = true;
+    well.services.pop();
+    for (words, answer, [full, unread]) in [
+        (&["status"][..], Answer::Status(status()), [3, 3]),
+        (&["status"], Answer::Status(well), [1, 0]),
+        (&["logs"], Answer::Log(line), [1, 0]),
+        // A health check does not fail for want of a disk, and does not succeed for it either.
+        (&["health"], Answer::Verdict(Verdict { ok: true, text: String::new() }), [0, 0]),
+        (&["health"], Answer::Verdict(Verdict { ok: false, text: String::new() }), [1, 1]),
+    ] {
+        let server = Server::that_says(vec![answer, Answer::End]);
+        let mut command = program(server.path(), words);
+        command.stdout(File::options().write(true).open("/dev/full").unwrap());
+        let said = Running::new(command).finish();
+        assert_eq!((said.code, said.stderr.as_str()), (full, LOST), "{words:?}");
+
+        // The signal that would end it is ignored, as below many programs.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let asks =
+            [&["-c", "trap '' PIPE; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_tinysup")], words].concat();
+        let mut command = Command::new("/bin/sh");
+        command.args(asks).env("TINYSUP_SOCKET", server.path()).stdout(writer).stderr(Stdio::piped());
+        let said = Running::new(command).finish();
+        assert_eq!((said.code, said.stderr.as_str()), (unread, ""), "{words:?}");
+    }
+    for words in [&["example"][..], &["completions", "bash"], &["help"], &["version"], &["help", "logs"]] {
+        let mut command = program(&unused_path(), words);
+        command.stdout(File::options().write(true).open("/dev/full").unwrap());
+        let said = Running::new(command).finish();
+        assert_eq!((said.code, said.stderr.as_str()), (1, LOST), "{words:?}");
+    }
+}
+
 #[test]
 fn a_stream_without_its_end_was_cut_off() {
     let line = LogLine { name: "db".to_owned(), text: "here".to_owned(), ..LogLine::default() };
@@ -311,9 +353,9 @@ fn another_user_is_told_what_is_in_the_way() {
     // The folder of the build may be closed to other users.
     let copy = unused_path();
     std::fs::copy(env!("CARGO_BIN_EXE_tinysup"), &copy).unwrap();
-    let mut command = std::process::Command::new(&copy);
+    let mut command = Command::new(&copy);
     command.arg("status").env_clear().env("TINYSUP_SOCKET", server.path()).uid(65_534);
-    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let output = command.output();
     std::fs::remove_file(copy).unwrap();
     match output {
@@ -340,6 +382,27 @@ fn no_answer_and_no_sense_are_told() {
         let said = tinysup(server.path(), &["status", "--timeout", "100ms"]);
         assert_eq!((said.code, said.stdout.as_str()), (code, ""), "{said:?}");
         assert!(said.stderr.contains(part), "{said:?}");
+    }
+}
+
+/// As by `timeout 60 tinysup wait`: nobody hung up but the one who asked.
+#[test]
+fn who_is_ended_while_it_waits_says_so() {
+    for words in [&["wait", "--for", "ready"][..], &["restart", "all"], &["update"]] {
+        let server = Server::new(|_| vec![Does::Holds]);
+        let mut client = Running::new(program(server.path(), words));
+        server.request();
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(client.child().id().cast_signed()),
+            nix::sys::signal::Signal::SIGTERM,
+        )
+        .unwrap();
+        let said = client.finish();
+        assert_eq!((said.code, said.stdout.as_str()), (143, ""), "{words:?}: {said:?}");
+        assert_eq!(
+            said.stderr,
+            "tinysup: SIGTERM before the answer came; what was asked for may still happen. tinysup status shows it\n"
+        );
     }
 }
 

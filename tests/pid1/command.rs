@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::container::{End, Setup};
-use crate::services::witness_path;
+use crate::services::{service, witness_path};
 use crate::signals::{KEPT, WAYS, name};
 use crate::terminal::Terminal;
 use crate::{launch, proc, root};
@@ -82,6 +82,8 @@ fn a_slip_in_a_verb_is_seen() {
         assert!(end.code == 127 && end.stderr[0].contains(&format!("cannot start: \"{word}\"")), "{end:#?}");
         assert_eq!(end.stderr.get(1).map(String::as_str), hint, "{end:#?}");
     }
+    let end = command(&["--", "status"]).start().finish();
+    assert!(end.code == 127 && end.stderr[1] == "tinysup: the verb is: tinysup status", "{end:#?}");
     let end = command(&["sh", "-c", "exit 127"]).start().finish();
     silent(&end, 127, &[]);
 }
@@ -233,16 +235,38 @@ fn a_shell_at_a_terminal_is_a_shell() {
     assert!(!terminal.text.contains("job control"), "the shell complains: {}", terminal.text);
 }
 
+/// Nobody in the container could continue what a key has stopped; without an init the kernel would not have let it.
+#[test]
+fn ctrl_z_does_not_end_the_conversation() {
+    if !root() {
+        return;
+    }
+    // Without a child, which would be stopped half made while the shell waits for it.
+    let script = "trap 'echo continued' CONT; echo ready; while :; do read line; done";
+    let config = service("other", "[\"sleep\", \"1000\"]", "");
+    let beside = Setup::services(&config).arg("run").arg("--").arg("sh").arg("-c").arg(script);
+    for setup in [command(&["sh", "-c", script]), beside] {
+        let mut terminal = Terminal::new(setup);
+        terminal.read_until("ready");
+        for _ in 0..3 {
+            terminal.type_in("\x1a");
+            terminal.read_until("continued");
+        }
+        terminal.container.stop();
+    }
+}
+
+/// A SIGSTOP is meant.
 #[test]
 fn suspended_and_continued() {
     if !root() {
         return;
     }
-    let mut terminal =
-        Terminal::new(command(&["sh", "-c", "echo ready; read line; echo \"read $line\"; exit 9"]));
+    let script = "echo ready; read line; echo \"read $line\"; exit 9";
+    let mut terminal = Terminal::new(command(&["sh", "-c", script]));
     terminal.read_until("ready");
     let shell = terminal.container.process("sh -c").pid;
-    terminal.type_in("\x1a");
+    assert!(launch::kill(shell, libc::SIGSTOP), "it is there");
     terminal.container.until("it is stopped", || proc::of(shell).is_some_and(|process| process.state == 'T'));
     terminal.container.signal(libc::SIGCONT);
     terminal.container.until("it goes on", || proc::of(shell).is_some_and(|process| process.state != 'T'));

@@ -22,6 +22,16 @@ fn without_proc() {
     let container = Setup::services(&config).env("W", witness_path()).before(no_proc).start();
     container.wait_for("a | waiting");
     container.wait_for("b | waiting");
+    // What cannot be known is not told as nothing.
+    let asked = container.verb(&["status", "--json", "a"]);
+    assert!(asked.stdout.contains("\"state\":\"ready\""), "{asked:#?}");
+    for unknown in ["cpu_ms", "memory_bytes", "processes"] {
+        assert!(asked.stdout.contains(&format!("\"{unknown}\":null")), "{unknown}: {asked:#?}");
+    }
+    let asked = container.verb(&["memory"]);
+    let cells: Vec<_> =
+        asked.stdout.lines().flat_map(str::split_whitespace).filter(|cell| *cell == "-").collect();
+    assert_eq!(cells.len(), 12, "{asked:#?}");
     let end = container.stop();
     end.code(0);
     end.says("b: code 3 after _ s; restart 1/10 now");

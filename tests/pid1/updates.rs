@@ -3,8 +3,8 @@
 use std::fs;
 
 use crate::container::{Container, Setup};
-use crate::root;
 use crate::services::{service, sh};
+use crate::{launch, root};
 
 const STAYS: &str = "trap 'echo bye; exit 0' TERM; echo here; while :; do sleep 0.02; done";
 
@@ -22,6 +22,30 @@ fn pid(container: &Container, name: &str) -> String {
     let asked = container.verb(&["status", name]);
     let row = asked.stdout.lines().find(|line| line.starts_with(name)).expect("a row");
     row.split_whitespace().nth(2).expect("a pid").to_owned()
+}
+
+/// As with `docker run -v ./tinysup.toml:/etc/tinysup.toml`, when an editor writes another file and gives it the name.
+#[test]
+fn a_mounted_file_that_was_replaced_is_told() {
+    if !root() {
+        return;
+    }
+    let config = says("a", "one", "");
+    let setup = Setup::services(&config);
+    let host = setup.folder().file("host.toml", &config);
+    let [from, to] = [host.clone(), setup.folder().path().join("tinysup.toml")]
+        .map(|path| path.to_str().unwrap().to_owned());
+    let container = setup.before(move || launch::mount(&from, &to, "", libc::MS_BIND, "")).start();
+    container.wait_for("a | one");
+    container.verb(&["update"]).check(0, &["nothing has changed"]);
+    let other = container.folder().file("other.toml", says("a", "two", ""));
+    fs::rename(other, host).unwrap();
+    let file = "the configuration, a file that was replaced where it is mounted from";
+    let but = format!("nothing has changed but what only a new start of the container can change: {file}");
+    container.verb(&["update"]).check(0, &[&but]);
+    container.signal(libc::SIGHUP);
+    container
+        .wait_for(&format!("{file} cannot be changed while the container runs, only by starting it again"));
 }
 
 #[test]

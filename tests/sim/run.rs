@@ -171,7 +171,7 @@ fn drive(
                     let plan = world.plan.clone();
                     describe(world, &plan);
                 }
-                let read = read.map(|plan| Reread { plan, other_control: other });
+                let read = read.map(|plan| Reread { plan, other_control: other, replaced: false });
                 supervisor.reread(now, read, &mut actions);
             }
             *steps += 1;

@@ -301,7 +301,7 @@ impl World {
         if rng.per_mille(900) {
             self.written = plans::changed(&mut rng, &self.written, self.versions);
         }
-        Ok(Reread { plan: self.written.clone(), other_control: rng.per_mille(150) })
+        Ok(Reread { plan: self.written.clone(), other_control: rng.per_mille(150), replaced: false })
     }
 
     /// From now on the instances are defined so.

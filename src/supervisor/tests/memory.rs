@@ -396,7 +396,11 @@ fn a_guard_that_comes_with_an_update_gives_cgroups_to_those_that_stay() {
         let mut plan = story.supervisor.plan.clone();
         plan.guard = Guard { restart, ..Guard::default() };
         let (now, mut actions) = (story.now, Vec::new());
-        story.supervisor.reread(now, Ok(Reread { plan, other_control: false }), &mut actions);
+        story.supervisor.reread(
+            now,
+            Ok(Reread { plan, other_control: false, replaced: false }),
+            &mut actions,
+        );
         assert_eq!(cells(&story), expected, "{restart:?}: {actions:?}");
     }
 }

@@ -68,10 +68,12 @@ fn what_stays_until_the_container_starts_again_is_told() {
     story.configured = (
         Log { timestamps: true, overflow: Overflow::Drop, reopen_signal: Some(Signal::USR2), ..looks },
         true,
+        true,
     );
     let mut dry = request(Verb::Update, &[]);
     dry.dry_run = true;
-    let keys = "[log] format, [log] timestamps, [log] color, [log] overflow, control";
+    let keys = "[log] format, [log] timestamps, [log] color, [log] overflow, control, \
+                the configuration, a file that was replaced where it is mounted from";
     let but = "nothing has changed but what only a new start of the container can change: ";
     story.ask(1, dry);
     story.tells(&[&format!("1! +: {but}{keys}")]);
@@ -88,7 +90,7 @@ fn what_stays_until_the_container_starts_again_is_told() {
     story.ask(2, request(Verb::Update, &[]));
     story.tells(&[&format!("2! +: {but}{keys}")]);
     story.expect(&[&told, "the configuration was read again: taking on what is of no single service"]);
-    story.configured = (Log { reopen_signal: None, colored: [false; 2], ..Log::default() }, false);
+    story.configured = (Log { reopen_signal: None, colored: [false; 2], ..Log::default() }, false, false);
     story.ask(3, request(Verb::Update, &[]));
     story.tells(&["3! +: nothing has changed"]);
 }

@@ -31,7 +31,9 @@ impl Judge {
                 let own = all.filter_map(|(instance, life)| {
                     life.kill_due(instance).filter(|_| life.active() && life.killed.is_none())
                 });
-                let next = own.chain(self.limit()).min();
+                // Whoever has got SIGKILL waits for no other.
+                let killed = self.lives.iter().all(|life| !life.active() || life.killed.is_some());
+                let next = own.chain(self.limit()).min().filter(|_| !killed);
                 // What a leader left behind before the stop has a deadline of its own, and no longer than the last.
                 let remains = self.lives.iter().any(|life| life.active() && life.ended.is_some());
                 let most = self.limit().map(|limit| limit.since(now));
