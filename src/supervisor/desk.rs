@@ -11,7 +11,7 @@ use crate::event::{Action, Client, InstanceId, Sink, Time, order, tell};
 use crate::gather::{Gather, Joined};
 use crate::logs::{Line, Origin, Wish as ReadingWish};
 use crate::notice::{ByHand, Notice};
-use crate::plan::{Condition, Kind, Mode};
+use crate::plan::{Condition, Instance, Kind, Mode};
 use crate::requests::{self, Deed, Overdue, Reading, Report, Scope, Stage, Target};
 use crate::services::{Service, State};
 use crate::shutdown::Reason;
@@ -179,9 +179,7 @@ impl Supervisor {
         for name in names.iter().filter(|name| *name != "all") {
             let count = ids.len();
             let mut known = self.plan.all();
-            let is = |name: &str, instance: &crate::plan::Instance| {
-                *instance.name == *name || *instance.service == *name
-            };
+            let is = |name: &str, instance: &Instance| *instance.name == *name || *instance.service == *name;
             let mut found = false;
             for (id, _) in known.by_ref().filter(|(_, instance)| is(name, instance)) {
                 found = true;
@@ -634,12 +632,19 @@ impl Supervisor {
         if let Notice::Ended { name, .. }
         | Notice::DependencyFailed { name, .. }
         | Notice::OomKilled { name: Some(name), .. } = notice
-            && let Some(id) = self.plan.all().find(|(_, i)| i.name == *name).map(|(id, _)| id)
+            && let Some(id) = self.ever(name)
         {
             let text = notice.to_string();
             let text = text.strip_prefix(&**name).and_then(|text| text.strip_prefix(": ")).unwrap_or(&text);
             self.logs.mark(now, id, text);
         }
+    }
+
+    /// Who had this name: an update that has waited for its end may have taken it out since, or given it another one.
+    fn ever(&self, name: &str) -> Option<InstanceId> {
+        let (service, number) = name.split_once('.').unwrap_or((name, "1"));
+        let is = |one: &Instance| *one.service == *service && number.parse() == Ok(one.number);
+        (0..).map(InstanceId).zip(&self.plan.instances).find(|(_, one)| is(one)).map(|(id, _)| id)
     }
 
     /// Gives a client what there is for it.
@@ -674,7 +679,7 @@ impl Supervisor {
             }
             Some(Stage::Events { reading, seen }) if !reading.busy => {
                 let (follow, seen) = (reading.follow, *seen);
-                self.send_events(now, client, seen, out);
+                self.send_events(now, client, seen, EVENTS_PER_TURN, out);
                 if let Some(Stage::Events { seen, .. }) = self.requests.stage(client)
                     && !follow
                     && *seen >= self.journal.newest()
@@ -697,9 +702,8 @@ impl Supervisor {
 
     /// The last answer to whoever waits, however things are: its time is over, or the container ends with this code.
     fn conclude(&mut self, now: Time, client: Client, code: Option<u8>, out: &mut Vec<Action>) {
-        // Once more also for a reader that has not taken the last: there is no later.
         if code.is_some() {
-            self.requests.taken(client);
+            self.send_rest(now, client, out);
         }
         self.serve(now, client, out);
         match self.requests.stage(client) {
@@ -736,6 +740,29 @@ impl Supervisor {
         }
     }
 
+    /// All that a reader can still get, also one that has not taken the last: there is no later.
+    #[inline(never)]
+    fn send_rest(&mut self, now: Time, client: Client, out: &mut Vec<Action>) {
+        self.requests.taken(client);
+        match self.requests.stage(client) {
+            Some(Stage::Logs(_)) => {
+                let lines = self.logs.read_last(client);
+                self.send_lines(now, client, lines, out);
+            }
+            Some(Stage::Events { seen, .. }) => self.send_events(now, client, *seen, usize::MAX, out),
+            Some(
+                Stage::Silent
+                | Stage::Measuring(_)
+                | Stage::Rereading
+                | Stage::Doing(_)
+                | Stage::Until { .. }
+                | Stage::End
+                | Stage::Leaving,
+            )
+            | None => {}
+        }
+    }
+
     fn end_reading(&mut self, now: Time, client: Client, out: &mut Vec<Action>) {
         let unread: Vec<Line> = self
             .logs
@@ -768,9 +795,9 @@ impl Supervisor {
     }
 
     #[inline(never)]
-    fn send_events(&mut self, now: Time, client: Client, after: u64, out: &mut Vec<Action>) {
+    fn send_events(&mut self, now: Time, client: Client, after: u64, most: usize, out: &mut Vec<Action>) {
         let mut last = after;
-        for (seq, entry) in self.journal.after(after).take(EVENTS_PER_TURN) {
+        for (seq, entry) in self.journal.after(after).take(most) {
             last = seq;
             let answer = Answer::Event(EventLine {
                 seq,

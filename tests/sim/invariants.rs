@@ -6,6 +6,7 @@ mod attempts;
 mod care;
 mod ending;
 mod memory;
+mod reading;
 mod remains;
 mod runs;
 mod said;
@@ -321,6 +322,8 @@ pub struct Judge {
     /// What services may hold is known, and they start.
     begun: bool,
     memory: memory::Model,
+    /// What is there to be read, and who reads it.
+    library: reading::Library,
     /// Who ran when that was looked at last.
     memory_running: BTreeMap<InstanceId, u32>,
 }
@@ -355,6 +358,7 @@ impl Judge {
             began,
             begun: false,
             memory: memory::Model::default(),
+            library: reading::Library::default(),
             memory_running: BTreeMap::new(),
         }
     }
@@ -389,6 +393,7 @@ impl Judge {
         let tick = matches!(event, Event::Tick);
         self.step = Step { now: Some(now), delayed: world.delayed, tick, ..Step::default() };
         self.outputs.event(world, now, event);
+        self.keeps();
         world.told(event);
         // Before the ends themselves: what ended by the OOM killer was held until then.
         self.memory_event(world, event);
@@ -397,6 +402,7 @@ impl Judge {
             Event::MemoryFound(_) => self.begun = true,
             Event::Measured { .. } | Event::Weighed { client: Some(_), .. } => self.step.described = true,
             Event::Left { client } => self.client_is_gone(*client),
+            Event::Taken { client } => self.has_taken(*client),
             Event::Asked { client, request: Ok(request) } => {
                 self.asked(*client, request);
                 self.step.described = request.verb == Verb::Describe;
@@ -547,9 +553,13 @@ impl Judge {
             }
             Action::WriteFile { file, bytes } => self.outputs.write_file(world, &file.path, bytes),
             Action::Reopen { client } => self.reopens(world, *client),
-            Action::Tell(notice) => self.notice(world, notice),
+            Action::Tell(notice) => {
+                self.is_event(notice);
+                self.notice(world, notice);
+            }
             Action::Exit(code) => {
                 self.step.is_end = true;
+                self.check_readers(world);
                 self.exit(world, *code);
             }
             Action::SignalEverybody { signal } => self.signal_everybody(*signal),
@@ -590,6 +600,7 @@ impl Judge {
         self.look_for_who_waits();
         self.check_questions();
         self.check_refused();
+        self.check_readers(world);
         if let Some(expected) = &self.expected
             && self.step.reread
         {

@@ -542,6 +542,44 @@ fn events_follow_without_a_gap() {
 }
 
 #[test]
+fn at_the_end_who_is_behind_gets_the_last_of_it_and_is_told_what_he_misses() {
+    let mut story = Story::new(vec![instance("db"), instance("web")]);
+    story.ask(1, Request { follow: true, ..request(Verb::Logs, &[]) });
+    story.ask(2, Request { follow: true, ..request(Verb::Events, &[]) });
+    story.say("db", "first\n");
+    story.say("db", "second\n");
+    for number in 0..1000 {
+        story.say("web", &format!("line {number}\n"));
+    }
+    for _ in 0..100 {
+        story.signal(Signal::USR1);
+    }
+    story.told();
+    // Nobody has taken what he was sent so far.
+    story.signal(Signal::TERM);
+    for name in ["web", "db"] {
+        story.pass(10);
+        story.exit(name, 0);
+    }
+    let (mut lines, mut lost, mut events) = (Vec::new(), 0, Vec::new());
+    for (client, answer, last) in std::mem::take(&mut story.answers) {
+        match answer {
+            Answer::Log(line) => {
+                lost += line.dropped;
+                lines.extend((!line.text.is_empty()).then_some(line.text));
+            }
+            Answer::Event(event) => events.push(event.seq),
+            answer => assert_eq!((answer, last), (Answer::End, true), "{client:?}"),
+        }
+    }
+    let end = ["line 999", "code 0 after 0.0 s; stopped", "code 0 after 0.0 s; stopped"];
+    assert!(lines.ends_with(&end.map(str::to_owned)), "{:?}", lines.last());
+    assert_eq!((lines.len() as u64 + lost, lost > 0), (1 + 1000 + 2, true), "the first has come before");
+    // The summary comes after everybody has been asked to end.
+    assert_eq!(events, (4..story.supervisor.journal.newest()).collect::<Vec<_>>());
+}
+
+#[test]
 fn who_says_nothing_is_dropped_and_the_others_are_not() {
     let mut story = Story::new(vec![instance("web")]);
     story.event(Event::Connected { client: Client(1) });

@@ -121,7 +121,10 @@ impl Judge {
             Answer::Status(status) => self.status(client, status),
             Answer::Describe(descriptions) => self.descriptions(client, descriptions),
             Answer::Refused(refusal) => self.refused(client, refusal),
-            Answer::Memory(_) | Answer::Log(_) | Answer::Event(_) | Answer::End => {}
+            Answer::Log(line) => self.is_sent_line(client, line),
+            Answer::Event(line) => self.is_sent_event(client, line),
+            Answer::End => self.is_sent_end(client),
+            Answer::Memory(_) => {}
         }
     }
 
@@ -219,5 +222,6 @@ impl Judge {
         self.waiting.remove(&client);
         self.questions.remove(&client);
         self.looks.remove(&client);
+        self.reads_no_more(client);
     }
 }

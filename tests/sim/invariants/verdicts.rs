@@ -58,6 +58,7 @@ impl Judge {
                 self.questions.insert(client, Question { ids, named, wanted, at_once, until });
             }
             Verb::Status | Verb::Describe => drop(self.looks.insert(client, ids)),
+            Verb::Logs | Verb::Events => self.begins_to_read(client, request, &ids),
             _ => {}
         }
     }

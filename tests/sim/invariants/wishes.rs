@@ -329,6 +329,7 @@ impl Judge {
                 ..Life::default()
             });
             self.define(id, new);
+            self.is_followed(id);
             begins.insert(id);
             expected.adds.insert(name);
             return;
@@ -340,6 +341,7 @@ impl Judge {
             life.wishes = Wishes { down, ..Wishes::default() };
             life.decided = (life.run > 0 && !down).then(|| (now, Next::With("nobody".into())));
             self.define(id, new);
+            self.is_followed(id);
             begins.insert(id);
             expected.adds.insert(name);
             return;

@@ -24,6 +24,8 @@ pub(super) enum Move {
 #[expect(clippy::struct_excessive_bools, reason = "what has happened to him so far")]
 pub struct Guest {
     reads: bool,
+    /// He takes his time.
+    slow: bool,
     /// The core was told what he asks.
     asked: bool,
     /// He has his last answer, or his connection was closed.
@@ -66,8 +68,8 @@ impl World {
         match doing {
             Move::Come => {
                 let mut rng = self.crowd.named(&format!("{client:?}"));
-                let reads = rng.per_mille(850);
-                self.guests.insert(client, Guest { reads, ..Guest::default() });
+                let (reads, slow) = (rng.per_mille(850), rng.per_mille(200));
+                self.guests.insert(client, Guest { reads, slow, ..Guest::default() });
                 self.desk.push_back(Event::Connected { client });
                 if rng.per_mille(950) {
                     let after = rng.spread(0, 2000);
@@ -160,8 +162,8 @@ impl World {
             signal: (*rng.pick(&["USR1", "WINCH", "TERM", "HUP", "NOSUCH"])).to_owned(),
             group: rng.per_mille(300),
             follow: rng.per_mille(if self.crowded { 950 } else { 500 }),
-            lines: rng.per_mille(500).then_some(3),
-            since_ms: rng.per_mille(300).then_some(500),
+            lines: rng.per_mille(500).then(|| *rng.pick(&[0, 1, 3, 3, 100])),
+            since_ms: rng.per_mille(300).then(|| *rng.pick(&[1, 500, 500, 20_000])),
             stream: rng.per_mille(300).then_some(Stream::Stderr),
             state: Some(*rng.pick(&[Wanted::Live, Wanted::Ready, Wanted::Completed, Wanted::Stopped])),
             pss: rng.per_mille(300),
@@ -205,7 +207,7 @@ impl World {
                 self.plan_for(after, Happening::Guest(client, Move::Leave));
             } else if !guest.owed {
                 guest.owed = true;
-                let after = self.crowd.spread(0, 300);
+                let after = self.crowd.spread(0, if guest.slow { 30_000 } else { 300 });
                 self.plan_for(after, Happening::Guest(client, Move::Take));
             }
         }
