@@ -72,7 +72,20 @@ impl Supervisor {
             let text = format!("this tinysup speaks version {VERSION} of the protocol, not {}", request.v);
             return Err(refusal(Refused::Version, &text));
         }
-        let (ids, named) = self.named(&request.names)?;
+        let (ids, named) = match request.verb {
+            // What these have no use for is not looked at.
+            Verb::Events | Verb::Update | Verb::Reopen | Verb::Shutdown => (Vec::new(), false),
+            Verb::Status
+            | Verb::Describe
+            | Verb::Memory
+            | Verb::Start
+            | Verb::Stop
+            | Verb::Restart
+            | Verb::Signal
+            | Verb::Logs
+            | Verb::Wait
+            | Verb::Health => self.named(&request.names)?,
+        };
         match request.verb {
             Verb::Status | Verb::Describe => {
                 let in_full = request.verb == Verb::Describe;
@@ -278,8 +291,7 @@ impl Supervisor {
                     let dependents = self.running_dependents(&ids).into_iter().map(|(id, _)| id);
                     ids.extend(dependents.filter(|id| !goes(id)));
                 }
-                let resting = |id: &InstanceId| self.service(*id).is_some_and(|s| ended(s.state()));
-                self.dependencies_are_there(&ids.iter().copied().filter(resting).collect())?;
+                self.dependencies_are_there(&ids)?;
                 Deed::Restart
             }
         };
@@ -347,13 +359,15 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Who runs and depends on one of these, directly or not, and on whom; those among them are left out.
+    /// Who runs and depends on one of these, directly or not, and on whom; those among them are left out, and those that are going to be
+    /// down, for which a stop of what they need waits by itself.
     fn running_dependents(&self, ids: &Set<InstanceId>) -> Vec<(InstanceId, InstanceId)> {
         let mut found: Map<InstanceId, InstanceId> = Map::new();
         let mut open: Vec<InstanceId> = ids.iter().copied().gather();
         while let Some(on) = open.pop() {
             for id in self.dependents.get(on.0 as usize).into_iter().flatten() {
-                let runs = self.service(*id).is_some_and(|service| !service.settled());
+                let runs = self.service(*id).is_some_and(|service| !service.settled())
+                    && self.wish_or_update(*id) != Wish::Down;
                 let needs = self.plan.instance(*id).is_some_and(|instance| {
                     let needs = |condition| condition != Condition::Completed;
                     instance.kind != Kind::Command
@@ -481,7 +495,10 @@ impl Supervisor {
         let signal = Signal::parse(signal).map_err(|text| refusal(Refused::Request, &text))?;
         let (mut changes, mut killed) = (Vec::new(), Vec::new());
         for id in ids {
-            let leader = self.service(*id).filter(|service| service.running()).and_then(Service::leader);
+            // One that is being stopped, too: it may hang in that.
+            let there =
+                |service: &&Service| service.running() || matches!(service.state(), State::Stopping { .. });
+            let leader = self.service(*id).filter(there).and_then(Service::leader);
             let (ok, text) = match leader {
                 Some(leader) if group => {
                     order(out, Action::SignalGroup { leader, signal });

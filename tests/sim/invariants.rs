@@ -7,6 +7,7 @@ mod care;
 mod ending;
 mod memory;
 mod reading;
+mod refusals;
 mod remains;
 mod runs;
 mod said;
@@ -15,20 +16,22 @@ mod status;
 mod stops;
 mod verdicts;
 mod waits;
+mod weights;
 mod wishes;
 mod words;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tinysup::control::{Refused, Request, Verb};
+use tinysup::control::{Request, Verb};
 use tinysup::event::{
     Action, Child, Client, Event, ExitCode, InstanceId, Launch, Pid, Role, Standing, StartError, Time,
 };
 use tinysup::notice::{Cause, KillReason, Next, Notice, StopReason};
 use tinysup::plan::{
     Condition, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, RateLimit, Receivers, Rest,
+    RestartWhen,
 };
 use tinysup::units::Signal;
 
@@ -37,6 +40,7 @@ use crate::output::Outputs;
 use crate::violation;
 use crate::world::World;
 use care::Care;
+pub use weights::Weighed;
 use wishes::{Coming, Expected, Wishes};
 
 /// What a stop may take beyond `shutdown_timeout`: collecting the killed, twice (services, then strays).
@@ -129,6 +133,12 @@ impl Life {
     /// Its program runs, and nobody has asked it to end.
     fn running(&self) -> bool {
         self.active() && self.up && self.ended.is_none() && !self.is_leaving()
+    }
+
+    /// A client's signals reach its leader: it runs, or is being stopped.
+    fn can_be_signalled(&self) -> bool {
+        let there = self.active() && self.pid.is_some() && self.ended.is_none();
+        there && (self.up || self.is_leaving())
     }
 
     /// It is asked to end, or about to be in this step.
@@ -253,8 +263,8 @@ struct Step {
     /// The command of a test whose end this step was told, as long as what it forked was not killed.
     probe_ended: Option<Pid>,
     request: Option<Request>,
-    /// It has to be refused because of that.
-    refusal: Option<Refused>,
+    /// It has to be refused because of these.
+    reasons: refusals::Reasons,
     /// Who is told that his time is over because this is the end.
     dismissed: Option<Client>,
     /// Strays are asked to end, or it exits.
@@ -312,6 +322,8 @@ pub struct Judge {
     waiting: BTreeMap<Client, answers::Waits>,
     /// Who wants to know whether something is so.
     questions: BTreeMap<Client, verdicts::Question>,
+    /// Who waits for the end of the container.
+    enders: BTreeSet<Client>,
     /// Who wants to know how these are.
     looks: BTreeMap<Client, Vec<InstanceId>>,
     /// The ends of the runs of each.
@@ -352,6 +364,7 @@ impl Judge {
             waits_for_updates: false,
             waiting: BTreeMap::new(),
             questions: BTreeMap::new(),
+            enders: BTreeSet::new(),
             looks: BTreeMap::new(),
             ends: BTreeMap::new(),
             log_left: None,
@@ -407,7 +420,7 @@ impl Judge {
                 self.asked(*client, request);
                 self.step.described = request.verb == Verb::Describe;
             }
-            Event::Asked { request: Err(_), .. } => self.step.refusal = Some(Refused::Request),
+            Event::Asked { request: Err(_), .. } => self.step.reasons = refusals::Reasons::not_read(),
             Event::Signal(signal) => {
                 self.dry_run &= *signal != Signal::HUP;
                 self.waits_for_updates &= *signal != Signal::HUP;

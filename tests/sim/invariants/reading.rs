@@ -189,6 +189,26 @@ impl Judge {
         }
     }
 
+    /// What an instance said last, that says something; in each way that is right, where it may be forgotten.
+    pub(super) fn last_lines(&self, id: InstanceId) -> Vec<Option<String>> {
+        let Some(history) = self.library.histories.get(&id) else { return vec![None] };
+        let mut ways = Vec::new();
+        for (at, said) in history.lines.iter().enumerate().rev() {
+            if !history.may_be_kept(at) {
+                break;
+            }
+            if said.sink.is_none() || said.text.trim().is_empty() {
+                continue;
+            }
+            ways.push(Some(said.text.clone()));
+            if history.is_surely_kept(at) {
+                return ways;
+            }
+        }
+        ways.push(None);
+        ways
+    }
+
     /// He has taken what he was sent.
     pub(super) fn has_taken(&mut self, client: Client) {
         if let Some(reader) = self.library.readers.get_mut(&client) {
@@ -397,6 +417,10 @@ impl Judge {
 }
 
 impl Library {
+    pub(super) fn count_readers(&self) -> usize {
+        self.readers.len() + self.followers.len()
+    }
+
     /// Of whom there is more to read, and from where. At the end what is gone must have been counted; before it that is said with what
     /// comes next.
     fn unread<'a>(&self, reader: &'a Reader, ends: bool) -> Option<(InstanceId, &'a Place)> {

@@ -57,8 +57,9 @@ impl Judge {
                 let wanted = request.state.unwrap();
                 self.questions.insert(client, Question { ids, named, wanted, at_once, until });
             }
-            Verb::Status | Verb::Describe => drop(self.looks.insert(client, ids)),
+            Verb::Status | Verb::Describe | Verb::Memory => drop(self.looks.insert(client, ids)),
             Verb::Logs | Verb::Events => self.begins_to_read(client, request, &ids),
+            Verb::Shutdown if request.wait => _ = self.enders.insert(client),
             _ => {}
         }
     }

@@ -1,7 +1,7 @@
 //! Clients: they come at any moment, ask whatever comes to their mind or nothing, read or do not, stay or leave in the middle.
 
 use tinysup::control::{Answer, LogLine, Request, Stream, VERSION, Verb, Wanted};
-use tinysup::event::{Client, Usage};
+use tinysup::event::Client;
 
 use super::*;
 use crate::violation;
@@ -10,6 +10,9 @@ use crate::violation;
 const SILENCE: Duration = Duration::from_secs(5);
 /// So many requests may wait for something, or follow what comes, at once.
 const OPEN_MAX: usize = 24;
+
+/// What a run uses is looked up at most so often.
+const MEASURED_EVERY: Duration = Duration::from_millis(500);
 
 /// What a client does next.
 #[derive(Clone, Copy, Debug)]
@@ -233,11 +236,20 @@ impl World {
         self.count("client that is dropped");
     }
 
-    pub(super) fn measure(&mut self, client: Client, runs: usize, events: &mut Vec<Event>) {
+    pub(super) fn measure(&mut self, client: Client, runs: &[(Child, Pid)], events: &mut Vec<Event>) {
         if self.guests.get(&client).is_none_or(|guest| guest.gone || guest.done) {
             violation!("nobody wants to know what is used: {client:?}");
         }
-        events.push(Event::Measured { client, usage: vec![Usage::default(); runs] });
+        let usage = runs.iter().map(|(child, _)| {
+            let used = self.usage(*child);
+            let before = self.measured.insert(*child, (self.now, used));
+            if let Some((at, _)) = before.filter(|(at, _)| self.now.since(*at) < MEASURED_EVERY) {
+                violation!("{child:?} is measured again, and was at {at:?}");
+            }
+            used
+        });
+        let usage = usage.collect();
+        events.push(Event::Measured { client, usage });
     }
 
     /// Who says nothing does not stay, and no more are served at once than there is room for. `now`: when the step began; what was
