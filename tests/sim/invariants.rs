@@ -20,11 +20,11 @@ mod weights;
 mod wishes;
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tinysup::control::{Request, Verb};
+use tinysup::control::{Change, Request, Verb};
 use tinysup::event::{
     Action, Child, Client, Event, ExitCode, InstanceId, Launch, Pid, Role, Standing, StartError, Time,
 };
@@ -248,6 +248,8 @@ struct Step {
     released: u32,
     /// Files are opened again.
     reopened: bool,
+    /// What came of that.
+    files: Vec<Change>,
     swept: bool,
     /// Who is said to get SIGKILL.
     killing: Vec<InstanceId>,
@@ -322,8 +324,10 @@ pub struct Judge {
     waiting: BTreeMap<Client, answers::Waits>,
     /// Who wants to know whether something is so.
     questions: BTreeMap<Client, verdicts::Question>,
-    /// Who waits for the end of the container.
-    enders: BTreeSet<Client>,
+    /// Who waits for the end of the container, and for how long.
+    enders: BTreeMap<Client, Option<Time>>,
+    /// The exit code that one of them was told.
+    promised: Option<u8>,
     /// Who wants to know how these are.
     looks: BTreeMap<Client, Vec<InstanceId>>,
     /// The ends of the runs of each.
@@ -364,7 +368,8 @@ impl Judge {
             waits_for_updates: false,
             waiting: BTreeMap::new(),
             questions: BTreeMap::new(),
-            enders: BTreeSet::new(),
+            enders: BTreeMap::new(),
+            promised: None,
             looks: BTreeMap::new(),
             ends: BTreeMap::new(),
             log_left: None,
@@ -416,6 +421,14 @@ impl Judge {
             Event::Measured { .. } | Event::Weighed { client: Some(_), .. } => self.step.described = true,
             Event::Left { client } => self.client_is_gone(*client),
             Event::Taken { client } => self.has_taken(*client),
+            Event::Reopened { files, .. } => {
+                let change = |(path, opened): &(std::path::PathBuf, Result<(), String>)| Change {
+                    name: path.display().to_string(),
+                    text: opened.as_ref().err().map_or("opened again", String::as_str).to_owned(),
+                    ok: opened.is_ok(),
+                };
+                self.step.files = files.iter().map(change).collect();
+            }
             Event::Asked { client, request: Ok(request) } => {
                 self.asked(*client, request);
                 self.step.described = request.verb == Verb::Describe;
@@ -573,6 +586,9 @@ impl Judge {
             Action::Exit(code) => {
                 self.step.is_end = true;
                 self.check_readers(world);
+                if self.promised.is_some_and(|promised| promised != code.0) {
+                    violation!("{code:?}, and a client was told {:?}", self.promised);
+                }
                 self.exit(world, *code);
             }
             Action::SignalEverybody { signal } => self.signal_everybody(*signal),

@@ -83,6 +83,7 @@ const MUST_HAPPEN: &[&str] = &[
     "end by the OOM killer",
     "end by the OOM killer of its own cgroup",
     "end in a log",
+    "end that a client has waited for",
     "end of a stream",
     "event that is followed",
     "event that is read",

@@ -116,6 +116,14 @@ impl Judge {
 
     pub(super) fn answer(&mut self, world: &mut World, client: Client, answer: &Answer) {
         match answer {
+            Answer::Changed(changes) if self.enders.contains_key(&client) => {
+                self.tells_of_the_end(world, client, changes);
+            }
+            Answer::Changed(changes) if !self.step.files.is_empty() => {
+                if *changes != self.step.files {
+                    violation!("{client:?} is told {changes:?}, and it is {:?}", self.step.files);
+                }
+            }
             Answer::Changed(changes) => self.tells_who_waits(world, client, changes),
             Answer::Verdict(verdict) => self.verdict(world, client, verdict),
             Answer::Status(status) => self.status(world, client, status),
@@ -126,6 +134,21 @@ impl Judge {
             Answer::End => self.is_sent_end(client),
             Answer::Memory(memory) => self.memory_answer(world, client, memory),
         }
+    }
+
+    /// Who waits for the end is told with which code it comes, or, when his time is over, that it does not yet.
+    fn tells_of_the_end(&mut self, world: &mut World, client: Client, changes: &[Change]) {
+        let until = self.enders.remove(&client).flatten();
+        let [Change { name, text, ok }] = changes else {
+            violation!("{client:?} waits for the end, and is told {changes:?}");
+        };
+        let code = text.strip_prefix("stopped; exit code ").and_then(|code| code.parse::<u8>().ok());
+        let late = self.step.tick && until.is_some_and(|until| self.now() >= until);
+        if !name.is_empty() || *ok != code.is_some() || !ok && !(late && text.starts_with("still stopping")) {
+            violation!("{client:?} waits for the end until {until:?}, and is told {changes:?}");
+        }
+        self.promised = self.promised.or(code);
+        world.count(if *ok { "end that a client has waited for" } else { "end that a client did not see" });
     }
 
     fn tells_who_waits(&mut self, world: &mut World, client: Client, changes: &[Change]) {

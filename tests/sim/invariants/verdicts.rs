@@ -59,7 +59,10 @@ impl Judge {
             }
             Verb::Status | Verb::Describe | Verb::Memory => drop(self.looks.insert(client, ids)),
             Verb::Logs | Verb::Events => self.begins_to_read(client, request, &ids),
-            Verb::Shutdown if request.wait => _ = self.enders.insert(client),
+            Verb::Shutdown if request.wait => {
+                let until = request.timeout_ms.map(|millis| self.now() + Duration::from_millis(millis));
+                self.enders.insert(client, until);
+            }
             _ => {}
         }
     }
