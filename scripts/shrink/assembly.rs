@@ -1,6 +1,6 @@
 //! A file of assembly as rustc writes it for x86-64, in pieces that can be moved.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A line within a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,7 +214,7 @@ impl Program {
     }
 
     /// A file for an assembler whose section `.sizes` has how many bytes each of these instructions has, a byte each.
-    pub fn to_measure(codes: &BTreeSet<&str>) -> String {
+    pub fn to_measure(codes: &[&str]) -> String {
         let mut text = String::new();
         for code in codes {
             text += &["1:\t", code, "\n2:\t.section .sizes\n\t.byte 2b-1b\n\t.text\n"].concat();
@@ -252,15 +252,15 @@ pub fn leads_nobody_knows_where(code: &str) -> bool {
     (code.starts_with("jmpq") || code.starts_with("jmp *")) && !code.contains(".LJTI")
 }
 
-/// Whether it is a constant's way through the stack.
-pub fn is_constant(code: &str) -> bool {
-    code.starts_with("pushq $") && code.contains("; popq ")
+/// Whether it is a value's way through the stack.
+pub fn is_pair(code: &str) -> bool {
+    code.starts_with("pushq ") && code.contains("; popq ")
 }
 
 /// Whether it matters where the stack ends. Calls do not count.
 pub fn minds_stack(code: &str) -> bool {
     let mnemonic = code.split(' ').next().unwrap_or_default();
-    !is_constant(code)
+    !is_pair(code)
         && (code.contains("%rsp")
             || code.contains("%esp")
             || code.contains("%spl")
@@ -283,7 +283,7 @@ const PLAIN: [&str; 56] = [
 
 /// Whether it may be moved: what nobody knows stays.
 pub fn is_plain(code: &str) -> bool {
-    is_constant(code)
+    is_pair(code)
         || (code != "leave"
             && PLAIN.iter().any(|begin| code.starts_with(begin))
             && !is_local(code)

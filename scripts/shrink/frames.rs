@@ -13,10 +13,22 @@ use super::assembly::{
 pub const LOWER: i64 = 128;
 
 /// Registers that a function must give back as they were.
-const SAVED: [&str; 5] = ["%rbx", "%r12", "%r13", "%r14", "%r15"];
+pub const SAVED: [&str; 5] = ["%rbx", "%r12", "%r13", "%r14", "%r15"];
 
 /// The bytes of a call of a piece, and of a jump to one.
 pub const CALL: usize = 5;
+
+/// What is free in a function that makes a frame.
+pub struct Free {
+    /// The registers that it saves, which may change places.
+    pub saved: Vec<String>,
+    /// So far down what lies in its frame may be moved, and the room that is needed then; first as it is.
+    pub rooms: Vec<(i64, usize)>,
+}
+
+/// So far down, at most, is anything moved in a frame, and in such steps: the stack's alignment.
+const DEEPEST: usize = 48;
+const STEP: usize = 16;
 
 /// A function that makes a frame, and nothing else with the stack.
 struct Framed {
@@ -34,8 +46,8 @@ enum Inner {
 }
 
 /// Gives frames a few sizes, so that many functions begin in the same words; and as they find back to what they have saved by the frame
-/// pointer, they end in the same words, too.
-pub fn share(program: &mut Program, kept: &dyn Fn(&str) -> bool) {
+/// pointer, they end in the same words, too. Returns what is free in them, by their place in the program.
+pub fn share(program: &mut Program, kept: &dyn Fn(&str) -> bool) -> BTreeMap<usize, Free> {
     let mut found: Vec<(usize, Framed)> = Vec::new();
     for (at, part) in program.parts.iter().enumerate() {
         if let Part::Function(function) = part
@@ -57,12 +69,22 @@ pub fn share(program: &mut Program, kept: &dyn Fn(&str) -> bool) {
     }
     let rounded: BTreeMap<Vec<String>, BTreeMap<usize, usize>> =
         rooms.into_iter().map(|(saved, rooms)| (saved, round(&rooms))).collect();
-    for (at, Framed { saved, room, body }) in found {
-        let room = rounded.get(&saved).and_then(|rooms| rooms.get(&room)).copied().unwrap_or(room);
+    let mut free = BTreeMap::new();
+    for (at, Framed { saved, room: needed, body }) in found {
+        let rounded = rounded.get(&saved);
+        let room = rounded.and_then(|rooms| rooms.get(&needed)).copied().unwrap_or(needed);
+        // What has no place of its own in the frame has nothing to move.
+        let deeper = (1..=DEEPEST / STEP).map(|step| step * STEP).filter(|_| needed > 0).filter_map(|down| {
+            let enough = rounded?.values().copied().filter(|room| *room >= needed + down).min()?;
+            Some((i64::try_from(down).ok()?, enough.max(room)))
+        });
+        let rooms = std::iter::once((0, room)).chain(deeper).collect();
         if let Some(Part::Function(function)) = program.parts.get_mut(at) {
             function.lines = whole(&saved, room, body);
         }
+        free.insert(at, Free { saved, rooms });
     }
+    free
 }
 
 /// Each size, and that of the few which it becomes: at most a quarter and two words more.

@@ -6,19 +6,22 @@
 //! which OBJCOPY takes a section out: how long each instruction is.
 //!
 //! The compiler's own outliner for x86-64 moves nothing that calls, returns or minds the stack; that is a fifth of all instructions. Here
-//! is what it leaves: how functions begin and end (`frames`), and what they have in common with calls in it (`outline`); besides, texts
-//! that are a part of others (`constants`), tables of jumps (`tables`) and long jumps (`jumps`).
+//! is what it leaves: how functions begin and end (`frames`), and what they have in common with calls in it (`outline`), which is more when
+//! what is free in them is chosen for it (`choice`); besides, texts that are a part of others (`constants`), tables of jumps (`tables`),
+//! long jumps (`jumps`) and what is shorter by way of the stack (`moves`).
 //!
 //! It relies on what scripts/build-musl compiles with: nothing unwinds, there is no red zone, all functions have frame pointers, all is at
 //! fixed addresses. And on what holds for all code: r11 is nobody's where a function begins, where it returns and where it calls
-//! another (System V ABI for x86-64, 3.2.1). What it does not know is left alone or refused, never guessed.
+//! another, and in a register that it saves a function finds nothing that is meant for it (System V ABI for x86-64, 3.2.1). What it does not know is left alone or refused, never guessed.
 
 #![expect(clippy::print_stderr, reason = "it talks to whoever builds")]
 
 mod assembly;
+mod choice;
 mod constants;
 mod frames;
 mod jumps;
+mod moves;
 mod outline;
 mod tables;
 
@@ -103,21 +106,28 @@ pub fn shrunk(
     let mut program = Program::read(text)?;
     program.learn();
     constants::share(&mut program);
-    frames::share(&mut program, kept);
+    let free = frames::share(&mut program, kept);
     tables::halve(&mut program, kept);
     frames::lower(&mut program)?;
+    let bytes_of = |codes: &[&str]| {
+        let bytes = measure(&Program::to_measure(codes))?;
+        if bytes.len() == codes.len() {
+            Ok(bytes.into_iter().map(usize::from).collect())
+        } else {
+            Err(format!("{} instructions were measured instead of {}", bytes.len(), codes.len()))
+        }
+    };
+    choice::choose(&mut program, kept, &free, &bytes_of)?;
+    moves::shorten(&mut program, kept);
     let codes: BTreeSet<&str> = program
         .functions()
         .flat_map(|function| &function.lines)
         .filter_map(code)
         .filter(|code| !is_local(code))
         .collect();
-    let bytes = measure(&Program::to_measure(&codes))?;
-    if bytes.len() != codes.len() {
-        return Err(format!("{} instructions were measured instead of {}", bytes.len(), codes.len()));
-    }
-    let sizes = codes.into_iter().map(str::to_owned).zip(bytes.into_iter().map(usize::from)).collect();
-    program.sizes = sizes;
+    let codes: Vec<String> = codes.into_iter().map(str::to_owned).collect();
+    let bytes = bytes_of(&codes.iter().map(String::as_str).collect::<Vec<&str>>())?;
+    program.sizes = codes.into_iter().zip(bytes).collect();
     frames::begins(&mut program, kept);
     while outline::round(&mut program, kept) {}
     jumps::share(&mut program, kept);

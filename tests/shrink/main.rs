@@ -66,10 +66,10 @@ fn five(lines: &[&str]) -> String {
 
 #[test]
 fn what_calls_nobody_is_called() {
-    let lines = ["movq %rdi, %rbx", "addq $7, %rbx", "pushq $9", "popq\t%rcx"];
+    let lines = ["movq %rdi, %r14", "addq $7, %rbx", "pushq $9", "popq\t%rcx"];
     let text = shrunk(&five(&lines));
     let name = piece(&text, "OUTLINED_FUNCTION_P");
-    assert_eq!(lines_of(&text, &name), ["movq %rdi, %rbx", "addq $7, %rbx", "pushq $9; popq %rcx", "retq"]);
+    assert_eq!(lines_of(&text, &name), ["movq %rdi, %r14", "addq $7, %rbx", "pushq $9; popq %rcx", "retq"]);
     assert_eq!(text.matches(&format!("callq {name}\n")).count(), 5, "{text}");
 }
 
@@ -77,9 +77,9 @@ fn what_calls_nobody_is_called() {
 fn who_is_called_last_finds_the_stack_as_it_was() {
     // Nobody knows what is at the address, nor what `elsewhere` finds on the stack.
     for (call, jump) in [("callq elsewhere", "jmp elsewhere"), ("callq *24(%rax)", "jmpq *24(%rax)")] {
-        let text = shrunk(&five(&["movq %rdi, %rbx", "addq $7, %rbx", call]));
+        let text = shrunk(&five(&["movq %rdi, %r14", "addq $7, %rbx", call]));
         let name = piece(&text, "OUTLINED_FUNCTION_T");
-        assert_eq!(lines_of(&text, &name), ["movq %rdi, %rbx", "addq $7, %rbx", jump]);
+        assert_eq!(lines_of(&text, &name), ["movq %rdi, %r14", "addq $7, %rbx", jump]);
     }
 }
 
@@ -97,7 +97,7 @@ fn calls_in_between_find_the_stack_even_and_without_arguments() {
     .concat();
     let with = |callee: &str, rest: &[&str]| {
         let call = format!("callq {callee}");
-        let mut lines = vec!["movq %rdi, %rbx", &call, "movq %rax, %rdi", "addq $7, %rdi"];
+        let mut lines = vec!["movq %rdi, %r14", &call, "movq %r15, %rdi", "addq $7, %rdi"];
         lines.extend(rest);
         shrunk(&[known.as_str(), &wants, &passes, &more, &five(&lines)].concat())
     };
@@ -105,9 +105,9 @@ fn calls_in_between_find_the_stack_even_and_without_arguments() {
     let name = piece(&text, "OUTLINED_FUNCTION_F");
     let expected = [
         "pushq %rax",
-        "movq %rdi, %rbx",
+        "movq %rdi, %r14",
         "callq known",
-        "movq %rax, %rdi",
+        "movq %r15, %rdi",
         "addq $7, %rdi",
         "popq %r11",
         "jmp other",
@@ -117,9 +117,9 @@ fn calls_in_between_find_the_stack_even_and_without_arguments() {
     let name = piece(&text, "OUTLINED_FUNCTION_F");
     let expected = [
         "pushq %rax",
-        "movq %rdi, %rbx",
+        "movq %rdi, %r14",
         "callq memcpy",
-        "movq %rax, %rdi",
+        "movq %r15, %rdi",
         "addq $7, %rdi",
         "popq %r11",
         "retq",
@@ -150,10 +150,10 @@ fn calls_in_between_find_the_stack_even_and_without_arguments() {
 fn pieces_are_as_their_last_call() {
     // The call of the first piece is the call of somebody who finds arguments on the stack.
     let lines = [
-        "movq %rdi, %rbx",
+        "movq %rdi, %r14",
         "addq $7, %rbx",
         "callq stranger",
-        "movq %rax, %rdi",
+        "movq %r15, %rdi",
         "addq $9, %rdi",
         "incq %rdi",
     ];
@@ -182,7 +182,7 @@ fn what_a_piece_does_with_r11_counts() {
 
 #[test]
 fn the_stack_is_minded_only_where_a_function_ends() {
-    let lines = ["movq %rdi, %rbx", "movq %rsp, %rdx", "addq $7, %rbx", "addq $24, %rsp", "popq %r12"];
+    let lines = ["movq %rdi, %r14", "movq %rsp, %rdx", "addq $7, %rbx", "addq $24, %rsp", "popq %r12"];
     let text = shrunk(&five(&lines));
     assert!(!text.contains("OUTLINED"), "{text}");
     let text = shrunk(&five(&[&lines[..], &["retq"]].concat()));
@@ -202,12 +202,12 @@ fn some_things_stay_where_they_are() {
         "movq %fs:0, %rax",
         "whatever %rax",
     ] {
-        let text = shrunk(&five(&["movq %rdi, %rbx", line, "addq $7, %rbx"]));
+        let text = shrunk(&five(&["movq %rdi, %r14", line, "addq $7, %rbx"]));
         assert!(!text.contains("OUTLINED"), "{line}: {text}");
     }
     let text = function(
         "kept",
-        &["pushq %rbp", "movq %rsp, %rbp", "movq %rdi, %rbx", "addq $8, %rbx", "popq %rbp", "retq"],
+        &["pushq %rbp", "movq %rsp, %rbp", "movq %rdi, %r14", "addq $8, %rbx", "popq %rbp", "retq"],
     );
     let again = text.replace("kept", "other");
     let text = shrunk(
@@ -218,7 +218,7 @@ fn some_things_stay_where_they_are() {
 
 #[test]
 fn begins_return_to_where_they_were_called() {
-    let lines = ["pushq %rbp", "movq %rsp, %rbp", "pushq %rbx", "subq $24, %rsp", "movq %rdi, %rbx"];
+    let lines = ["pushq %rbp", "movq %rsp, %rbp", "pushq %rbx", "subq $24, %rsp", "movq %rdi, %r14"];
     // What is called there is no begin, and the call of the begin no part of what follows it.
     let more = ["movq %r11, %rdx", "callq known", "incq %rdx", "callq known"];
     let text: String = (0..9)
@@ -237,7 +237,7 @@ fn begins_return_to_where_they_were_called() {
         "leaq -128(%rsp), %rbp",
         "pushq %rbx",
         "subq $24, %rsp",
-        "movq %rdi, %rbx",
+        "movq %rdi, %r14",
         "pushq %r11",
         "retq",
     ];
@@ -306,6 +306,133 @@ fn frames_get_the_next_size_that_there_is() {
     assert!(text.contains("movq 144(%rbp), %rdx"), "arguments on the stack: {text}");
     assert!(lines_of(&text, "minds").contains(&"addq $32, %rsp"), "{text}");
     assert!(lines_of(&text, "kept").contains(&"addq $32, %rsp"), "{text}");
+}
+
+/// A function that saves these registers and makes this room, with these lines within.
+fn framed(name: &str, saved: &[&str], room: usize, inner: &[&str]) -> String {
+    let mut lines: Vec<String> = vec!["pushq %rbp".to_owned(), "movq %rsp, %rbp".to_owned()];
+    lines.extend(saved.iter().map(|register| format!("pushq {register}")));
+    lines.push(format!("subq ${room}, %rsp"));
+    lines.extend(inner.iter().map(|line| (*line).to_owned()));
+    lines.push(format!("addq ${room}, %rsp"));
+    lines.extend(saved.iter().rev().map(|register| format!("popq {register}")));
+    lines.extend(["popq %rbp".to_owned(), "retq".to_owned()]);
+    function(name, &lines.iter().map(String::as_str).collect::<Vec<&str>>())
+}
+
+#[test]
+fn saved_registers_change_places_for_what_others_have() {
+    let saved = ["%r15", "%r14", "%rbx"];
+    let lines = [
+        "ud2",
+        "movl %esi, %r14d",
+        "addq $7, %rbx",
+        "testb %r15b, %r14b",
+        "pushq $9; popq %rbx",
+        "movw %r14w, 8(%rbx,%r15,2)",
+        "ud2",
+    ];
+    // Around in a circle; a name that begins as another is none of them.
+    let turned = |line: &str| {
+        let names = [("%r14", "%A"), ("%r15", "%B"), ("%rbx", "%r15"), ("%A", "%rbx"), ("%B", "%r14")];
+        let line = names.iter().fold(line.to_owned(), |line, (from, to)| line.replace(from, to));
+        line.replace("%rbxd", "%ebx").replace("%rbxw", "%bx").replace("%rbxb", "%bl")
+    };
+    let other: Vec<String> = lines.iter().map(|line| turned(line)).collect();
+    let other: Vec<&str> = other.iter().map(String::as_str).collect();
+    assert_eq!(other[3..6], ["testb %r14b, %bl", "pushq $9; popq %r15", "movw %bx, 8(%r15,%r14,2)"]);
+    let text: String = (0..5).map(|number| framed(&format!("f{number}"), &saved, 24, &lines)).collect();
+    let odd = [&other[..], &["movb %ah, %bl"]].concat();
+    let more = [
+        framed("other", &saved, 24, &other),
+        framed("high", &saved, 24, &odd),
+        // What is not saved is not the function's own.
+        framed("fewer", &["%r14", "%rbx"], 24, &other),
+        framed("kept", &saved, 24, &other),
+    ];
+    let text = shrunk(&[text, more.concat()].concat());
+    let name = piece(&text, "OUTLINED_FUNCTION_P");
+    assert_eq!(lines_of(&text, &name), [&lines[1..6], &["retq"]].concat());
+    let call = format!("callq {name}");
+    for at in (0..5).map(|number| format!("f{number}")).chain(["other".to_owned()]) {
+        assert!(lines_of(&text, &at).contains(&call.as_str()), "{at}: {text}");
+    }
+    for at in ["high", "fewer", "kept"] {
+        assert!(!lines_of(&text, at).contains(&call.as_str()), "{at}: {text}");
+    }
+    let kept = lines_of(&text, "kept");
+    assert!(other.iter().all(|line| kept.contains(line)), "{text}");
+    assert_eq!(kept[kept.len() - 5..], ["popq %rbx", "popq %r14", "popq %r15", "popq %rbp", "retq"]);
+}
+
+#[test]
+fn what_lies_in_a_frame_goes_down_to_where_others_have_it() {
+    let inner = |to: i64, more: &'static str| {
+        let lines = [
+            "ud2".to_owned(),
+            format!("leaq {}(%rbp), %rdi", -40 - to),
+            format!("movl %ecx, {}(%rbp,%rax,4)", -32 - to),
+            format!("incq {}(%rbp)", -24 - to),
+            "ud2".to_owned(),
+            more.to_owned(),
+        ];
+        lines.map(|line| line.leak() as &str)
+    };
+    for (saved, back) in [(&["%r14", "%rbx"][..], "leaq 112(%rbp), %rsp"), (&[], "addq $64, %rsp")] {
+        let deep = inner(32, "movl %edi, 16(%rbp)");
+        let text: String = (0..5).map(|number| framed(&format!("f{number}"), saved, 64, &deep)).collect();
+        let more = [
+            framed("higher", saved, 32, &inner(0, "movl 24(%rbp), %eax")),
+            // Too deep; where it is, is reckoned; as it is.
+            framed("far", saved, 64, &inner(64, "ud2")),
+            framed("sum", saved, 64, &inner(0, "leaq (%rax,%rbp), %rcx")),
+            framed("kept", saved, 64, &inner(0, "ud2")),
+        ];
+        let text = shrunk(&[text, more.concat()].concat());
+        let name = piece(&text, "OUTLINED_FUNCTION_P");
+        let expected = ["leaq 56(%rbp), %rdi", "movl %ecx, 64(%rbp,%rax,4)", "incq 72(%rbp)", "retq"];
+        assert_eq!(lines_of(&text, &name), expected);
+        let has = |at: &str| lines_of(&text, at).contains(&format!("callq {name}").as_str());
+        assert!((0..5).all(|number| has(&format!("f{number}"))) && has("higher"), "{text}");
+        assert!(!has("far") && !has("sum") && !has("kept"), "{text}");
+        // What the caller has put on the stack stays; there is room, which is given back.
+        let higher = lines_of(&text, "higher").join("\n");
+        assert!(higher.contains("movl 152(%rbp), %eax"), "{text}");
+        assert!(!text.contains("$32, %rsp"), "{text}");
+        let gives_back = |line: &&str| {
+            line.starts_with("\tadd") && line.ends_with(", %rsp") || line.ends_with("(%rbp), %rsp")
+        };
+        let backs: Vec<&str> = text.lines().filter(gives_back).map(str::trim).collect();
+        assert!(backs.contains(&back), "{text}");
+        assert!(backs.iter().all(|other| [back, "addq $64, %rsp"].contains(other)), "{text}");
+    }
+}
+
+#[test]
+fn some_values_go_by_the_stack() {
+    for (code, shorter) in [
+        ("movq %rdi, %rbx", "pushq %rdi; popq %rbx"),
+        ("movq $-128, 8(%r12)", "pushq $-128; popq 8(%r12)"),
+        ("movq $7, place", "pushq $7; popq place"),
+    ] {
+        let text = shrunk(&[function("f", &[code]), function("kept", &[code])].concat());
+        assert_eq!((lines_of(&text, "f"), lines_of(&text, "kept")), (vec![shorter], vec![code]), "{text}");
+    }
+    for code in [
+        "movq %rdi, %r14",
+        "movq %r8, %rdi",
+        "movq %rsp, %rdi",
+        "movl %edi, %ebx",
+        "movq $128, 8(%rax)",
+        "movq $7, 8(%rsp)",
+        "movq $7, %fs:8",
+        "movq $7, %rax",
+        "movq $place, 8(%rax)",
+        "movl $7, 8(%rax)",
+        "movq (%rdi), %rbx",
+    ] {
+        assert_eq!(lines_of(&shrunk(&function("f", &[code])), "f"), [code]);
+    }
 }
 
 #[test]
