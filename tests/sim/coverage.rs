@@ -349,10 +349,16 @@ const UNMET: &[Unmet] = &[
         Rare("it comes with the end of the last run, or is of one that cannot be ended"),
     ),
     row(
-        &["Executed", "ExecFailed"],
+        &["ExecFailed"],
         &[],
         &["strays"],
         Never("who has not executed anything yet dies of SIGKILL at once"),
+    ),
+    row(
+        &["Executed"],
+        &[],
+        &["strays"],
+        Rare("it is a test, which SIGKILL does not end from that moment on"),
     ),
     row(&["Listener"], &[], &["it runs"], Never("it is asked for as the first thing of a stop")),
     // The states of instances.

@@ -19,6 +19,10 @@ pub(super) struct Reasons {
     sure: Vec<Refused>,
     /// These may be told, too: it is not said which of two things that are so counts.
     perhaps: Vec<Refused>,
+    /// Who is in the way: all of them are named,
+    in_the_way: Vec<Rc<str>>,
+    /// or one of these, who are not there.
+    not_there: Vec<Rc<str>>,
 }
 
 impl Judge {
@@ -76,7 +80,9 @@ impl Judge {
             }
         }
         if request.verb == Verb::Stop {
-            if !self.who_needs(&ids).is_empty() {
+            let needed = self.who_needs(&ids).into_iter().map(|id| self.plan_of(id).name.clone());
+            reasons.in_the_way.extend(needed);
+            if !reasons.in_the_way.is_empty() {
                 reasons.sure.push(Refused::Dependencies);
             }
             return;
@@ -101,6 +107,7 @@ impl Judge {
                 };
                 if lacks {
                     reasons.sure.push(Refused::Dependencies);
+                    reasons.not_there.push(self.plan_of(on.on).name.clone());
                 }
             }
         }
@@ -129,7 +136,13 @@ impl Judge {
             || reasons.perhaps.contains(&refusal.why)
             // Of a configuration that was to be read it is known later, and it may be too late then.
             || self.step.reread && matches!(refusal.why, Refused::Configuration | Refused::Stopping);
-        if !right || !self.step.sent.is_empty() || refusal.text.is_empty() {
+        let says = |name: &Rc<str>| refusal.text.contains(&**name);
+        let named = match refusal.why {
+            Refused::Dependencies if reasons.in_the_way.is_empty() => reasons.not_there.iter().any(says),
+            Refused::Dependencies => reasons.in_the_way.iter().all(says),
+            _ => !refusal.text.is_empty(),
+        };
+        if !right || !self.step.sent.is_empty() || !named {
             violation!("{refusal:?} to {:?}, {reasons:?}, sent {:?}", self.step.request, self.step.sent);
         }
         world.count(match refusal.why {
@@ -157,6 +170,6 @@ impl Judge {
 impl Reasons {
     /// It could not even be read.
     pub(super) fn not_read() -> Self {
-        Self { sure: vec![Refused::Request], perhaps: Vec::new() }
+        Self { sure: vec![Refused::Request], ..Self::default() }
     }
 }

@@ -42,7 +42,9 @@ impl Judge {
             {
                 violation!("a client's {signal} for {child:?}, group {group}: {:?}", self.step.request);
             }
-            return world.count("signal by hand");
+            // What ends by it was not ended by the OOM killer.
+            self.life(child.instance).kill_sent |= signal == Signal::KILL;
+            return world.count(if signal == Signal::KILL { "SIGKILL by hand" } else { "signal by hand" });
         }
         if let Some(got) = self.step.signal.filter(|signal| !self.ends_container(*signal)) {
             self.forward(child, pid, group, signal);

@@ -162,7 +162,7 @@ impl World {
             wait: rng.per_mille(600),
             dependents: rng.per_mille(600),
             dry_run: rng.per_mille(150),
-            signal: (*rng.pick(&["USR1", "WINCH", "TERM", "HUP", "NOSUCH"])).to_owned(),
+            signal: (*rng.pick(&["USR1", "WINCH", "TERM", "HUP", "KILL", "NOSUCH"])).to_owned(),
             group: rng.per_mille(300),
             follow: rng.per_mille(if self.crowded { 950 } else { 500 }),
             lines: rng.per_mille(500).then(|| *rng.pick(&[0, 1, 3, 3, 100])),
