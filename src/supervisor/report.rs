@@ -468,29 +468,7 @@ fn settings(instance: &Instance) -> Vec<(String, String)> {
         rows.add("watchdog", &show_duration(longest));
     }
     restart_settings(instance, &mut rows);
-    let stop = &instance.stop;
-    rows.add("stop_signal", &stop.signal);
-    if let Some(timeout) = stop.kill_timeout {
-        rows.add("kill_timeout", &show_duration(timeout));
-    }
-    rows.add(
-        "kill_mode",
-        &match stop.mode {
-            KillMode::Mixed => "mixed",
-            KillMode::Group => "group",
-            KillMode::Process => "process",
-        },
-    );
-    if let Some(command) = &stop.command {
-        rows.add("stop_command", &command.shown);
-    }
-    if instance.signals.iter().next().is_some() {
-        let becomes = instance.signals.iter().map(|(from, to)| match to {
-            Some(to) => format!("{from} = {to}"),
-            None => format!("{from} = ignore"),
-        });
-        rows.add("signals", &becomes.gather().listed());
-    }
+    stop_settings(instance, &mut rows);
     if launch.stdin == Stdin::Inherit {
         rows.add("stdin", &"inherit");
     }
@@ -634,6 +612,33 @@ fn restart_settings(instance: &Instance, rows: &mut Rows) {
             OnSuccess::Exit => "exit",
         },
     );
+}
+
+#[inline(never)]
+fn stop_settings(instance: &Instance, rows: &mut Rows) {
+    let stop = &instance.stop;
+    rows.add("stop_signal", &stop.signal);
+    if let Some(timeout) = stop.kill_timeout {
+        rows.add("kill_timeout", &show_duration(timeout));
+    }
+    rows.add(
+        "kill_mode",
+        &match stop.mode {
+            KillMode::Mixed => "mixed",
+            KillMode::Group => "group",
+            KillMode::Process => "process",
+        },
+    );
+    if let Some(command) = &stop.command {
+        rows.add("stop_command", &command.shown);
+    }
+    if instance.signals.iter().next().is_some() {
+        let becomes = instance.signals.iter().map(|(from, to)| match to {
+            Some(to) => format!("{from} = {to}"),
+            None => format!("{from} = ignore"),
+        });
+        rows.add("signals", &becomes.gather().listed());
+    }
 }
 
 fn known(names: &[&str], number: usize) -> String {

@@ -21,6 +21,7 @@ mod wishes;
 mod words;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -421,18 +422,8 @@ impl Judge {
             Event::Measured { .. } | Event::Weighed { client: Some(_), .. } => self.step.described = true,
             Event::Left { client } => self.client_is_gone(*client),
             Event::Taken { client } => self.has_taken(*client),
-            Event::Reopened { files, .. } => {
-                let change = |(path, opened): &(std::path::PathBuf, Result<(), String>)| Change {
-                    name: path.display().to_string(),
-                    text: opened.as_ref().err().map_or("opened again", String::as_str).to_owned(),
-                    ok: opened.is_ok(),
-                };
-                self.step.files = files.iter().map(change).collect();
-            }
-            Event::Asked { client, request: Ok(request) } => {
-                self.asked(*client, request);
-                self.step.described = request.verb == Verb::Describe;
-            }
+            Event::Reopened { files, .. } => self.step.files = files.iter().map(opened).collect(),
+            Event::Asked { client, request: Ok(request) } => self.asked(*client, request),
             Event::Asked { request: Err(_), .. } => self.step.reasons = refusals::Reasons::not_read(),
             Event::Signal(signal) => {
                 self.dry_run &= *signal != Signal::HUP;
@@ -705,6 +696,15 @@ impl Judge {
 /// What it leaves behind is nobody's business until the container ends.
 fn only_leader(instance: &Instance) -> bool {
     instance.stop.mode == KillMode::Process || instance.launch.mark.is_none()
+}
+
+/// What is to be told of a file that was opened again.
+fn opened((path, opened): &(PathBuf, Result<(), String>)) -> Change {
+    Change {
+        name: path.display().to_string(),
+        text: opened.as_ref().err().map_or("opened again", String::as_str).to_owned(),
+        ok: opened.is_ok(),
+    }
 }
 
 /// A command of the command line is no service that could be said to be up.

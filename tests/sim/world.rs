@@ -604,13 +604,7 @@ impl Kernel for World {
             Action::Weigh { client, runs, container, pss } => {
                 self.weigh((client, pss), &runs, container, events);
             }
-            Action::FindListening { child, .. } => {
-                let addresses =
-                    (0..self.rng.below(3)).map(|_| format!("0.0.0.0:{}", self.rng.below(9999))).collect();
-                let addresses: Vec<String> = addresses;
-                self.listens.insert(child, addresses.clone());
-                events.push(Event::Listening { child, addresses });
-            }
+            Action::FindListening { child, .. } => self.find_listening(child, events),
             Action::Sweep { child, leader, mark, signal, spare } => {
                 let instance = &self.plan.instances[child.instance.0 as usize];
                 if (&instance.service, instance.number) != (&mark.service, mark.instance) {

@@ -144,7 +144,8 @@ impl Judge {
         };
         let code = text.strip_prefix("stopped; exit code ").and_then(|code| code.parse::<u8>().ok());
         let late = self.step.tick && until.is_some_and(|until| self.now() >= until);
-        if !name.is_empty() || *ok != code.is_some() || !ok && !(late && text.starts_with("still stopping")) {
+        let right = *ok || late && text.starts_with("still stopping");
+        if !name.is_empty() || *ok != code.is_some() || !right {
             violation!("{client:?} waits for the end until {until:?}, and is told {changes:?}");
         }
         self.promised = self.promised.or(code);

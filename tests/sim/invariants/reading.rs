@@ -159,14 +159,14 @@ impl Judge {
             let history = library.histories.entry(*id).or_default();
             let end = history.lines.len();
             let old = |line: &Said| since.is_some_and(|since| line.at < since);
-            let mut least = history.lines.partition_point(old);
+            let mut begin = history.lines.partition_point(old);
             if let Some(lines) = request.lines {
-                let mut last = history.wanted(least, end, stream).rev().take(lines as usize);
-                least = if lines == 0 { end } else { last.by_ref().last().unwrap_or(least) };
+                let newest = history.wanted(begin, end, stream).rev().take(lines as usize);
+                begin = if lines == 0 { end } else { newest.last().unwrap_or(begin) };
             }
-            let mut next: BTreeSet<usize> =
-                (least..end).filter(|at| history.may_be_kept(*at) && !history.is_surely_kept(*at)).collect();
-            let sure = (least..end).find(|at| history.is_surely_kept(*at));
+            let unsure = |at: &usize| history.may_be_kept(*at) && !history.is_surely_kept(*at);
+            let mut next: BTreeSet<usize> = (begin..end).filter(unsure).collect();
+            let sure = (begin..end).find(|at| history.is_surely_kept(*at));
             next.insert(sure.unwrap_or(end));
             (*id, Place { next, until: (!request.follow).then_some(end) })
         });

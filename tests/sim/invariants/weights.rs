@@ -161,13 +161,13 @@ impl Judge {
         let autostart = (!self.plan_of(id).autostart).then(|| "false".to_owned());
         let max = restart.max_restarts.map_or("unlimited".to_owned(), |max| max.to_string());
         let right = [
-            ("command", Some(launch.shown.to_string())),
+            ("command", Some(launch.shown.clone())),
             ("autostart", autostart),
             ("restart", Some(when.to_owned())),
             ("max_restarts", Some(max)),
             ("stop_exit_codes", some(codes.join(", "))),
             ("stop_signal", Some(stop.signal.to_string())),
-            ("stop_command", stop.command.as_ref().map(|command| command.shown.to_string())),
+            ("stop_command", stop.command.as_ref().map(|command| command.shown.clone())),
             ("signals", some(becomes.join(", "))),
         ];
         for (key, value) in right {

@@ -49,6 +49,7 @@ impl Judge {
     pub(super) fn asked(&mut self, client: Client, request: &Request) {
         self.step.request = Some(request.clone());
         self.client = Some(client);
+        self.step.described = request.verb == Verb::Describe;
         self.step.reasons = self.reasons_against(request);
         self.wants_to_know(client, request);
         if request.verb == Verb::Update {

@@ -252,6 +252,15 @@ impl World {
         events.push(Event::Measured { client, usage });
     }
 
+    /// Where a run listens, which changes from moment to moment.
+    pub(super) fn find_listening(&mut self, child: Child, events: &mut Vec<Event>) {
+        let count = self.rng.below(3);
+        let addresses: Vec<String> =
+            (0..count).map(|_| format!("0.0.0.0:{}", self.rng.below(9999))).collect();
+        self.listens.insert(child, addresses.clone());
+        events.push(Event::Listening { child, addresses });
+    }
+
     /// Who says nothing does not stay, and no more are served at once than there is room for. `now`: when the step began; what was
     /// ordered in it has taken time since.
     pub fn check_manners(&mut self, now: Time, tick: bool) {
