@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::assembly::{Function, Line, Program};
 
 /// How far the short jump reaches in either direction, less what is not known of the sizes in between.
-const REACH: usize = 110;
+pub const REACH: usize = 110;
 
 /// What an instruction has whose size is not known: a jump within the function, short or long.
-const UNKNOWN: usize = 4;
+pub const UNKNOWN: usize = 4;
 
 /// A jump that others may use.
 struct Long {

@@ -1,14 +1,16 @@
 //! Makes a program smaller: reads the assembly of all of it as rustc writes it for x86-64, and writes the same in fewer bytes.
 //!
-//!     shrink [--keep WORD]... IN OUT OBJCOPY ASSEMBLER...
+//!     shrink [--keep WORD]... [--hot FILE] IN OUT OBJCOPY ASSEMBLER...
 //!
-//! `--keep` names functions that stay as they are, by a part of their name. ASSEMBLER makes an object of a file (`cc -c`), of
+//! `--keep` names functions that stay as they are, by a part of their name. The file of `--hot` lists sections of functions that are executed
+//! often or early, which stay together; others may come to lie wherever that spares a jump. ASSEMBLER makes an object of a file (`cc -c`), of
 //! which OBJCOPY takes a section out: how long each instruction is.
 //!
 //! The compiler's own outliner for x86-64 moves nothing that calls, returns or minds the stack; that is a fifth of all instructions. Here
 //! is what it leaves: how functions begin and end (`frames`), and what they have in common with calls in it (`outline`), which is more when
-//! what is free in them is chosen for it (`choice`); besides, texts that are a part of others (`constants`), tables of jumps (`tables`),
-//! long jumps (`jumps`) and what is shorter by way of the stack (`moves`).
+//! what is free in them is chosen for it (`choice`); besides, texts that are a part of others (`constants`), functions that are the same
+//! (`fold`), tables of jumps (`tables`), long jumps (`jumps`), those to a function that could lie behind (`neighbours`), and what is shorter
+//! by way of the stack (`moves`).
 //!
 //! It relies on what scripts/build-musl compiles with: nothing unwinds, there is no red zone, all functions have frame pointers, all is at
 //! fixed addresses. And on what holds for all code: r11 is nobody's where a function begins, where it returns and where it calls
@@ -19,17 +21,22 @@
 mod assembly;
 mod choice;
 mod constants;
+mod fold;
 mod frames;
 mod jumps;
 mod moves;
+mod neighbours;
 mod outline;
 mod tables;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, ExitCode};
 use std::{env, fs, io};
 
 use assembly::{Program, code, is_local};
+
+/// The place of a function among those that are executed often or early.
+pub type Ranks<'a> = &'a dyn Fn(&str) -> Option<usize>;
 
 fn main() -> ExitCode {
     match run(env::args().skip(1).collect()) {
@@ -44,10 +51,16 @@ fn main() -> ExitCode {
 fn run(arguments: Vec<String>) -> Result<(), String> {
     let mut arguments = arguments.into_iter();
     let mut keep = Vec::new();
-    let usage = || "usage: shrink [--keep WORD]... IN OUT OBJCOPY ASSEMBLER...".to_owned();
+    let mut hot = BTreeMap::new();
+    let usage = || "usage: shrink [--keep WORD]... [--hot FILE] IN OUT OBJCOPY ASSEMBLER...".to_owned();
     let input = loop {
         match arguments.next().ok_or_else(usage)?.as_str() {
             "--keep" => keep.push(arguments.next().ok_or_else(usage)?),
+            "--hot" => {
+                let sections = read(&arguments.next().ok_or_else(usage)?)?;
+                let names = sections.lines().filter_map(|line| line.strip_prefix(".text."));
+                hot.extend(names.enumerate().map(|(rank, name)| (name.to_owned(), rank)));
+            }
             input => break input.to_owned(),
         }
     };
@@ -60,7 +73,7 @@ fn run(arguments: Vec<String>) -> Result<(), String> {
     if let Some(word) = keep.iter().find(|word| !names().any(|name| name.contains(word.as_str()))) {
         return Err(format!("--keep {word}: there is no such function in {input}"));
     }
-    let text = shrunk(&text, &kept, &measure)?;
+    let text = shrunk(&text, &kept, &|name| hot.get(name).copied(), &measure)?;
     fs::write(&output, text).map_err(|error| format!("{output}: {error}"))
 }
 
@@ -101,6 +114,7 @@ pub fn measured(tools: &[String], beside: &str, text: &str) -> Result<Vec<u8>, S
 pub fn shrunk(
     text: &str,
     kept: &dyn Fn(&str) -> bool,
+    hot: Ranks<'_>,
     measure: &dyn Fn(&str) -> Result<Vec<u8>, String>,
 ) -> Result<String, String> {
     let mut program = Program::read(text)?;
@@ -119,6 +133,7 @@ pub fn shrunk(
     };
     choice::choose(&mut program, kept, &free, &bytes_of)?;
     moves::shorten(&mut program, kept);
+    fold::same(&mut program, kept, hot);
     let codes: BTreeSet<&str> = program
         .functions()
         .flat_map(|function| &function.lines)
@@ -130,6 +145,7 @@ pub fn shrunk(
     program.sizes = codes.into_iter().zip(bytes).collect();
     frames::begins(&mut program, kept);
     while outline::round(&mut program, kept) {}
+    neighbours::place(&mut program, kept, hot);
     jumps::share(&mut program, kept);
     Ok(program.write())
 }
