@@ -240,7 +240,7 @@ pub struct Description {
     pub depends_on: Vec<(String, bool)>,
     /// Who depends on it.
     pub dependents: Vec<String>,
-    /// Where its processes listen.
+    /// Where its processes listen; looked up for the first 16 instances of an answer.
     pub listens: Vec<String>,
     /// How much memory it holds.
     pub memory: Option<ServiceMemory>,

@@ -142,6 +142,32 @@ impl Logs {
         (lines, reader.fresh)
     }
 
+    /// What there is to read where nobody will come for more: the last turns of it. What is before those goes unread, and is counted.
+    #[inline(never)]
+    pub fn read_last(&mut self, client: Client) -> Vec<Line> {
+        let mut missed: Map<InstanceId, u64> = Map::new();
+        let (mut lines, mut more) = self.read(client);
+        while more {
+            let (mut next, another) = self.read(client);
+            if another {
+                for line in lines.drain(..) {
+                    *missed.get_or_default(line.instance) += line.lost + 1;
+                }
+            }
+            lines.append(&mut next);
+            more = another;
+        }
+        for line in &mut lines {
+            line.lost += missed.remove(&line.instance).unwrap_or_default();
+        }
+        for (id, count) in missed {
+            if let Some(place) = self.readers.get_mut(&client).and_then(|reader| reader.places.get_mut(&id)) {
+                place.lost += count;
+            }
+        }
+        lines
+    }
+
     /// How many lines of whom went before they could be read, where nothing that came after was there to tell it.
     pub fn unread(&mut self, client: Client) -> Vec<(InstanceId, u64)> {
         let places = self.readers.get_mut(&client).into_iter().flat_map(|reader| reader.places.iter_mut());

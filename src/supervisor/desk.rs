@@ -11,7 +11,7 @@ use crate::event::{Action, Client, InstanceId, Sink, Time, order, tell};
 use crate::gather::{Gather, Joined};
 use crate::logs::{Line, Origin, Wish as ReadingWish};
 use crate::notice::{ByHand, Notice};
-use crate::plan::{Condition, Kind, Mode};
+use crate::plan::{Condition, Instance, Kind, Mode};
 use crate::requests::{self, Deed, Overdue, Reading, Report, Scope, Stage, Target};
 use crate::services::{Service, State};
 use crate::shutdown::Reason;
@@ -72,7 +72,20 @@ impl Supervisor {
             let text = format!("this tinysup speaks version {VERSION} of the protocol, not {}", request.v);
             return Err(refusal(Refused::Version, &text));
         }
-        let (ids, named) = self.named(&request.names)?;
+        let (ids, named) = match request.verb {
+            // What these have no use for is not looked at.
+            Verb::Events | Verb::Update | Verb::Reopen | Verb::Shutdown => (Vec::new(), false),
+            Verb::Status
+            | Verb::Describe
+            | Verb::Memory
+            | Verb::Start
+            | Verb::Stop
+            | Verb::Restart
+            | Verb::Signal
+            | Verb::Logs
+            | Verb::Wait
+            | Verb::Health => self.named(&request.names)?,
+        };
         match request.verb {
             Verb::Status | Verb::Describe => {
                 let in_full = request.verb == Verb::Describe;
@@ -179,9 +192,7 @@ impl Supervisor {
         for name in names.iter().filter(|name| *name != "all") {
             let count = ids.len();
             let mut known = self.plan.all();
-            let is = |name: &str, instance: &crate::plan::Instance| {
-                *instance.name == *name || *instance.service == *name
-            };
+            let is = |name: &str, instance: &Instance| *instance.name == *name || *instance.service == *name;
             let mut found = false;
             for (id, _) in known.by_ref().filter(|(_, instance)| is(name, instance)) {
                 found = true;
@@ -280,8 +291,7 @@ impl Supervisor {
                     let dependents = self.running_dependents(&ids).into_iter().map(|(id, _)| id);
                     ids.extend(dependents.filter(|id| !goes(id)));
                 }
-                let resting = |id: &InstanceId| self.service(*id).is_some_and(|s| ended(s.state()));
-                self.dependencies_are_there(&ids.iter().copied().filter(resting).collect())?;
+                self.dependencies_are_there(&ids)?;
                 Deed::Restart
             }
         };
@@ -349,13 +359,15 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Who runs and depends on one of these, directly or not, and on whom; those among them are left out.
+    /// Who runs and depends on one of these, directly or not, and on whom; those among them are left out, and those that are going to be
+    /// down, for which a stop of what they need waits by itself.
     fn running_dependents(&self, ids: &Set<InstanceId>) -> Vec<(InstanceId, InstanceId)> {
         let mut found: Map<InstanceId, InstanceId> = Map::new();
         let mut open: Vec<InstanceId> = ids.iter().copied().gather();
         while let Some(on) = open.pop() {
             for id in self.dependents.get(on.0 as usize).into_iter().flatten() {
-                let runs = self.service(*id).is_some_and(|service| !service.settled());
+                let runs = self.service(*id).is_some_and(|service| !service.settled())
+                    && self.wish_or_update(*id) != Wish::Down;
                 let needs = self.plan.instance(*id).is_some_and(|instance| {
                     let needs = |condition| condition != Condition::Completed;
                     instance.kind != Kind::Command
@@ -483,7 +495,10 @@ impl Supervisor {
         let signal = Signal::parse(signal).map_err(|text| refusal(Refused::Request, &text))?;
         let (mut changes, mut killed) = (Vec::new(), Vec::new());
         for id in ids {
-            let leader = self.service(*id).filter(|service| service.running()).and_then(Service::leader);
+            // One that is being stopped, too: it may hang in that.
+            let there =
+                |service: &&Service| service.running() || matches!(service.state(), State::Stopping { .. });
+            let leader = self.service(*id).filter(there).and_then(Service::leader);
             let (ok, text) = match leader {
                 Some(leader) if group => {
                     order(out, Action::SignalGroup { leader, signal });
@@ -634,12 +649,19 @@ impl Supervisor {
         if let Notice::Ended { name, .. }
         | Notice::DependencyFailed { name, .. }
         | Notice::OomKilled { name: Some(name), .. } = notice
-            && let Some(id) = self.plan.all().find(|(_, i)| i.name == *name).map(|(id, _)| id)
+            && let Some(id) = self.ever(name)
         {
             let text = notice.to_string();
             let text = text.strip_prefix(&**name).and_then(|text| text.strip_prefix(": ")).unwrap_or(&text);
             self.logs.mark(now, id, text);
         }
+    }
+
+    /// Who had this name: an update that has waited for its end may have taken it out since, or given it another one.
+    fn ever(&self, name: &str) -> Option<InstanceId> {
+        let (service, number) = name.split_once('.').unwrap_or((name, "1"));
+        let is = |one: &Instance| *one.service == *service && number.parse() == Ok(one.number);
+        (0..).map(InstanceId).zip(&self.plan.instances).find(|(_, one)| is(one)).map(|(id, _)| id)
     }
 
     /// Gives a client what there is for it.
@@ -674,7 +696,7 @@ impl Supervisor {
             }
             Some(Stage::Events { reading, seen }) if !reading.busy => {
                 let (follow, seen) = (reading.follow, *seen);
-                self.send_events(now, client, seen, out);
+                self.send_events(now, client, seen, EVENTS_PER_TURN, out);
                 if let Some(Stage::Events { seen, .. }) = self.requests.stage(client)
                     && !follow
                     && *seen >= self.journal.newest()
@@ -697,9 +719,8 @@ impl Supervisor {
 
     /// The last answer to whoever waits, however things are: its time is over, or the container ends with this code.
     fn conclude(&mut self, now: Time, client: Client, code: Option<u8>, out: &mut Vec<Action>) {
-        // Once more also for a reader that has not taken the last: there is no later.
         if code.is_some() {
-            self.requests.taken(client);
+            self.send_rest(now, client, out);
         }
         self.serve(now, client, out);
         match self.requests.stage(client) {
@@ -736,6 +757,29 @@ impl Supervisor {
         }
     }
 
+    /// All that a reader can still get, also one that has not taken the last: there is no later.
+    #[inline(never)]
+    fn send_rest(&mut self, now: Time, client: Client, out: &mut Vec<Action>) {
+        self.requests.taken(client);
+        match self.requests.stage(client) {
+            Some(Stage::Logs(_)) => {
+                let lines = self.logs.read_last(client);
+                self.send_lines(now, client, lines, out);
+            }
+            Some(Stage::Events { seen, .. }) => self.send_events(now, client, *seen, usize::MAX, out),
+            Some(
+                Stage::Silent
+                | Stage::Measuring(_)
+                | Stage::Rereading
+                | Stage::Doing(_)
+                | Stage::Until { .. }
+                | Stage::End
+                | Stage::Leaving,
+            )
+            | None => {}
+        }
+    }
+
     fn end_reading(&mut self, now: Time, client: Client, out: &mut Vec<Action>) {
         let unread: Vec<Line> = self
             .logs
@@ -768,9 +812,9 @@ impl Supervisor {
     }
 
     #[inline(never)]
-    fn send_events(&mut self, now: Time, client: Client, after: u64, out: &mut Vec<Action>) {
+    fn send_events(&mut self, now: Time, client: Client, after: u64, most: usize, out: &mut Vec<Action>) {
         let mut last = after;
-        for (seq, entry) in self.journal.after(after).take(EVENTS_PER_TURN) {
+        for (seq, entry) in self.journal.after(after).take(most) {
             last = seq;
             let answer = Answer::Event(EventLine {
                 seq,

@@ -322,7 +322,7 @@ impl Supervisor {
             dependents: dependents.map(|id| self.name(*id).to_string()).gather(),
             listens: report.listens.get(&id).cloned().unwrap_or_default(),
             memory: Some(self.service_memory(id, report)),
-            container_limit_bytes: self.memory.limit(),
+            container_limit_bytes: self.container_limit(report),
             memory_found: self.memory.what().text.clone(),
             exits: exits(now, self.service(id)?),
         })
@@ -346,10 +346,15 @@ impl Supervisor {
             used_bytes: container.map(|container| container.working_set),
             charged_bytes: container.map(|container| container.usage),
             peak_bytes: container.and_then(|container| container.peak),
-            limit_bytes: container.map_or_else(|| self.memory.limit(), |container| container.limit),
+            limit_bytes: self.container_limit(report),
             machine_bytes: Some(found.total).filter(|total| *total > 0),
             services: report.ids.iter().map(|id| self.service_memory(*id, report)).gather(),
         }
+    }
+
+    /// As it is now; where that cannot be read, as it was when it was looked at last. Where nothing is watched that was at the beginning.
+    fn container_limit(&self, report: &Report) -> Option<u64> {
+        report.container.map_or_else(|| self.memory.limit(), |container| container.limit)
     }
 
     fn service_memory(&self, id: InstanceId, report: &Report) -> ServiceMemory {
@@ -408,6 +413,9 @@ fn settings(instance: &Instance) -> Vec<(String, String)> {
     let launch: &Launch = &instance.launch;
     let mut rows = Rows(Vec::new());
     rows.add("command", &launch.shown);
+    if !instance.autostart {
+        rows.add("autostart", &false);
+    }
     if let Some(cwd) = &launch.cwd {
         rows.add("cwd", &cwd.display());
     }
@@ -461,22 +469,7 @@ fn settings(instance: &Instance) -> Vec<(String, String)> {
         rows.add("watchdog", &show_duration(longest));
     }
     restart_settings(instance, &mut rows);
-    let stop = &instance.stop;
-    rows.add("stop_signal", &stop.signal);
-    if let Some(timeout) = stop.kill_timeout {
-        rows.add("kill_timeout", &show_duration(timeout));
-    }
-    rows.add(
-        "kill_mode",
-        &match stop.mode {
-            KillMode::Mixed => "mixed",
-            KillMode::Group => "group",
-            KillMode::Process => "process",
-        },
-    );
-    if let Some(command) = &stop.command {
-        rows.add("stop_command", &command.shown);
-    }
+    stop_settings(instance, &mut rows);
     if launch.stdin == Stdin::Inherit {
         rows.add("stdin", &"inherit");
     }
@@ -602,6 +595,10 @@ fn restart_settings(instance: &Instance, rows: &mut Rows) {
             show_duration(policy.delay_max)
         ),
     );
+    if !policy.stop_exit_codes.is_empty() {
+        let codes: Vec<String> = policy.stop_exit_codes.iter().map(u8::to_string).gather();
+        rows.add("stop_exit_codes", &codes.listed());
+    }
     rows.add(
         "on_failure",
         &match instance.on_failure {
@@ -616,6 +613,33 @@ fn restart_settings(instance: &Instance, rows: &mut Rows) {
             OnSuccess::Exit => "exit",
         },
     );
+}
+
+#[inline(never)]
+fn stop_settings(instance: &Instance, rows: &mut Rows) {
+    let stop = &instance.stop;
+    rows.add("stop_signal", &stop.signal);
+    if let Some(timeout) = stop.kill_timeout {
+        rows.add("kill_timeout", &show_duration(timeout));
+    }
+    rows.add(
+        "kill_mode",
+        &match stop.mode {
+            KillMode::Mixed => "mixed",
+            KillMode::Group => "group",
+            KillMode::Process => "process",
+        },
+    );
+    if let Some(command) = &stop.command {
+        rows.add("stop_command", &command.shown);
+    }
+    if instance.signals.iter().next().is_some() {
+        let becomes = instance.signals.iter().map(|(from, to)| match to {
+            Some(to) => format!("{from} = {to}"),
+            None => format!("{from} = ignore"),
+        });
+        rows.add("signals", &becomes.gather().listed());
+    }
 }
 
 fn known(names: &[&str], number: usize) -> String {

@@ -336,7 +336,7 @@ impl Weather {
             frozen: sometimes(rng, 200, 300),
             deaf: sometimes(rng, 300, 500),
             chatty: sometimes(rng, 400, 1000),
-            flood: rng.per_mille(20),
+            flood: rng.per_mille(40),
             external_kill: sometimes(rng, 100, 200),
             unready: sometimes(rng, 500, 700),
             sick: sometimes(rng, 500, 900),

@@ -6,6 +6,8 @@ mod attempts;
 mod care;
 mod ending;
 mod memory;
+mod reading;
+mod refusals;
 mod remains;
 mod runs;
 mod said;
@@ -14,20 +16,23 @@ mod status;
 mod stops;
 mod verdicts;
 mod waits;
+mod weights;
 mod wishes;
 mod words;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tinysup::control::{Refused, Request, Verb};
+use tinysup::control::{Change, Request, Verb};
 use tinysup::event::{
     Action, Child, Client, Event, ExitCode, InstanceId, Launch, Pid, Role, Standing, StartError, Time,
 };
 use tinysup::notice::{Cause, KillReason, Next, Notice, StopReason};
 use tinysup::plan::{
     Condition, Instance, KillMode, Kind, Mode, OnFailure, OnSuccess, Plan, RateLimit, Receivers, Rest,
+    RestartWhen,
 };
 use tinysup::units::Signal;
 
@@ -36,6 +41,7 @@ use crate::output::Outputs;
 use crate::violation;
 use crate::world::World;
 use care::Care;
+pub use weights::Weighed;
 use wishes::{Coming, Expected, Wishes};
 
 /// What a stop may take beyond `shutdown_timeout`: collecting the killed, twice (services, then strays).
@@ -128,6 +134,12 @@ impl Life {
     /// Its program runs, and nobody has asked it to end.
     fn running(&self) -> bool {
         self.active() && self.up && self.ended.is_none() && !self.is_leaving()
+    }
+
+    /// A client's signals reach its leader: it runs, or is being stopped.
+    fn can_be_signalled(&self) -> bool {
+        let there = self.active() && self.pid.is_some() && self.ended.is_none();
+        there && (self.up || self.is_leaving())
     }
 
     /// It is asked to end, or about to be in this step.
@@ -237,6 +249,8 @@ struct Step {
     released: u32,
     /// Files are opened again.
     reopened: bool,
+    /// What came of that.
+    files: Vec<Change>,
     swept: bool,
     /// Who is said to get SIGKILL.
     killing: Vec<InstanceId>,
@@ -252,8 +266,8 @@ struct Step {
     /// The command of a test whose end this step was told, as long as what it forked was not killed.
     probe_ended: Option<Pid>,
     request: Option<Request>,
-    /// It has to be refused because of that.
-    refusal: Option<Refused>,
+    /// It has to be refused because of these.
+    reasons: refusals::Reasons,
     /// Who is told that his time is over because this is the end.
     dismissed: Option<Client>,
     /// Strays are asked to end, or it exits.
@@ -311,6 +325,10 @@ pub struct Judge {
     waiting: BTreeMap<Client, answers::Waits>,
     /// Who wants to know whether something is so.
     questions: BTreeMap<Client, verdicts::Question>,
+    /// Who waits for the end of the container, and for how long.
+    enders: BTreeMap<Client, Option<Time>>,
+    /// The exit code that one of them was told.
+    promised: Option<u8>,
     /// Who wants to know how these are.
     looks: BTreeMap<Client, Vec<InstanceId>>,
     /// The ends of the runs of each.
@@ -321,6 +339,8 @@ pub struct Judge {
     /// What services may hold is known, and they start.
     begun: bool,
     memory: memory::Model,
+    /// What is there to be read, and who reads it.
+    library: reading::Library,
     /// Who ran when that was looked at last.
     memory_running: BTreeMap<InstanceId, u32>,
 }
@@ -349,12 +369,15 @@ impl Judge {
             waits_for_updates: false,
             waiting: BTreeMap::new(),
             questions: BTreeMap::new(),
+            enders: BTreeMap::new(),
+            promised: None,
             looks: BTreeMap::new(),
             ends: BTreeMap::new(),
             log_left: None,
             began,
             begun: false,
             memory: memory::Model::default(),
+            library: reading::Library::default(),
             memory_running: BTreeMap::new(),
         }
     }
@@ -389,6 +412,7 @@ impl Judge {
         let tick = matches!(event, Event::Tick);
         self.step = Step { now: Some(now), delayed: world.delayed, tick, ..Step::default() };
         self.outputs.event(world, now, event);
+        self.keeps();
         world.told(event);
         // Before the ends themselves: what ended by the OOM killer was held until then.
         self.memory_event(world, event);
@@ -397,11 +421,10 @@ impl Judge {
             Event::MemoryFound(_) => self.begun = true,
             Event::Measured { .. } | Event::Weighed { client: Some(_), .. } => self.step.described = true,
             Event::Left { client } => self.client_is_gone(*client),
-            Event::Asked { client, request: Ok(request) } => {
-                self.asked(*client, request);
-                self.step.described = request.verb == Verb::Describe;
-            }
-            Event::Asked { request: Err(_), .. } => self.step.refusal = Some(Refused::Request),
+            Event::Taken { client } => self.has_taken(*client),
+            Event::Reopened { files, .. } => self.step.files = files.iter().map(opened).collect(),
+            Event::Asked { client, request: Ok(request) } => self.asked(*client, request),
+            Event::Asked { request: Err(_), .. } => self.step.reasons = refusals::Reasons::not_read(),
             Event::Signal(signal) => {
                 self.dry_run &= *signal != Signal::HUP;
                 self.waits_for_updates &= *signal != Signal::HUP;
@@ -547,9 +570,16 @@ impl Judge {
             }
             Action::WriteFile { file, bytes } => self.outputs.write_file(world, &file.path, bytes),
             Action::Reopen { client } => self.reopens(world, *client),
-            Action::Tell(notice) => self.notice(world, notice),
+            Action::Tell(notice) => {
+                self.is_event(notice);
+                self.notice(world, notice);
+            }
             Action::Exit(code) => {
                 self.step.is_end = true;
+                self.check_readers(world);
+                if self.promised.is_some_and(|promised| promised != code.0) {
+                    violation!("{code:?}, and a client was told {:?}", self.promised);
+                }
                 self.exit(world, *code);
             }
             Action::SignalEverybody { signal } => self.signal_everybody(*signal),
@@ -590,6 +620,7 @@ impl Judge {
         self.look_for_who_waits();
         self.check_questions();
         self.check_refused();
+        self.check_readers(world);
         if let Some(expected) = &self.expected
             && self.step.reread
         {
@@ -665,6 +696,15 @@ impl Judge {
 /// What it leaves behind is nobody's business until the container ends.
 fn only_leader(instance: &Instance) -> bool {
     instance.stop.mode == KillMode::Process || instance.launch.mark.is_none()
+}
+
+/// What is to be told of a file that was opened again.
+fn opened((path, opened): &(PathBuf, Result<(), String>)) -> Change {
+    Change {
+        name: path.display().to_string(),
+        text: opened.as_ref().err().map_or("opened again", String::as_str).to_owned(),
+        ok: opened.is_ok(),
+    }
 }
 
 /// A command of the command line is no service that could be said to be up.

@@ -75,6 +75,8 @@ pub struct Outputs {
     unheard: BTreeSet<Sink>,
     /// Where nobody reads, and how many lines of whom were dropped there.
     stuck: BTreeMap<Sink, BTreeMap<InstanceId, u64>>,
+    /// What was said in this step, in lines and pieces of lines, whether it passes or not.
+    pub said: Vec<(InstanceId, Sink, Vec<u8>)>,
     /// What must be told of that in this step.
     unread: BTreeMap<Sink, BTreeMap<InstanceId, u64>>,
 }
@@ -91,6 +93,7 @@ impl Outputs {
             left: false,
             unheard: BTreeSet::new(),
             stuck: BTreeMap::new(),
+            said: Vec::new(),
             unread: BTreeMap::new(),
         }
     }
@@ -205,6 +208,10 @@ impl Outputs {
     ) {
         let instance = &self.plan.instances[child.instance.0 as usize];
         let launch = &instance.launch;
+        // The last end of a line whose last piece has passed already is nothing.
+        if !rest || partial || !text.is_empty() {
+            self.said.push((child.instance, sink, text.to_vec()));
+        }
         if let Some(limit) = instance.log_rate_limit
             && !self.buckets.entry(child.instance).or_default().takes(now, limit)
         {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tinysup::event::{
     Action, Care, Child, Client, Event, ExitCode, ExitStatus, InstanceId, Listener, Pid, Process, Role, Sink,
-    StartError, Time,
+    StartError, Time, Usage,
 };
 use tinysup::kernel::{AtOnce, Kernel, Until};
 use tinysup::plan::{Mode, Plan};
@@ -25,6 +25,7 @@ use tinysup::supervisor::Reread;
 use tinysup::units::Signal;
 
 use crate::faults::{Act, Reaction, Script, Style, Temper, Visitor, Weather, asks_to_end, start_error};
+use crate::invariants::Weighed;
 use crate::plans;
 use crate::rng::Rng;
 use guests::{Guest, Move};
@@ -217,6 +218,12 @@ pub struct World {
     pressed_at: Option<Time>,
     /// OOM kills so far.
     kills: u64,
+    /// What was said of the use of each run last, and when.
+    pub measured: BTreeMap<Child, (Time, Usage)>,
+    /// What was weighed for each client.
+    pub weighed: BTreeMap<Client, Weighed>,
+    /// Where each run was said to listen.
+    pub listens: BTreeMap<Child, Vec<String>>,
 }
 
 impl World {
@@ -268,6 +275,9 @@ impl World {
             told_by_kernel: VecDeque::new(),
             pressed_at: None,
             kills: 0,
+            measured: BTreeMap::new(),
+            weighed: BTreeMap::new(),
+            listens: BTreeMap::new(),
         };
         for (after, visitor) in std::mem::take(&mut world.weather.visitors) {
             world.plan_for(after, Happening::Visit(visitor));
@@ -589,14 +599,12 @@ impl Kernel for World {
             Action::CancelProbe { child } => self.call_off(child),
             Action::Answer { client, answer, last } => self.answer(client, &answer, last),
             Action::Disconnect { client } => self.disconnect(client),
-            Action::Measure { client, runs } => self.measure(client, runs.len(), events),
+            Action::Measure { client, runs } => self.measure(client, &runs, events),
             Action::FindMemory { pressure } => self.find_memory(pressure, events),
-            Action::Weigh { client, runs, container, .. } => self.weigh(client, &runs, container, events),
-            Action::FindListening { child, .. } => {
-                let addresses =
-                    (0..self.rng.below(3)).map(|_| format!("0.0.0.0:{}", self.rng.below(9999))).collect();
-                events.push(Event::Listening { child, addresses });
+            Action::Weigh { client, runs, container, pss } => {
+                self.weigh((client, pss), &runs, container, events);
             }
+            Action::FindListening { child, .. } => self.find_listening(child, events),
             Action::Sweep { child, leader, mark, signal, spare } => {
                 let instance = &self.plan.instances[child.instance.0 as usize];
                 if (&instance.service, instance.number) != (&mark.service, mark.instance) {

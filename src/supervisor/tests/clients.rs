@@ -542,6 +542,44 @@ fn events_follow_without_a_gap() {
 }
 
 #[test]
+fn at_the_end_who_is_behind_gets_the_last_of_it_and_is_told_what_he_misses() {
+    let mut story = Story::new(vec![instance("db"), instance("web")]);
+    story.ask(1, Request { follow: true, ..request(Verb::Logs, &[]) });
+    story.ask(2, Request { follow: true, ..request(Verb::Events, &[]) });
+    story.say("db", "first\n");
+    story.say("db", "second\n");
+    for number in 0..1000 {
+        story.say("web", &format!("line {number}\n"));
+    }
+    for _ in 0..100 {
+        story.signal(Signal::USR1);
+    }
+    story.told();
+    // Nobody has taken what he was sent so far.
+    story.signal(Signal::TERM);
+    for name in ["web", "db"] {
+        story.pass(10);
+        story.exit(name, 0);
+    }
+    let (mut lines, mut lost, mut events) = (Vec::new(), 0, Vec::new());
+    for (client, answer, last) in std::mem::take(&mut story.answers) {
+        match answer {
+            Answer::Log(line) => {
+                lost += line.dropped;
+                lines.extend((!line.text.is_empty()).then_some(line.text));
+            }
+            Answer::Event(event) => events.push(event.seq),
+            answer => assert_eq!((answer, last), (Answer::End, true), "{client:?}"),
+        }
+    }
+    let end = ["line 999", "code 0 after 0.0 s; stopped", "code 0 after 0.0 s; stopped"];
+    assert!(lines.ends_with(&end.map(str::to_owned)), "{:?}", lines.last());
+    assert_eq!((lines.len() as u64 + lost, lost > 0), (1 + 1000 + 2, true), "the first has come before");
+    // The summary comes after everybody has been asked to end.
+    assert_eq!(events, (4..story.supervisor.journal.newest()).collect::<Vec<_>>());
+}
+
+#[test]
 fn who_says_nothing_is_dropped_and_the_others_are_not() {
     let mut story = Story::new(vec![instance("web")]);
     story.event(Event::Connected { client: Client(1) });
@@ -568,6 +606,86 @@ fn environment_values_are_in_no_answer() {
     let lines: String =
         story.answers.iter().map(|(_, answer, _)| String::from_utf8(answer.line()).unwrap()).collect();
     assert!(lines.contains("PASSWORD") && !lines.contains("hunter2"), "{lines}");
+}
+
+#[test]
+fn a_description_has_all_that_decides_what_becomes_of_a_service() {
+    let mut web = Instance { autostart: false, ..instance("web") };
+    web.restart.stop_exit_codes = vec![3, 17];
+    web.signals = [(Signal::HUP, Some(Signal::USR1)), (Signal::USR2, None)].into_iter().collect();
+    let mut story = Story::new(vec![instance("db"), web]);
+    story.ask(1, request(Verb::Describe, &[]));
+    let Some((_, Answer::Describe(all), _)) = story.answers.pop() else { panic!() };
+    let rows = |at: usize| {
+        let keys = ["autostart", "stop_exit_codes", "signals"];
+        let rows = all[at].settings.iter().filter(|(key, _)| keys.contains(&&**key));
+        rows.map(|(key, value)| format!("{key}: {value}")).collect::<Vec<_>>()
+    };
+    assert_eq!(rows(0), [""; 0], "only what is not as usual");
+    assert_eq!(
+        rows(1),
+        ["autostart: false", "stop_exit_codes: 3, 17", "signals: SIGHUP = SIGUSR1, SIGUSR2 = ignore"]
+    );
+}
+
+#[test]
+fn what_is_restarted_together_may_need_one_that_is_just_being_stopped() {
+    let mut story = db_and_web();
+    story.ask(1, request(Verb::Stop, &["web"]));
+    story.exit("web", 0);
+    story.ask(2, request(Verb::Stop, &["db"]));
+    story.told();
+    story.ask(3, request(Verb::Restart, &["web"]));
+    story.tells(&[
+        "3! Dependencies: web depends on db, which is being stopped: start db first, or both at once",
+    ]);
+    story.ask(4, request(Verb::Restart, &[]));
+    story.exit("db", 0);
+    story.pass(0);
+    story.tells(&[
+        "2! -db: not stopped: somebody has asked to start it",
+        "4! +db: restarted: pid 101 -> 103, up after 0.0 s | +web: started: pid 104, up after 0.0 s",
+    ]);
+}
+
+#[test]
+fn a_restart_of_one_that_waits_for_one_that_is_down_is_refused() {
+    let db = Instance { autostart: false, ..instance("db") };
+    let mut story = Story::new(vec![db, after(instance("web"), 0, Condition::Ready), instance("log")]);
+    story.ask(1, request(Verb::Restart, &["web"]));
+    story.tells(&["1! Dependencies: web depends on db, which is down: start db first, or both at once"]);
+}
+
+#[test]
+fn those_that_are_being_stopped_already_are_in_nobodys_way() {
+    let mut story = db_and_web();
+    story.ask(1, Request { wait: false, ..request(Verb::Stop, &["web"]) });
+    story.ask(2, Request { wait: false, ..request(Verb::Stop, &["db"]) });
+    story.tells(&["1! +web: stopping", "2! +db: stopping"]);
+    story.expect(&["stopping, as a client asks: web", "SIGTERM to web", "stopping, as a client asks: db"]);
+    story.exit("web", 0);
+    story.expect(&["SIGTERM to db"]);
+}
+
+#[test]
+fn a_signal_reaches_one_that_hangs_in_its_stop() {
+    let mut story = db_and_web();
+    story.ask(1, Request { wait: false, ..request(Verb::Stop, &["web"]) });
+    story.record.clear();
+    story.ask(2, Request { signal: "KILL".to_owned(), ..request(Verb::Signal, &["web"]) });
+    story.expect(&["SIGKILL to web"]);
+    story.exit("web", 0);
+    story.told();
+    story.ask(3, Request { signal: "KILL".to_owned(), ..request(Verb::Signal, &["web"]) });
+    story.tells(&["3! -web: does not run (down)"]);
+}
+
+#[test]
+fn names_are_not_looked_at_where_nothing_is_done_about_names() {
+    let mut story = Story::new(vec![instance("web")]);
+    story.ask(1, Request { lines: Some(1), ..request(Verb::Events, &["nobody"]) });
+    story.ask(2, request(Verb::Logs, &["nobody"]));
+    story.tells(&["1 2 all-up", "1! end", "2! NoSuchService: there is no service \"nobody\""]);
 }
 
 #[test]

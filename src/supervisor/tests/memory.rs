@@ -143,6 +143,26 @@ fn shares_follow_the_limit_of_the_container() {
 }
 
 #[test]
+fn a_description_has_the_limit_of_the_container_as_it_is_now() {
+    let mut story = Story::not_begun(Mode::Services, vec![instance("web")]);
+    story.found = found(400);
+    story.event(Event::Begin);
+    let mut limit = |container: Option<ContainerMemory>| {
+        story.container = container;
+        story.request(Request { verb: Verb::Describe, ..Request::default() });
+        let Some((_, Answer::Describe(all), _)) = story.answers.pop() else { panic!() };
+        all[0].container_limit_bytes
+    };
+    // Nothing looks at it by itself, as nothing is limited.
+    assert_eq!(
+        limit(Some(ContainerMemory { limit: Some(100 * M), ..ContainerMemory::default() })),
+        Some(100 * M)
+    );
+    assert_eq!(limit(Some(ContainerMemory::default())), None);
+    assert_eq!(limit(None), Some(400 * M), "it cannot be read");
+}
+
+#[test]
 fn the_container_is_warned_about_once_until_it_has_recovered() {
     let mut story = guarded(vec![instance("web")]);
     story.uses(100, &[]);

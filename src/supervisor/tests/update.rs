@@ -131,6 +131,23 @@ fn who_follows_all_or_a_service_reads_what_is_added_to_it() {
 }
 
 #[test]
+fn an_end_stands_in_the_log_also_of_what_an_update_takes_out_or_gives_another_name() {
+    let mut story = db_and_web();
+    story.ask(1, Request { follow: true, ..request(Verb::Logs, &[]) });
+    let db = |number| {
+        let name = format!("db.{number}");
+        Instance { name: name.as_str().into(), service: "db".into(), number, ..other(instance("db")) }
+    };
+    story.update(vec![db(1), db(2)]);
+    story.exit("web", 0);
+    let told = story.told();
+    assert_eq!(told.last().map(String::as_str), Some("1 web -- 0 code 0 after 0.0 s; stopped"));
+    story.event(Event::Taken { client: Client(1) });
+    story.exit("db", 0);
+    story.tells(&["1 db.1 -- 0 code 0 after 0.0 s; starts again, as asked"]);
+}
+
+#[test]
 fn those_that_go_do_so_in_reverse_order_and_come_back_in_order() {
     let mut story = db_and_web();
     story.update(vec![other(slow(instance("db"))), other(web())]);

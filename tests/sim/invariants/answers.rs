@@ -1,7 +1,7 @@
 //! What clients are told of what they asked for: no failure that was none, no success that is not there, and nobody waits for what
 //! is known.
 
-use tinysup::control::{Answer, Change, Refusal, Refused, Request, VERSION, Verb};
+use tinysup::control::{Answer, Change};
 use tinysup::event::Client;
 use tinysup::notice::{ByHand, Updating};
 
@@ -116,52 +116,40 @@ impl Judge {
 
     pub(super) fn answer(&mut self, world: &mut World, client: Client, answer: &Answer) {
         match answer {
+            Answer::Changed(changes) if self.enders.contains_key(&client) => {
+                self.tells_of_the_end(world, client, changes);
+            }
+            Answer::Changed(changes) if !self.step.files.is_empty() => {
+                if *changes != self.step.files {
+                    violation!("{client:?} is told {changes:?}, and it is {:?}", self.step.files);
+                }
+            }
             Answer::Changed(changes) => self.tells_who_waits(world, client, changes),
             Answer::Verdict(verdict) => self.verdict(world, client, verdict),
-            Answer::Status(status) => self.status(client, status),
-            Answer::Describe(descriptions) => self.descriptions(client, descriptions),
-            Answer::Refused(refusal) => self.refused(client, refusal),
-            Answer::Memory(_) | Answer::Log(_) | Answer::Event(_) | Answer::End => {}
+            Answer::Status(status) => self.status(world, client, status),
+            Answer::Describe(descriptions) => self.descriptions(world, client, descriptions),
+            Answer::Refused(refusal) => self.refused(world, client, refusal),
+            Answer::Log(line) => self.is_sent_line(client, line),
+            Answer::Event(line) => self.is_sent_event(client, line),
+            Answer::End => self.is_sent_end(client),
+            Answer::Memory(memory) => self.memory_answer(world, client, memory),
         }
     }
 
-    /// Why a request cannot be done, as far as that follows from what it asks for and the container's state.
-    pub(super) fn refusal_of(&self, request: &Request) -> Option<Refused> {
-        let changes = matches!(request.verb, Verb::Start | Verb::Stop | Verb::Restart | Verb::Update);
-        match request.verb {
-            _ if request.v != VERSION => Some(Refused::Version),
-            _ if self.meant(request).is_empty() && !request.names.iter().all(|name| name == "all") => {
-                Some(Refused::NoSuchService)
-            }
-            _ if changes && self.stop.is_some() => Some(Refused::Stopping),
-            Verb::Signal if Signal::parse(&request.signal).is_err() => Some(Refused::Request),
-            _ => None,
-        }
-    }
-
-    fn refused(&mut self, client: Client, refusal: &Refusal) {
-        let right = match self.step.refusal.take() {
-            Some(why) => refusal.why == why,
-            None => match (refusal.why, self.verb()) {
-                (Refused::Busy, _) => true,
-                (Refused::Dependencies, Some(Verb::Start | Verb::Stop | Verb::Restart)) => true,
-                (Refused::State, Some(Verb::Start | Verb::Stop | Verb::Restart)) => true,
-                // Of a configuration that was to be read it is known later, and it may be too late then.
-                (Refused::Configuration | Refused::Stopping, _) => self.step.reread,
-                _ => false,
-            },
+    /// Who waits for the end is told with which code it comes, or, when his time is over, that it does not yet.
+    fn tells_of_the_end(&mut self, world: &mut World, client: Client, changes: &[Change]) {
+        let until = self.enders.remove(&client).flatten();
+        let [Change { name, text, ok }] = changes else {
+            violation!("{client:?} waits for the end, and is told {changes:?}");
         };
-        if !right || !self.step.sent.is_empty() {
-            violation!("{refusal:?} to {:?}, sent {:?}", self.step.request, self.step.sent);
+        let code = text.strip_prefix("stopped; exit code ").and_then(|code| code.parse::<u8>().ok());
+        let late = self.step.tick && until.is_some_and(|until| self.now() >= until);
+        let right = *ok || late && text.starts_with("still stopping");
+        if !name.is_empty() || *ok != code.is_some() || !right {
+            violation!("{client:?} waits for the end until {until:?}, and is told {changes:?}");
         }
-        self.client_is_gone(client);
-    }
-
-    /// What cannot be done is refused at once.
-    pub(super) fn check_refused(&self) {
-        if let Some(why) = self.step.refusal {
-            violation!("{:?} is not refused: {why:?}", self.step.request);
-        }
+        self.promised = self.promised.or(code);
+        world.count(if *ok { "end that a client has waited for" } else { "end that a client did not see" });
     }
 
     fn tells_who_waits(&mut self, world: &mut World, client: Client, changes: &[Change]) {
@@ -219,5 +207,7 @@ impl Judge {
         self.waiting.remove(&client);
         self.questions.remove(&client);
         self.looks.remove(&client);
+        self.reads_no_more(client);
+        self.enders.remove(&client);
     }
 }

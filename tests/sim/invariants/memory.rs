@@ -2,7 +2,7 @@
 //! each OOM kill is told once. By docs/memory.md alone.
 
 use tinysup::event::{ContainerMemory, Controller, ExitStatus, MemoryFound, Weight};
-use tinysup::plan::{RestartWhen, Share};
+use tinysup::plan::Share;
 
 use super::care::Owed;
 use super::*;
@@ -51,6 +51,17 @@ struct GuardModel {
     choosing: bool,
     stopping: Option<(InstanceId, u32)>,
     rests_until: Option<Time>,
+}
+
+impl Model {
+    pub(super) fn found(&self) -> &MemoryFound {
+        &self.found
+    }
+
+    /// The container's limit as it was seen last.
+    pub(super) fn limit(&self) -> Option<u64> {
+        self.limit
+    }
 }
 
 impl Rhythm {
@@ -102,7 +113,7 @@ impl Judge {
         tinysup::plan::Limits { fallback: memory.fallback || self.forced(), ..memory }
     }
 
-    fn may_hold(&self, id: InstanceId) -> Option<u64> {
+    pub(super) fn may_hold(&self, id: InstanceId) -> Option<u64> {
         let limits = self.limits(id);
         let own = limits.restart.and_then(|amount| amount.bytes(self.whole()));
         let instead = limits.limit.filter(|_| limits.fallback && !self.memory.found.delegated);

@@ -37,12 +37,14 @@ impl Judge {
         if self.verb() == Some(Verb::Signal) {
             let life = &self.lives[child.instance.0 as usize];
             if child.role != Role::Main
-                || !life.running()
+                || !life.can_be_signalled()
                 || !self.sends_by_hand(child.instance, group, signal)
             {
                 violation!("a client's {signal} for {child:?}, group {group}: {:?}", self.step.request);
             }
-            return world.count("signal by hand");
+            // What ends by it was not ended by the OOM killer.
+            self.life(child.instance).kill_sent |= signal == Signal::KILL;
+            return world.count(if signal == Signal::KILL { "SIGKILL by hand" } else { "signal by hand" });
         }
         if let Some(got) = self.step.signal.filter(|signal| !self.ends_container(*signal)) {
             self.forward(child, pid, group, signal);
@@ -105,7 +107,7 @@ impl Judge {
         else {
             return;
         };
-        let running = |id: &InstanceId| self.lives[id.0 as usize].running();
+        let running = |id: &InstanceId| self.lives[id.0 as usize].can_be_signalled();
         let meant = |id: &InstanceId| self.sends_by_hand(*id, request.group, signal);
         for id in self.plan.ids().filter(running).filter(meant) {
             let life = &self.lives[id.0 as usize];

@@ -11,9 +11,9 @@ use super::*;
 pub(super) const ENDS_MAX: usize = 12;
 
 impl Judge {
-    pub(super) fn status(&mut self, client: Client, status: &Status) {
+    pub(super) fn status(&mut self, world: &World, client: Client, status: &Status) {
         let told: Vec<&ServiceStatus> = status.services.iter().collect();
-        self.statuses(client, &told);
+        self.statuses(world, client, &told);
         let stopping = self.stop.is_some();
         let up_ms = millis(self.now().since(self.began));
         let ok = !stopping && told.iter().all(|one| one.ok);
@@ -22,8 +22,9 @@ impl Judge {
         }
     }
 
-    pub(super) fn descriptions(&mut self, client: Client, descriptions: &[Description]) {
-        self.statuses(client, &descriptions.iter().map(|one| &one.status).collect::<Vec<_>>());
+    pub(super) fn descriptions(&mut self, world: &World, client: Client, descriptions: &[Description]) {
+        self.described(world, client, descriptions);
+        self.statuses(world, client, &descriptions.iter().map(|one| &one.status).collect::<Vec<_>>());
         for description in descriptions {
             let id = self.by_name(&description.status.name);
             self.description(id, description);
@@ -31,7 +32,7 @@ impl Judge {
     }
 
     /// Those that were asked for, in the order of starts, each as it is.
-    fn statuses(&mut self, client: Client, told: &[&ServiceStatus]) {
+    fn statuses(&mut self, world: &World, client: Client, told: &[&ServiceStatus]) {
         let Some(ids) = self.looks.remove(&client) else {
             violation!("{client:?} is told how these are, and has not asked: {told:?}");
         };
@@ -39,6 +40,9 @@ impl Judge {
         self.check_order(&ids_told, &ids, "told");
         for (one, id) in told.iter().zip(ids_told) {
             let right = self.service_status(id, one);
+            if self.begun {
+                self.check_use(world, id, one);
+            }
             // What somebody wants before anything has begun is done when it has.
             if **one != right && self.begun {
                 violation!("{one:?} is told; right is {right:?}, {:?}", self.lives[id.0 as usize]);
@@ -47,7 +51,7 @@ impl Judge {
     }
 
     /// Where it is in its life, and whether that is as it should be.
-    fn state(&self, id: InstanceId) -> (&'static str, bool) {
+    pub(super) fn state(&self, id: InstanceId) -> (&'static str, bool) {
         let (life, instance) = (&self.lives[id.0 as usize], self.plan_of(id));
         let failed = |leaving: &Leaving| {
             matches!(leaving, Leaving::Failed(Cause::Unhealthy { .. } | Cause::Watchdog { .. }, _))

@@ -57,7 +57,12 @@ impl Judge {
                 let wanted = request.state.unwrap();
                 self.questions.insert(client, Question { ids, named, wanted, at_once, until });
             }
-            Verb::Status | Verb::Describe => drop(self.looks.insert(client, ids)),
+            Verb::Status | Verb::Describe | Verb::Memory => drop(self.looks.insert(client, ids)),
+            Verb::Logs | Verb::Events => self.begins_to_read(client, request, &ids),
+            Verb::Shutdown if request.wait => {
+                let until = request.timeout_ms.map(|millis| self.now() + Duration::from_millis(millis));
+                self.enders.insert(client, until);
+            }
             _ => {}
         }
     }

@@ -49,7 +49,8 @@ impl Judge {
     pub(super) fn asked(&mut self, client: Client, request: &Request) {
         self.step.request = Some(request.clone());
         self.client = Some(client);
-        self.step.refusal = self.refusal_of(request);
+        self.step.described = request.verb == Verb::Describe;
+        self.step.reasons = self.reasons_against(request);
         self.wants_to_know(client, request);
         if request.verb == Verb::Update {
             self.dry_run = request.dry_run;
@@ -329,6 +330,7 @@ impl Judge {
                 ..Life::default()
             });
             self.define(id, new);
+            self.is_followed(id);
             begins.insert(id);
             expected.adds.insert(name);
             return;
@@ -340,6 +342,7 @@ impl Judge {
             life.wishes = Wishes { down, ..Wishes::default() };
             life.decided = (life.run > 0 && !down).then(|| (now, Next::With("nobody".into())));
             self.define(id, new);
+            self.is_followed(id);
             begins.insert(id);
             expected.adds.insert(name);
             return;

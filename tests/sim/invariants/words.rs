@@ -257,7 +257,7 @@ impl Judge {
     }
 
     /// Perhaps an update has removed it meanwhile, or given it another name: `s2` or `s2.1`.
-    fn ever(&self, name: &str) -> InstanceId {
+    pub(super) fn ever(&self, name: &str) -> InstanceId {
         let (service, number) = name.split_once('.').unwrap_or((name, "1"));
         let is = |one: &Instance| *one.service == *service && one.number.to_string() == number;
         match (0..).map(InstanceId).zip(&self.plan.instances).find(|(_, one)| is(one)) {

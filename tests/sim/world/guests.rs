@@ -1,7 +1,7 @@
 //! Clients: they come at any moment, ask whatever comes to their mind or nothing, read or do not, stay or leave in the middle.
 
 use tinysup::control::{Answer, LogLine, Request, Stream, VERSION, Verb, Wanted};
-use tinysup::event::{Client, Usage};
+use tinysup::event::Client;
 
 use super::*;
 use crate::violation;
@@ -10,6 +10,9 @@ use crate::violation;
 const SILENCE: Duration = Duration::from_secs(5);
 /// So many requests may wait for something, or follow what comes, at once.
 const OPEN_MAX: usize = 24;
+
+/// What a run uses is looked up at most so often.
+const MEASURED_EVERY: Duration = Duration::from_millis(500);
 
 /// What a client does next.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +27,8 @@ pub(super) enum Move {
 #[expect(clippy::struct_excessive_bools, reason = "what has happened to him so far")]
 pub struct Guest {
     reads: bool,
+    /// He takes his time.
+    slow: bool,
     /// The core was told what he asks.
     asked: bool,
     /// He has his last answer, or his connection was closed.
@@ -66,8 +71,8 @@ impl World {
         match doing {
             Move::Come => {
                 let mut rng = self.crowd.named(&format!("{client:?}"));
-                let reads = rng.per_mille(850);
-                self.guests.insert(client, Guest { reads, ..Guest::default() });
+                let (reads, slow) = (rng.per_mille(850), rng.per_mille(200));
+                self.guests.insert(client, Guest { reads, slow, ..Guest::default() });
                 self.desk.push_back(Event::Connected { client });
                 if rng.per_mille(950) {
                     let after = rng.spread(0, 2000);
@@ -157,11 +162,11 @@ impl World {
             wait: rng.per_mille(600),
             dependents: rng.per_mille(600),
             dry_run: rng.per_mille(150),
-            signal: (*rng.pick(&["USR1", "WINCH", "TERM", "HUP", "NOSUCH"])).to_owned(),
+            signal: (*rng.pick(&["USR1", "WINCH", "TERM", "HUP", "KILL", "NOSUCH"])).to_owned(),
             group: rng.per_mille(300),
             follow: rng.per_mille(if self.crowded { 950 } else { 500 }),
-            lines: rng.per_mille(500).then_some(3),
-            since_ms: rng.per_mille(300).then_some(500),
+            lines: rng.per_mille(500).then(|| *rng.pick(&[0, 1, 3, 3, 100])),
+            since_ms: rng.per_mille(300).then(|| *rng.pick(&[1, 500, 500, 20_000])),
             stream: rng.per_mille(300).then_some(Stream::Stderr),
             state: Some(*rng.pick(&[Wanted::Live, Wanted::Ready, Wanted::Completed, Wanted::Stopped])),
             pss: rng.per_mille(300),
@@ -205,7 +210,7 @@ impl World {
                 self.plan_for(after, Happening::Guest(client, Move::Leave));
             } else if !guest.owed {
                 guest.owed = true;
-                let after = self.crowd.spread(0, 300);
+                let after = self.crowd.spread(0, if guest.slow { 30_000 } else { 300 });
                 self.plan_for(after, Happening::Guest(client, Move::Take));
             }
         }
@@ -231,11 +236,29 @@ impl World {
         self.count("client that is dropped");
     }
 
-    pub(super) fn measure(&mut self, client: Client, runs: usize, events: &mut Vec<Event>) {
+    pub(super) fn measure(&mut self, client: Client, runs: &[(Child, Pid)], events: &mut Vec<Event>) {
         if self.guests.get(&client).is_none_or(|guest| guest.gone || guest.done) {
             violation!("nobody wants to know what is used: {client:?}");
         }
-        events.push(Event::Measured { client, usage: vec![Usage::default(); runs] });
+        let usage = runs.iter().map(|(child, _)| {
+            let used = self.usage(*child);
+            let before = self.measured.insert(*child, (self.now, used));
+            if let Some((at, _)) = before.filter(|(at, _)| self.now.since(*at) < MEASURED_EVERY) {
+                violation!("{child:?} is measured again, and was at {at:?}");
+            }
+            used
+        });
+        let usage = usage.collect();
+        events.push(Event::Measured { client, usage });
+    }
+
+    /// Where a run listens, which changes from moment to moment.
+    pub(super) fn find_listening(&mut self, child: Child, events: &mut Vec<Event>) {
+        let count = self.rng.below(3);
+        let addresses: Vec<String> =
+            (0..count).map(|_| format!("0.0.0.0:{}", self.rng.below(9999))).collect();
+        self.listens.insert(child, addresses.clone());
+        events.push(Event::Listening { child, addresses });
     }
 
     /// Who says nothing does not stay, and no more are served at once than there is room for. `now`: when the step began; what was

@@ -46,6 +46,22 @@ impl World {
         self.plan_kills();
     }
 
+    /// The processes of a run, wherever they went.
+    fn of_run(&self, child: Child) -> impl Iterator<Item = &Proc> {
+        let run = move |owner: Child| (owner.instance, owner.run) == (child.instance, child.run);
+        self.procs.values().filter(move |proc| proc.lives() && proc.owner.is_some_and(run))
+    }
+
+    /// What a run uses, and has used.
+    pub(super) fn usage(&self, child: Child) -> Usage {
+        let processes: Vec<&Proc> = self.of_run(child).collect();
+        Usage {
+            cpu: processes.iter().map(|proc| self.now.since(proc.born) / 3).sum(),
+            memory: processes.iter().map(|proc| proc.held.at(self.now)).sum(),
+            processes: u32::try_from(processes.len()).unwrap(),
+        }
+    }
+
     /// From now on a process holds so much, and grows so fast.
     pub(super) fn hold(&mut self, serial: u64, bytes: u64, per_second: u64) {
         let since = self.now;
@@ -169,7 +185,7 @@ impl World {
 
     pub(super) fn weigh(
         &mut self,
-        client: Option<Client>,
+        (client, pss): (Option<Client>, bool),
         runs: &[(Child, Pid)],
         container: bool,
         events: &mut Vec<Event>,
@@ -180,19 +196,20 @@ impl World {
             if self.leader(*leader).is_none_or(|proc| proc.owner != Some(*child)) {
                 violation!("{leader:?} is weighed, which is not the leader of {child:?}");
             }
-            let of = self.procs.values().filter(|proc| {
-                proc.lives() && proc.owner.is_some_and(|o| (o.instance, o.run) == (child.instance, child.run))
-            });
-            let held: Vec<(u64, Process)> = of
+            let held: Vec<(u64, Process)> = self
+                .of_run(*child)
                 .map(|p| (p.held.at(now), Process { pid: p.pid(), name: format!("#{}", p.serial) }))
                 .collect();
             let most = held.iter().max_by_key(|(bytes, process)| (*bytes, process.pid)).cloned();
+            let bytes = held.iter().map(|(bytes, _)| bytes).sum();
+            let peak = self.ceilings.get(&child.instance).map(|ceiling| bytes + ceiling / 7);
             weights.push(Weight {
                 instance: Some(child.instance),
-                bytes: held.iter().map(|(bytes, _)| bytes).sum(),
+                bytes,
+                pss: pss.then_some(bytes / 2),
+                peak,
                 processes: u32::try_from(held.len()).unwrap(),
                 holder: most.map(|(bytes, process)| Rc::new((process, bytes))),
-                ..Weight::default()
             });
         }
         let weather = &self.weather.memory;
@@ -207,8 +224,11 @@ impl World {
             working_set: sum,
             usage: sum + (1 << 20),
             limit: self.weather.memory.limit,
-            peak: None,
+            peak: (self.weather.memory.controller == Controller::V2).then_some(sum + (2 << 20)),
         });
+        if let Some(client) = client {
+            self.weighed.insert(client, (weights.clone(), container));
+        }
         events.push(Event::Weighed { client, runs: weights, container });
     }
 }
