@@ -32,6 +32,8 @@ impl Judge {
             Some((at, used)) if self.now().since(*at) <= MEASURED_WITHIN => used,
             old => violation!("{told:?}, and what it uses was not measured: {old:?}"),
         });
+        // Where no process was found nothing is known.
+        let use_of = use_of.filter(|used| used.processes > 0);
         let right = (
             use_of.map(|used| u64::try_from(used.cpu.as_millis()).unwrap()),
             use_of.map(|used| used.memory),
@@ -62,6 +64,7 @@ impl Judge {
         if weight.is_some() != self.alive(id).is_some() {
             violation!("{told:?}, but what was weighed is {weight:?}");
         }
+        let weight = weight.filter(|weight| weight.processes > 0);
         let most = weight.and_then(|weight| weight.holder.as_deref());
         let right = ServiceMemory {
             name: self.plan_of(id).name.to_string(),
