@@ -1,6 +1,7 @@
 //! A file of assembly as rustc writes it for x86-64, in pieces that can be moved.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// A line within a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +89,11 @@ impl Program {
             if code && (function.is_none() || !line.starts_with('\t')) {
                 return Err(format!("\"{word}\" stands in no function"));
             }
+            if code && leads_to_a_number(word) {
+                return Err(format!(
+                    "\"{word}\" means the nearest of its name, which may be another one then"
+                ));
+            }
             if let Some(open) = function.as_mut() {
                 if code {
                     let mut code = word.replace("\t\t", " ").replace('\t', " ");
@@ -108,7 +114,7 @@ impl Program {
                 program.parts.extend(function.take().map(Part::Function));
             }
             if word.starts_with(".section") || word == ".text" {
-                section = word.contains(".text.");
+                section = word.starts_with(".section\t.text.") || word.starts_with(".section\t\".text.");
             }
             program.parts.push(Part::Text(line.to_owned()));
             if section
@@ -241,6 +247,14 @@ pub fn jumps_to(code: &str) -> Option<&str> {
     code.strip_prefix("jmp ").filter(|name| !name.starts_with(['*', '.']))
 }
 
+/// Whether it jumps to the nearest label of a number, or so many bytes on.
+fn leads_to_a_number(code: &str) -> bool {
+    let place = code.split_once(char::is_whitespace).map_or("", |(_, place)| place.trim_start());
+    code.starts_with('j')
+        && (place.starts_with(|character: char| character.is_ascii_digit())
+            || (place.starts_with('.') && !place.starts_with(".L")))
+}
+
 /// The function that a jump leads to, also if there is a condition.
 fn goes_on_in(code: &str) -> Option<&str> {
     let (mnemonic, place) = code.split_once(' ')?;
@@ -254,7 +268,9 @@ pub fn leads_nobody_knows_where(code: &str) -> bool {
 
 /// Whether it is a value's way through the stack.
 pub fn is_pair(code: &str) -> bool {
-    code.starts_with("pushq ") && code.contains("; popq ")
+    let mut parts = code.split("; ");
+    let (first, second) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    first.starts_with("pushq ") && second.starts_with("popq ") && parts.next().is_none()
 }
 
 /// Whether it matters where the stack ends. Calls do not count.
@@ -314,4 +330,56 @@ pub fn in_frame(code: &str) -> Option<(usize, i64, usize)> {
 
 fn above_frame(code: &str) -> bool {
     in_frame(code).is_some_and(|(_, number, _)| number > 8)
+}
+
+/// The parts of a function that has a section of its own, with nothing else in it, and ends where it returns, goes on elsewhere or never comes
+/// back; the function's instructions are at this part.
+pub fn alone(parts: &[Part], at: usize) -> Option<Range<usize>> {
+    let Some(Part::Function(Function { name, lines })) = parts.get(at) else { return None };
+    let text =
+        |at: usize| if let Some(Part::Text(text)) = parts.get(at) { Some(text.as_str()) } else { None };
+    let sections = ["", "\""].map(|quote| format!("\t.section\t{quote}.text.{name}{quote},\"ax\",@progbits"));
+    let label = format!("{name}:");
+    // Those that are made here have all of it in one part.
+    let mut before = Vec::new();
+    let mut from = at;
+    while !before.first().is_some_and(|line| sections.iter().any(|section| section == line)) {
+        from = from.checked_sub(1)?;
+        let more = text(from)?.lines().filter(|line| !line.is_empty());
+        before.splice(0..0, more);
+        if before.len() > ALONE_LINES {
+            return None;
+        }
+    }
+    let known = |line: &&str| {
+        [".type\t", ".globl\t", ".hidden\t"].iter().any(|word| line.trim_start().starts_with(word))
+    };
+    let (last, rest) = before.split_last()?;
+    let mut to = at + 1;
+    while text(to)?.starts_with(".Lfunc_end") {
+        to += 1;
+    }
+    let next = (to + 1..).map_while(text).find(|line| !line.is_empty());
+    let apart = next.is_none_or(|line| line.starts_with("\t.section") || line == "\t.text");
+    let mut codes = lines.iter().rev();
+    let ends = codes.next().and_then(code).is_some_and(ends_a_function);
+    // A prefix would belong to what comes next.
+    let whole = codes
+        .next()
+        .is_none_or(|line| code(line).is_some() || matches!(line, Line::Fence(line) if line.ends_with(':')));
+    (*last == label
+        && rest.iter().skip(1).all(known)
+        && text(to)?.starts_with("\t.size\t")
+        && apart
+        && ends
+        && whole)
+        .then_some(from..to + 1)
+}
+
+/// A function has fewer lines before its instructions.
+const ALONE_LINES: usize = 8;
+
+/// Whether nothing comes behind it. A call that is the last one does not come back.
+fn ends_a_function(code: &str) -> bool {
+    ["retq", "ud2"].contains(&code) || code.starts_with("jmp") || code.starts_with("callq ")
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::assembly::{Line, Part, Program, calls, code, in_frame, is_local, is_movable, jumps_to};
+use super::assembly::{Line, Part, Program, calls, code, in_frame, is_local, is_movable, is_pair, jumps_to};
 use super::frames::{CALL, Free, LOWER, SAVED};
 use super::moves::shorter;
 
@@ -60,7 +60,12 @@ pub fn choose(
 fn orders(free: &Free, codes: &[&str]) -> Vec<Change> {
     // Registers of eight bits have names that not all can have, and of some instructions the registers are not named.
     let fixed = ["%ah", "%bh", "%ch", "%dh", "cpuid", "cmpxchg", "xlat"];
-    if codes.iter().any(|code| fixed.iter().any(|what| code.contains(what))) {
+    let named = |code: &&str| {
+        let leads = ["callq ", "jmp", "retq", "ud2", "syscall", "lock ", "lock;"];
+        (is_movable(code) || is_local(code) || leads.iter().any(|word| code.starts_with(word)))
+            && !fixed.iter().any(|what| code.contains(what))
+    };
+    if !codes.iter().all(named) {
         return Vec::new();
     }
     let saved = SAVED.iter().enumerate().filter(|(_, name)| free.saved.iter().any(|saved| saved == *name));
@@ -83,8 +88,11 @@ fn orders(free: &Free, codes: &[&str]) -> Vec<Change> {
 
 /// All depths.
 fn depths(free: &Free, codes: &[&str]) -> Vec<Change> {
-    // The sum of a frame pointer and what may be the place of anything.
-    if codes.iter().any(|code| code.contains(",%rbp)")) {
+    // The sum of a frame pointer and what may be the place of anything; and where something is counted, its number may be counted from far
+    // off, so what is said to be above the frame need not be.
+    let counts = codes.iter().any(|code| code.contains("(%rbp,"));
+    let above = || codes.iter().filter_map(|code| in_frame(code)).any(|(_, number, _)| number >= LOWER);
+    if codes.iter().any(|code| code.contains(",%rbp)")) || counts && above() {
         return Vec::new();
     }
     let Some((_, before)) = free.rooms.first() else { return Vec::new() };
@@ -94,7 +102,7 @@ fn depths(free: &Free, codes: &[&str]) -> Vec<Change> {
 
 /// An instruction that is changed.
 fn changed(code: &str, change: &Change) -> String {
-    let saves = code.starts_with("pushq %") || code.starts_with("popq %");
+    let saves = !is_pair(code) && (code.starts_with("pushq %") || code.starts_with("popq %"));
     if change.registers != NONE.registers && !saves {
         return renamed(code, &change.registers);
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Ranks;
-use super::assembly::{Function, Line, Part, Program};
+use super::assembly::{Function, Line, Part, Program, alone};
 
 /// Folds them, into that which is executed first, if one is. Their addresses are the same then, as with the linker.
 pub fn same(program: &mut Program, kept: &dyn Fn(&str) -> bool, hot: Ranks<'_>) {
@@ -16,6 +16,7 @@ pub fn same(program: &mut Program, kept: &dyn Fn(&str) -> bool, hot: Ranks<'_>) 
             let Part::Function(function) = part else { continue };
             if !kept(&function.name)
                 && !aliases.contains_key(&function.name)
+                && alone(&program.parts, at).is_some()
                 && let Some(lines) = plain(function, &aliases)
             {
                 alike.entry(lines).or_default().push((at, function.name.clone()));

@@ -14,7 +14,8 @@
 //!
 //! It relies on what scripts/build-musl compiles with: nothing unwinds, there is no red zone, all functions have frame pointers, all is at
 //! fixed addresses. And on what holds for all code: r11 is nobody's where a function begins, where it returns and where it calls
-//! another, and in a register that it saves a function finds nothing that is meant for it (System V ABI for x86-64, 3.2.1). What it does not know is left alone or refused, never guessed.
+//! another, and in a register that it saves a function finds nothing that is meant for it (System V ABI for x86-64, 3.2.1). Assembly
+//! by hand must keep to that, too, where it calls somebody. What it does not know is left alone or refused, never guessed.
 
 #![expect(clippy::print_stderr, reason = "it talks to whoever builds")]
 

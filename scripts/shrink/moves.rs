@@ -12,7 +12,7 @@ pub fn shorter(code: &str) -> Option<String> {
     let between = SHORT.contains(&what) && SHORT.contains(&place);
     // The address of a place by the stack's end would be another one behind the push.
     let small = || what.strip_prefix('$').is_some_and(|number| number.parse::<i8>().is_ok());
-    let in_memory = || !place.starts_with('%') && !place.contains("%rsp");
+    let in_memory = || !place.starts_with('%') && !place.contains("sp)") && !place.contains("sp,");
     (between || small() && in_memory()).then(|| format!("pushq {what}; popq {place}"))
 }
 

@@ -2,19 +2,19 @@
 //! the same place one can go by the other's, where that is near. They share a section then, in which `jumps` sees them as one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::Ranks;
-use super::assembly::{Function, Line, PIECE, Part, Program, calls, code, jumps_to};
+use super::assembly::{Function, Line, PIECE, Part, Program, alone, calls, code, jumps_to};
 use super::frames::CALL;
 use super::jumps::{REACH, UNKNOWN};
 
 /// A function with all that belongs to it, as a range of the program's parts.
 struct Whole {
     name: String,
-    from: usize,
+    parts: Range<usize>,
     /// Where its instructions are.
     at: usize,
-    to: usize,
     bytes: usize,
     /// Where it goes on at its end.
     leads: Option<String>,
@@ -54,41 +54,20 @@ pub fn place(program: &mut Program, kept: &dyn Fn(&str) -> bool, hot: Ranks<'_>)
     }
 }
 
-/// The function whose instructions are at this part. `None`: it has no section of its own, may not begin anywhere, or stays as it is.
+/// The function whose instructions are at this part. `None`: it has no section of its own, or stays as it is.
 fn whole(
     program: &Program,
     at: usize,
     kept: &dyn Fn(&str) -> bool,
     ranks: &BTreeMap<String, usize>,
 ) -> Option<Whole> {
-    let text = |at: usize| match program.parts.get(at) {
-        Some(Part::Text(line)) => Some(line.as_str()),
-        _ => None,
-    };
+    let parts = alone(&program.parts, at)?;
     let Some(Part::Function(Function { name, lines })) = program.parts.get(at) else { return None };
-    let section = format!("\t.section\t.text.{name},");
-    let mut from = at;
-    while from == at || !text(from)?.starts_with(&section) {
-        from = from.checked_sub(1)?;
-    }
-    let mut to = at + 1;
-    while !text(to)?.starts_with("\t.size\t") {
-        to += 1;
-    }
-    let anywhere = (from..at).all(|at| text(at).is_some_and(|line| !line.contains(".p2align")));
     let bytes =
         lines.iter().filter_map(code).map(|code| program.sizes.get(code).copied().unwrap_or(UNKNOWN)).sum();
     let leads = lines.last().and_then(code).and_then(jumps_to).map(str::to_owned);
     let rank = ranks.get(name).copied();
-    (anywhere && !lines.is_empty() && !kept(name)).then(|| Whole {
-        name: name.clone(),
-        from,
-        at,
-        to: to + 1,
-        bytes,
-        leads,
-        rank,
-    })
+    (!kept(name)).then(|| Whole { name: name.clone(), parts, at, bytes, leads, rank })
 }
 
 /// The ranks of functions, and of pieces the first of those that have them.
@@ -209,16 +188,16 @@ fn write(program: &mut Program, wholes: &[Whole], all: &[(usize, bool)]) {
         let Some(whole) = wholes.get(*number) else { continue };
         let follows = first.is_some();
         first = first.or(Some(whole.at));
-        for at in whole.from..whole.to {
+        for at in whole.parts.clone() {
             match program.parts.get_mut(at) {
                 // Its section stays where it was, as what comes next may go on there.
                 Some(Part::Text(text)) if at < whole.at && follows => {
-                    let section = if at == whole.from {
+                    let section = if at == whole.parts.start {
                         text.lines().next().unwrap_or_default().to_owned()
                     } else {
                         String::new()
                     };
-                    let rest = text.lines().skip(usize::from(at == whole.from));
+                    let rest = text.lines().skip(usize::from(at == whole.parts.start));
                     lines.extend(rest.map(|line| Line::Fence(line.to_owned())));
                     *text = section;
                 }

@@ -201,6 +201,7 @@ fn the_stack_is_minded_only_where_a_function_ends() {
 fn some_things_stay_where_they_are() {
     for line in [
         "syscall",
+        "pushq %rdi; popq %rcx; ud2",
         "je .LBB0_1",
         "ud2",
         "lock decq (%rax)",
@@ -337,6 +338,7 @@ fn saved_registers_change_places_for_what_others_have() {
         "addq $7, %rbx",
         "testb %r15b, %r14b",
         "pushq $9; popq %rbx",
+        "pushq %rbx; popq %rdx",
         "movw %r14w, 8(%rbx,%r15,2)",
         "ud2",
     ];
@@ -348,24 +350,30 @@ fn saved_registers_change_places_for_what_others_have() {
     };
     let other: Vec<String> = lines.iter().map(|line| turned(line)).collect();
     let other: Vec<&str> = other.iter().map(String::as_str).collect();
-    assert_eq!(other[3..6], ["testb %r14b, %bl", "pushq $9; popq %r15", "movw %bx, 8(%r15,%r14,2)"]);
+    assert_eq!(
+        other[3..7],
+        ["testb %r14b, %bl", "pushq $9; popq %r15", "pushq %r15; popq %rdx", "movw %bx, 8(%r15,%r14,2)"]
+    );
     let text: String = (0..5).map(|number| framed(&format!("f{number}"), &saved, 24, &lines)).collect();
     let odd = [&other[..], &["movb %ah, %bl"]].concat();
+    // It may take registers that it does not name.
+    let unnamed = [&other[..], &["mwaitx"]].concat();
     let more = [
         framed("other", &saved, 24, &other),
         framed("high", &saved, 24, &odd),
+        framed("unnamed", &saved, 24, &unnamed),
         // What is not saved is not the function's own.
         framed("fewer", &["%r14", "%rbx"], 24, &other),
         framed("kept", &saved, 24, &other),
     ];
     let text = shrunk(&[text, more.concat()].concat());
     let name = piece(&text, "OUTLINED_FUNCTION_P");
-    assert_eq!(lines_of(&text, &name), [&lines[1..6], &["retq"]].concat());
+    assert_eq!(lines_of(&text, &name), [&lines[1..7], &["retq"]].concat());
     let call = format!("callq {name}");
     for at in (0..5).map(|number| format!("f{number}")).chain(["other".to_owned()]) {
         assert!(lines_of(&text, &at).contains(&call.as_str()), "{at}: {text}");
     }
-    for at in ["high", "fewer", "kept"] {
+    for at in ["high", "unnamed", "fewer", "kept"] {
         assert!(!lines_of(&text, at).contains(&call.as_str()), "{at}: {text}");
     }
     let kept = lines_of(&text, "kept");
@@ -379,7 +387,7 @@ fn what_lies_in_a_frame_goes_down_to_where_others_have_it() {
         let lines = [
             "ud2".to_owned(),
             format!("leaq {}(%rbp), %rdi", -40 - to),
-            format!("movl %ecx, {}(%rbp,%rax,4)", -32 - to),
+            format!("movl %ecx, {}(%rbp)", -32 - to),
             format!("incq {}(%rbp)", -24 - to),
             "ud2".to_owned(),
             more.to_owned(),
@@ -391,21 +399,27 @@ fn what_lies_in_a_frame_goes_down_to_where_others_have_it() {
         let text: String = (0..5).map(|number| framed(&format!("f{number}"), saved, 64, &deep)).collect();
         let more = [
             framed("higher", saved, 32, &inner(0, "movl 24(%rbp), %eax")),
-            // Too deep; where it is, is reckoned; as it is.
+            framed("array", saved, 32, &inner(0, "movl %ecx, -48(%rbp,%rax,4)")),
+            // There is no room; it is to stay.
             framed("far", saved, 64, &inner(64, "ud2")),
-            framed("sum", saved, 64, &inner(0, "leaq (%rax,%rbp), %rcx")),
             framed("kept", saved, 64, &inner(0, "ud2")),
         ];
+        // Where it is is reckoned; counted from where it is not, perhaps.
+        for line in ["leaq (%rax,%rbp), %rcx", "movb 1(%rbp,%rax), %al"] {
+            let text = shrunk(&[text.as_str(), &framed("stays", saved, 32, &inner(0, line))].concat());
+            assert!(lines_of(&text, "stays").contains(&"leaq 88(%rbp), %rdi"), "{line}: {text}");
+        }
         let text = shrunk(&[text, more.concat()].concat());
         let name = piece(&text, "OUTLINED_FUNCTION_P");
-        let expected = ["leaq 56(%rbp), %rdi", "movl %ecx, 64(%rbp,%rax,4)", "incq 72(%rbp)", "retq"];
+        let expected = ["leaq 56(%rbp), %rdi", "movl %ecx, 64(%rbp)", "incq 72(%rbp)", "retq"];
         assert_eq!(lines_of(&text, &name), expected);
         let has = |at: &str| lines_of(&text, at).contains(&format!("callq {name}").as_str());
         assert!((0..5).all(|number| has(&format!("f{number}"))) && has("higher"), "{text}");
-        assert!(!has("far") && !has("sum") && !has("kept"), "{text}");
+        assert!(!has("far") && !has("kept"), "{text}");
         // What the caller has put on the stack stays; there is room, which is given back.
         let higher = lines_of(&text, "higher").join("\n");
         assert!(higher.contains("movl 152(%rbp), %eax"), "{text}");
+        assert!(has("array") && text.contains("movl %ecx, 48(%rbp,%rax,4)"), "{text}");
         assert!(!text.contains("$32, %rsp"), "{text}");
         let gives_back = |line: &&str| {
             line.starts_with("\tadd") && line.ends_with(", %rsp") || line.ends_with("(%rbp), %rsp")
@@ -433,6 +447,8 @@ fn some_values_go_by_the_stack() {
         "movl %edi, %ebx",
         "movq $128, 8(%rax)",
         "movq $7, 8(%rsp)",
+        "movq $7, (%esp)",
+        "movq $7, 8(%rsp,%rax)",
         "movq $7, %fs:8",
         "movq $7, %rax",
         "movq $place, 8(%rax)",
@@ -572,6 +588,47 @@ fn what_ends_in_a_jump_lies_before_the_place_where_it_leads() {
 }
 
 #[test]
+fn only_what_is_all_of_its_section_is_moved_or_folded() {
+    let two = [
+        function("a", &["movl $1, %eax", "jmp b"]),
+        function("b", &["movl $2, %eax", "retq"]),
+        function("c", &["movl $2, %eax", "retq"]),
+    ];
+    let with =
+        |change: &dyn Fn(&str) -> String| shrunk(&[two[0].clone(), change(&two[1]), two[2].clone()].concat());
+    let text = with(&str::to_owned);
+    assert_eq!(places(&text), ["a b"], "{text}");
+    assert!(text.contains("\t.set\tc, b\n"), "{text}");
+    let label = "\nb:\n";
+    for (from, to) in [
+        (label, "\n\t.long\t7\nb:\n"),
+        (label, "\n\t.balign\t16\nb:\n"),
+        (label, "\n\t.weak\tb\nb:\n"),
+        (label, "\n\t.section\t.text.unlikely.b,\"ax\",@progbits\nb:\n"),
+        (label, "\nprefix:\nb:\n"),
+        ("@progbits\n", "@progbits,b,comdat\n"),
+        ("\"ax\"", "\"axw\""),
+        ("retq", "syscall"),
+        ("\tretq", "\t.byte\t243\n\tretq"),
+        ("\t.size", "\t.long\t7\n\t.size"),
+        ("-b\n", "-b\nlater:\n"),
+        ("\t.size\tb, .Lfunc_end_b-b\n", ""),
+    ] {
+        assert!(two[1].contains(from), "{from:?}");
+        let text = with(&|b| b.replacen(from, to, 1));
+        let places = places(&text);
+        assert!(places.contains(&"a".to_owned()) && places.contains(&"c".to_owned()), "{to:?}: {text}");
+        assert!(text.contains("jmp b\n") && !text.contains(".set"), "{to:?}: {text}");
+    }
+    // What can be written is no function, whatever its section is called.
+    let data = |name: &str| {
+        format!("\t.section\t.data.text.{name},\"aw\",@progbits\n{name}:\n\t.long\t7\n\t.size\t{name}, 4\n")
+    };
+    let text = [data("one"), data("two")].concat();
+    assert_eq!(shrunk(&text), text);
+}
+
+#[test]
 fn small_functions_lie_beside_others_that_lead_to_the_same_place() {
     let one = |name: &str, number: usize, fill: usize, to: &str| {
         let first = format!("movl ${number}, %eax");
@@ -654,6 +711,9 @@ fn the_frame_pointer_is_lowered_everywhere_or_nothing_is_written() {
         "\tmovq %rax, %rbx\n".to_owned(),
         function("OUTLINED_FUNCTION_3", &["retq"]),
         function("f", &["ud2"]).replace("\tud2", "  ud2"),
+        // Another one would be the nearest.
+        function("f", &["jne 2b", "ud2"]),
+        function("f", &["jmp .+4", "ud2"]),
     ] {
         shrink::shrunk(&text, &|_| false, &rank, &all_have(4)).expect_err(&text);
     }
