@@ -2,6 +2,7 @@
 //! for users that are one.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::Ranks;
 use super::assembly::{Function, Line, Part, Program, alone};
@@ -11,15 +12,15 @@ pub fn same(program: &mut Program, kept: &dyn Fn(&str) -> bool, hot: Ranks<'_>) 
     let mut aliases = aliases(program);
     // Until those that are called are known to be the same, too.
     loop {
-        let mut alike: BTreeMap<Vec<String>, Vec<(usize, String)>> = BTreeMap::new();
+        let mut alike: BTreeMap<Vec<String>, Vec<(Range<usize>, String)>> = BTreeMap::new();
         for (at, part) in program.parts.iter().enumerate() {
             let Part::Function(function) = part else { continue };
             if !kept(&function.name)
                 && !aliases.contains_key(&function.name)
-                && alone(&program.parts, at).is_some()
+                && let Some(parts) = alone(&program.parts, at)
                 && let Some(lines) = plain(function, &aliases)
             {
-                alike.entry(lines).or_default().push((at, function.name.clone()));
+                alike.entry(lines).or_default().push((parts, function.name.clone()));
             }
         }
         alike.retain(|_, functions| functions.len() > 1);
@@ -27,11 +28,13 @@ pub fn same(program: &mut Program, kept: &dyn Fn(&str) -> bool, hot: Ranks<'_>) 
             return;
         }
         for functions in alike.into_values() {
-            let first =
-                functions.iter().min_by_key(|(at, name)| (hot(name).unwrap_or(usize::MAX), *at)).cloned();
+            let first = functions
+                .iter()
+                .min_by_key(|(parts, name)| (hot(name).unwrap_or(usize::MAX), parts.start))
+                .cloned();
             let Some((_, first)) = first else { continue };
-            for (at, name) in functions.into_iter().filter(|(_, name)| *name != first) {
-                put_in_place_of(program, at, &name, &first);
+            for (parts, name) in functions.into_iter().filter(|(_, name)| *name != first) {
+                put_in_place_of(program, parts, &name, &first);
                 aliases.insert(name, first.clone());
             }
         }
@@ -81,9 +84,9 @@ fn plain_line(line: &Line, aliases: &BTreeMap<String, String>) -> Option<String>
 }
 
 /// The name stands for the first from now on; its section is empty.
-fn put_in_place_of(program: &mut Program, at: usize, name: &str, first: &str) {
+fn put_in_place_of(program: &mut Program, parts: Range<usize>, name: &str, first: &str) {
     let label = format!("{name}:");
-    for part in program.parts.get_mut(at.saturating_sub(1)..at + 3).unwrap_or_default() {
+    for part in program.parts.get_mut(parts).unwrap_or_default() {
         match part {
             Part::Text(line) if *line == label => *line = format!("\t.set\t{name}, {first}"),
             Part::Text(line) if line.starts_with(".Lfunc_end") || line.trim().starts_with(".size\t") => {
