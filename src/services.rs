@@ -29,7 +29,7 @@ use crate::plan::{Instance, Kind};
 use crate::units::Signal;
 use care::{Attempt, Awaited, Watched};
 use restart::Budget;
-use stopping::{Cleaning, Helper, Stopping};
+use stopping::{Cleaning, Ending, Helper, Stopping};
 
 /// Ended runs that an instance remembers for the obituary.
 pub const HISTORY_MAX: usize = 12;
@@ -221,7 +221,7 @@ impl Service {
 
     /// Whether a run of it is on its way out.
     pub fn ending(&self) -> bool {
-        matches!(self.state, State::Stopping { .. } | State::Cleaning(_))
+        self.way_out().is_some()
     }
 
     /// Whether its program runs and nobody has asked it to end.
@@ -305,9 +305,26 @@ impl Service {
 
     /// When it gets SIGKILL if it does not end before.
     pub fn kill_at(&self) -> Option<Time> {
+        match self.way_out()? {
+            Ending::Stop(stop) => stop.kill_at(),
+            Ending::Cleaning(cleaning) => cleaning.kill_at(),
+        }
+    }
+
+    /// Whether SIGKILL was sent to all that is left of its run.
+    pub fn killed(&self) -> bool {
+        match self.way_out() {
+            Some(Ending::Stop(stop)) => stop.killed(),
+            Some(Ending::Cleaning(cleaning)) => cleaning.killed(),
+            None => false,
+        }
+    }
+
+    /// What its run is doing, if that is on its way out.
+    fn way_out(&self) -> Option<Ending<'_>> {
         match &self.state {
-            State::Stopping { stop, .. } => stop.kill_at(),
-            State::Cleaning(cleaning) => cleaning.kill_at(),
+            State::Stopping { stop, .. } => Some(Ending::Stop(stop)),
+            State::Cleaning(cleaning) => Some(Ending::Cleaning(cleaning)),
             State::Waiting
             | State::Launching { .. }
             | State::Starting(..)
@@ -317,23 +334,6 @@ impl Service {
             | State::Down
             | State::Completed
             | State::Failed { .. } => None,
-        }
-    }
-
-    /// Whether SIGKILL was sent to all that is left of its run.
-    pub fn killed(&self) -> bool {
-        match &self.state {
-            State::Stopping { stop, .. } => stop.killed(),
-            State::Cleaning(cleaning) => cleaning.killed(),
-            State::Waiting
-            | State::Launching { .. }
-            | State::Starting(..)
-            | State::Up(..)
-            | State::Ready(..)
-            | State::Backoff { .. }
-            | State::Down
-            | State::Completed
-            | State::Failed { .. } => false,
         }
     }
 

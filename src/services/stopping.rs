@@ -64,6 +64,12 @@ enum Phase {
     Killed { tell_at: Option<Time> },
 }
 
+/// A run on its way out: asked to end, or what it left behind.
+pub(super) enum Ending<'a> {
+    Stop(&'a Stopping),
+    Cleaning(&'a Cleaning),
+}
+
 /// The remains of a run.
 #[derive(Debug)]
 pub struct Cleaning {
@@ -397,18 +403,9 @@ impl Service {
 
     /// When it was asked to end, if it is on its way out by that.
     pub fn asked(&self) -> Option<Time> {
-        match &self.state {
-            State::Stopping { stop, .. } => Some(stop.asked),
-            State::Cleaning(cleaning) => cleaning.asked,
-            State::Waiting
-            | State::Launching { .. }
-            | State::Starting(..)
-            | State::Up(..)
-            | State::Ready(..)
-            | State::Backoff { .. }
-            | State::Down
-            | State::Completed
-            | State::Failed { .. } => None,
+        match self.way_out()? {
+            Ending::Stop(stop) => Some(stop.asked),
+            Ending::Cleaning(cleaning) => cleaning.asked,
         }
     }
 
