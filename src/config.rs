@@ -4,6 +4,7 @@
 //! The way of a file: bytes ([`files`]) → a tree in which everything knows its place ([`tree`]) → services and their settings
 //! ([`schema`], against the one table of [`keys`]). Problems are collected, never thrown: all are shown at once.
 
+mod builder;
 pub mod dotenv;
 pub mod files;
 mod hiding;

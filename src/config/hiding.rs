@@ -7,13 +7,12 @@
 use toml_parser::Source;
 use toml_parser::lexer::TokenKind;
 
+use super::builder::MAX_DEPTH;
 use super::keys::{self, Id};
 use super::source::{FileId, Sources};
 use crate::gather::{alike, holds, parted, parted_at_last};
 use crate::units::Signal;
 
-/// How deep brackets are followed; the toml crate refuses what is deeper.
-const MAX_DEPTH: usize = 80;
 /// For so many unknown keys it is looked for what they were meant to be: a hostile file has millions.
 const MAX_GUESSES: usize = 100;
 

@@ -1,15 +1,16 @@
-//! Syntax errors of the `toml` crate in our own words, and the lines that they make unusable.
+//! Syntax errors in our own words, and the lines that they make unusable.
 
-use crate::gather::{Gather, holds, parted_at_last};
+use toml_parser::{Expected, ParseError};
+
+use crate::gather::{Gather, Joined, holds};
 use crate::sorted::Set;
 
+use super::builder::TWICE;
 use super::problems::Problem;
 use super::source::{FileId, Sources, Span};
 
 /// How the message of a syntax error begins, other than that something is set twice.
 const NOT_TOML: &str = "not valid TOML";
-/// So many syntax errors of a file are looked at; each names a line, which takes a walk through the text.
-const MAX_ERRORS: usize = 200;
 
 /// The syntax errors as problems, without those that only follow from others, and the lines of which nothing else is to be said.
 /// `endless`: where a text of several lines begins that has no end.
@@ -17,12 +18,12 @@ const MAX_ERRORS: usize = 200;
 pub fn problems(
     text: &str,
     file: FileId,
-    errors: &[toml::de::Error],
+    errors: &[ParseError],
     endless: Option<usize>,
     sources: &Sources,
 ) -> (Vec<Box<Problem>>, Set<usize>) {
     let found: Vec<Box<Problem>> =
-        errors.iter().take(MAX_ERRORS).map(|error| problem(text, file, error, endless, sources)).gather();
+        errors.iter().map(|error| problem(text, file, error, endless, sources)).gather();
     let line = |problem: &Problem| problem.span.and_then(|span| sources.line(span));
     let is_unreadable = |problem: &Problem| problem.message.starts_with(NOT_TOML);
     let mut broken: Set<usize> = found.iter().filter_map(|found| line(found)).collect();
@@ -52,11 +53,11 @@ pub fn problems(
 fn problem(
     text: &str,
     file: FileId,
-    error: &toml::de::Error,
+    error: &ParseError,
     endless: Option<usize>,
     sources: &Sources,
 ) -> Box<Problem> {
-    let range = error.span().unwrap_or(0..0);
+    let range = error.unexpected().map_or(0..0, |place| place.start()..place.end());
     if let Some(start) = endless.filter(|start| *start < range.end) {
         // What is wrong within it is all the same one problem.
         return Problem::at(
@@ -67,9 +68,10 @@ fn problem(
     }
     let span = Span::new(file, range.clone());
     let written = text.get(range.clone()).unwrap_or("");
-    let message = error.message();
-    if message == "duplicate key" {
-        let first = first_place(text, range.start, written);
+    let message = error.description();
+    if message == TWICE {
+        let first =
+            error.context().and_then(|first| sources.line(Span::new(file, first.start()..first.end())));
         let written = if sources.is_hidden(span) { "…" } else { written };
         return Problem::at(span, format!("\"{written}\" is set twice"))
             .maybe_help(first.map(|line| format!("first on line {line}").into()));
@@ -83,26 +85,13 @@ fn problem(
             Problem::at(span, format!("{NOT_TOML}: a text must stand in quotes")).help("\"…\"")
         };
     }
-    Problem::at(span, format!("{NOT_TOML}: {message}"))
-}
-
-/// The line on which what is set again at `again` was set before: the last such key in the same table, or the same header.
-#[inline(never)]
-fn first_place(text: &str, again: usize, key: &str) -> Option<usize> {
-    let line_start = parted_at_last(text.get(..again)?, b'\n').map_or(0, |(before, _)| before.len() + 1);
-    let line = text.get(line_start..)?.lines().next()?.trim();
-    let mut found = None;
-    for (index, other) in text.get(..line_start)?.lines().enumerate() {
-        let other = other.trim();
-        if line.starts_with('[') {
-            if other == line {
-                return Some(index + 1);
-            }
-        } else if other.starts_with('[') {
-            found = None;
-        } else if other.split_once('=').is_some_and(|(name, _)| name.trim() == key) {
-            found = found.or(Some(index + 1));
-        }
-    }
-    found
+    let expected = error.expected().unwrap_or_default().iter().map(|expected| match *expected {
+        Expected::Literal("\n") => "newline".to_owned(),
+        Expected::Literal(letters) => format!("`{letters}`"),
+        Expected::Description(words) => words.to_owned(),
+        _ => String::new(),
+    });
+    let expected = expected.gather().joined(", ");
+    let between = if expected.is_empty() { "" } else { ", expected " };
+    Problem::at(span, format!("{NOT_TOML}: {message}{between}{expected}"))
 }

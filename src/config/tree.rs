@@ -1,19 +1,11 @@
-//! A file as a tree in which every key and value knows its place and its order. Takes the tree of the `toml` crate, which also
-//! finds all syntax errors and limits how deep things nest.
+//! A file as a tree in which every key and value knows its place and its order.
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
-
+use super::builder::{self, Built};
 use super::hiding;
 use super::likeness::likeness;
-use super::problems::{Problem, Problems};
+use super::problems::Problems;
 use super::source::{FileId, Sources, Span};
 use super::syntax;
-use crate::gather::Gather;
-use crate::sorted::sort;
-
-/// Of larger files only the first syntax error is told, in bytes: half a million of them would take 300 MB.
-const MAX_RECOVERED: usize = 128 << 10;
 
 /// A value and its place.
 #[derive(Debug)]
@@ -22,6 +14,25 @@ pub struct Node {
     pub span: Span,
     /// What.
     pub value: Value,
+    /// How it came about, and for tables a number: for the one who builds the tree.
+    pub(super) made: Made,
+    pub(super) number: u32,
+}
+
+/// How a value came about. What may be added to it follows from that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Made {
+    /// It is written as one, and complete.
+    Value,
+    /// By a header, `[a]`.
+    Header,
+    /// By headers, `[[a]]`: a list of tables.
+    Tables,
+    /// By a header that leads through it, as through `a` in `[a.b]`.
+    Implied,
+    /// By a dotted key that leads through it, as through `a` in `a.b = 1`.
+    Dotted,
 }
 
 /// A value as written.
@@ -59,6 +70,14 @@ pub struct Text {
     pub text: String,
     /// How far from the start of its place they begin, if they stand there as they are.
     offset: Option<usize>,
+}
+
+impl Text {
+    /// A string, and how it is written: after one quote, after three, or after three and a line end.
+    pub(super) fn new(written: &str, text: String) -> Self {
+        let begins = |skip: &usize| written.get(*skip..).is_some_and(|rest| rest.starts_with(&*text));
+        Self { offset: [1, 3, 4, 5].into_iter().find(begins), text }
+    }
 }
 
 /// A key of a table with its value.
@@ -104,14 +123,7 @@ pub fn parse(file: FileId, problems: &mut Problems) -> (Vec<Entry>, bool) {
     // The text is moved out and back so that problems can be added while it is borrowed.
     let text = problems.sources.take_text(file);
     let endless = hiding::hide(&text, file, &mut problems.sources);
-    let (table, errors) = if text.len() <= MAX_RECOVERED {
-        DeTable::parse_recoverable(&text)
-    } else {
-        match DeTable::parse(&text) {
-            Ok(table) => (table, Vec::new()),
-            Err(error) => (Spanned::new(0..0, DeTable::new()), vec![error]),
-        }
-    };
+    let Built { mut root, mut unusable, errors } = builder::build(&text, file);
     if let Some((what, service)) = likeness(&text).filter(|_| !errors.is_empty()) {
         let first = text.find(|c: char| !c.is_whitespace()).unwrap_or(0);
         let end =
@@ -124,9 +136,6 @@ pub fn parse(file: FileId, problems: &mut Problems) -> (Vec<Entry>, bool) {
         return (Vec::new(), false);
     }
     let (syntax, broken) = syntax::problems(&text, file, &errors, endless, &problems.sources);
-    let mut unusable = Vec::new();
-    let sources = (!errors.is_empty()).then_some(&problems.sources);
-    let mut entries = convert_table(&text, file, table.into_inner(), sources, &mut unusable);
     problems.sources.put_text(file, text);
     if !errors.is_empty() {
         // Nor is anything told of what may be a secret: it may stand anywhere once a bracket or a quote is missing.
@@ -134,13 +143,14 @@ pub fn parse(file: FileId, problems: &mut Problems) -> (Vec<Entry>, bool) {
         let is_broken = |span: Span| {
             sources.is_hidden(span) || sources.line(span).is_some_and(|line| broken.contains(&line))
         };
-        drop_broken(&mut entries, &is_broken);
+        root.iter_mut().for_each(|entry| drop_hidden(&mut entry.node, sources));
+        drop_broken(&mut root, &is_broken);
         unusable.retain(|problem| !problem.span.is_some_and(is_broken));
     }
     for problem in syntax.into_iter().chain(unusable) {
         problems.push(problem);
     }
-    (entries, errors.is_empty())
+    (root, errors.is_empty())
 }
 
 fn drop_broken(entries: &mut Vec<Entry>, is_broken: &dyn Fn(Span) -> bool) {
@@ -153,64 +163,14 @@ fn drop_broken(entries: &mut Vec<Entry>, is_broken: &dyn Fn(Span) -> bool) {
     });
 }
 
-fn convert_table(
-    text: &str,
-    file: FileId,
-    table: DeTable<'_>,
-    sources: Option<&Sources>,
-    problems: &mut Vec<Box<Problem>>,
-) -> Vec<Entry> {
-    let mut entries: Vec<Entry> = table
-        .into_iter()
-        .map(|(key, value)| Entry {
-            span: Span::new(file, key.span()),
-            key: key.into_inner().into_owned(),
-            node: convert(text, file, value, sources, problems),
-        })
-        .gather();
-    // The toml crate sorts by name; people think in the order in which they wrote.
-    sort(&mut entries, |one, other| one.span > other.span);
-    entries
-}
-
-/// `sources`: of a file with syntax errors, in which what is hidden has no use, either.
-fn convert(
-    text: &str,
-    file: FileId,
-    value: Spanned<DeValue<'_>>,
-    sources: Option<&Sources>,
-    problems: &mut Vec<Box<Problem>>,
-) -> Node {
-    let range = value.span();
-    let span = Span::new(file, range.clone());
-    if sources.is_some_and(|sources| sources.is_hidden(span)) {
-        return Node { span, value: Value::Unusable };
+/// Takes out what is hidden: in a file with errors nothing of it has a use.
+fn drop_hidden(node: &mut Node, sources: &Sources) {
+    if sources.is_hidden(node.span) {
+        node.value = Value::Unusable;
     }
-    let mut unusable = |message: &str| {
-        problems.push(Problem::at(span, message));
-        Value::Unusable
-    };
-    let value = match value.into_inner() {
-        DeValue::String(string) => {
-            Value::Text(Text { offset: offset(text, range, &string), text: string.into_owned() })
-        }
-        DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
-            Ok(value) => Value::Integer { value, decimal: integer.radix() == 10 },
-            Err(_) => unusable("this number is too large"),
-        },
-        DeValue::Float(float) => Value::Float { written: float.as_str().to_owned() },
-        DeValue::Boolean(boolean) => Value::Boolean(boolean),
-        DeValue::Datetime(_) => unusable("a date or time has no use here; a text needs quotes"),
-        DeValue::Array(array) => Value::List(
-            array.into_iter().map(|element| convert(text, file, element, sources, problems)).gather(),
-        ),
-        DeValue::Table(table) => Value::Table(convert_table(text, file, table, sources, problems)),
-    };
-    Node { span, value }
-}
-
-/// Where the characters of a string stand as they are: after one quote, after three, or after three and a line end.
-fn offset(text: &str, range: std::ops::Range<usize>, string: &str) -> Option<usize> {
-    let written = text.get(range)?;
-    [1, 3, 4, 5].into_iter().find(|skip| written.get(*skip..).is_some_and(|rest| rest.starts_with(string)))
+    match &mut node.value {
+        Value::List(list) => list.iter_mut().for_each(|node| drop_hidden(node, sources)),
+        Value::Table(entries) => entries.iter_mut().for_each(|entry| drop_hidden(&mut entry.node, sources)),
+        _ => {}
+    }
 }
