@@ -17,7 +17,7 @@ pub use self::ask::Ask;
 pub use self::one::{Manner, One, Receivers, Rest};
 use self::words::{Word, Words};
 use crate::event::{ExitCode, Sink};
-use crate::gather::Gather;
+use crate::gather::{Gather, Joined};
 use crate::hints::base_name;
 use crate::suggest::did_you_mean;
 use crate::texts::{LICENCE, text};
@@ -263,7 +263,7 @@ fn long_option(name: &str, known: &[(&str, &str)]) -> Result<String, UsageError>
                 return Ok((*short).to_owned());
             }
             let names: Vec<_> = several.iter().map(|(long, _)| *long).gather();
-            Err(usage(&format_args!("option {name} may be {}", names.join(" or "))))
+            Err(usage(&format_args!("option {name} may be {}", names.joined(" or "))))
         }
     }
 }

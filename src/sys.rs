@@ -50,8 +50,8 @@ mod usage;
 mod users;
 mod voices;
 
+use std::fmt;
 use std::time::Duration;
-use std::{fmt, io};
 
 use nix::errno::Errno;
 
@@ -87,7 +87,7 @@ use crate::event::{
 use crate::gather::Gather;
 use crate::kernel::{AtOnce, Kernel, Until};
 use crate::line::Own;
-use crate::units::{Signal, reason};
+use crate::units::Signal;
 use crate::voice::Voice;
 
 /// Ended children that are reported one after another before output and timers get a turn; signals always come first.
@@ -665,6 +665,6 @@ fn word(errno: Errno) -> String {
     match errno {
         // A file system may have errors of its own; the number is lost, and 0 would be told as a success.
         Errno::UnknownErrno => "an error without a name".to_owned(),
-        errno => reason(&io::Error::from(errno)),
+        errno => call::word(errno as i32),
     }
 }

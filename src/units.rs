@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 use std::{fmt, io};
 
-use crate::gather::{parted, word};
+use crate::gather::word;
 
 /// The longest duration a configuration may ask for: ten years, far from every overflow.
 pub const MAX_DURATION: Duration = Duration::from_hours(87600);
@@ -220,9 +220,13 @@ pub fn show_decimal(value: f64) -> String {
 
 /// A duration of that many seconds, to the microsecond; `None` where it is negative, not a number or over [`MAX_DURATION`].
 pub fn seconds(value: f64) -> Option<Duration> {
-    let duration = Duration::try_from_secs_f64(value).ok()?;
-    let micros = u64::try_from((duration.as_nanos() + 500) / 1000).ok()?;
-    (duration <= MAX_DURATION).then_some(Duration::from_micros(micros))
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "what does not fit is not taken"
+    )]
+    let duration = Duration::from_micros((value * 1e6).round() as u64);
+    (value >= 0.0 && duration <= MAX_DURATION).then_some(duration)
 }
 
 /// What is told as people say it. It is written where it stands in a text; there is no text of it alone.
@@ -332,15 +336,6 @@ pub const EISDIR: i32 = 21;
 #[inline(never)]
 pub fn is(error: &io::Error, numbers: &[i32]) -> bool {
     error.raw_os_error().is_some_and(|number| numbers.contains(&number))
-}
-
-/// What the system said, without the number that Rust adds to it.
-pub fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match parted(&text, " (os error ") {
-        Some((text, _)) => text.to_owned(),
-        None => text,
-    }
 }
 
 /// An address and a port, as the standard library shows them.

@@ -10,7 +10,7 @@ use super::source::{FileId, Span};
 use crate::event::{Launch, MemoryFound, StartError};
 use crate::gather::{Gather, Joined};
 use crate::sorted::sort;
-use crate::units::{EISDIR, ENOENT, is, reason};
+use crate::units::{EISDIR, ENOENT, is};
 
 /// What the configuration sees of the world.
 pub trait World {
@@ -25,6 +25,11 @@ pub trait World {
     /// # Errors
     /// What the system says.
     fn list(&self, directory: &Path) -> io::Result<Vec<OsString>>;
+
+    /// What such an error says, without its number.
+    fn reason(&self, error: &io::Error) -> String {
+        error.to_string()
+    }
 
     /// A variable of the container's environment.
     fn variable(&self, name: &OsStr) -> Option<OsString>;
@@ -69,7 +74,7 @@ pub fn find(file: Option<&Path>, world: &dyn World, problems: &mut Problems) -> 
     for place in PLACES {
         match read(Path::new(place), world, problems, None, false) {
             Ok(file) => return Some(file),
-            Err(Unreadable::System(error)) if is(&error, &[ENOENT]) => {}
+            Err(Unreadable::System(error, _)) if is(&error, &[ENOENT]) => {}
             Err(error) => {
                 problems.push(unreadable(Path::new(place), &error, None, ""));
                 return None;
@@ -87,8 +92,8 @@ pub fn find(file: Option<&Path>, world: &dyn World, problems: &mut Problems) -> 
 /// Why a file cannot be used.
 #[derive(Debug)]
 pub enum Unreadable {
-    /// What the system says.
-    System(io::Error),
+    /// What the system says, and its words for that.
+    System(io::Error, String),
     /// It is longer than [`MAX_FILE`].
     TooLarge,
     /// It is not text; how one can tell.
@@ -110,7 +115,10 @@ pub fn read(
     name: Option<String>,
     confidential: bool,
 ) -> Result<FileId, Unreadable> {
-    let bytes = world.read(path, MAX_FILE + 1).map_err(Unreadable::System)?;
+    let bytes = world.read(path, MAX_FILE + 1).map_err(|error| {
+        let words = world.reason(&error);
+        Unreadable::System(error, words)
+    })?;
     if bytes.len() > MAX_FILE {
         return Err(Unreadable::TooLarge);
     }
@@ -139,14 +147,14 @@ pub fn unreadable(path: &Path, error: &Unreadable, at: Option<Span>, origin: &st
     let path = path.to_string_lossy();
     let problem = |message: String| Problem::new(at, message);
     match error {
-        Unreadable::System(error) if is(error, &[ENOENT]) => {
+        Unreadable::System(error, _) if is(error, &[ENOENT]) => {
             problem(format!("there is no file \"{path}\"{origin}"))
         }
-        Unreadable::System(error) if is(error, &[EISDIR]) => {
+        Unreadable::System(error, _) if is(error, &[EISDIR]) => {
             problem(format!("{path} is a directory, not a file{origin}"))
                 .help("docker run -v makes one where the file on the host does not exist")
         }
-        Unreadable::System(error) => problem(format!("cannot read {path}{origin}: {}", reason(error))),
+        Unreadable::System(_, words) => problem(format!("cannot read {path}{origin}: {words}")),
         Unreadable::TooLarge => problem(format!("{path} is larger than 1 MiB{origin}: not a configuration")),
         Unreadable::NotText(why) => problem(format!("{path} is not a text file{origin}: {why}")),
         Unreadable::NotUtf8(line) => problem(format!("{path}:{line}: not valid UTF-8{origin}")),
@@ -178,7 +186,7 @@ pub fn matching(directory: &Path, pattern: &Path, world: &dyn World) -> Result<V
         // Nothing to include is fine: conf.d may come with a volume.
         Err(error) if is(&error, &[ENOENT]) => Vec::new(),
         Err(error) => {
-            return Err(format!("cannot read the directory {}: {}", listed.display(), reason(&error)));
+            return Err(format!("cannot read the directory {}: {}", listed.display(), world.reason(&error)));
         }
     };
     names.retain(|name| {

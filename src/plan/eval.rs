@@ -458,7 +458,7 @@ impl<'a> Evaluator<'a> {
         let read = files::read(path, self.world, self.problems, None, true);
         let file = match read {
             Ok(id) => self.parse_env_file(id, at),
-            Err(files::Unreadable::System(_)) if self.lenient => return None,
+            Err(files::Unreadable::System(..)) if self.lenient => return None,
             Err(error) => {
                 self.problems.push(files::unreadable(path, &error, Some(at), ""));
                 None

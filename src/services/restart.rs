@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::event::{ExitStatus, Time};
 use crate::notice::{Cause, Next};
 use crate::plan::{Instance, Kind, OnSuccess, Restart, RestartWhen};
+use crate::units::seconds;
 
 /// Restarts remembered for `restart_window`; a larger `max_restarts` counts as this many.
 pub const WINDOW_MAX: usize = 10_000;
@@ -119,8 +120,7 @@ fn delay(policy: &Restart, n: u32) -> Duration {
     let longest = policy.delay_max.max(policy.delay);
     let exponent = i32::try_from(n.saturating_sub(1)).unwrap_or(i32::MAX);
     let factor = policy.backoff.powi(exponent);
-    Duration::try_from_secs_f64(policy.delay.as_secs_f64() * factor)
-        .map_or(longest, |delay| delay.min(longest))
+    seconds(policy.delay.as_secs_f64() * factor).map_or(longest, |delay| delay.min(longest))
 }
 
 #[cfg(test)]

@@ -276,6 +276,26 @@ pub fn write_all(descriptor: BorrowedFd<'_>, mut bytes: &[u8]) -> nix::Result<()
     Ok(())
 }
 
+/// What an error says, without its number. The standard library would say it, too, and has a table of words for kinds of errors that no
+/// call has here: 2 kB.
+pub fn reason(error: &io::Error) -> String {
+    match (error.raw_os_error(), error.get_ref()) {
+        (Some(number), _) => word(number),
+        (None, Some(refusal)) => refusal.to_string(),
+        (None, None) => "it failed".to_owned(),
+    }
+}
+
+/// The system's word for an error number, strerror(3).
+#[inline(never)]
+pub fn word(number: i32) -> String {
+    let mut text = [0_u8; 128];
+    // SAFETY: it writes into the text, at most as much as that has room for, with a NUL at the end.
+    unsafe { libc::strerror_r(number, text.as_mut_ptr().cast(), text.len()) };
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or_default();
+    String::from_utf8_lossy(text.get(..end).unwrap_or_default()).into_owned()
+}
+
 /// What we say ourselves where errors are the system's.
 #[inline(never)]
 pub fn refusal(text: &str) -> io::Error {

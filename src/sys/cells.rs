@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::call::reason;
 use super::cgroup::{self, Group};
 use super::descriptors::make_directory;
 use super::procfs::{self, Stat};
@@ -18,7 +19,6 @@ use super::{call, is_pid1, memory};
 use crate::event::{Child, Controller, InstanceId, Launch, Pid, Role, StartError};
 use crate::gather::Gather;
 use crate::sorted::Map;
-use crate::units::reason;
 
 /// How often processes are moved out of the way before we give up: new ones may come in the meantime.
 const MOVES_MAX: u32 = 16;

@@ -2,7 +2,6 @@
 //! limit, and nobody else's output is waited for once nobody reads ours. Leaves what the lines mean to `client.rs`.
 
 use std::ffi::OsStr;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +17,6 @@ use super::socket::{self, Address, Kind};
 use super::{call, clock, signals};
 use crate::control::{SOCKET_ABSTRACT, SOCKET_PATHS, SOCKET_VARIABLE};
 use crate::gather::Gather;
-use crate::units::reason;
 
 /// The longest line of an answer; the status of ten thousand services is half of that.
 const LINE_MAX_BYTES: usize = 16 << 20;
@@ -132,7 +130,7 @@ impl Connection {
                 Err(Errno::EACCES | Errno::EPERM) => return Err(NoConnection::Forbidden(shown(place))),
                 Err(Errno::EAGAIN) => return Err(NoConnection::Busy(shown(place))),
                 Err(errno) => {
-                    return Err(NoConnection::Failed(shown(place), reason(&io::Error::from(errno))));
+                    return Err(NoConnection::Failed(shown(place), super::word(errno)));
                 }
             }
         }

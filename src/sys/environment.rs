@@ -12,12 +12,12 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::call::reason;
 use super::child::Strings;
 use super::descriptors;
 use super::users::Resolved;
 use crate::event::{Launch, Mark, StartError, Surroundings};
 use crate::sorted::Map;
-use crate::units::reason;
 
 /// The most that a file of `env_from_file` may hold: the kernel's limit for one string of the environment.
 const FILE_MAX_BYTES: usize = 128 << 10;

@@ -83,6 +83,10 @@ impl World for Files {
         Ok(call::names(directory, usize::MAX)?)
     }
 
+    fn reason(&self, error: &io::Error) -> String {
+        call::reason(error)
+    }
+
     fn variable(&self, name: &OsStr) -> Option<OsString> {
         environment::variable(name.as_bytes())
     }
@@ -129,6 +133,10 @@ impl World for FilesAgain {
 
     fn list(&self, directory: &Path) -> io::Result<Vec<OsString>> {
         Files.list(directory)
+    }
+
+    fn reason(&self, error: &io::Error) -> String {
+        Files.reason(error)
     }
 
     fn variable(&self, name: &OsStr) -> Option<OsString> {

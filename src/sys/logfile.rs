@@ -21,11 +21,11 @@ use nix::fcntl::renameat;
 use nix::sys::stat::{FileStat, Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, ftruncate, geteuid, unlinkat, write};
 
+use super::call::reason;
 use super::call::{self, identity, kind, open_at, refusal, status_of};
 use crate::event::{Event, FileTrouble, LogFile, report};
 use crate::gather::Gather;
 use crate::sorted::Map;
-use crate::units::reason;
 
 /// What does not work is tried again after this time, and whether somebody has moved a file is looked at no more often.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -277,7 +277,7 @@ impl Open {
         let mut done = 0;
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
             match write(&self.descriptor, rest) {
-                Ok(0) => return Err((self.take_back(bytes, done), io::ErrorKind::WriteZero.into())),
+                Ok(0) => return Err((self.take_back(bytes, done), Errno::EIO.into())),
                 Ok(count) => done += count,
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err((self.take_back(bytes, done), errno.into())),

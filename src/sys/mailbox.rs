@@ -16,12 +16,12 @@ use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
 
+use super::call::reason;
 use super::socket::{self, Kind};
 use super::{call, descriptors, word};
 use crate::event::{Child, StartError};
 use crate::gather::Joined;
 use crate::notify::MESSAGE_MAX;
-use crate::units::reason;
 
 /// Where a directory of ours may be, the best first. The second is there also where nothing else can be written.
 const BASES: [&str; 3] = ["/run", "/dev/shm", "/tmp"];

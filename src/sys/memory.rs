@@ -23,7 +23,7 @@ use crate::event::{
     Weight, report,
 };
 use crate::gather::Gather;
-use crate::units::{Signal, parse_number, reason};
+use crate::units::{Signal, parse_number};
 
 /// Somebody had to wait for memory for 0.1 s within 2 s. Without CAP_SYS_RESOURCE only whole multiples of 2 s are allowed, and it is told
 /// at most once in that time.
@@ -79,7 +79,7 @@ impl Survey {
         if let Some(group) = &group {
             match cells(group) {
                 Ok(()) => answer.delegated = true,
-                Err(error) => no_cells = format!("{}: {}", group.path.display(), reason(&error)),
+                Err(error) => no_cells = format!("{}: {}", group.path.display(), call::reason(&error)),
             }
             answer.controller = group.controller;
             answer.limit = limit(group, answer.total);

@@ -15,7 +15,7 @@ const MAX_BYTES: usize = 4096;
 pub fn leave(text: &str) {
     let end = text.floor_char_boundary(MAX_BYTES);
     if let Err(error) = write(text.get(..end).unwrap_or_default()) {
-        say!(Debug, "{PATH}: {error}");
+        say!(Debug, "{PATH}: {}", call::reason(&error));
     }
 }
 

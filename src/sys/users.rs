@@ -53,7 +53,7 @@ fn read(path: &str) -> Option<Vec<u8>> {
         Ok(text) => Some(text),
         Err(error) => {
             if !is(&error, &[libc::ENOENT]) {
-                say!(Warn, "cannot read {path}: {error}");
+                say!(Warn, "cannot read {path}: {}", super::call::reason(&error));
             }
             None
         }
