@@ -422,21 +422,23 @@ mod tests {
 
     fn our_table(entries: &[Entry], out: &mut String) {
         for Entry { key, span, node } in entries {
-            out.push_str(&format!("{key:?}@{} = ", span.start));
+            out.extend([format!("{key:?}@{} = ", span.start)]);
             our_value(node, out);
         }
     }
 
     fn our_value(node: &Node, out: &mut String) {
-        out.push_str(&format!("{}..{} ", node.span.start, node.span.end));
+        out.extend([format!("{}..{} ", node.span.start, node.span.end)]);
         match &node.value {
-            Value::Text(text) => out.push_str(&format!("{:?}\n", text.text)),
-            Value::Integer { value, .. } => out.push_str(&format!("{value}\n")),
-            Value::Float { written } => out.push_str(&format!("{written}\n")),
-            Value::Boolean(value) => out.push_str(&format!("{value}\n")),
+            Value::Text(text) => out.extend([format!("{:?}\n", text.text)]),
+            Value::Integer { value, .. } => out.extend([format!("{value}\n")]),
+            Value::Float { written } => out.extend([format!("{written}\n")]),
+            Value::Boolean(value) => out.extend([format!("{value}\n")]),
             Value::List(list) => {
                 out.push_str("[\n");
-                list.iter().for_each(|node| our_value(node, out));
+                for node in list {
+                    our_value(node, out);
+                }
                 out.push_str("]\n");
             }
             Value::Table(entries) => {
@@ -469,25 +471,27 @@ mod tests {
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in entries {
-            out.push_str(&format!("{:?}@{} = ", key.get_ref(), key.span().start));
+            out.extend([format!("{:?}@{} = ", key.get_ref(), key.span().start)]);
             their_value(value, out);
         }
     }
 
     fn their_value(value: &Spanned<DeValue<'_>>, out: &mut String) {
-        out.push_str(&format!("{}..{} ", value.span().start, value.span().end));
+        out.extend([format!("{}..{} ", value.span().start, value.span().end)]);
         match value.get_ref() {
-            DeValue::String(text) => out.push_str(&format!("{text:?}\n")),
+            DeValue::String(text) => out.extend([format!("{text:?}\n")]),
             DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
-                Ok(value) => out.push_str(&format!("{value}\n")),
+                Ok(value) => out.extend([format!("{value}\n")]),
                 Err(_) => out.push_str("unusable\n"),
             },
-            DeValue::Float(float) => out.push_str(&format!("{}\n", float.as_str())),
-            DeValue::Boolean(value) => out.push_str(&format!("{value}\n")),
+            DeValue::Float(float) => out.extend([format!("{}\n", float.as_str())]),
+            DeValue::Boolean(value) => out.extend([format!("{value}\n")]),
             DeValue::Datetime(_) => out.push_str("unusable\n"),
             DeValue::Array(array) => {
                 out.push_str("[\n");
-                array.iter().for_each(|value| their_value(value, out));
+                for value in array {
+                    their_value(value, out);
+                }
                 out.push_str("]\n");
             }
             DeValue::Table(table) => {

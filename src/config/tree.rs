@@ -143,7 +143,9 @@ pub fn parse(file: FileId, problems: &mut Problems) -> (Vec<Entry>, bool) {
         let is_broken = |span: Span| {
             sources.is_hidden(span) || sources.line(span).is_some_and(|line| broken.contains(&line))
         };
-        root.iter_mut().for_each(|entry| drop_hidden(&mut entry.node, sources));
+        for entry in &mut root {
+            drop_hidden(&mut entry.node, sources);
+        }
         drop_broken(&mut root, &is_broken);
         unusable.retain(|problem| !problem.span.is_some_and(is_broken));
     }
