@@ -19,17 +19,24 @@ fn main() -> Result<(), Box<dyn Error>> {
         files.push(entry?.path());
     }
     files.retain(|file: &PathBuf| packing::is_document(file));
-    files.sort();
-    let mut all = String::new();
+    let version = env::var("CARGO_PKG_VERSION")?;
+    let mut documents = Vec::new();
     for file in files {
         let name = file.file_name().and_then(|name| name.to_str()).ok_or("a name that is no text")?;
-        all.push(packing::BEGIN);
-        all += &[name, "\n", &fs::read_to_string(&file)?].concat();
+        documents.push((name.to_owned(), fs::read_to_string(&file)?.replace("{version}", &version)));
     }
-    let all = all.replace("{version}", &env::var("CARGO_PKG_VERSION")?);
+    // Up to the one that is asked for they are unpacked, so the longest are the last.
+    documents.sort_by_key(|(name, text)| (text.len(), name.clone()));
+    let mut all = String::new();
+    for (name, text) in &documents {
+        all.push(packing::BEGIN);
+        all += &[name, "\n", text].concat();
+    }
     let packed = packing::pack(all.as_bytes());
-    if packing::unpack(&packed) != all.as_bytes() {
-        return Err("the documents do not come back from the packed form".into());
+    for (name, text) in documents {
+        if packing::unpack(&packed, &name) != text.as_bytes() {
+            return Err(format!("{name} does not come back from the packed form").into());
+        }
     }
     let folder = env::var_os("OUT_DIR").ok_or("Cargo says no OUT_DIR")?;
     fs::write(Path::new(&folder).join("texts"), packed)?;

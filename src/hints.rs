@@ -3,11 +3,12 @@
 
 use crate::gather::{holds, parted_at_last};
 use crate::suggest::{answer, line_of};
+use crate::texts::table;
 
 /// How this program is kept in the foreground, as a sentence without a full stop; `None` for programs not known to leave it.
 /// Only the last part of a path counts: `/usr/sbin/nginx` is `nginx`.
 pub fn foreground(program: &str) -> Option<&'static str> {
-    line(program).map(|(_, remedy)| remedy)
+    field(program, 0)
 }
 
 /// Whether this command line of a known program puts it into the background, as far as its arguments show. A program whose
@@ -62,82 +63,13 @@ pub fn leaves(argv: &[&str]) -> bool {
 /// Which stop signal serves this program better than SIGTERM and why, as a sentence without a full stop; `None` where SIGTERM
 /// is right or the program is unknown.
 pub fn stop_signal(program: &str) -> Option<&'static str> {
-    better_signal(program).map(|(_, why)| why)
-}
-
-/// The name of the signal of [`stop_signal`] with its sentence.
-pub fn better_signal(program: &str) -> Option<(&'static str, &'static str)> {
-    match known(program)? {
-        Known::Nginx => Some((
-            "SIGQUIT",
-            "On SIGTERM nginx drops the requests it is answering; stop_signal = \"SIGQUIT\" lets it finish them",
-        )),
-        Known::PhpFpm => Some((
-            "SIGQUIT",
-            "On SIGTERM php-fpm drops the requests it is answering; stop_signal = \"SIGQUIT\" lets it finish them, if \
-             process_control_timeout in php-fpm.conf gives it the time for that (7s)",
-        )),
-        Known::Apache => Some((
-            "SIGWINCH",
-            "On SIGTERM httpd drops the requests it is answering; stop_signal = \"SIGWINCH\" lets it finish them",
-        )),
-        Known::Postgres => Some((
-            "SIGINT",
-            "On SIGTERM postgres waits until its clients have gone; stop_signal = \"SIGINT\" does not",
-        )),
-        Known::Haproxy => Some((
-            "SIGUSR1",
-            "On SIGTERM haproxy drops the requests it is answering; stop_signal = \"SIGUSR1\" lets it finish them",
-        )),
-        Known::Lighttpd => Some((
-            "SIGINT",
-            "On SIGTERM lighttpd drops the requests it is answering; stop_signal = \"SIGINT\" lets it finish them",
-        )),
-        Known::Squid => Some((
-            "SIGINT",
-            "On SIGTERM squid waits 30 s for its clients, unless shutdown_lifetime in squid.conf says otherwise; \
-             stop_signal = \"SIGINT\" does not wait",
-        )),
-        Known::Uwsgi => Some((
-            "SIGINT",
-            "On SIGTERM uwsgi reloads and goes on, unless it has die-on-term, or hook-master-start = unix_signal:15 \
-             gracefully_kill_them_all, which lets it finish its requests; stop_signal = \"SIGINT\" ends it at once",
-        )),
-        _ => None,
-    }
+    field(program, 2)
 }
 
 /// By what it is known that this program can do its work, as a value of `ready`: a command of its own, or the port that it has when
 /// nothing else is said. `None` for programs that nobody connects to, or that have no port of their own.
 pub fn readiness(program: &str) -> Option<&'static str> {
-    Some(match known(program)? {
-        Known::Nginx | Known::Apache | Known::Lighttpd => "\"tcp:80\"",
-        Known::PhpFpm => "\"tcp:9000\"",
-        Known::Redis if base_name(program) == "redis-sentinel" => "\"tcp:26379\"",
-        Known::Redis => "\"tcp:6379\"",
-        // It takes connections, and refuses them, while it recovers.
-        Known::Postgres => "[\"pg_isready\", \"-q\"]",
-        Known::Mysql => "\"tcp:3306\"",
-        Known::Mongo => "\"tcp:27017\"",
-        Known::Sshd => "\"tcp:22\"",
-        Known::Memcached => "\"tcp:11211\"",
-        Known::Dnsmasq | Known::Named => "\"tcp:53\"",
-        Known::Squid => "\"tcp:3128\"",
-        Known::Vsftpd | Known::Proftpd => "\"tcp:21\"",
-        Known::Postfix | Known::Exim => "\"tcp:25\"",
-        Known::Dovecot => "\"tcp:143\"",
-        Known::Cron
-        | Known::Rsyslog
-        | Known::SyslogNg
-        | Known::Haproxy
-        | Known::Stunnel
-        | Known::Supervisord
-        | Known::Pm2
-        | Known::Varnish
-        | Known::Celery
-        | Known::Uwsgi
-        | Known::ServiceManager => return None,
-    })
+    if base_name(program) == "redis-sentinel" { Some("\"tcp:26379\"") } else { field(program, 1) }
 }
 
 /// How it is found out that a program is ready, as far as that can be wrong for one that is known.
@@ -177,38 +109,6 @@ pub fn misleads(argv: &[&str], finds: Finds) -> Option<&'static str> {
 pub fn base_name(program: &str) -> &str {
     parted_at_last(program, b'/').map_or(program, |(_, name)| name)
 }
-
-/// The programs that are known here, by all their names, and how each is kept in the foreground; in the order of [`Known`].
-const PROGRAMS: &str = "\
-nginx openresty -> Run it in the foreground: nginx -g \"daemon off;\"
-php-fpm -> Run it in the foreground: php-fpm -F
-httpd apache2 apachectl apache2ctl httpd-foreground apache2-foreground -> Run it in the foreground: httpd -DFOREGROUND, or apache2ctl -DFOREGROUND on Debian
-redis-server redis-sentinel valkey-server -> Run it in the foreground: --daemonize no, which goes over the daemonize yes of its configuration
-postgres postmaster pg_ctl pg_ctlcluster -> Run it in the foreground: postgres -D DIRECTORY, without pg_ctl
-mysqld mysqld_safe mariadbd mariadbd-safe -> Run it in the foreground: mysqld without --daemonize, and not through mysqld_safe
-mongod -> Run it in the foreground: mongod without --fork
-sshd -> Run it in the foreground: /usr/sbin/sshd -D -e
-cron crond -> Run it in the foreground: cron -f (crond -f, with cronie crond -n)
-rsyslogd -> Run it in the foreground: rsyslogd -n
-syslog-ng -> Run it in the foreground: syslog-ng -F
-haproxy -> Run it in the foreground: haproxy -W -db
-memcached -> Run it in the foreground: memcached without -d
-dnsmasq -> Run it in the foreground: dnsmasq -k
-named -> Run it in the foreground: named -f
-squid -> Run it in the foreground: squid -N
-stunnel stunnel4 -> Run it in the foreground: foreground = yes in its configuration
-vsftpd -> Run it in the foreground: background=NO in vsftpd.conf
-proftpd -> Run it in the foreground: proftpd --nodaemon
-postfix -> Run it in the foreground: postfix start-fg
-exim exim4 -> Run it in the foreground: exim -bdf
-dovecot -> Run it in the foreground: dovecot -F
-supervisord -> Run it in the foreground: supervisord -n
-pm2 -> Run it in the foreground: pm2-runtime, or the program itself
-varnishd -> Run it in the foreground: varnishd -F
-celery -> Run it in the foreground: celery worker, without multi and --detach
-lighttpd -> Run it in the foreground: lighttpd -D
-uwsgi uwsgi-core uwsgi_python3 -> Run it in the foreground: uwsgi without -d and --daemonize
-systemctl service rc-service initctl -> It asks a service manager that is not there; give the command of the server itself, kept in the foreground";
 
 /// The programs that are known here.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -277,17 +177,26 @@ const ALL: [Known; 29] = [
     Known::ServiceManager,
 ];
 
+fn programs() -> &'static str {
+    table("# programs")
+}
+
 fn known(program: &str) -> Option<Known> {
     let (number, _) = line(program)?;
     ALL.get(number).copied()
 }
 
-/// The line of [`PROGRAMS`] about this program.
+/// What is said of this program: how it is kept in the foreground, when it is ready, which signal it wants.
+fn field(program: &str, number: usize) -> Option<&'static str> {
+    line(program)?.1.split('|').nth(number).map(str::trim).filter(|field| !field.is_empty())
+}
+
+/// The line about this program in the table of those that are known, by all their names, in the order of [`Known`].
 fn line(program: &str) -> Option<(usize, &'static str)> {
     let name = base_name(program);
     // Distributions add a version: php-fpm8.2, php-fpm82, php8.2-fpm.
     let name = if name.starts_with("php") && holds(name, "fpm") { "php-fpm" } else { name };
-    line_of(PROGRAMS, name)
+    line_of(programs(), name)
 }
 
 #[cfg(test)]
@@ -345,7 +254,7 @@ mod tests {
             ("uwsgi", Known::Uwsgi),
             ("systemctl", Known::ServiceManager),
         ];
-        assert_eq!(PROGRAMS.lines().count(), expected.len());
+        assert_eq!(programs().lines().count(), expected.len());
         for (name, program) in expected {
             assert!(known(name) == Some(program), "{name}");
         }
@@ -399,7 +308,6 @@ mod tests {
             ("uwsgi_python3", "SIGINT"),
             ("/usr/lib/postgresql/16/bin/postgres", "SIGINT"),
         ] {
-            assert_eq!(better_signal(program).map(|found| found.0), Some(signal));
             assert!(
                 stop_signal(program)
                     .is_some_and(|text| text.contains(&format!("stop_signal = \"{signal}\"")))

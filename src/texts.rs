@@ -1,12 +1,14 @@
 //! Whole documents that the program prints as they are: help, completions, the commented configuration, the licence. They are the
-//! files of `src/texts`; those that follow from tables are written by `tests/texts`. `build.rs` packs them, as they take a quarter of
+//! files of `src/texts`; those that follow from tables are written by `tests/texts`. `build.rs` packs them, as they take a fifth of
 //! the place so, and here they are unpacked when one is asked for. None of them is needed while services run.
 
 pub mod packing;
 
-use packing::BEGIN;
+use std::sync::OnceLock;
 
-/// All of them, packed, each after a line of [`BEGIN`] and its name.
+use crate::gather::parted;
+
+/// All of them, packed.
 static PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/texts"));
 
 /// The licence.
@@ -15,10 +17,16 @@ pub const LICENCE: &str = "licence.txt";
 /// The document of that name; empty if there is none. `{version}` in it has become the version.
 #[inline(never)]
 pub fn text(name: &str) -> String {
-    let all = packing::unpack(PACKED);
-    let mut all = all.split(|byte| char::from(*byte) == BEGIN);
-    let text = all.find_map(|document| document.strip_prefix(name.as_bytes())?.strip_prefix(b"\n"));
-    String::from_utf8_lossy(text.unwrap_or_default()).into_owned()
+    String::from_utf8_lossy(&packing::unpack(PACKED, name)).into_owned()
+}
+
+/// The table with this heading, `# name`, of `foreign.words`: what is asked when something is wrong. They stay unpacked then.
+#[inline(never)]
+pub fn table(heading: &str) -> &'static str {
+    static TABLES: OnceLock<String> = OnceLock::new();
+    let tables = TABLES.get_or_init(|| text("foreign.words"));
+    let table = parted(tables, heading).map_or("", |(_, rest)| rest);
+    parted(table, "\n#").map_or(table, |(table, _)| table).trim_start()
 }
 
 #[cfg(test)]
@@ -37,7 +45,7 @@ mod tests {
             let there = std::fs::read_to_string(&path).unwrap();
             let name = path.file_name().unwrap().to_str().unwrap();
             assert_eq!(text(name), there.replace("{version}", env!("CARGO_PKG_VERSION")), "{name}");
-            assert!(!there.contains(BEGIN) && !there.is_empty(), "{name}");
+            assert!(!there.contains([packing::BEGIN, packing::END]) && !there.is_empty(), "{name}");
             count += 1;
         }
         assert!(count >= 25, "{count}");

@@ -3,6 +3,7 @@
 
 use crate::gather::{Gather, replaced};
 use crate::suggest;
+use crate::texts::table;
 
 /// One key, as far as a value of it is measured by it.
 #[derive(Debug)]
@@ -278,54 +279,6 @@ pub const LATER: [&str; 8] = [
 /// Sections and keys of the top level that a later version will know.
 pub const LATER_TOP: [&str; 1] = ["http"];
 
-/// What other programs call the same thing.
-const FOREIGN: &str = "\
-cmd exec exec_start execstart script program entrypoint args run interpreter_args -> command
-directory dir working_dir working_directory workdir -> cwd
-environment vars env_production -> env
-env_files environment_file -> env_file
-uid -> user
-gid -> group
-supplementary_groups group_add -> groups
-after requires needs depends wants wait_for waitfor links priority dependencies -> depends_on
-readiness readiness_probe readinessprobe readiness_check startup_probe startupprobe ready_when ready_test -> ready
-health health_check health_cmd liveness liveness_probe livenessprobe -> healthcheck
-watchdogsec watchdog_sec watchdog_timeout -> watchdog
-numprocs replicas scale processes -> instances
-autorestart restart_policy -> restart
-startretries -> max_restarts
-startsecs -> min_uptime
-restartsec restart_sec -> restart_delay
-exp_backoff_restart_delay -> restart_backoff
-exitcodes -> stop_exit_codes
-stopsignal kill_signal -> stop_signal
-stopwaitsecs stop_timeout stop_grace_period timeoutstopsec timeout_kill -> kill_timeout
-stopasgroup killasgroup treekill -> kill_mode
-ulimits -> rlimits
-cap_add cap_drop -> capabilities
-stdout_logfile out_file standardoutput -> stdout
-stderr_logfile error_file standarderror -> stderr
-disabled -> enabled
-increment_var -> instance_env
-oneshot -> type
-memory mem_limit memory_max memorymax -> memory_limit
-max_memory memory_restart memmon -> max_memory_restart
-rate_limit log_limit -> log_rate_limit";
-
-/// What other programs have a key for and here is a part of another.
-const PARTS: &str = "\
-redirect_stderr merge_logs -> stderr = \"prefix\", as it is anyway: both streams go to the log of the container
-exec_mode -> instances = 2 for two processes; there is no cluster mode
-interpreter node_args -> command = [\"node\", \"server.js\"]: the interpreter is its first word
-start_delay -> depends_on = [\"db\"], to wait for what is needed and not for a time
-wait_ready -> ready = \"notify\", \"fd:3\" or \"log:TEXT\"
-notify -> ready = \"notify\"
-notify_access -> ready = \"notify\"; all processes of the service are heard
-notification_fd -> ready = \"fd:3\"
-listen_timeout timeoutstartsec timeout_start_sec start_timeout startup_timeout ready_timeout -> ready = { test = …, timeout = \"60s\" }
-test interval retries start_period health_interval health_timeout health_retries -> healthcheck = { test = …, interval = \"30s\", timeout = \"5s\", retries = 3, start_period = \"0s\" }
-file max_size max_files also log_file stdout_logfile_maxbytes stdout_logfile_backups stderr_logfile_maxbytes stderr_logfile_backups format rotate -> stdout = { file = \"/var/log/app.log\", max_size = \"10M\", max_files = 5 }";
-
 /// What only Docker can do.
 const DOCKERS: &str = "ports expose image build volumes networks container_name hostname";
 
@@ -363,10 +316,10 @@ pub fn is_later(name: &str) -> bool {
 #[inline(never)]
 pub fn suggestion(name: &str) -> Option<Box<str>> {
     let plain = replaced(&name.to_ascii_lowercase(), '-', "_");
-    if let Some(ours) = suggest::answer(FOREIGN, &plain) {
+    if let Some(ours) = suggest::answer(table("# keys"), &plain) {
         return Some(format!("here it is called \"{ours}\"").into());
     }
-    if let Some(instead) = suggest::answer(PARTS, &plain) {
+    if let Some(instead) = suggest::answer(table("# parts"), &plain) {
         return Some(format!("write {instead}").into());
     }
     if suggest::answer(DOCKERS, &plain).is_some() {
@@ -417,7 +370,7 @@ mod tests {
         let ids: BTreeSet<Id> = all().map(|key| key.id).collect();
         assert_eq!(ids.len(), all().count());
         assert_eq!(ids.last(), Some(&Id::Include), "an Id without a key");
-        for line in FOREIGN.lines().chain(PARTS.lines()) {
+        for line in table("# keys").lines().chain(table("# parts").lines()) {
             let (foreign, instead) = line.split_once(" -> ").unwrap();
             let key = instead.split(' ').next().and_then(service);
             for foreign in foreign.split(' ') {

@@ -17,6 +17,7 @@ use crate::gather::{Gather, Joined};
 use crate::hints;
 use crate::sorted::Map;
 use crate::suggest::answer;
+use crate::texts::table;
 use crate::units::{Signal, show_duration};
 
 /// How long `docker stop` waits before it kills.
@@ -294,13 +295,13 @@ fn service_hints(service: &Service<'_>, world: &dyn World, hints: &mut Vec<Strin
             hints::base_name(program)
         ));
     }
-    if let Some((_, why)) = hints::better_signal(program)
+    if let Some(why) = hints::stop_signal(program)
         && instance.stop.signal == Signal::TERM
         && instance.stop.command.is_none()
     {
         hint(why.to_owned());
     }
-    if let Some(why) = answer(NEEDLESS, hints::base_name(program)) {
+    if let Some(why) = answer(table("# needless"), hints::base_name(program)) {
         hint(why.to_owned());
     } else if let Some(obstacle) = world.obstacle(&instance.launch) {
         hint(format!("as things are here, it cannot start: {obstacle}"));
@@ -400,11 +401,3 @@ fn effective_argv(launch: &Launch) -> Vec<String> {
         Err(_) => argv,
     }
 }
-
-/// Programs whose work tinysup does itself.
-const NEEDLESS: &str = "\
-tini dumb-init catatonit -> an init around a service is not needed: tinysup reaps and passes signals on
-gosu su-exec setpriv chpst s6-setuidgid sudo su runuser -> user = \"…\" changes the user without a program in between, which may keep signals from the service
-nohup setsid daemonize -> a service has a session of its own already; start the program itself
-memmon crashmail -> this speaks to supervisord; here max_memory_restart restarts what holds too much memory, and tinysup tells each end itself
-cd exec source export ulimit umask set -> this is a word of the shell, not a program: use cwd, env, rlimits or umask, or shell = true";

@@ -18,6 +18,7 @@ use crate::event::{Launch, Output, Speaks};
 use crate::gather::{alike, parted, replaced};
 use crate::probe::{self, Target};
 use crate::suggest::answer;
+use crate::texts::table;
 use crate::units::{parse_duration, parse_signed};
 
 /// So long a run may take until it is ready when nothing else is said.
@@ -55,14 +56,6 @@ const TIMEOUT: Key = part(Id::Ready, "timeout", DURATION);
 const INTERVAL: Key = part(Id::Ready, "interval", DURATION);
 const START_PERIOD: Key = part(Id::Healthcheck, "start_period", DURATION);
 const RETRIES: Key = part(Id::Healthcheck, "retries", "a number from 1 to 1000");
-
-/// What other programs call the keys of these tables.
-const FOREIGN: &str = "\
-cmd command exec check url http httpget http_get tcp tcpsocket unix log -> test
-period periodseconds period_seconds every -> interval
-timeoutseconds timeout_seconds -> timeout
-failurethreshold failure_threshold attempts -> retries
-initialdelayseconds initial_delay_seconds initial_delay grace_period delay -> start_period";
 
 /// `ready` as it is written.
 pub struct WantedReady {
@@ -237,7 +230,7 @@ impl Evaluator<'_> {
     fn unknown_part(&mut self, key: &Key, entry: &Entry, names: &[&str]) -> Read<()> {
         let written = entry.key.as_str();
         let plain = replaced(&written.to_ascii_lowercase(), '-', "_");
-        let ours = answer(FOREIGN, &plain);
+        let ours = answer(table("# readiness"), &plain);
         let help = match ours {
             Some(ours) if names.contains(&ours) => Some(format!("here it is called \"{ours}\"").into()),
             // Of the others some are parts of healthcheck alone.

@@ -1,17 +1,11 @@
-//! Texts in less place: what stood before is told by how far back and how long (Ziv and Lempel 1977, "A Universal Algorithm for
-//! Sequential Data Compression"). For the build and the program, so it needs nothing of either.
-//!
-//! | first byte | then | means |
-//! |---|---|---|
-//! | `0xxxxxxx` | | this byte |
-//! | `10lllddd` | `dddddddd` | l + 3 bytes that stood d + 1 before |
-//! | `11llllll` | `dddddddd dddddddd` | l + 4 bytes that stood d + 1 before, l not being 63 |
-//! | `11111111` | `xxxxxxxx` | that byte |
+//! Texts in less place: each bit is guessed from what came after the same letters before, and only how far the guess is off is kept
+//! (arithmetic coding of a logistic mix of contexts: Mahoney 2005, "Adaptive Weighing of Context Models for Lossless Data Compression").
+//! For the build and the program, so it needs nothing of either.
 
 use std::path::Path;
 
 /// The extensions of documents.
-const DOCUMENTS: [&str; 5] = ["txt", "toml", "bash", "zsh", "fish"];
+const DOCUMENTS: [&str; 6] = ["txt", "toml", "bash", "zsh", "fish", "words"];
 
 /// Whether it is one of the documents. An editor has files of its own beside them.
 pub fn is_document(file: &Path) -> bool {
@@ -22,142 +16,184 @@ pub fn is_document(file: &Path) -> bool {
 
 /// What begins each document of those that are packed together, before the line with its name; it stands in none.
 pub const BEGIN: char = '\u{1}';
+/// What ends them all; it stands in none, either.
+pub const END: char = '\0';
+/// Nothing is unpacked beyond so many bytes, whatever it is.
+const MOST: usize = 1 << 20;
 
-/// A way to tell of what stood before.
-struct Form {
-    /// Bytes that it takes.
-    cost: u32,
-    /// The fewest bytes that it tells of.
-    shortest: usize,
-    /// The most.
-    longest: usize,
-    /// How far back at most.
-    farthest: usize,
+/// A guess goes by no letter before, by one, and so on up to so many but one. And where so many stood before, it goes by what came there.
+const ORDERS: usize = 5;
+/// For so long it counts how long that has been right.
+const LONGEST: usize = 31;
+/// There are so many contexts of each order; those with the same hash are one.
+const CONTEXTS: u32 = 1 << 15;
+/// How much a context learns from a bit.
+const RATE: f32 = 0.5;
+
+/// What has been learnt from the text so far.
+struct Model {
+    text: Vec<u8>,
+    /// How much each context, by order and hash, is for a 1. The guess for a bit is their sum, in logits. Behind them stand those for what
+    /// came when the letters were alike, by for how long they have been, and by the bit that came.
+    weights: Vec<f32>,
+    /// Where the text went on, by the hash of the letters before.
+    places: Vec<usize>,
+    /// Where it goes on that is alike, and for how many letters that has been right.
+    alike: (usize, usize),
 }
 
-const NEAR: Form = Form { cost: 2, shortest: 3, longest: 10, farthest: 1 << 11 };
-const FAR: Form = Form { cost: 3, shortest: 4, longest: 66, farthest: 1 << 16 };
-
-/// What comes next: a byte, or so many that stood so far before.
-#[derive(Clone, Copy)]
-enum Step {
-    Byte,
-    Near(usize, usize),
-    Far(usize, usize),
-}
-
-/// Packs a text as small as these forms allow. It takes seconds for a megabyte of the same.
-pub fn pack(text: &[u8]) -> Vec<u8> {
-    // From the end: the least that the rest takes from each place on, and its first step.
-    let mut rest = vec![(0, Step::Byte); text.len() + 1];
-    let matches = matches(text);
-    for (at, (near, far)) in matches.iter().enumerate().rev() {
-        let after = |length: usize| rest.get(at + length).map_or(0, |(cost, _)| *cost);
-        let literal = 1 + u32::from(text.get(at).is_some_and(|byte| *byte >= 0x80));
-        let mut best = (literal + after(1), Step::Byte);
-        for length in NEAR.shortest..=near.0 {
-            let cost = NEAR.cost + after(length);
-            if cost < best.0 {
-                best = (cost, Step::Near(length, near.1));
-            }
-        }
-        for length in FAR.shortest..=far.0 {
-            let cost = FAR.cost + after(length);
-            if cost < best.0 {
-                best = (cost, Step::Far(length, far.1));
-            }
-        }
-        if let Some(place) = rest.get_mut(at) {
-            *place = best;
+impl Model {
+    fn new() -> Self {
+        Self {
+            text: Vec::with_capacity(1 << 16),
+            weights: vec![0.0; index(ORDERS + 1, 0)],
+            places: vec![0; index(1, 0)],
+            alike: (0, 0),
         }
     }
-    let mut packed = Vec::new();
-    let mut at = 0;
-    while let (Some((_, step)), Some(byte)) = (rest.get(at), text.get(at)) {
-        at += match *step {
-            Step::Byte => {
-                if *byte >= 0x80 {
-                    packed.push(0xFF);
-                }
-                packed.push(*byte);
-                1
+
+    /// The next letter. `coder` is told how likely a 1 is, in 65,536ths, and says whether it is one.
+    fn next(&mut self, coder: &mut dyn FnMut(u32) -> bool) -> u8 {
+        let mut hashes = [0; ORDERS];
+        let mut hash = 0;
+        for (slot, letter) in hashes.iter_mut().zip(self.text.iter().rev().chain(&[0; ORDERS])) {
+            *slot = hash;
+            hash = mixed(hash + u32::from(*letter) + 1);
+        }
+        let last = self.text.last();
+        let said = |(place, long): (usize, usize)| self.text.get(place).filter(|_| long > 0);
+        self.alike = match self.places.get_mut(index(0, hash)) {
+            _ if last.is_some() && last == said(self.alike) => {
+                (self.alike.0 + 1, LONGEST.min(self.alike.1 + 1))
             }
-            Step::Near(length, back) => {
-                let [high, low] = number(back - 1);
-                packed.extend([0x80 | number(length - NEAR.shortest)[1] << 3 | high, low]);
-                length
-            }
-            Step::Far(length, back) => {
-                let [high, low] = number(back - 1);
-                packed.extend([0xC0 | number(length - FAR.shortest)[1], high, low]);
-                length
-            }
+            Some(place) => (*place, usize::from(*place > 0)),
+            None => (0, 0),
         };
+        if let Some(place) = self.places.get_mut(index(0, hash)) {
+            *place = self.text.len();
+        }
+        let said = said(self.alike).map_or(0, |letter| u32::from(*letter) | 256);
+        let mut bits = 1;
+        for left in (0..8).rev() {
+            let mut contexts = [usize::MAX; ORDERS + 1];
+            for (order, (context, hash)) in contexts.iter_mut().zip(hashes).enumerate() {
+                *context = index(order, mixed(hash ^ bits));
+            }
+            if let (Some(context), true) = (contexts.last_mut(), said >> (left + 1) == bits) {
+                *context = index(ORDERS, (said >> left & 1) << 5) + self.alike.1;
+            }
+            let guess = likely(contexts.iter().filter_map(|context| self.weights.get(*context)).sum());
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "it is between 0 and 1"
+            )]
+            let bit = coder((guess * 65_536.0) as u32);
+            let off = f32::from(u8::from(bit)) - guess;
+            for context in contexts {
+                if let Some(weight) = self.weights.get_mut(context) {
+                    *weight += off * RATE;
+                }
+            }
+            bits = bits << 1 | u32::from(bit);
+        }
+        let [letter, ..] = bits.to_le_bytes();
+        self.text.push(letter);
+        letter
     }
+}
+
+fn index(order: usize, hash: u32) -> usize {
+    order * CONTEXTS as usize + (hash % CONTEXTS) as usize
+}
+
+fn mixed(hash: u32) -> u32 {
+    let hash = hash.wrapping_mul(0x9E37_79B1);
+    hash ^ hash >> 15
+}
+
+/// How likely something with this logit is: 1 / (1 + e^-x), with e^y as (1 + y/256)^256.
+fn likely(logit: f32) -> f32 {
+    let mut power = 1.0 - logit.clamp(-9.0, 9.0) / 256.0;
+    for _ in 0..8 {
+        power *= power;
+    }
+    1.0 / (1.0 + power)
+}
+
+/// The bounds between which there is the number that the packed bytes are.
+struct Bounds(u32, u32);
+
+impl Bounds {
+    /// The number up to which a bit is 1 that is so likely.
+    fn parting(&self, likely: u32) -> u32 {
+        self.0 + ((self.1 - self.0) >> 16) * likely
+    }
+
+    /// Goes on with the part of this bit; each byte in which both bounds agree is done with.
+    fn part(&mut self, parting: u32, bit: bool, done: &mut dyn FnMut(u8)) {
+        if bit {
+            self.1 = parting;
+        } else {
+            self.0 = parting + 1;
+        }
+        while (self.0 ^ self.1) >> 24 == 0 {
+            let [byte, ..] = self.0.to_be_bytes();
+            done(byte);
+            (self.0, self.1) = (self.0 << 8, self.1 << 8 | 0xFF);
+        }
+    }
+}
+
+/// Packs documents, each with [`BEGIN`] and a line with its name before it.
+pub fn pack(text: &[u8]) -> Vec<u8> {
+    let mut model = Model::new();
+    let mut bounds = Bounds(0, u32::MAX);
+    let mut packed = Vec::new();
+    for letter in text.iter().copied().chain([END as u8]) {
+        let mut rest = letter;
+        model.next(&mut |likely| {
+            let bit = rest & 0x80 != 0;
+            rest <<= 1;
+            bounds.part(bounds.parting(likely), bit, &mut |byte| packed.push(byte));
+            bit
+        });
+    }
+    packed.extend(bounds.1.to_be_bytes());
     packed
 }
 
-/// Of a number below 65,536 its two bytes.
-fn number(value: usize) -> [u8; 2] {
-    u16::try_from(value).unwrap_or(u16::MAX).to_be_bytes()
-}
-
-/// For each place the longest that stood before, by either form: how long, and how far back; 0 if nothing did.
-fn matches(text: &[u8]) -> Vec<((usize, usize), (usize, usize))> {
-    let mut found = Vec::new();
-    // The places before at which three bytes stood, by these.
-    let mut places = std::collections::BTreeMap::<&[u8], Vec<usize>>::new();
-    for at in 0..text.len() {
-        let (mut near, mut far) = ((0, 0), (0, 0));
-        let rest = text.get(at..).unwrap_or_default();
-        if let Some(begin) = rest.get(..NEAR.shortest) {
-            let before = places.entry(begin).or_default();
-            for place in before.iter().rev() {
-                let back = at - place;
-                if back > FAR.farthest || far.0 == FAR.longest {
-                    break;
-                }
-                let there = text.get(*place..).unwrap_or_default();
-                let length = rest.iter().zip(there).take(FAR.longest).take_while(|(a, b)| a == b).count();
-                if length > near.0 && back <= NEAR.farthest {
-                    near = (length.min(NEAR.longest), back);
-                }
-                if length > far.0 {
-                    far = (length, back);
-                }
+/// The document of that name; empty if there is none. Of what [`pack`] has not made, whatever can be made of it.
+pub fn unpack(packed: &[u8], name: &str) -> Vec<u8> {
+    let mut model = Model::new();
+    let mut bounds = Bounds(0, u32::MAX);
+    let mut packed = packed.iter();
+    let mut number = 0_u32;
+    let mut take =
+        |number: &mut u32| *number = *number << 8 | u32::from(packed.next().copied().unwrap_or_default());
+    (0..4).for_each(|_| take(&mut number));
+    let mut begin = 0;
+    while model.text.len() < MOST {
+        let letter = model.next(&mut |likely| {
+            let parting = bounds.parting(likely);
+            let bit = number <= parting;
+            bounds.part(parting, bit, &mut |_| take(&mut number));
+            bit
+        });
+        if letter == BEGIN as u8 || letter == END as u8 {
+            let document = model.text.get(begin..model.text.len() - 1).unwrap_or_default();
+            if let Some(text) =
+                document.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"\n"))
+            {
+                return text.to_vec();
             }
-            before.push(at);
+            begin = model.text.len();
         }
-        found.push((near, far));
-    }
-    found
-}
-
-/// The text again. Of what [`pack`] has not made, whatever can be made of it.
-pub fn unpack(packed: &[u8]) -> Vec<u8> {
-    let mut text: Vec<u8> = Vec::new();
-    let mut bytes = packed.iter().copied();
-    while let Some(first) = bytes.next() {
-        let mut next = || bytes.next().unwrap_or_default();
-        let (length, back) = match first {
-            0..0x80 => {
-                text.push(first);
-                continue;
-            }
-            0x80..0xC0 => ((first >> 3 & 7) + 3, [first & 7, next()]),
-            0xC0..0xFF => ((first & 0x3F) + 4, [next(), next()]),
-            0xFF => {
-                text.push(next());
-                continue;
-            }
-        };
-        for _ in 0..length {
-            let place = text.len().checked_sub(usize::from(u16::from_be_bytes(back)) + 1);
-            let Some(byte) = place.and_then(|place| text.get(place)).copied() else { break };
-            text.push(byte);
+        if letter == END as u8 {
+            break;
         }
     }
-    text
+    Vec::new()
 }
 
 #[cfg(test)]
@@ -186,24 +222,43 @@ mod tests {
     #[test]
     fn what_is_packed_comes_back() {
         let runs = "a".repeat(1000);
-        // Further back than either form reaches, and just as far.
-        let numbers =
-            (0..40_000).flat_map(|number: u16| number.to_be_bytes().map(|byte| char::from(byte & 0x7F)));
+        let numbers = (0..40_000)
+            .flat_map(|number: u16| number.to_be_bytes().map(|byte| char::from(byte & 0x3F | 0x40)));
         let numbers: String = numbers.chain("the end".chars()).collect();
-        for text in ["", "a", "…", "aaaa", "abcabcabcd", "status status\nstatus", &runs, &numbers] {
-            let packed = pack(text.as_bytes());
-            assert_eq!(unpack(&packed), text.as_bytes(), "{text:.40}");
+        let texts = ["", "a", "…", "aaaa", "abcabcabcd", "status status\nstatus", &runs, &numbers, "ÿÿÿ"];
+        let mut all = String::new();
+        for (number, text) in texts.iter().enumerate() {
+            all.extend([format!("{BEGIN}{number}\n{text}")]);
         }
-        assert_eq!(pack(runs.as_bytes()).len(), 1 + 15 * 3 + 2, "15 of 66 and one of 9");
-        let every: Vec<u8> = (0..=255).chain(0..=255).collect();
-        assert_eq!(unpack(&pack(&every)), every);
+        let packed = pack(all.as_bytes());
+        for (number, text) in texts.iter().enumerate() {
+            assert_eq!(unpack(&packed, &number.to_string()), text.as_bytes(), "{text:.40}");
+        }
+        for absent in ["", "9", "a", "0\n"] {
+            assert_eq!(unpack(&packed, absent), b"", "{absent}");
+        }
+        let packed = pack(format!("{BEGIN}a\n{}", "status ".repeat(1000)).as_bytes());
+        assert!(packed.len() < 60, "{}", packed.len());
     }
 
     #[test]
     fn anything_can_be_unpacked() {
-        assert_eq!(unpack(&[0x80, 0]), b"", "nothing stood before");
-        assert_eq!(unpack(&[b'a', 0xFE, 0, 0]), [b'a'; 67], "the longest");
-        assert_eq!(unpack(&[b'a', 0x80]), b"aaaa", "cut");
-        assert_eq!(unpack(&[b'a', 0xFF]), b"a\0");
+        let packed = pack(format!("{BEGIN}a\nsome text").as_bytes());
+        for length in 0..packed.len() {
+            unpack(&packed[..length], "a");
+            let mut other = packed.clone();
+            other[length] ^= 0x55;
+            unpack(&other, "a");
+        }
+    }
+
+    /// The build has one processor, the program that unpacks another.
+    #[test]
+    fn guesses_are_the_same_everywhere() {
+        for (logit, expected) in
+            [(0.0, 0x3f00_0000), (1.0, 0x3f3b_3fe2), (-9.0, 0x3917_043e), (100.0, 0x3f7f_f920)]
+        {
+            assert_eq!(likely(logit).to_bits(), expected, "{logit}");
+        }
     }
 }
