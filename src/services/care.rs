@@ -533,16 +533,13 @@ impl Service {
     ) {
         let abort = matches!(cause, Cause::Watchdog { .. });
         tell(out, Notice::Failing { name: name(context), cause: cause.clone(), waiting });
-        match std::mem::replace(&mut self.state, State::Down) {
-            State::Starting(mut live, _) | State::Up(mut live, _) | State::Ready(mut live, _) => {
-                live.failed = Some((cause, well));
-                if abort {
-                    self.abort(context, live, out);
-                } else {
-                    self.ask_to_stop(context, live, Goal::Judge, out);
-                }
+        if let Some(mut live) = self.take_running() {
+            live.failed = Some((cause, well));
+            if abort {
+                self.abort(context, live, out);
+            } else {
+                self.ask_to_stop(context, live, Goal::Judge, out);
             }
-            other => self.state = other,
         }
     }
 

@@ -206,19 +206,18 @@ impl Cleaning {
 impl Service {
     /// Asks it to stop; it will be [`State::Down`] unless it was done or failed before.
     pub fn stop(&mut self, context: &Context, out: &mut Vec<Action>) {
-        match std::mem::replace(&mut self.state, State::Down) {
-            State::Waiting | State::Backoff { .. } | State::Down => {}
-            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
-                self.ask_to_stop(context, live, Goal::Down, out);
-            }
-            State::Stopping { live, mut stop } => {
+        if let Some(live) = self.take_running() {
+            return self.ask_to_stop(context, live, Goal::Down, out);
+        }
+        match &mut self.state {
+            State::Waiting | State::Backoff { .. } => self.state = State::Down,
+            State::Stopping { stop, .. } => {
                 stop.goal = Goal::Down;
                 if let Phase::Polite { kill_at } = &mut stop.phase {
                     *kill_at = Time::earlier(*kill_at, context.limit);
                 }
-                self.state = State::Stopping { live, stop };
             }
-            State::Cleaning(mut cleaning) => {
+            State::Cleaning(cleaning) => {
                 cleaning.goal = Goal::Down;
                 cleaning.asked.get_or_insert(context.now);
                 if let Kill::At(at) = &mut cleaning.kill {
@@ -227,29 +226,26 @@ impl Service {
                 if cleaning.members.is_empty() && !cleaning.helped(context) {
                     cleaning.look_at = context.now; // what is left was only waited for before a restart
                 }
-                self.state = State::Cleaning(cleaning);
             }
             // The answer to an order comes before any other event; a start cannot be half ordered here.
-            other @ (State::Launching { .. } | State::Completed | State::Failed { .. }) => self.state = other,
+            State::Launching { .. }
+            | State::Starting(..)
+            | State::Up(..)
+            | State::Ready(..)
+            | State::Down
+            | State::Completed
+            | State::Failed { .. } => {}
         }
     }
 
     /// What it depends on is started again, and so shall it be: it is stopped and waits for it. Costs nothing of its budget.
     #[inline(never)]
     pub fn restart_with(&mut self, context: &Context, on: &Rc<str>, out: &mut Vec<Action>) {
-        match std::mem::replace(&mut self.state, State::Down) {
-            State::Backoff { .. } => self.state = State::Waiting,
-            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
-                tell(out, Notice::RestartsWith { name: name(context), on: Rc::clone(on) });
-                self.ask_to_stop(context, live, Goal::With(Rc::clone(on)), out);
-            }
-            other @ (State::Waiting
-            | State::Launching { .. }
-            | State::Stopping { .. }
-            | State::Cleaning(_)
-            | State::Down
-            | State::Completed
-            | State::Failed { .. }) => self.state = other,
+        if let State::Backoff { .. } = self.state {
+            self.state = State::Waiting;
+        } else if let Some(live) = self.take_running() {
+            tell(out, Notice::RestartsWith { name: name(context), on: Rc::clone(on) });
+            self.ask_to_stop(context, live, Goal::With(Rc::clone(on)), out);
         }
     }
 
@@ -290,18 +286,8 @@ impl Service {
     /// A person wants it to run anew, with a fresh budget.
     pub fn restart_by_hand(&mut self, context: &Context, out: &mut Vec<Action>) {
         self.start_by_hand();
-        match std::mem::replace(&mut self.state, State::Down) {
-            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
-                self.ask_to_stop(context, live, Goal::Again, out);
-            }
-            other @ (State::Waiting
-            | State::Launching { .. }
-            | State::Stopping { .. }
-            | State::Cleaning(_)
-            | State::Backoff { .. }
-            | State::Down
-            | State::Completed
-            | State::Failed { .. }) => self.state = other,
+        if let Some(live) = self.take_running() {
+            self.ask_to_stop(context, live, Goal::Again, out);
         }
     }
 
@@ -334,12 +320,18 @@ impl Service {
 
     /// A forwarded signal asks it to end: SIGKILL follows after `kill_timeout`.
     pub fn asked_by_signal(&mut self, context: &Context) {
+        if let Some(live) = self.take_running() {
+            // Its end is the container's, with its code, whoever asked for it.
+            let stop = Stopping::new(context, Goal::Judge, Some(Signal::TERM));
+            self.state = State::Stopping { live, stop };
+        }
+    }
+
+    /// The run of a program that was not asked to end, if there is one. Who takes it puts the service into another state.
+    #[inline(never)]
+    pub(super) fn take_running(&mut self) -> Option<Box<Live>> {
         match std::mem::replace(&mut self.state, State::Down) {
-            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => {
-                // Its end is the container's, with its code, whoever asked for it.
-                let stop = Stopping::new(context, Goal::Judge, Some(Signal::TERM));
-                self.state = State::Stopping { live, stop };
-            }
+            State::Starting(live, _) | State::Up(live, _) | State::Ready(live, _) => return Some(live),
             other @ (State::Waiting
             | State::Launching { .. }
             | State::Stopping { .. }
@@ -349,6 +341,7 @@ impl Service {
             | State::Completed
             | State::Failed { .. }) => self.state = other,
         }
+        None
     }
 
     /// Whether an end of its leader by SIGKILL would be none of our doing.
@@ -417,31 +410,33 @@ impl Service {
     /// Ends it without further grace.
     #[inline(never)]
     pub fn kill(&mut self, context: &Context, why: KillReason, out: &mut Vec<Action>) {
-        match std::mem::replace(&mut self.state, State::Down) {
-            State::Waiting | State::Backoff { .. } | State::Down => {}
-            State::Starting(mut live, _) | State::Up(mut live, _) | State::Ready(mut live, _) => {
-                self.call_off(&mut live, out);
-                let mut stop = Stopping::new(context, Goal::Down, None);
-                kill_leader(context, live.pid, &mut stop, why, out);
-                self.state = State::Stopping { live, stop };
-            }
-            State::Stopping { live, mut stop } => {
+        if let Some(mut live) = self.take_running() {
+            self.call_off(&mut live, out);
+            let stop = Stopping::new(context, Goal::Down, None);
+            self.state = State::Stopping { live, stop };
+        }
+        match &mut self.state {
+            State::Waiting | State::Backoff { .. } => self.state = State::Down,
+            State::Stopping { live, stop } => {
                 stop.goal = Goal::Down;
                 if !stop.killed() {
-                    kill_leader(context, live.pid, &mut stop, why, out);
+                    kill_leader(context, live.pid, stop, why, out);
                 }
-                self.state = State::Stopping { live, stop };
             }
-            State::Cleaning(mut cleaning) => {
+            State::Cleaning(cleaning) => {
                 cleaning.goal = Goal::Down;
                 cleaning.asked.get_or_insert(context.now);
-                let polite = matches!(cleaning.kill, Kill::At(_));
-                self.state = State::Cleaning(cleaning);
-                if polite {
+                if matches!(cleaning.kill, Kill::At(_)) {
                     self.kill_remains(context, out);
                 }
             }
-            other @ (State::Launching { .. } | State::Completed | State::Failed { .. }) => self.state = other,
+            State::Launching { .. }
+            | State::Starting(..)
+            | State::Up(..)
+            | State::Ready(..)
+            | State::Down
+            | State::Completed
+            | State::Failed { .. } => {}
         }
     }
 
