@@ -204,19 +204,7 @@ impl Service {
 
     /// Whether nothing of a run of it is there.
     pub fn vacant(&self) -> bool {
-        match self.state {
-            State::Waiting
-            | State::Backoff { .. }
-            | State::Down
-            | State::Completed
-            | State::Failed { .. } => true,
-            State::Launching { .. }
-            | State::Starting(..)
-            | State::Up(..)
-            | State::Ready(..)
-            | State::Stopping { .. }
-            | State::Cleaning(_) => false,
-        }
+        self.settled() || matches!(self.state, State::Backoff { .. })
     }
 
     /// Whether a run of it is on its way out.

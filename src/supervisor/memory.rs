@@ -10,7 +10,7 @@ use crate::gather::Gather;
 use crate::memory::{Candidate, Look, Memory, Verdict};
 use crate::notice::Notice;
 use crate::plan::{Kind, RestartWhen};
-use crate::services::{Service, State};
+use crate::services::Service;
 use crate::sorted::Map;
 use crate::units::Signal;
 
@@ -142,7 +142,7 @@ impl Supervisor {
             .collect();
         self.memory.running(now, running);
         if let Some((id, run)) = self.memory.waits_for()
-            && self.service(id).is_none_or(|service| service.runs() != run || nothing_runs(service.state()))
+            && self.service(id).is_none_or(|service| service.runs() != run || service.vacant())
         {
             self.memory.relieved(now);
         }
@@ -177,20 +177,5 @@ impl Supervisor {
                 launch.cell = cell;
             }
         }
-    }
-}
-
-/// Nothing is left of the run that began last.
-fn nothing_runs(state: &State) -> bool {
-    match state {
-        State::Waiting | State::Backoff { .. } | State::Down | State::Completed | State::Failed { .. } => {
-            true
-        }
-        State::Launching { .. }
-        | State::Starting(..)
-        | State::Up(..)
-        | State::Ready(..)
-        | State::Stopping { .. }
-        | State::Cleaning(_) => false,
     }
 }
