@@ -104,7 +104,7 @@ impl Supervisor {
                 self.answer(now, client, Answer::Changed(changes), out);
             }
             Verb::Logs => {
-                self.room()?;
+                self.room(now, out)?;
                 let stream = request.stream.map(|stream| match stream {
                     control::Stream::Stdout => Sink::Stdout,
                     control::Stream::Stderr => Sink::Stderr,
@@ -123,7 +123,7 @@ impl Supervisor {
                 self.requests.enter(client, Stage::Logs(Reading { follow, busy: false }), None);
             }
             Verb::Events => {
-                self.room()?;
+                self.room(now, out)?;
                 let newest = self.journal.newest();
                 let seen = request.lines.map_or(0, |lines| newest.saturating_sub(u64::from(lines)));
                 let reading = Reading { follow: request.follow, busy: false };
@@ -135,7 +135,7 @@ impl Supervisor {
                 self.answer(now, client, Answer::Verdict(Verdict { ok: is == Is::So, text }), out);
             }
             Verb::Wait => {
-                self.room()?;
+                self.room(now, out)?;
                 let wanted = request.state.unwrap_or(Wanted::Ready);
                 self.requests.enter(
                     client,
@@ -144,12 +144,12 @@ impl Supervisor {
                 );
             }
             Verb::Update => {
-                self.reread_by_hand(client, request, out)?;
+                self.reread_by_hand(now, client, request, out)?;
             }
             Verb::Reopen => order(out, Action::Reopen { client: Some(client) }),
             Verb::Shutdown => {
                 if request.wait {
-                    self.room()?;
+                    self.room(now, out)?;
                     self.requests.enter(client, Stage::End, requests::until(now, request));
                 } else {
                     self.answer(now, client, Answer::Changed(Vec::new()), out);
@@ -218,11 +218,18 @@ impl Supervisor {
         Ok((self.plan.ids().filter(|id| ids.contains(id)).gather(), true))
     }
 
-    pub(super) fn room(&self) -> Result<(), Refusal> {
+    /// One more request may stay open. If need be, the oldest that follows gives way: `docker exec` leaves it reading for nobody when its
+    /// own client is gone.
+    pub(super) fn room(&mut self, now: Time, out: &mut Vec<Action>) -> Result<(), Refusal> {
         if self.requests.room() {
             return Ok(());
         }
-        Err(refusal(Refused::Busy, &"too many clients wait or follow already; try again later"))
+        let Some(oldest) = self.requests.oldest_follower() else {
+            return Err(refusal(Refused::Busy, &"too many clients wait already; try again later"));
+        };
+        let why = refusal(Refused::Busy, &"too many clients follow, so the oldest gives way to a new one");
+        self.answer(now, oldest, Answer::Refused(*why), out);
+        Ok(())
     }
 
     /// The last answer.
@@ -247,7 +254,7 @@ impl Supervisor {
             return Err(refusal(Refused::Stopping, &text));
         }
         if request.wait {
-            self.room()?;
+            self.room(now, out)?;
         }
         let kind = |id: &InstanceId| self.plan.instance(*id).map(|instance| instance.kind);
         if let (true, Some(id)) = (named, ids.iter().find(|id| kind(id) == Some(Kind::Command))) {

@@ -100,6 +100,7 @@ const MUST_HAPPEN: &[&str] = &[
     "files opened again",
     "failed, never restarted",
     "flood",
+    "follower that gives way",
     "frozen process",
     "gone before it was ready",
     "guard that an update changes",

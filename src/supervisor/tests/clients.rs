@@ -580,6 +580,34 @@ fn at_the_end_who_is_behind_gets_the_last_of_it_and_is_told_what_he_misses() {
 }
 
 #[test]
+fn who_has_followed_the_longest_gives_way_when_there_are_too_many() {
+    let mut story = Story::new(vec![instance("db"), instance("web")]);
+    story.ask(1, request(Verb::Wait, &["db"]));
+    story.tells(&["1! + db is ready"]);
+    let stays = Request { wait: true, ..request(Verb::Stop, &["db"]) };
+    story.ask(2, stays.clone());
+    for number in 3..=25 {
+        let verb = if number % 2 == 0 { Verb::Logs } else { Verb::Events };
+        story.ask(number, Request { follow: true, ..request(verb, &[]) });
+    }
+    story.told();
+    let gone = |number: u64| {
+        format!("{number}! Busy: too many clients follow, so the oldest gives way to a new one")
+    };
+    story.ask(26, Request { follow: true, ..request(Verb::Logs, &["web"]) });
+    story.tells(&[&gone(3)]);
+    for number in 27..=49 {
+        story.ask(number, stays.clone());
+        story.tells(&[&gone(if number == 49 { 26 } else { number - 23 })]);
+    }
+    // Who waits gives way to nobody.
+    story.ask(50, stays);
+    story.tells(&["50! Busy: too many clients wait already; try again later"]);
+    story.exit("db", 0);
+    assert_eq!(story.told().len(), 24);
+}
+
+#[test]
 fn who_says_nothing_is_dropped_and_the_others_are_not() {
     let mut story = Story::new(vec![instance("web")]);
     story.event(Event::Connected { client: Client(1) });

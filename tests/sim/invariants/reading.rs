@@ -417,6 +417,12 @@ impl Judge {
 }
 
 impl Library {
+    pub(super) fn oldest_follower(&self) -> Option<Client> {
+        let readers = self.readers.iter().filter(|(_, reader)| reader.follows.is_some()).map(|(who, _)| who);
+        let followers = self.followers.iter().filter(|(_, one)| one.until.is_none()).map(|(who, _)| who);
+        readers.chain(followers).min().copied()
+    }
+
     pub(super) fn count_readers(&self) -> usize {
         self.readers.len() + self.followers.len()
     }

@@ -138,9 +138,13 @@ impl World {
             (if self.updates { 8 } else { 1 }, Verb::Update),
         ]);
         let verb = if rng.per_mille(15) { Verb::Shutdown } else { verb };
-        // Where there are many, most want to see what happens.
-        let verb =
-            if self.crowded && rng.per_mille(800) { *rng.pick(&[Verb::Logs, Verb::Events]) } else { verb };
+        // Where there are many, most want to see what happens, or all wait for the same.
+        let patient = self.crowded && self.crowd.named("patient").per_mille(500);
+        let verb = match self.crowded && (patient || rng.per_mille(800)) {
+            true if patient => Verb::Wait,
+            true => *rng.pick(&[Verb::Logs, Verb::Events]),
+            false => verb,
+        };
         let mut known: Vec<String> =
             self.plan.all().flat_map(|(_, i)| [i.name.to_string(), i.service.to_string()]).collect();
         known.push("all".to_owned());
@@ -168,9 +172,14 @@ impl World {
             lines: rng.per_mille(500).then(|| *rng.pick(&[0, 1, 3, 3, 100])),
             since_ms: rng.per_mille(300).then(|| *rng.pick(&[1, 500, 500, 20_000])),
             stream: rng.per_mille(300).then_some(Stream::Stderr),
-            state: Some(*rng.pick(&[Wanted::Live, Wanted::Ready, Wanted::Completed, Wanted::Stopped])),
+            state: Some(
+                match *rng.pick(&[Wanted::Live, Wanted::Ready, Wanted::Completed, Wanted::Stopped]) {
+                    Wanted::Live | Wanted::Ready if patient => Wanted::Stopped,
+                    other => other,
+                },
+            ),
             pss: rng.per_mille(300),
-            timeout_ms: rng.per_mille(500).then(|| rng.below(20_000)),
+            timeout_ms: rng.per_mille(if patient { 100 } else { 500 }).then(|| rng.below(20_000)),
         })
     }
 
