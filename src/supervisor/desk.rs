@@ -121,6 +121,7 @@ impl Supervisor {
                 };
                 self.logs.open(client, &wish);
                 self.requests.enter(client, Stage::Logs(Reading { follow, busy: false }), None);
+                self.send_what_is_not_kept(now, client, &wish, out);
             }
             Verb::Events => {
                 self.room(now, out)?;
@@ -796,6 +797,34 @@ impl Supervisor {
             .gather();
         self.send_lines(now, client, unread, out);
         self.answer(now, client, Answer::End, out);
+    }
+
+    /// Whose output passes us by: of them there may be nothing to read, for ever.
+    #[inline(never)]
+    fn send_what_is_not_kept(
+        &mut self,
+        now: Time,
+        client: Client,
+        wish: &ReadingWish,
+        out: &mut Vec<Action>,
+    ) {
+        let mut lines = Vec::new();
+        for (id, instance) in wish.instances.iter().filter_map(|id| Some((*id, self.plan.instance(*id)?))) {
+            let streams = [
+                ("stdout", Sink::Stdout, &instance.launch.stdout),
+                ("stderr", Sink::Stderr, &instance.launch.stderr),
+            ];
+            let wanted =
+                streams.iter().filter(|(_, sink, _)| wish.stream.is_none_or(|stream| stream == *sink));
+            let past =
+                wanted.filter_map(|(key, _, output)| Some(format!("{key} = \"{}\"", output.past_us()?)));
+            let past: Vec<String> = past.gather();
+            if !past.is_empty() {
+                let text = format!("not kept here: {}", past.listed()).into_bytes();
+                lines.push(Line { instance: id, origin: Origin::Mark, at: now, text, lost: 0 });
+            }
+        }
+        self.send_lines(now, client, lines, out);
     }
 
     fn send_lines(&mut self, now: Time, client: Client, lines: Vec<Line>, out: &mut Vec<Action>) {

@@ -111,6 +111,7 @@ const MUST_HAPPEN: &[&str] = &[
     "helper",
     "helper of a test killed with its group",
     "last block",
+    "log that is not kept",
     "late wake-up",
     "line as an object",
     "line beyond the limit",

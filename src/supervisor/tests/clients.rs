@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::control::{Change, Request, Stream, VERSION, Verb, Wanted};
-use crate::event::Sink;
+use crate::event::{Output, Sink};
 use crate::plan::{Ready, ReadyTest, Restart, RestartWhen};
 
 impl Story {
@@ -523,6 +523,31 @@ fn logs_come_in_order_with_the_ends_between_and_nothing_twice() {
     story.pass(1);
     story.ask(4, since);
     story.tells(&["3 web out 5 three", "3! end", "4! end"]);
+}
+
+#[test]
+fn who_reads_of_output_that_passes_us_by_is_told_so() {
+    let of = |name, stdout, stderr| {
+        let mut instance = instance(name);
+        let launch = Rc::get_mut(&mut instance.launch).unwrap();
+        (launch.stdout, launch.stderr) = (stdout, stderr);
+        instance
+    };
+    let plan = vec![of("db", Output::Raw, Output::Null), of("web", Output::Inherit, Output::Inherit)];
+    let mut story = Story::new(plan);
+    story.say("db", "one\n");
+    story.ask(1, Request { follow: true, ..request(Verb::Logs, &[]) });
+    let web = "web -- 0 not kept here: stdout = \"inherit\", stderr = \"inherit\"";
+    story.tells(&["1 db -- 0 not kept here: stderr = \"null\"", &format!("1 {web}")]);
+    story.event(Event::Taken { client: Client(1) });
+    story.tells(&["1 db out 0 one"]);
+    let stdout = |names| Request { stream: Some(Stream::Stdout), ..request(Verb::Logs, names) };
+    story.ask(2, stdout(&["web"]));
+    story.tells(&["2 web -- 0 not kept here: stdout = \"inherit\""]);
+    story.event(Event::Taken { client: Client(2) });
+    story.tells(&["2! end"]);
+    story.ask(3, stdout(&["db"]));
+    story.tells(&["3 db out 0 one", "3! end"]);
 }
 
 #[test]

@@ -55,7 +55,8 @@ impl World {
         }
         self.updates = self.crowd.per_mille(700);
         self.crowded = self.crowd.per_mille(60);
-        for (number, mut rng) in self.crowd.several(1, if self.crowded { 80 } else { 25 }) {
+        let (least, most) = if self.crowded { (40, 80) } else { (1, 25) };
+        for (number, mut rng) in self.crowd.several(least, most) {
             let after = rng.spread(0, 60_000);
             self.plan_for(after, Happening::Guest(Client(number), Move::Come));
         }
