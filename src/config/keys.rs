@@ -295,10 +295,9 @@ numprocs replicas scale processes -> instances
 autorestart restart_policy -> restart
 startretries -> max_restarts
 startsecs -> min_uptime
-restartsec restart_sec -> restart_delay
-exp_backoff_restart_delay -> restart_backoff
+restartsec restart_sec exp_backoff_restart_delay -> restart_delay
 exitcodes -> stop_exit_codes
-stopsignal kill_signal -> stop_signal
+stopsignal kill_signal down_signal -> stop_signal
 stopwaitsecs stop_timeout stop_grace_period timeoutstopsec timeout_kill -> kill_timeout
 stopasgroup killasgroup treekill -> kill_mode
 ulimits -> rlimits
