@@ -194,6 +194,21 @@ fn as_an_arbitrary_user() {
 }
 
 #[test]
+fn where_numbers_of_users_are_missing() {
+    if !root() {
+        return;
+    }
+    // As in a rootless container whose host gives it no others.
+    let config =
+        service("a", &witness("status"), "user = \"nobody\"\nmax_restarts = 0\non_failure = \"ignore\"")
+            + &service("b", &witness("status"), "user = \"root\"\ntype = \"oneshot\"");
+    let end = Setup::services(&config).before(launch::know_one_user_only).start().finish();
+    end.code(126);
+    end.says("a: cannot start: cannot become its user and groups: Invalid argument (one of their numbers is not mapped into the container's user namespace; on the host /etc/subuid and /etc/subgid decide); failed for good: max_restarts = 0");
+    assert!(end.of("b").contains(&"Uid 0 0 0 0"), "{end:#?}");
+}
+
+#[test]
 fn a_service_that_we_may_not_signal_is_told() {
     if !root() {
         return;
