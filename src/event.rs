@@ -123,6 +123,9 @@ impl fmt::Display for ExitStatus {
             Self::Code(code) => write!(f, "code {code}"),
             Self::Signal { signal, core } => {
                 write!(f, "code {}, {signal}", self.shell_code())?;
+                if *signal == Signal::SYS {
+                    f.write_str(" (a system call that its seccomp profile forbids)")?;
+                }
                 if *core { f.write_str(", core dumped") } else { Ok(()) }
             }
         }

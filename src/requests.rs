@@ -189,6 +189,21 @@ impl Requests {
         self.guests.values().filter(open).count() < OPEN_MAX
     }
 
+    /// Who has followed the longest; clients are numbered as they come.
+    pub fn oldest_follower(&self) -> Option<Client> {
+        let follows = |guest: &Guest| match guest.stage {
+            Stage::Logs(reading) | Stage::Events { reading, .. } => reading.follow,
+            Stage::Silent
+            | Stage::Measuring(_)
+            | Stage::Rereading
+            | Stage::Doing(_)
+            | Stage::Until { .. }
+            | Stage::End
+            | Stage::Leaving => false,
+        };
+        self.guests.iter().find(|(_, guest)| follows(guest)).map(|(client, _)| *client)
+    }
+
     /// Whether nobody is here.
     pub fn is_empty(&self) -> bool {
         self.guests.is_empty()

@@ -57,6 +57,8 @@ impl Signal {
     pub const TTOU: Self = Self(22);
     /// The terminal's size changed.
     pub const WINCH: Self = Self(28);
+    /// A system call that seccomp(2) forbids.
+    pub const SYS: Self = Self(31);
     const CLASSIC_MAX: u8 = 31;
     /// 32, which C libraries keep for their threads.
     pub const LIBRARY_1: Self = Self(32);

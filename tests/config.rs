@@ -349,6 +349,7 @@ fn every_bad_value_says_what_was_expected() {
         ("cwd = \"a\\u0000b\"", "3:7: this has a NUL character, which no program can be given"),
         ("env = [\"A=hunter2\"]", "3:7: env must be a table of variables, not an array\n    2 | command = \"run\"\n    3 | env = [***********]\n      |       ^^^^^^^^^^^^^ env = { NAME = \"value\" }"),
         ("type = \"simple\"", "3:8: type must be \"daemon\" or \"oneshot\", not \"simple\"\n    2 | command = \"run\"\n    3 | type = \"simple\"\n      |        ^^^^^^^^ here it is called \"daemon\""),
+        ("type = \"longrun\"", "3:8: type must be \"daemon\" or \"oneshot\", not \"longrun\"\n    2 | command = \"run\"\n    3 | type = \"longrun\"\n      |        ^^^^^^^^^ here it is called \"daemon\""),
         ("type = \"forking\"", "3:8: type must be \"daemon\" or \"oneshot\", not \"forking\"\n    2 | command = \"run\"\n    3 | type = \"forking\"\n      |        ^^^^^^^^^ run it in the foreground; most programs have an option for that"),
         ("kill_mode = \"control-group\"", "3:13: kill_mode must be \"mixed\", \"group\" or \"process\", not \"control-group\"\n    2 | command = \"run\"\n    3 | kill_mode = \"control-group\"\n      |             ^^^^^^^^^^^^^^^ here it is called \"group\""),
         ("env = { A = [] }", "3:13: the variable A must be a string, a number, true or false, not an array"),
@@ -373,6 +374,8 @@ fn every_bad_value_says_what_was_expected() {
         ("depends_on = { b = { when = \"ready\" } }", "3:22: unknown key \"when\" in depends_on"),
         // Keys.
         ("kill_timout = 1", "3:1: unknown key \"kill_timout\" in [services.a]\n    2 | command = \"run\"\n    3 | kill_timout = 1\n      | ^^^^^^^^^^^ did you mean \"kill_timeout\"?"),
+        ("exp_backoff_restart_delay = 100", "3:1: unknown key \"exp_backoff_restart_delay\" in [services.a]\n    2 | command = \"run\"\n    3 | exp_backoff_restart_delay = 100\n      | ^^^^^^^^^^^^^^^^^^^^^^^^^ here it is called \"restart_delay\""),
+        ("down-signal = 15", "3:1: unknown key \"down-signal\" in [services.a]\n    2 | command = \"run\"\n    3 | down-signal = 15\n      | ^^^^^^^^^^^ here it is called \"stop_signal\""),
         ("environment = {}", "3:1: unknown key \"environment\" in [services.a]\n    2 | command = \"run\"\n    3 | environment = {}\n      | ^^^^^^^^^^^ here it is called \"env\""),
         ("shutdown_timeout = 1", "3:1: unknown key \"shutdown_timeout\" in [services.a]\n    2 | command = \"run\"\n    3 | shutdown_timeout = 1\n      | ^^^^^^^^^^^^^^^^ it belongs to the top of the file, before the first [section]"),
         ("watch = []", "3:1: \"watch\" is not yet supported"),
@@ -1403,6 +1406,33 @@ hint: nginx: what depends on it starts when its program runs; with ready = \"tcp
              with ready = \"tcp:8080\" or \"log:TEXT\" when they can do their work\n"
         ),
         "{remarks}"
+    );
+}
+
+#[test]
+fn milliseconds_of_others_are_noticed() {
+    let world = world_of_one("[services.a]\ncommand = \"/bin/sh\"\nkill_timeout = 1600\nmin_uptime = 1000\n");
+    assert_eq!(
+        plan::check::report(&plan_of(&world), &world, false).to_string(),
+        "ok: 1 service, stop takes at most 9 s (docker stop allows 10 s)
+hint: a: kill_timeout is 26 m 40 s (a bare number is seconds here), but the whole stop may take only 9 s; shutdown_timeout = \"1601s\" would allow it
+hint: a: min_uptime is 16 m 40 s (a bare number is seconds here): only a run as long as that starts the count of restarts anew
+"
+    );
+}
+
+#[test]
+fn variables_of_supervisord_are_noticed() {
+    let world = world_of_one("[services.a]\ncommand = \"app -p %(ENV_PORT)s\"\n");
+    assert_eq!(
+        problems(&world),
+        "\
+tinysup: /etc/tinysup.toml:2:20: command has \"(\", but commands are not run by a shell
+    1 | [services.a]
+    2 | command = \"app -p %(ENV_PORT)s\"
+      |                    ^ supervisord's %(ENV_NAME)s is ${NAME} here, its %(process_num)d ${TINYSUP_INSTANCE}
+1 error, nothing was started. `tinysup check` tests a file; `tinysup example` shows all keys.
+"
     );
 }
 

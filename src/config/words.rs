@@ -201,6 +201,9 @@ impl Splitter<'_> {
         let redirects = matches!(character, '>' | '<');
         let help = match whole {
             None if rest == "&" => "remove it: a service stays in the foreground",
+            None if character == '(' && self.text.get(..self.at).is_some_and(|text| text.ends_with('%')) => {
+                "supervisord's %(ENV_NAME)s is ${NAME} here, its %(process_num)d ${TINYSUP_INSTANCE}"
+            }
             _ if redirects || whole == Some("&>") => {
                 "set shell = true (needs /bin/sh); the output of services is relayed without it"
             }

@@ -30,9 +30,15 @@ pub enum Output {
 impl Output {
     /// Whether we see what is written.
     pub fn is_seen(&self) -> bool {
+        self.past_us().is_none()
+    }
+
+    /// The word for it where we do not see what is written.
+    pub fn past_us(&self) -> Option<&'static str> {
         match self {
-            Self::Prefix | Self::Json | Self::Raw | Self::File(_) | Self::Captured => true,
-            Self::Inherit | Self::Null => false,
+            Self::Prefix | Self::Json | Self::Raw | Self::File(_) | Self::Captured => None,
+            Self::Inherit => Some("inherit"),
+            Self::Null => Some("null"),
         }
     }
 

@@ -22,6 +22,9 @@ use crate::units::{Signal, show_duration};
 
 /// How long `docker stop` waits before it kills.
 const DOCKER_STOP: Duration = Duration::from_secs(10);
+/// 1600 and 1000 are what PM2 has; nobody means 27 minutes.
+const NOBODY_MEANS: Duration = Duration::from_secs(1000);
+
 /// So many names of one tier, and so many hints, are shown.
 const MAX_NAMES: usize = 8;
 const MAX_HINTS: usize = 50;
@@ -266,9 +269,8 @@ fn stop_hints(plan: &Plan, services: &[Service<'_>], stop_time: Duration, hints:
             continue;
         };
         if service.kill_timeout != KILL_TIMEOUT {
-            // 1600 is what PM2 has; nobody means 27 minutes.
             let unit =
-                if service.kill_timeout.as_secs() < 600 { "" } else { " (a bare number is seconds here)" };
+                if service.kill_timeout < NOBODY_MEANS { "" } else { " (a bare number is seconds here)" };
             hints.push(format!(
                 "{}: kill_timeout is {}{unit}, but the whole stop may take only {}; shutdown_timeout = \"{}s\" would allow it",
                 service.first.service,
@@ -353,6 +355,10 @@ fn restart_hints(instance: &Instance, hint: &mut dyn FnMut(String)) {
                     .to_owned(),
             );
         }
+        None if restart.min_uptime >= NOBODY_MEANS => hint(format!(
+            "min_uptime is {} (a bare number is seconds here): only a run as long as that starts the count of restarts anew",
+            show_duration(restart.min_uptime)
+        )),
         None => {}
     }
 }

@@ -23,7 +23,7 @@ const WORDS: &str = "\
 unless-stopped -> always
 no -> never
 unexpected on-abnormal on-abort -> on-failure
-simple exec idle -> daemon
+simple exec idle longrun -> daemon
 control-group -> group";
 
 impl Evaluator<'_> {

@@ -104,7 +104,7 @@ impl Supervisor {
                 self.answer(now, client, Answer::Changed(changes), out);
             }
             Verb::Logs => {
-                self.room()?;
+                self.room(now, out)?;
                 let stream = request.stream.map(|stream| match stream {
                     control::Stream::Stdout => Sink::Stdout,
                     control::Stream::Stderr => Sink::Stderr,
@@ -121,9 +121,10 @@ impl Supervisor {
                 };
                 self.logs.open(client, &wish);
                 self.requests.enter(client, Stage::Logs(Reading { follow, busy: false }), None);
+                self.send_what_is_not_kept(now, client, &wish, out);
             }
             Verb::Events => {
-                self.room()?;
+                self.room(now, out)?;
                 let newest = self.journal.newest();
                 let seen = request.lines.map_or(0, |lines| newest.saturating_sub(u64::from(lines)));
                 let reading = Reading { follow: request.follow, busy: false };
@@ -135,7 +136,7 @@ impl Supervisor {
                 self.answer(now, client, Answer::Verdict(Verdict { ok: is == Is::So, text }), out);
             }
             Verb::Wait => {
-                self.room()?;
+                self.room(now, out)?;
                 let wanted = request.state.unwrap_or(Wanted::Ready);
                 self.requests.enter(
                     client,
@@ -144,12 +145,12 @@ impl Supervisor {
                 );
             }
             Verb::Update => {
-                self.reread_by_hand(client, request, out)?;
+                self.reread_by_hand(now, client, request, out)?;
             }
             Verb::Reopen => order(out, Action::Reopen { client: Some(client) }),
             Verb::Shutdown => {
                 if request.wait {
-                    self.room()?;
+                    self.room(now, out)?;
                     self.requests.enter(client, Stage::End, requests::until(now, request));
                 } else {
                     self.answer(now, client, Answer::Changed(Vec::new()), out);
@@ -218,11 +219,18 @@ impl Supervisor {
         Ok((self.plan.ids().filter(|id| ids.contains(id)).gather(), true))
     }
 
-    pub(super) fn room(&self) -> Result<(), Refusal> {
+    /// One more request may stay open. If need be, the oldest that follows gives way: `docker exec` leaves it reading for nobody when its
+    /// own client is gone.
+    pub(super) fn room(&mut self, now: Time, out: &mut Vec<Action>) -> Result<(), Refusal> {
         if self.requests.room() {
             return Ok(());
         }
-        Err(refusal(Refused::Busy, &"too many clients wait or follow already; try again later"))
+        let Some(oldest) = self.requests.oldest_follower() else {
+            return Err(refusal(Refused::Busy, &"too many clients wait already; try again later"));
+        };
+        let why = refusal(Refused::Busy, &"too many clients follow, so the oldest gives way to a new one");
+        self.answer(now, oldest, Answer::Refused(*why), out);
+        Ok(())
     }
 
     /// The last answer.
@@ -247,7 +255,7 @@ impl Supervisor {
             return Err(refusal(Refused::Stopping, &text));
         }
         if request.wait {
-            self.room()?;
+            self.room(now, out)?;
         }
         let kind = |id: &InstanceId| self.plan.instance(*id).map(|instance| instance.kind);
         if let (true, Some(id)) = (named, ids.iter().find(|id| kind(id) == Some(Kind::Command))) {
@@ -789,6 +797,34 @@ impl Supervisor {
             .gather();
         self.send_lines(now, client, unread, out);
         self.answer(now, client, Answer::End, out);
+    }
+
+    /// Whose output passes us by: of them there may be nothing to read, for ever.
+    #[inline(never)]
+    fn send_what_is_not_kept(
+        &mut self,
+        now: Time,
+        client: Client,
+        wish: &ReadingWish,
+        out: &mut Vec<Action>,
+    ) {
+        let mut lines = Vec::new();
+        for (id, instance) in wish.instances.iter().filter_map(|id| Some((*id, self.plan.instance(*id)?))) {
+            let streams = [
+                ("stdout", Sink::Stdout, &instance.launch.stdout),
+                ("stderr", Sink::Stderr, &instance.launch.stderr),
+            ];
+            let wanted =
+                streams.iter().filter(|(_, sink, _)| wish.stream.is_none_or(|stream| stream == *sink));
+            let past =
+                wanted.filter_map(|(key, _, output)| Some(format!("{key} = \"{}\"", output.past_us()?)));
+            let past: Vec<String> = past.gather();
+            if !past.is_empty() {
+                let text = format!("not kept here: {}", past.listed()).into_bytes();
+                lines.push(Line { instance: id, origin: Origin::Mark, at: now, text, lost: 0 });
+            }
+        }
+        self.send_lines(now, client, lines, out);
     }
 
     fn send_lines(&mut self, now: Time, client: Client, lines: Vec<Line>, out: &mut Vec<Action>) {

@@ -665,6 +665,16 @@ fn at_once(story: &Story, signal: Signal) -> (Care, Vec<(i32, Signal)>) {
 }
 
 #[test]
+fn the_word_for_a_forbidden_system_call_is_explained() {
+    let shown = |number, core| ExitStatus::Signal { signal: Signal::new(number).unwrap(), core }.to_string();
+    assert_eq!(
+        shown(31, true),
+        "code 159, SIGSYS (a system call that its seccomp profile forbids), core dumped"
+    );
+    assert_eq!(shown(11, false), "code 139, SIGSEGV");
+}
+
+#[test]
 fn one_commands_signals_are_passed_on_at_once_and_followed_where_something_follows() {
     let table = [(Signal::USR1, Some(Signal::HUP)), (Signal::USR2, None)];
     let story = one_command(Manner::default(), &table);

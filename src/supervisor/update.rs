@@ -113,6 +113,7 @@ impl Supervisor {
     #[inline(never)]
     pub(super) fn reread_by_hand(
         &mut self,
+        now: Time,
         client: Client,
         request: &Request,
         out: &mut Vec<Action>,
@@ -121,7 +122,7 @@ impl Supervisor {
             return Err(refusal(Refused::Stopping, &STOPPING));
         }
         if request.wait {
-            self.room()?;
+            self.room(now, out)?;
         }
         self.requests.enter(client, Stage::Rereading, None);
         self.updates.asker = Some(Asker { client, request: request.clone() });

@@ -138,6 +138,12 @@ fn on_path(call: libc::c_long, path: &Path, argument: libc::c_uint) -> nix::Resu
     number(result).map(drop)
 }
 
+/// What new files do not get of their mode, from now on; what it was. A sandbox may refuse it, and then it stays.
+pub fn umask(mask: libc::mode_t) -> libc::mode_t {
+    // SAFETY: a number goes in, and one comes out.
+    unsafe { libc::umask(mask) }
+}
+
 /// Makes a directory of this mode less the umask.
 pub fn make_directory(path: &Path, mode: libc::mode_t) -> nix::Result<()> {
     on_path(libc::SYS_mkdirat, path, mode)

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::stat::{Mode, umask};
 
 use super::clock::Clock;
 use super::environment::variable;
@@ -542,9 +541,9 @@ fn bind_path(path: &Path) -> Result<OwnedFd, String> {
     }
     let address = socket::Address::file(temporary.as_os_str()).map_err(word)?;
     let _ = call::remove_file(&temporary); // of one that had our number before
-    let before = umask(Mode::from_bits_truncate(0o177));
+    let before = call::umask(0o177);
     let listener = address.listen(WAITING_MAX);
-    umask(before);
+    call::umask(before);
     let listener = listener.map_err(word)?;
     call::rename(&temporary, path).map_err(|errno| {
         let _ = call::remove_file(&temporary);

@@ -56,6 +56,12 @@ pub fn diagnose(failure: Failure, attempt: &Attempt) -> StartError {
         },
         Step::OomScoreAdj => format!("set oom_score_adj to {}", attributes.oom_score_adj.unwrap_or_default()),
         Step::Nice => format!("set the nice value to {}", attributes.nice.unwrap_or_default()),
+        Step::Groups | Step::Gid | Step::Uid if failure.errno == Errno::EINVAL => {
+            reason.push_str(
+                " (one of their numbers is not mapped into the container's user namespace; on the host /etc/subuid and /etc/subgid decide)",
+            );
+            "become its user and groups".to_owned()
+        }
         Step::Groups | Step::Gid | Step::Uid => return cannot_switch(attempt, reason),
         Step::Verify => return cannot_switch(attempt, "the system only pretended to".to_owned()),
         Step::Capabilities => "limit its capabilities".to_owned(),

@@ -13,7 +13,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
 
 use super::call::reason;
@@ -39,7 +38,7 @@ const DESCRIPTORS_MAX: usize = 253;
 const DIRECTORY_MODE: u32 = 0o711;
 
 /// The mode of the socket: for its owner alone, or for whoever is there.
-const NOT_FOR_OTHERS: Mode = Mode::from_bits_truncate(0o177);
+const NOT_FOR_OTHERS: libc::mode_t = 0o177;
 const FOR_ALL: u32 = 0o666;
 
 /// So many places are held on to when one after the other is cleared away or filled.
@@ -152,9 +151,9 @@ impl Place {
     fn bind(&self, name: &str) -> io::Result<Mailbox> {
         let path = self.path.join(name);
         // Its mode from the first moment on.
-        let before = umask(NOT_FOR_OTHERS);
+        let before = call::umask(NOT_FOR_OTHERS);
         let bound = socket::Address::file(path.as_os_str()).and_then(|address| address.bind(Kind::Datagrams));
-        umask(before);
+        call::umask(before);
         let mailbox = Mailbox { socket: bound?, path };
         socket::pass_credentials(&mailbox.socket)?;
         Ok(mailbox)

@@ -8,6 +8,9 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use nix::errno::Errno;
 
 use super::{call, caps, descriptors};
 use crate::event::{Pid, Process};
@@ -139,6 +142,30 @@ pub fn available() -> bool {
     call::target(libc::AT_FDCWD, c"/proc/self").is_ok_and(|own| own == own_pid().to_string().as_bytes())
 }
 
+/// Whether what is at this path tells of somebody else: below a /proc that was left over from another PID namespace each number is
+/// another process's, those of our children mostly the kernel's own threads'. That stays as it was found first.
+#[inline(never)]
+fn is_of_others(path: &str) -> bool {
+    const OURS: u8 = 1;
+    const OTHERS: u8 = 2;
+    static WHOSE: AtomicU8 = AtomicU8::new(0);
+    if !path.starts_with("/proc") || path.starts_with("/proc/self/") {
+        return false;
+    }
+    if WHOSE.load(Ordering::Relaxed) == 0 {
+        let whose = if available() {
+            OURS
+        } else if call::status(Path::new("/proc/1")).is_ok() {
+            say!(Debug, "/proc is that of another PID namespace, and not looked at");
+            OTHERS
+        } else {
+            return false;
+        };
+        WHOSE.store(whose, Ordering::Relaxed);
+    }
+    WHOSE.load(Ordering::Relaxed) == OTHERS
+}
+
 /// Whether a process, perhaps ended, is still a copy of us. Not known: no.
 pub fn never_executed(pid: Pid) -> bool {
     Stat::of(pid).is_some_and(|stat| stat.flags & PF_FORKNOEXEC != 0)
@@ -162,6 +189,9 @@ fn try_read(pid: Pid, file: &str) -> io::Result<Vec<u8>> {
 }
 
 fn open(path: &str) -> nix::Result<File> {
+    if is_of_others(path) {
+        return Err(Errno::ENOENT);
+    }
     call::open(Path::new(path), libc::O_RDONLY)
 }
 
@@ -181,6 +211,9 @@ pub fn all() -> Vec<Pid> {
 
 /// The names in a directory that are numbers, such as those of processes, threads or descriptors.
 pub fn numbers(directory: &str) -> io::Result<Vec<i32>> {
+    if is_of_others(directory) {
+        return Err(Errno::ENOENT.into());
+    }
     let names = call::names(Path::new(directory), usize::MAX)?;
     Ok(names.iter().filter_map(|name| parse_number(name.to_str()?)).gather())
 }

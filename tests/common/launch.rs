@@ -359,6 +359,15 @@ pub fn unmount(path: &str) -> io::Result<()> {
     check(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) })
 }
 
+/// Enters a user namespace that has no user and no group but root.
+pub fn know_one_user_only() -> io::Result<()> {
+    // SAFETY: plain call; this process has one thread.
+    check(unsafe { libc::unshare(libc::CLONE_NEWUSER) })?;
+    std::fs::write("/proc/self/uid_map", "0 0 1")?;
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    std::fs::write("/proc/self/gid_map", "0 0 1")
+}
+
 /// Becomes this user and its group, without other groups and without rights.
 pub fn become_user(number: u32) -> io::Result<()> {
     // SAFETY: plain calls.

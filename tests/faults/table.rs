@@ -104,6 +104,7 @@ pub const CALLS: &[Call] = &[
     call("mkdirat", &["EACCES", "EEXIST", "EROFS", "ENOSPC"], &["EROFS"], "the next place; a failed start if a service cannot speak to us anywhere"),
     call("fchmod", &["EACCES", "EPERM"], &["EPERM"], "the next place"),
     call("fchmodat", &["EACCES", "EPERM"], &["EPERM"], "the next place"),
+    call("umask", &["EPERM"], &["EPERM"], "a socket may have another mode; who may ask does not depend on it"),
     call("chown", &["EPERM", "EROFS"], &["EPERM"], "the next place"),
     call("fchownat", &["EPERM", "EROFS"], &["EPERM"], "the next place"),
 
@@ -121,7 +122,6 @@ pub const CALLS: &[Call] = &[
     call("getrandom", &["ENOSYS", "EAGAIN"], &["ENOSYS"], "the order of a table is less random"),
 
     // What always works.
-    left("umask", NEVER),
     left("getpid", NEVER),
     left("getppid", NEVER),
     left("gettid", NEVER),

@@ -43,6 +43,34 @@ fn without_proc() {
     end.code(127);
 }
 
+#[test]
+fn with_the_proc_of_another_pid_namespace() {
+    if !root() {
+        return;
+    }
+    let config = service("a", &witness("wait"), "max_memory_restart = \"64K\"")
+        + &service(
+            "c",
+            &sh("[ -e $DIR/crashed ] && exec $W wait; touch $DIR/crashed; sleep 1000 & exit 3"),
+            "restart_delay = 0",
+        );
+    // The one below, that of the tests, whose first processes are the kernel's.
+    let other = || launch::unmount("/proc");
+    let container = Setup::services(&config).env("W", witness_path()).before(other).start();
+    container.wait_for("all 2 services are up");
+    container.wait_for("c | waiting");
+    let asked = container.verb(&["status", "--json", "a"]);
+    for unknown in ["cpu_ms", "memory_bytes", "processes"] {
+        assert!(asked.stdout.contains(&format!("\"{unknown}\":null")), "{unknown}: {asked:#?}");
+    }
+    let end = container.stop();
+    end.code(0);
+    end.says("c: code 3 after _ s; restart 1/10 now");
+    assert!(end.waited < Duration::from_secs(5), "{end:#?}");
+    let end = Setup::command(&["sh", "-c", "sleep 1000 & exit 6"]).before(other).start().finish();
+    assert_eq!((end.code, end.stderr.len()), (6, 0), "{end:#?}");
+}
+
 fn no_proc() -> io::Result<()> {
     launch::unmount("/proc")?;
     // The one below, where this container's was mounted over it.
@@ -191,6 +219,21 @@ fn as_an_arbitrary_user() {
     let end = Setup::services(&config).before(|| launch::become_user(12345)).start().finish();
     end.code(0);
     assert!(end.of("a").contains(&"Uid 12345 12345 12345 12345"), "{end:#?}");
+}
+
+#[test]
+fn where_numbers_of_users_are_missing() {
+    if !root() {
+        return;
+    }
+    // As in a rootless container whose host gives it no others.
+    let config =
+        service("a", &witness("status"), "user = \"nobody\"\nmax_restarts = 0\non_failure = \"ignore\"")
+            + &service("b", &witness("status"), "user = \"root\"\ntype = \"oneshot\"");
+    let end = Setup::services(&config).before(launch::know_one_user_only).start().finish();
+    end.code(126);
+    end.says("a: cannot start: cannot become its user and groups: Invalid argument (one of their numbers is not mapped into the container's user namespace; on the host /etc/subuid and /etc/subgid decide); failed for good: max_restarts = 0");
+    assert!(end.of("b").contains(&"Uid 0 0 0 0"), "{end:#?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::control::{Change, Request, Stream, VERSION, Verb, Wanted};
-use crate::event::Sink;
+use crate::event::{Output, Sink};
 use crate::plan::{Ready, ReadyTest, Restart, RestartWhen};
 
 impl Story {
@@ -526,6 +526,31 @@ fn logs_come_in_order_with_the_ends_between_and_nothing_twice() {
 }
 
 #[test]
+fn who_reads_of_output_that_passes_us_by_is_told_so() {
+    let of = |name, stdout, stderr| {
+        let mut instance = instance(name);
+        let launch = Rc::get_mut(&mut instance.launch).unwrap();
+        (launch.stdout, launch.stderr) = (stdout, stderr);
+        instance
+    };
+    let plan = vec![of("db", Output::Raw, Output::Null), of("web", Output::Inherit, Output::Inherit)];
+    let mut story = Story::new(plan);
+    story.say("db", "one\n");
+    story.ask(1, Request { follow: true, ..request(Verb::Logs, &[]) });
+    let web = "web -- 0 not kept here: stdout = \"inherit\", stderr = \"inherit\"";
+    story.tells(&["1 db -- 0 not kept here: stderr = \"null\"", &format!("1 {web}")]);
+    story.event(Event::Taken { client: Client(1) });
+    story.tells(&["1 db out 0 one"]);
+    let stdout = |names| Request { stream: Some(Stream::Stdout), ..request(Verb::Logs, names) };
+    story.ask(2, stdout(&["web"]));
+    story.tells(&["2 web -- 0 not kept here: stdout = \"inherit\""]);
+    story.event(Event::Taken { client: Client(2) });
+    story.tells(&["2! end"]);
+    story.ask(3, stdout(&["db"]));
+    story.tells(&["3 db out 0 one", "3! end"]);
+}
+
+#[test]
 fn events_follow_without_a_gap() {
     let mut story = Story::new(vec![instance("web")]);
     story.ask(1, Request { follow: true, ..request(Verb::Events, &[]) });
@@ -577,6 +602,34 @@ fn at_the_end_who_is_behind_gets_the_last_of_it_and_is_told_what_he_misses() {
     assert_eq!((lines.len() as u64 + lost, lost > 0), (1 + 1000 + 2, true), "the first has come before");
     // The summary comes after everybody has been asked to end.
     assert_eq!(events, (4..story.supervisor.journal.newest()).collect::<Vec<_>>());
+}
+
+#[test]
+fn who_has_followed_the_longest_gives_way_when_there_are_too_many() {
+    let mut story = Story::new(vec![instance("db"), instance("web")]);
+    story.ask(1, request(Verb::Wait, &["db"]));
+    story.tells(&["1! + db is ready"]);
+    let stays = Request { wait: true, ..request(Verb::Stop, &["db"]) };
+    story.ask(2, stays.clone());
+    for number in 3..=25 {
+        let verb = if number % 2 == 0 { Verb::Logs } else { Verb::Events };
+        story.ask(number, Request { follow: true, ..request(verb, &[]) });
+    }
+    story.told();
+    let gone = |number: u64| {
+        format!("{number}! Busy: too many clients follow, so the oldest gives way to a new one")
+    };
+    story.ask(26, Request { follow: true, ..request(Verb::Logs, &["web"]) });
+    story.tells(&[&gone(3)]);
+    for number in 27..=49 {
+        story.ask(number, stays.clone());
+        story.tells(&[&gone(if number == 49 { 26 } else { number - 23 })]);
+    }
+    // Who waits gives way to nobody.
+    story.ask(50, stays);
+    story.tells(&["50! Busy: too many clients wait already; try again later"]);
+    story.exit("db", 0);
+    assert_eq!(story.told().len(), 24);
 }
 
 #[test]

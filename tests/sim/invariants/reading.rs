@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use tinysup::control::{EventLine, LogLine, Request, Stream, Verb};
-use tinysup::event::{Client, Sink};
+use tinysup::event::{Client, Output, Sink};
 
 use super::*;
 
@@ -67,6 +67,8 @@ struct Reader {
     places: BTreeMap<InstanceId, Place>,
     /// Whose lines he goes on to read, those that come by an update, too; none: nobody's.
     follows: Option<Vec<String>>,
+    /// What he is told before anything else of those whose output does not come through tinysup.
+    past: BTreeMap<InstanceId, String>,
     /// He was sent something and has not taken it.
     busy: bool,
     /// When the last that he has came.
@@ -172,7 +174,11 @@ impl Judge {
         });
         let places = places.collect();
         let follows = request.follow.then(|| request.names.clone());
-        library.readers.insert(client, Reader { stream, places, follows, busy: false, latest: Time::ZERO });
+        let past = |id: &InstanceId| Some((*id, not_kept(&self.plan.instances[id.0 as usize], stream)?));
+        let past = ids.iter().filter_map(past).collect();
+        library
+            .readers
+            .insert(client, Reader { stream, places, follows, past, busy: false, latest: Time::ZERO });
     }
 
     /// An update has added it: who follows its service, or all, reads it from now on.
@@ -275,6 +281,11 @@ impl Judge {
                 None => self.has_read_all(world, client),
             }
         }
+        for (client, reader) in &self.library.readers {
+            if !reader.past.is_empty() {
+                violation!("{client:?} is not told that {:?}", reader.past);
+            }
+        }
         for (client, reader) in self.library.readers.iter().filter(|(_, reader)| !reader.busy) {
             if let Some((id, place)) = self.library.unread(reader, false) {
                 violation!("{client:?} is not given the lines of {id:?} from {place:?} on");
@@ -300,6 +311,13 @@ impl Judge {
             violation!("{client:?} does not read, and is told {line:?}");
         };
         reader.busy = true;
+        if let Some(past) = reader.past.remove(&id) {
+            let told = (line.stream, line.ago_ms, line.dropped, &line.text);
+            if told != (None, 0, 0, &past) {
+                violation!("{client:?} is to be told first that {past:?}, and is told {line:?}");
+            }
+            return world.count("log that is not kept");
+        }
         let (stream, latest) = (reader.stream, reader.latest);
         let Some(place) = reader.places.get_mut(&id) else {
             violation!("{client:?} does not read {}, and is told {line:?}", line.name);
@@ -416,7 +434,27 @@ impl Judge {
     }
 }
 
+/// What is said to who reads of output that does not come through tinysup.
+fn not_kept(instance: &Instance, stream: Option<Sink>) -> Option<String> {
+    let launch = &instance.launch;
+    let word = |key, output: &Output| match output {
+        Output::Inherit => Some(format!("{key} = \"inherit\"")),
+        Output::Null => Some(format!("{key} = \"null\"")),
+        _ => None,
+    };
+    let stdout = word("stdout", &launch.stdout).filter(|_| stream != Some(Sink::Stderr));
+    let stderr = word("stderr", &launch.stderr).filter(|_| stream != Some(Sink::Stdout));
+    let both = stdout.into_iter().chain(stderr).collect::<Vec<_>>().join(", ");
+    (!both.is_empty()).then(|| format!("not kept here: {both}"))
+}
+
 impl Library {
+    pub(super) fn oldest_follower(&self) -> Option<Client> {
+        let readers = self.readers.iter().filter(|(_, reader)| reader.follows.is_some()).map(|(who, _)| who);
+        let followers = self.followers.iter().filter(|(_, one)| one.until.is_none()).map(|(who, _)| who);
+        readers.chain(followers).min().copied()
+    }
+
     pub(super) fn count_readers(&self) -> usize {
         self.readers.len() + self.followers.len()
     }

@@ -23,6 +23,8 @@ pub(super) struct Reasons {
     in_the_way: Vec<Rc<str>>,
     /// or one of these, who are not there.
     not_there: Vec<Rc<str>>,
+    /// Who follows and has to go, as there are too many. The world counts how many there are.
+    gives_way: Option<Client>,
 }
 
 impl Judge {
@@ -52,7 +54,10 @@ impl Judge {
             _ => changes && request.wait,
         };
         if stays && self.open_requests() >= OPEN_MAX {
-            reasons.sure.push(Refused::Busy);
+            reasons.gives_way = self.library.oldest_follower();
+            if reasons.gives_way.is_none() {
+                reasons.sure.push(Refused::Busy);
+            }
         }
         match request.verb {
             Verb::Signal if Signal::parse(&request.signal).is_err() => reasons.sure.push(Refused::Request),
@@ -131,6 +136,13 @@ impl Judge {
     }
 
     pub(super) fn refused(&mut self, world: &mut World, client: Client, refusal: &Refusal) {
+        if self.step.reasons.gives_way.take_if(|follower| *follower == client).is_some() {
+            if refusal.why != Refused::Busy {
+                violation!("{client:?} has to give way, and is told {refusal:?}");
+            }
+            world.count("follower that gives way");
+            return self.client_is_gone(client);
+        }
         let reasons = std::mem::take(&mut self.step.reasons);
         let right = reasons.sure.contains(&refusal.why)
             || reasons.perhaps.contains(&refusal.why)

@@ -55,7 +55,8 @@ impl World {
         }
         self.updates = self.crowd.per_mille(700);
         self.crowded = self.crowd.per_mille(60);
-        for (number, mut rng) in self.crowd.several(1, if self.crowded { 80 } else { 25 }) {
+        let (least, most) = if self.crowded { (40, 80) } else { (1, 25) };
+        for (number, mut rng) in self.crowd.several(least, most) {
             let after = rng.spread(0, 60_000);
             self.plan_for(after, Happening::Guest(Client(number), Move::Come));
         }
@@ -138,9 +139,13 @@ impl World {
             (if self.updates { 8 } else { 1 }, Verb::Update),
         ]);
         let verb = if rng.per_mille(15) { Verb::Shutdown } else { verb };
-        // Where there are many, most want to see what happens.
-        let verb =
-            if self.crowded && rng.per_mille(800) { *rng.pick(&[Verb::Logs, Verb::Events]) } else { verb };
+        // Where there are many, most want to see what happens, or all wait for the same.
+        let patient = self.crowded && self.crowd.named("patient").per_mille(500);
+        let verb = match self.crowded && (patient || rng.per_mille(800)) {
+            true if patient => Verb::Wait,
+            true => *rng.pick(&[Verb::Logs, Verb::Events]),
+            false => verb,
+        };
         let mut known: Vec<String> =
             self.plan.all().flat_map(|(_, i)| [i.name.to_string(), i.service.to_string()]).collect();
         known.push("all".to_owned());
@@ -168,9 +173,14 @@ impl World {
             lines: rng.per_mille(500).then(|| *rng.pick(&[0, 1, 3, 3, 100])),
             since_ms: rng.per_mille(300).then(|| *rng.pick(&[1, 500, 500, 20_000])),
             stream: rng.per_mille(300).then_some(Stream::Stderr),
-            state: Some(*rng.pick(&[Wanted::Live, Wanted::Ready, Wanted::Completed, Wanted::Stopped])),
+            state: Some(
+                match *rng.pick(&[Wanted::Live, Wanted::Ready, Wanted::Completed, Wanted::Stopped]) {
+                    Wanted::Live | Wanted::Ready if patient => Wanted::Stopped,
+                    other => other,
+                },
+            ),
             pss: rng.per_mille(300),
-            timeout_ms: rng.per_mille(500).then(|| rng.below(20_000)),
+            timeout_ms: rng.per_mille(if patient { 100 } else { 500 }).then(|| rng.below(20_000)),
         })
     }
 
