@@ -38,7 +38,7 @@ const PENDING_MAX_BYTES: usize = 640 << 10;
 /// So much is read at once.
 const READ_BYTES: usize = 4096;
 
-/// Descriptors that are left for what the services need to start.
+/// Descriptors that are left for what the services need to start; a quarter of them where there are few.
 const RESERVED_DESCRIPTORS: u64 = 32;
 
 /// The longest path that a socket can have (unix(7)).
@@ -177,7 +177,7 @@ impl Control {
             return;
         }
         let soft = call::limit(libc::RLIMIT_NOFILE as _).map_or(u64::MAX, |(soft, _)| soft);
-        self.highest = RawFd::try_from(soft.saturating_sub(RESERVED_DESCRIPTORS)).unwrap_or(RawFd::MAX);
+        self.highest = RawFd::try_from(soft - RESERVED_DESCRIPTORS.min(soft / 4)).unwrap_or(RawFd::MAX);
         let mut obstacles = Vec::new();
         for address in addresses {
             match address.bind(self.senders) {

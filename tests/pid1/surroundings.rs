@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
+use tinysup::control::Answer;
+
 use crate::container::{Folder, Setup, tinysup};
 use crate::services::{service, sh, witness, witness_path};
 use crate::{launch, proc, root};
@@ -134,6 +136,8 @@ fn few_descriptors_are_enough() {
         + &service("b", &sh(crash), "restart_delay = 0\nmax_restarts = 50\ndepends_on = [\"a\"]");
     let container = few(Setup::services(&config).env("W", witness_path()), 20).start();
     container.wait_for("b | waiting");
+    let verdict = container.ask_one("\"verb\":\"health\"");
+    assert!(matches!(&verdict, Answer::Verdict(verdict) if verdict.ok), "{verdict:?}");
     let end = container.stop();
     end.code(0);
     end.says("b: code 3 after _ s; restart 19/50 now");
