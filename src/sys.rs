@@ -31,6 +31,7 @@ mod logfile;
 mod mailbox;
 mod memory;
 mod panic;
+mod parent;
 mod poll;
 mod print;
 mod probes;
@@ -87,6 +88,7 @@ use crate::event::{
 use crate::gather::Gather;
 use crate::kernel::{AtOnce, Kernel, Until};
 use crate::line::Own;
+use crate::notice::Notice;
 use crate::units::Signal;
 use crate::voice::Voice;
 
@@ -636,6 +638,9 @@ impl Kernel for Linux {
                 report(events, Event::Reopened { client, files });
             }
             Action::Tell(notice) => {
+                if matches!(notice, Notice::AllUp { .. }) {
+                    parent::tell_ready();
+                }
                 let level = notice.level();
                 if level <= ::log::max_level() {
                     let words = self.setup.voice.words(&notice);

@@ -1,6 +1,7 @@
 //! Services that are asked how they are, and those that say it themselves: everything from the configuration to the kernel.
 
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use crate::container::{Container, Folder, Setup, free_port};
@@ -192,5 +193,39 @@ fn nothing_wakes_us_between_two_health_checks() {
     let container = Setup::services(&config).start();
     container.wait_for("the service is up");
     assert!(proc::idle(container.pid(), Duration::from_secs(4)), "nothing is due in between");
+    container.stop().code(0);
+}
+
+/// A systemd unit with `Type=notify`, or Podman with `--sdnotify=container`.
+#[test]
+fn whoever_started_us_is_told_when_all_are_up() {
+    if !root() {
+        return;
+    }
+    let folder = Folder::new();
+    let place = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&place).expect("the folder is ours");
+    socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a time");
+    let config = service("a", &sh("read line < $GATE; exec $W wait"), "ready = \"log:waiting\"")
+        + &service("b", &witness("wait"), "");
+    folder.gate("gate");
+    let setup = Setup::services(&config).env("W", witness_path()).env("GATE", folder.path().join("gate"));
+    let container = setup.env("NOTIFY_SOCKET", &place).start();
+    container.wait_for("b | waiting");
+    let mut words = [0; 64];
+    socket.set_nonblocking(true).expect("a flag");
+    assert!(socket.recv(&mut words).is_err(), "one is not ready");
+    socket.set_nonblocking(false).expect("a flag");
+    folder.go("gate");
+    let length = socket.recv(&mut words).expect("a word in time");
+    assert_eq!(words[..length].escape_ascii().to_string(), "READY=1\\n");
+    container.wait_for("all 2 services are up");
+    container.stop().code(0);
+
+    // Nobody there any more.
+    drop(socket);
+    let container = Setup::services(&service("b", &witness("wait"), "")).env("NOTIFY_SOCKET", &place).start();
+    container.wait_for("the service is up");
+    container.wait_for("nobody can be told READY=1 there: Connection refused");
     container.stop().code(0);
 }
