@@ -387,8 +387,12 @@ fn last_of([first, second]: [&[u8]; 2]) -> ([&[u8]; 2], [&[u8]; 2]) {
     let rest = second.get(cut.saturating_sub(1)..).unwrap_or_default();
     let line_end = memchr(b'\n', rest).map(|newline| cut.saturating_sub(1) + newline + 1);
     // A line that is too long by itself keeps its last part.
-    let (gone, stays) = second.split_at(line_end.filter(|at| *at < second.len()).unwrap_or(cut));
-    ([first, gone], [b"", stays])
+    let (begun, cut) = match line_end.filter(|at| *at < second.len()) {
+        Some(line_end) => (first.len(), line_end),
+        None => (over.min(first.len()), cut),
+    };
+    let ((first_gone, first), (second_gone, second)) = (first.split_at(begun), second.split_at(cut));
+    ([first_gone, second_gone], [first, second])
 }
 
 #[cfg(test)]
@@ -664,6 +668,28 @@ mod tests {
             take(&mut logs, Format::Prefix, format!("line {index}\n").as_bytes());
         }
         assert_eq!(logs.last_lines(InstanceId(0), 1), ["line 29999"]);
+    }
+
+    /// Of what is longer than all that is kept, the last part is.
+    #[test]
+    fn of_a_very_long_line_the_last_part_is_kept() {
+        for length in [65_511, 65_512, 70_000, 131_071] {
+            let line: Vec<u8> = (0..length).map(|at| b'a' + u8::try_from(at % 26).unwrap()).collect();
+            // In one read, in pieces, and as a beginning with the rest.
+            for cut in [0, 100, 65_000, 65_536] {
+                let cut = cut.min(length);
+                let mut logs = Logs::default();
+                let take = |logs: &mut Logs, bytes: &[u8]| drop(take(logs, Format::Prefix, bytes));
+                take(&mut logs, b"before\n");
+                take(&mut logs, &line[..cut]);
+                take(&mut logs, &line[cut..]);
+                take(&mut logs, b"\n");
+                let kept = logs.last_lines(A.instance, 9).concat();
+                let expected = String::from_utf8(line.clone()).unwrap();
+                assert!(expected.ends_with(kept.strip_prefix("before").unwrap_or(&kept)), "{length}, {cut}");
+                assert!(kept.len() >= 65_500 || cut == 65_536, "{length}, {cut}: {} bytes", kept.len());
+            }
+        }
     }
 
     /// A flood comes in large pieces that are cut anywhere. What is kept of it is the same for whoever asks, and whenever.
