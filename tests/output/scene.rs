@@ -64,7 +64,7 @@ impl Scene {
                 each: rng.per_mille(200),
                 form: rng.weighted(&FORMS),
                 max_size: rotated.then(|| rng.weighted(&[(3, 4096), (2, 5000), (2, 20_000), (1, 200_000)])),
-                max_files: rng.weighted(&[(2, 1), (2, 2), (2, 5), (3, 1000)]),
+                max_files: rng.weighted(&[(2, 1), (2, 2), (2, 5), (3, 40)]),
             });
         }
         let mut scene = Self {

@@ -444,7 +444,11 @@ impl<'a> Stage<'a> {
     fn beginning(&self, tape: usize) -> Option<Vec<u8>> {
         let tape = &self.tapes[tape];
         let seen = match tape.goes {
-            Goes::Container(form) | Goes::File(_, form, None) => matches!(form, Form::Prefix | Form::Raw),
+            Goes::Container(form) => matches!(form, Form::Prefix | Form::Raw),
+            // Where it is not renamed meanwhile.
+            Goes::File(file, form, None) => {
+                matches!(form, Form::Prefix | Form::Raw) && self.scene.files[file].max_size.is_none()
+            }
             _ => false,
         };
         let line = tape.bytes.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -708,7 +712,7 @@ impl<'a> Stage<'a> {
             .writers
             .iter()
             .enumerate()
-            .filter(|(_, writer)| writer.leader)
+            .filter(|(_, writer)| writer.leader && writer.closed == [false; 2])
             .flat_map(|(who, writer)| {
                 let to = |tape: &usize| match self.tapes[*tape].goes {
                     Goes::File(file, ..) => Some((who, self.scene.file_name(file, writer.instance))),
