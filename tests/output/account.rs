@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const SILENCE: Duration = Duration::from_millis(950);
 
 /// So much a pipe holds.
-const PIPE_BYTES: usize = 64 << 10;
+pub const PIPE_BYTES: usize = 64 << 10;
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +71,8 @@ pub struct Tape {
     pub orphaned: Option<usize>,
     /// The leader is gone.
     pub over: bool,
-    /// A reader stood still meanwhile.
-    pub held_up: bool,
+    /// All before that had been read then.
+    pub read: Vec<(usize, Moment)>,
 }
 
 impl Tape {
@@ -99,10 +99,9 @@ impl Tape {
         self.writes.iter().enumerate().filter(silent).map(|(_, write)| write.to).collect()
     }
 
-    /// The call that wrote this byte, and the next.
-    pub fn write_of(&self, at: usize) -> (Option<&Write>, Option<&Write>) {
-        let index = self.writes.partition_point(|write| write.to <= at);
-        (self.writes.get(index), self.writes.get(index + 1))
+    /// The call that wrote this byte.
+    pub fn write_of(&self, at: usize) -> Option<&Write> {
+        self.writes.get(self.writes.partition_point(|write| write.to <= at))
     }
 
     /// Whether a line that ends there may have been read when there was another leader: what the pipe held at the end of this one.

@@ -9,7 +9,7 @@ use std::fmt::{self, Write as _};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use crate::account::{Form, Goes, STREAMS, Tape};
+use crate::account::{Form, Goes, PIPE_BYTES, STREAMS, Tape};
 
 /// A line longer than this passes in pieces,
 pub const LINE_MAX: usize = 64 << 10;
@@ -25,6 +25,7 @@ const TELLING: usize = 12;
 const ALIKE_MAX: usize = 24;
 
 /// Something that arrives at a place.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Source<'a> {
     pub tape: &'a Tape,
     pub form: Form,
@@ -34,8 +35,10 @@ pub struct Source<'a> {
     pub drops: bool,
     /// Where it begins is not known.
     pub tail: bool,
-    /// Its last line has not come.
+    /// Its last line has not come,
     pub unfinished: bool,
+    /// or what a pipe holds, which is not read while a reader of the container's output is slow.
+    pub late: bool,
     /// It begins only when that one is at its end.
     after: Option<usize>,
 }
@@ -83,6 +86,7 @@ impl<'a> Source<'a> {
             drops: false,
             tail: false,
             unfinished: false,
+            late: false,
             after: None,
         }
     }
@@ -120,7 +124,9 @@ impl<'a> Source<'a> {
     fn is_over(&self, state: &State) -> bool {
         let open = state.open && matches!(self.form, Form::Json | Form::Raw);
         let last = memchr::memrchr(b'\n', self.bytes()).map_or(0, |end| end + 1);
-        state.place.is_none_or(|at| at == self.bytes().len() && !open || self.unfinished && at >= last)
+        let late =
+            |at: usize| self.unfinished && at >= last || self.late && at + PIPE_BYTES >= self.bytes().len();
+        state.place.is_none_or(|at| at == self.bytes().len() && !open || late(at))
     }
 
     /// Where pieces that begin here may end, as far as that is by silence.
@@ -560,16 +566,12 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Whether a time is that at which this byte may have been read: not before it was written, and not after what followed a silence.
+/// Whether a time is that at which this byte may have been read: not before it was written, and not after it must have been.
 fn is_time_of(time: &[u8], tape: &Tape, at: usize) -> bool {
     let Some(millis) = std::str::from_utf8(time).ok().and_then(millis_of) else { return false };
-    let (write, next) = tape.write_of(at);
-    let Some(write) = write else { return false };
+    let Some(write) = tape.write_of(at) else { return false };
     let early = millis < write.begun.millis.saturating_sub(2);
-    let late = next.is_some_and(|next| {
-        let paused = write.done.is_some_and(|done| next.begun.millis > done.millis + 900);
-        paused && !tape.held_up && millis > next.begun.millis + 2
-    });
+    let late = tape.read.iter().any(|(to, when)| *to > at && millis > when.millis + 2);
     !early && !late
 }
 

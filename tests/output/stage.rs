@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tinysup::control::{Answer, LogLine, Stream};
 
-use crate::account::{Form, Goes, Tape};
+use crate::account::{Form, Goes, Moment, Tape};
 use crate::container::{Container, DEADLINE, Folder, Out, Setup, answers};
 use crate::judge::{Dropped, Place, Source, to_container};
 use crate::rng::Rng;
@@ -284,7 +284,7 @@ impl<'a> Stage<'a> {
                 writes: Vec::new(),
                 orphaned: None,
                 over: false,
-                held_up: false,
+                read: Vec::new(),
             });
         }
         [self.tapes.len() - 2, self.tapes.len() - 1]
@@ -319,7 +319,6 @@ impl<'a> Stage<'a> {
     fn write(&mut self, who: usize, stream: usize, bytes: Vec<u8>) {
         let writer = &mut self.writers[who];
         let tape = &mut self.tapes[writer.tapes[stream]];
-        tape.held_up |= self.still;
         tape.write(&bytes);
         writer.order(&if stream == 0 { Order::Out(bytes) } else { Order::Err(bytes) });
     }
@@ -353,7 +352,8 @@ impl<'a> Stage<'a> {
             (2, 7),
             (when(6, files), 8),
             (when(3, strict) + when(8, self.scene.loss == Loss::Overflow), 9),
-            (when(3, true), 10),
+            (3, 10),
+            (when(6, files), 12),
             (when(10, files && self.scene.loss == Loss::File), 11),
         ]);
         match kind {
@@ -368,6 +368,7 @@ impl<'a> Stage<'a> {
             8 => self.touch_file(),
             9 => self.stall(),
             10 => self.flood(),
+            12 => self.fill(),
             _ => self.break_file(),
         }
     }
@@ -389,6 +390,9 @@ impl<'a> Stage<'a> {
 
     fn volley(&mut self) {
         self.note("volley".to_owned());
+        if self.rng.per_mille(300) {
+            self.at_rest();
+        }
         let lines = self.rng.weighted(&[(3, 1), (3, 8), (1, 40)]);
         let open = if self.rng.per_mille(300) { 500 } else { 50 };
         for who in self.speakers() {
@@ -410,6 +414,38 @@ impl<'a> Stage<'a> {
         self.note(format!("flood of {lines}"));
         for who in self.speakers() {
             self.say(who, lines, false, 100);
+        }
+        self.settle_all();
+    }
+
+    /// Lines that just fill a file, or do not fit by a byte, and one more.
+    fn fill(&mut self) {
+        for _ in 0..4 {
+            self.settle_all();
+            self.at_rest();
+            let raw = |who: &usize| {
+                let writer = &self.writers[*who];
+                let tape = &self.tapes[writer.tapes[0]];
+                let Goes::File(file, Form::Raw, _) = tape.goes else { return None };
+                let max = self.scene.files[file].max_size?;
+                let path = &self.files[&self.scene.file_name(file, tape.instance)].path;
+                let size = fs::metadata(path).map_or(0, |file| file.len());
+                let room = usize::try_from(max.checked_sub(size)?).ok().filter(|room| *room > 40)?;
+                (!writer.closed[0] && !tape.is_in_line()).then_some((*who, room))
+            };
+            let Some((who, room)) = (0..self.writers.len()).collect::<Vec<_>>().iter().find_map(raw) else {
+                return;
+            };
+            let length = room + self.rng.index(3) - 2;
+            self.note(format!("a line of {length} bytes where {room} have room"));
+            let mut line = self.text.number();
+            line.resize(length, b'f');
+            line.push(b'\n');
+            self.write(who, 0, line);
+            let next = [self.text.number(), b"\n".to_vec()].concat();
+            self.write(who, 0, next);
+            self.writers[who].order(&Order::Ack);
+            self.writers[who].waits = true;
         }
         self.settle_all();
     }
@@ -654,9 +690,18 @@ impl<'a> Stage<'a> {
     }
 
     /// It has read all there is.
-    fn at_rest(&self) {
-        if !self.still {
-            assert!(proc::idle(self.container().pid(), Duration::from_millis(20)), "it comes to rest");
+    fn at_rest(&mut self) {
+        if self.still {
+            return;
+        }
+        let pid = self.container().pid();
+        assert!(proc::idle(pid, Duration::from_millis(20)), "it comes to rest");
+        // It may also have wanted to, and had no turn.
+        if proc::settled(pid) && self.writers.iter().all(|writer| !writer.waits) {
+            let now = Moment::now();
+            for tape in &mut self.tapes {
+                tape.read.push((tape.bytes.len(), now));
+            }
         }
     }
 
@@ -795,11 +840,6 @@ impl<'a> Stage<'a> {
         self.still = still;
         for reader in &self.readers {
             reader.stand(still);
-        }
-        if still {
-            for tape in &mut self.tapes {
-                tape.held_up = true;
-            }
         }
     }
 
@@ -1052,6 +1092,8 @@ impl<'a> Stage<'a> {
                 );
                 let first =
                     |part: &[u8]| memchr::memchr(b'\n', part).map_or(part.len(), |end| end + 1) as u64;
+                let ended = part.last().is_none_or(|last| *last == b'\n');
+                assert!(ended || index + 1 == parts.len(), "{name}: part {index} ends within a line");
                 if let Some(next) = parts.get(index + 1).filter(|_| whole) {
                     assert!(
                         size + first(next) > max,
@@ -1142,6 +1184,7 @@ impl<'a> Stage<'a> {
                         source.drops = lost > 0;
                         // Who still holds a pipe may have more to say than they wait for.
                         source.unfinished = held.contains(&source.tape.pid);
+                        source.late = !matches!(source.tape.goes, Goes::File(_, _, None));
                     }
                     let dropped = place.judge().unwrap_or_else(|why| panic!("who follows: {why}"));
                     least += dropped.iter().map(|dropped| dropped.least).sum::<u64>();

@@ -52,6 +52,12 @@ impl Text {
         Self { last: 0, numbered }
     }
 
+    /// A line with nothing but its number, without its end.
+    pub fn number(&mut self) -> Vec<u8> {
+        self.last += 1;
+        format!("<{:06}> some text ", self.last).into_bytes()
+    }
+
     /// A line without its end, most often with a number.
     pub fn line(&mut self, rng: &mut Rng, large: bool) -> Vec<u8> {
         self.last += 1;
