@@ -439,7 +439,7 @@ impl<'a> Stage<'a> {
             let length = room + self.rng.index(3) - 2;
             self.note(format!("a line of {length} bytes where {room} have room"));
             let mut line = self.text.number();
-            line.resize(length, b'f');
+            line.extend((line.len()..length).map(|_| *self.rng.pick(b"abcdefghijklmnop")));
             line.push(b'\n');
             self.write(who, 0, line);
             let next = [self.text.number(), b"\n".to_vec()].concat();
