@@ -353,7 +353,7 @@ impl<'a> Stage<'a> {
             (when(6, files), 8),
             (when(3, strict) + when(8, self.scene.loss == Loss::Overflow), 9),
             (3, 10),
-            (when(6, files), 12),
+            (when(20, self.files.values().any(|written| written.file.max_size.is_some())), 12),
             (when(10, files && self.scene.loss == Loss::File), 11),
         ]);
         match kind {
@@ -423,27 +423,31 @@ impl<'a> Stage<'a> {
         for _ in 0..4 {
             self.settle_all();
             self.at_rest();
-            let raw = |who: &usize| {
-                let writer = &self.writers[*who];
-                let tape = &self.tapes[writer.tapes[0]];
-                let Goes::File(file, Form::Raw, _) = tape.goes else { return None };
-                let max = self.scene.files[file].max_size?;
+            let fits = |writer: &Writer, stream: usize| {
+                let tape = &self.tapes[writer.tapes[stream]];
+                let Goes::File(file, form, _) = tape.goes else { return None };
+                let head = match form {
+                    Form::Raw => 0,
+                    Form::Prefix if !self.scene.timestamps => tape.name.len() + 3,
+                    _ => return None,
+                };
                 let path = &self.files[&self.scene.file_name(file, tape.instance)].path;
                 let size = fs::metadata(path).map_or(0, |file| file.len());
-                let room = usize::try_from(max.checked_sub(size)?).ok().filter(|room| *room > 40)?;
-                (!writer.closed[0] && !tape.is_in_line()).then_some((*who, room))
+                let room = usize::try_from(self.scene.files[file].max_size?.checked_sub(size)?).ok()?;
+                (!writer.closed[stream] && !tape.is_in_line()).then(|| room.checked_sub(head))?
             };
-            let Some((who, room)) = (0..self.writers.len()).collect::<Vec<_>>().iter().find_map(raw) else {
-                return;
-            };
+            let streams = self.writers.iter().enumerate().flat_map(|(who, writer)| {
+                [0, 1].map(|stream| Some((who, stream, fits(writer, stream).filter(|room| *room > 40)?)))
+            });
+            let Some((who, stream, room)) = streams.flatten().next() else { return };
             let length = room + self.rng.index(3) - 2;
             self.note(format!("a line of {length} bytes where {room} have room"));
             let mut line = self.text.number();
             line.extend((line.len()..length).map(|_| *self.rng.pick(b"abcdefghijklmnop")));
             line.push(b'\n');
-            self.write(who, 0, line);
+            self.write(who, stream, line);
             let next = [self.text.number(), b"\n".to_vec()].concat();
-            self.write(who, 0, next);
+            self.write(who, stream, next);
             self.writers[who].order(&Order::Ack);
             self.writers[who].waits = true;
         }
@@ -512,9 +516,17 @@ impl<'a> Stage<'a> {
     }
 
     fn crash(&mut self) {
-        let leaders: Vec<usize> = (0..self.writers.len()).filter(|who| self.writers[*who].leader).collect();
-        let who = *self.rng.pick(&leaders);
         self.settle_all();
+        let who = self.any_leader();
+        self.crash_of(who);
+    }
+
+    fn any_leader(&mut self) -> usize {
+        let leaders: Vec<usize> = (0..self.writers.len()).filter(|who| self.writers[*who].leader).collect();
+        *self.rng.pick(&leaders)
+    }
+
+    fn crash_of(&mut self, who: usize) {
         if self.rng.per_mille(600) {
             self.say(who, 5, true, 600);
         }
@@ -567,8 +579,7 @@ impl<'a> Stage<'a> {
 
     fn fork(&mut self) {
         self.settle_all();
-        let leaders: Vec<usize> = (0..self.writers.len()).filter(|who| self.writers[*who].leader).collect();
-        let who = *self.rng.pick(&leaders);
+        let who = self.any_leader();
         if self.writers[who].closed != [false; 2] {
             return;
         }
@@ -588,8 +599,7 @@ impl<'a> Stage<'a> {
             return;
         }
         self.settle_all();
-        let leaders: Vec<usize> = (0..self.writers.len()).filter(|who| self.writers[*who].leader).collect();
-        let who = *self.rng.pick(&leaders);
+        let who = self.any_leader();
         let (writer, stream) = (&self.writers[who], self.rng.index(2));
         let tape = writer.tapes[stream];
         if writer.closed[stream] || self.tapes[tape].goes == Goes::Nowhere {
@@ -602,6 +612,13 @@ impl<'a> Stage<'a> {
             .expect("it can be opened");
         self.note(format!("somebody holds {stream} of {}", self.tapes[tape].name));
         self.strangers.push(Stranger { pipe, tape });
+        if self.rng.per_mille(600) {
+            self.crash_of(who);
+            let calls = self.text.calls(&mut self.rng, 3, false, false);
+            for bytes in calls {
+                self.strange(self.strangers.len() - 1, &bytes);
+            }
+        }
     }
 
     fn strange(&mut self, at: usize, bytes: &[u8]) {
