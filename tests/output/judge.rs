@@ -226,7 +226,7 @@ impl<'a> Source<'a> {
     }
 
     /// Of a very long line the first piece is not there, and nobody knows where it was cut.
-    fn later_piece(&self, state: &State, begin: &State, text: &[u8]) -> Option<State> {
+    fn later_piece(&self, state: &State, begin: &State, text: &[u8], partial: bool) -> Option<State> {
         let from = begin.place.filter(|_| (self.drops || state.place.is_none()) && text.len() >= TELLING)?;
         let line_end = self.line_end(from);
         let rest = self.bytes()[from..line_end].get(LINE_MAX..)?;
@@ -235,10 +235,10 @@ impl<'a> Source<'a> {
         if state.place.is_some() {
             dropped = dropped.and(Dropped { least: 1, most: (line_end - from) as u64 / LINE_MAX as u64 });
         }
-        if end == line_end {
+        if end == line_end && !partial {
             return Some(State { place: Some((end + 1).min(self.bytes().len())), open: false, dropped });
         }
-        (text.len() >= LINE_MAX || self.silences.contains(&end)).then_some(State {
+        (partial || text.len() >= LINE_MAX || self.silences.contains(&end)).then_some(State {
             place: Some(end),
             open: true,
             dropped,
@@ -404,7 +404,7 @@ impl<'a> Place<'a> {
             let mut said = source.says(&begin, &text_of, text, None, lossy);
             if said.is_empty() {
                 said.extend(
-                    source.last_part(&begin, text).or_else(|| source.later_piece(state, &begin, text)),
+                    source.last_part(&begin, text).or_else(|| source.later_piece(state, &begin, text, false)),
                 );
             }
             let enough = !said.is_empty() && text.len() >= TELLING;
@@ -469,7 +469,7 @@ impl<'a> Place<'a> {
             // An object that is whole is never a message.
             let mut said = source.says(&begin, message, message.as_bytes(), Some(partial), true);
             if said.is_empty() {
-                said.extend(source.later_piece(state, &begin, message.as_bytes()));
+                said.extend(source.later_piece(state, &begin, message.as_bytes(), partial));
             }
             let said = said.into_iter().filter(|_| partial || !(whole && is_object(text)));
             let before = found.len();
@@ -519,7 +519,7 @@ impl<'a> Place<'a> {
             if found.len() == before
                 && let Some(line) = self.line(at)
             {
-                let later = source.later_piece(state, &begin, line);
+                let later = source.later_piece(state, &begin, line, false);
                 found.extend(later.map(|state| (state, at + line.len() + 1)));
             }
             if found.len() > before && alike >= TELLING {
