@@ -714,11 +714,16 @@ mod tests {
             (Format::Raw, format!("one\n{}\nnext\n", "x".repeat(LINE_MAX))),
             (Format::Prefix, format!("a | one\na | {}\na | next\n", "x".repeat(LINE_MAX))),
         ] {
-            for rest in [&b"rest\nsecond\n"[..], b"\nrest\n"] {
+            // The rest of the line and another; its end and another; one more piece of it that is dropped, too.
+            for (pieces, rest, count) in [
+                (&[&huge[..]][..], &b"rest\nsecond\n"[..], 2),
+                (&[&huge], b"\nrest\n", 1),
+                (&[&huge, &huge], b"\nrest\n", 2),
+            ] {
                 let mut logs = Logs::default();
                 let mut out = Vec::new();
                 let mut now = Time::ZERO;
-                for bytes in [b"one\n", &huge[..], rest, b"next\n"] {
+                for bytes in [&[&b"one\n"[..]], pieces, &[rest, b"next\n"]].concat() {
                     for mut lines in logs.take(now, Wall(0), A, Sink::Stdout, bytes).into_iter().flatten() {
                         logs.limit(now, A.instance, minute, &mut lines);
                         logs.wrote(A, Sink::Stdout, &lines, Way::Container);
@@ -729,7 +734,6 @@ mod tests {
                     }
                 }
                 assert_eq!(String::from_utf8(out).unwrap(), expected, "{}", rest.escape_ascii());
-                let count = u64::from(rest.len() > 6) + 1;
                 assert_eq!(logs.dropped(now, true).iter().map(|(_, (count, _))| count).sum::<u64>(), count);
             }
         }
