@@ -21,7 +21,7 @@ use kept::Kept;
 use rate::Bucket;
 use readers::Reader;
 
-pub use lines::{Lines, Speaker};
+pub use lines::{Lines, Speaker, Way};
 pub use overflow::Overflowing;
 pub use readers::{Line, Wish};
 
@@ -88,8 +88,10 @@ struct Open {
     begun: Wall,
     /// When the last of them came.
     last: Time,
-    /// A piece of it has passed.
+    /// A piece of it has passed,
     passed: bool,
+    /// and not all of them were dropped: on the way to a file, and to the container.
+    written: [bool; 2],
     /// The container's stream that it goes to, where it does.
     to: Option<Sink>,
 }
@@ -113,6 +115,7 @@ impl Open {
             rest: b"",
             at: self.begun,
             continues: std::mem::replace(&mut self.passed, true),
+            written: self.written,
             partial: true,
         }
     }
@@ -130,16 +133,15 @@ impl Logs {
     ) -> [Option<Lines<'a>>; 2] {
         let (lines, rest) = bytes.split_at(memrchr(b'\n', bytes).map_or(0, |last| last + 1));
         let whole = (!lines.is_empty()).then(|| {
-            let (begun, begun_at, continues) = match self.open.remove(&(child, sink)) {
-                Some(open) => (open.bytes, open.begun, open.passed),
-                None => (Vec::new(), at, false),
+            let (begun, begun_at, continues, written) = match self.open.remove(&(child, sink)) {
+                Some(open) => (open.bytes, open.begun, open.passed, open.written),
+                None => (Vec::new(), at, false, [false; 2]),
             };
             let begun_at = if begun.is_empty() { at } else { begun_at };
-            Lines { begun, begun_at, rest: lines, at, continues, partial: false }
+            let lines = Lines { begun, begun_at, rest: lines, at, continues, written, partial: false };
+            self.keep_lines(now, child.instance, sink, &lines);
+            lines
         });
-        if let Some(lines) = &whole {
-            self.keep_lines(now, child.instance, sink, lines);
-        }
         let piece = if rest.is_empty() { None } else { self.hold(now, at, child, sink, rest) };
         [whole, piece]
     }
@@ -159,8 +161,9 @@ impl Logs {
 
     /// The stream is at its end: a line without one gets it.
     pub fn end(&mut self, now: Time, child: Child, sink: Sink) -> Option<Lines<'static>> {
-        let Open { bytes: begun, begun: at, passed: continues, .. } = self.open.remove(&(child, sink))?;
-        let lines = Lines { begun, begun_at: at, rest: b"\n", at, continues, partial: false };
+        let Open { bytes: begun, begun: at, passed: continues, written, .. } =
+            self.open.remove(&(child, sink))?;
+        let lines = Lines { begun, begun_at: at, rest: b"\n", at, continues, written, partial: false };
         self.keep_lines(now, child.instance, sink, &lines);
         Some(lines)
     }
@@ -203,6 +206,15 @@ impl Logs {
     pub fn goes_to(&mut self, child: Child, sink: Sink, to: Option<Sink>) {
         if let Some(open) = self.open.get_mut(&(child, sink)) {
             open.to = to;
+        }
+    }
+
+    /// Remembers of a piece, of which nothing is left if it was dropped, whether its line has begun where it goes.
+    pub fn wrote(&mut self, child: Child, sink: Sink, lines: &Lines<'_>, to: Way) {
+        if lines.partial
+            && let Some(open) = self.open.get_mut(&(child, sink))
+        {
+            *to.of(&mut open.written) = !lines.is_empty() || lines.has_begun(to);
         }
     }
 
@@ -296,6 +308,7 @@ impl Logs {
             begun: at,
             last: now,
             passed: false,
+            written: [true; 2],
             to: Some(sink),
         });
         if open.bytes.is_empty() {
@@ -387,8 +400,12 @@ fn last_of([first, second]: [&[u8]; 2]) -> ([&[u8]; 2], [&[u8]; 2]) {
     let rest = second.get(cut.saturating_sub(1)..).unwrap_or_default();
     let line_end = memchr(b'\n', rest).map(|newline| cut.saturating_sub(1) + newline + 1);
     // A line that is too long by itself keeps its last part.
-    let (gone, stays) = second.split_at(line_end.filter(|at| *at < second.len()).unwrap_or(cut));
-    ([first, gone], [b"", stays])
+    let (begun, cut) = match line_end.filter(|at| *at < second.len()) {
+        Some(line_end) => (first.len(), line_end),
+        None => (over.min(first.len()), cut),
+    };
+    let ((first_gone, first), (second_gone, second)) = (first.split_at(begun), second.split_at(cut));
+    ([first_gone, second_gone], [first, second])
 }
 
 #[cfg(test)]
@@ -404,7 +421,7 @@ mod tests {
     fn written(lines: &Lines<'_>, format: Format, sink: Sink) -> Vec<u8> {
         let pid = Pid::new(7);
         let speaker = Speaker { name: "a", service: "a", instance: 1, sink, pid };
-        lines.written(format, Style::default(), speaker, &mut Spare::default())
+        lines.written(format, Style::default(), speaker, Way::Container, &mut Spare::default())
     }
 
     fn take_at(logs: &mut Logs, now: Time, at: u64, format: Format, bytes: &[u8]) -> Vec<u8> {
@@ -664,6 +681,83 @@ mod tests {
             take(&mut logs, Format::Prefix, format!("line {index}\n").as_bytes());
         }
         assert_eq!(logs.last_lines(InstanceId(0), 1), ["line 29999"]);
+    }
+
+    /// Of what is longer than all that is kept, the last part is.
+    #[test]
+    fn of_a_very_long_line_the_last_part_is_kept() {
+        for length in [65_511, 65_512, 70_000, 131_071] {
+            let line: Vec<u8> = (0..length).map(|at| b'a' + u8::try_from(at % 26).unwrap()).collect();
+            // In one read, in pieces, and as a beginning with the rest.
+            for cut in [0, 100, 65_000, 65_536] {
+                let cut = cut.min(length);
+                let mut logs = Logs::default();
+                let take = |logs: &mut Logs, bytes: &[u8]| drop(take(logs, Format::Prefix, bytes));
+                take(&mut logs, b"before\n");
+                take(&mut logs, &line[..cut]);
+                take(&mut logs, &line[cut..]);
+                take(&mut logs, b"\n");
+                let kept = logs.last_lines(A.instance, 9).concat();
+                let expected = String::from_utf8(line.clone()).unwrap();
+                assert!(expected.ends_with(kept.strip_prefix("before").unwrap_or(&kept)), "{length}, {cut}");
+                assert!(kept.len() >= 65_500 || cut == 65_536, "{length}, {cut}: {} bytes", kept.len());
+            }
+        }
+    }
+
+    /// Of a line in pieces, the end passes where the beginning has, whatever is dropped: what comes next is no part of it.
+    #[test]
+    fn a_line_that_has_begun_is_ended_though_its_rest_is_dropped() {
+        let minute = RateLimit { lines: 2, per: Duration::from_mins(1) };
+        let huge = b"x".repeat(LINE_MAX);
+        for (format, expected) in [
+            (Format::Raw, format!("one\n{}\nnext\n", "x".repeat(LINE_MAX))),
+            (Format::Prefix, format!("a | one\na | {}\na | next\n", "x".repeat(LINE_MAX))),
+        ] {
+            // The rest of the line and another; its end and another; one more piece of it that is dropped, too.
+            for (pieces, rest, count) in [
+                (&[&huge[..]][..], &b"rest\nsecond\n"[..], 2),
+                (&[&huge], b"\nrest\n", 1),
+                (&[&huge, &huge], b"\nrest\n", 2),
+            ] {
+                let mut logs = Logs::default();
+                let mut out = Vec::new();
+                let mut now = Time::ZERO;
+                for bytes in [&[&b"one\n"[..]], pieces, &[rest, b"next\n"]].concat() {
+                    for mut lines in logs.take(now, Wall(0), A, Sink::Stdout, bytes).into_iter().flatten() {
+                        logs.limit(now, A.instance, minute, &mut lines);
+                        logs.wrote(A, Sink::Stdout, &lines, Way::Container);
+                        out.extend(written(&lines, format, Sink::Stdout));
+                    }
+                    if bytes == rest {
+                        now = now + minute.per;
+                    }
+                }
+                assert_eq!(String::from_utf8(out).unwrap(), expected, "{}", rest.escape_ascii());
+                assert_eq!(logs.dropped(now, true).iter().map(|(_, (count, _))| count).sum::<u64>(), count);
+            }
+        }
+    }
+
+    /// And where nothing of it was written, nothing of it is ended.
+    #[test]
+    fn a_line_whose_beginning_was_dropped_has_no_end_either() {
+        let minute = RateLimit { lines: 1, per: Duration::from_mins(1) };
+        for format in FORMATS {
+            let (mut logs, mut out) = (Logs::default(), Vec::new());
+            let huge = b"x".repeat(LINE_MAX);
+            for (now, bytes) in [(0, &b"one\n"[..]), (0, &huge), (60, b"\nnext\n")] {
+                let now = Time::ZERO + Duration::from_secs(now);
+                for mut lines in logs.take(now, Wall(0), A, Sink::Stdout, bytes).into_iter().flatten() {
+                    logs.limit(now, A.instance, minute, &mut lines);
+                    logs.wrote(A, Sink::Stdout, &lines, Way::Container);
+                    out.extend(written(&lines, format, Sink::Stdout));
+                }
+            }
+            let (one, two) = out.split_at(out.iter().position(|byte| *byte == b'\n').unwrap() + 1);
+            assert_eq!(memchr_iter(b'\n', &out).count(), 2, "{}", out.escape_ascii());
+            assert!(one.windows(3).any(|part| part == b"one") && two.windows(4).any(|part| part == b"next"));
+        }
     }
 
     /// A flood comes in large pieces that are cut anywhere. What is kept of it is the same for whoever asks, and whenever.

@@ -353,6 +353,8 @@ impl Linux {
     #[inline(never)]
     fn report_strangers(&mut self, first: Pid, events: &mut Vec<Event>) -> u32 {
         let ended = self.children.collect_strangers(first);
+        // Some of them may be remains, whose last words come before their end, too.
+        self.relay.take_last(|sink| self.sinks.congested(sink), &mut self.spare, events);
         for (_, status) in &ended {
             self.memory.ended(*status, events);
         }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tinysup::event::{Child, InstanceId, Role, Sink, Spare, Time, Wall};
 use tinysup::line::json::{Members, Writer};
 use tinysup::line::{Format, Style};
-use tinysup::logs::{Logs, Speaker};
+use tinysup::logs::{Logs, Speaker, Way};
 
 /// Deeper lines are text.
 const DEPTH_MAX: usize = 100;
@@ -144,11 +144,23 @@ fn stream(text: &[u8], most: usize) -> Vec<u8> {
     let mut out = Vec::new();
     for piece in text.chunks(1 + most) {
         for lines in logs.take(Time::ZERO, Wall(0), CHILD, Sink::Stdout, piece).into_iter().flatten() {
-            out.append(&mut lines.written(Format::Json, Style::default(), speaker, &mut Spare::default()));
+            out.append(&mut lines.written(
+                Format::Json,
+                Style::default(),
+                speaker,
+                Way::Container,
+                &mut Spare::default(),
+            ));
         }
     }
     if let Some(lines) = logs.end(Time::ZERO, CHILD, Sink::Stdout) {
-        out.append(&mut lines.written(Format::Json, Style::default(), speaker, &mut Spare::default()));
+        out.append(&mut lines.written(
+            Format::Json,
+            Style::default(),
+            speaker,
+            Way::Container,
+            &mut Spare::default(),
+        ));
     }
     out
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use tinysup::event::{Child, Client, InstanceId, Role, Sink, Spare, Time, Wall};
 use tinysup::line::{Format, Style};
-use tinysup::logs::{LINE_MAX, Lines, Logs, Speaker, Wish};
+use tinysup::logs::{LINE_MAX, Lines, Logs, Speaker, Way, Wish};
 
 const READER: Client = Client(1);
 
@@ -77,8 +77,9 @@ pub fn run(bytes: &[u8]) {
         let child = Child { instance: InstanceId(instance), run: 1, role: Role::Main };
         let prefix = if format == Format::Prefix { "a | " } else { "" };
         let speaker = Speaker { name: "a", service: "a", instance: 1, sink, pid: None };
-        let written_as =
-            |lines: Lines<'_>| lines.written(format, Style::default(), speaker, &mut Spare::default());
+        let written_as = |lines: Lines<'_>| {
+            lines.written(format, Style::default(), speaker, Way::Container, &mut Spare::default())
+        };
         let take_in = |logs: &mut Logs, text: &[u8]| -> Vec<u8> {
             let passed = logs.take(Time(now), Wall::default(), child, sink, text);
             passed.into_iter().flatten().map(written_as).collect::<Vec<_>>().concat()

@@ -18,10 +18,30 @@ pub struct Lines<'a> {
     pub rest: &'a [u8],
     /// When that came.
     pub at: Wall,
-    /// A piece of the first has passed before.
+    /// A piece of the first has passed before,
     pub continues: bool,
+    /// and not all of them were dropped: on the way to a file, and to the container.
+    pub written: [bool; 2],
     /// This is a piece, whose rest follows.
     pub partial: bool,
+}
+
+/// Where lines go to, where they go to both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is what it is called")]
+pub enum Way {
+    File,
+    Container,
+}
+
+impl Way {
+    /// What there is for each, the one for this.
+    pub fn of<T>(self, [file, container]: &mut [T; 2]) -> &mut T {
+        match self {
+            Self::File => file,
+            Self::Container => container,
+        }
+    }
 }
 
 /// Whose lines they are.
@@ -40,9 +60,9 @@ pub struct Speaker<'a> {
 }
 
 impl Lines<'_> {
-    /// How many lines these are; a piece is one.
+    /// How many lines these are; a piece is one, and an end alone is none.
     pub fn count(&self) -> u64 {
-        if self.partial { 1 } else { memchr_iter(b'\n', self.rest).count() as u64 }
+        if self.partial { 1 } else { memchr_iter(b'\n', self.told()).count() as u64 }
     }
 
     /// Whether nothing is left of them.
@@ -50,15 +70,27 @@ impl Lines<'_> {
         self.begun.is_empty() && self.rest.is_empty()
     }
 
-    /// Drops all but the first so many.
+    /// Drops all but the first so many. A line whose beginning is written keeps its end, or the next would be taken for its rest.
     pub fn cut(&mut self, count: u64) {
         let Some(last) = count.checked_sub(1) else {
             self.begun.clear();
-            self.rest = b"";
+            let begun = self.continues && self.written.contains(&true);
+            self.rest = if begun && !self.partial { b"\n" } else { b"" };
             return;
         };
-        let ends = usize::try_from(last).ok().and_then(|last| memchr_iter(b'\n', self.rest).nth(last));
-        self.rest = ends.and_then(|end| self.rest.get(..=end)).unwrap_or(self.rest);
+        let ended = self.rest.len() - self.told().len();
+        let ends = usize::try_from(last).ok().and_then(|last| memchr_iter(b'\n', self.told()).nth(last));
+        self.rest = ends.and_then(|end| self.rest.get(..=ended + end)).unwrap_or(self.rest);
+    }
+
+    /// Whether something of the first line is there already.
+    pub fn has_begun(&self, to: Way) -> bool {
+        let [file, container] = self.written;
+        self.continues
+            && match to {
+                Way::File => file,
+                Way::Container => container,
+            }
     }
 
     /// The rest, as far as there is something to say: where the first line had its last byte before, its end was written with that.
@@ -68,11 +100,20 @@ impl Lines<'_> {
     }
 
     /// The lines in a form.
-    pub fn written(&self, format: Format, style: Style, speaker: Speaker<'_>, spare: &mut Spare) -> Vec<u8> {
+    pub fn written(
+        &self,
+        format: Format,
+        style: Style,
+        speaker: Speaker<'_>,
+        to: Way,
+        spare: &mut Spare,
+    ) -> Vec<u8> {
+        // A line of which nothing is there has no end there.
+        let rest = if self.has_begun(to) { self.rest } else { self.told() };
         match format {
             Format::Prefix => self.prefixed(style, speaker, spare),
-            Format::Json => self.json(speaker),
-            Format::Raw => [&self.begun, self.rest].concat(),
+            Format::Json => self.json(speaker, rest),
+            Format::Raw => [&self.begun, rest].concat(),
         }
     }
 
@@ -97,8 +138,8 @@ impl Lines<'_> {
     }
 
     #[inline(never)]
-    fn json(&self, speaker: Speaker<'_>) -> Vec<u8> {
-        if self.is_empty() {
+    fn json(&self, speaker: Speaker<'_>, rest: &[u8]) -> Vec<u8> {
+        if self.begun.is_empty() && rest.is_empty() {
             return Vec::new();
         }
         let members = |at| {
@@ -111,16 +152,17 @@ impl Lines<'_> {
                 None => members,
             }
         };
-        let mut out = Vec::with_capacity(self.begun.len() + self.rest.len() * 2);
+        let mut out = Vec::with_capacity(self.begun.len() + rest.len() * 2);
         let first = members(self.begun_at);
         let writer = Writer::new(&first);
         if self.partial {
             writer.piece(&mut out, &self.begun);
             return out;
         }
-        let (end, rest) = self.rest.split_at(memchr(b'\n', self.rest).map_or(self.rest.len(), |end| end + 1));
+        let continues = self.continues && rest.len() == self.rest.len();
+        let (end, rest) = rest.split_at(memchr(b'\n', rest).map_or(rest.len(), |end| end + 1));
         let end = end.strip_suffix(b"\n").unwrap_or(end);
-        match (self.continues, self.begun.is_empty()) {
+        match (continues, self.begun.is_empty()) {
             // The rest of a line is no object, whatever it looks like.
             (true, true) => writer.message(&mut out, end),
             (true, false) => writer.message(&mut out, &[&self.begun, end].concat()),

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::event::{Action, Child, Launch, Output, Pid, Role, Sink, Time, Wall, order, tell};
 use crate::line::Style;
-use crate::logs::{Lines, Speaker};
+use crate::logs::{Lines, Speaker, Way};
 use crate::notice::Notice;
 
 use super::Supervisor;
@@ -73,13 +73,14 @@ impl Supervisor {
             sink,
             pid: pid.filter(|(run, _)| *run == child.run).map(|(_, pid)| *pid),
         };
-        let output = output(&instance.launch, sink);
+        let (from, output) = (sink, output(&instance.launch, sink));
         if let Output::File(file) = output {
             let style = Style { timestamps: self.plan.log.timestamps, ..Style::default() };
-            let bytes = lines.written(file.format, style, speaker, self.logs.spare());
+            let bytes = lines.written(file.format, style, speaker, Way::File, self.logs.spare());
             if !bytes.is_empty() {
                 order(out, Action::WriteFile { file: Rc::clone(file), bytes });
             }
+            self.logs.wrote(child, from, &lines, Way::File);
         }
         if let Some((sink, format)) = output.to_container(sink) {
             let [stdout, stderr] = self.styles;
@@ -87,8 +88,14 @@ impl Supervisor {
                 Sink::Stdout => stdout,
                 Sink::Stderr => stderr,
             };
-            let bytes = lines.written(format, style, speaker, self.logs.spare());
-            self.write(child.instance, sink, bytes, out);
+            if !lines.is_empty() && self.overflowing.drops(sink, child.instance, lines.count()) {
+                lines.cut(0);
+            }
+            let bytes = lines.written(format, style, speaker, Way::Container, self.logs.spare());
+            if !bytes.is_empty() {
+                order(out, Action::Write { sink, bytes });
+            }
+            self.logs.wrote(child, from, &lines, Way::Container);
         }
     }
 

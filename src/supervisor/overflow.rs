@@ -1,17 +1,10 @@
 //! What is written to the container's output, and what is not because nobody reads there.
 
 use super::Supervisor;
-use crate::event::{Action, InstanceId, Overflow, Sink, Time, order, tell};
+use crate::event::{Action, Overflow, Sink, Time, tell};
 use crate::notice::Notice;
 
 impl Supervisor {
-    /// Writes lines of an instance, unless they are to be dropped.
-    pub(super) fn write(&mut self, instance: InstanceId, sink: Sink, bytes: Vec<u8>, out: &mut Vec<Action>) {
-        if !bytes.is_empty() && !self.overflowing.drops(sink, instance, &bytes) {
-            order(out, Action::Write { sink, bytes });
-        }
-    }
-
     /// Nobody reads there.
     #[inline(never)]
     pub(super) fn stuck(&mut self, sink: Sink) {

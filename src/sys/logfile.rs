@@ -115,7 +115,11 @@ impl LogFiles {
 impl Entry {
     /// Opens it anew, and tells what changes with that.
     fn open(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
-        let opened = Open::new(&self.file.path);
+        let in_line = match &self.state {
+            State::Open(open) if open.in_line => Some(open.identity),
+            State::Open(_) | State::Broken { .. } => None,
+        };
+        let opened = Open::new(&self.file.path, in_line);
         match opened {
             Ok(open) => {
                 self.state = State::Open(open);
@@ -203,12 +207,18 @@ impl Entry {
 }
 
 impl Open {
-    fn new(path: &Path) -> io::Result<Self> {
+    /// The file of which only a piece of the last line was written, if it is that one, still gets the rest.
+    fn new(path: &Path, in_line: Option<(u64, u64)>) -> io::Result<Self> {
         let (folder, name) = folder_of(path, true)?;
-        Self::in_folder(folder.as_fd(), &name, 0)
+        Self::in_folder(folder.as_fd(), &name, 0, in_line)
     }
 
-    fn in_folder(folder: BorrowedFd<'_>, name: &CStr, flags: libc::c_int) -> io::Result<Self> {
+    fn in_folder(
+        folder: BorrowedFd<'_>,
+        name: &CStr,
+        flags: libc::c_int,
+        in_line: Option<(u64, u64)>,
+    ) -> io::Result<Self> {
         // A device is not even opened.
         if let Ok(there) = there(folder, name) {
             check(folder, &there)?;
@@ -227,12 +237,13 @@ impl Open {
             descriptor,
             identity: identity(&stat),
             size: size(&stat),
-            in_line: false,
+            in_line: in_line == Some(identity(&stat)),
             looked: Instant::now(),
             stuck: None,
         };
         let mut last = [b'\n'];
-        if let Some(at) = open.size.checked_sub(1)
+        if !open.in_line
+            && let Some(at) = open.size.checked_sub(1)
             && open.descriptor.read_at(&mut last, at)? == 1
             && last != *b"\n"
         {
@@ -308,7 +319,7 @@ impl Open {
         let (folder, name) = (folder.as_fd(), name.as_c_str());
         if !there(folder, name).is_ok_and(|there| identity(&there) == self.identity) {
             // Somebody else has done it.
-            return Self::in_folder(folder, name, 0);
+            return Self::in_folder(folder, name, 0, None);
         }
         let with = |before: &str, after: &str| {
             let full = [before.as_bytes(), name.to_bytes(), after.as_bytes()].concat();
@@ -316,7 +327,7 @@ impl Open {
         };
         let fresh_name = with(".", ".new");
         let _ = unlinkat(folder, fresh_name.as_c_str(), UnlinkatFlags::NoRemoveDir); // of one who died in between
-        let fresh = Self::in_folder(folder, &fresh_name, libc::O_EXCL)?;
+        let fresh = Self::in_folder(folder, &fresh_name, libc::O_EXCL, None)?;
         let older = |number: u32| with("", &format!(".{number}"));
         let renamed = self.hand_down(&fresh).and_then(|()| {
             let is_there = |number: &u32| there(folder, &older(*number)).is_ok();

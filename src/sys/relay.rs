@@ -100,7 +100,7 @@ impl Relay {
         self.close(gone, events);
     }
 
-    /// Takes what a child wrote before it ended, except where the reader of its sink is stuck: that is taken when there is room.
+    /// Takes what a child wrote before it ended.
     pub fn child_ended(
         &mut self,
         child: Child,
@@ -108,31 +108,37 @@ impl Relay {
         spare: &mut Spare,
         events: &mut Vec<Event>,
     ) {
-        let mut gone = Vec::new();
-        for (index, pipe) in
-            self.pipes.iter_mut().enumerate().filter(|(_, pipe)| pipe.child == child && !pipe.ended)
-        {
+        for pipe in self.pipes.iter_mut().filter(|pipe| pipe.child == child) {
             pipe.ended = true;
-            if !pipe.waits(&congested) {
-                // Not until it is empty: others may hold it and write without end.
-                let mut left = descriptors::readable_bytes(pipe.descriptor.as_fd());
-                let end = loop {
-                    match pipe.read(left.clamp(1, READ_MAX_BYTES), spare, events) {
-                        Read::Some(count) if count < left => left -= count,
-                        Read::Some(_) => left = 0,
-                        other => break other,
-                    }
-                    if left == 0 {
-                        break Read::Nothing;
-                    }
-                };
-                if end == Read::End {
-                    gone.push(index);
+        }
+        self.take_last(congested, spare, events);
+        self.limit_ended(child.instance, events);
+    }
+
+    /// Takes what there is in the pipes of ended children, before it is said that one of those who hold them has ended, too; except where
+    /// the reader of the sink is stuck: that is taken when there is room.
+    #[inline(never)]
+    pub fn take_last(
+        &mut self,
+        congested: impl Fn(Sink) -> bool,
+        spare: &mut Spare,
+        events: &mut Vec<Event>,
+    ) {
+        let mut gone = Vec::new();
+        for (index, pipe) in (0..).zip(&self.pipes).filter(|(_, pipe)| pipe.ended && !pipe.waits(&congested))
+        {
+            // Not until it is empty: others may hold it and write without end. But its end, if that is there: a line without one
+            // still goes where this run's lines go.
+            let mut left = descriptors::readable_bytes(pipe.descriptor.as_fd());
+            loop {
+                match pipe.read(left.clamp(1, READ_MAX_BYTES), spare, events) {
+                    Read::Some(count) if left > 0 => left = left.saturating_sub(count),
+                    Read::End => break gone.push(index),
+                    Read::Some(_) | Read::Nothing => break,
                 }
             }
         }
         self.close(gone, events);
-        self.limit_ended(child.instance, events);
     }
 
     /// Reads everything from everybody.

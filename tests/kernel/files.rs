@@ -24,6 +24,7 @@ pub const CASES: &[Case] = &[
     ("a_full_disk_for_files", a_full_disk_for_files),
     ("a_file_that_somebody_moves_or_empties", a_file_that_somebody_moves_or_empties),
     ("a_torn_line_is_ended", a_torn_line_is_ended),
+    ("a_line_of_which_a_piece_is_written_is_not_ended", a_line_of_which_a_piece_is_written_is_not_ended),
     ("a_rotated_file_hands_down_no_rights", a_rotated_file_hands_down_no_rights),
     ("a_file_of_nobody_is_let_go", a_file_of_nobody_is_let_go),
 ];
@@ -257,6 +258,19 @@ fn a_file_that_somebody_moves_or_empties() {
         world.wait(Duration::from_millis(50));
     }
     assert_eq!(troubles(&mut world), []);
+}
+
+/// Its rest is still to come, whoever has the files opened again meanwhile.
+fn a_line_of_which_a_piece_is_written_is_not_ended() {
+    let scratch = Scratch::new();
+    let path = scratch.path("out.log");
+    let mut world = World::new();
+    let log = file(&path, None);
+    for text in ["a piece", " and another", " and the rest\n"] {
+        write(&mut world, &log, text);
+        world.perform(Action::Reopen { client: None });
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), "a piece and another and the rest\n");
 }
 
 fn a_torn_line_is_ended() {

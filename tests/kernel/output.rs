@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use tinysup::event::{Action, Event, ExitStatus, Output, Overflow, Sink};
+use tinysup::event::{Action, Child, Event, ExitStatus, Output, Overflow, Sink};
 use tinysup::notice::Notice;
 use tinysup::sys::Setup;
 use tinysup::units::Signal;
@@ -17,6 +17,7 @@ use crate::{Case, scene};
 pub const CASES: &[Case] = &[
     ("output_arrives_whole", output_arrives_whole),
     ("last_words_come_before_the_end", last_words_come_before_the_end),
+    ("what_remains_say_comes_before_their_end", what_remains_say_comes_before_their_end),
     ("a_pipe_held_by_others_does_not_delay_the_end", a_pipe_held_by_others_does_not_delay_the_end),
     ("pipes_of_ended_runs_are_few", pipes_of_ended_runs_are_few),
     ("drain_reads_everything", drain_reads_everything),
@@ -61,18 +62,32 @@ fn last_words_come_before_the_end() {
     for _ in 0..50 {
         let (child, pid) = world.spawn(shell("echo one; echo two >&2; exit 1"));
         world.exit_of(pid);
-        let words: usize = world
-            .events
-            .drain(..)
-            .take_while(|event| !matches!(event, Event::Exited { .. }))
-            .map(|event| match event {
-                Event::Output { child: of, bytes, .. } if of == child => bytes.len(),
-                _ => 0,
-            })
-            .sum();
-        assert_eq!(words, 8);
-        world.forget_all();
+        // And the ends of both streams: a last line without an end is one of this run, too.
+        assert_eq!(said_before(&mut world, child, |event| matches!(event, Event::Exited { .. })), (8, 2));
     }
+}
+
+fn what_remains_say_comes_before_their_end() {
+    let mut world = World::new();
+    for _ in 0..50 {
+        let (child, pid) = world.spawn(shell("(echo more) & exit 1"));
+        world.exit_of(pid);
+        let ended = |event: &Event| matches!(event, Event::OrphansEnded { .. });
+        world.until("the end of what it left", |event| ended(event).then_some(()));
+        assert_eq!(said_before(&mut world, child, ended), (5, 2));
+    }
+}
+
+/// How many bytes and ends of streams of a child come before such an event.
+fn said_before(world: &mut World, child: Child, event: impl Fn(&Event) -> bool) -> (usize, usize) {
+    let before = world.events.drain(..).take_while(|before| !event(before));
+    let said = before.fold((0, 0), |(bytes, ends), event| match event {
+        Event::Output { child: of, bytes: more, .. } if of == child => (bytes + more.len(), ends),
+        Event::OutputEnded { child: of, .. } if of == child => (bytes, ends + 1),
+        _ => (bytes, ends),
+    });
+    world.forget_all();
+    said
 }
 
 fn a_pipe_held_by_others_does_not_delay_the_end() {

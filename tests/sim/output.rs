@@ -27,8 +27,10 @@ struct Held {
     text: Vec<u8>,
     begun: Wall,
     last: Time,
-    /// A piece of it was written.
+    /// A piece of it has passed,
     passed: bool,
+    /// and not all of them were dropped: on the way to a file, and to the container.
+    written: [bool; 2],
 }
 
 /// Where lines go.
@@ -165,6 +167,7 @@ impl Outputs {
                 begun: at,
                 last: now,
                 passed: false,
+                written: [false; 2],
             });
             if held.text.is_empty() {
                 held.begun = at;
@@ -172,7 +175,7 @@ impl Outputs {
             held.last = now;
             if *byte == b'\n' {
                 let held = self.held.remove(&key).unwrap();
-                self.owe(world, now, key, &held.text, held.begun, (held.passed, false));
+                self.owe(world, now, key, &held, false);
             } else {
                 held.text.push(*byte);
             }
@@ -185,38 +188,50 @@ impl Outputs {
 
     fn piece(&mut self, world: &mut World, now: Time, key: (Child, Sink)) {
         let held = self.held.get_mut(&key).unwrap();
-        let (text, begun) = (std::mem::take(&mut held.text), held.begun);
-        let rest = std::mem::replace(&mut held.passed, true);
-        self.owe(world, now, key, &text, begun, (rest, true));
+        let rest = Held { text: Vec::new(), passed: true, ..*held };
+        let piece = std::mem::replace(held, rest);
+        let written = self.owe(world, now, key, &piece, true);
+        let held = self.held.get_mut(&key).unwrap();
+        held.written = [held.written[0] || written[0], held.written[1] || written[1]];
     }
 
     fn end(&mut self, world: &mut World, now: Time, key: (Child, Sink)) {
         if let Some(held) = self.held.remove(&key) {
-            self.owe(world, now, key, &held.text, held.begun, (held.passed, false));
+            self.owe(world, now, key, &held, false);
         }
     }
 
-    /// A line, or a piece of one, is due wherever it goes, unless a limit does not let it pass.
+    /// A line, or a piece of one, is due wherever it goes, unless a limit does not let it pass. Of a line whose beginning is there the end
+    /// is due in any case. Says where something of it is written.
     fn owe(
         &mut self,
         world: &mut World,
         now: Time,
         (child, sink): (Child, Sink),
-        text: &[u8],
-        at: Wall,
-        (rest, partial): (bool, bool),
-    ) {
+        held: &Held,
+        partial: bool,
+    ) -> [bool; 2] {
+        let Held { text, begun: at, passed: rest, written, .. } = held;
+        let (rest, at, mut text) = (*rest, *at, &text[..]);
+        let way = |place: &Place| usize::from(matches!(place, Place::Container(_)));
+        let ends = |place: &Place| rest && written[way(place)] && !partial;
+        // What says nothing is no more than an end.
+        let mut dropped = true;
         let instance = &self.plan.instances[child.instance.0 as usize];
         let launch = &instance.launch;
         // The last end of a line whose last piece has passed already is nothing.
-        if !rest || partial || !text.is_empty() {
+        let says = !rest || partial || !text.is_empty();
+        if says {
             self.said.push((child.instance, sink, text.to_vec()));
         }
         if let Some(limit) = instance.log_rate_limit
+            && says
             && !self.buckets.entry(child.instance).or_default().takes(now, limit)
         {
             world.count("line beyond the limit");
-            return;
+            text = b"";
+        } else if says {
+            dropped = false;
         }
         let output = if sink == Sink::Stdout { &launch.stdout } else { &launch.stderr };
         let mut places = Vec::new();
@@ -238,20 +253,32 @@ impl Outputs {
                 violation!("output of {child:?} that nobody was to see")
             }
         }
+        let mut now_written = [false; 2];
         for (place, format) in places {
-            // The last end of a line whose pieces have ends of their own.
-            if format == Format::Prefix && rest && text.is_empty() && !partial {
+            let mut text = text;
+            if dropped && !ends(&place) {
                 continue;
             }
             if let Place::Container(sink) = &place
-                && let Some(dropped) = self.stuck.get_mut(sink)
+                && let Some(unread) = self.stuck.get_mut(sink)
             {
-                *dropped.entry(child.instance).or_default() += 1;
+                if !dropped {
+                    *unread.entry(child.instance).or_default() += 1;
+                }
+                if !ends(&place) {
+                    continue;
+                }
+                text = b"";
+            }
+            now_written[way(&place)] = true;
+            // The last end of a line whose pieces have ends of their own.
+            if format == Format::Prefix && rest && text.is_empty() && !partial {
                 continue;
             }
             let due = Due { text: text.to_vec(), at, rest, partial, format };
             self.due.entry((place, child, sink)).or_default().push_back(due);
         }
+        now_written
     }
 
     pub fn write(&mut self, world: &mut World, sink: Sink, bytes: &[u8]) {
