@@ -33,6 +33,8 @@ pub struct Source<'a> {
     silences: Vec<usize>,
     /// Whole lines and pieces may lack.
     pub drops: bool,
+    /// A file takes nothing for a while: what was to be written is lost then, a piece or the end of its line.
+    pub lost: bool,
     /// Where it begins is not known.
     pub tail: bool,
     /// Its last line has not come,
@@ -84,6 +86,7 @@ impl<'a> Source<'a> {
             form,
             silences: tape.silences(),
             drops: false,
+            lost: false,
             tail: false,
             unfinished: false,
             late: false,
@@ -152,7 +155,8 @@ impl<'a> Source<'a> {
         };
         let mut found = vec![state.clone()];
         // The end of a line that has begun never lacks: nobody else's line may be taken for its rest.
-        if self.drops && !(state.open && matches!(self.form, Form::Json | Form::Raw)) {
+        let ends = state.open && matches!(self.form, Form::Json | Form::Raw);
+        if self.drops && (!ends || self.lost && self.form == Form::Json) {
             let mut last = state.clone();
             last.place = Some(from);
             while let Some(at) = last.place.filter(|at| *at < self.bytes().len()) {
@@ -196,7 +200,7 @@ impl<'a> Source<'a> {
         let mut found = Vec::new();
         if partial != Some(true) && line_end - from <= PIECE_MAX && same(line_end) {
             found.push(to((line_end + 1).min(written.len()), false));
-        } else if self.drops && begin.open && partial == Some(false) && text.is_empty() {
+        } else if self.drops && (begin.open || self.lost) && partial == Some(false) && text.is_empty() {
             // The end of a line that has begun, whose rest was dropped.
             let dropped = begin.dropped.and(self.skipped(from));
             found.push(State { place: Some((line_end + 1).min(written.len())), open: false, dropped });

@@ -919,7 +919,10 @@ impl<'a> Stage<'a> {
     fn ask_logs(&self, more: &str) -> Vec<LogLine> {
         let answers = self.container().ask(&format!("\"verb\":\"logs\"{more}"));
         let lines = answers.into_iter().filter_map(|answer| match answer {
-            Answer::Log(line) => Some(line),
+            // That some of it is not kept is told besides the lines that were asked for.
+            Answer::Log(line) => {
+                Some(line).filter(|line| line.stream.is_some() || !line.text.starts_with("not kept here: "))
+            }
             Answer::End => None,
             other => panic!("{other:?}"),
         });
@@ -1092,7 +1095,8 @@ impl<'a> Stage<'a> {
                 && self.scene.file_name(file, tape.instance) == *name
             {
                 let mut source = Source::new(tape, form);
-                source.drops = self.scene.loss == Loss::File || self.rate_of(index).is_some();
+                source.lost = self.scene.loss == Loss::File;
+                source.drops = source.lost || self.rate_of(index).is_some();
                 source.tail = count == most;
                 sources.push(source);
             }
