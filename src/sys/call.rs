@@ -124,6 +124,11 @@ pub fn is_file(status: &FileStat) -> bool {
     kind(status) == libc::S_IFREG
 }
 
+/// Whether it is root's or our own.
+pub fn is_ours(status: &FileStat) -> bool {
+    status.st_uid == 0 || status.st_uid == nix::unistd::geteuid().as_raw()
+}
+
 /// Which file it is.
 pub fn identity(status: &FileStat) -> (u64, u64) {
     (status.st_dev, status.st_ino)
@@ -157,11 +162,6 @@ pub fn remove_file(path: &Path) -> nix::Result<()> {
 pub fn rename(from: &Path, to: &Path) -> nix::Result<()> {
     let (from, to) = (c_path(from)?, c_path(to)?);
     nix::fcntl::renameat(AT_FDCWD, from.as_c_str(), AT_FDCWD, to.as_c_str())
-}
-
-/// Sets the mode of a file, behind links.
-pub fn set_mode(path: &Path, mode: libc::mode_t) -> nix::Result<()> {
-    on_path(libc::SYS_fchmodat, path, mode)
 }
 
 /// Whether our real user may do that: access(2).

@@ -19,9 +19,9 @@ use memchr::{memchr, memchr_iter, memrchr};
 use nix::errno::Errno;
 use nix::fcntl::renameat;
 use nix::sys::stat::{FileStat, Mode, mkdirat};
-use nix::unistd::{UnlinkatFlags, ftruncate, geteuid, unlinkat, write};
+use nix::unistd::{UnlinkatFlags, ftruncate, unlinkat, write};
 
-use super::call::{self, identity, kind, open_at, refusal, status_of};
+use super::call::{self, identity, is_ours, kind, open_at, refusal, status_of};
 use crate::event::{Event, FileTrouble, LogFile, report};
 use crate::gather::Gather;
 use crate::sorted::Map;
@@ -359,11 +359,6 @@ fn there(folder: BorrowedFd<'_>, name: &CStr) -> nix::Result<FileStat> {
 
 fn size(stat: &FileStat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
-}
-
-/// Whether something is root's or our own.
-fn is_ours(stat: &FileStat) -> bool {
-    stat.st_uid == 0 || stat.st_uid == geteuid().as_raw()
 }
 
 /// Whether a file may be written to that is in that folder.

@@ -38,9 +38,9 @@ const DESCRIPTORS_MAX: usize = 253;
 /// Everybody may pass through it, nobody but us may list or change it.
 const DIRECTORY_MODE: u32 = 0o711;
 
-/// The mode of the socket: for its owner alone, or for whoever is there.
+/// What is taken from the mode of a socket: it is for its owner alone, or for whoever is there.
 const NOT_FOR_OTHERS: Mode = Mode::from_bits_truncate(0o177);
-const FOR_ALL: u32 = 0o666;
+const FOR_ALL: Mode = Mode::from_bits_truncate(0o111);
 
 /// So many places are held on to when one after the other is cleared away or filled.
 const PLACES_MAX: usize = 8;
@@ -59,19 +59,17 @@ impl Post {
     /// we may not give files away.
     #[inline(never)]
     pub fn open(&mut self, child: Child, uid: Option<u32>) -> Result<Mailbox, Box<StartError>> {
-        let mailbox = self.bind(&format!("{}.{}", child.instance.0, child.run))?;
+        let name = format!("{}.{}", child.instance.0, child.run);
         let own = geteuid().as_raw();
         let uid = uid.unwrap_or(own);
-        let reached = if uid == 0 || (uid != own && call::give_away(&mailbox.path, uid).is_err()) {
-            call::set_mode(&mailbox.path, FOR_ALL)
-        } else {
-            Ok(())
-        };
-        reached.map_err(|errno| StartError::Other {
-            what: format!("open its notification socket for user {uid}"),
-            reason: word(errno),
-        })?;
-        Ok(mailbox)
+        if uid != 0 {
+            let mailbox = self.bind(&name, NOT_FOR_OTHERS)?;
+            if uid == own || call::give_away(&mailbox.path, uid).is_ok() {
+                return Ok(mailbox);
+            }
+        }
+        // No mode is changed later: by then somebody else's file could be there.
+        self.bind(&name, FOR_ALL)
     }
 
     /// Adds the descriptors that are in use.
@@ -81,19 +79,19 @@ impl Post {
         }
     }
 
-    fn bind(&mut self, name: &str) -> Result<Mailbox, Box<StartError>> {
-        self.bind_in(&BASES.map(Path::new), name)
+    fn bind(&mut self, name: &str, without: Mode) -> Result<Mailbox, Box<StartError>> {
+        self.bind_in(&BASES.map(Path::new), name, without)
     }
 
     #[inline(never)]
-    fn bind_in(&mut self, bases: &[&Path], name: &str) -> Result<Mailbox, Box<StartError>> {
+    fn bind_in(&mut self, bases: &[&Path], name: &str, without: Mode) -> Result<Mailbox, Box<StartError>> {
         // Somebody may have cleared the place away, or filled it; for a while only, perhaps.
-        if let Some(mailbox) = self.places.iter().rev().find_map(|place| place.bind(name).ok()) {
+        if let Some(mailbox) = self.places.iter().rev().find_map(|place| place.bind(name, without).ok()) {
             return Ok(mailbox);
         }
         let mut reasons = Vec::new();
         for base in bases {
-            match Place::take(base).and_then(|place| Ok((place.bind(name)?, place))) {
+            match Place::take(base).and_then(|place| Ok((place.bind(name, without)?, place))) {
                 Ok((mailbox, place)) => {
                     if self.places.len() >= PLACES_MAX {
                         self.places.remove(0);
@@ -122,9 +120,9 @@ struct Place {
 impl Place {
     #[inline(never)]
     fn take(base: &Path) -> io::Result<Self> {
-        let mode = call::status(base)?.st_mode;
-        let (writable_for_others, sticky) = (mode & 0o022 != 0, mode & 0o1000 != 0);
-        if writable_for_others && !sticky {
+        let found = call::status(base)?;
+        let (writable_for_others, sticky) = (found.st_mode & 0o022 != 0, found.st_mode & 0o1000 != 0);
+        if !call::is_ours(&found) || (writable_for_others && !sticky) {
             return Err(call::refusal("others may replace what is in it"));
         }
         for number in 0..NAMES_MAX {
@@ -149,10 +147,10 @@ impl Place {
         Err(call::refusal(&format!("{NAMES_MAX} others are there already")))
     }
 
-    fn bind(&self, name: &str) -> io::Result<Mailbox> {
+    fn bind(&self, name: &str, without: Mode) -> io::Result<Mailbox> {
         let path = self.path.join(name);
         // Its mode from the first moment on.
-        let before = umask(NOT_FOR_OTHERS);
+        let before = umask(without);
         let bound = socket::Address::file(path.as_os_str()).and_then(|address| address.bind(Kind::Datagrams));
         umask(before);
         let mailbox = Mailbox { socket: bound?, path };
@@ -320,11 +318,11 @@ mod tests {
         let base = std::env::temp_dir().join(format!("tinysup-mailbox-{}", std::process::id()));
         fs::create_dir(&base).unwrap();
         let mut post = Post::default();
-        let first = post.bind_in(&[&base], "0.1").unwrap();
+        let first = post.bind_in(&[&base], "0.1", FOR_ALL).unwrap();
         assert!(first.path().starts_with(base.join("tinysup-notify-0")));
         // Something is in the way there, as a full disk would be.
         fs::create_dir(base.join("tinysup-notify-0/1.1")).unwrap();
-        let second = post.bind_in(&[&base], "1.1").unwrap();
+        let second = post.bind_in(&[&base], "1.1", FOR_ALL).unwrap();
         assert!(second.path().starts_with(base.join("tinysup-notify-1")));
         // The first run still speaks, so its place is nobody else's.
         let neighbour = Place::take(&base).unwrap();

@@ -522,6 +522,12 @@ fn where_sockets_lie() {
     // The next best, as long as nobody else may replace what is in it.
     fs::set_permissions("/run", Permissions::from_mode(0o777)).unwrap();
     assert_eq!(place(&mut World::new()), "/dev/shm/tinysup-notify-0");
+    // Its owner may, whatever its mode.
+    for mode in [0o755, 0o1777] {
+        fs::set_permissions("/run", Permissions::from_mode(mode)).unwrap();
+        std::os::unix::fs::chown("/run", Some(STRANGER), None).unwrap();
+        assert_eq!(place(&mut World::new()), "/dev/shm/tinysup-notify-0");
+    }
     scene::mount("none", "/dev/shm", "", libc::MS_REMOUNT | libc::MS_RDONLY);
     fs::set_permissions("/tmp", Permissions::from_mode(0o1777)).unwrap();
     assert_eq!(place(&mut World::new()), "/tmp/tinysup-notify-0");
