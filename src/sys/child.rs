@@ -351,14 +351,15 @@ fn enter(directory: Option<&CString>) -> Result<(), Failure> {
 }
 
 fn limits(script: &Script) -> Result<(), Failure> {
-    for (index, (resource, limit)) in script.rlimits.iter().enumerate() {
-        check(set_limit(*resource, limit), Step::Rlimit, index)?;
-    }
+    // First, as it takes a descriptor, of which there may be few then.
     if let Some((text, required)) = &script.oom_score_adj {
         match adjust_oom_score(text) {
             Err(errno) if *required => return Err(failed(Step::OomScoreAdj)(errno)),
             Ok(()) | Err(_) => {}
         }
+    }
+    for (index, (resource, limit)) in script.rlimits.iter().enumerate() {
+        check(set_limit(*resource, limit), Step::Rlimit, index)?;
     }
     if let Some(nice) = script.nice {
         // SAFETY: plain call on ourselves.
