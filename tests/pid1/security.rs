@@ -79,7 +79,7 @@ fn identity(keys: &str) -> Vec<String> {
     let config =
         service("a", &sh("setpriv --dump; cat /proc/self/status"), &format!("type = \"oneshot\"\n{keys}"));
     let setup = Setup::services(&config);
-    let end = setup.before(launch::be_peculiar).start().finish();
+    let end = setup.before(launch::be_peculiar).before(launch::inherit_capabilities).start().finish();
     end.code(0);
     end.of("a").iter().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
@@ -96,7 +96,7 @@ fn nothing_of_root_is_left_after_a_change_of_user() {
     if !root() {
         return;
     }
-    // As its parent is in groups 7 and 8, it would be, too.
+    // As its parent is in groups 7 and 8, it would be, too, and so it would inherit capabilities.
     let user = format!("user = \"{SOMEBODY}\"");
     let plain = identity(&user);
     has(
