@@ -126,7 +126,12 @@ pub fn is_file(status: &FileStat) -> bool {
 
 /// Whether it is root's or our own.
 pub fn is_ours(status: &FileStat) -> bool {
-    status.st_uid == 0 || status.st_uid == nix::unistd::geteuid().as_raw()
+    is_user_of_ours(status.st_uid)
+}
+
+/// Whether a user is root, or who we are.
+pub fn is_user_of_ours(uid: u32) -> bool {
+    uid == 0 || uid == nix::unistd::geteuid().as_raw()
 }
 
 /// Which file it is.

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
 
-use crate::container::{Container, Setup, set_mode};
+use crate::container::{Container, Setup, set_mode, tinysup};
 use crate::services::{service, sh, witness, witness_path, words};
 use crate::{launch, root};
 
@@ -248,6 +248,36 @@ fn a_file_that_is_planted_at_the_sockets_path_is_not_touched() {
         (before.ino(), before.permissions().mode(), before.uid(), before.mtime()),
         "it is what it was"
     );
+}
+
+/// Where everybody may listen, somebody else may; here a tinysup of his own, which says what one says that is well.
+#[test]
+fn only_a_tinysup_of_ours_is_believed() {
+    if !root() {
+        return;
+    }
+    let config = service("theirs", &words(&["$T", "-c", "$DIR/theirs.toml"]).replace("$$", "$"), "")
+        + &format!("user = \"{SOMEBODY}\"\nenv = {{ TINYSUP_SOCKET = \"${{DIR}}/place/socket\" }}\n");
+    let setup = Setup::services(&config.replace("$T", "${T}").replace("$DIR/", "${DIR}/"));
+    setup.folder().file("theirs.toml", service("a", &sh("exec sleep 1000"), ""));
+    let folder = setup.folder().path().to_owned();
+    fs::create_dir(folder.join("place")).expect("the folder is ours");
+    set_mode(&folder.join("place"), 0o1777);
+    let copy = setup.folder().program("tinysup", fs::read(tinysup()).expect("the program"));
+    let container = setup.env("T", copy).start();
+    let socket = folder.join("place/socket");
+    container.until("their socket", || socket.exists());
+    let socket = socket.display().to_string();
+    for verb in ["health", "status"] {
+        let asked = container.verb(&[verb, "--socket", &socket]);
+        assert!(asked.code != 0 && asked.stdout.is_empty(), "{asked:#?}");
+        assert!(asked.stderr.contains(&socket) && asked.stderr.contains(SOMEBODY), "{asked:#?}");
+    }
+    // He himself may.
+    let somebody = || launch::become_user(SOMEBODY.parse().expect("a number"));
+    let asked = container.begin_verb(&["health", "--socket", &socket], vec![Box::new(somebody)]).answer();
+    assert_eq!(asked.code, 0, "{asked:#?}");
+    container.stop().code(0);
 }
 
 /// A service of another user whose processes claim to be another service's, do not go when they are asked to, and come without end.
