@@ -176,12 +176,12 @@ pub fn text(path: &str) -> Option<String> {
 
 /// All processes that we can see; none without /proc.
 pub fn all() -> Vec<Pid> {
-    numbers("/proc").unwrap_or_default().into_iter().filter_map(Pid::new).gather()
+    numbers("/proc", usize::MAX).unwrap_or_default().into_iter().filter_map(Pid::new).gather()
 }
 
-/// The names in a directory that are numbers, such as those of processes, threads or descriptors.
-pub fn numbers(directory: &str) -> io::Result<Vec<i32>> {
-    let names = call::names(Path::new(directory), usize::MAX)?;
+/// The names in a directory that are numbers, such as those of processes, threads or descriptors, among so many names.
+pub fn numbers(directory: &str, at_most: usize) -> io::Result<Vec<i32>> {
+    let names = call::names(Path::new(directory), at_most)?;
     Ok(names.iter().filter_map(|name| parse_number(name.to_str()?)).gather())
 }
 
@@ -240,7 +240,7 @@ pub fn has_lists_of_children() -> bool {
 /// The children of a process, of all its threads; some may be missing while it makes or loses any.
 pub fn children_of(pid: Pid) -> Vec<Pid> {
     let mut children = Vec::new();
-    for thread in numbers(&format!("/proc/{pid}/task")).unwrap_or_default() {
+    for thread in numbers(&format!("/proc/{pid}/task"), usize::MAX).unwrap_or_default() {
         let list = read_whole(&format!("/proc/{pid}/task/{thread}/children")).unwrap_or_default();
         children.append(&mut whole_numbers(&list));
     }

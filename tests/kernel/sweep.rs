@@ -23,6 +23,7 @@ pub const CASES: &[Case] = &[
     ("strays_of_pid_1_are_everybody", strays_of_pid_1_are_everybody),
     ("without_proc", without_proc),
     ("who_listens", who_listens),
+    ("who_holds_very_many_files_is_not_searched", who_holds_very_many_files_is_not_searched),
     ("where_a_run_listens", where_a_run_listens),
     ("where_a_run_of_another_user_listens", where_a_run_of_another_user_listens),
     ("the_termination_log", the_termination_log),
@@ -223,6 +224,8 @@ fn without_proc() {
 }
 
 fn who_listens() {
+    // Where nobody else's files are looked at first.
+    scene::as_pid_1();
     let instance = InstanceId(3);
     let mut world = World::new();
     let mut ask = |port| {
@@ -244,6 +247,23 @@ fn who_listens() {
         drop(socket);
         assert_eq!(ask(address.port()), None);
     }
+}
+
+/// A look at each takes a microsecond or two, in which nobody else has a turn.
+fn who_holds_very_many_files_is_not_searched() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    let mut world = World::new();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let Ok(_held) = (0..5_000).map(|_| null.try_clone()).collect::<Result<Vec<_>, _>>() else {
+        scene::skip("needs 5,000 open files");
+    };
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (instance, port) = (InstanceId(3), socket.local_addr().unwrap().port());
+    world.perform(Action::FindListener { instance, port });
+    let Some(Event::Listener { listener: Some(found), .. }) = world.events.pop() else { panic!("not found") };
+    assert_eq!(found.process, None);
 }
 
 fn listening(world: &mut World, child: Child, leader: Pid) -> Vec<String> {
