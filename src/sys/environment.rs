@@ -13,8 +13,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::child::Strings;
-use super::descriptors;
 use super::users::Resolved;
+use super::{descriptors, logfile};
 use crate::event::{Launch, Mark, StartError, Surroundings};
 use crate::sorted::Map;
 use crate::units::reason;
@@ -271,7 +271,7 @@ fn value_of<'a>(string: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 #[inline(never)]
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let told = |error: io::Error| reason(&error);
-    let file = descriptors::open_file(path).map_err(told)?;
+    let file = logfile::open_to_read(path).map_err(told)?;
     let mut value = descriptors::contents(&file, FILE_MAX_BYTES + 1).map_err(told)?;
     if value.len() > FILE_MAX_BYTES {
         return Err("it is larger than 128 KiB".to_owned());

@@ -3,7 +3,7 @@
 //!
 //! We are mostly root, and the folder of a file may belong to somebody else. So a symbolic link is never followed for the file itself, on
 //! the way there only where root or we made it, and what is opened must be a plain file that nobody could have put there to
-//! have us write into another.
+//! have us write into another. Files of secrets are read with the same care, but for links of ours, which are followed.
 
 use std::ffi::{CStr, CString, OsString};
 use std::fs::File;
@@ -382,6 +382,51 @@ fn check(folder: BorrowedFd<'_>, file: &FileStat) -> io::Result<()> {
     Ok(())
 }
 
+/// Opens a file for reading, as root perhaps, that others may have put there: none but theirs is read in its place. A link is followed if
+/// nobody else has made it, as those of Kubernetes. Never waits.
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let (folder, name) = folder_of(&path, false)?;
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+        match open_at(folder.as_raw_fd(), &name, flags, 0) {
+            Ok(file) => {
+                let found = status_of(file.as_fd())?;
+                match kind(&found) {
+                    libc::S_IFDIR => return Err(Errno::EISDIR.into()),
+                    libc::S_IFREG => check(folder.as_fd(), &found)?,
+                    _ => return Err(refusal("it is not a file")),
+                }
+                return Ok(file.into());
+            }
+            Err(errno) => {
+                let target = follow(folder.as_fd(), &name, errno)?;
+                path.pop();
+                path.push(target);
+            }
+        }
+    }
+    Err(Errno::ELOOP.into())
+}
+
+/// Where a link leads that was met instead of something else. The link itself is opened, so that what is read is what was looked at: by
+/// its name somebody could exchange it.
+fn follow(folder: BorrowedFd<'_>, name: &CStr, errno: Errno) -> io::Result<PathBuf> {
+    if !matches!(errno, Errno::ELOOP | Errno::ENOTDIR) {
+        return Err(errno.into());
+    }
+    let link = open_at(folder.as_raw_fd(), name, libc::O_PATH | libc::O_NOFOLLOW, 0)?;
+    let seen = status_of(link.as_fd())?;
+    if kind(&seen) != libc::S_IFLNK {
+        return Err(errno.into());
+    }
+    if !is_ours(&seen) {
+        let text = format!("a symbolic link of user {} on the way there is not followed", seen.st_uid);
+        return Err(refusal(&text));
+    }
+    Ok(OsString::from_vec(call::target(link.as_raw_fd(), c"")?).into())
+}
+
 /// The folder of a file, and the file's name there. What is missing on the way is made, if it is wanted.
 fn folder_of(path: &Path, make: bool) -> io::Result<(OwnedFd, CString)> {
     let name = path.file_name().ok_or_else(|| refusal("it has no name"))?;
@@ -410,29 +455,17 @@ fn folder_of(path: &Path, make: bool) -> io::Result<(OwnedFd, CString)> {
         };
         match found {
             Ok(next) => here = next,
-            Err(errno @ (Errno::ELOOP | Errno::ENOTDIR)) => {
-                // The link itself is opened, so that what is read is what was looked at: by its name somebody could exchange it.
-                let link = open_at(here.as_raw_fd(), &step, libc::O_PATH | libc::O_NOFOLLOW, 0)?;
-                let seen = status_of(link.as_fd())?;
-                if kind(&seen) != libc::S_IFLNK {
-                    return Err(errno.into());
-                }
-                if !is_ours(&seen) {
-                    let text =
-                        format!("a symbolic link of user {} on the way there is not followed", seen.st_uid);
-                    return Err(refusal(&text));
-                }
+            Err(errno) => {
+                let target = follow(here.as_fd(), &step, errno)?;
                 links += 1;
                 if links > LINKS_MAX {
                     return Err(Errno::ELOOP.into());
                 }
-                let target = PathBuf::from(OsString::from_vec(call::target(link.as_raw_fd(), c"")?));
                 if target.is_absolute() {
                     here = start(&target)?;
                 }
                 add_steps(&mut ahead, &target)?;
             }
-            Err(errno) => return Err(errno.into()),
         }
     }
     Ok((here, name))
