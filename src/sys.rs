@@ -514,6 +514,7 @@ impl Linux {
                     child,
                     leader: spawned.pid,
                     mark: launch.mark.clone(),
+                    uid: spawned.attempt.uid,
                     mailbox: spawned.mailbox,
                     announcement: spawned.announcement.map(Announcement::new),
                 });

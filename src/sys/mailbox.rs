@@ -211,6 +211,8 @@ pub struct Mailbox {
 pub struct Letter {
     /// The sender's pid in our namespace; 0 if it has none there.
     pub sender: i32,
+    /// The user that it was, or said that it is: its real, effective or saved one, or whatever it likes if it is root.
+    pub uid: u32,
     /// The message; `None` if it was longer than any may be.
     pub bytes: Option<Vec<u8>>,
     /// What was attached.
@@ -266,11 +268,11 @@ struct Control([u8; CONTROL_BYTES]);
 fn receive(socket: BorrowedFd<'_>) -> nix::Result<Letter> {
     let mut bytes = vec![0; MESSAGE_MAX + 1];
     let mut control = Control([0; CONTROL_BYTES]);
-    let mut letter = Letter { sender: 0, bytes: None, descriptors: Vec::new() };
+    let mut letter = Letter { sender: 0, uid: u32::MAX, bytes: None, descriptors: Vec::new() };
     let mut parts = [IoSliceMut::new(&mut bytes)];
     // SAFETY: all zeroes is a msghdr. The parts are laid out as iovec, which the standard library promises; both buffers live until
     // the end, and the kernel writes no more than their sizes say. The macros stay inside of what it has written, and so does
-    // `number`: both payloads are made of 32-bit numbers, the first of the credentials being the pid. Each descriptor is new and
+    // `number`: both payloads are made of 32-bit numbers, the first of the credentials being the pid, the second the user. Each descriptor is new and
     // nobody else's.
     let count = unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
@@ -288,7 +290,9 @@ fn receive(socket: BorrowedFd<'_>) -> nix::Result<Letter> {
             let number = |index: usize| i32::from_ne_bytes(*data.cast::<[u8; 4]>().add(index));
             let whole = usize::try_from(header.cmsg_len as u64).unwrap_or(0); // not of the same type in all C libraries
             match (header.cmsg_level, header.cmsg_type) {
-                (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => letter.sender = number(0),
+                (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => {
+                    (letter.sender, letter.uid) = (number(0), number(1).cast_unsigned());
+                }
                 (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
                     let numbers =
                         whole.saturating_sub(data.offset_from_unsigned(at.cast())) / size_of::<i32>();

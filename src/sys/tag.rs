@@ -34,6 +34,19 @@ pub fn carried(pid: Pid) -> Option<u64> {
     soft_locks(&procfs::read(pid, "limits")?)
 }
 
+/// Whether a mark alone says that a process of this user belongs to a run that began as `run`, or as who we are: anybody can set one.
+pub fn counts(uid: u32, run: Option<u32>) -> bool {
+    call::is_user_of_ours(uid) || run == Some(uid)
+}
+
+/// The real user of a process. The owner of its folder in /proc is root's for any that does not want to be looked at.
+pub fn user(pid: Pid) -> Option<u32> {
+    let status = procfs::read(pid, "status")?;
+    let status = String::from_utf8_lossy(&status);
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    parse_number(line.split_ascii_whitespace().next()?)
+}
+
 /// Whether a process carries one of both marks of this instance.
 pub fn either(pid: Pid, instance: InstanceId, mark: &Mark) -> bool {
     carried(pid) == Some(of(instance))

@@ -40,6 +40,8 @@ pub struct Voice {
     pub leader: Pid,
     /// What its processes carry.
     pub mark: Option<Mark>,
+    /// The user it began as; `None`: ours.
+    pub uid: Option<u32>,
     /// Its notification socket.
     pub mailbox: Option<Mailbox>,
     /// Its readiness pipe, until that is done with.
@@ -110,10 +112,10 @@ impl Voice {
     fn read_mailbox(&self, at_most: usize, events: &mut Vec<Event>) {
         let Some(mailbox) = &self.mailbox else { return };
         for letter in std::iter::from_fn(|| mailbox.receive()).take(at_most) {
-            let Letter { sender, bytes, descriptors } = letter;
+            let Letter { sender, uid, bytes, descriptors } = letter;
             match bytes {
                 Some(bytes) if bytes.is_empty() => {}
-                Some(bytes) if self.is_heard(sender) => {
+                Some(bytes) if self.is_heard(sender, uid) => {
                     report(events, Event::Notified { child: self.child, bytes });
                 }
                 Some(_) => {
@@ -132,7 +134,7 @@ impl Voice {
 
     /// Whether a sender is one of the run's processes. One that is gone already cannot be told from any other, so it is not heard,
     /// unless it still waits to be collected.
-    fn is_heard(&self, sender: i32) -> bool {
+    fn is_heard(&self, sender: i32, uid: u32) -> bool {
         let Some(sender) = Pid::new(sender) else { return false };
         let leader = self.leader;
         // As long as the leader is not released, its number stands for nobody else, and so does its session's and its group's.
@@ -142,7 +144,9 @@ impl Voice {
             || number(getsid(of)) == Ok(leader.number())
             || number(getpgid(of)) == Ok(leader.number())
             || descends(sender, leader)
-            || self.mark.as_ref().is_some_and(|mark| tag::either(sender, self.child.instance, mark))
+            // Which anybody may set.
+            || (tag::counts(uid, self.uid)
+                && self.mark.as_ref().is_some_and(|mark| tag::either(sender, self.child.instance, mark)))
     }
 
     fn read_announcement(&mut self, events: &mut Vec<Event>) -> Pipe {

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tinysup::event::{Action, Child, Event, ExitStatus, InstanceId, Launch, Mark, Pid, Role, StartError};
+use tinysup::event::{
+    Action, Child, Client, Event, ExitStatus, InstanceId, Launch, Mark, Pid, Rlimit, Role, Secret, StartError,
+};
 use tinysup::units::Signal;
 
 use crate::Case;
@@ -18,6 +20,7 @@ pub const CASES: &[Case] = &[
     ("what_a_leader_says", what_a_leader_says),
     ("what_its_processes_say", what_its_processes_say),
     ("strangers_are_not_heard", strangers_are_not_heard),
+    ("a_strangers_mark_is_not_believed", a_strangers_mark_is_not_believed),
     ("who_is_gone_is_not_heard", who_is_gone_is_not_heard),
     ("words_come_before_the_end", words_come_before_the_end),
     ("old_runs_are_not_heard", old_runs_are_not_heard),
@@ -158,7 +161,7 @@ fn strangers_are_not_heard() {
     let other = Child { instance: InstanceId(1), run: 1, role: Role::Main };
     let mut launch = helper(&["say", "3", "hold"]);
     launch.mark = Some(Mark { service: Rc::from("other"), instance: 1 });
-    conditions(&mut launch).env = vec![("NOTIFY_SOCKET".into(), tinysup::event::Secret::new(address))];
+    conditions(&mut launch).env = vec![("NOTIFY_SOCKET".into(), Secret::new(address))];
     world.perform(Action::Spawn { child: other, launch: Rc::new(launch), extra_env: Vec::new() });
     world::nothing_more_happens(&mut world);
     while world.events.iter().all(|event| !matches!(event, Event::Executed { child } if *child == other)) {
@@ -169,6 +172,48 @@ fn strangers_are_not_heard() {
     let (_, pid) = world.start(shell("exit 0"));
     world.exit_of(pid);
     assert_eq!(words(&world), [(child, "1".to_owned())]);
+}
+
+/// Anybody can set a number, and a variable.
+fn a_strangers_mark_is_not_believed() {
+    needs_root();
+    let mut world = World::new();
+    let (child, pid) = world.start(say("1"));
+    let address = address(pid);
+    assert_eq!(word(&mut world, child), "1");
+    let number = 1 << 62 | u64::from(std::process::id()) << 24;
+    let by_its = |name| {
+        let mut launch = service([ITSELF, "--helper", "say", name, "hold"]);
+        launch.mark = (name == "variables").then(world::mark);
+        conditions(&mut launch).identity = identity("12345");
+        conditions(&mut launch).env = vec![("NOTIFY_SOCKET".into(), Secret::new(address.clone()))];
+        if name == "number" {
+            let limit = Rlimit { resource: 10, soft: number, hard: u64::MAX };
+            conditions(&mut launch).attributes.rlimits = vec![limit];
+        }
+        launch
+    };
+    for name in ["number", "variables"] {
+        println!("{name}");
+        let other = Child { instance: InstanceId(1), ..world.new_child() };
+        world.perform(Action::Spawn { child: other, launch: Rc::new(by_its(name)), extra_env: Vec::new() });
+        let Some(Event::Spawned { pid: stranger, .. }) = world.events.last() else { panic!("not spawned") };
+        let stranger = *stranger;
+        world.until_process(stranger, |stat| stat.contains(") S "));
+        world::nothing_more_happens(&mut world);
+        assert_eq!(words(&world), [(child, "1".to_owned())]);
+        end(&mut world, stranger);
+    }
+    // Nor do they hold the run's memory, when they have come to us.
+    let mut launch = shell("setsid sleep 1000 >/dev/null 2>&1 & echo $!");
+    launch.mark = None;
+    conditions(&mut launch).identity = identity("12345");
+    conditions(&mut launch).attributes.rlimits = vec![Rlimit { resource: 10, soft: number, hard: u64::MAX }];
+    let orphan = Pid::new(world.run(launch).text().trim().parse().unwrap()).unwrap();
+    world.until_process(orphan, |stat| stat.contains("(sleep) S "));
+    world.perform(Action::Measure { client: Client(1), runs: vec![(child, pid)] });
+    let Some(Event::Measured { usage, .. }) = world.events.pop() else { panic!("not measured") };
+    assert_eq!(usage[0].processes, 1);
 }
 
 fn who_is_gone_is_not_heard() {
@@ -251,8 +296,7 @@ fn only_its_user_can_reach_a_socket() {
         for (other, other_uid) in users {
             let mut launch = service([ITSELF, "--helper", "say", "theirs", "end"]);
             conditions(&mut launch).identity = identity(other);
-            conditions(&mut launch).env =
-                vec![("NOTIFY_SOCKET".into(), tinysup::event::Secret::new(address.as_str()))];
+            conditions(&mut launch).env = vec![("NOTIFY_SOCKET".into(), Secret::new(address.as_str()))];
             // What arrives is not heard where it is no word of the run's.
             let expected = if [uid, other_uid].contains(&0) || other_uid == uid { 0 } else { libc::EACCES };
             launch.mark = Some(Mark { service: Rc::from("other"), instance: 1 });
@@ -344,8 +388,7 @@ fn what_is_attached_is_closed() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     world.forget_all();
     let mut launch = speaking(helper(&["attach", "many"]));
-    conditions(&mut launch).attributes.rlimits =
-        vec![tinysup::event::Rlimit { resource: 7, soft: 1000, hard: 1000 }];
+    conditions(&mut launch).attributes.rlimits = vec![Rlimit { resource: 7, soft: 1000, hard: 1000 }];
     let (_, pid) = world.start(launch);
     setrlimit(Resource::RLIMIT_NOFILE, u64::try_from(before).unwrap() + 50, hard).unwrap();
     assert_eq!(world.exit_of(pid), ExitStatus::Code(0));
