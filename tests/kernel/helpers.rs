@@ -115,6 +115,11 @@ fn flood_with_words(count: usize) {
 fn send_with(message: &str, descriptors: &[OwnedFd]) {
     let socket = UnixDatagram::unbound().expect("a socket");
     socket.connect(notification_socket()).expect("a reader");
+    send_on(&socket, message, descriptors).expect("a reader");
+}
+
+/// The same on a socket that is connected.
+pub fn send_on(socket: &impl AsRawFd, message: &str, descriptors: &[OwnedFd]) -> std::io::Result<()> {
     let numbers: Vec<i32> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
     let bytes = u32::try_from(size_of_val(numbers.as_slice())).expect("few");
     let mut control = vec![0_u64; 200];
@@ -130,10 +135,19 @@ fn send_with(message: &str, descriptors: &[OwnedFd]) {
         (*first).cmsg_type = libc::SCM_RIGHTS;
         (*first).cmsg_len = libc::CMSG_LEN(bytes) as _;
         std::ptr::copy_nonoverlapping(numbers.as_ptr().cast(), libc::CMSG_DATA(first), bytes as usize);
-        let sent = libc::sendmsg(socket.as_raw_fd(), &raw const header, 0);
-        assert!(sent >= 0, "{}", std::io::Error::last_os_error());
+        let sent = libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL);
+        if sent < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
     }
 }
+
+/// Whether a socket can be closed to descriptors (SO_PASSRIGHTS, Linux 6.16).
+pub fn can_refuse_descriptors() -> bool {
+    let (one, _other) = std::os::unix::net::UnixStream::pair().expect("sockets");
+    // SAFETY: an option as long as said.
+    unsafe { libc::setsockopt(one.as_raw_fd(), libc::SOL_SOCKET, 83, (&raw const OFF).cast(), 4) == 0 }
+}
+
+static OFF: i32 = 0;
 
 /// As sd_notify_barrier(3): waits until what was said before has been taken in.
 fn barrier() {
