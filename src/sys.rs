@@ -517,6 +517,7 @@ impl Linux {
                     uid: spawned.attempt.uid,
                     mailbox: spawned.mailbox,
                     announcement: spawned.announcement.map(Announcement::new),
+                    closer: None,
                 });
                 self.children.add(spawned.pid, child, spawned.report, spawned.attempt);
                 for (sink, stream) in [Sink::Stdout, Sink::Stderr].into_iter().zip(spawned.outputs) {

@@ -29,15 +29,17 @@ pub fn c_path(path: &Path) -> nix::Result<CString> {
 }
 
 /// A process that is our copy: 0 in it, its number here. What the C library does around this is for what it keeps for
-/// several threads; here is one.
+/// several threads; here is one. Flags as of clone(2).
 ///
 /// # Safety
 /// The child keeps to plain calls on what was prepared before, and never returns. It does not signal itself through the C library, which
 /// takes it for its parent.
-pub unsafe fn fork() -> nix::Result<libc::pid_t> {
+pub unsafe fn fork(flags: libc::c_int) -> nix::Result<libc::pid_t> {
     const NOTHING: usize = 0;
     // SAFETY: without flags it is what fork(2) is; the rest is up to the caller.
-    number(unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, NOTHING, NOTHING, NOTHING, NOTHING) })
+    number(unsafe {
+        libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD, NOTHING, NOTHING, NOTHING, NOTHING)
+    })
 }
 
 /// What a call gave that answers with an int, or its error.

@@ -191,6 +191,11 @@ pub fn stopped(pid: Pid) -> Option<Signal> {
     (code == libc::CLD_STOPPED).then(|| Signal::new(signal))?
 }
 
+/// Until nobody is left: for a copy of us that has made others.
+pub fn wait_for_all() {
+    while wait_id(libc::P_ALL, 0, libc::WEXITED).is_some() {}
+}
+
 fn collect(pid: Pid) -> Option<(Pid, ExitStatus)> {
     wait_for(libc::P_PID, pid.number(), libc::WEXITED | libc::WNOHANG)
 }

@@ -85,6 +85,11 @@ impl Stat {
         })
     }
 
+    /// Whether this very process lives still.
+    pub fn lives(&self) -> bool {
+        Self::of(self.pid).is_some_and(|now| now.start == self.start && !now.ended())
+    }
+
     /// Whether it has ended and only waits to be collected. A process whose first thread alone has ended looks alike,
     /// except for the threads it still has.
     pub fn ended(&self) -> bool {

@@ -31,6 +31,7 @@ pub const CASES: &[Case] = &[
     ("whoever_waits_at_a_barrier_comes_through", whoever_waits_at_a_barrier_comes_through),
     ("what_is_attached_is_closed", what_is_attached_is_closed),
     ("what_is_attached_cannot_stall_us", what_is_attached_cannot_stall_us),
+    ("what_is_attached_may_hang_at_its_close", what_is_attached_may_hang_at_its_close),
     ("a_newline_through_a_pipe", a_newline_through_a_pipe),
     ("whatever_else_comes_through_a_pipe", whatever_else_comes_through_a_pipe),
     ("a_pipe_under_any_number", a_pipe_under_any_number),
@@ -383,7 +384,7 @@ fn what_is_attached_is_closed() {
     let before = open_descriptors();
     assert_eq!(world.run(speaking(helper(&["attach", "many"]))).status, Some(ExitStatus::Code(0)));
     assert_eq!(words(&world).len(), 40);
-    assert_eq!(open_descriptors(), before);
+    until_open(&mut world, before);
     // Where there is not room for all of them.
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     world.forget_all();
@@ -394,8 +395,16 @@ fn what_is_attached_is_closed() {
     assert_eq!(world.exit_of(pid), ExitStatus::Code(0));
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
     assert_eq!(words(&world).len(), 40);
-    world::nothing_more_happens(&mut world);
-    assert_eq!(open_descriptors(), before);
+    until_open(&mut world, before);
+}
+
+/// Until no more is open than before; somebody else closes it.
+fn until_open(world: &mut World, before: usize) {
+    let deadline = Instant::now() + world::PATIENCE;
+    while open_descriptors() != before {
+        assert!(Instant::now() < deadline, "{} are open, not {before}", open_descriptors());
+        world.wait(Duration::from_millis(10));
+    }
 }
 
 /// A connection that lingers would be closed by its last holder only after minutes.
@@ -408,6 +417,35 @@ fn what_is_attached_cannot_stall_us() {
     end(&mut world, pid);
     world::nothing_more_happens(&mut world);
     assert_eq!(open_descriptors(), before);
+}
+
+/// A file of a file system of the sender's own, which is asked at each close, also if others have it open still, or whenever somebody
+/// asks what it is.
+fn what_is_attached_may_hang_at_its_close() {
+    needs_root();
+    if fs::File::options().read(true).write(true).open("/dev/fuse").is_err() {
+        scene::skip("needs /dev/fuse");
+    }
+    let scratch = Scratch::new();
+    let mut world = World::new();
+    world.run(speaking(shell("true")));
+    let before = open_descriptors();
+    let mut launch = speaking(helper(&["attach", "hanging"]));
+    conditions(&mut launch).env = vec![("PLACE".into(), Secret::new(scratch.path("")))];
+    let (child, pid) = world.start(launch);
+    assert_eq!(word(&mut world, child), "READY=1");
+    world::nothing_more_happens(&mut world);
+    // But for what the run itself takes, and neither we nor whoever is started next has any of it.
+    assert_eq!(world.run(shell("echo here")).text(), "here\n");
+    let own = fs::read_dir("/proc/self/fd").unwrap();
+    let hanging = own.filter(|entry| {
+        let target = fs::read_link(entry.as_ref().unwrap().path()).unwrap_or_default();
+        target.to_string_lossy().contains("hanging")
+    });
+    assert_eq!(hanging.count(), 0);
+    world.perform(Action::SignalGroup { leader: pid, signal: Signal::KILL });
+    world.exit_of(pid);
+    until_open(&mut world, before);
 }
 
 /// The runs that announced themselves.
