@@ -357,7 +357,7 @@ pub fn kills_in(controller: Controller, path: &Path) -> Option<u64> {
 fn sum_of_pss(processes: &[Stat]) -> Option<u64> {
     let mut sum: u64 = 0;
     for stat in processes {
-        let text = procfs::read_private(stat.pid, "smaps_rollup");
+        let text = procfs::read_private(stat.pid, "smaps_rollup", procfs::FILE_MAX_BYTES);
         match text.as_deref().and_then(|text| pss(str::from_utf8(text).ok()?)) {
             Some(bytes) => sum = sum.saturating_add(bytes),
             None if Stat::of(stat.pid).is_some_and(|now| !now.ended()) => return None,

@@ -22,7 +22,7 @@ const PF_FORKNOEXEC: u64 = 0x40;
 const PF_KTHREAD: u64 = 0x20_0000;
 
 /// No more than this is read of one file about a process: the largest are environments.
-const FILE_MAX_BYTES: usize = 2 << 20;
+pub const FILE_MAX_BYTES: usize = 2 << 20;
 
 /// The most of a name that is shown.
 const NAME_MAX_BYTES: usize = 64;
@@ -151,19 +151,21 @@ pub fn never_executed(pid: Pid) -> bool {
 
 /// One file about a process, cut where it is very long.
 pub fn read(pid: Pid, file: &str) -> Option<Vec<u8>> {
-    try_read(pid, file).ok()
+    try_read(pid, file, FILE_MAX_BYTES).ok()
 }
 
-/// The same for a file that is for the process's own user only.
-pub fn read_private(pid: Pid, file: &str) -> Option<Vec<u8>> {
-    match try_read(pid, file) {
-        Err(error) if is(&error, &[libc::EPERM, libc::EACCES]) => as_owner_of(pid, || read(pid, file))?,
+/// At most so many bytes of a file that is for the process's own user only.
+pub fn read_private(pid: Pid, file: &str, at_most: usize) -> Option<Vec<u8>> {
+    match try_read(pid, file, at_most) {
+        Err(error) if is(&error, &[libc::EPERM, libc::EACCES]) => {
+            as_owner_of(pid, || try_read(pid, file, at_most).ok())?
+        }
         other => other.ok(),
     }
 }
 
-fn try_read(pid: Pid, file: &str) -> io::Result<Vec<u8>> {
-    read_whole(&format!("/proc/{pid}/{file}"))
+fn try_read(pid: Pid, file: &str, at_most: usize) -> io::Result<Vec<u8>> {
+    descriptors::contents(&open(&format!("/proc/{pid}/{file}"))?, at_most)
 }
 
 fn open(path: &str) -> nix::Result<File> {

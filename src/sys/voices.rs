@@ -1,6 +1,7 @@
 //! What runs tell us of their own accord: messages through the notification socket, and a newline through a pipe. Heard is only who
 //! belongs to the run; what the words mean is left to the core.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -8,7 +9,7 @@ use nix::unistd::{getpgid, getsid};
 
 use super::mailbox::{Letter, Mailbox};
 use super::poll::{Interest, Poll};
-use super::procfs::Stat;
+use super::procfs::{self, Stat};
 use super::{call, descriptors, spawn, tag, word};
 use crate::event::{Child, Event, Mark, Pid, report};
 
@@ -169,7 +170,9 @@ impl Voice {
             || descends(sender, leader)
             // Which anybody may set.
             || (tag::counts(uid, self.uid)
-                && self.mark.as_ref().is_some_and(|mark| tag::either(sender, self.child.instance, mark)))
+                && self.mark.as_ref().is_some_and(|mark| {
+                    tag::either(sender, self.child.instance, mark, &Cell::new(procfs::FILE_MAX_BYTES))
+                }))
     }
 
     fn read_announcement(&mut self, events: &mut Vec<Event>) -> Pipe {

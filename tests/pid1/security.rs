@@ -288,7 +288,7 @@ fn who_takes_the_mark_of_another_hurts_himself_alone() {
     }
     let keys = "restart_delay = \"20ms\"\nkill_timeout = \"500ms\"\nmax_restarts = \"unlimited\"";
     let hostile = "one='trap \"\" TERM HUP INT; echo $$ > /dev/null; sleep 1000'
-         while :; do (TINYSUP_SERVICE=good TINYSUP_INSTANCE=1 setsid sh -c \"$one\" &); sleep 0.05; done";
+         while :; do (TINYSUP_SERVICE=good TINYSUP_INSTANCE=1 prlimit --locks=unlimited setsid sh -c \"$one\" &); sleep 0.05; done";
     let hostile_keys = format!("user = \"{SOMEBODY}\"\nrlimits = {{ nproc = 200 }}\n{keys}");
     let config = "shutdown_timeout = \"5s\"\n".to_owned()
         + &service("good", &witness("say good wait"), keys)
