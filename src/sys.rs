@@ -617,8 +617,8 @@ impl Kernel for Linux {
             Action::Measure { client, runs } => {
                 report(events, Event::Measured { client, usage: usage::measure(&self.children, &runs) });
             }
-            Action::FindMemory { pressure } => {
-                let found = self.memory.find(pressure, events);
+            Action::FindMemory { pressure, cells } => {
+                let found = self.memory.find(pressure, cells, events);
                 report(events, Event::MemoryFound(found));
             }
             Action::Weigh { client, runs, container, pss } => {

@@ -110,9 +110,10 @@ pub enum Source {
 impl Memory {
     /// Finds out what there is, and watches it from now on. What was killed before is reported first, if it was watched already.
     #[inline(never)]
-    pub fn find(&mut self, pressure: bool, events: &mut Vec<Event>) -> MemoryFound {
+    pub fn find(&mut self, pressure: bool, cells: bool, events: &mut Vec<Event>) -> MemoryFound {
         self.count_kills(events);
-        let Survey { answer, group, no_cells } = Survey::make(cells::possible);
+        let Survey { answer, group, no_cells } =
+            Survey::make(if cells { cells::possible } else { cells::likely });
         self.cells.set_base(group.as_ref().filter(|_| answer.delegated));
         let mut found = Found {
             events: group
