@@ -686,6 +686,8 @@ pub enum Action {
     FindMemory {
         /// Whether somebody acts on `Pressure`.
         pressure: bool,
+        /// Whether a run asks for a cgroup: then it is tried whether there can be one, which else is only likely.
+        cells: bool,
     },
     /// Find out what some runs hold of memory. Answered at once by `Weighed`.
     Weigh {

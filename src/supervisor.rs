@@ -192,7 +192,11 @@ impl Supervisor {
                 }
                 // What services may hold is known before any of them starts.
                 match self.plan.mode {
-                    Mode::Services => order(out, Action::FindMemory { pressure: self.memory.is_on() }),
+                    Mode::Services => {
+                        let guard = self.plan.guard;
+                        let cells = self.plan.instances.iter().any(|one| one.memory.wants_cell(guard));
+                        order(out, Action::FindMemory { pressure: self.memory.is_on(), cells });
+                    }
                     Mode::Command(_) | Mode::Pause => self.begun = true,
                 }
             }

@@ -518,8 +518,10 @@ impl Linux {
                     child,
                     leader: spawned.pid,
                     mark: launch.mark.clone(),
+                    uid: spawned.attempt.uid,
                     mailbox: spawned.mailbox,
                     announcement: spawned.announcement.map(Announcement::new),
+                    closer: None,
                 });
                 self.children.add(spawned.pid, child, spawned.report, spawned.attempt);
                 for (sink, stream) in [Sink::Stdout, Sink::Stderr].into_iter().zip(spawned.outputs) {
@@ -619,8 +621,8 @@ impl Kernel for Linux {
             Action::Measure { client, runs } => {
                 report(events, Event::Measured { client, usage: usage::measure(&self.children, &runs) });
             }
-            Action::FindMemory { pressure } => {
-                let found = self.memory.find(pressure, events);
+            Action::FindMemory { pressure, cells } => {
+                let found = self.memory.find(pressure, cells, events);
                 report(events, Event::MemoryFound(found));
             }
             Action::Weigh { client, runs, container, pss } => {

@@ -8,7 +8,7 @@ use crate::control::{
     self, Answer, Change, EventLine, LogLine, Refused, Request, VERSION, Verb, Verdict, Wanted,
 };
 use crate::event::{Action, Client, InstanceId, Sink, Time, order, tell};
-use crate::gather::{Gather, Joined};
+use crate::gather::{Gather, Joined, parted_at_last};
 use crate::logs::{Line, Origin, Wish as ReadingWish};
 use crate::notice::{ByHand, Notice};
 use crate::plan::{Condition, Instance, Kind, Mode};
@@ -17,7 +17,7 @@ use crate::services::{Service, State};
 use crate::shutdown::Reason;
 use crate::sorted::{Map, Set};
 use crate::suggest::did_you_mean;
-use crate::units::{Signal, show_duration};
+use crate::units::{Signal, parse_number, show_duration};
 
 use super::judgement::{Is, Judgement};
 use super::update::Outcome;
@@ -201,11 +201,14 @@ impl Supervisor {
             }
             if !found {
                 debug_assert_eq!(count, ids.len());
-                let mut services = Vec::new();
-                for (_, instance) in self.plan.all() {
-                    services.extend_from_slice(&[&*instance.name, &*instance.service]);
-                }
-                let help = did_you_mean(name, &services).map(|help| format!("; {help}")).unwrap_or_default();
+                // Each service once: there may be thousands of instances.
+                let first = self.plan.all().filter(|(_, instance)| instance.number == 1);
+                let services: Vec<&str> = first.map(|(_, instance)| &*instance.service).gather();
+                let is_number = |number: &str| parse_number::<u32>(number).is_some();
+                let service = parted_at_last(name, b'.').filter(|(_, number)| is_number(number));
+                let help = did_you_mean(service.map_or(name, |(service, _)| service), &services)
+                    .map(|help| format!("; {help}"))
+                    .unwrap_or_default();
                 return Err(refusal(
                     Refused::NoSuchService,
                     &format_args!("there is no service \"{name}\"{help}"),

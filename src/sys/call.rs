@@ -8,6 +8,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fmt, io};
 
 use nix::errno::Errno;
@@ -29,15 +30,17 @@ pub fn c_path(path: &Path) -> nix::Result<CString> {
 }
 
 /// A process that is our copy: 0 in it, its number here. What the C library does around this is for what it keeps for
-/// several threads; here is one.
+/// several threads; here is one. Flags as of clone(2).
 ///
 /// # Safety
 /// The child keeps to plain calls on what was prepared before, and never returns. It does not signal itself through the C library, which
 /// takes it for its parent.
-pub unsafe fn fork() -> nix::Result<libc::pid_t> {
+pub unsafe fn fork(flags: libc::c_int) -> nix::Result<libc::pid_t> {
     const NOTHING: usize = 0;
     // SAFETY: without flags it is what fork(2) is; the rest is up to the caller.
-    number(unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, NOTHING, NOTHING, NOTHING, NOTHING) })
+    number(unsafe {
+        libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD, NOTHING, NOTHING, NOTHING, NOTHING)
+    })
 }
 
 /// What a call gave that answers with an int, or its error.
@@ -124,6 +127,16 @@ pub fn is_file(status: &FileStat) -> bool {
     kind(status) == libc::S_IFREG
 }
 
+/// Whether it is root's or our own.
+pub fn is_ours(status: &FileStat) -> bool {
+    is_user_of_ours(status.st_uid)
+}
+
+/// Whether a user is root, or who we are.
+pub fn is_user_of_ours(uid: u32) -> bool {
+    uid == 0 || uid == nix::unistd::geteuid().as_raw()
+}
+
 /// Which file it is.
 pub fn identity(status: &FileStat) -> (u64, u64) {
     (status.st_dev, status.st_ino)
@@ -163,11 +176,6 @@ pub fn remove_file(path: &Path) -> nix::Result<()> {
 pub fn rename(from: &Path, to: &Path) -> nix::Result<()> {
     let (from, to) = (c_path(from)?, c_path(to)?);
     nix::fcntl::renameat(AT_FDCWD, from.as_c_str(), AT_FDCWD, to.as_c_str())
-}
-
-/// Sets the mode of a file, behind links.
-pub fn set_mode(path: &Path, mode: libc::mode_t) -> nix::Result<()> {
-    on_path(libc::SYS_fchmodat, path, mode)
 }
 
 /// Whether our real user may do that: access(2).
@@ -324,6 +332,15 @@ impl fmt::Debug for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+/// How long we have worked so far.
+pub fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes one timespec, which lives here.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or(0), nanoseconds.unwrap_or(0))
+}
 
 /// The soft and the hard limit of this process; none, if the system does not tell.
 pub fn limit(resource: u32) -> Option<(u64, u64)> {

@@ -351,14 +351,15 @@ fn enter(directory: Option<&CString>) -> Result<(), Failure> {
 }
 
 fn limits(script: &Script) -> Result<(), Failure> {
-    for (index, (resource, limit)) in script.rlimits.iter().enumerate() {
-        check(set_limit(*resource, limit), Step::Rlimit, index)?;
-    }
+    // First, as it takes a descriptor, of which there may be few then.
     if let Some((text, required)) = &script.oom_score_adj {
         match adjust_oom_score(text) {
             Err(errno) if *required => return Err(failed(Step::OomScoreAdj)(errno)),
             Ok(()) | Err(_) => {}
         }
+    }
+    for (index, (resource, limit)) in script.rlimits.iter().enumerate() {
+        check(set_limit(*resource, limit), Step::Rlimit, index)?;
     }
     if let Some(nice) = script.nice {
         // SAFETY: plain call on ourselves.
@@ -401,7 +402,13 @@ fn become_user(script: &Script) -> Result<(), Failure> {
         // SAFETY: plain call.
         check(unsafe { set_own(libc::SYS_setresgid, [gid as usize; 3]) }, Step::Gid, 0)?;
     }
+    let mut keep = script.capabilities;
     if let Some(uid) = switch.uid {
+        // SAFETY: cannot fail.
+        if uid != 0 && uid != unsafe { libc::geteuid() } {
+            // The kernel takes away all but what is inheritable.
+            keep = keep.or(Some(0));
+        }
         if script.capabilities.is_some_and(|keep| keep != 0) {
             caps::keep_through_switch().map_err(failed(Step::Capabilities))?;
         }
@@ -409,7 +416,7 @@ fn become_user(script: &Script) -> Result<(), Failure> {
         check(unsafe { set_own(libc::SYS_setresuid, [uid as usize; 3]) }, Step::Uid, 0)?;
     }
     verify(switch)?;
-    if let Some(keep) = script.capabilities {
+    if let Some(keep) = keep {
         caps::set(keep).map_err(failed(Step::Capabilities))?;
         caps::make_ambient(keep).map_err(failed(Step::Capabilities))?;
     }

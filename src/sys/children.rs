@@ -29,6 +29,8 @@ pub struct Children {
 #[derive(Debug)]
 struct Known {
     child: Child,
+    /// The user that it shall be; `None`: ours.
+    uid: Option<u32>,
     /// Until it is known how the exec went.
     starting: Option<Starting>,
 }
@@ -52,12 +54,18 @@ impl Children {
     /// Adds a child that was just made.
     #[inline(never)]
     pub fn add(&mut self, pid: Pid, child: Child, report: OwnedFd, attempt: Attempt) {
-        self.known.insert(pid, Known { child, starting: Some(Starting { report, attempt }) });
+        let uid = attempt.uid;
+        self.known.insert(pid, Known { child, uid, starting: Some(Starting { report, attempt }) });
     }
 
     /// What this pid is to us.
     pub fn get(&self, pid: Pid) -> Option<Child> {
         self.known.get(&pid).map(|known| known.child)
+    }
+
+    /// The user that a child began as; `None`: who we are.
+    pub fn user(&self, pid: Pid) -> Option<u32> {
+        self.known.get(&pid)?.uid
     }
 
     /// Whether a process is a child that we made.
@@ -181,6 +189,11 @@ pub fn ended() -> Option<(Pid, ExitStatus)> {
 pub fn stopped(pid: Pid) -> Option<Signal> {
     let (code, _, signal) = wait_id(libc::P_PID, pid.number(), libc::WSTOPPED | libc::WNOHANG)?;
     (code == libc::CLD_STOPPED).then(|| Signal::new(signal))?
+}
+
+/// Until nobody is left: for a copy of us that has made others.
+pub fn wait_for_all() {
+    while wait_id(libc::P_ALL, 0, libc::WEXITED).is_some() {}
 }
 
 fn collect(pid: Pid) -> Option<(Pid, ExitStatus)> {

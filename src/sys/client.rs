@@ -108,10 +108,15 @@ impl Connection {
     /// [`NoConnection`] says where it was looked and what was in the way.
     pub fn open(socket: Option<&Path>, limit: Limit) -> Result<Self, NoConnection> {
         let places = places(socket);
-        let mut looked = Vec::new();
+        let (mut looked, mut stranger) = (Vec::new(), None);
         for place in &places {
             match try_connect(place, limit) {
-                Ok(socket) => {
+                // Where everybody may listen, what somebody says is no answer of ours.
+                Ok((_, uid)) if !is_trusted(uid) => {
+                    let why = format!("user {uid} listens there, not root, nor you, nor the user of PID 1");
+                    stranger = stranger.or(Some(NoConnection::Failed(shown(place), why)));
+                }
+                Ok((socket, _)) => {
                     return Ok(Self {
                         socket,
                         received: Vec::new(),
@@ -134,7 +139,7 @@ impl Connection {
                 }
             }
         }
-        Err(NoConnection::NotRunning(looked))
+        Err(stranger.unwrap_or(NoConnection::NotRunning(looked)))
     }
 
     /// Who listens there, if that is a process of our own PID namespace and sees the same files as we do: not that of another container.
@@ -288,8 +293,14 @@ fn shown(place: &Path) -> String {
     place.display().to_string()
 }
 
+/// Whether whoever listens may be a tinysup that is asked: root's, our own user's, or PID 1.
+fn is_trusted(uid: u32) -> bool {
+    call::is_user_of_ours(uid) || call::status(Path::new("/proc/1")).is_ok_and(|first| first.st_uid == uid)
+}
+
+/// A connection, and the user who listens there.
 #[inline(never)]
-fn try_connect(place: &Path, limit: Limit) -> nix::Result<OwnedFd> {
+fn try_connect(place: &Path, limit: Limit) -> nix::Result<(OwnedFd, u32)> {
     let address = Address::unix(place.as_os_str())?;
     let socket = loop {
         match address.connect(Kind::Stream) {
@@ -301,9 +312,9 @@ fn try_connect(place: &Path, limit: Limit) -> nix::Result<OwnedFd> {
         }
     };
     // Somebody in another PID namespace has no pid here: a folder that two containers share.
-    match socket::peer(&socket) {
-        Ok((0, _)) => Err(Errno::ESRCH),
-        Ok(_) | Err(_) => Ok(socket),
+    match socket::peer(&socket)? {
+        (0, _) => Err(Errno::ESRCH),
+        (_, uid) => Ok((socket, uid)),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::call;
 use crate::event::{Time, Wall};
 
 /// Between two looks at the clock, or after a wait, this much too late means that we were frozen or stopped, and most likely the
@@ -22,21 +23,30 @@ pub struct Clock {
     frozen: Cell<Duration>,
     /// When we last looked, on the clock that never stands still.
     looked: Cell<Duration>,
+    /// At some look within the last second or since the last wait, when that was and how long we had worked until then.
+    worked: Cell<(Duration, Duration)>,
 }
 
 impl Clock {
     /// A clock that starts now.
     pub fn new() -> Self {
-        Self { start: Instant::now(), frozen: Cell::new(Duration::ZERO), looked: Cell::new(Duration::ZERO) }
+        let zero = Duration::ZERO;
+        let worked = Cell::new((zero, call::cpu_time()));
+        Self { start: Instant::now(), frozen: Cell::new(zero), looked: Cell::new(zero), worked }
     }
 
     /// The present moment.
     pub fn now(&self) -> Time {
         let before = self.look();
-        // Outside of a wait nothing of ours takes so long.
+        // Outside of a wait hardly anything of ours takes so long; what does is no freeze.
         let gap = self.looked.get().saturating_sub(before);
         if gap > FROZEN {
-            self.stood_still(gap);
+            let (_, worked) = self.worked.get();
+            self.note_work();
+            let rest = gap.saturating_sub(self.worked.get().1.saturating_sub(worked));
+            if rest > FROZEN {
+                self.stood_still(rest);
+            }
         }
         self.time()
     }
@@ -46,6 +56,10 @@ impl Clock {
     /// a service may not have run since it was asked for something.
     pub fn waited(&self, from: Time, latest: Option<Time>) {
         self.look();
+        // Not more often: it is a call, unlike a look at the clock.
+        if self.looked.get().saturating_sub(self.worked.get().0) > FROZEN {
+            self.note_work();
+        }
         let now = self.time();
         if latest.is_some_and(|latest| now.since(latest.max(from)) > FROZEN) {
             self.stood_still(now.since(from));
@@ -55,6 +69,10 @@ impl Clock {
     /// Looks, and says when that was done before.
     fn look(&self) -> Duration {
         self.looked.replace(self.start.elapsed())
+    }
+
+    fn note_work(&self) {
+        self.worked.set((self.looked.get(), call::cpu_time()));
     }
 
     fn time(&self) -> Time {
@@ -75,6 +93,11 @@ mod tests {
 
     fn later(clock: &mut Clock, by: Duration) {
         clock.start = clock.start.checked_sub(by).unwrap();
+    }
+
+    fn work(at_least: Duration) {
+        let began = call::cpu_time();
+        while call::cpu_time() < began + at_least {}
     }
 
     fn near(clock: &Clock, expected: Time) {
@@ -107,6 +130,24 @@ mod tests {
         later(&mut clock, 60 * SECOND);
         clock.waited(from, None);
         near(&clock, from + 60 * SECOND);
+    }
+
+    #[test]
+    fn what_we_worked_between_two_looks_counts() {
+        let mut clock = Clock::new();
+        let from = clock.now();
+        work(7 * SECOND / 10);
+        later(&mut clock, 60 * SECOND);
+        near(&clock, from + 7 * SECOND / 10);
+        // What was worked before that is another's.
+        later(&mut clock, 60 * SECOND);
+        near(&clock, from + 7 * SECOND / 10);
+        work(7 * SECOND / 10);
+        later(&mut clock, SECOND / 2);
+        let from = clock.now();
+        clock.waited(from, None);
+        later(&mut clock, 60 * SECOND);
+        near(&clock, from);
     }
 
     #[test]

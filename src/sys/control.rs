@@ -352,7 +352,7 @@ impl Control {
 fn admit(stranger: &OwnedFd, highest: RawFd) -> Result<(), Answer> {
     let own = nix::unistd::geteuid().as_raw();
     match socket::peer(stranger) {
-        Ok((_, uid)) if uid != 0 && uid != own => {
+        Ok((_, uid)) if !call::is_user_of_ours(uid) => {
             let text = format!("only root and user {own} may ask this tinysup, not user {uid}");
             Err(Answer::refused(Refused::Forbidden, text))
         }

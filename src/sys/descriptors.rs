@@ -117,7 +117,7 @@ pub fn readable_bytes(descriptor: BorrowedFd<'_>) -> usize {
 #[inline(never)]
 pub fn keep_inherited_from_children() {
     // The list first: marking is not reading, but the directory itself is in the list.
-    if let Ok(open) = procfs::numbers("/proc/self/fd") {
+    if let Ok(open) = procfs::numbers("/proc/self/fd", usize::MAX) {
         open.into_iter().filter(|number| *number > 2).for_each(close_on_exec);
         return;
     }
@@ -154,7 +154,7 @@ fn close_one_by_one() {
     let inherited = |number: &RawFd| {
         call::fcntl(*number, libc::F_GETFD, 0).is_ok_and(|flags| flags & libc::FD_CLOEXEC == 0)
     };
-    let numbers = procfs::numbers("/proc/self/fd")
+    let numbers = procfs::numbers("/proc/self/fd", usize::MAX)
         .unwrap_or_else(|_| (0..RawFd::try_from(highest_tried()).unwrap_or(0)).gather());
     for number in numbers.into_iter().filter(|number| *number > 2).filter(inherited) {
         // SAFETY: it came with the exec, and nothing here knows it.

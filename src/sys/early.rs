@@ -77,7 +77,7 @@ static ALL_SIGNALS: u64 = u64::MAX;
 /// somebody's output, and Rust's runtime would abort where there is no /dev/null. Says whether it was missing.
 fn ensure_open(descriptor: libc::c_int) -> bool {
     // SAFETY: F_GETFD only asks; open and pipe take the lowest free number, which is this one, as those below are
-    // open already; what is closed was made here.
+    // open already; what is closed or replaced was made here.
     unsafe {
         if libc::syscall(libc::SYS_fcntl, descriptor, libc::F_GETFD) != -1 {
             return false;
@@ -85,13 +85,13 @@ fn ensure_open(descriptor: libc::c_int) -> bool {
         if libc::syscall(libc::SYS_openat, libc::AT_FDCWD, c"/dev/null".as_ptr(), libc::O_RDWR) != -1 {
             return true;
         }
+        // The other end is closed: nothing to read, and whoever writes is told that nobody reads, instead of waiting for us to do it.
         let mut ends = [-1; 2];
         if libc::syscall(libc::SYS_pipe2, ends.as_mut_ptr(), 0) == 0 {
-            for end in ends {
-                if end > 2 {
-                    libc::close(end);
-                }
+            if descriptor > 0 {
+                libc::dup2(ends[1], descriptor);
             }
+            libc::close(ends[1]);
         }
         true
     }

@@ -14,8 +14,8 @@ use std::path::Path;
 
 use super::call::reason;
 use super::child::Strings;
-use super::descriptors;
 use super::users::Resolved;
+use super::{descriptors, logfile};
 use crate::event::{Launch, Mark, StartError, Surroundings};
 use crate::sorted::Map;
 
@@ -271,7 +271,7 @@ fn value_of<'a>(string: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 #[inline(never)]
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let told = |error: io::Error| reason(&error);
-    let file = descriptors::open_file(path).map_err(told)?;
+    let file = logfile::open_to_read(path).map_err(told)?;
     let mut value = descriptors::contents(&file, FILE_MAX_BYTES + 1).map_err(told)?;
     if value.len() > FILE_MAX_BYTES {
         return Err("it is larger than 128 KiB".to_owned());

@@ -16,8 +16,10 @@ use crate::gather::Gather;
 use crate::line::printable;
 use crate::units::{parse_number, show_address};
 
-/// So many sockets, and so many open files of processes, are looked at.
-const LOOKS_MAX: usize = 200_000;
+/// So many sockets, and so many open files of processes, are looked at. A service may open as many as it likes, and nobody else has a turn
+/// meanwhile.
+const LOOKS_MAX: usize = 20_000;
+const FILES_MAX: usize = 4096;
 
 /// So much of a table is read at once.
 const PIECE_BYTES: usize = 8 << 10;
@@ -40,7 +42,7 @@ pub fn find(port: u16) -> Option<Listener> {
         wanted
     });
     let Socket { address, inode } = found?;
-    let mut left = LOOKS_MAX;
+    let mut left = FILES_MAX;
     let holder = procfs::all().into_iter().find(|pid| any_socket(*pid, &mut left, &mut |held| held == inode));
     let process = holder.and_then(Stat::of).map(|stat| stat.process(true));
     Some(Listener { address: show_address(&address), process })
@@ -51,7 +53,7 @@ pub fn find(port: u16) -> Option<Listener> {
 #[inline(never)]
 pub fn of_run(children: &Children, leader: Pid, instance: InstanceId) -> Vec<String> {
     let mut held = Vec::new();
-    let mut left = LOOKS_MAX;
+    let mut left = FILES_MAX;
     for pid in processes(children, leader, instance) {
         any_socket(pid, &mut left, &mut |inode| {
             held.push(inode);
@@ -186,12 +188,10 @@ pub fn unix(line: &str) -> Option<(u64, String)> {
 /// Whether any of the sockets that a process has open, told by their inodes, is wanted.
 fn any_socket(pid: Pid, left: &mut usize, wanted: &mut dyn FnMut(u64) -> bool) -> bool {
     let mut look = || {
-        let open = procfs::numbers(&format!("/proc/{pid}/fd")).ok()?;
+        let open = procfs::numbers(&format!("/proc/{pid}/fd"), *left).ok()?;
+        *left = left.saturating_sub(open.len());
         Some(open.into_iter().any(|number| {
-            *left = left.saturating_sub(1);
-            *left > 0
-                && target_of(pid, number)
-                    .is_some_and(|target| socket_inode(&target).is_some_and(&mut *wanted))
+            target_of(pid, number).is_some_and(|target| socket_inode(&target).is_some_and(&mut *wanted))
         }))
     };
     // Root may open the folder of another user's process, and then sees nothing in it.

@@ -3,7 +3,7 @@
 //!
 //! We are mostly root, and the folder of a file may belong to somebody else. So a symbolic link is never followed for the file itself, on
 //! the way there only where root or we made it, and what is opened must be a plain file that nobody could have put there to
-//! have us write into another.
+//! have us write into another. Files of secrets are read with the same care, but for links of ours, which are followed.
 
 use std::ffi::{CStr, CString, OsString};
 use std::fs::File;
@@ -19,10 +19,10 @@ use memchr::{memchr, memchr_iter, memrchr};
 use nix::errno::Errno;
 use nix::fcntl::renameat;
 use nix::sys::stat::{FileStat, Mode, mkdirat};
-use nix::unistd::{UnlinkatFlags, ftruncate, geteuid, unlinkat, write};
+use nix::unistd::{UnlinkatFlags, ftruncate, unlinkat, write};
 
 use super::call::reason;
-use super::call::{self, identity, kind, open_at, refusal, status_of};
+use super::call::{self, identity, is_ours, kind, open_at, refusal, status_of};
 use crate::event::{Event, FileTrouble, LogFile, report};
 use crate::gather::Gather;
 use crate::sorted::Map;
@@ -209,7 +209,7 @@ impl Entry {
 impl Open {
     /// The file of which only a piece of the last line was written, if it is that one, still gets the rest.
     fn new(path: &Path, in_line: Option<(u64, u64)>) -> io::Result<Self> {
-        let (folder, name) = folder_of(path, true)?;
+        let (folder, name) = folder_of(path, true, None)?;
         Self::in_folder(folder.as_fd(), &name, 0, in_line)
     }
 
@@ -315,7 +315,7 @@ impl Open {
     /// if it cannot be made.
     #[inline(never)]
     fn rotate(&self, file: &LogFile) -> io::Result<Self> {
-        let (folder, name) = folder_of(&file.path, false)?;
+        let (folder, name) = folder_of(&file.path, false, None)?;
         let (folder, name) = (folder.as_fd(), name.as_c_str());
         if !there(folder, name).is_ok_and(|there| identity(&there) == self.identity) {
             // Somebody else has done it.
@@ -372,11 +372,6 @@ fn size(stat: &FileStat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
 }
 
-/// Whether something is root's or our own.
-fn is_ours(stat: &FileStat) -> bool {
-    stat.st_uid == 0 || stat.st_uid == geteuid().as_raw()
-}
-
 /// Whether a file may be written to that is in that folder.
 fn check(folder: BorrowedFd<'_>, file: &FileStat) -> io::Result<()> {
     match kind(file) {
@@ -398,8 +393,69 @@ fn check(folder: BorrowedFd<'_>, file: &FileStat) -> io::Result<()> {
     Ok(())
 }
 
+/// Opens a file for reading, as root perhaps, that others may have put there: none but theirs is read in its place. A link is followed if
+/// it is ours, as those of Kubernetes, or leads to a file of the one who has made it. Never waits.
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    let mut path = path.to_owned();
+    let mut strangers = Vec::new();
+    for _ in 0..LINKS_MAX {
+        let (folder, name) = folder_of(&path, false, Some(&mut strangers))?;
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+        match open_at(folder.as_raw_fd(), &name, flags, 0) {
+            Ok(file) => {
+                let found = status_of(file.as_fd())?;
+                match kind(&found) {
+                    libc::S_IFDIR => return Err(Errno::EISDIR.into()),
+                    libc::S_IFREG => check(folder.as_fd(), &found)?,
+                    _ => return Err(refusal("it is not a file")),
+                }
+                if let Some(other) = strangers.iter().find(|other| **other != found.st_uid) {
+                    return Err(not_followed(*other));
+                }
+                return Ok(file.into());
+            }
+            Err(errno) => {
+                let target = follow(folder.as_fd(), &name, errno, Some(&mut strangers))?;
+                path.pop();
+                path.push(target);
+            }
+        }
+    }
+    Err(Errno::ELOOP.into())
+}
+
+fn not_followed(owner: u32) -> io::Error {
+    refusal(&format!("a symbolic link of user {owner} on the way there is not followed"))
+}
+
+/// Where a link leads that was met instead of something else. The link itself is opened, so that what is read is what was looked at: by
+/// its name somebody could exchange it. Those of `strangers` are followed only where it is noted whose they are.
+fn follow(
+    folder: BorrowedFd<'_>,
+    name: &CStr,
+    errno: Errno,
+    strangers: Option<&mut Vec<u32>>,
+) -> io::Result<PathBuf> {
+    if !matches!(errno, Errno::ELOOP | Errno::ENOTDIR) {
+        return Err(errno.into());
+    }
+    let link = open_at(folder.as_raw_fd(), name, libc::O_PATH | libc::O_NOFOLLOW, 0)?;
+    let seen = status_of(link.as_fd())?;
+    if kind(&seen) != libc::S_IFLNK {
+        return Err(errno.into());
+    }
+    if !is_ours(&seen) {
+        strangers.ok_or_else(|| not_followed(seen.st_uid))?.push(seen.st_uid);
+    }
+    Ok(OsString::from_vec(call::target(link.as_raw_fd(), c"")?).into())
+}
+
 /// The folder of a file, and the file's name there. What is missing on the way is made, if it is wanted.
-fn folder_of(path: &Path, make: bool) -> io::Result<(OwnedFd, CString)> {
+fn folder_of(
+    path: &Path,
+    make: bool,
+    mut strangers: Option<&mut Vec<u32>>,
+) -> io::Result<(OwnedFd, CString)> {
     let name = path.file_name().ok_or_else(|| refusal("it has no name"))?;
     let name = CString::new(name.as_bytes())?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -426,29 +482,17 @@ fn folder_of(path: &Path, make: bool) -> io::Result<(OwnedFd, CString)> {
         };
         match found {
             Ok(next) => here = next,
-            Err(errno @ (Errno::ELOOP | Errno::ENOTDIR)) => {
-                // The link itself is opened, so that what is read is what was looked at: by its name somebody could exchange it.
-                let link = open_at(here.as_raw_fd(), &step, libc::O_PATH | libc::O_NOFOLLOW, 0)?;
-                let seen = status_of(link.as_fd())?;
-                if kind(&seen) != libc::S_IFLNK {
-                    return Err(errno.into());
-                }
-                if !is_ours(&seen) {
-                    let text =
-                        format!("a symbolic link of user {} on the way there is not followed", seen.st_uid);
-                    return Err(refusal(&text));
-                }
+            Err(errno) => {
+                let target = follow(here.as_fd(), &step, errno, strangers.as_deref_mut())?;
                 links += 1;
                 if links > LINKS_MAX {
                     return Err(Errno::ELOOP.into());
                 }
-                let target = PathBuf::from(OsString::from_vec(call::target(link.as_raw_fd(), c"")?));
                 if target.is_absolute() {
                     here = start(&target)?;
                 }
                 add_steps(&mut ahead, &target)?;
             }
-            Err(errno) => return Err(errno.into()),
         }
     }
     Ok((here, name))

@@ -37,9 +37,9 @@ const DESCRIPTORS_MAX: usize = 253;
 /// Everybody may pass through it, nobody but us may list or change it.
 const DIRECTORY_MODE: u32 = 0o711;
 
-/// The mode of the socket: for its owner alone, or for whoever is there.
+/// What is taken from the mode of a socket: it is for its owner alone, or for whoever is there.
 const NOT_FOR_OTHERS: libc::mode_t = 0o177;
-const FOR_ALL: u32 = 0o666;
+const FOR_ALL: libc::mode_t = 0o111;
 
 /// So many places are held on to when one after the other is cleared away or filled.
 const PLACES_MAX: usize = 8;
@@ -58,19 +58,17 @@ impl Post {
     /// we may not give files away.
     #[inline(never)]
     pub fn open(&mut self, child: Child, uid: Option<u32>) -> Result<Mailbox, Box<StartError>> {
-        let mailbox = self.bind(&format!("{}.{}", child.instance.0, child.run))?;
+        let name = format!("{}.{}", child.instance.0, child.run);
         let own = geteuid().as_raw();
         let uid = uid.unwrap_or(own);
-        let reached = if uid == 0 || (uid != own && call::give_away(&mailbox.path, uid).is_err()) {
-            call::set_mode(&mailbox.path, FOR_ALL)
-        } else {
-            Ok(())
-        };
-        reached.map_err(|errno| StartError::Other {
-            what: format!("open its notification socket for user {uid}"),
-            reason: word(errno),
-        })?;
-        Ok(mailbox)
+        if uid != 0 {
+            let mailbox = self.bind(&name, NOT_FOR_OTHERS)?;
+            if uid == own || call::give_away(&mailbox.path, uid).is_ok() {
+                return Ok(mailbox);
+            }
+        }
+        // No mode is changed later: by then somebody else's file could be there.
+        self.bind(&name, FOR_ALL)
     }
 
     /// Adds the descriptors that are in use.
@@ -80,19 +78,24 @@ impl Post {
         }
     }
 
-    fn bind(&mut self, name: &str) -> Result<Mailbox, Box<StartError>> {
-        self.bind_in(&BASES.map(Path::new), name)
+    fn bind(&mut self, name: &str, without: libc::mode_t) -> Result<Mailbox, Box<StartError>> {
+        self.bind_in(&BASES.map(Path::new), name, without)
     }
 
     #[inline(never)]
-    fn bind_in(&mut self, bases: &[&Path], name: &str) -> Result<Mailbox, Box<StartError>> {
+    fn bind_in(
+        &mut self,
+        bases: &[&Path],
+        name: &str,
+        without: libc::mode_t,
+    ) -> Result<Mailbox, Box<StartError>> {
         // Somebody may have cleared the place away, or filled it; for a while only, perhaps.
-        if let Some(mailbox) = self.places.iter().rev().find_map(|place| place.bind(name).ok()) {
+        if let Some(mailbox) = self.places.iter().rev().find_map(|place| place.bind(name, without).ok()) {
             return Ok(mailbox);
         }
         let mut reasons = Vec::new();
         for base in bases {
-            match Place::take(base).and_then(|place| Ok((place.bind(name)?, place))) {
+            match Place::take(base).and_then(|place| Ok((place.bind(name, without)?, place))) {
                 Ok((mailbox, place)) => {
                     if self.places.len() >= PLACES_MAX {
                         self.places.remove(0);
@@ -121,9 +124,9 @@ struct Place {
 impl Place {
     #[inline(never)]
     fn take(base: &Path) -> io::Result<Self> {
-        let mode = call::status(base)?.st_mode;
-        let (writable_for_others, sticky) = (mode & 0o022 != 0, mode & 0o1000 != 0);
-        if writable_for_others && !sticky {
+        let found = call::status(base)?;
+        let (writable_for_others, sticky) = (found.st_mode & 0o022 != 0, found.st_mode & 0o1000 != 0);
+        if !call::is_ours(&found) || (writable_for_others && !sticky) {
             return Err(call::refusal("others may replace what is in it"));
         }
         for number in 0..NAMES_MAX {
@@ -148,10 +151,10 @@ impl Place {
         Err(call::refusal(&format!("{NAMES_MAX} others are there already")))
     }
 
-    fn bind(&self, name: &str) -> io::Result<Mailbox> {
+    fn bind(&self, name: &str, without: libc::mode_t) -> io::Result<Mailbox> {
         let path = self.path.join(name);
         // Its mode from the first moment on.
-        let before = call::umask(NOT_FOR_OTHERS);
+        let before = call::umask(without);
         let bound = socket::Address::file(path.as_os_str()).and_then(|address| address.bind(Kind::Datagrams));
         call::umask(before);
         let mailbox = Mailbox { socket: bound?, path };
@@ -212,6 +215,8 @@ pub struct Mailbox {
 pub struct Letter {
     /// The sender's pid in our namespace; 0 if it has none there.
     pub sender: i32,
+    /// The user that it was, or said that it is: its real, effective or saved one, or whatever it likes if it is root.
+    pub uid: u32,
     /// The message; `None` if it was longer than any may be.
     pub bytes: Option<Vec<u8>>,
     /// What was attached.
@@ -267,11 +272,11 @@ struct Control([u8; CONTROL_BYTES]);
 fn receive(socket: BorrowedFd<'_>) -> nix::Result<Letter> {
     let mut bytes = vec![0; MESSAGE_MAX + 1];
     let mut control = Control([0; CONTROL_BYTES]);
-    let mut letter = Letter { sender: 0, bytes: None, descriptors: Vec::new() };
+    let mut letter = Letter { sender: 0, uid: u32::MAX, bytes: None, descriptors: Vec::new() };
     let mut parts = [IoSliceMut::new(&mut bytes)];
     // SAFETY: all zeroes is a msghdr. The parts are laid out as iovec, which the standard library promises; both buffers live until
     // the end, and the kernel writes no more than their sizes say. The macros stay inside of what it has written, and so does
-    // `number`: both payloads are made of 32-bit numbers, the first of the credentials being the pid. Each descriptor is new and
+    // `number`: both payloads are made of 32-bit numbers, the first of the credentials being the pid, the second the user. Each descriptor is new and
     // nobody else's.
     let count = unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
@@ -289,7 +294,9 @@ fn receive(socket: BorrowedFd<'_>) -> nix::Result<Letter> {
             let number = |index: usize| i32::from_ne_bytes(*data.cast::<[u8; 4]>().add(index));
             let whole = usize::try_from(header.cmsg_len as u64).unwrap_or(0); // not of the same type in all C libraries
             match (header.cmsg_level, header.cmsg_type) {
-                (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => letter.sender = number(0),
+                (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => {
+                    (letter.sender, letter.uid) = (number(0), number(1).cast_unsigned());
+                }
                 (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
                     let numbers =
                         whole.saturating_sub(data.offset_from_unsigned(at.cast())) / size_of::<i32>();
@@ -319,11 +326,11 @@ mod tests {
         let base = std::env::temp_dir().join(format!("tinysup-mailbox-{}", std::process::id()));
         fs::create_dir(&base).unwrap();
         let mut post = Post::default();
-        let first = post.bind_in(&[&base], "0.1").unwrap();
+        let first = post.bind_in(&[&base], "0.1", FOR_ALL).unwrap();
         assert!(first.path().starts_with(base.join("tinysup-notify-0")));
         // Something is in the way there, as a full disk would be.
         fs::create_dir(base.join("tinysup-notify-0/1.1")).unwrap();
-        let second = post.bind_in(&[&base], "1.1").unwrap();
+        let second = post.bind_in(&[&base], "1.1", FOR_ALL).unwrap();
         assert!(second.path().starts_with(base.join("tinysup-notify-1")));
         // The first run still speaks, so its place is nobody else's.
         let neighbour = Place::take(&base).unwrap();

@@ -110,9 +110,10 @@ pub enum Source {
 impl Memory {
     /// Finds out what there is, and watches it from now on. What was killed before is reported first, if it was watched already.
     #[inline(never)]
-    pub fn find(&mut self, pressure: bool, events: &mut Vec<Event>) -> MemoryFound {
+    pub fn find(&mut self, pressure: bool, cells: bool, events: &mut Vec<Event>) -> MemoryFound {
         self.count_kills(events);
-        let Survey { answer, group, no_cells } = Survey::make(cells::possible);
+        let Survey { answer, group, no_cells } =
+            Survey::make(if cells { cells::possible } else { cells::likely });
         self.cells.set_base(group.as_ref().filter(|_| answer.delegated));
         let mut found = Found {
             events: group
@@ -357,7 +358,7 @@ pub fn kills_in(controller: Controller, path: &Path) -> Option<u64> {
 fn sum_of_pss(processes: &[Stat]) -> Option<u64> {
     let mut sum: u64 = 0;
     for stat in processes {
-        let text = procfs::read_private(stat.pid, "smaps_rollup");
+        let text = procfs::read_private(stat.pid, "smaps_rollup", procfs::FILE_MAX_BYTES);
         match text.as_deref().and_then(|text| pss(str::from_utf8(text).ok()?)) {
             Some(bytes) => sum = sum.saturating_add(bytes),
             None if Stat::of(stat.pid).is_some_and(|now| !now.ended()) => return None,

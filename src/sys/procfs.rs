@@ -25,7 +25,7 @@ const PF_FORKNOEXEC: u64 = 0x40;
 const PF_KTHREAD: u64 = 0x20_0000;
 
 /// No more than this is read of one file about a process: the largest are environments.
-const FILE_MAX_BYTES: usize = 2 << 20;
+pub const FILE_MAX_BYTES: usize = 2 << 20;
 
 /// The most of a name that is shown.
 const NAME_MAX_BYTES: usize = 64;
@@ -86,6 +86,11 @@ impl Stat {
             ticks: (14..=17).filter_map(|number| parse_number(field(number)?)).fold(0, u64::saturating_add),
             pages: field(24).and_then(parse_number).unwrap_or(0),
         })
+    }
+
+    /// Whether this very process lives still.
+    pub fn lives(&self) -> bool {
+        Self::of(self.pid).is_some_and(|now| now.start == self.start && !now.ended())
     }
 
     /// Whether it has ended and only waits to be collected. A process whose first thread alone has ended looks alike,
@@ -173,19 +178,21 @@ pub fn never_executed(pid: Pid) -> bool {
 
 /// One file about a process, cut where it is very long.
 pub fn read(pid: Pid, file: &str) -> Option<Vec<u8>> {
-    try_read(pid, file).ok()
+    try_read(pid, file, FILE_MAX_BYTES).ok()
 }
 
-/// The same for a file that is for the process's own user only.
-pub fn read_private(pid: Pid, file: &str) -> Option<Vec<u8>> {
-    match try_read(pid, file) {
-        Err(error) if is(&error, &[libc::EPERM, libc::EACCES]) => as_owner_of(pid, || read(pid, file))?,
+/// At most so many bytes of a file that is for the process's own user only.
+pub fn read_private(pid: Pid, file: &str, at_most: usize) -> Option<Vec<u8>> {
+    match try_read(pid, file, at_most) {
+        Err(error) if is(&error, &[libc::EPERM, libc::EACCES]) => {
+            as_owner_of(pid, || try_read(pid, file, at_most).ok())?
+        }
         other => other.ok(),
     }
 }
 
-fn try_read(pid: Pid, file: &str) -> io::Result<Vec<u8>> {
-    read_whole(&format!("/proc/{pid}/{file}"))
+fn try_read(pid: Pid, file: &str, at_most: usize) -> io::Result<Vec<u8>> {
+    descriptors::contents(&open(&format!("/proc/{pid}/{file}"))?, at_most)
 }
 
 fn open(path: &str) -> nix::Result<File> {
@@ -206,15 +213,15 @@ pub fn text(path: &str) -> Option<String> {
 
 /// All processes that we can see; none without /proc.
 pub fn all() -> Vec<Pid> {
-    numbers("/proc").unwrap_or_default().into_iter().filter_map(Pid::new).gather()
+    numbers("/proc", usize::MAX).unwrap_or_default().into_iter().filter_map(Pid::new).gather()
 }
 
-/// The names in a directory that are numbers, such as those of processes, threads or descriptors.
-pub fn numbers(directory: &str) -> io::Result<Vec<i32>> {
+/// The names in a directory that are numbers, such as those of processes, threads or descriptors, among so many names.
+pub fn numbers(directory: &str, at_most: usize) -> io::Result<Vec<i32>> {
     if is_of_others(directory) {
         return Err(Errno::ENOENT.into());
     }
-    let names = call::names(Path::new(directory), usize::MAX)?;
+    let names = call::names(Path::new(directory), at_most)?;
     Ok(names.iter().filter_map(|name| parse_number(name.to_str()?)).gather())
 }
 
@@ -273,7 +280,7 @@ pub fn has_lists_of_children() -> bool {
 /// The children of a process, of all its threads; some may be missing while it makes or loses any.
 pub fn children_of(pid: Pid) -> Vec<Pid> {
     let mut children = Vec::new();
-    for thread in numbers(&format!("/proc/{pid}/task")).unwrap_or_default() {
+    for thread in numbers(&format!("/proc/{pid}/task"), usize::MAX).unwrap_or_default() {
         let list = read_whole(&format!("/proc/{pid}/task/{thread}/children")).unwrap_or_default();
         children.append(&mut whole_numbers(&list));
     }

@@ -17,6 +17,9 @@ use super::call;
 /// The room for a path in sockaddr_un, with its end (unix(7)).
 const UNIX_PATH_BYTES: usize = 108;
 
+/// Whether descriptors may be sent to a socket; Linux 6.16.
+const SO_PASSRIGHTS: libc::c_int = 83;
+
 /// The largest address that is asked for, sockaddr_in6.
 const NAME_BYTES: usize = 28;
 
@@ -114,6 +117,7 @@ impl Address {
 
     /// A socket that never waits.
     fn socket(&self, kind: Kind) -> nix::Result<OwnedFd> {
+        let connected = kind != Kind::Datagrams;
         let kind = match kind {
             Kind::Stream => libc::SOCK_STREAM,
             Kind::Packets => libc::SOCK_SEQPACKET,
@@ -121,7 +125,12 @@ impl Address {
         };
         let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // SAFETY: plain call.
-        call::owned(unsafe { libc::syscall(libc::SYS_socket, self.family, kind | flags, 0) })
+        let socket = call::owned(unsafe { libc::syscall(libc::SYS_socket, self.family, kind | flags, 0) })?;
+        if connected && self.family == libc::AF_UNIX {
+            // Nobody attaches what it may take long to close. Who is let in here has it from here. Older kernels cannot.
+            let _ = set_option(&socket, SO_PASSRIGHTS, &[0]);
+        }
+        Ok(socket)
     }
 
     fn length(&self) -> libc::socklen_t {

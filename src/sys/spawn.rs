@@ -4,7 +4,7 @@
 #![expect(unsafe_code, reason = "fork, and terminal calls on descriptors that nobody owns")]
 
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
@@ -16,7 +16,7 @@ use super::environment::{self, DEFAULT_PATH, Environment};
 use super::mailbox::{Mailbox, Post};
 use super::relay::Purpose;
 use super::signals::{self, SignalSet};
-use super::{Inherited, call, descriptors, procfs, tag, terminal, trap, users, word};
+use super::{Inherited, call, children, descriptors, procfs, tag, terminal, trap, users, word};
 use crate::event::{Child, InstanceId, Launch, Output, Pid, Sink, StartError, Stdin, Surroundings};
 use crate::gather::Gather;
 use crate::units::{parse_number, parse_signed};
@@ -392,36 +392,44 @@ impl Source {
 /// The one way to make a process. Signals are blocked in the child until it has put them in order itself.
 fn fork(script: &mut Script) -> nix::Result<Pid> {
     // SAFETY: the child runs nothing but `child::run`, which keeps to what is allowed after fork and never returns.
-    signals::all_blocked(|| match unsafe { call::fork() }? {
+    signals::all_blocked(|| match unsafe { call::fork(0) }? {
         0 => child::run(script),
         number => Pid::new(number).ok_or(Errno::ECHILD),
     })
 }
 
-/// Closes descriptors where it may take its time: in a process of its own, which is collected as any stranger is.
+/// Closes descriptors where it may take its time: in a process of its own, which is collected as any stranger is, when all are closed. It
+/// has our descriptors, not copies of them, for each close of a file may hang, not only the last. The number of one is free as soon as
+/// its close begins; so that none waits for another, whoever is made next would have it, there is a process for each.
 #[inline(never)]
-pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> nix::Result<()> {
-    let (read_end, write_end) = descriptors::pipe()?;
-    let mut kept: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).gather();
-    kept.push(read_end.as_raw_fd());
-    // SAFETY: the child makes plain calls on what was open before and never returns; without close_range(2) it takes memory too, as a
-    // process of one thread may.
-    let result = signals::all_blocked(|| unsafe {
-        match call::fork()? {
-            0 => {
-                // Nothing else of ours shall stay open with it. As soon as nobody holds the other end, we have closed ours, and its
-                // end closes the last.
-                descriptors::close_others(&kept);
-                libc::close(write_end.as_raw_fd());
-                libc::read(read_end.as_raw_fd(), [0_u8; 1].as_mut_ptr().cast(), 1);
+pub fn close_elsewhere(descriptors: Vec<OwnedFd>) -> nix::Result<Pid> {
+    let closer = signals::all_blocked(|| {
+        // SAFETY: the children make plain calls on what was there before and never return. Each number is closed once: it is nobody's
+        // here any more.
+        match unsafe { call::fork(libc::CLONE_FILES) }? {
+            0 => unsafe {
+                for descriptor in &descriptors {
+                    match call::fork(libc::CLONE_FILES) {
+                        Ok(1..) => {}
+                        // Without another process it has to be this one.
+                        other => {
+                            libc::close(descriptor.as_raw_fd());
+                            if other.is_ok() {
+                                libc::_exit(0);
+                            }
+                        }
+                    }
+                }
+                children::wait_for_all();
                 libc::_exit(0)
-            }
-            _ => Ok(()),
+            },
+            number => Pid::new(number).ok_or(Errno::ECHILD),
         }
-    });
-    drop(descriptors);
-    drop(write_end);
-    result
+    })?;
+    for descriptor in descriptors {
+        let _ = descriptor.into_raw_fd();
+    }
+    Ok(closer)
 }
 
 /// Looks whether something is at a path, in a process of its own, which is collected as any stranger is: on a network file system whose
@@ -431,7 +439,7 @@ pub fn look_elsewhere(path: &CStr) -> nix::Result<OwnedFd> {
     descriptors::set_nonblocking(&read_end)?;
     // SAFETY: as in `close_elsewhere`.
     signals::all_blocked(|| unsafe {
-        match call::fork()? {
+        match call::fork(0)? {
             0 => {
                 descriptors::close_others(&[write_end.as_raw_fd()]);
                 let found = call::status_at(libc::AT_FDCWD, path, 0);

@@ -3,6 +3,7 @@
 
 #![expect(unsafe_code, reason = "signals through pidfds")]
 
+use std::cell::Cell;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -17,6 +18,9 @@ use crate::units::Signal;
 
 /// So many command lines are read for their names.
 const NAMES_MAX: usize = 32;
+
+/// So much is read of the environments of those who have no number: the usual ones of two thousand, the largest of four.
+const ENVIRONMENTS_MAX_BYTES: usize = 8 << 20;
 
 /// Without /proc, the pids that are tried when one is wanted to name.
 const PIDS_TRIED: i32 = 32_768;
@@ -53,10 +57,11 @@ pub fn remains(
     }
     // As long as anybody is in the leader's group the kernel gives its number to no new process.
     let reused = !reserved && Stat::of(leader).is_some_and(|stat| !stat.ended());
+    let left = Cell::new(ENVIRONMENTS_MAX_BYTES);
     let belongs = |stat: &Stat| {
         let number = leader.number();
         (!reused && (stat.group == number || stat.session == number))
-            || tag::either(stat.pid, child.instance, mark)
+            || tag::either(stat.pid, child.instance, mark, &left)
     };
     let found = below(strangers, &belongs);
     signal_all(found.iter().filter(|stat| !spare.contains(&stat.pid)), Some(signal));

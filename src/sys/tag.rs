@@ -3,6 +3,8 @@
 //! service also carries a number in a place that nobody uses: the soft limit of file locks (RLIMIT_LOCKS), which Linux has not
 //! enforced since 2.4.25 (getrlimit(2)), which fork and exec pass on, and which everybody may read in /proc/PID/limits.
 
+use std::cell::Cell;
+
 use super::{call, environment, procfs};
 use crate::event::{InstanceId, Mark, Pid};
 use crate::units::parse_number;
@@ -34,10 +36,33 @@ pub fn carried(pid: Pid) -> Option<u64> {
     soft_locks(&procfs::read(pid, "limits")?)
 }
 
-/// Whether a process carries one of both marks of this instance.
-pub fn either(pid: Pid, instance: InstanceId, mark: &Mark) -> bool {
-    carried(pid) == Some(of(instance))
-        || procfs::read_private(pid, "environ").is_some_and(|environ| environment::carries(&environ, mark))
+/// Whether a mark alone says that a process of this user belongs to a run that began as `run`, or as who we are: anybody can set one.
+pub fn counts(uid: u32, run: Option<u32>) -> bool {
+    call::is_user_of_ours(uid) || run == Some(uid)
+}
+
+/// The real user of a process. The owner of its folder in /proc is root's for any that does not want to be looked at.
+pub fn user(pid: Pid) -> Option<u32> {
+    let status = procfs::read(pid, "status")?;
+    let status = String::from_utf8_lossy(&status);
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    parse_number(line.split_ascii_whitespace().next()?)
+}
+
+/// Whether a process carries the number of this instance or, where it has none of ours, the variables. Of those no more is read than is
+/// `left`: of a crowd they may be gigabytes.
+pub fn either(pid: Pid, instance: InstanceId, mark: &Mark, left: &Cell<usize>) -> bool {
+    let wanted = of(instance);
+    match carried(pid) {
+        Some(number) if number >> PID_SHIFT == wanted >> PID_SHIFT => number == wanted,
+        _ if left.get() == 0 => false,
+        _ => {
+            let environ = procfs::read_private(pid, "environ", left.get().min(procfs::FILE_MAX_BYTES));
+            let environ = environ.unwrap_or_default();
+            left.set(left.get().saturating_sub(environ.len()));
+            environment::carries(&environ, mark)
+        }
+    }
 }
 
 /// The soft limit in the line of /proc/PID/limits (proc_pid_limits(5)): `Max file locks   SOFT   HARD   locks`.

@@ -36,19 +36,22 @@ pub fn of_runs(children: &Children, runs: &[(Child, Pid)]) -> Vec<Vec<Stat>> {
     let mut left = PROCESSES_MAX;
     let own = procfs::own_pid();
     // What was re-parented to us and has its mark or session is of the run, too.
-    let strangers: Vec<(Stat, Option<u64>)> = families
+    let strangers: Vec<(Stat, Option<(u64, u32)>)> = families
         .children(own)
         .into_iter()
         .filter(|pid| !children.knows(*pid))
         .take(PROCESSES_MAX)
-        .filter_map(|pid| Some((families.stat(pid)?, tag::carried(pid))))
+        .filter_map(|pid| {
+            Some((families.stat(pid)?, tag::carried(pid).and_then(|found| Some((found, tag::user(pid)?)))))
+        })
         .gather();
     let of_run = |(child, leader): &(Child, Pid)| {
-        let (tag, number) = (Some(tag::of(child.instance)), leader.number());
+        let (tag, number, user) = (tag::of(child.instance), leader.number(), children.user(*leader));
         // The last is looked at first.
         let mut open = Vec::new();
         for (stat, carried) in &strangers {
-            if *carried == tag || stat.session == number || stat.group == number {
+            let has_mark = |(found, uid)| found == tag && tag::counts(uid, user);
+            if carried.is_some_and(has_mark) || stat.session == number || stat.group == number {
                 open.push(stat.pid);
             }
         }

@@ -1,14 +1,15 @@
 //! What runs tell us of their own accord: messages through the notification socket, and a newline through a pipe. Heard is only who
 //! belongs to the run; what the words mean is left to the core.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::cell::Cell;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::unistd::{getpgid, getsid};
 
 use super::mailbox::{Letter, Mailbox};
 use super::poll::{Interest, Poll};
-use super::procfs::Stat;
+use super::procfs::{self, Stat};
 use super::{call, descriptors, spawn, tag, word};
 use crate::event::{Child, Event, Mark, Pid, report};
 
@@ -40,10 +41,14 @@ pub struct Voice {
     pub leader: Pid,
     /// What its processes carry.
     pub mark: Option<Mark>,
+    /// The user it began as; `None`: ours.
+    pub uid: Option<u32>,
     /// Its notification socket.
     pub mailbox: Option<Mailbox>,
     /// Its readiness pipe, until that is done with.
     pub announcement: Option<Announcement>,
+    /// Who still closes what was attached to its last message. Until then it is not heard, so there is one of a run, and one at its end.
+    pub closer: Option<Stat>,
 }
 
 /// The end of a readiness pipe from which we read.
@@ -63,9 +68,11 @@ impl Voices {
     }
 
     /// Adds to `poll` whatever may bring something.
-    pub fn watch<Owner: Copy>(&self, poll: &mut Poll<Owner>, owner: impl Fn(Pid) -> Owner) {
-        for voice in &self.open {
-            if let Some(mailbox) = &voice.mailbox {
+    pub fn watch<Owner: Copy>(&mut self, poll: &mut Poll<Owner>, owner: impl Fn(Pid) -> Owner) {
+        for voice in &mut self.open {
+            // Its end is a signal, which lets us look again.
+            voice.closer.take_if(|closer| !closer.lives());
+            if let (Some(mailbox), None) = (&voice.mailbox, &voice.closer) {
                 poll.watch(owner(voice.leader), mailbox.as_fd(), Interest::Read);
             }
             if let Some(announcement) = &voice.announcement {
@@ -77,7 +84,7 @@ impl Voices {
     /// Reports what a run has said, not more than one turn's worth.
     pub fn hear(&mut self, leader: Pid, events: &mut Vec<Event>) {
         if let Some(voice) = self.open.iter_mut().find(|voice| voice.leader == leader) {
-            voice.read_mailbox(MESSAGES_PER_TURN, events);
+            voice.read_mailbox(MESSAGES_PER_TURN, 1, events);
             voice.read_announcement(events);
         }
     }
@@ -90,7 +97,7 @@ impl Voices {
             // Others may still hold it, and write without end.
             mailbox.shut();
         }
-        voice.read_mailbox(MESSAGES_AT_END, events);
+        voice.read_mailbox(MESSAGES_AT_END, usize::MAX, events);
         while voice.read_announcement(events) == Pipe::Open {}
     }
 }
@@ -107,13 +114,19 @@ enum Pipe {
 }
 
 impl Voice {
-    fn read_mailbox(&self, at_most: usize, events: &mut Vec<Event>) {
-        let Some(mailbox) = &self.mailbox else { return };
+    /// Not more than so many messages, and not after so many descriptors that have to be closed elsewhere.
+    fn read_mailbox(&mut self, at_most: usize, descriptors_max: usize, events: &mut Vec<Event>) {
+        let Some(mailbox) =
+            self.mailbox.as_ref().filter(|_| at_most > MESSAGES_PER_TURN || self.closer.is_none())
+        else {
+            return;
+        };
+        let mut attached = Vec::new();
         for letter in std::iter::from_fn(|| mailbox.receive()).take(at_most) {
-            let Letter { sender, bytes, descriptors } = letter;
+            let Letter { sender, uid, bytes, mut descriptors } = letter;
             match bytes {
                 Some(bytes) if bytes.is_empty() => {}
-                Some(bytes) if self.is_heard(sender) => {
+                Some(bytes) if self.is_heard(sender, uid) => {
                     report(events, Event::Notified { child: self.child, bytes });
                 }
                 Some(_) => {
@@ -126,13 +139,26 @@ impl Voice {
                 }
                 None => say!(Debug, "pid {sender} is not heard: its message is too long"),
             }
-            close(descriptors);
+            // A pipe is closed at once, for whoever waits for that (sd_notify_barrier(3)).
+            if !descriptors.iter().all(is_pipe) {
+                attached.append(&mut descriptors);
+            }
+            if attached.len() >= descriptors_max {
+                break;
+            }
+        }
+        if attached.is_empty() {
+            return;
+        }
+        match spawn::close_elsewhere(attached) {
+            Ok(pid) => self.closer = Stat::of(pid),
+            Err(errno) => say!(Debug, "what was attached to a message is closed here: {}", word(errno)),
         }
     }
 
     /// Whether a sender is one of the run's processes. One that is gone already cannot be told from any other, so it is not heard,
     /// unless it still waits to be collected.
-    fn is_heard(&self, sender: i32) -> bool {
+    fn is_heard(&self, sender: i32, uid: u32) -> bool {
         let Some(sender) = Pid::new(sender) else { return false };
         let leader = self.leader;
         // As long as the leader is not released, its number stands for nobody else, and so does its session's and its group's.
@@ -142,7 +168,11 @@ impl Voice {
             || number(getsid(of)) == Ok(leader.number())
             || number(getpgid(of)) == Ok(leader.number())
             || descends(sender, leader)
-            || self.mark.as_ref().is_some_and(|mark| tag::either(sender, self.child.instance, mark))
+            // Which anybody may set.
+            || (tag::counts(uid, self.uid)
+                && self.mark.as_ref().is_some_and(|mark| {
+                    tag::either(sender, self.child.instance, mark, &Cell::new(procfs::FILE_MAX_BYTES))
+                }))
     }
 
     fn read_announcement(&mut self, events: &mut Vec<Event>) -> Pipe {
@@ -174,16 +204,8 @@ fn descends(pid: Pid, ancestor: Pid) -> bool {
     std::iter::successors(Some(pid), parent).take(ANCESTORS_MAX).any(|pid| pid == ancestor)
 }
 
-/// Closes what was attached to a message. Pipes at once, for whoever waits for that (sd_notify_barrier(3)). To close a socket or
-/// a file may take its time, if nobody else has it: a connection that lingers, a large file that is not linked any more. That is left
-/// to a process without anything else to do.
-fn close(descriptors: Vec<OwnedFd>) {
-    let is_pipe = |descriptor: &OwnedFd| {
-        call::status_of(descriptor.as_fd()).is_ok_and(|status| call::kind(&status) == libc::S_IFIFO)
-    };
-    if !descriptors.iter().all(is_pipe)
-        && let Err(errno) = spawn::close_elsewhere(descriptors)
-    {
-        say!(Debug, "what was attached to a message is closed here: {}", word(errno));
-    }
+/// Whether it is a pipe, by a call that only pipes know: what a file is, its file system may be asked, and that need not answer. To close
+/// a pipe takes no time; a socket or a file may, such as a connection that lingers, or a large file that is not linked any more.
+fn is_pipe(descriptor: &OwnedFd) -> bool {
+    call::fcntl(descriptor.as_raw_fd(), libc::F_GETPIPE_SZ, 0).is_ok()
 }

@@ -346,6 +346,19 @@ pub fn drop_capability(number: libc::c_ulong) -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) })
 }
 
+/// Makes all capabilities that we have inheritable, as Docker did up to version 20.10.13.
+pub fn inherit_capabilities() -> io::Result<()> {
+    let header = [0x2008_0522_u32, 0];
+    // Effective, permitted and inheritable, of the lower half and of the upper.
+    let mut sets = [0_u32; 6];
+    // SAFETY: header and sets as version 3 wants them.
+    unsafe {
+        check(i32::from(libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) == 0) - 1)?;
+        (sets[2], sets[5]) = (sets[1], sets[4]);
+        check(i32::from(libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) == 0) - 1)
+    }
+}
+
 /// Sets the flag that everybody shares who has this description.
 pub fn set_nonblocking(descriptor: RawFd) -> io::Result<()> {
     // SAFETY: plain call.

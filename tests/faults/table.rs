@@ -103,7 +103,6 @@ pub const CALLS: &[Call] = &[
     call("renameat", &["EACCES", "ENOENT", "EROFS"], &["EACCES"], "the next place for the socket"),
     call("mkdirat", &["EACCES", "EEXIST", "EROFS", "ENOSPC"], &["EROFS"], "the next place; a failed start if a service cannot speak to us anywhere"),
     call("fchmod", &["EACCES", "EPERM"], &["EPERM"], "the next place"),
-    call("fchmodat", &["EACCES", "EPERM"], &["EPERM"], "the next place"),
     call("umask", &["EPERM"], &["EPERM"], "a socket may have another mode; who may ask does not depend on it"),
     call("chown", &["EPERM", "EROFS"], &["EPERM"], "the next place"),
     call("fchownat", &["EPERM", "EROFS"], &["EPERM"], "the next place"),

@@ -18,6 +18,7 @@ pub const CASES: &[Case] = &[
     ("one_capability_for_root", one_capability_for_root),
     ("no_new_privileges", no_new_privileges),
     ("umask_nice_oom_and_limits", umask_nice_oom_and_limits),
+    ("few_descriptors_leave_the_oom_score", few_descriptors_leave_the_oom_score),
     ("attributes_that_need_privilege", attributes_that_need_privilege),
     ("the_open_files_limit_is_the_inherited_one", the_open_files_limit_is_the_inherited_one),
     ("working_directory", working_directory),
@@ -201,6 +202,18 @@ fn umask_nice_oom_and_limits() {
     assert_eq!(lines[3], "0");
     assert!(matches!(lines[4], "1024" | "2048"), "{text}"); // blocks of 1024 or 512 bytes
     assert_eq!(lines[5], "50");
+}
+
+/// What is opened for it is opened before there is no room.
+fn few_descriptors_leave_the_oom_score() {
+    let mut world = World::new();
+    let _held: Vec<_> = (0..40).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
+    let mut launch = service(["/bin/cat", "/proc/self/oom_score_adj"]);
+    let without = world.run(launch.clone()).text();
+    conditions(&mut launch).attributes.rlimits = vec![Rlimit { resource: 7, soft: 16, hard: 16 }];
+    assert_eq!(world.run(launch.clone()).text(), without);
+    conditions(&mut launch).attributes.oom_score_adj = Some(300);
+    assert_eq!(world.run(launch).text(), "300\n");
 }
 
 fn attributes_that_need_privilege() {

@@ -6,13 +6,16 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::linux::fs::MetadataExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::rc::Rc;
 use std::time::Duration;
 
 use tinysup::control::{Answer, Change, LogLine, Place, REQUEST_MAX, Refused, Request, Verb};
 use tinysup::event::{Action, Care, Child, Client, Event, InstanceId, Pid, Usage};
 use tinysup::kernel::{Kernel, Until};
+use tinysup::probe::Target;
 
 use crate::Case;
+use crate::helpers::{can_refuse_descriptors, send_on};
 use crate::scene::{self, STRANGER, Scratch};
 use crate::world::{PATIENCE, World, service, shell};
 
@@ -23,6 +26,7 @@ pub const CASES: &[Case] = &[
         the_socket_is_for_its_owner_alone_and_goes_with_us,
     ),
     ("strangers_are_refused_before_a_byte_is_read", strangers_are_refused_before_a_byte_is_read),
+    ("nobody_brings_descriptors", nobody_brings_descriptors),
     ("ten_thousand_connections_leave_nothing", ten_thousand_connections_leave_nothing),
     ("half_a_request_harms_nobody", half_a_request_harms_nobody),
     ("a_request_of_ten_megabytes_is_refused", a_request_of_ten_megabytes_is_refused),
@@ -206,6 +210,34 @@ fn strangers_are_refused_before_a_byte_is_read() {
     assert_eq!(refusal.why, Refused::Forbidden);
     assert!(refusal.text.contains("not user 12345"), "{}", refusal.text);
     desk.works();
+}
+
+/// To close one of theirs may take as long as they like.
+fn nobody_brings_descriptors() {
+    if !can_refuse_descriptors() {
+        println!("this kernel has nothing against it");
+        return;
+    }
+    let mut desk = Desk::new();
+    let brings = |stream: &UnixStream| {
+        let file = fs::File::open("/dev/null").unwrap();
+        send_on(stream, "x", &[file.into()]).map_err(|error| error.kind())
+    };
+    let stream = desk.connect();
+    assert_eq!(brings(&stream), Err(ErrorKind::PermissionDenied), "before it is let in");
+    desk.turn();
+    assert_eq!(brings(&stream), Err(ErrorKind::PermissionDenied));
+    drop(stream);
+    desk.turn();
+    desk.works();
+    // Nor whom we connect to.
+    let scratch = Scratch::new();
+    let listener = UnixListener::bind(scratch.path("asked")).unwrap();
+    let target = Target::Unix { path: scratch.path("asked").into() };
+    let child = desk.world.new_child();
+    desk.world.perform(Action::Probe { child, target: Rc::new(target) });
+    desk.world.until("an answer", |event| matches!(event, Event::Probed { .. }).then_some(()));
+    assert_eq!(brings(&listener.accept().unwrap().0), Err(ErrorKind::PermissionDenied));
 }
 
 fn ten_thousand_connections_leave_nothing() {
@@ -586,8 +618,9 @@ fn without_descriptors_nobody_is_let_in_and_nothing_spins() {
     desk.left(client);
     assert!(rest(&mut waiting).contains("late"));
 
-    // A limit that is near is kept for the services.
-    limit(u64::try_from(open_descriptors()).unwrap() + 20);
+    // What is left near the limit is kept for the services.
+    let _held: Vec<_> = (0..40).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+    limit(u64::try_from(open_descriptors()).unwrap() + 10);
     desk.world.linux.listen(Place::At((desk.path.clone() + "2").into()));
     desk.path += "2";
     let mut stream = desk.ask();

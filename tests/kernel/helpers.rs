@@ -115,6 +115,11 @@ fn flood_with_words(count: usize) {
 fn send_with(message: &str, descriptors: &[OwnedFd]) {
     let socket = UnixDatagram::unbound().expect("a socket");
     socket.connect(notification_socket()).expect("a reader");
+    send_on(&socket, message, descriptors).expect("a reader");
+}
+
+/// The same on a socket that is connected.
+pub fn send_on(socket: &impl AsRawFd, message: &str, descriptors: &[OwnedFd]) -> std::io::Result<()> {
     let numbers: Vec<i32> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
     let bytes = u32::try_from(size_of_val(numbers.as_slice())).expect("few");
     let mut control = vec![0_u64; 200];
@@ -130,10 +135,19 @@ fn send_with(message: &str, descriptors: &[OwnedFd]) {
         (*first).cmsg_type = libc::SCM_RIGHTS;
         (*first).cmsg_len = libc::CMSG_LEN(bytes) as _;
         std::ptr::copy_nonoverlapping(numbers.as_ptr().cast(), libc::CMSG_DATA(first), bytes as usize);
-        let sent = libc::sendmsg(socket.as_raw_fd(), &raw const header, 0);
-        assert!(sent >= 0, "{}", std::io::Error::last_os_error());
+        let sent = libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL);
+        if sent < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
     }
 }
+
+/// Whether a socket can be closed to descriptors (SO_PASSRIGHTS, Linux 6.16).
+pub fn can_refuse_descriptors() -> bool {
+    let (one, _other) = std::os::unix::net::UnixStream::pair().expect("sockets");
+    // SAFETY: an option as long as said.
+    unsafe { libc::setsockopt(one.as_raw_fd(), libc::SOL_SOCKET, 83, (&raw const OFF).cast(), 4) == 0 }
+}
+
+static OFF: i32 = 0;
 
 /// As sd_notify_barrier(3): waits until what was said before has been taken in.
 fn barrier() {
@@ -176,7 +190,59 @@ fn attach(what: &str) {
                 send_with("READY=1", &(0..253).map(|_| null()).collect::<Vec<_>>());
             }
         }
+        // What its file system is asked at a close it never answers.
+        "hanging" => {
+            let server = File::options().read(true).write(true).open("/dev/fuse").expect("fuse");
+            let place = format!("{}/hanging", std::env::var("PLACE").expect("a folder"));
+            File::create(&place).expect("a file");
+            // SAFETY: plain call.
+            assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+            crate::scene::mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE);
+            let options = format!("fd={},rootmode=100644,user_id=0,group_id=0", server.as_raw_fd());
+            crate::scene::mount_with("fuse", &place, "fuse", 0, &options);
+            // Another process, with whose end the file system is no more; who has a file of it open would hang in his own end first.
+            // SAFETY: one thread.
+            if unsafe { libc::fork() } == 0 {
+                // SAFETY: plain call. However the case goes, nobody hangs for longer.
+                unsafe { libc::alarm(30) };
+                serve_until_open(server);
+            }
+            drop(server);
+            let files: Vec<OwnedFd> = (0..3).map(|_| File::open(&place).expect("it opens").into()).collect();
+            send_with("READY=1", &files);
+            std::mem::forget(files);
+            println!("sent");
+            wait_for_ever();
+        }
         other => panic!("no such thing as {other}"),
+    }
+}
+
+/// A file system of one file (fuse(4)), which answers nothing any more once that was opened three times.
+fn serve_until_open(mut server: File) -> ! {
+    const GETATTR: u32 = 3;
+    const OPEN: u32 = 14;
+    const INIT: u32 = 26;
+    let mut request = vec![0; 1 << 17];
+    let mut opened = 0;
+    loop {
+        let Ok(40..) = server.read(&mut request) else { continue };
+        let word = |at: usize| u32::from_ne_bytes(request[at..at + 4].try_into().expect("four"));
+        // Numbers of 32 bits, which is what all but a few zeroes are.
+        let body = match word(4) {
+            _ if opened == 3 => continue,
+            INIT => [&[7, 31, 0, 0, 0, 65_536][..], &[0; 10]].concat(),
+            GETATTR => [&[0, 0, 0, 0, 1][..], &[0; 14], &[libc::S_IFREG | 0o644, 1], &[0; 5]].concat(),
+            OPEN => {
+                opened += 1;
+                vec![0; 4]
+            }
+            _ => Vec::new(),
+        };
+        let error = if body.is_empty() { (-libc::ENOSYS).cast_unsigned() } else { 0 };
+        let length = u32::try_from(16 + 4 * body.len()).expect("small");
+        let answer = [&[length, error, word(8), word(12)][..], &body].concat();
+        let _ = server.write(&answer.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>());
     }
 }
 

@@ -147,7 +147,7 @@ impl Drop for Box {
 // ---- the driver ----
 
 pub fn find(world: &mut World, pressure: bool) -> MemoryFound {
-    world.perform(Action::FindMemory { pressure });
+    world.perform(Action::FindMemory { pressure, cells: true });
     match world.events.pop() {
         Some(Event::MemoryFound(found)) => found,
         other => panic!("not found: {other:?}"),
@@ -227,6 +227,21 @@ fn what_is_found_leaves_no_trace() {
     let group = Box::new();
     group.set_limit(&group.inner, 64);
     let mut world = World::new();
+    // Where nobody wants a cgroup none is made, not even for a moment.
+    let path = std::ffi::CString::new(group.inner.to_str().unwrap()).unwrap();
+    // SAFETY: plain calls with a string that lives here.
+    let watched = unsafe {
+        let watched = libc::inotify_init1(libc::IN_NONBLOCK | libc::IN_CLOEXEC);
+        assert!(libc::inotify_add_watch(watched, path.as_ptr(), libc::IN_CREATE) >= 0);
+        watched
+    };
+    // SAFETY: there is room for as many bytes.
+    let made = || unsafe { libc::read(watched, [0_u8; 4096].as_mut_ptr().cast(), 4096) } > 0;
+    world.perform(Action::FindMemory { pressure: false, cells: false });
+    let Some(Event::MemoryFound(likely)) = world.events.pop() else { panic!("not found") };
+    assert!(likely.delegated && !made());
+    assert_eq!(find(&mut world, false), likely);
+    assert!(made(), "it is seen");
     let before = fs::read_to_string("/proc/self/cgroup").unwrap();
     let start = Instant::now();
     let found = find(&mut world, false);

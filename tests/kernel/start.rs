@@ -2,12 +2,15 @@
 
 use std::ffi::OsString;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 
+use tinysup::config::World as _;
 use tinysup::event::{Event, ExitStatus, Output, Secret, StartError, Stdin, Surroundings};
 use tinysup::kernel::Kernel;
-use tinysup::sys::Descriptors;
+use tinysup::sys::{Descriptors, Files, FilesAgain};
 use tinysup::units::Signal;
 
+use crate::scene::{STRANGER, needs_root};
 use crate::world::{World, conditions, field, helper, service, shell};
 use crate::{Case, early, scene};
 
@@ -23,6 +26,7 @@ pub const CASES: &[Case] = &[
     ("environment", environment),
     ("what_our_parent_tells_us_is_not_for_services", what_our_parent_tells_us_is_not_for_services),
     ("variables_from_files", variables_from_files),
+    ("what_others_have_planted_is_no_secret", what_others_have_planted_is_no_secret),
     ("program_is_searched_in_its_own_path", program_is_searched_in_its_own_path),
     ("an_empty_path_element_is_not_here", an_empty_path_element_is_not_here),
     ("a_command_without_shebang_runs_in_a_shell", a_command_without_shebang_runs_in_a_shell),
@@ -276,7 +280,7 @@ fn variables_from_files() {
     nix::unistd::mkfifo(fifo.as_str(), nix::sys::stat::Mode::S_IRUSR).unwrap();
     for (path, reason) in [
         (scratch.path("absent"), "No such file or directory"),
-        (scratch.path(""), "it is not a file"),
+        (scratch.path(""), "Is a directory"),
         (fifo, "it is not a file"),
         (scratch.file("zero", 0o600, b"a\0b"), "it has a NUL byte, which no variable can hold"),
         (scratch.file("large", 0o600, &vec![b'x'; (128 << 10) + 1]), "it is larger than 128 KiB"),
@@ -284,6 +288,72 @@ fn variables_from_files() {
         launch.env_from_file = [("SECRET".into(), path.clone().into())].into();
         let expected = StartError::EnvFile { variable: "SECRET".into(), path, reason: reason.into() };
         assert_eq!(world.cannot(launch.clone()), expected);
+    }
+}
+
+/// Whoever owns the folder of a secret could have root's files read in its place.
+fn what_others_have_planted_is_no_secret() {
+    use std::os::unix::fs::{chown, lchown, symlink};
+    needs_root();
+    let scratch = scene::Scratch::new();
+    let folder = |name: &str| {
+        std::fs::create_dir(scratch.path(name)).unwrap();
+        scratch.path(name)
+    };
+    let precious = scratch.file("precious", 0o600, b"precious");
+    let theirs = folder("theirs");
+    chown(&theirs, Some(STRANGER), None).unwrap();
+    symlink(&precious, format!("{theirs}/link")).unwrap();
+    lchown(format!("{theirs}/link"), Some(STRANGER), None).unwrap();
+    symlink(scratch.path(""), format!("{theirs}/folder")).unwrap();
+    lchown(format!("{theirs}/folder"), Some(STRANGER), None).unwrap();
+    std::fs::hard_link(&precious, format!("{theirs}/name")).unwrap();
+    std::fs::write(format!("{theirs}/own"), "own").unwrap();
+    chown(format!("{theirs}/own"), Some(STRANGER), None).unwrap();
+    symlink("own", format!("{theirs}/to_own")).unwrap();
+    lchown(format!("{theirs}/to_own"), Some(STRANGER), None).unwrap();
+    // As Kubernetes mounts it.
+    let mounted = folder("mounted");
+    std::fs::set_permissions(&mounted, std::os::unix::fs::PermissionsExt::from_mode(0o1777)).unwrap();
+    folder("mounted/..2024");
+    std::fs::write(format!("{mounted}/..2024/token"), "token").unwrap();
+    symlink("..2024", format!("{mounted}/..data")).unwrap();
+    symlink("..data/token", format!("{mounted}/token")).unwrap();
+    symlink("mounted/../mounted/token", scratch.path("relative")).unwrap();
+
+    let mut world = World::new();
+    let mut launch = shell("printf %s \"$SECRET\"");
+    let link = "a symbolic link of user 12345 on the way there is not followed";
+    for (path, expected) in [
+        (format!("{theirs}/own"), Ok("own")),
+        (format!("{theirs}/to_own"), Ok("own")),
+        (format!("{mounted}/token"), Ok("token")),
+        (scratch.path("relative"), Ok("token")),
+        (format!("{theirs}/link"), Err(link)),
+        (format!("{theirs}/folder/precious"), Err(link)),
+        (
+            format!("{theirs}/name"),
+            Err("it has more than one name (hard links), and others may write to its folder"),
+        ),
+    ] {
+        launch.env_from_file = [("SECRET".into(), path.clone().into())].into();
+        let env_file = Files.read_secret(Path::new(&path), 100);
+        match expected {
+            Ok(secret) => {
+                assert_eq!(world.run(launch.clone()).text(), secret);
+                assert_eq!(env_file.unwrap(), secret.as_bytes());
+            }
+            Err(reason) => {
+                let expected = StartError::EnvFile {
+                    variable: "SECRET".into(),
+                    path: path.clone(),
+                    reason: reason.into(),
+                };
+                assert_eq!(world.cannot(launch.clone()), expected);
+                assert_eq!(env_file.unwrap_err().to_string(), reason);
+                assert_eq!(FilesAgain.read_secret(Path::new(&path), 100).unwrap_err().to_string(), reason);
+            }
+        }
     }
 }
 

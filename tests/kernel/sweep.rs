@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tinysup::event::{Action, Child, Event, InstanceId, Launch, Pid, Process, Role};
+use tinysup::event::{Action, Child, Event, InstanceId, Launch, Pid, Process, Rlimit, Role, Secret};
 use tinysup::units::Signal;
 
 use crate::Case;
@@ -13,6 +13,8 @@ pub const CASES: &[Case] = &[
     ("nothing_left_is_found_quickly", nothing_left_is_found_quickly),
     ("what_stays_in_the_group", what_stays_in_the_group),
     ("what_left_the_group_but_carries_the_mark", what_left_the_group_but_carries_the_mark),
+    ("the_number_comes_before_the_variables", the_number_comes_before_the_variables),
+    ("large_environments_are_few", large_environments_are_few),
     ("descendants_without_the_mark", descendants_without_the_mark),
     ("what_runs_as_another_user", what_runs_as_another_user),
     ("stopped_processes_act_on_the_signal", stopped_processes_act_on_the_signal),
@@ -23,6 +25,7 @@ pub const CASES: &[Case] = &[
     ("strays_of_pid_1_are_everybody", strays_of_pid_1_are_everybody),
     ("without_proc", without_proc),
     ("who_listens", who_listens),
+    ("who_holds_very_many_files_is_not_searched", who_holds_very_many_files_is_not_searched),
     ("where_a_run_listens", where_a_run_listens),
     ("where_a_run_of_another_user_listens", where_a_run_of_another_user_listens),
     ("the_termination_log", the_termination_log),
@@ -87,6 +90,37 @@ fn what_left_the_group_but_carries_the_mark() {
         assert!(began.elapsed() < Duration::from_secs(5));
     }
     until_gone(&mut world, child, pid, Signal::TERM);
+}
+
+/// Whose number says that it is another's is not read any further.
+fn the_number_comes_before_the_variables() {
+    let mut world = World::new();
+    let mut launch = leaves("setsid sleep 1000", "sleep");
+    let number = 1 << 62 | u64::from(std::process::id()) << 24 | 5;
+    conditions(&mut launch).attributes.rlimits = vec![Rlimit { resource: 10, soft: number, hard: u64::MAX }];
+    let (child, pid) = leader(&mut world, launch);
+    assert_eq!(world.sweep(child, pid, None), []);
+    until_gone(&mut world, Child { instance: InstanceId(5), ..child }, pid, Signal::KILL);
+}
+
+/// Of those who have no number so much is read at once, however many there are and however much they have.
+fn large_environments_are_few() {
+    let mut world = World::new();
+    let script = "for i in 1 2 3 4 5 6 7 8; do setsid sleep 1000 & pids=\"$pids $!\"; done
+         for pid in $pids; do while ! grep -qs '^sleep' /proc/$pid/comm; do :; done; done; exit 1";
+    let mut launch = shell(script);
+    conditions(&mut launch).attributes.rlimits = vec![
+        Rlimit { resource: 10, soft: u64::MAX, hard: u64::MAX },
+        Rlimit { resource: 3, soft: 64 << 20, hard: u64::MAX },
+    ];
+    let large = || Secret::new("x".repeat(125_000));
+    conditions(&mut launch).env = (0..15).map(|name| (format!("LARGE{name}").into(), large())).collect();
+    let (child, pid) = leader(&mut world, launch);
+    let found = world.sweep(child, pid, None).len();
+    assert!((3..=4).contains(&found), "{found} were read");
+    while !world.sweep(child, pid, Some(Signal::KILL)).is_empty() {
+        world.wait(Duration::from_millis(10));
+    }
 }
 
 fn descendants_without_the_mark() {
@@ -223,6 +257,8 @@ fn without_proc() {
 }
 
 fn who_listens() {
+    // Where nobody else's files are looked at first.
+    scene::as_pid_1();
     let instance = InstanceId(3);
     let mut world = World::new();
     let mut ask = |port| {
@@ -244,6 +280,23 @@ fn who_listens() {
         drop(socket);
         assert_eq!(ask(address.port()), None);
     }
+}
+
+/// A look at each takes a microsecond or two, in which nobody else has a turn.
+fn who_holds_very_many_files_is_not_searched() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    let mut world = World::new();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let Ok(_held) = (0..5_000).map(|_| null.try_clone()).collect::<Result<Vec<_>, _>>() else {
+        scene::skip("needs 5,000 open files");
+    };
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (instance, port) = (InstanceId(3), socket.local_addr().unwrap().port());
+    world.perform(Action::FindListener { instance, port });
+    let Some(Event::Listener { listener: Some(found), .. }) = world.events.pop() else { panic!("not found") };
+    assert_eq!(found.process, None);
 }
 
 fn listening(world: &mut World, child: Child, leader: Pid) -> Vec<String> {

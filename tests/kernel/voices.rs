@@ -7,7 +7,9 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tinysup::event::{Action, Child, Event, ExitStatus, InstanceId, Launch, Mark, Pid, Role, StartError};
+use tinysup::event::{
+    Action, Child, Client, Event, ExitStatus, InstanceId, Launch, Mark, Pid, Rlimit, Role, Secret, StartError,
+};
 use tinysup::units::Signal;
 
 use crate::Case;
@@ -18,6 +20,7 @@ pub const CASES: &[Case] = &[
     ("what_a_leader_says", what_a_leader_says),
     ("what_its_processes_say", what_its_processes_say),
     ("strangers_are_not_heard", strangers_are_not_heard),
+    ("a_strangers_mark_is_not_believed", a_strangers_mark_is_not_believed),
     ("who_is_gone_is_not_heard", who_is_gone_is_not_heard),
     ("words_come_before_the_end", words_come_before_the_end),
     ("old_runs_are_not_heard", old_runs_are_not_heard),
@@ -28,6 +31,7 @@ pub const CASES: &[Case] = &[
     ("whoever_waits_at_a_barrier_comes_through", whoever_waits_at_a_barrier_comes_through),
     ("what_is_attached_is_closed", what_is_attached_is_closed),
     ("what_is_attached_cannot_stall_us", what_is_attached_cannot_stall_us),
+    ("what_is_attached_may_hang_at_its_close", what_is_attached_may_hang_at_its_close),
     ("a_newline_through_a_pipe", a_newline_through_a_pipe),
     ("whatever_else_comes_through_a_pipe", whatever_else_comes_through_a_pipe),
     ("a_pipe_under_any_number", a_pipe_under_any_number),
@@ -158,7 +162,7 @@ fn strangers_are_not_heard() {
     let other = Child { instance: InstanceId(1), run: 1, role: Role::Main };
     let mut launch = helper(&["say", "3", "hold"]);
     launch.mark = Some(Mark { service: Rc::from("other"), instance: 1 });
-    conditions(&mut launch).env = vec![("NOTIFY_SOCKET".into(), tinysup::event::Secret::new(address))];
+    conditions(&mut launch).env = vec![("NOTIFY_SOCKET".into(), Secret::new(address))];
     world.perform(Action::Spawn { child: other, launch: Rc::new(launch), extra_env: Vec::new() });
     world::nothing_more_happens(&mut world);
     while world.events.iter().all(|event| !matches!(event, Event::Executed { child } if *child == other)) {
@@ -169,6 +173,48 @@ fn strangers_are_not_heard() {
     let (_, pid) = world.start(shell("exit 0"));
     world.exit_of(pid);
     assert_eq!(words(&world), [(child, "1".to_owned())]);
+}
+
+/// Anybody can set a number, and a variable.
+fn a_strangers_mark_is_not_believed() {
+    needs_root();
+    let mut world = World::new();
+    let (child, pid) = world.start(say("1"));
+    let address = address(pid);
+    assert_eq!(word(&mut world, child), "1");
+    let number = 1 << 62 | u64::from(std::process::id()) << 24;
+    let by_its = |name| {
+        let mut launch = service([ITSELF, "--helper", "say", name, "hold"]);
+        launch.mark = (name == "variables").then(world::mark);
+        conditions(&mut launch).identity = identity("12345");
+        conditions(&mut launch).env = vec![("NOTIFY_SOCKET".into(), Secret::new(address.clone()))];
+        if name == "number" {
+            let limit = Rlimit { resource: 10, soft: number, hard: u64::MAX };
+            conditions(&mut launch).attributes.rlimits = vec![limit];
+        }
+        launch
+    };
+    for name in ["number", "variables"] {
+        println!("{name}");
+        let other = Child { instance: InstanceId(1), ..world.new_child() };
+        world.perform(Action::Spawn { child: other, launch: Rc::new(by_its(name)), extra_env: Vec::new() });
+        let Some(Event::Spawned { pid: stranger, .. }) = world.events.last() else { panic!("not spawned") };
+        let stranger = *stranger;
+        world.until_process(stranger, |stat| stat.contains(") S "));
+        world::nothing_more_happens(&mut world);
+        assert_eq!(words(&world), [(child, "1".to_owned())]);
+        end(&mut world, stranger);
+    }
+    // Nor do they hold the run's memory, when they have come to us.
+    let mut launch = shell("setsid sleep 1000 >/dev/null 2>&1 & echo $!");
+    launch.mark = None;
+    conditions(&mut launch).identity = identity("12345");
+    conditions(&mut launch).attributes.rlimits = vec![Rlimit { resource: 10, soft: number, hard: u64::MAX }];
+    let orphan = Pid::new(world.run(launch).text().trim().parse().unwrap()).unwrap();
+    world.until_process(orphan, |stat| stat.contains("(sleep) S "));
+    world.perform(Action::Measure { client: Client(1), runs: vec![(child, pid)] });
+    let Some(Event::Measured { usage, .. }) = world.events.pop() else { panic!("not measured") };
+    assert_eq!(usage[0].processes, 1);
 }
 
 fn who_is_gone_is_not_heard() {
@@ -251,8 +297,7 @@ fn only_its_user_can_reach_a_socket() {
         for (other, other_uid) in users {
             let mut launch = service([ITSELF, "--helper", "say", "theirs", "end"]);
             conditions(&mut launch).identity = identity(other);
-            conditions(&mut launch).env =
-                vec![("NOTIFY_SOCKET".into(), tinysup::event::Secret::new(address.as_str()))];
+            conditions(&mut launch).env = vec![("NOTIFY_SOCKET".into(), Secret::new(address.as_str()))];
             // What arrives is not heard where it is no word of the run's.
             let expected = if [uid, other_uid].contains(&0) || other_uid == uid { 0 } else { libc::EACCES };
             launch.mark = Some(Mark { service: Rc::from("other"), instance: 1 });
@@ -339,20 +384,27 @@ fn what_is_attached_is_closed() {
     let before = open_descriptors();
     assert_eq!(world.run(speaking(helper(&["attach", "many"]))).status, Some(ExitStatus::Code(0)));
     assert_eq!(words(&world).len(), 40);
-    assert_eq!(open_descriptors(), before);
+    until_open(&mut world, before);
     // Where there is not room for all of them.
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     world.forget_all();
     let mut launch = speaking(helper(&["attach", "many"]));
-    conditions(&mut launch).attributes.rlimits =
-        vec![tinysup::event::Rlimit { resource: 7, soft: 1000, hard: 1000 }];
+    conditions(&mut launch).attributes.rlimits = vec![Rlimit { resource: 7, soft: 1000, hard: 1000 }];
     let (_, pid) = world.start(launch);
     setrlimit(Resource::RLIMIT_NOFILE, u64::try_from(before).unwrap() + 50, hard).unwrap();
     assert_eq!(world.exit_of(pid), ExitStatus::Code(0));
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
     assert_eq!(words(&world).len(), 40);
-    world::nothing_more_happens(&mut world);
-    assert_eq!(open_descriptors(), before);
+    until_open(&mut world, before);
+}
+
+/// Until no more is open than before; somebody else closes it.
+fn until_open(world: &mut World, before: usize) {
+    let deadline = Instant::now() + world::PATIENCE;
+    while open_descriptors() != before {
+        assert!(Instant::now() < deadline, "{} are open, not {before}", open_descriptors());
+        world.wait(Duration::from_millis(10));
+    }
 }
 
 /// A connection that lingers would be closed by its last holder only after minutes.
@@ -365,6 +417,35 @@ fn what_is_attached_cannot_stall_us() {
     end(&mut world, pid);
     world::nothing_more_happens(&mut world);
     assert_eq!(open_descriptors(), before);
+}
+
+/// A file of a file system of the sender's own, which is asked at each close, also if others have it open still, or whenever somebody
+/// asks what it is.
+fn what_is_attached_may_hang_at_its_close() {
+    needs_root();
+    if fs::File::options().read(true).write(true).open("/dev/fuse").is_err() {
+        scene::skip("needs /dev/fuse");
+    }
+    let scratch = Scratch::new();
+    let mut world = World::new();
+    world.run(speaking(shell("true")));
+    let before = open_descriptors();
+    let mut launch = speaking(helper(&["attach", "hanging"]));
+    conditions(&mut launch).env = vec![("PLACE".into(), Secret::new(scratch.path("")))];
+    let (child, pid) = world.start(launch);
+    assert_eq!(word(&mut world, child), "READY=1");
+    world::nothing_more_happens(&mut world);
+    // But for what the run itself takes, and neither we nor whoever is started next has any of it.
+    assert_eq!(world.run(shell("echo here")).text(), "here\n");
+    let own = fs::read_dir("/proc/self/fd").unwrap();
+    let hanging = own.filter(|entry| {
+        let target = fs::read_link(entry.as_ref().unwrap().path()).unwrap_or_default();
+        target.to_string_lossy().contains("hanging")
+    });
+    assert_eq!(hanging.count(), 0);
+    world.perform(Action::SignalGroup { leader: pid, signal: Signal::KILL });
+    world.exit_of(pid);
+    until_open(&mut world, before);
 }
 
 /// The runs that announced themselves.
@@ -522,6 +603,12 @@ fn where_sockets_lie() {
     // The next best, as long as nobody else may replace what is in it.
     fs::set_permissions("/run", Permissions::from_mode(0o777)).unwrap();
     assert_eq!(place(&mut World::new()), "/dev/shm/tinysup-notify-0");
+    // Its owner may, whatever its mode.
+    for mode in [0o755, 0o1777] {
+        fs::set_permissions("/run", Permissions::from_mode(mode)).unwrap();
+        std::os::unix::fs::chown("/run", Some(STRANGER), None).unwrap();
+        assert_eq!(place(&mut World::new()), "/dev/shm/tinysup-notify-0");
+    }
     scene::mount("none", "/dev/shm", "", libc::MS_REMOUNT | libc::MS_RDONLY);
     fs::set_permissions("/tmp", Permissions::from_mode(0o1777)).unwrap();
     assert_eq!(place(&mut World::new()), "/tmp/tinysup-notify-0");

@@ -151,6 +151,22 @@ fn standard_descriptors_may_be_closed_at_start() {
     }
 }
 
+/// Nor is there a /dev/null to put into their place. Then what is written is lost, and nobody waits for a reader.
+#[test]
+fn closed_at_start_without_dev_null_nobody_waits_for_a_reader() {
+    if !root() {
+        return;
+    }
+    let write = "i=0; while [ $i -lt 3000 ]; do echo 'a line of fifty bytes, two hundred thousand in all'; echo $i >&2; i=$((i+1)); done; cd $DIR; mv part seen; exec sleep 1000";
+    let setup = Setup::services(&service("a", &sh(write), ""));
+    let seen = setup.folder().path().join("seen");
+    setup.folder().file("part", "");
+    let setup = setup.stdin(None).stdout(Out::Closed).stderr(Out::Closed);
+    let container = setup.before(|| launch::mount("tmpfs", "/dev", "tmpfs", 0, "")).start();
+    container.until("all is written", || seen.exists());
+    container.stop().code(0);
+}
+
 #[test]
 fn inherited_descriptors_go_to_the_one_command_and_to_no_service() {
     if !root() {

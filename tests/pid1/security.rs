@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
 
-use crate::container::{Container, Setup, set_mode};
+use crate::container::{Container, Setup, set_mode, tinysup};
 use crate::services::{service, sh, witness, witness_path, words};
 use crate::{launch, root};
 
@@ -79,7 +79,7 @@ fn identity(keys: &str) -> Vec<String> {
     let config =
         service("a", &sh("setpriv --dump; cat /proc/self/status"), &format!("type = \"oneshot\"\n{keys}"));
     let setup = Setup::services(&config);
-    let end = setup.before(launch::be_peculiar).start().finish();
+    let end = setup.before(launch::be_peculiar).before(launch::inherit_capabilities).start().finish();
     end.code(0);
     end.of("a").iter().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
@@ -96,7 +96,7 @@ fn nothing_of_root_is_left_after_a_change_of_user() {
     if !root() {
         return;
     }
-    // As its parent is in groups 7 and 8, it would be, too.
+    // As its parent is in groups 7 and 8, it would be, too, and so it would inherit capabilities.
     let user = format!("user = \"{SOMEBODY}\"");
     let plain = identity(&user);
     has(
@@ -250,6 +250,36 @@ fn a_file_that_is_planted_at_the_sockets_path_is_not_touched() {
     );
 }
 
+/// Where everybody may listen, somebody else may; here a tinysup of his own, which says what one says that is well.
+#[test]
+fn only_a_tinysup_of_ours_is_believed() {
+    if !root() {
+        return;
+    }
+    let config = service("theirs", &words(&["$T", "-c", "$DIR/theirs.toml"]).replace("$$", "$"), "")
+        + &format!("user = \"{SOMEBODY}\"\nenv = {{ TINYSUP_SOCKET = \"${{DIR}}/place/socket\" }}\n");
+    let setup = Setup::services(&config.replace("$T", "${T}").replace("$DIR/", "${DIR}/"));
+    setup.folder().file("theirs.toml", service("a", &sh("exec sleep 1000"), ""));
+    let folder = setup.folder().path().to_owned();
+    fs::create_dir(folder.join("place")).expect("the folder is ours");
+    set_mode(&folder.join("place"), 0o1777);
+    let copy = setup.folder().program("tinysup", fs::read(tinysup()).expect("the program"));
+    let container = setup.env("T", copy).start();
+    let socket = folder.join("place/socket");
+    container.until("their socket", || socket.exists());
+    let socket = socket.display().to_string();
+    for verb in ["health", "status"] {
+        let asked = container.verb(&[verb, "--socket", &socket]);
+        assert!(asked.code != 0 && asked.stdout.is_empty(), "{asked:#?}");
+        assert!(asked.stderr.contains(&socket) && asked.stderr.contains(SOMEBODY), "{asked:#?}");
+    }
+    // He himself may.
+    let somebody = || launch::become_user(SOMEBODY.parse().expect("a number"));
+    let asked = container.begin_verb(&["health", "--socket", &socket], vec![Box::new(somebody)]).answer();
+    assert_eq!(asked.code, 0, "{asked:#?}");
+    container.stop().code(0);
+}
+
 /// A service of another user whose processes claim to be another service's, do not go when they are asked to, and come without end.
 #[test]
 fn who_takes_the_mark_of_another_hurts_himself_alone() {
@@ -258,7 +288,7 @@ fn who_takes_the_mark_of_another_hurts_himself_alone() {
     }
     let keys = "restart_delay = \"20ms\"\nkill_timeout = \"500ms\"\nmax_restarts = \"unlimited\"";
     let hostile = "one='trap \"\" TERM HUP INT; echo $$ > /dev/null; sleep 1000'
-         while :; do (TINYSUP_SERVICE=good TINYSUP_INSTANCE=1 setsid sh -c \"$one\" &); sleep 0.05; done";
+         while :; do (TINYSUP_SERVICE=good TINYSUP_INSTANCE=1 prlimit --locks=unlimited setsid sh -c \"$one\" &); sleep 0.05; done";
     let hostile_keys = format!("user = \"{SOMEBODY}\"\nrlimits = {{ nproc = 200 }}\n{keys}");
     let config = "shutdown_timeout = \"5s\"\n".to_owned()
         + &service("good", &witness("say good wait"), keys)

@@ -595,8 +595,10 @@ impl Judge {
                 }
                 self.weighs(runs, *container);
             }
-            Action::FindMemory { pressure } => {
-                if self.command_mode() || *pressure != self.memory_on() {
+            Action::FindMemory { pressure, cells } => {
+                let guard = self.plan.guard;
+                let wanted = self.plan.instances.iter().any(|instance| instance.memory.wants_cell(guard));
+                if self.command_mode() || *pressure != self.memory_on() || *cells != wanted {
                     violation!("{action:?}");
                 }
             }

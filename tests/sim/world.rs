@@ -600,7 +600,7 @@ impl Kernel for World {
             Action::Answer { client, answer, last } => self.answer(client, &answer, last),
             Action::Disconnect { client } => self.disconnect(client),
             Action::Measure { client, runs } => self.measure(client, &runs, events),
-            Action::FindMemory { pressure } => self.find_memory(pressure, events),
+            Action::FindMemory { pressure, .. } => self.find_memory(pressure, events),
             Action::Weigh { client, runs, container, pss } => {
                 self.weigh((client, pss), &runs, container, events);
             }

@@ -112,6 +112,30 @@ fn status_is_measured_once_for_many() {
     story.tells(&["5! NoSuchService: there is no service \"wob\"; did you mean \"web\"?"]);
 }
 
+/// A slip costs no more than a look at the name of each service, however many instances it has.
+#[test]
+fn a_mistyped_name_among_ten_thousand_is_answered_soon() {
+    use crate::suggest::tests::COMPARED;
+    const NAME: &str = "abcdefghabcdefghabcdefghabcdefghabcdefghabcdefgh";
+    let mut instances = Vec::new();
+    for number in 0..10_000 {
+        let service = format!("{:03}-{NAME}", number / 50);
+        let mut one = instance(&format!("{service}.{}", number % 50 + 1));
+        (one.service, one.number, one.autostart) = (service.as_str().into(), number % 50 + 1, false);
+        instances.push(one);
+    }
+    let mut story = Story::new(instances);
+    let name = format!("117-{NAME}");
+    for (slip, meant) in [("117-x", None), ("z.3", None), (&*format!("{name}x.7"), Some(&name))] {
+        COMPARED.set(0);
+        story.ask(1, request(Verb::Status, &[slip]));
+        let help = meant.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default();
+        story.tells(&[&format!("1! NoSuchService: there is no service \"{slip}\"{help}")]);
+        let compared = COMPARED.get();
+        assert!(compared < 200 * 60 * 60, "{compared} letters for {slip}");
+    }
+}
+
 #[test]
 fn what_cannot_be_understood_is_refused() {
     let mut story = db_and_web();
