@@ -1,10 +1,9 @@
-//! Our own lines: through `log` and env_logger's filter into a buffer, from where the loop takes them to standard error. Never written
+//! Our own lines: through `log` and a filter, which understands what env_logger does, into a buffer, from where the loop takes them to standard error. Never written
 //! directly, so that a stuck reader cannot stop us. Every line begins with `tinysup | `, as a service's does with its name, or as `voice` has it.
 
 use std::fmt::Arguments;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use env_logger::{Builder, Logger};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::{clock, environment};
@@ -32,17 +31,13 @@ static FORM: OnceLock<(Voice, Own)> = OnceLock::new();
 #[inline(never)]
 pub fn init_logging(default: LevelFilter, voice: Voice, own: Own) {
     let _ = FORM.set((voice, own));
-    let mut builder = Builder::new();
-    builder.filter_level(default);
     let value = environment::variable(VARIABLE.as_bytes()).filter(|value| !value.is_empty());
     let asked = value.as_ref().and_then(|value| directives(value.to_str()?));
     let understood = asked.is_some();
     let (levels, word) = asked.unwrap_or_default();
-    for (target, level) in levels {
-        builder.filter(target, level);
-    }
-    let lines = Lines { logger: builder.build(), word: word.to_owned() };
-    log::set_max_level(lines.logger.filter());
+    let filter = Filter::new(default, &levels);
+    log::set_max_level(filter.most());
+    let lines = Lines { filter, word: word.to_owned() };
     // An error means that it was called before.
     let _ = log::set_boxed_logger(Box::new(lines));
     if let (Some(value), false) = (&value, understood) {
@@ -83,20 +78,45 @@ pub fn take() -> Vec<u8> {
     std::mem::take(&mut *buffer)
 }
 
-/// env_logger decides what is told, and writes nothing itself.
+/// Which lines are told: each level with the modules whose names begin so, among them those of all, whose name is empty.
+struct Filter(Vec<(String, LevelFilter)>);
+
+impl Filter {
+    fn new(default: LevelFilter, levels: &Levels<'_>) -> Self {
+        let mut all = vec![(String::new(), default)];
+        for (target, level) in levels {
+            let target = target.unwrap_or_default();
+            all.retain(|(known, _)| known != target);
+            all.push((target.to_owned(), *level));
+        }
+        Self(all)
+    }
+
+    /// The most that any module tells.
+    fn most(&self) -> LevelFilter {
+        self.0.iter().map(|(_, level)| *level).max().unwrap_or(LevelFilter::Off)
+    }
+
+    /// The longest name counts.
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let of_it = self.0.iter().filter(|(target, _)| metadata.target().starts_with(target));
+        of_it.max_by_key(|(target, _)| target.len()).is_some_and(|(_, level)| metadata.level() <= *level)
+    }
+}
+
 struct Lines {
-    logger: Logger,
+    filter: Filter,
     /// What each line must have; mostly nothing.
     word: String,
 }
 
 impl Log for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.logger.enabled(metadata)
+        self.filter.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.logger.enabled(record.metadata()) {
+        if self.filter.enabled(record.metadata()) {
             let text = record.args().to_string();
             if self.word.is_empty() || holds(&text, &self.word) {
                 keep(&written(record.level(), &text));
@@ -184,6 +204,41 @@ mod tests {
         }
         for text in ["", ",", "loud", "1", "a=b=c", "tinysup=", "=debug", "[x]=info", "tinysup"] {
             assert_eq!(directives(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_told_is_what_env_logger_would_tell() {
+        let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
+        for default in [LevelFilter::Info, LevelFilter::Off] {
+            for text in [
+                "",
+                "debug",
+                "off",
+                "tinysup=trace",
+                "warn,tinysup::sys=debug",
+                "tinysup::sys=off,debug",
+                "tinysup::sys=warn,tinysup=debug",
+                "info,error",
+                "tinysup=warn,tinysup=trace",
+                "other=trace",
+                "tinysup::sy=debug",
+                "error,tinysup::sys::spawn=info,tinysup::sys=off",
+            ] {
+                let ours = Filter::new(default, &directives(text).unwrap_or_default().0);
+                let theirs = env_logger::Builder::new().filter_level(default).parse_filters(text).build();
+                for target in ["tinysup", "tinysup::sys", "tinysup::sys::spawn", "tinysup::runtime", "nix"] {
+                    for level in levels {
+                        let metadata = Metadata::builder().level(level).target(target).build();
+                        assert_eq!(
+                            ours.enabled(&metadata),
+                            theirs.enabled(&metadata),
+                            "{default} {text:?} {target} {level}"
+                        );
+                    }
+                }
+                assert_eq!(ours.most(), theirs.filter(), "{default} {text:?}");
+            }
         }
     }
 
