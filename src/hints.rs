@@ -86,23 +86,15 @@ pub enum Finds {
 #[inline(never)]
 pub fn misleads(argv: &[&str], finds: Finds) -> Option<&'static str> {
     let (program, rest) = argv.split_first()?;
-    match (known(program)?, finds) {
-        (Known::Postgres, Finds::Connects) => Some(
-            "postgres takes connections, and refuses them, while it recovers; ready = \"notify\" (Debian's speaks sd_notify) or \
-             [\"pg_isready\", \"-q\"] waits until it serves",
-        ),
-        (Known::Redis, Finds::Notified) if !rest.contains(&"--supervised") => {
-            Some("redis-server speaks sd_notify only if it is told to: --supervised systemd")
-        }
-        (Known::Haproxy, Finds::Notified) if !rest.contains(&"-Ws") => {
-            Some("haproxy speaks sd_notify only if it is told to: -Ws")
-        }
-        (Known::Nginx, Finds::Notified) => Some("nginx does not speak sd_notify; ready = \"tcp:80\""),
-        (Known::Memcached, Finds::Notified) => {
-            Some("memcached does not speak sd_notify; ready = \"tcp:11211\"")
-        }
-        _ => None,
-    }
+    let which = match (known(program)?, finds) {
+        (Known::Postgres, Finds::Connects) => "postgres",
+        (Known::Redis, Finds::Notified) if !rest.contains(&"--supervised") => "redis",
+        (Known::Haproxy, Finds::Notified) if !rest.contains(&"-Ws") => "haproxy",
+        (Known::Nginx, Finds::Notified) => "nginx",
+        (Known::Memcached, Finds::Notified) => "memcached",
+        _ => return None,
+    };
+    answer(table("# misleads"), which)
 }
 
 /// The last part of a path.

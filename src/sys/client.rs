@@ -14,9 +14,8 @@ use super::environment::variable;
 use super::poll::{Interest, Poll};
 use super::signals::bit;
 use super::socket::{self, Address, Kind};
-use super::{call, clock, signals};
-use crate::control::{SOCKET_ABSTRACT, SOCKET_PATHS, SOCKET_VARIABLE};
-use crate::gather::Gather;
+use super::{call, clock, control, signals};
+use crate::control::{Place, SOCKET_VARIABLE};
 
 /// The longest line of an answer; the status of ten thousand services is half of that.
 const LINE_MAX_BYTES: usize = 16 << 20;
@@ -279,14 +278,8 @@ pub fn is_one_file(one: &Path, other: &Path) -> bool {
 #[inline(never)]
 fn places(socket: Option<&Path>) -> Vec<PathBuf> {
     let variable = variable(SOCKET_VARIABLE.as_bytes()).filter(|value| !value.is_empty());
-    if let Some(place) = socket.map(Path::to_path_buf).or_else(|| variable.map(PathBuf::from)) {
-        return vec![place];
-    }
-    let namespace = call::status(Path::new("/proc/self/ns/mnt")).map_or(0, |file| file.st_ino);
-    let abstract_name = format!("@{SOCKET_ABSTRACT}{namespace}");
-    let mut places: Vec<_> = SOCKET_PATHS.into_iter().map(PathBuf::from).gather();
-    places.push(abstract_name.into());
-    places
+    let named = socket.map(Path::to_path_buf).or_else(|| variable.map(PathBuf::from));
+    named.map_or_else(|| control::places(&Place::Usual), |place| vec![place])
 }
 
 fn shown(place: &Path) -> String {
