@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::control::{
     self, Answer, Change, EventLine, LogLine, Refused, Request, VERSION, Verb, Verdict, Wanted,
 };
-use crate::event::{Action, Client, InstanceId, Sink, Time, order, tell};
+use crate::event::{Action, Client, InstanceId, Output, Sink, Time, order, tell};
 use crate::gather::{Gather, Joined, parted_at_last};
 use crate::logs::{Line, Origin, Wish as ReadingWish};
 use crate::notice::{ByHand, Notice};
@@ -205,10 +205,9 @@ impl Supervisor {
                 let first = self.plan.all().filter(|(_, instance)| instance.number == 1);
                 let services: Vec<&str> = first.map(|(_, instance)| &*instance.service).gather();
                 let is_number = |number: &str| parse_number::<u32>(number).is_some();
-                let service = parted_at_last(name, b'.').filter(|(_, number)| is_number(number));
-                let help = did_you_mean(service.map_or(name, |(service, _)| service), &services)
-                    .map(|help| format!("; {help}"))
-                    .unwrap_or_default();
+                let one = parted_at_last(name, b'.').filter(|(_, number)| is_number(number));
+                let help = did_you_mean(one.map_or(name, |(service, _)| service), &services);
+                let help = help.map(|help| format!("; {help}")).unwrap_or_default();
                 return Err(refusal(
                     Refused::NoSuchService,
                     &format_args!("there is no service \"{name}\"{help}"),
@@ -820,8 +819,8 @@ impl Supervisor {
             let wanted =
                 streams.iter().filter(|(_, sink, _)| wish.stream.is_none_or(|stream| stream == *sink));
             let past =
-                wanted.filter_map(|(key, _, output)| Some(format!("{key} = \"{}\"", output.past_us()?)));
-            let past: Vec<String> = past.gather();
+                |(key, _, output): &(&str, _, &Output)| Some(format!("{key} = \"{}\"", output.past_us()?));
+            let past = wanted.filter_map(past).gather();
             if !past.is_empty() {
                 let text = format!("not kept here: {}", past.listed()).into_bytes();
                 lines.push(Line { instance: id, origin: Origin::Mark, at: now, text, lost: 0 });
