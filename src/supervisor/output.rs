@@ -88,7 +88,7 @@ impl Supervisor {
                 Sink::Stdout => stdout,
                 Sink::Stderr => stderr,
             };
-            if !lines.is_empty() && self.overflowing.drops(sink, child.instance, lines.count()) {
+            if !lines.is_empty() && self.overflowing.drops(sink, child.instance, || lines.count()) {
                 lines.cut(0);
             }
             let bytes = lines.written(format, style, speaker, Way::Container, self.logs.spare());
