@@ -85,12 +85,8 @@ impl Lines<'_> {
 
     /// Whether something of the first line is there already.
     pub fn has_begun(&self, to: Way) -> bool {
-        let [file, container] = self.written;
-        self.continues
-            && match to {
-                Way::File => file,
-                Way::Container => container,
-            }
+        let mut written = self.written;
+        self.continues && *to.of(&mut written)
     }
 
     /// The rest, as far as there is something to say: where the first line had its last byte before, its end was written with that.
