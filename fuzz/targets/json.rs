@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tinysup::event::{Child, InstanceId, Role, Sink, Spare, Time, Wall};
 use tinysup::line::json::{Members, Writer};
 use tinysup::line::{Format, Style};
-use tinysup::logs::{Logs, Speaker, Way};
+use tinysup::logs::{Lines, Logs, Speaker, Way};
 
 /// Deeper lines are text.
 const DEPTH_MAX: usize = 100;
@@ -142,25 +142,13 @@ fn stream(text: &[u8], most: usize) -> Vec<u8> {
     let mut logs = Logs::default();
     let speaker = Speaker { name: "a", service: "a\"b", instance: 1, sink: Sink::Stdout, pid: None };
     let mut out = Vec::new();
+    let mut add = |lines: Lines<'_>| {
+        let mut spare = Spare::default();
+        out.append(&mut lines.written(Format::Json, Style::default(), speaker, Way::Container, &mut spare));
+    };
     for piece in text.chunks(1 + most) {
-        for lines in logs.take(Time::ZERO, Wall(0), CHILD, Sink::Stdout, piece).into_iter().flatten() {
-            out.append(&mut lines.written(
-                Format::Json,
-                Style::default(),
-                speaker,
-                Way::Container,
-                &mut Spare::default(),
-            ));
-        }
+        logs.take(Time::ZERO, Wall(0), CHILD, Sink::Stdout, piece).into_iter().flatten().for_each(&mut add);
     }
-    if let Some(lines) = logs.end(Time::ZERO, CHILD, Sink::Stdout) {
-        out.append(&mut lines.written(
-            Format::Json,
-            Style::default(),
-            speaker,
-            Way::Container,
-            &mut Spare::default(),
-        ));
-    }
+    logs.end(Time::ZERO, CHILD, Sink::Stdout).into_iter().for_each(add);
     out
 }
