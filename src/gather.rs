@@ -77,7 +77,7 @@ pub fn parted<'a>(text: &'a str, between: &str) -> Option<(&'a str, &'a str)> {
 
 /// What stands before and behind the last of these, which is one of ASCII: `rsplit_once`, which is half a kilobyte.
 pub fn parted_at_last(text: &str, between: u8) -> Option<(&str, &str)> {
-    let at = memchr::memrchr(between, text.as_bytes())?;
+    let at = crate::search::last(between, text.as_bytes())?;
     Some((text.get(..at)?, text.get(at + 1..)?))
 }
 

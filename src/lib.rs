@@ -5,6 +5,10 @@
 #![cfg_attr(small, feature(optimize_attribute))]
 
 // Words: what everything is made of.
+// The first is pure, and lies where only sys may do what it does.
+#[path = "sys/newlines.rs"]
+mod newlines;
+mod search;
 pub mod gather;
 pub mod sorted;
 pub mod event;
@@ -18,9 +22,6 @@ pub mod notice;
 pub mod voice;
 pub mod line;
 pub mod units;
-// It is pure, and lies where only sys may do what it does.
-#[path = "sys/newlines.rs"]
-mod newlines;
 // Text: what the user wrote.
 pub mod cli;
 pub mod config;

@@ -11,11 +11,10 @@ mod readers;
 use std::ops::Range;
 use std::time::Duration;
 
-use memchr::{memchr, memchr_iter, memrchr};
-
 use crate::event::{Child, Client, InstanceId, Sink, Spare, Time, Wall};
 use crate::gather::Gather;
 use crate::plan::RateLimit;
+use crate::search;
 use crate::sorted::Map;
 use kept::Kept;
 use rate::Bucket;
@@ -131,7 +130,7 @@ impl Logs {
         sink: Sink,
         bytes: &'a [u8],
     ) -> [Option<Lines<'a>>; 2] {
-        let (lines, rest) = bytes.split_at(memrchr(b'\n', bytes).map_or(0, |last| last + 1));
+        let (lines, rest) = bytes.split_at(search::last(b'\n', bytes).map_or(0, |last| last + 1));
         let whole = (!lines.is_empty()).then(|| {
             let (begun, begun_at, continues, written) = match self.open.remove(&(child, sink)) {
                 Some(open) => (open.bytes, open.begun, open.passed, open.written),
@@ -264,7 +263,8 @@ impl Logs {
         if let Some(late) = self.late.as_ref().filter(|late| late.instance == instance) {
             let mut rest = late.lines();
             while let (Some((_, before)), true) = (rest.split_last(), lines.len() < count) {
-                let (earlier, line) = rest.split_at(memrchr(b'\n', before).map_or(0, |newline| newline + 1));
+                let (earlier, line) =
+                    rest.split_at(search::last(b'\n', before).map_or(0, |newline| newline + 1));
                 say(&mut lines, line);
                 rest = earlier;
             }
@@ -331,7 +331,8 @@ impl Logs {
         let (origin, begun, skipped) =
             (Origin::Output(sink), &lines.begun[..], lines.rest.len().saturating_sub(rest.len()));
         let lines = rest;
-        let from = if begun.is_empty() { 0 } else { memchr(b'\n', lines).map_or(0, |newline| newline + 1) };
+        let from =
+            if begun.is_empty() { 0 } else { search::first(b'\n', lines).map_or(0, |newline| newline + 1) };
         if lines.len() - from < LATE_LEAST_BYTES || !self.readers.is_empty() {
             return self.keep(now, instance, origin, [begun, lines]);
         }
@@ -376,7 +377,7 @@ impl Logs {
         let (skipped, parts) = last_of(parts);
         if skipped.iter().any(|part| !part.is_empty()) {
             let bytes = skipped.iter().map(|part| part.len()).sum();
-            let lines = || skipped.iter().map(|part| memchr_iter(b'\n', part).count() as u64).sum();
+            let lines = || skipped.iter().map(|part| search::line_ends(part) as u64).sum();
             for reader in self.readers.values_mut() {
                 reader.skips(instance, origin, bytes, lines);
             }
@@ -398,7 +399,7 @@ fn last_of([first, second]: [&[u8]; 2]) -> ([&[u8]; 2], [&[u8]; 2]) {
     // The first is the beginning of a line, whose end is in the second.
     let cut = over.saturating_sub(first.len());
     let rest = second.get(cut.saturating_sub(1)..).unwrap_or_default();
-    let line_end = memchr(b'\n', rest).map(|newline| cut.saturating_sub(1) + newline + 1);
+    let line_end = search::first(b'\n', rest).map(|newline| cut.saturating_sub(1) + newline + 1);
     // A line that is too long by itself keeps its last part.
     let (begun, cut) = match line_end.filter(|at| *at < second.len()) {
         Some(line_end) => (first.len(), line_end),
@@ -552,8 +553,8 @@ mod tests {
                 assert!(logs.open.get(&(A, Sink::Stdout)).map_or(0, |open| open.bytes.len()) < LINE_MAX);
             }
             out.append(&mut end(&mut logs, format));
-            assert_eq!(memchr_iter(b'X', &out).count(), 400_000);
-            let newlines = memchr_iter(b'\n', &out).count();
+            assert_eq!(search::all(b'X', &out).count(), 400_000);
+            let newlines = search::line_ends(&out);
             assert_eq!(newlines, if format == Format::Raw { 1 } else { 6 });
             let marked = String::from_utf8(out).unwrap().matches("\"partial\":true").count();
             assert_eq!(marked, if format == Format::Json { 5 } else { 0 });
@@ -755,7 +756,7 @@ mod tests {
                 }
             }
             let (one, two) = out.split_at(out.iter().position(|byte| *byte == b'\n').unwrap() + 1);
-            assert_eq!(memchr_iter(b'\n', &out).count(), 2, "{}", out.escape_ascii());
+            assert_eq!(search::line_ends(&out), 2, "{}", out.escape_ascii());
             assert!(one.windows(3).any(|part| part == b"one") && two.windows(4).any(|part| part == b"next"));
         }
     }

@@ -11,7 +11,7 @@ use std::process::Command;
 const LAYERS: [&[&str]; 8] = [
     &[
         "gather", "sorted", "units", "notice", "voice", "line", "event", "control", "notify", "probe",
-        "hints", "suggest", "texts", "newlines", // Of the unit tests.
+        "hints", "suggest", "texts", "newlines", "search", // Of the unit tests.
         "numbers",
     ],
     &["cli", "config", "view"],

@@ -143,7 +143,7 @@ pub fn read(
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
-        let lines = memchr::memchr_iter(b'\n', error.as_bytes().get(..valid).unwrap_or(&[])).count();
+        let lines = crate::search::line_ends(error.as_bytes().get(..valid).unwrap_or(&[]));
         Unreadable::NotUtf8(lines + 1)
     })?;
     let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);

@@ -61,7 +61,7 @@ impl Sources {
     /// Takes a file in.
     pub fn add(&mut self, name: String, directory: PathBuf, text: String, confidential: bool) -> FileId {
         let newlines =
-            memchr::memchr_iter(b'\n', text.as_bytes()).filter_map(|at| u32::try_from(at).ok()).gather();
+            crate::search::all(b'\n', text.as_bytes()).filter_map(|at| u32::try_from(at).ok()).gather();
         let hidden = if confidential { vec![(0, usize::MAX)] } else { Vec::new() };
         self.0.push(Source { name, directory, text, confidential, newlines, hidden });
         FileId(u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX))

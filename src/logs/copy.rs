@@ -3,9 +3,8 @@
 //! whatever lines there are: each is copied as it is, a line end in it says where the head goes, and what follows it is copied once
 //! more, behind that. Always a whole block, a little too much of it, and what is too much is written over by what follows.
 
-use memchr::memchr;
-
 use crate::newlines::{BLOCK_BYTES, newlines};
+use crate::search;
 
 /// A head that is not longer than this is copied as a part of a block.
 const SHORT_HEAD_BYTES: usize = 16;
@@ -52,7 +51,7 @@ pub fn lines(out: &mut Vec<u8>, first: [&[u8]; 2], head: &[u8], lines: &[u8]) {
             rest = rest.get(BLOCK_BYTES..).unwrap_or_default();
         }
     }
-    while let Some(newline) = memchr(b'\n', rest) {
+    while let Some(newline) = search::first(b'\n', rest) {
         let (line, others) = rest.split_at(newline + 1);
         page.add(line);
         rest = others;

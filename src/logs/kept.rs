@@ -3,10 +3,9 @@
 
 use std::collections::VecDeque;
 
-use memchr::{memchr, memchr_iter, memrchr};
-
 use super::Origin;
 use crate::event::Time;
+use crate::search;
 
 /// What is kept of each instance's last output, what is known about it included.
 pub const KEPT_MAX_BYTES: usize = 64 * 1024;
@@ -114,20 +113,21 @@ impl Kept {
     /// The first newline between two positions.
     pub fn find(&self, from: Position, to: Position) -> Option<Position> {
         let [first, second] = self.slices(from, to);
-        let at = memchr(b'\n', first).or_else(|| Some(first.len() + memchr(b'\n', second)?))?;
+        let at = search::first(b'\n', first).or_else(|| Some(first.len() + search::first(b'\n', second)?))?;
         Some(from.max(self.begin) + at as u64)
     }
 
     /// The last newline between two positions.
     pub fn find_last(&self, from: Position, to: Position) -> Option<Position> {
         let [first, second] = self.slices(from, to);
-        let at = memrchr(b'\n', second).map(|at| first.len() + at).or_else(|| memrchr(b'\n', first))?;
+        let at =
+            search::last(b'\n', second).map(|at| first.len() + at).or_else(|| search::last(b'\n', first))?;
         Some(from.max(self.begin) + at as u64)
     }
 
     /// How many lines end between two positions.
     pub fn count(&self, from: Position, to: Position) -> u64 {
-        self.slices(from, to).map(|slice| memchr_iter(b'\n', slice).count() as u64).iter().sum()
+        self.slices(from, to).map(|slice| search::line_ends(slice) as u64).iter().sum()
     }
 
     /// The bytes between two positions.

@@ -1,11 +1,10 @@
 //! Lines on their way out: whole ones, or a piece of one, and how they are written in each form.
 
-use memchr::{memchr, memchr_iter};
-
 use super::copy;
 use crate::event::{Pid, Sink, Spare, Wall};
 use crate::line::json::{Members, Writer};
 use crate::line::{self, Format, Style};
+use crate::search;
 
 /// Whole lines, or one piece of a line.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,7 +61,7 @@ pub struct Speaker<'a> {
 impl Lines<'_> {
     /// How many lines these are; a piece is one, and an end alone is none.
     pub fn count(&self) -> u64 {
-        if self.partial { 1 } else { memchr_iter(b'\n', self.told()).count() as u64 }
+        if self.partial { 1 } else { search::line_ends(self.told()) as u64 }
     }
 
     /// Whether nothing is left of them.
@@ -79,7 +78,7 @@ impl Lines<'_> {
             return;
         };
         let ended = self.rest.len() - self.told().len();
-        let ends = usize::try_from(last).ok().and_then(|last| memchr_iter(b'\n', self.told()).nth(last));
+        let ends = usize::try_from(last).ok().and_then(|last| search::all(b'\n', self.told()).nth(last));
         self.rest = ends.and_then(|end| self.rest.get(..=ended + end)).unwrap_or(self.rest);
     }
 
@@ -156,7 +155,7 @@ impl Lines<'_> {
             return out;
         }
         let continues = self.continues && rest.len() == self.rest.len();
-        let (end, rest) = rest.split_at(memchr(b'\n', rest).map_or(rest.len(), |end| end + 1));
+        let (end, rest) = rest.split_at(search::first(b'\n', rest).map_or(rest.len(), |end| end + 1));
         let end = end.strip_suffix(b"\n").unwrap_or(end);
         match (continues, self.begun.is_empty()) {
             // The rest of a line is no object, whatever it looks like.

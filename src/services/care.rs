@@ -824,7 +824,7 @@ fn interval(instance: &Instance, state: &State) -> Duration {
 
 fn contains(bytes: &[u8], text: &[u8]) -> bool {
     let Some(first) = text.first() else { return false };
-    memchr::memchr_iter(*first, bytes).any(|at| bytes.get(at..).is_some_and(|rest| rest.starts_with(text)))
+    crate::search::all(*first, bytes).any(|at| bytes.get(at..).is_some_and(|rest| rest.starts_with(text)))
 }
 
 /// The last line that says something, printable and short.

@@ -607,7 +607,7 @@ fn with_keys(what: &str, keys: &str) -> String {
 /// Whole lines of it.
 fn bounded(mut text: String) -> String {
     if let Some(start) = text.as_bytes().get(..PROBLEMS_MAX_BYTES) {
-        let whole = memchr::memrchr(b'\n', start);
+        let whole = crate::search::last(b'\n', start);
         let end = whole.or_else(|| (0..PROBLEMS_MAX_BYTES).rev().find(|at| text.is_char_boundary(*at)));
         text.truncate(end.unwrap_or(0));
         text.push_str("\n… `tinysup check` shows all");

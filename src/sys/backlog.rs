@@ -64,7 +64,7 @@ impl Backlog {
     /// The same with our own lines, which are dropped and counted when too many wait already.
     pub fn add_own(&mut self, bytes: Vec<u8>) -> bool {
         if self.own + bytes.len() > OWN_MAX_BYTES {
-            self.dropped += memchr::memchr_iter(b'\n', &bytes).count();
+            self.dropped += crate::search::line_ends(&bytes);
             return false;
         }
         self.push(Piece { bytes, own: true })

@@ -217,7 +217,8 @@ impl Connection {
     }
 
     fn end_of_line(&mut self) -> Option<usize> {
-        let found = memchr::memchr(b'\n', self.received.get(self.searched..)?).map(|at| self.searched + at);
+        let found =
+            crate::search::first(b'\n', self.received.get(self.searched..)?).map(|at| self.searched + at);
         self.searched = found.unwrap_or(self.received.len());
         found
     }

@@ -372,7 +372,7 @@ impl Said {
     pub fn take(&mut self, bytes: &[u8]) -> Option<Result<Request, String>> {
         let from = self.0.len();
         self.0.extend_from_slice(bytes);
-        match memchr::memchr(b'\n', bytes) {
+        match crate::search::first(b'\n', bytes) {
             Some(at) => Some(self.request(from + at)),
             None => (self.0.len() > REQUEST_MAX).then(|| self.request(self.0.len())),
         }

@@ -113,7 +113,7 @@ impl Environment {
 impl Variable {
     fn new(string: &'static CStr) -> Self {
         let bytes = string.to_bytes();
-        let name = memchr::memchr(b'=', bytes).unwrap_or(0);
+        let name = crate::search::first(b'=', bytes).unwrap_or(0);
         Self {
             string,
             name,
@@ -135,7 +135,7 @@ impl<'a> Own<'a> {
     #[inline(never)]
     fn set(&mut self, name: &'a [u8], value: &[u8]) {
         match CString::from_vec_with_nul([name, b"=", value, b"\0"].concat()) {
-            Ok(string) if !name.is_empty() && memchr::memchr(b'=', name).is_none() => {
+            Ok(string) if !name.is_empty() && crate::search::first(b'=', name).is_none() => {
                 self.names.push((Name(name), self.strings.len()));
                 self.strings.push(string);
             }

@@ -121,7 +121,7 @@ fn any_line(table: &str, wanted: &mut dyn FnMut(&str) -> bool) -> bool {
             other => other.unwrap_or(0),
         };
         let mut rest = bytes.as_slice();
-        while let Some(end) = memchr::memchr(b'\n', rest).or((count == 0).then_some(rest.len())) {
+        while let Some(end) = crate::search::first(b'\n', rest).or((count == 0).then_some(rest.len())) {
             if looks == LOOKS_MAX || rest.is_empty() {
                 return false;
             }

@@ -15,7 +15,6 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use memchr::{memchr, memchr_iter, memrchr};
 use nix::errno::Errno;
 use nix::fcntl::renameat;
 use nix::sys::stat::{FileStat, Mode, mkdirat};
@@ -25,6 +24,7 @@ use super::call::reason;
 use super::call::{self, identity, is_ours, kind, open_at, refusal, status_of};
 use crate::event::{Event, FileTrouble, LogFile, report};
 use crate::gather::Gather;
+use crate::search;
 use crate::sorted::Map;
 
 /// What does not work is tried again after this time, and whether somebody has moved a file is looked at no more often.
@@ -202,7 +202,7 @@ impl Entry {
                 }
             }
         }
-        self.lost = self.lost.saturating_add(memchr_iter(b'\n', rest).count() as u64);
+        self.lost = self.lost.saturating_add(search::line_ends(rest) as u64);
     }
 }
 
@@ -274,8 +274,8 @@ impl Open {
         if self.stuck.is_some_and(|since| since.elapsed() < AGAIN) {
             return bytes.len();
         }
-        let first = || memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
-        match memrchr(b'\n', bytes.get(..room).unwrap_or_default()) {
+        let first = || search::first(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
+        match search::last(b'\n', bytes.get(..room).unwrap_or_default()) {
             Some(end) => end + 1,
             // The rest of a line, or one that is larger than any file may be.
             None if self.in_line || self.size == 0 => first(),
@@ -302,7 +302,7 @@ impl Open {
     /// Takes the beginning of a line out of the file again of which the rest could not be written, unless somebody has written after
     /// it. What was written in whole lines stays.
     fn take_back(&mut self, bytes: &[u8], done: usize) -> usize {
-        let whole = bytes.get(..done).and_then(|bytes| memrchr(b'\n', bytes)).map_or(0, |end| end + 1);
+        let whole = bytes.get(..done).and_then(|bytes| search::last(b'\n', bytes)).map_or(0, |end| end + 1);
         let (before, after) = (self.size + whole as u64, self.size + done as u64);
         let ours = status_of(self.descriptor.as_fd()).is_ok_and(|stat| size(&stat) == after);
         if let (true, true, Ok(before)) = (ours, whole < done, libc::off_t::try_from(before)) {
