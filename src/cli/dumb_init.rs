@@ -49,6 +49,7 @@ fn read(words: &mut Words, environment: Environment<'_>, one: &mut One) -> Resul
     let is = |name: &str, value: &str| environment(name).is_some_and(|found| found == value);
     one.session = !is("DUMB_INIT_SETSID", "0");
     one.manner.suspend = true;
+    one.manner.rest = Rest::AskGroup;
     one.manner.start_failure = Some(2);
     let mut verbose = is("DUMB_INIT_DEBUG", "1");
     let mut rewrite = Map::new();
@@ -90,13 +91,11 @@ fn read(words: &mut Words, environment: Environment<'_>, one: &mut One) -> Resul
         }
     }
     one.rewrite = rewrite.into_iter().gather();
-    let (receivers, rest) =
-        if one.session { (Receivers::Group, Rest::AskGroup) } else { (Receivers::Command, Rest::Leave) };
-    if one.manner.receivers == Receivers::Command {
-        one.manner.receivers = receivers;
-    }
-    if one.manner.rest == One::default().manner.rest {
-        one.manner.rest = rest;
+    let manner = &mut one.manner;
+    match (one.session, manner.receivers, manner.rest) {
+        (true, Receivers::Command, _) => manner.receivers = Receivers::Group,
+        (false, _, Rest::AskGroup) => manner.rest = Rest::Leave,
+        _ => {}
     }
     Ok(None)
 }
@@ -146,6 +145,9 @@ mod tests {
         single(&["--rew=TERM:QUIT", "a"], |o| o.rewrite = vec![(Signal::TERM, Some(Signal::QUIT))]);
         single(&["--grace=0", "a"], |o| o.manner.rest = Rest::Leave);
         single(&["--grace=3s", "a"], |o| o.manner.rest = Rest::Stop(Duration::from_secs(3)));
+        single(&["--grace=1s", "a"], |o| o.manner.rest = Rest::Stop(Duration::from_secs(1)));
+        let second = expected(true, |o| o.manner.rest = Rest::Stop(Duration::from_secs(1)));
+        assert_eq!(parse(&["--grace=1s", "a"], &[]), second);
         for words in [&["a"][..], &["--", "a"]] {
             assert_eq!(parse(words, &[]), expected(true, |_| {}), "{words:?}");
         }
