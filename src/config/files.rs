@@ -112,7 +112,7 @@ pub enum Unreadable {
     Empty,
 }
 
-/// Reads a text file and takes it in. A byte order mark is dropped. With `included_at`, paths in it are still relative to it.
+/// Reads a text file and takes it in. A byte order mark is dropped, and so is what Windows has before each line end. With `included_at`, paths in it are still relative to it.
 ///
 /// # Errors
 /// Why it cannot be used.
@@ -125,7 +125,7 @@ pub fn read(
 ) -> Result<FileId, Unreadable> {
     let read =
         if confidential { world.read_secret(path, MAX_FILE + 1) } else { world.read(path, MAX_FILE + 1) };
-    let bytes = read.map_err(|error| {
+    let mut bytes = read.map_err(|error| {
         let words = world.reason(&error);
         Unreadable::System(error, words)
     })?;
@@ -141,6 +141,12 @@ pub fn read(
     if bytes.contains(&0) {
         return Err(Unreadable::NotText("it contains a NUL byte"));
     }
+    // Windows line ends: in a text over several lines a shell would take them for a part of its words.
+    bytes.dedup_by(|next, before| {
+        let line_end = [*before, *next] == *b"\r\n";
+        *before = if line_end { b'\n' } else { *before };
+        line_end
+    });
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let lines = crate::search::line_ends(error.as_bytes().get(..valid).unwrap_or(&[]));
