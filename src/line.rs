@@ -5,10 +5,17 @@ pub mod json;
 
 use crate::event::{Sink, Wall};
 
-/// So many characters of a text, with this one in place of each that could move a terminal's cursor.
+/// So many characters of a text, with this one in place of each that is not to be seen.
 #[inline(never)]
 pub fn printable(text: &str, mark: char, most: usize) -> String {
-    text.chars().take(most).map(|c| if c.is_control() { mark } else { c }).collect()
+    text.chars().take(most).map(|c| if is_unprintable(c) { mark } else { c }).collect()
+}
+
+/// Characters that move the cursor, change the terminal or hide what is written: controls, and marks of direction and width.
+#[inline(never)]
+pub fn is_unprintable(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 /// A form of lines.
@@ -136,6 +143,13 @@ pub fn civil(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_turns_the_text_around_is_not_printed() {
+        let text = "a\u{202e}b\u{2066}c\u{2028}d\x1b[31me\u{feff}f";
+        assert_eq!(printable(text, '?', 100), "a?b?c?d?[31me?f");
+        assert_eq!(printable("größer 日本", '?', 4), "größ");
+    }
 
     #[test]
     fn times_are_those_of_the_calendar() {

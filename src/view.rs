@@ -110,7 +110,7 @@ fn plain(text: &str) -> String {
         if c == '\x1b' && characters.next_if_eq(&'[').is_some() {
             let _ = characters.by_ref().find(|c| ('\x40'..'\x7f').contains(c));
         } else {
-            plain.push(if c.is_control() { ' ' } else { c });
+            plain.push(if line::is_unprintable(c) { ' ' } else { c });
         }
     }
     plain

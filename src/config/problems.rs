@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter, Write};
 
 use crate::gather::{Gather, Joined, parted_at_last};
+use crate::line::is_unprintable;
 use crate::sorted::Map;
 
 use super::source::{Source, Sources, Span};
@@ -243,13 +244,6 @@ fn cell(character: char, hidden: bool) -> (Cell, usize) {
         }
         _ => (Cell::Itself, width(character)),
     }
-}
-
-/// Characters that move the cursor, change the terminal or hide what is written: controls, and marks of direction and width.
-/// Messages show them escaped.
-pub fn is_unprintable(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 /// The columns of a printable character: 0 for marks put over others, 2 for East Asian wide ones and most emoji.
