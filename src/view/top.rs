@@ -9,7 +9,7 @@ use crate::gather::{Joined, present};
 
 /// Log lines that can be scrolled through.
 const LOG_LINES: u32 = 500;
-/// What a long name keeps.
+/// What a long name keeps, or a third of the terminal.
 const NAME_MAX_COLUMNS: usize = 20;
 /// Lines above and below the list: the summary, the headers; two about the chosen service, the keys.
 const FRAME_ROWS: usize = 5;
@@ -190,7 +190,7 @@ impl Top {
         let room = rows.saturating_sub(if detailed { FRAME_ROWS } else { FRAME_ROWS - 2 });
         let first = (self.chosen + 1).saturating_sub(room);
         let names = services.iter().map(|service| super::width(&service.name)).max().unwrap_or(0);
-        let names = names.clamp("SERVICE".len(), NAME_MAX_COLUMNS);
+        let names = names.clamp("SERVICE".len(), NAME_MAX_COLUMNS.max(columns / 3));
 
         let memory = pad("MEMORY", 7 + CELLS);
         let headers = format!(" {}  STATE      CPU   {memory}  RESTARTS  LAST LINE", pad("SERVICE", names));
@@ -394,6 +394,17 @@ up/down choose  r restart  s stop  l logs  q quit
 ",
         );
         assert_eq!(screen(&top, 80, 24), expected);
+    }
+
+    /// Its end tells one instance from the other.
+    #[test]
+    fn a_long_name_has_a_third_of_a_wide_window() {
+        let mut status = example();
+        status.services[0].name = "a-name-that-is-much-longer-than-twenty.7".to_owned();
+        let mut top = Top::new(LOOK);
+        top.update(status);
+        assert!(screen(&top, 120, 24).contains("a-name-that-is-much-longer-than-twenty.7  completed"));
+        assert!(screen(&top, 80, 24).contains("a-name-that-is-much-longe…  completed"));
     }
 
     #[test]
