@@ -24,7 +24,12 @@ impl Display for Updating {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { removes, adds, renews, adjusts, rules } = self;
         let with_keys = |all: &[(Rc<str>, String)]| -> Vec<String> {
-            all.iter().map(|(name, keys)| format!("{name} ({keys})")).collect()
+            // One that ends already, for an update before this, may begin again as it was.
+            let with = |(name, keys): &(Rc<str>, String)| match keys.as_str() {
+                "" => name.to_string(),
+                keys => format!("{name} ({keys})"),
+            };
+            all.iter().map(with).collect()
         };
         let plain = |all: &[Rc<str>]| all.iter().map(ToString::to_string).collect();
         f.write_str("the configuration was read again")?;
@@ -46,5 +51,20 @@ impl Display for Updating {
             (sign, true) => write!(f, "{sign}taking on what is of no single service"),
             (_, false) => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_named_where_there_are_any() {
+        let renews = vec![(Rc::from("api.1"), "command, env".to_owned()), (Rc::from("api.2"), String::new())];
+        let updating = Updating { renews, ..Updating::default() };
+        assert_eq!(
+            updating.to_string(),
+            "the configuration was read again: restarting api.1 (command, env), api.2"
+        );
     }
 }
