@@ -864,6 +864,18 @@ stderr = "null"
         (i.launch.identity.user.as_deref(), i.launch.identity.group.as_deref()),
         (Some("33"), Some("44"))
     );
+    for (defaults, own, expected) in [
+        ("group = 'd'", "user = 'u:g'", Some("g")),
+        ("group = 'd'", "user = 'u'", Some("d")),
+        ("user = 'v:d'", "group = 'g'\nuser = 'u'", Some("g")),
+        ("user = 'v:d'", "group = 'g'", Some("g")),
+        ("user = 'v:d'", "user = 'u'", None),
+        ("group = 'd'\nuser = 'v:w'", "", Some("d")),
+        ("", "group = 'g'\nuser = 'u:h'", Some("g")),
+    ] {
+        let plan = plan(&format!("[defaults]\n{defaults}\n[services.a]\ncommand = 'x'\n{own}\n"));
+        assert_eq!(plan.instances[0].launch.identity.group.as_deref(), expected, "{defaults} {own}");
+    }
     assert_eq!(i.launch.identity.groups, Some(vec![]));
     assert_eq!(i.launch.attributes.capabilities, Some(vec![]));
     assert_eq!(i.launch.attributes.umask, Some(0o22));
@@ -1142,6 +1154,19 @@ fn files_that_are_no_text_are_told_apart() {
         "[services.a]\ncommand = 'x'",
     ] {
         assert_eq!(names(&plan(text)), ["a"]);
+    }
+}
+
+/// A shell takes a carriage return for a part of the word before it.
+#[test]
+fn windows_line_ends_do_not_get_into_texts_over_several_lines() {
+    let text = "[services.a]\r\nshell = true\r\ncommand = \"\"\"\r\nif true; then\r\n  x\r\nfi\"\"\"\r\nenv_file = 'e'\r\nenv.E = \"\\r\\n\"\r\n";
+    let world = world(text).file("/etc/e", "A=\"one\r\ntwo\r\"\r\nB='\r\n'\r\n");
+    let plan = plan_of(&world);
+    let a = &plan.instances[0];
+    assert_eq!(argv(a), ["/bin/sh", "-c", "if true; then\n  x\nfi"]);
+    for (name, value) in [("A", "one\ntwo\r"), ("B", "\n"), ("E", "\r\n")] {
+        assert_eq!(env(a, name), Some(value));
     }
 }
 

@@ -789,15 +789,22 @@ impl Places {
     }
 }
 
-/// The settings of a service over those of `[defaults]`, in an order in which each can be read: `shell` before the commands.
-/// Tables that merge come twice, the service's last.
+/// The settings of a service over those of `[defaults]`, in an order in which each can be read: `shell` before the commands, `group`
+/// after the `user` that may name one, too. Tables that merge come twice, the service's last.
 #[inline(never)]
 fn merged<'a>(config: &'a Config, service: &'a Service) -> Vec<&'a Setting> {
     let overridden = |default: &Setting| {
         !default.key.id.merges() && service.settings.iter().any(|setting| setting.key.id == default.key.id)
     };
-    let mut settings: Vec<&Setting> =
-        config.defaults.iter().filter(|default| !overridden(default)).chain(&service.settings).gather();
+    let mut settings: Vec<&Setting> = Vec::new();
+    for (all, own) in [(&config.defaults, false), (&service.settings, true)] {
+        for is_group in [false, true] {
+            let chosen = |setting: &&Setting| {
+                (setting.key.id == Id::Group) == is_group && (own || !overridden(setting))
+            };
+            all.iter().filter(chosen).add_to(&mut settings);
+        }
+    }
     sort(&mut settings, |one, other| one.key.id != Id::Shell && other.key.id == Id::Shell);
     settings
 }

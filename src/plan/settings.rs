@@ -229,8 +229,8 @@ impl Evaluator<'_> {
                     return Err(self.mismatch(key, node, Some(&*text)));
                 }
                 conditions.identity.user = Some(user.to_owned());
-                if conditions.identity.group.is_none() {
-                    conditions.identity.group = group.map(str::to_owned);
+                if let Some(group) = group {
+                    conditions.identity.group = Some(group.to_owned());
                 }
             }
             Id::Group => conditions.identity.group = Some(self.one_account(scope, key, node)?),
