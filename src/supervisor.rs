@@ -637,6 +637,7 @@ impl Supervisor {
             State::Completed | State::Failed { .. } | State::Down if ran && !dependency.restart => {
                 Readiness::Ready
             }
+            State::Completed | State::Failed { .. } if self.is_settled_for_main(id, on) => Readiness::Ready,
             State::Failed { .. } => Readiness::Never { on, completed: false },
             // Where it had to be ready.
             State::Completed => Readiness::Never { on, completed: true },
@@ -650,6 +651,18 @@ impl Supervisor {
             | State::Backoff { .. }
             | State::Down => Readiness::Wait { on },
         }
+    }
+
+    /// The main command comes after all others, but needs none of them by name: it is not kept by one that is done, or that the
+    /// container goes on without.
+    fn is_settled_for_main(&self, id: InstanceId, on: InstanceId) -> bool {
+        self.plan.instance(id).is_some_and(|main| main.kind == Kind::Command)
+            && match self.service(on).map(Service::state) {
+                Some(State::Failed { .. }) => {
+                    self.plan.instance(on).is_some_and(|on| on.on_failure == OnFailure::Ignore)
+                }
+                _ => true,
+            }
     }
 
     /// Whether what is depended on is as it has to be now.

@@ -506,6 +506,23 @@ fn a_failed_dependency_fails_what_waits_for_it() {
 }
 
 #[test]
+fn the_main_command_is_kept_by_none_that_the_container_goes_on_without() {
+    let mut extra = Instance { on_failure: OnFailure::Ignore, ..instance("extra") };
+    extra.restart.max_restarts = Some(0);
+    let mut done = instance("done");
+    done.restart.when = RestartWhen::OnFailure;
+    let slow = Instance { kind: Kind::Oneshot, ..instance("slow") };
+    let main = Instance { kind: Kind::Command, ..instance("main") };
+    let main = after(after(main, 0, Condition::Ready), 1, Condition::Ready);
+    let mut story = Story::new(vec![extra, done, slow, after(main, 2, Condition::Completed)]);
+    story.exit("extra", 3);
+    story.exit("done", 0);
+    story.record.clear();
+    story.exit("slow", 0);
+    assert!(story.record.contains(&"spawn main".to_owned()), "{:?}", story.record);
+}
+
+#[test]
 fn a_failed_start_is_a_run_that_failed() {
     let mut story = Story::new(Vec::new());
     story.expect(&["all is done; exit code 0", "exit 0"]);

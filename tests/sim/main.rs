@@ -73,7 +73,7 @@ const MUST_HAPPEN: &[&str] = &[
     "command of a test that cannot be executed",
     "command of a test that cannot be made",
     "command of a test that does not die",
-    "command that cannot start",
+    "command started in spite of an end",
     "command that ended",
     "container that cannot be weighed",
     "death before exec",

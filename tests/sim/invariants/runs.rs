@@ -74,6 +74,10 @@ impl Judge {
             world.count("restart");
             self.step.began.push(id);
         }
+        let plan = self.plan_of(id);
+        if plan.kind == Kind::Command && plan.depends_on.iter().any(|on| !self.is_there(*on)) {
+            world.count("command started in spite of an end");
+        }
         let life = self.life(id);
         let budget = std::mem::take(&mut life.budget);
         let Wishes { held, again, .. } = life.wishes;
@@ -289,6 +293,10 @@ impl Judge {
             return Chance::Wait(vec![on]);
         }
         if self.is_there(dependency) || again && gone && !dependency.restart {
+            return Chance::Now;
+        }
+        let main = self.plan_of(id).kind == Kind::Command;
+        if main && (life.completed || failed && self.plan_of(on).on_failure == OnFailure::Ignore) {
             return Chance::Now;
         }
         let hopeless = life.completed && dependency.condition == Condition::Ready;

@@ -78,7 +78,7 @@ impl Judge {
                     world.count("dependency that cannot be had again");
                 }
                 if self.plan_of(id).kind == Kind::Command {
-                    world.count("command that cannot start");
+                    violation!("{name} comes after all others, but needs none of them");
                 }
                 let life = self.life(id);
                 life.cannot_start = true;
