@@ -143,10 +143,12 @@ pub enum Notice {
         /// For what.
         what: Refused,
     },
-    /// Everything that shall run does, and every oneshot is done.
+    /// Everything that shall run does, and every oneshot is done; but for those that have failed and may.
     AllUp {
         /// How many services, done oneshots among them.
         services: usize,
+        /// How many of them have failed.
+        failed: usize,
         /// Since the beginning.
         after: Duration,
     },

@@ -727,8 +727,9 @@ impl Supervisor {
             let all = self.plan.all().filter_map(|(id, instance)| Some((instance, self.service(id)?)));
             all.filter(|(instance, _)| counts(instance))
         };
-        let arrived = |(_, service): (&Instance, &Service)| match service.state() {
+        let arrived = |(instance, service): (&Instance, &Service)| match service.state() {
             State::Ready(..) | State::Completed => true,
+            State::Failed { .. } => instance.on_failure == OnFailure::Ignore,
             State::Waiting
             | State::Launching { .. }
             | State::Starting(..)
@@ -736,17 +737,23 @@ impl Supervisor {
             | State::Stopping { .. }
             | State::Cleaning(_)
             | State::Backoff { .. }
-            | State::Down
-            | State::Failed { .. } => false,
+            | State::Down => false,
         };
         let running = wanted().any(|(_, service)| matches!(service.state(), State::Ready(..)));
         let services = self.plan.mode == Mode::Services;
         if self.up || !running || !services || !self.updates.idle() || !wanted().all(arrived) {
             return;
         }
-        let services = wanted().map(|(instance, _)| &*instance.service).collect::<Set<&str>>().len();
+        let (mut services, mut failed): (Set<&str>, Set<&str>) = (Set::new(), Set::new());
+        for (instance, service) in wanted() {
+            services.insert(&instance.service);
+            if matches!(service.state(), State::Failed { .. }) {
+                failed.insert(&instance.service);
+            }
+        }
+        let (services, failed) = (services.len(), failed.len());
         self.up = true;
-        tell(out, Notice::AllUp { services, after: now.since(self.began) });
+        tell(out, Notice::AllUp { services, failed, after: now.since(self.began) });
     }
 
     fn alive(&self) -> Vec<Rc<str>> {

@@ -8,8 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tinysup::config::World;
-use tinysup::config::problems::is_unprintable;
 use tinysup::event::{Launch, MemoryFound, StartError};
+use tinysup::line::is_unprintable;
 use tinysup::plan::{self, Request};
 use tinysup::units::{EISDIR, ENOENT};
 

@@ -20,9 +20,13 @@ impl Display for Notice {
         match self {
             Self::NotPid1 => f.write_str("not PID 1: fine, orphans are adopted all the same"),
             Self::Up { name, after, .. } => write!(f, "{} is up after {}", *name, show_duration(*after)),
-            Self::AllUp { services: 1, after } => write!(f, "the service is up, {}", show_duration(*after)),
-            Self::AllUp { services, after } => {
-                write!(f, "all {} services are up, {}", *services, show_duration(*after))
+            Self::AllUp { services, failed, after } => {
+                match (*services, *failed) {
+                    (1, 0) => f.write_str("the service is")?,
+                    (services, 0) => write!(f, "all {services} services are")?,
+                    (services, failed) => write!(f, "{} of {services} services are", services - failed)?,
+                }
+                write!(f, " up, {}", show_duration(*after))
             }
             Self::Ended { name, cause, uptime, next } => ended(f, name, cause, *uptime, next),
             Self::Ready { name, after, .. } => write!(f, "{} is ready after {}", *name, show_duration(*after)),

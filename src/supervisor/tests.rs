@@ -506,6 +506,23 @@ fn a_failed_dependency_fails_what_waits_for_it() {
 }
 
 #[test]
+fn all_are_up_but_those_that_may_fail() {
+    for (fails, expected) in
+        [(false, "all 3 services are up, 0.0 s"), (true, "2 of 3 services are up, 0.0 s")]
+    {
+        let mut extra = Instance { on_failure: OnFailure::Ignore, ..instance("extra") };
+        extra.restart.max_restarts = Some(0);
+        let slow = Instance { kind: Kind::Oneshot, ..instance("slow") };
+        let mut story = Story::new(vec![instance("web"), extra, slow]);
+        if fails {
+            story.exit("extra", 3);
+        }
+        story.exit("slow", 0);
+        assert_eq!(story.record.last().map(String::as_str), Some(expected));
+    }
+}
+
+#[test]
 fn the_main_command_is_kept_by_none_that_the_container_goes_on_without() {
     let mut extra = Instance { on_failure: OnFailure::Ignore, ..instance("extra") };
     extra.restart.max_restarts = Some(0);

@@ -715,6 +715,11 @@ fn counts(instance: &Instance) -> bool {
 }
 
 /// A daemon is ready, a oneshot is done.
+/// The container goes on without it.
+fn missed(life: &Life, instance: &Instance) -> bool {
+    (life.failed || life.cannot_start) && instance.on_failure == OnFailure::Ignore
+}
+
 fn arrived(life: &Life, instance: &Instance) -> bool {
     life.completed || life.ready() && instance.kind == Kind::Daemon
 }

@@ -74,6 +74,7 @@ const MUST_HAPPEN: &[&str] = &[
     "command of a test that cannot be made",
     "command of a test that does not die",
     "command started in spite of an end",
+    "all up but those that may fail",
     "command that ended",
     "container that cannot be weighed",
     "death before exec",

@@ -401,7 +401,7 @@ impl Judge {
         }
         let wanted =
             || self.plan.all().map(|(id, i)| (&self.lives[id.0 as usize], i)).filter(|(_, i)| counts(i));
-        let arrived = wanted().all(|(life, i)| arrived(life, i))
+        let arrived = wanted().all(|(life, i)| arrived(life, i) || missed(life, i))
             && wanted().any(|(life, i)| life.ready() && arrived(life, i));
         if arrived && !self.all_up && !self.command_mode() && self.coming.is_empty() {
             violation!("all are up, and it is not told");
