@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use tinysup::cli::One;
 use tinysup::config::{World, keys};
+use tinysup::control::Place;
 use tinysup::event::{
     Cell, InstanceId, Launch, LogFile, Mark, MemoryFound, Output, Overflow, Rlimit, Sink, Speaks, StartError,
     Stdin, Surroundings,
@@ -1154,6 +1155,24 @@ fn files_that_are_no_text_are_told_apart() {
         "[services.a]\ncommand = 'x'",
     ] {
         assert_eq!(names(&plan(text)), ["a"]);
+    }
+}
+
+#[test]
+fn the_socket_is_at_a_path_or_nowhere() {
+    for (value, expected) in [
+        ("false", Place::Off),
+        ("true", Place::Usual),
+        ("\"off\"", Place::Off),
+        ("\"${C}\"", Place::Off),
+        ("\"Yes\"", Place::Usual),
+        ("\"/run/no/off\"", Place::At("/run/no/off".into())),
+        ("\"off.sock\"", Place::At("/etc/off.sock".into())),
+    ] {
+        let text = format!("control = {value}\n[services.a]\ncommand = 'x'\n");
+        let files = world(&text).variable("C", "no");
+        let request = Request { file: None, main: None, here: false };
+        assert_eq!(plan::load(&request, &files).unwrap().control, expected, "{value}");
     }
 }
 

@@ -92,11 +92,7 @@ impl Evaluator<'_> {
             return Err(self.mismatch(key, node, None));
         }
         let text = self.text(scope, key, node, Scalars::All)?;
-        match text.show().map(str::to_ascii_lowercase).as_deref() {
-            Some("true" | "yes" | "on" | "1") => Ok(true),
-            Some("false" | "no" | "off" | "0") => Ok(false),
-            _ => Err(self.mismatch(key, node, Some(&*text))),
-        }
+        flag(&text).ok_or_else(|| self.mismatch(key, node, Some(&*text)))
     }
 
     /// A duration, or a number of seconds.
@@ -206,15 +202,18 @@ impl Evaluator<'_> {
     /// Reported.
     #[inline(never)]
     pub fn place(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Place> {
-        if let Value::Boolean(usual) = node.value {
+        let usual = match node.value {
+            Value::Boolean(usual) => Some(usual),
+            _ => flag(&*self.text(scope, key, node, Scalars::None)?),
+        };
+        if let Some(usual) = usual {
             return Ok(if usual { Place::Usual } else { Place::Off });
         }
         let path = self.path(scope, key, node)?;
-        match path.file_name().and_then(std::ffi::OsStr::to_str) {
-            Some("false") => Ok(Place::Off),
-            Some(_) => Ok(Place::At(path)),
-            None => Err(self.mismatch(key, node, None)),
+        if path.file_name().is_none() {
+            return Err(self.mismatch(key, node, None));
         }
+        Ok(Place::At(path))
     }
 
     /// The elements of an array.
@@ -445,6 +444,16 @@ pub fn show(written: &str) -> String {
         }
     }
     shown
+}
+
+/// What a word says that stands for true or false.
+#[inline(never)]
+fn flag(text: &Text) -> Option<bool> {
+    match text.show()?.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => None,
+    }
 }
 
 /// A word as one would write it for a shell.

@@ -426,12 +426,7 @@ fn what_could_not_be_had_gets_another_chance() {
         "spawn db",
     ]);
     story.is_ready("db");
-    story.expect(&[
-        "db is ready after 0.0 s",
-        "spawn web",
-        "web is up after 0.0 s",
-        "updated after 0.0 s",
-    ]);
+    story.expect(&["db is ready after 0.0 s", "spawn web", "web is up after 0.0 s", "updated after 0.0 s"]);
 }
 
 #[test]
