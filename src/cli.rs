@@ -179,8 +179,13 @@ pub fn parse(
         Voice::DumbInit => dumb_init::parse(words, environment),
         Voice::Catatonit => catatonit::parse(words, environment),
     };
-    if let (Command::One(one), Some(value)) = (&mut command, environment(GRACE_VARIABLE)) {
-        one.manner.rest = grace(GRACE_VARIABLE, &value)?;
+    let asked = environment(GRACE_VARIABLE).filter(|value| !value.is_empty());
+    if let (Command::One(one), Some(value)) = (&mut command, asked) {
+        match grace(GRACE_VARIABLE, &value) {
+            Ok(rest) => one.manner.rest = rest,
+            Err(error) if one.voice == Voice::Tinysup => return Err(error),
+            Err(UsageError(text)) => command = Command::Say(Said::refusal(text.into(), Some(one.voice))),
+        }
     }
     Ok(command)
 }
@@ -770,14 +775,20 @@ mod tests {
             (("TINI_KILL_PROCESS_GROUP", ""), |o| o.manner.receivers = Receivers::Group),
             (("TINI_VERBOSITY", "2"), |o| o.verbosity = 2),
             (("TINYSUP_GRACE", "0"), |o| o.manner.rest = Rest::Leave),
+            (("TINYSUP_GRACE", ""), |_| {}),
         ] {
             assert_eq!(parse_as("tinysup", &["a"], &[variable]), Ok(one(change, &["a"])), "{variable:?}");
         }
-        assert!(
-            parse_as("tini", &["a"], &[("TINYSUP_GRACE", "soon")])
-                .unwrap_err()
-                .starts_with("TINYSUP_GRACE: ")
-        );
+        let soon = [("TINYSUP_GRACE", "soon")];
+        assert!(parse_as("tinysup", &["a"], &soon).unwrap_err().starts_with("TINYSUP_GRACE: "));
+        // As all that is wrong under their names.
+        for (name, voice) in
+            [("tini", Voice::Tini), ("dumb-init", Voice::DumbInit), ("catatonit", Voice::Catatonit)]
+        {
+            let Ok(Command::Say(said)) = parse_as(name, &["a"], &soon) else { panic!("{name}") };
+            assert!(said.text.starts_with("TINYSUP_GRACE: "), "{said:?}");
+            assert_eq!((said.code, said.voice), (ExitCode::FAILURE, Some(voice)));
+        }
         // Services have their own settings.
         assert_eq!(parse_as("tinysup", &[], &[("TINYSUP_GRACE", "soon")]), Ok(run(None, 0, &[])));
     }

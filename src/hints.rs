@@ -35,7 +35,7 @@ pub fn leaves(argv: &[&str]) -> bool {
             "pg_ctlcluster" => !has("--foreground"),
             _ => false,
         },
-        Known::Mysql => has("--daemonize -D") || base_name(program).ends_with("safe"),
+        Known::Mysql => has("--daemonize -D"),
         Known::Mongo => has("--fork"),
         Known::Sshd => !has_letter(&['D', 'd', 't', 'T']),
         Known::Cron => !has_letter(&['f', 'n']),
@@ -54,6 +54,7 @@ pub fn leaves(argv: &[&str]) -> bool {
         Known::Dovecot | Known::Varnish => !has_letter(&['F']),
         Known::Pm2 => !has("--no-daemon"),
         Known::Celery => has("multi --detach -D"),
+        Known::Gunicorn => has("--daemon -D"),
         Known::ServiceManager => true,
         // Only their configuration says.
         Known::Stunnel | Known::Vsftpd => false,
@@ -131,13 +132,14 @@ enum Known {
     Pm2,
     Varnish,
     Celery,
+    Gunicorn,
     Lighttpd,
     Uwsgi,
     ServiceManager,
 }
 
 /// All of them.
-const ALL: [Known; 29] = [
+const ALL: [Known; 30] = [
     Known::Nginx,
     Known::PhpFpm,
     Known::Apache,
@@ -164,6 +166,7 @@ const ALL: [Known; 29] = [
     Known::Pm2,
     Known::Varnish,
     Known::Celery,
+    Known::Gunicorn,
     Known::Lighttpd,
     Known::Uwsgi,
     Known::ServiceManager,
@@ -242,6 +245,7 @@ mod tests {
             ("pm2", Known::Pm2),
             ("varnishd", Known::Varnish),
             ("celery", Known::Celery),
+            ("gunicorn", Known::Gunicorn),
             ("lighttpd", Known::Lighttpd),
             ("uwsgi", Known::Uwsgi),
             ("systemctl", Known::ServiceManager),
@@ -276,6 +280,9 @@ mod tests {
             ("service nginx start", true),
             ("lighttpd -f /etc/lighttpd.conf", true),
             ("lighttpd -D -f /etc/lighttpd.conf", false),
+            ("gunicorn -D app:app", true),
+            ("gunicorn app:app", false),
+            ("mysqld_safe", false),
             ("uwsgi --ini app.ini", false),
             ("uwsgi --ini app.ini --daemonize /var/log/uwsgi.log", true),
             ("sleep 1", false),

@@ -1,5 +1,5 @@
 //! Files of `env_file`: lines of `NAME=value` as Compose reads them. `#` begins a comment, also after a value and a blank; `export`
-//! may stand before; single quotes keep everything as it is, double quotes know `\n \r \t \\ \" \$`; quoted values may go over several
+//! may stand before; single quotes keep everything as it is but `\'` before another quote of the line, double quotes know `\n \r \t \\ \" \$`; quoted values may go over several
 //! lines; `${VARIABLES}` are replaced outside of single quotes; a bare `NAME` passes the container's variable on.
 
 use std::ops::Range;
@@ -135,6 +135,11 @@ fn quoted(text: &str, open: usize, quote: char) -> Result<(String, usize), Box<B
         match character {
             _ if character == quote => return Ok((value, open + 1 + at + 1)),
             '$' if quote == '\'' => value.push_str("$$"),
+            // The last of a line closes, whatever is before it: a folder of Windows may end so.
+            '\\' if quote == '\'' && another_follows(characters.as_str()) => {
+                characters.next();
+                value.push(quote);
+            }
             '\\' if quote == '"' => match characters.next() {
                 Some((_, 'n')) => value.push('\n'),
                 Some((_, 'r')) => value.push('\r'),
@@ -151,6 +156,12 @@ fn quoted(text: &str, open: usize, quote: char) -> Result<(String, usize), Box<B
         }
     }
     Err(Box::new(BadLine { at: open..open + 1, message: "this quote is never closed" }))
+}
+
+/// Whether this is a single quote, and not the last of its line.
+fn another_follows(text: &str) -> bool {
+    let mut quotes = text.chars().filter(|c| matches!(c, '\'' | '\n'));
+    text.starts_with('\'') && quotes.nth(1) == Some('\'')
 }
 
 #[cfg(test)]
@@ -170,6 +181,8 @@ mod tests {
                 "A=\"one\ntwo\"\nB='three\nfour'\nC=5",
                 vec![("A", Some("one\ntwo")), ("B", Some("three\nfour")), ("C", Some("5"))],
             ),
+            ("A='Let\\'s go' # it's\nB='x'", vec![("A", Some("Let's go")), ("B", Some("x"))]),
+            ("A='C:\\dir\\'\nB='x'", vec![("A", Some("C:\\dir\\")), ("B", Some("x"))]),
             ("A=1\nA=2\n", vec![("A", Some("2"))]),
             ("PASSED\nOTHER # why\n", vec![("PASSED", None), ("OTHER", None)]),
             ("A=x=y", vec![("A", Some("x=y"))]),
