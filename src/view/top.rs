@@ -214,13 +214,20 @@ impl Top {
         lines
     }
 
+    /// A name without its middle, where it has too many columns: its end tells the instances apart.
+    fn shortened(&self, name: &str, columns: usize) -> String {
+        let end = name.get(name.len().saturating_sub(columns / 2)..);
+        let end = end.filter(|_| super::width(name) > columns).unwrap_or_default();
+        clip(name, columns - super::width(end), self.look) + end
+    }
+
     #[inline(never)]
     fn row(&self, service: &ServiceStatus, chosen: bool, names: usize, columns: usize) -> String {
         let seen = self.seen.iter().find(|seen| seen.name == service.name);
         let cpu = seen.map_or(NOTHING, |seen| &seen.cpu);
         let course = seen.map_or_else(String::new, |seen| seen.memory.draw(self.look.utf8));
         let memory = service.memory_bytes.map_or_else(|| NOTHING.to_owned(), |bytes| size(bytes).to_string());
-        let name = pad(&clip(&printable(&service.name), names, self.look), names);
+        let name = pad(&self.shortened(&printable(&service.name), names), names);
         let state = pad(&printable(&service.state), 9);
         let mark = if chosen { '>' } else { ' ' };
         let before = format!("{mark}{name}  ");
@@ -396,15 +403,14 @@ up/down choose  r restart  s stop  l logs  q quit
         assert_eq!(screen(&top, 80, 24), expected);
     }
 
-    /// Its end tells one instance from the other.
     #[test]
-    fn a_long_name_has_a_third_of_a_wide_window() {
+    fn a_long_name_has_a_third_of_the_window_and_keeps_its_end() {
         let mut status = example();
         status.services[0].name = "a-name-that-is-much-longer-than-twenty.7".to_owned();
         let mut top = Top::new(LOOK);
         top.update(status);
         assert!(screen(&top, 120, 24).contains("a-name-that-is-much-longer-than-twenty.7  completed"));
-        assert!(screen(&top, 80, 24).contains("a-name-that-is-much-longe…  completed"));
+        assert!(screen(&top, 80, 24).contains("a-name-that-…than-twenty.7  completed"));
     }
 
     #[test]
