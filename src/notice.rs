@@ -147,7 +147,7 @@ pub enum Notice {
     AllUp {
         /// How many services, done oneshots among them.
         services: usize,
-        /// How many of them have failed.
+        /// How many of them have failed, with all their instances.
         failed: usize,
         /// Since the beginning.
         after: Duration,

@@ -637,7 +637,9 @@ impl Supervisor {
             State::Completed | State::Failed { .. } | State::Down if ran && !dependency.restart => {
                 Readiness::Ready
             }
-            State::Completed | State::Failed { .. } if self.is_settled_for_main(id, on) => Readiness::Ready,
+            State::Completed | State::Failed { .. } | State::Down if self.is_settled_for_main(id, on) => {
+                Readiness::Ready
+            }
             State::Failed { .. } => Readiness::Never { on, completed: false },
             // Where it had to be ready.
             State::Completed => Readiness::Never { on, completed: true },
@@ -653,14 +655,15 @@ impl Supervisor {
         }
     }
 
-    /// The main command comes after all others, but needs none of them by name: it is not kept by one that is done, or that the
-    /// container goes on without.
+    /// The main command comes after all others, but needs none of them by name: it is not kept by one that is done, that somebody has
+    /// stopped, or that the container goes on without.
     fn is_settled_for_main(&self, id: InstanceId, on: InstanceId) -> bool {
         self.plan.instance(id).is_some_and(|main| main.kind == Kind::Command)
             && match self.service(on).map(Service::state) {
                 Some(State::Failed { .. }) => {
                     self.plan.instance(on).is_some_and(|on| on.on_failure == OnFailure::Ignore)
                 }
+                Some(State::Down) => self.wish_for(on) == Wish::Down,
                 _ => true,
             }
     }
@@ -744,14 +747,14 @@ impl Supervisor {
         if self.up || !running || !services || !self.updates.idle() || !wanted().all(arrived) {
             return;
         }
-        let (mut services, mut failed): (Set<&str>, Set<&str>) = (Set::new(), Set::new());
+        let (mut all, mut arrived): (Set<&str>, Set<&str>) = (Set::new(), Set::new());
         for (instance, service) in wanted() {
-            services.insert(&instance.service);
-            if matches!(service.state(), State::Failed { .. }) {
-                failed.insert(&instance.service);
+            all.insert(&instance.service);
+            if !matches!(service.state(), State::Failed { .. }) {
+                arrived.insert(&instance.service);
             }
         }
-        let (services, failed) = (services.len(), failed.len());
+        let (services, failed) = (all.len(), all.len() - arrived.len());
         self.up = true;
         tell(out, Notice::AllUp { services, failed, after: now.since(self.began) });
     }

@@ -522,6 +522,21 @@ fn all_are_up_but_those_that_may_fail() {
     }
 }
 
+/// One of its instances is there.
+#[test]
+fn a_service_has_failed_when_all_its_instances_have() {
+    let one = |name: &str| {
+        let mut one = Instance { on_failure: OnFailure::Ignore, service: Rc::from("web"), ..instance(name) };
+        one.restart.max_restarts = Some(0);
+        one
+    };
+    let slow = Instance { kind: Kind::Oneshot, ..instance("slow") };
+    let mut story = Story::new(vec![one("web.1"), one("web.2"), slow]);
+    story.exit("web.1", 3);
+    story.exit("slow", 0);
+    assert_eq!(story.record.last().map(String::as_str), Some("all 2 services are up, 0.0 s"));
+}
+
 #[test]
 fn the_main_command_is_kept_by_none_that_the_container_goes_on_without() {
     let mut extra = Instance { on_failure: OnFailure::Ignore, ..instance("extra") };

@@ -296,7 +296,8 @@ impl Judge {
             return Chance::Now;
         }
         let main = self.plan_of(id).kind == Kind::Command;
-        if main && (life.completed || failed && self.plan_of(on).on_failure == OnFailure::Ignore) {
+        let stopped = life.wishes.down && !life.active();
+        if main && (life.completed || stopped || failed && self.plan_of(on).on_failure == OnFailure::Ignore) {
             return Chance::Now;
         }
         let hopeless = life.completed && dependency.condition == Condition::Ready;

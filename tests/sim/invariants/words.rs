@@ -113,8 +113,9 @@ impl Judge {
                 let counted: BTreeSet<_> =
                     self.plan.all().filter(|(_, one)| counts(one)).map(|(_, one)| &one.service).collect();
                 let all = self.plan.all().map(|(id, instance)| (instance, &self.lives[id.0 as usize]));
-                let lost: BTreeSet<_> =
-                    all.filter(|(i, life)| counts(i) && missed(life, i)).map(|(i, _)| &i.service).collect();
+                let there: BTreeSet<_> =
+                    all.filter(|(i, life)| counts(i) && !missed(life, i)).map(|(i, _)| &i.service).collect();
+                let lost: BTreeSet<_> = counted.difference(&there).collect();
                 if (*services, *failed, *after) != (counted.len(), lost.len(), self.now().since(self.began)) {
                     violation!("{notice:?}; it is {counted:?} but {lost:?}, since {:?}", self.began);
                 }
