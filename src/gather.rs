@@ -112,6 +112,23 @@ pub fn replaced(text: &str, from: char, to: &str) -> String {
     new
 }
 
+/// The lesser of two that may be there; iterators over them are a hundred bytes in each place.
+pub fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// So many texts, with empty ones at the end or without the last of them: `resize`, of which there is one then.
+#[inline(never)]
+pub fn resize(texts: &mut Vec<String>, count: usize) {
+    texts.truncate(count);
+    while texts.len() < count {
+        add(texts, String::new());
+    }
+}
+
 /// Those of some texts that are there.
 #[inline(never)]
 pub fn present(texts: &mut [Option<String>]) -> Vec<String> {

@@ -10,6 +10,7 @@ use crate::config::source::Span;
 use crate::config::tree::Node;
 use crate::config::{Problem, Setting, World};
 use crate::event::{Cell, MemoryFound};
+use crate::gather::least;
 use crate::units::{parse_decimal, parse_size, show_decimal, show_size};
 
 /// No process is smaller than this, in bytes; whoever writes less has forgotten the unit.
@@ -132,7 +133,8 @@ impl Limits {
     /// Above so many bytes it is restarted, where shares are of `whole` and the kernel can or cannot be told of `memory_limit`.
     pub fn threshold(&self, whole: Option<u64>, delegated: bool) -> Option<u64> {
         let instead = self.limit.filter(|_| self.fallback && !delegated);
-        self.restart.into_iter().chain(instead).filter_map(|amount| amount.bytes(whole)).min()
+        let bytes = |amount: Option<Amount>| amount.and_then(|amount| amount.bytes(whole));
+        least(bytes(self.restart), bytes(instead))
     }
 
     /// Whether it is restarted above some amount.

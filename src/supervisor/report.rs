@@ -9,7 +9,7 @@ use crate::event::{
     Action, Attributes, Child, Client, ContainerMemory, Controller, InstanceId, Launch, LogFile, Output, Pid,
     Role, Stdin, Time, Usage, Weight, order,
 };
-use crate::gather::{Gather, Joined};
+use crate::gather::{Gather, Joined, least};
 use crate::line;
 use crate::line::printable;
 use crate::notice::Cause;
@@ -207,10 +207,7 @@ impl Supervisor {
             runs: service.runs(),
             cpu_ms: usage.map(|usage| millis(usage.cpu)),
             memory_bytes: usage.map(|usage| usage.memory),
-            memory_limit_bytes: [self.memory.threshold(id), self.memory.ceiling(id)]
-                .into_iter()
-                .flatten()
-                .min(),
+            memory_limit_bytes: least(self.memory.threshold(id), self.memory.ceiling(id)),
             processes: usage.map(|usage| usage.processes),
             missed: service.misses().filter(|_| instance.healthcheck.is_some()),
             says: service.says().map(str::to_owned),

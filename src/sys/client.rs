@@ -16,6 +16,7 @@ use super::signals::bit;
 use super::socket::{self, Address, Kind};
 use super::{call, clock, control, signals};
 use crate::control::{Place, SOCKET_VARIABLE};
+use crate::gather::least;
 
 /// The longest line of an answer; the status of ten thousand services is half of that.
 const LINE_MAX_BYTES: usize = 16 << 20;
@@ -239,7 +240,7 @@ impl Connection {
             self.poll.watch(Source::Signal, descriptor.as_fd(), Interest::Read);
         }
         let dismissed = self.dismissed.left();
-        self.poll.wait(limit.left().into_iter().chain(dismissed).min());
+        self.poll.wait(least(limit.left(), dismissed));
         match self.poll.ready().next() {
             Some(Source::Socket) => Ok(()),
             // Nothing more has come.

@@ -22,7 +22,7 @@ use crate::event::{
     Child, ContainerMemory, Controller, Event, ExitStatus, InstanceId, Launch, MemoryFound, Pid, StartError,
     Weight, report,
 };
-use crate::gather::Gather;
+use crate::gather::{Gather, least};
 use crate::units::{Signal, parse_number};
 
 /// Somebody had to wait for memory for 0.1 s within 2 s. Without CAP_SYS_RESOURCE only whole multiples of 2 s are allowed, and it is told
@@ -336,11 +336,13 @@ fn limit(group: &Group, total: u64) -> Option<u64> {
         Controller::V2 => "memory.max",
         Controller::None => return None,
     };
-    let seen =
-        group.levels().filter_map(|level| cgroup::limit(&cgroup::read(&level.join(file))?, total)).min();
+    let mut seen = None;
+    for level in group.levels() {
+        seen = least(seen, cgroup::read(&level.join(file)).and_then(|text| cgroup::limit(&text, total)));
+    }
     let told = || cgroup::field(&cgroup::read(&group.path.join("memory.stat"))?, "hierarchical_memory_limit");
     let told = if group.controller == Controller::V1 { told() } else { None };
-    seen.into_iter().chain(told.and_then(|told| cgroup::limit(&told.to_string(), total))).min()
+    least(seen, told.and_then(|told| cgroup::limit(&told.to_string(), total)))
 }
 
 /// How many processes of a cgroup the OOM killer has ended so far; v2 counts those of the groups below it, too.

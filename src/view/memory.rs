@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Colour, Look, NOTHING, clip, headers, printable, size, table};
 use crate::control::{Holder, Memory, ServiceMemory};
-use crate::gather::{Gather, Joined};
+use crate::gather::{Gather, Joined, least};
 
 const PSS: usize = 2;
 
@@ -36,7 +36,7 @@ pub fn memory(memory: &Memory, look: Look) -> String {
 fn row(service: &ServiceMemory, whole: Option<u64>) -> Vec<String> {
     let or_nothing = |text: Option<String>| text.unwrap_or_else(|| NOTHING.to_owned());
     let text = |bytes| size(bytes).to_string();
-    let limit = service.restart_bytes.into_iter().chain(service.limit_bytes).min();
+    let limit = least(service.restart_bytes, service.limit_bytes);
     vec![
         printable(&service.name),
         or_nothing(service.bytes.map(text)),

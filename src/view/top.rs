@@ -5,7 +5,7 @@ use super::spark::{CELLS, Course};
 use super::status::{exit, prospects, restarts, summary};
 use super::{Look, NOTHING, clip, colour_of, pad, percent, plain, printable, size, stream};
 use crate::control::{LogLine, Request, ServiceStatus, Status, VERSION, Verb};
-use crate::gather::{Joined, present};
+use crate::gather::{Joined, present, resize};
 
 /// Log lines that can be scrolled through.
 const LOG_LINES: u32 = 500;
@@ -176,7 +176,7 @@ impl Top {
             Mode::Logs { name, lines, back } => self.log_lines(name, lines, *back, columns, rows, now_ms),
         };
         let keys = clip(&self.keys(), columns, self.look);
-        lines.resize(rows.saturating_sub(1), String::new());
+        resize(&mut lines, rows.saturating_sub(1));
         lines.push(self.bar(&keys, columns));
         lines.truncate(rows);
         lines
@@ -200,7 +200,7 @@ impl Top {
             lines.push(self.row(service, number == self.chosen, names, columns));
         }
         if let (true, Some(service)) = (detailed, self.chosen()) {
-            lines.resize(rows.saturating_sub(3), String::new());
+            resize(&mut lines, rows.saturating_sub(3));
             let mut parts = present(&mut [service.last_exit.as_ref().map(exit)]);
             parts.append(&mut prospects(service));
             if let Some(says) = &service.says {

@@ -1,7 +1,7 @@
 //! What waits for what, and how it is known that the wait is over.
 
 use super::{MAX_NAMES, Service, list};
-use crate::gather::Gather;
+use crate::gather::{Gather, resize};
 use crate::plan::{Condition, Ready, ReadyTest};
 use crate::units::show_duration;
 
@@ -33,7 +33,7 @@ pub fn lines(services: &[Service<'_>]) -> Vec<String> {
             names.push(format!("{} ({how})", on.first.service));
         }
         // The rest only counts.
-        names.resize(service.depends_on.len(), String::new());
+        resize(&mut names, service.depends_on.len());
         lines.push(format!("{:width$} for {}", service.first.service, list(&names)));
     }
     match waiting.len() - shown.len() {
