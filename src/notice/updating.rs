@@ -1,6 +1,6 @@
 //! What an update does, in a sentence.
 
-use crate::gather::Joined;
+use crate::gather::{Gather, Joined};
 use std::fmt::{self, Display, Formatter};
 use std::rc::Rc;
 
@@ -23,15 +23,15 @@ impl Display for Updating {
     #[inline(never)]
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { removes, adds, renews, adjusts, rules } = self;
-        let with_keys = |all: &[(Rc<str>, String)]| -> Vec<String> {
+        let with_keys = |all: &[(Rc<str>, String)]| {
             // One that ends already, for an update before this, may begin again as it was.
             let with = |(name, keys): &(Rc<str>, String)| match keys.as_str() {
                 "" => name.to_string(),
                 keys => format!("{name} ({keys})"),
             };
-            all.iter().map(with).collect()
+            all.iter().map(with).gather()
         };
-        let plain = |all: &[Rc<str>]| all.iter().map(ToString::to_string).collect();
+        let plain = |all: &[Rc<str>]| all.iter().map(ToString::to_string).gather();
         f.write_str("the configuration was read again")?;
         let mut sign = ": ";
         for (what, names) in [
@@ -40,7 +40,6 @@ impl Display for Updating {
             ("restarting", with_keys(renews)),
             ("adjusting", with_keys(adjusts)),
         ] {
-            let names: Vec<String> = names;
             if !names.is_empty() {
                 write!(f, "{sign}{what} {}", names.listed())?;
                 sign = "; ";

@@ -156,6 +156,10 @@ impl<'a> Scope<'a> {
     pub fn new(written: &'a Environment<'a>, number: Option<u32>) -> Self {
         Self { written, number, env: vec![State::Unknown; written.env.len()], files: None, stack: Vec::new() }
     }
+
+    fn files(&self) -> &[OpenFile] {
+        self.files.as_deref().unwrap_or_default()
+    }
 }
 
 impl<'a> Evaluator<'a> {
@@ -285,7 +289,7 @@ impl<'a> Evaluator<'a> {
     pub fn environment(&mut self, scope: &mut Scope<'_>) -> Vec<(OsString, Secret)> {
         let written = scope.written;
         self.open_files(scope);
-        let files: Vec<_> = scope.files.iter().flatten().map(|open| Rc::clone(&open.file)).gather();
+        let files: Vec<_> = scope.files().iter().map(|open| Rc::clone(&open.file)).gather();
         let mut found = Vec::new();
         let mut add = |name: &str, value: &Rc<[u8]>| {
             found.push((OsString::from(name), Secret::new(OsString::from_vec(value.to_vec()))));
@@ -335,9 +339,9 @@ impl<'a> Evaluator<'a> {
         }
         if from != Layer::Container {
             self.open_files(scope);
-            let files = scope.files.iter().flatten().enumerate();
+            let files = scope.files().iter().enumerate();
             let found =
-                files.filter_map(|(number, open)| Some((number, *open.file.1.index.get(name)?))).last();
+                files.filter_map(|(number, open)| Some((number, *open.file.1.index.get(name)?))).next_back();
             if let Some((number, index)) = found {
                 return self.position(scope, Position::File(number, index), at);
             }
@@ -401,8 +405,7 @@ impl<'a> Evaluator<'a> {
                 }
             }
             Position::File(number, index) => {
-                let Some(file) = scope.files.iter().flatten().nth(number).map(|open| Rc::clone(&open.file))
-                else {
+                let Some(file) = scope.files().get(number).map(|open| Rc::clone(&open.file)) else {
                     return Err(Reported);
                 };
                 let Some(variable) = file.1.entries.get(index) else { return Err(Reported) };

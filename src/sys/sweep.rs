@@ -101,7 +101,7 @@ pub fn signal_others(signal: Signal) {
         return;
     }
     for stat in below(procfs::own_children().unwrap_or_default(), &|_| true) {
-        if let Err(errno) = signal_seen(&stat, [signal].into_iter()) {
+        if let Err(errno) = signal_seen(&stat, [Some(signal), None]) {
             say!(Debug, "{:?} cannot be signalled: {}", stat.pid, super::word(errno));
         }
     }
@@ -173,16 +173,16 @@ fn signal_all<'a>(found: impl Iterator<Item = &'a Stat>, signal: Option<Signal>)
 }
 
 /// A stopped process acts on a signal only once it continues; SIGKILL needs no help.
-fn with_continue(signal: Option<Signal>) -> impl Iterator<Item = Signal> {
+fn with_continue(signal: Option<Signal>) -> [Option<Signal>; 2] {
     let after = signal.filter(|signal| !matches!(*signal, Signal::KILL | Signal::CONT)).map(|_| Signal::CONT);
-    signal.into_iter().chain(after)
+    [signal, after]
 }
 
 /// Signals a process only if it is still the one that was seen. It is not our child, perhaps, so its pid may be reused any time.
-fn signal_seen(seen: &Stat, signals: impl Iterator<Item = Signal>) -> Result<(), Errno> {
+#[inline(never)]
+fn signal_seen(seen: &Stat, signals: [Option<Signal>; 2]) -> Result<(), Errno> {
     let same = || Stat::of(seen.pid).is_some_and(|now| now.start == seen.start);
-    let mut signals = signals.peekable();
-    if signals.peek().is_none() {
+    if signals == [None, None] {
         return Ok(());
     }
     let pidfd = match open_pidfd(seen.pid) {
@@ -193,6 +193,7 @@ fn signal_seen(seen: &Stat, signals: impl Iterator<Item = Signal>) -> Result<(),
         return Ok(());
     }
     for signal in signals {
+        let Some(signal) = signal else { continue };
         let through = pidfd.as_ref().map(|pidfd| send_through(pidfd, signal));
         match through {
             Some(Ok(()) | Err(Errno::ESRCH)) => {}
@@ -238,6 +239,7 @@ fn unnamed(pid: Pid) -> Process {
 
 fn signal_everybody(signal: Option<Signal>) {
     for signal in with_continue(signal) {
+        let Some(signal) = signal else { continue };
         let _ = children::kill(-1, signal.number()); // nobody there is fine
     }
 }
@@ -246,6 +248,7 @@ fn signal_everybody(signal: Option<Signal>) {
 fn send_all(target: i32, signal: Option<Signal>) -> bool {
     let there = children::kill(target, 0) != Err(Errno::ESRCH);
     for signal in with_continue(signal) {
+        let Some(signal) = signal else { continue };
         let _ = children::kill(target, signal.number());
     }
     there
