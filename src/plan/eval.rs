@@ -154,7 +154,13 @@ impl<'a> Environment<'a> {
 impl<'a> Scope<'a> {
     /// The environment of the instance with this number, or of what all instances have in common.
     pub fn new(written: &'a Environment<'a>, number: Option<u32>) -> Self {
-        Self { written, number, env: vec![State::Unknown; written.env.len()], files: None, stack: Vec::new() }
+        Self {
+            written,
+            number,
+            env: written.env.iter().map(|_| State::Unknown).gather(),
+            files: None,
+            stack: Vec::new(),
+        }
     }
 
     fn files(&self) -> &[OpenFile] {
