@@ -191,7 +191,9 @@ impl Sandbox {
             match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) if line.contains(wanted) => return line,
                 Ok(line) => self.said.push(line),
-                Err(_) => panic!("waited in vain for {wanted:?}; it said:\n{}", self.said.join("\n")),
+                Err(error) => {
+                    panic!("waited in vain for {wanted:?} ({error}); it said:\n{}", self.said.join("\n"))
+                }
             }
         }
     }
