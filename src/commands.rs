@@ -192,7 +192,7 @@ fn supervise(
     match Linux::new(inherited, setup) {
         Ok(mut kernel) => {
             kernel.listen(control);
-            let mut supervisor = Supervisor::new(plan, kernel.standing(), kernel.now());
+            let mut supervisor = Supervisor::new(plan, Linux::standing(), kernel.now());
             let code = runtime::run(&mut kernel, &mut supervisor, reread);
             std::mem::forget(supervisor); // as `finish` does
             kernel.finish();

@@ -292,11 +292,11 @@ impl Linux {
         self.pass_on_our_lines();
     }
 
-    /// Whether orphans come to us; we may be a subreaper without having asked for it.
-    pub fn standing(&self) -> Standing {
-        match self.setup.adopt || caps::is_subreaper() {
-            _ if is_pid1() => Standing::Pid1,
-            true => Standing::Subreaper,
+    /// Whether orphans come to us; we may be a subreaper without having asked for it, and not be one although we have.
+    pub fn standing() -> Standing {
+        match is_pid1() {
+            true => Standing::Pid1,
+            false if caps::is_subreaper() => Standing::Subreaper,
             false => Standing::Neither,
         }
     }

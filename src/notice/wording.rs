@@ -171,7 +171,7 @@ impl Display for Notice {
             Self::Reaped { pid, status, adopted: true, .. } => write!(f, "reaped orphan pid {}: {}", *pid, *status),
             Self::Reaped { pid, status, adopted: false, .. } => write!(f, "reaped pid {}: {}", *pid, *status),
             Self::NotAdopting => {
-                f.write_str("not PID 1 and no child subreaper: orphans go to another process; -s adopts them")
+                f.write_str("not PID 1, and orphans go to another process: they cannot be adopted here")
             }
             Self::AskedGroup(signal) => write!(f, "{} to what is left of the command's group", *signal),
             Self::Forwarded { signal, receivers } => write!(f, "{} passed on to {}", *signal, *receivers),

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 
 use super::caps::{self, CapabilitySet};
 use super::signals::{self, SignalSet};
-use super::{call, terminal};
+use super::{call, tag, terminal};
 use crate::event::Surroundings;
 
 /// All that the child will do, prepared.
@@ -359,7 +359,11 @@ fn limits(script: &Script) -> Result<(), Failure> {
         }
     }
     for (index, (resource, limit)) in script.rlimits.iter().enumerate() {
-        check(set_limit(*resource, limit), Step::Rlimit, index)?;
+        let set = check(set_limit(*resource, limit), Step::Rlimit, index);
+        // There are other marks. gVisor, for one, knows the limit and lets nobody set it.
+        if !tag::is(*resource, limit) {
+            set?;
+        }
     }
     if let Some(nice) = script.nice {
         // SAFETY: plain call on ourselves.

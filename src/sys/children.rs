@@ -188,7 +188,18 @@ pub fn ended() -> Option<(Pid, ExitStatus)> {
 /// What has stopped a child of ours, once.
 pub fn stopped(pid: Pid) -> Option<Signal> {
     let (code, _, signal) = wait_id(libc::P_PID, pid.number(), libc::WSTOPPED | libc::WNOHANG)?;
-    (code == libc::CLD_STOPPED).then(|| Signal::new(signal))?
+    stop_signal(code, signal)
+}
+
+/// By what waitid(2) tells of a stop.
+fn stop_signal(code: libc::c_int, status: libc::c_int) -> Option<Signal> {
+    /// gVisor tells it as an end, by this signal. The keyboard's it most likely was.
+    const GVISOR: libc::c_int = 0x7f;
+    match (code, status) {
+        (libc::CLD_STOPPED, signal) => Signal::new(signal),
+        (libc::CLD_KILLED, GVISOR) => Some(Signal::TSTP),
+        _ => None,
+    }
 }
 
 /// Until nobody is left: for a copy of us that has made others.
@@ -243,5 +254,22 @@ fn report(pid: Pid, signal: Signal, result: Result<(), Errno>) {
             "{pid:?} cannot be sent {signal}: it runs as another user, and the container lacks CAP_KILL"
         ),
         Err(errno) => say!(Warn, "{pid:?} cannot be sent {signal}: {}", super::word(errno)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_is_told_in_two_ways() {
+        for (code, status, signal) in [
+            (libc::CLD_STOPPED, 20, Some(Signal::TSTP)),
+            (libc::CLD_STOPPED, 19, Signal::new(19)),
+            (libc::CLD_KILLED, 127, Some(Signal::TSTP)),
+            (0, 0, None),
+        ] {
+            assert_eq!(stop_signal(code, status), signal, "{code} {status}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::environment::variable;
 use super::poll::{Interest, Poll};
 use super::signals::OF_DIRECTORY;
 use super::socket::{self, Kind};
-use super::{call, descriptors, word};
+use super::{call, descriptors, procfs, word};
 use crate::control::{
     Answer, Place, REQUEST_MAX, Refused, Request, SOCKET_ABSTRACT, SOCKET_PATHS, SOCKET_VARIABLE,
 };
@@ -297,7 +297,7 @@ impl Control {
                     return;
                 }
             };
-            if let Err(answer) = admit(&stranger, self.highest) {
+            if let Err(answer) = admit(&stranger, socket.file.is_none(), self.highest) {
                 let _ = socket::send(stranger.as_fd(), &answer.line()); // he may be gone already
                 continue;
             }
@@ -347,11 +347,16 @@ impl Control {
     }
 }
 
-/// Who may stay: root, and the user we are. Says why not, before a byte of him was read.
+/// Who may stay: root, and the user we are. Says why not, before a byte of him was read. `open`: no mode of a file keeps others out.
 #[inline(never)]
-fn admit(stranger: &OwnedFd, highest: RawFd) -> Result<(), Answer> {
+fn admit(stranger: &OwnedFd, open: bool, highest: RawFd) -> Result<(), Answer> {
     let own = nix::unistd::geteuid().as_raw();
-    match socket::peer(stranger) {
+    let peer = match socket::peer(stranger) {
+        // Whom gVisor tells is always who asks it.
+        Ok((pid, _)) if open && pid == procfs::own_pid() => Err(Errno::ENOSYS),
+        peer => peer,
+    };
+    match peer {
         Ok((_, uid)) if !call::is_user_of_ours(uid) => {
             let text = format!("only root and user {own} may ask this tinysup, not user {uid}");
             Err(Answer::refused(Refused::Forbidden, text))

@@ -113,6 +113,12 @@ pub fn readable_bytes(descriptor: BorrowedFd<'_>) -> usize {
     if result == 0 { usize::try_from(count).unwrap_or(0) } else { 0 }
 }
 
+/// How many bytes there is room for in a pipe; none, if it is no pipe.
+pub fn room(pipe: BorrowedFd<'_>) -> Option<usize> {
+    let size = call::fcntl(pipe.as_raw_fd(), libc::F_GETPIPE_SZ, 0).ok()?;
+    Some(usize::try_from(size).ok()?.saturating_sub(readable_bytes(pipe)))
+}
+
 /// Closes on exec whatever we inherited beyond standard input, output and error, so that no service gets it.
 #[inline(never)]
 pub fn keep_inherited_from_children() {
@@ -189,5 +195,8 @@ mod tests {
         let (read_end, write_end) = pipe().unwrap();
         nix::unistd::write(&write_end, b"12345").unwrap();
         assert_eq!(readable_bytes(read_end.as_fd()), 5);
+        let size = call::fcntl(write_end.as_raw_fd(), libc::F_GETPIPE_SZ, 0).unwrap();
+        assert_eq!(room(write_end.as_fd()), Some(usize::try_from(size).unwrap() - 5));
+        assert_eq!(room(null().unwrap().as_fd()), None);
     }
 }

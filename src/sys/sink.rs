@@ -11,7 +11,7 @@ use nix::unistd;
 
 use super::backlog::{Backlog, Outcome};
 use super::call::{self, kind, status_of};
-use super::descriptors::{STDERR, STDOUT};
+use super::descriptors::{self, STDERR, STDOUT};
 use super::poll::{Interest, Poll, Woken};
 use super::{socket, word};
 use crate::event::{Event, Overflow, Sink, Spare, report};
@@ -271,7 +271,9 @@ impl File {
                 if !has_room(*descriptor) {
                     return Outcome::Full;
                 }
-                unistd::write(descriptor, bytes.get(..*piece).unwrap_or(bytes))
+                // gVisor says so of a pipe with any room, and would wait for more.
+                let room = descriptors::room(*descriptor).unwrap_or(*piece);
+                unistd::write(descriptor, bytes.get(..room.clamp(1, *piece)).unwrap_or(bytes))
             }
         };
         match result {

@@ -31,6 +31,11 @@ pub fn limit(instance: InstanceId) -> Option<libc::rlimit> {
     (hard == libc::RLIM_INFINITY).then_some(libc::rlimit { rlim_cur: soft, rlim_max: hard })
 }
 
+/// Whether that is what a limit is for.
+pub fn is(resource: u32, limit: &libc::rlimit) -> bool {
+    resource == RESOURCE && limit.rlim_cur.leading_zeros() == BASE.leading_zeros()
+}
+
 /// The number that a process carries, ours or another.
 pub fn carried(pid: Pid) -> Option<u64> {
     soft_locks(&procfs::read(pid, "limits")?)

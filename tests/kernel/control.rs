@@ -43,6 +43,7 @@ pub const CASES: &[Case] = &[
     ("a_stale_socket_is_replaced_and_a_live_one_is_not", a_stale_socket_is_replaced_and_a_live_one_is_not),
     ("what_is_no_socket_is_left_alone", what_is_no_socket_is_left_alone),
     ("a_socket_may_be_abstract_or_nowhere", a_socket_may_be_abstract_or_nowhere),
+    ("who_asks_in_our_own_name_is_nobody", who_asks_in_our_own_name_is_nobody),
     (
         "without_descriptors_nobody_is_let_in_and_nothing_spins",
         without_descriptors_nobody_is_let_in_and_nothing_spins,
@@ -581,6 +582,25 @@ fn a_socket_may_be_abstract_or_nowhere() {
     second.linux.listen(Place::Usual);
     world.linux.finish();
     assert!(UnixStream::connect_addr(&address).is_err(), "the second has no socket");
+}
+
+/// gVisor says so of everybody. This process, which is on both sides here, is the one of whom Linux does. A mode keeps others out of a
+/// file, as the other cases have it.
+fn who_asks_in_our_own_name_is_nobody() {
+    use std::os::linux::net::SocketAddrExt;
+    let name = format!("tinysup-case-{}", std::process::id());
+    // SAFETY: one thread.
+    unsafe { std::env::set_var("TINYSUP_SOCKET", format!("@{name}")) };
+    let mut world = World::new();
+    world.linux.listen(Place::Usual);
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let mut stream = UnixStream::connect_addr(&address).unwrap();
+    world.wait(Duration::from_millis(20));
+    assert!(world.events.is_empty(), "{:?}", world.events);
+    let answer: Answer = serde_json::from_str(&rest(&mut stream)).unwrap();
+    let Answer::Refused(refusal) = answer else { panic!("{answer:?}") };
+    assert_eq!(refusal.why, Refused::Forbidden);
+    assert!(refusal.text.starts_with("it cannot be known who asks"), "{}", refusal.text);
 }
 
 fn without_descriptors_nobody_is_let_in_and_nothing_spins() {

@@ -194,32 +194,9 @@ fn an_error_without_a_name_is_one() {
     let scratch = Scratch::new();
     let file = scratch.file("file", 0o644, b"");
     let mut world = World::new();
-    refuse(libc::SYS_newfstatat, NAMELESS);
+    scene::refuse(libc::SYS_newfstatat, &[], NAMELESS);
     let reason = "an error without a name".to_owned();
     assert_eq!(probe(&mut world, &format!("file:{file}")), Err(Failure::CannotAsk { reason }));
-}
-
-/// From now on a system call of this process and its children gives an error (seccomp(2)).
-fn refuse(call: libc::c_long, errno: u32) {
-    let step = |code: u32, jump: u8, value: u32| libc::sock_filter {
-        code: u16::try_from(code).unwrap(),
-        jt: 0,
-        jf: jump,
-        k: value,
-    };
-    // The number of the call is the first of what a filter sees.
-    let mut filter = [
-        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
-        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, u32::try_from(call).unwrap()),
-        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | errno),
-        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
-    // SAFETY: the program lives here, and the kernel copies it.
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
-    }
 }
 
 /// What a server does before it closes, and what comes of it.

@@ -42,6 +42,38 @@ pub fn become_stranger() {
     }
 }
 
+/// From now on a system call of this process and its children gives an error (seccomp(2)), where these arguments, by their place, are
+/// or are not these numbers.
+pub fn refuse(call: libc::c_long, conditions: &[(u32, bool, u32)], errno: u32) {
+    const FIRST_ARGUMENT: u32 = 16;
+    const ARGUMENT_BYTES: u32 = 8;
+    let step = |code: u32, jumps: (u8, u8), value: u32| libc::sock_filter {
+        code: u16::try_from(code).expect("small"),
+        jt: jumps.0,
+        jf: jumps.1,
+        k: value,
+    };
+    // The number of the call is the first of what a filter sees.
+    let number = [(0, true, u32::try_from(call).expect("small"))].into_iter();
+    let arguments =
+        conditions.iter().map(|(at, is, value)| (FIRST_ARGUMENT + at * ARGUMENT_BYTES, *is, *value));
+    let mut filter = Vec::new();
+    for (at, is, value) in number.chain(arguments) {
+        filter.push(step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, (0, 0), at));
+        let jumps = if is { (1, 0) } else { (0, 1) };
+        filter.push(step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, jumps, value));
+        filter.push(step(libc::BPF_RET | libc::BPF_K, (0, 0), libc::SECCOMP_RET_ALLOW));
+    }
+    filter.push(step(libc::BPF_RET | libc::BPF_K, (0, 0), libc::SECCOMP_RET_ERRNO | errno));
+    let length = u16::try_from(filter.len()).expect("few");
+    let program = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
+    // SAFETY: the program lives here, and the kernel copies it.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
+    }
+}
+
 /// Runs the case from the start once more after `before`, which changes what is inherited. Says whether this is that time.
 pub fn again(before: impl FnOnce()) -> bool {
     const MARK: &str = "CASE_AGAIN";

@@ -15,6 +15,7 @@ pub const CASES: &[Case] = &[
     ("what_left_the_group_but_carries_the_mark", what_left_the_group_but_carries_the_mark),
     ("the_number_comes_before_the_variables", the_number_comes_before_the_variables),
     ("large_environments_are_few", large_environments_are_few),
+    ("where_no_number_can_be_carried_the_variables_do", where_no_number_can_be_carried_the_variables_do),
     ("descendants_without_the_mark", descendants_without_the_mark),
     ("what_runs_as_another_user", what_runs_as_another_user),
     ("stopped_processes_act_on_the_signal", stopped_processes_act_on_the_signal),
@@ -121,6 +122,21 @@ fn large_environments_are_few() {
     while !world.sweep(child, pid, Some(Signal::KILL)).is_empty() {
         world.wait(Duration::from_millis(10));
     }
+}
+
+/// gVisor tells the limit of locks and lets nobody set it. Only whoever asks for such a limit himself does not start.
+fn where_no_number_can_be_carried_the_variables_do() {
+    const LOCKS: u32 = 10;
+    // prlimit(pid, resource, new, old)
+    scene::refuse(libc::SYS_prlimit64, &[(1, true, LOCKS), (2, false, 0)], libc::EPERM.unsigned_abs());
+    let mut world = World::new();
+    let (child, pid) = leader(&mut world, leaves("setsid sleep 1000", "sleep"));
+    assert_eq!(names(&world.sweep(child, pid, None)), ["sleep"]);
+    until_gone(&mut world, child, pid, Signal::TERM);
+    let mut launch = service(["/bin/true"]);
+    conditions(&mut launch).attributes.rlimits = vec![Rlimit { resource: LOCKS, soft: 1, hard: u64::MAX }];
+    let told = world.run(launch).error.expect("it does not start").to_string();
+    assert!(told.contains("cannot set the limit locks to 1"), "{told}");
 }
 
 fn descendants_without_the_mark() {

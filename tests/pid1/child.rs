@@ -29,6 +29,28 @@ fn orphans_are_adopted_all_the_same() {
     assert!(end.left.is_empty(), "{end:#?}");
 }
 
+/// As gVisor does, which does not know the call for it.
+#[test]
+fn where_orphans_cannot_be_adopted_that_is_told() {
+    if !root() {
+        return;
+    }
+    let setup = Setup::services(&service("a", &witness("wait"), "")).not_pid1();
+    let container = setup.before(|| launch::refuse(libc::SYS_prctl)).start();
+    container.wait_for("a | waiting");
+    let end = container.stop();
+    end.check(
+        0,
+        &[
+            "not PID 1, and orphans go to another process: they cannot be adopted here",
+            "a is up after _ s",
+            "the service is up, _ s",
+            "stopping (SIGTERM): a",
+            "stopped in _ s: a _ s",
+        ],
+    );
+}
+
 #[test]
 fn what_a_crash_left_behind_is_found_and_bystanders_are_not() {
     if !root() {
