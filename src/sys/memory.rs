@@ -444,7 +444,8 @@ mod tests {
         let mut memory = Memory::default();
         let (mut poll, mut events) = (Poll::new(), Vec::new());
         memory.watch(&mut poll, |source| source);
-        memory.ready(Source::Events, &mut events);
+        memory.ready(Source::Events, Time::ZERO, &mut events);
+        assert_eq!(memory.look(Time::ZERO, &mut events), None);
         memory.ended(ExitStatus::Code(KILLED_CODE), &mut events);
         let mut held = Vec::new();
         memory.held(&mut held);

@@ -219,3 +219,14 @@ pub fn without_capability(number: u32) {
         assert_eq!(libc::syscall(libc::SYS_capset, header.as_ptr(), halves.as_ptr()), 0);
     }
 }
+
+/// The instruction that the compiler puts where nothing can go.
+pub fn trap() {
+    // SAFETY: it ends the process, which is the point.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        std::arch::asm!("ud2");
+        #[cfg(target_arch = "aarch64")]
+        std::arch::asm!("brk #1");
+    }
+}
