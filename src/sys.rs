@@ -417,6 +417,7 @@ impl Linux {
         self.control.watch(&mut self.poll, Source::Control);
 
         let before = self.clock.now();
+        let due = self.memory.look(before, events);
         let latest = if self.look || !events.is_empty() {
             Some(before)
         } else {
@@ -426,7 +427,8 @@ impl Linux {
                 at.clamp(before, before + slice)
             });
             // Who could not be let in is not waited for, but not forgotten either.
-            deadline.or(muted.then(|| before + SLICE))
+            let deadline = deadline.or(muted.then(|| before + SLICE));
+            due.map_or(deadline, |due| Some(deadline.map_or(due, |deadline| deadline.min(due))))
         };
         let timeout = latest.map(|latest| latest.since(before));
         let known = events.len();
@@ -475,7 +477,7 @@ impl Linux {
                     self.voices.hear(pid, events);
                 }
                 Source::Control(source) => clients.push(source),
-                Source::Memory(source) => self.memory.ready(source, events),
+                Source::Memory(source) => self.memory.ready(source, self.clock.now(), events),
             }
         }
         self.hurried = hurry;

@@ -2,7 +2,7 @@
 //! Nothing is read, opened or made before it was asked for (`Action::FindMemory`); one-command mode never asks.
 //!
 //! The counter of OOM kills goes up before the victim gets its SIGKILL, so it is read again whenever a process that ended so is about to
-//! be reported; and, where the kernel tells of changes (`memory.events` of cgroup v2), when it does.
+//! be reported; and, where the kernel tells of changes (`memory.events` of cgroup v2), soon after it does.
 
 use std::fs::File;
 use std::io;
@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::cells::{self, Cells, Entrance};
 use super::cgroup::{self, Group};
@@ -20,7 +21,7 @@ use super::usage::{self, Units};
 use super::{call, word};
 use crate::event::{
     Child, ContainerMemory, Controller, Event, ExitStatus, InstanceId, Launch, MemoryFound, Pid, StartError,
-    Weight, report,
+    Time, Weight, report,
 };
 use crate::gather::{Gather, least};
 use crate::units::{Signal, parse_number};
@@ -31,6 +32,10 @@ const SQUEEZE: &str = "some 100000 2000000\0";
 
 /// The counters of the container and of its cells are read one after another; so often, until nothing changed in between.
 const COUNTS_MAX: u32 = 3;
+
+/// So long after the kernel told of an OOM kill it is looked at whom it hit. To open files takes memory of the container. While the
+/// victim's is not given back, nor he to be killed again, that makes the kernel kill whoever asks: us.
+const SETTLED: Duration = Duration::from_millis(100);
 
 /// The longest `memory.events` there may be.
 const EVENTS_MAX_BYTES: usize = 4096;
@@ -56,6 +61,8 @@ struct Found {
     kills: u64,
     /// The count that the kernel told last.
     told: u64,
+    /// When it is looked at what that means.
+    due: Option<Time>,
     events: Option<File>,
     pressure: Option<File>,
 }
@@ -125,7 +132,12 @@ impl Memory {
             no_cells,
             kills: 0,
             told: 0,
+            due: None,
         };
+        // The first read takes memory, too.
+        if let Some(file) = &found.events {
+            let _ = file.read_at(&mut [0], 0);
+        }
         found.kills = self.kills_elsewhere(&found);
         self.found = Some(found);
         answer
@@ -151,7 +163,7 @@ impl Memory {
 
     /// The kernel has told something.
     #[inline(never)]
-    pub fn ready(&mut self, source: Source, events: &mut Vec<Event>) {
+    pub fn ready(&mut self, source: Source, now: Time, events: &mut Vec<Event>) {
         let Some(found) = &mut self.found else { return };
         let file = match source {
             Source::Events => &mut found.events,
@@ -169,13 +181,23 @@ impl Memory {
             Source::Events => {
                 // At the limit it changes often, and mostly for other reasons.
                 let text = text.get(..length).and_then(|text| str::from_utf8(text).ok());
-                let now = text.and_then(|text| cgroup::field(text, "oom_kill")).unwrap_or(0);
-                if now != found.told {
-                    found.told = now;
-                    self.count_kills(events);
+                let killed = text.and_then(|text| cgroup::field(text, "oom_kill")).unwrap_or(0);
+                if killed != found.told {
+                    found.told = killed;
+                    found.due = Some(now + SETTLED);
                 }
             }
         }
+    }
+
+    /// Looks whom the OOM killer hit, if that is due; says when it will be.
+    pub fn look(&mut self, now: Time, events: &mut Vec<Event>) -> Option<Time> {
+        let due = &mut self.found.as_mut()?.due;
+        if due.take_if(|due| *due <= now).is_some() {
+            self.count_kills(events);
+            return None;
+        }
+        *due
     }
 
     /// A process ended in this way, which is about to be reported.
@@ -424,7 +446,8 @@ mod tests {
         let mut memory = Memory::default();
         let (mut poll, mut events) = (Poll::new(), Vec::new());
         memory.watch(&mut poll, |source| source);
-        memory.ready(Source::Events, &mut events);
+        memory.ready(Source::Events, Time::ZERO, &mut events);
+        assert_eq!(memory.look(Time::ZERO, &mut events), None);
         memory.ended(ExitStatus::Code(KILLED_CODE), &mut events);
         let mut held = Vec::new();
         memory.held(&mut held);

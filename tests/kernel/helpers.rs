@@ -281,8 +281,12 @@ fn fault(kind: &str) {
         match kind {
             "segv" => std::ptr::null_mut::<u8>().write_volatile(1),
             "abort" => libc::abort(),
+            // An instruction that raises another signal than the compiler's.
+            #[cfg(target_arch = "x86_64")]
             "breakpoint" => std::arch::asm!("int3"),
-            "trap" => std::arch::asm!("ud2"),
+            #[cfg(target_arch = "aarch64")]
+            "undefined" => std::arch::asm!("udf #0"),
+            "trap" => crate::scene::trap(),
             "sent to a client" => {
                 tinysup::sys::catch_traps();
                 tinysup::sys::give_signals_back(crate::early::inherited());
@@ -290,7 +294,7 @@ fn fault(kind: &str) {
             }
             "trap with a child" => {
                 supervise_a_child();
-                std::arch::asm!("ud2");
+                crate::scene::trap();
             }
             "panic with a child" => {
                 supervise_a_child();

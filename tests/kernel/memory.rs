@@ -343,13 +343,15 @@ fn a_run_is_weighed_with_all_it_started() {
         let (holder, held) = weight.holder.as_deref().expect("a holder");
         assert!(holder.pid != pid && holder.name.starts_with("tinysup-witness"), "{weight:?}");
         about(*held, 24, 4);
-        assert!(weight.peak.is_some_and(|peak| peak >= weight.bytes) == cell, "{weight:?}");
+        // Linux 5.19 or newer in cgroup v2.
+        let peak_is_told = group.file("memory.max_usage_in_bytes", "memory.peak").exists();
+        let peak = weight.peak.map(|peak| peak >= weight.bytes);
+        assert_eq!(peak, (cell && peak_is_told).then_some(true), "{weight:?}");
         let container = container.expect("a container");
         assert!(container.usage >= 32 * MIB && container.working_set <= container.usage, "{container:?}");
-        assert!(
-            container.working_set >= 32 * MIB && container.peak >= Some(container.usage),
-            "{container:?}"
-        );
+        assert!(container.working_set >= 32 * MIB, "{container:?}");
+        let peak = container.peak.map(|peak| peak >= container.usage);
+        assert_eq!(peak, peak_is_told.then_some(true), "{container:?}");
         let usage = fs::read_to_string(group.file("memory.usage_in_bytes", "memory.current")).unwrap();
         let now: u64 = usage.trim().parse().unwrap();
         assert!(container.usage.abs_diff(now) < 2 * MIB, "{container:?}, {now}");
@@ -493,7 +495,15 @@ fn a_killed_helper_is_told_while_its_leader_lives() {
         _ => None,
     };
     let killed = if group.version == Controller::V2 {
-        world.until("the kernel's word", told) // without anybody asking
+        let counters = group.inner.join("memory.events");
+        while !fs::read_to_string(&counters).unwrap().contains("oom_kill 1\n") {
+            std::thread::yield_now();
+        }
+        let seen = Instant::now();
+        let killed = world.until("the kernel's word", told); // without anybody asking
+        // Who opens files while the victim's memory is not given back may be the next.
+        assert!(seen.elapsed() >= Duration::from_millis(90), "looked at once: {:?}", seen.elapsed());
+        killed
     } else {
         loop {
             world.perform(Action::Weigh {

@@ -158,7 +158,7 @@ fn listen_for_packets(path: &str) -> OwnedFd {
         let mut address: libc::sockaddr_un = std::mem::zeroed();
         address.sun_family = libc::sa_family_t::try_from(libc::AF_UNIX).unwrap();
         for (place, byte) in address.sun_path.iter_mut().zip(path.bytes()) {
-            *place = byte.cast_signed();
+            *place = libc::c_char::from_ne_bytes([byte]);
         }
         let length = libc::socklen_t::try_from(size_of_val(&address)).unwrap();
         assert_eq!(libc::bind(number, (&raw const address).cast(), length), 0);
@@ -334,7 +334,7 @@ fn loopback_up() {
         let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
         let mut request: libc::ifreq = std::mem::zeroed();
         for (place, byte) in request.ifr_name.iter_mut().zip(b"lo") {
-            *place = byte.cast_signed();
+            *place = libc::c_char::from_ne_bytes([*byte]);
         }
         request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP).unwrap();
         assert_eq!(libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request), 0);

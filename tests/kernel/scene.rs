@@ -117,13 +117,25 @@ pub fn mount(source: &str, target: &str, kind: &str, flags: libc::c_ulong) {
 }
 
 pub fn mount_with(source: &str, target: &str, kind: &str, flags: libc::c_ulong, options: &str) {
-    let [source, target_name, kind, options] =
+    if let Err(error) = try_mount(source, target, kind, flags, options) {
+        panic!("mount {target}: {error}");
+    }
+}
+
+pub fn try_mount(
+    source: &str,
+    target: &str,
+    kind: &str,
+    flags: libc::c_ulong,
+    options: &str,
+) -> std::io::Result<()> {
+    let [source, target, kind, options] =
         [source, target, kind, options].map(|text| CString::new(text).expect("no zero"));
     // SAFETY: strings with their ends.
     let result = unsafe {
-        libc::mount(source.as_ptr(), target_name.as_ptr(), kind.as_ptr(), flags, options.as_ptr().cast())
+        libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, options.as_ptr().cast())
     };
-    assert_eq!(result, 0, "mount {target}: {}", std::io::Error::last_os_error());
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 /// Runs the rest of the case as PID 1 of a namespace of its own, with its own /proc.
@@ -237,5 +249,16 @@ pub fn without_capability(number: u32) {
         half.effective &= !(1 << (number % 32));
         half.permitted &= !(1 << (number % 32));
         assert_eq!(libc::syscall(libc::SYS_capset, header.as_ptr(), halves.as_ptr()), 0);
+    }
+}
+
+/// The instruction that the compiler puts where nothing can go.
+pub fn trap() {
+    // SAFETY: it ends the process, which is the point.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        std::arch::asm!("ud2");
+        #[cfg(target_arch = "aarch64")]
+        std::arch::asm!("brk #1");
     }
 }

@@ -192,7 +192,11 @@ fn a_fault_of_our_own_ends_us() {
     for (fault, signal) in [
         ("segv", 11),
         ("abort", 6),
-        ("breakpoint", 5),
+        if cfg!(target_arch = "x86_64") {
+            ("breakpoint", libc::SIGTRAP)
+        } else {
+            ("undefined", libc::SIGILL)
+        },
         ("sent to a client", tinysup::sys::TRAP), // no fault, and nothing else that would handle it
     ] {
         let outcome = world.run(helper(&["fault", fault]));

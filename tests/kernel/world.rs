@@ -128,10 +128,12 @@ impl World {
     /// Waits until a child of this process holds so much.
     pub fn until_processes(&self, parent: Pid, bytes: u64) {
         let deadline = self.linux.now() + PATIENCE;
+        // SAFETY: plain call.
+        let page = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).expect("a size");
         let holds = |pid: &str| {
             let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
             let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
-            pages.is_some_and(|pages| pages * 4096 >= bytes)
+            pages.is_some_and(|pages| pages * page >= bytes)
         };
         let children = || std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
         while !children().is_ok_and(|list| list.split_whitespace().any(holds)) {

@@ -221,7 +221,8 @@ fn the_wall_clock_jumps() {
     step(2 * TEN_YEARS); // the machine may have begun in 1970
     let mut world = World::new();
     let (_, steady) = world.start(witness("wait"));
-    let (begin, real) = (world.linux.now(), Instant::now());
+    let real = Instant::now();
+    let begin = world.linux.now();
     for jump in [TEN_YEARS, -2 * TEN_YEARS, TEN_YEARS] {
         let until = world.linux.now() + WAIT;
         step(jump);
@@ -237,7 +238,8 @@ fn the_wall_clock_jumps() {
         assert!(wall().abs_diff(told) < 60_000, "told at {told}, and it is {}", wall());
         world.exit_of(pid);
     }
-    let (passed, real) = (world.linux.now().since(begin), real.elapsed());
+    let passed = world.linux.now().since(begin);
+    let real = real.elapsed();
     assert!(passed >= 3 * WAIT && passed <= real, "{passed:?} of {real:?}");
     assert!(real.saturating_sub(passed) < Duration::from_secs(1), "{passed:?} of {real:?}");
     world.perform(Action::Signal { pid: steady, signal: Signal::KILL });

@@ -27,11 +27,14 @@ pub const NAME: &str = "docker";
 
 /// Whether Docker is there.
 pub fn possible() -> Result<(), String> {
-    let info = Command::new("docker").arg("info").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if info.is_ok_and(|status| status.success()) {
-        Ok(())
-    } else {
-        Err("there is no docker, or it does not run".to_owned())
+    let mut info = Command::new("docker");
+    info.args(["info", "--format", "{{.Architecture}}"]).stderr(Stdio::null());
+    match info.output() {
+        Ok(output) if output.status.success() => {
+            let of = String::from_utf8_lossy(&output.stdout);
+            if of.trim() == env::consts::ARCH { Ok(()) } else { Err(format!("docker is for {}", of.trim())) }
+        }
+        _ => Err("there is no docker, or it does not run".to_owned()),
     }
 }
 

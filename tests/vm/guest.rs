@@ -75,6 +75,8 @@ restart_backoff = 1.0
 
 /// Said when all cases were run.
 pub const DONE: &str = "machine: all cases were run";
+/// Said instead where the kernel cannot mount cgroups in this way.
+pub const LACKS: &str = "machine: this kernel lacks ";
 
 /// A way to mount cgroups.
 pub struct Layout {
@@ -131,7 +133,15 @@ pub fn run() -> ExitCode {
     let layout = LAYOUTS.iter().find(|layout| layout.name == wanted).expect("a known layout");
     for (path, kind, options) in layout.mounts {
         fs::create_dir_all(path).expect("a directory to mount on");
-        scene::mount_with(kind, path, kind, 0, options);
+        if let Err(error) = scene::try_mount(kind, path, kind, 0, options) {
+            println!("{LACKS}{kind} with {options:?}: {error}");
+            return ExitCode::FAILURE;
+        }
+        // As systemd does it before anybody makes a cgroup, after which Linux 5.10 and older refuse it.
+        let all_below = Path::new(path).join("memory.use_hierarchy");
+        if all_below.exists() {
+            fs::write(all_below, "1").expect("the root");
+        }
     }
     // SAFETY: one thread.
     unsafe {

@@ -10,17 +10,47 @@ use std::{env, fs, thread};
 
 use crate::archive::Archive;
 use crate::container;
-use crate::guest::{DONE, INIT, LAYOUTS, Layout, PLANS, WITNESS};
+use crate::guest::{DONE, INIT, LACKS, LAYOUTS, Layout, PLANS, WITNESS};
 use crate::witness::witness_path;
 
 /// For a machine that has to emulate every instruction, beside others that do so, too.
 const BOOT_AT_MOST: Duration = Duration::from_mins(5);
 const MEMORY_MIB: u32 = 512;
-const QEMU: &str = "qemu-system-x86_64";
-const KERNEL_PACKAGE: &str = "linux-image-cloud-amd64";
 const SHELL_PACKAGE: &str = "busybox-static";
+
+/// The processor that a machine emulates: the one that this program is compiled for.
+struct Processor {
+    qemu: &'static str,
+    /// Of Debian, which brings `qemu`.
+    package: &'static str,
+    /// As Debian calls it.
+    name: &'static str,
+    machine: &'static [&'static str],
+    console: &'static str,
+}
+
+const X86_64: Processor = Processor {
+    qemu: "qemu-system-x86_64",
+    package: "qemu-system-x86",
+    name: "amd64",
+    machine: &["-machine", "q35", "-cpu", "max"],
+    console: "ttyS0",
+};
+
+/// To emulate what signs addresses as it really is takes most of the time.
+const AARCH64: Processor = Processor {
+    qemu: "qemu-system-aarch64",
+    package: "qemu-system-arm",
+    name: "arm64",
+    machine: &["-machine", "virt", "-cpu", "max,pauth-impdef=on"],
+    console: "ttyAMA0",
+};
+
+const PROCESSOR: Processor = if cfg!(target_arch = "aarch64") { AARCH64 } else { X86_64 };
 /// What the cases call; all are in that one program.
 pub const SHELL_COMMANDS: [&str; 6] = ["sh", "cat", "grep", "true", "echo", "sleep"];
+/// Names the file of another kernel.
+const KERNEL: &str = "TINYSUP_TEST_KERNEL";
 /// How the kernel reports the end of its PID 1: with its status as wait(2) has it.
 const KERNEL_WORD: &str = "Attempted to kill init! exitcode=0x";
 
@@ -56,7 +86,10 @@ pub fn run(arguments: &[String]) -> ExitCode {
     let archive = parts.as_ref().ok().map(Parts::pack);
     for layout in layouts {
         count(match (&parts, &archive) {
-            (Ok(parts), Some(archive)) => Some(boot(parts, archive, layout)),
+            (Ok(parts), Some(archive)) => match boot(parts, archive, layout) {
+                Ok(well) => Some(well),
+                Err(lacks) => skip(&format!("machine {}", layout.name), &lacks),
+            },
             (Err(why), _) => skip(&format!("machine {}", layout.name), why),
             (Ok(_), None) => None,
         });
@@ -84,15 +117,25 @@ struct Parts {
 
 impl Parts {
     fn find() -> Result<Self, String> {
-        if !cfg!(target_arch = "x86_64") {
-            return Err("the machines are for x86_64".to_owned());
+        if !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+            return Err("the machines are for x86_64 and aarch64".to_owned());
         }
-        let qemu = Command::new(QEMU).arg("--version").stdout(Stdio::null()).status();
-        if !qemu.is_ok_and(|status| status.success()) {
-            return Err(format!("there is no {QEMU}; `apt-get install qemu-system-x86` brings it"));
+        let Processor { qemu, package, name, .. } = PROCESSOR;
+        let runs = Command::new(qemu).arg("--version").stdout(Stdio::null()).status();
+        if !runs.is_ok_and(|status| status.success()) {
+            return Err(format!("there is no {qemu}; `apt-get install {package}` brings it"));
         }
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("machine");
-        if let Some(parts) = Self::in_folder(&folder) {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("machine-{name}"));
+        let parts = Self::download(&folder)?;
+        Ok(match env::var_os(KERNEL) {
+            Some(kernel) => Self { kernel: kernel.into(), ..parts },
+            None => parts,
+        })
+    }
+
+    /// Unless it has been done already.
+    fn download(folder: &Path) -> Result<Self, String> {
+        if let Some(parts) = Self::in_folder(folder) {
             return Ok(parts);
         }
         let allowed = ["TINYSUP_TEST_DOWNLOAD", "TINYSUP_TEST_REQUIRE_ALL"]
@@ -100,12 +143,12 @@ impl Parts {
             .any(|name| env::var_os(name).is_some_and(|value| value == "1"));
         if !allowed {
             return Err(format!(
-                "{KERNEL_PACKAGE} and {SHELL_PACKAGE} are not unpacked in {}; TINYSUP_TEST_DOWNLOAD=1 fetches them",
+                "a kernel and {SHELL_PACKAGE} are not unpacked in {}; TINYSUP_TEST_DOWNLOAD=1 fetches them",
                 folder.display()
             ));
         }
-        fetch(&folder)?;
-        Self::in_folder(&folder).ok_or_else(|| "the packages do not hold what they should".to_owned())
+        fetch(folder)?;
+        Self::in_folder(folder).ok_or_else(|| "the packages do not hold what they should".to_owned())
     }
 
     fn in_folder(folder: &Path) -> Option<Self> {
@@ -128,7 +171,7 @@ impl Parts {
         archive.device("dev/console", (5, 1));
         archive.device("dev/null", (1, 3));
         archive.program("init", &env::current_exe().expect("own path"));
-        archive.program(INIT.trim_start_matches('/'), Path::new(env!("CARGO_BIN_EXE_tinysup")));
+        archive.program(INIT.trim_start_matches('/'), &tinysup());
         archive.program(WITNESS.trim_start_matches('/'), witness_path());
         archive.program("bin/busybox", &self.shell);
         for name in SHELL_COMMANDS {
@@ -153,6 +196,11 @@ impl Parts {
     }
 }
 
+/// What cargo has built, or the file that `TINYSUP_TEST_BINARY` names.
+fn tinysup() -> PathBuf {
+    env::var_os("TINYSUP_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_tinysup").into(), PathBuf::from)
+}
+
 /// The libraries that this program was linked with, and the loader: `tinysup` has the same.
 pub fn libraries() -> BTreeSet<PathBuf> {
     let maps = fs::read_to_string("/proc/self/maps").expect("a list");
@@ -172,11 +220,13 @@ fn fetch(folder: &Path) -> Result<(), String> {
         fs::create_dir_all(path).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     let download = || -> Result<(), String> {
-        let depends = output(Command::new("apt-cache").args(["depends", KERNEL_PACKAGE]))?;
+        let name = PROCESSOR.name;
+        let package = format!("linux-image-cloud-{name}:{name}");
+        let depends = output(Command::new("apt-cache").args(["depends", &package]))?;
         let wanted = |line: &&str| line.starts_with("linux-image-");
         let kernel = depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: ")).find(wanted);
-        let kernel = kernel.ok_or_else(|| format!("apt-cache does not know {KERNEL_PACKAGE}"))?;
-        let names = ["download", "-qq", kernel, SHELL_PACKAGE];
+        let kernel = kernel.ok_or_else(|| format!("apt-cache does not know {package}"))?;
+        let names = ["download", "-qq", kernel, &format!("{SHELL_PACKAGE}:{name}")];
         output(Command::new("apt-get").args(names).current_dir(&packages)).map(drop)
     };
     // Its lists may be missing, or older than the archive.
@@ -200,11 +250,12 @@ pub fn output(command: &mut Command) -> Result<String, String> {
     }
 }
 
-/// Whether all went well there. What it said is passed on; the case's own words only if not.
-fn boot(parts: &Parts, archive: &Path, layout: &Layout) -> bool {
+/// Whether all went well there; an error is what the kernel lacks for it. What it said is passed on; the case's own words only if not.
+fn boot(parts: &Parts, archive: &Path, layout: &Layout) -> Result<bool, String> {
     println!("\nmachine {}", layout.name);
-    let mut qemu = Command::new(QEMU)
-        .args(["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1"])
+    let mut qemu = Command::new(PROCESSOR.qemu)
+        .args(PROCESSOR.machine)
+        .args(["-accel", "tcg", "-smp", "1"])
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"])
         .args(["-m", &MEMORY_MIB.to_string()])
         .arg("-kernel")
@@ -214,8 +265,8 @@ fn boot(parts: &Parts, archive: &Path, layout: &Layout) -> bool {
         .args([
             "-append",
             &format!(
-                "console=ttyS0 quiet panic=-1 psi=1 tinysup.layout={} {}",
-                layout.name, layout.parameters
+                "console={} quiet panic=-1 psi=1 tinysup.layout={} {}",
+                PROCESSOR.console, layout.name, layout.parameters
             ),
         ])
         .stdin(Stdio::null())
@@ -232,6 +283,7 @@ fn boot(parts: &Parts, archive: &Path, layout: &Layout) -> bool {
         }
     });
     let (mut passed, mut failed, mut done, mut code, mut said) = (0, 0, false, None, Vec::new());
+    let mut lacks = None;
     while let Some(line) =
         BOOT_AT_MOST.checked_sub(started.elapsed()).and_then(|left| lines.recv_timeout(left).ok())
     {
@@ -241,6 +293,7 @@ fn boot(parts: &Parts, archive: &Path, layout: &Layout) -> bool {
             failed += u32::from(!line.ends_with("... ok"));
         }
         done |= line == DONE;
+        lacks = lacks.or_else(|| line.strip_prefix(LACKS).map(|what| format!("its kernel lacks {what}")));
         if let Some((_, status)) = line.split_once(KERNEL_WORD) {
             code = u32::from_str_radix(status.trim(), 16).ok();
         }
@@ -251,6 +304,9 @@ fn boot(parts: &Parts, archive: &Path, layout: &Layout) -> bool {
     }
     let _ = qemu.kill();
     let _ = qemu.wait();
+    if let Some(lacks) = lacks {
+        return Err(lacks);
+    }
     let plan = layout.plan;
     let ended = code == Some(plan.code << 8) && said.iter().any(|line| line.contains(plan.words));
     let well = done && ended && failed == 0 && usize::try_from(passed) == Ok(layout.cases().len());
@@ -267,5 +323,5 @@ fn boot(parts: &Parts, archive: &Path, layout: &Layout) -> bool {
         layout.name,
         started.elapsed().as_secs_f64()
     );
-    well
+    Ok(well)
 }

@@ -4,6 +4,7 @@
 //! needs no privilege and no KVM. Beside them, a container of Docker with a limit.
 //!
 //! Where something of that is missing, that is said loudly. `TINYSUP_TEST_DOWNLOAD=1` lets apt-get fetch the two packages.
+//! `TINYSUP_TEST_KERNEL` names another kernel; the machines have the processor that this program is compiled for.
 
 #![expect(unsafe_code, reason = "system calls that the cases are about")]
 #![expect(
