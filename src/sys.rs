@@ -85,7 +85,7 @@ use crate::event::{
     Action, Care, Child, Event, InstanceId, Launch, Output, Overflow, Pid, Role, Sink, Spare, Standing, Time,
     report,
 };
-use crate::gather::Gather;
+use crate::gather::{Gather, least};
 use crate::kernel::{AtOnce, Kernel, Until};
 use crate::line::Own;
 use crate::notice::Notice;
@@ -427,8 +427,7 @@ impl Linux {
                 at.clamp(before, before + slice)
             });
             // Who could not be let in is not waited for, but not forgotten either.
-            let deadline = deadline.or(muted.then(|| before + SLICE));
-            due.map_or(deadline, |due| Some(deadline.map_or(due, |deadline| deadline.min(due))))
+            least(deadline.or(muted.then(|| before + SLICE)), due)
         };
         let timeout = latest.map(|latest| latest.since(before));
         let known = events.len();
