@@ -1,11 +1,12 @@
 //! From the step that failed, and the system's word for it, to the cause that a person can act on. Looks at files only after a
 //! failure, and never waits for one.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::sys::stat::FileStat;
@@ -253,7 +254,7 @@ impl Program {
     }
 
     fn named(path: Vec<u8>) -> Self {
-        let path = PathBuf::from(std::ffi::OsString::from_vec(path));
+        let path = PathBuf::from(OsString::from_vec(path));
         Self { shown: path.display().to_string(), path }
     }
 
@@ -284,6 +285,20 @@ impl Program {
 /// A program whose name is nearly that, as `gunicorn (/usr/local/bin)`, or begins with it, as `nodejs (/usr/bin)` for `node`.
 #[inline(never)]
 fn similar(program: &OsStr, attempt: &Attempt) -> Option<String> {
+    /// What was looked for the last time and where, and what was found. A look takes milliseconds, and a thousand instances may fail
+    /// at once.
+    static LAST: Mutex<(Vec<u8>, Option<String>)> = Mutex::new((Vec::new(), None));
+    let path = attempt.path.as_deref().unwrap_or_default();
+    let cwd = attempt.launch.cwd.as_ref().map_or(&[][..], |cwd| cwd.as_os_str().as_bytes());
+    let wanted = [program.as_bytes(), b":", path, b":", cwd].concat();
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.0 != wanted {
+        *last = (wanted, look_for(program, attempt));
+    }
+    last.1.clone()
+}
+
+fn look_for(program: &OsStr, attempt: &Attempt) -> Option<String> {
     let wanted = program.to_str()?;
     let mut programs: Vec<(String, PathBuf)> = Vec::new();
     for path in attempt.candidates() {
@@ -300,4 +315,26 @@ fn similar(program: &OsStr, attempt: &Attempt) -> Option<String> {
     let found =
         programs.iter().find(|(name, _)| near.map_or_else(|| name.starts_with(wanted), |near| name == near));
     found.map(|(name, directory)| format!("{name} ({})", directory.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::event::{Launch, Secret};
+    use crate::suggest::tests::COMPARED;
+
+    #[test]
+    fn a_thousand_instances_of_a_missing_program_look_for_a_similar_one_once() {
+        let launch = Rc::new(Launch::new(vec![Secret::new("shh")], "shh".into()));
+        let path = Some(b"/nowhere:/bin".to_vec());
+        let attempt = Attempt { launch, path, size: 0, uid: None, rlimits: Vec::new(), home: None };
+        let look = || {
+            COMPARED.set(0);
+            let similar = similar(OsStr::new("shh"), &attempt);
+            (similar.is_some(), COMPARED.get() > 0)
+        };
+        assert_eq!([look(), look()], [(true, true), (true, false)]);
+    }
 }
