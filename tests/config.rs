@@ -786,7 +786,7 @@ rlimits = { nofile = 65536, core = 0, memlock = "64M", stack = { soft = "8M", ha
 no_new_privileges = true
 capabilities = ["CAP_NET_BIND_SERVICE", "chown", "CHOWN"]
 restart = "never"
-stop_exit_codes = [0, 143]
+stop_exit_codes = [143, 0, 143]
 max_restarts = "unlimited"
 min_uptime = 3
 restart_window = "1h"

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Asks, Guard, Healthcheck, Instance, Limits, Log, Plan, Ready, ReadyTest, Restart, Stop, Test};
-use crate::event::{Attributes, Conditions, Identity, InstanceId, Launch, Secret};
+use crate::event::{Attributes, Conditions, Identity, InstanceId, Launch};
 use crate::sorted::Map;
 use crate::units::Signal;
 
@@ -128,7 +128,7 @@ pub fn difference(old: &Instance, new: &Instance) -> Difference {
     found.adjust("memory_limit_fallback", old.memory.fallback == *fallback);
     found.adjust("oom_priority", old.memory.priority == *priority);
     found.adjust("autostart", old.autostart == *autostart);
-    found.adjust("depends_on", old.depends_on == *depends_on);
+    found.adjust("depends_on", same(&old.depends_on, depends_on));
     ready_test(&mut found, old.ready.as_ref(), ready.as_ref());
     health(&mut found, old.healthcheck.as_ref(), healthcheck.as_ref());
     found.anew("watchdog", old.watchdog == *watchdog);
@@ -166,16 +166,20 @@ fn launch(found: &mut Difference, old: &Launch, new: &Launch) {
     found.anew("cwd", old.cwd == *cwd);
     found.anew("env", by_name(&old.env) == by_name(env));
     found.anew("inherit_env", old.inherit_env == *inherit_env);
-    found.anew("env_from_file", old.env_from_file == *env_from_file);
+    found.anew("env_from_file", by_name(&old.env_from_file) == by_name(env_from_file));
     let Identity { user, group, groups } = identity;
     found.anew("user", old.identity.user == *user);
     found.anew("group", old.identity.group == *group);
-    found.anew("groups", old.identity.groups == *groups);
+    let same_groups = match (&old.identity.groups, groups) {
+        (Some(old), Some(new)) => same(old, new),
+        (old, new) => old.is_none() && new.is_none(),
+    };
+    found.anew("groups", same_groups);
     let Attributes { umask, nice, oom_score_adj, rlimits, no_new_privileges, capabilities } = attributes;
     found.anew("umask", old.attributes.umask == *umask);
     found.anew("nice", old.attributes.nice == *nice);
     found.anew("oom_score_adj", old.attributes.oom_score_adj == *oom_score_adj);
-    found.anew("rlimits", old.attributes.rlimits == *rlimits);
+    found.anew("rlimits", same(&old.attributes.rlimits, rlimits));
     found.anew("no_new_privileges", old.attributes.no_new_privileges == *no_new_privileges);
     found.anew("capabilities", old.attributes.capabilities == *capabilities);
     found.anew("stdin", old.stdin == *stdin);
@@ -185,8 +189,17 @@ fn launch(found: &mut Difference, old: &Launch, new: &Launch) {
 }
 
 /// In whatever order they are written; of those with one name the last counts.
-fn by_name(env: &[(OsString, Secret)]) -> Map<&OsString, &Secret> {
+fn by_name<T>(env: &[(OsString, T)]) -> Map<&OsString, &T> {
     env.iter().map(|(name, value)| (name, value)).collect()
+}
+
+/// The same in whatever order, and however often.
+fn same<T: PartialEq>(old: &[T], new: &[T]) -> bool {
+    let within = |some: &[T], all: &[T]| {
+        // What stands in its old place need not be looked for among thousands.
+        some.iter().enumerate().all(|(at, one)| all.get(at) == Some(one) || all.contains(one))
+    };
+    within(old, new) && within(new, old)
 }
 
 #[inline(never)]
@@ -277,7 +290,7 @@ fn stopping(found: &mut Difference, old: &Stop, new: &Stop) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Cell, Mark, Output, Rlimit, Speaks, Stdin, Surroundings};
+    use crate::event::{Cell, Mark, Output, Rlimit, Secret, Speaks, Stdin, Surroundings};
     use crate::plan::tests::instance;
     use crate::plan::{
         Amount, Condition, Dependency, KillMode, Kind, Mode, OnFailure, OnSuccess, RestartWhen, in_order,
@@ -372,6 +385,28 @@ mod tests {
             &["ready"],
             false,
         );
+    }
+
+    #[test]
+    fn another_order_changes_nothing() {
+        let on = |id, condition| Dependency { on: InstanceId(id), condition, restart: false };
+        let limit = |resource| Rlimit { resource, soft: 1, hard: 2 };
+        let mut old = full();
+        old.depends_on = vec![on(1, Condition::Ready), on(2, Condition::Started)];
+        of_launch(&mut old).env_from_file = [("C".into(), "/c".into()), ("D".into(), "/d".into())].into();
+        let conditions = of_conditions(&mut old);
+        conditions.identity.groups = Some(vec!["adm".to_owned(), "daemon".to_owned()]);
+        conditions.attributes.rlimits = vec![limit(6), limit(7)];
+        let mut new = old.clone();
+        new.depends_on.reverse();
+        Rc::make_mut(&mut of_launch(&mut new).env_from_file).reverse();
+        let conditions = of_conditions(&mut new);
+        conditions.identity.groups.as_mut().unwrap().reverse();
+        conditions.attributes.rlimits.reverse();
+        assert_eq!(difference(&old, &new), Difference::default());
+        new.depends_on[0].condition = Condition::Ready;
+        of_conditions(&mut new).attributes.rlimits[0].hard = 3;
+        assert_eq!(difference(&old, &new).keys, ["rlimits", "depends_on"]);
     }
 
     #[test]

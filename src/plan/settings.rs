@@ -270,10 +270,12 @@ impl Evaluator<'_> {
             }
             Id::StopExitCodes => {
                 let nodes = self.list(key, node)?;
-                own.restart.stop_exit_codes = all(nodes.iter().map(|node| {
+                let codes: Vec<u8> = all(nodes.iter().map(|node| {
                     let code = self.whole(scope, key, node, 0, 255)?;
                     u8::try_from(code).map_err(|_| Reported)
                 }))?;
+                // Another order is no other policy, and begins no other budget.
+                own.restart.stop_exit_codes = (0..=255).filter(|code| codes.contains(code)).gather();
             }
             Id::MaxRestarts => own.restart.max_restarts = self.max_restarts(scope, key, node)?,
             Id::MinUptime => own.restart.min_uptime = self.duration(scope, key, node)?,
