@@ -76,7 +76,7 @@ impl Log {
     pub fn staying(&self, new: &Self) -> Vec<&'static str> {
         let Self { format, timestamps, color, colored: _, debug: _, overflow, reopen_signal: _ } = *self;
         [
-            ("[log] format", format != new.format),
+            ("[log] format of tinysup's own lines", format != new.format),
             ("[log] timestamps", timestamps != new.timestamps),
             ("[log] color", color != new.color),
             ("[log] overflow", overflow != new.overflow),

@@ -201,13 +201,19 @@ impl Supervisor {
         stays: &[&str],
         out: &mut Vec<Action>,
     ) {
-        if targets.is_empty() {
+        let Some(mut told) = targets.first().map(Target::also) else {
             let mut text = "nothing has changed".to_owned();
             if !stays.is_empty() {
                 text = text + " but what only a new start of the container can change: " + &stays.listed();
             }
             let nothing = desk::change("", true, &text);
             return self.answer(now, client, Answer::Changed(vec![nothing]), out);
+        };
+        if !stays.is_empty() {
+            let text = format!("{}: only a new start of the container can change that", stays.listed());
+            // Of no instance, and done.
+            told.result = Some(desk::change("", true, &text));
+            targets.push(told);
         }
         if request.wait && !request.dry_run {
             return self.requests.enter(client, Stage::Doing(targets), requests::until(now, request));
@@ -222,11 +228,7 @@ impl Supervisor {
             let (name, text) = (self.name(target.id), with_keys(what, &target.keys));
             target.result.get_or_insert_with(|| desk::change(&name, true, &text));
         }
-        let mut changes = targets.into_iter().filter_map(|target| target.result).gather();
-        if !stays.is_empty() {
-            let text = format!("{}: only a new start of the container can change that", stays.listed());
-            changes.push(desk::change("", true, &text));
-        }
+        let changes = targets.into_iter().filter_map(|target| target.result).gather();
         self.answer(now, client, Answer::Changed(changes), out);
     }
 

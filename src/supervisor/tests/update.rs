@@ -72,7 +72,7 @@ fn what_stays_until_the_container_starts_again_is_told() {
     );
     let mut dry = request(Verb::Update, &[]);
     dry.dry_run = true;
-    let keys = "[log] format, [log] timestamps, [log] color, [log] overflow, control, \
+    let keys = "[log] format of tinysup's own lines, [log] timestamps, [log] color, [log] overflow, control, \
                 the configuration, a file that was replaced where it is mounted from";
     let but = "nothing has changed but what only a new start of the container can change: ";
     story.ask(1, dry);
@@ -83,9 +83,8 @@ fn what_stays_until_the_container_starts_again_is_told() {
     let mut dry = request(Verb::Update, &[]);
     dry.dry_run = true;
     story.ask(4, dry);
-    story.tells(&[&format!(
-        "4! +web: would be restarted: command | +: {keys}: only a new start of the container can change that"
-    )]);
+    let stays = format!("{keys}: only a new start of the container can change that");
+    story.tells(&[&format!("4! +web: would be restarted: command | +: {stays}")]);
     story.configuration = Ok(vec![instance("db"), web()]);
     story.ask(2, request(Verb::Update, &[]));
     story.tells(&[&format!("2! +: {but}{keys}")]);
@@ -93,6 +92,14 @@ fn what_stays_until_the_container_starts_again_is_told() {
     story.configured = (Log { reopen_signal: None, colored: [false; 2], ..Log::default() }, false, false);
     story.ask(3, request(Verb::Update, &[]));
     story.tells(&["3! +: nothing has changed"]);
+    story.configured.0.timestamps = true;
+    story.configuration = Ok(vec![instance("db"), other(web())]);
+    story.ask(5, request(Verb::Update, &[]));
+    story.tells(&[]);
+    story.exit("web", 0);
+    story.pass(0);
+    story.tells(&["5! +web: restarted: pid 102 -> 103, up after 0.0 s | \
+         +: [log] timestamps: only a new start of the container can change that"]);
 }
 
 #[test]
