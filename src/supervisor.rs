@@ -1,6 +1,7 @@
 //! The core: holds the machines, routes events to them, and looks after what lies between them: the order of starts and
 //! stops, and when and how the container ends. Pure: no clock, no I/O; what it wants done it orders.
 
+mod dependencies;
 mod desk;
 mod ending;
 mod judgement;
@@ -25,9 +26,7 @@ use crate::memory::Memory;
 use crate::notice::{KillReason, Notice, StopReason};
 use crate::notify;
 use crate::obituary;
-use crate::plan::{
-    Condition, Dependency, Instance, Kind, Manner, Mode, OnFailure, OnSuccess, Plan, Receivers, Rest,
-};
+use crate::plan::{Instance, Kind, Manner, Mode, OnFailure, OnSuccess, Plan, Receivers, Rest};
 use crate::reaper::Reaper;
 use crate::requests::Requests;
 use crate::services::{Context, Service, State};
@@ -35,6 +34,7 @@ use crate::shutdown::{Look, Phase, Reason, STRAY_GRACE, Shutdown};
 use crate::signals::{self, Meaning};
 use crate::sorted::{Map, Set};
 use crate::units::Signal;
+use dependencies::{Readiness, comes_again, is_over};
 use update::Updates;
 
 pub use update::Reread;
@@ -379,7 +379,7 @@ impl Supervisor {
 
     /// Its restart is not a matter of time any more, and nothing would be heard of it.
     fn tell_if_it_waits(&self, id: InstanceId, out: &mut Vec<Action>) {
-        if let Readiness::Wait { on } = self.readiness(id) {
+        if let Readiness::Wait { on } = self.readiness(id, true) {
             tell(out, Notice::WaitsAgain { name: self.name(id), on: self.name(on) });
         }
     }
@@ -564,7 +564,8 @@ impl Supervisor {
     #[inline(never)]
     fn advance_starts(&mut self, now: Time, out: &mut Vec<Action>) {
         // Before anything starts: what is restarted with another must not see that one come back.
-        for id in self.plan.ids() {
+        let again = self.services.iter().any(comes_again);
+        for id in self.plan.ids().filter(|_| again) {
             if let Some(on) = self.restarts_with(id) {
                 let restarts = self.is_in_backoff(id);
                 self.with(now, id, |service, context| service.restart_with(context, &on, out));
@@ -573,12 +574,14 @@ impl Supervisor {
                 }
             }
         }
+        // Who fails below, fails for one that is over already.
+        let any_over = self.services.iter().any(is_over);
         // In start order, so that one pass reaches everything that follows from a failure.
         for id in self.plan.ids() {
             let Some(instance) = self.plan.instance(id) else { continue };
             let (kind, on_failure, on_success) = (instance.kind, instance.on_failure, instance.on_success);
             if matches!(self.service(id).map(Service::state), Some(State::Waiting)) {
-                match self.readiness(id) {
+                match self.readiness(id, any_over) {
                     Readiness::Ready => self.with(now, id, |service, context| service.start(context, out)),
                     Readiness::Wait { .. } => {}
                     Readiness::Never { on, completed } => {
@@ -605,121 +608,6 @@ impl Supervisor {
                 _ => {}
             }
         }
-    }
-
-    /// Whether what an instance depends on allows it to start.
-    fn readiness(&self, id: InstanceId) -> Readiness {
-        let mut readiness = Readiness::Ready;
-        for dependency in self.plan.instance(id).into_iter().flat_map(|instance| &instance.depends_on) {
-            match self.dependency(id, *dependency) {
-                Readiness::Ready => {}
-                wait @ Readiness::Wait { .. } => readiness = wait,
-                never @ Readiness::Never { .. } => return never,
-            }
-        }
-        readiness
-    }
-
-    /// Whether this dependency of an instance allows it to start. One that ran before is not kept from running again by what was
-    /// there once and has ended for good since, only by what is on its way.
-    fn dependency(&self, id: InstanceId, dependency: Dependency) -> Readiness {
-        let ran = self.service(id).is_some_and(|service| service.runs() > 0);
-        let on = dependency.on;
-        let Some(service) = self.service(on) else { return Readiness::Ready };
-        // It is about to be stopped and started anew.
-        if self.wish_for(on) == Wish::Again || self.goes(on) {
-            return Readiness::Wait { on };
-        }
-        if self.is_there(dependency) {
-            return Readiness::Ready;
-        }
-        match service.state() {
-            State::Completed | State::Failed { .. } | State::Down if ran && !dependency.restart => {
-                Readiness::Ready
-            }
-            State::Completed | State::Failed { .. } | State::Down if self.is_settled_for_main(id, on) => {
-                Readiness::Ready
-            }
-            State::Failed { .. } => Readiness::Never { on, completed: false },
-            // Where it had to be ready.
-            State::Completed => Readiness::Never { on, completed: true },
-            State::Waiting
-            | State::Launching { .. }
-            | State::Starting(..)
-            | State::Up(..)
-            | State::Ready(..)
-            | State::Stopping { .. }
-            | State::Cleaning(_)
-            | State::Backoff { .. }
-            | State::Down => Readiness::Wait { on },
-        }
-    }
-
-    /// The main command comes after all others, but needs none of them by name: it is not kept by one that is done, that somebody has
-    /// stopped, or that the container goes on without.
-    fn is_settled_for_main(&self, id: InstanceId, on: InstanceId) -> bool {
-        self.plan.instance(id).is_some_and(|main| main.kind == Kind::Command)
-            && match self.service(on).map(Service::state) {
-                Some(State::Failed { .. }) => {
-                    self.plan.instance(on).is_some_and(|on| on.on_failure == OnFailure::Ignore)
-                }
-                Some(State::Down) => self.wish_for(on) == Wish::Down,
-                _ => true,
-            }
-    }
-
-    /// Whether what is depended on is as it has to be now.
-    fn is_there(&self, dependency: Dependency) -> bool {
-        let state = self.service(dependency.on).map(Service::state);
-        match dependency.condition {
-            // It ran and is done: it has been started.
-            Condition::Started => matches!(state, Some(State::Up(..) | State::Ready(..) | State::Completed)),
-            Condition::Ready => matches!(state, Some(State::Ready(..))),
-            Condition::Completed => matches!(state, Some(State::Completed)),
-        }
-    }
-
-    /// One that this instance is to be restarted with and that is about to start again, if this one runs or is about to.
-    fn restarts_with(&self, id: InstanceId) -> Option<Rc<str>> {
-        let again = |on: InstanceId| {
-            self.service(on).is_some_and(|service| match service.state() {
-                State::Backoff { .. } => true,
-                State::Waiting => service.runs() > 0,
-                State::Launching { .. }
-                | State::Starting(..)
-                | State::Up(..)
-                | State::Ready(..)
-                | State::Stopping { .. }
-                | State::Cleaning(_)
-                | State::Down
-                | State::Completed
-                | State::Failed { .. } => false,
-            })
-        };
-        let dependencies = &self.plan.instance(id)?.depends_on;
-        dependencies
-            .iter()
-            .find(|dependency| dependency.restart && again(dependency.on))
-            .map(|d| self.name(d.on))
-    }
-
-    /// Who waits for this instance before it may start.
-    #[inline(never)]
-    fn waiting_for(&self, on: InstanceId) -> Vec<Rc<str>> {
-        let waits = |id: &&InstanceId| {
-            let waiting = matches!(self.service(**id).map(Service::state), Some(State::Waiting));
-            let mut dependencies = self.plan.instance(**id).into_iter().flat_map(|i| &i.depends_on);
-            waiting
-                && dependencies
-                    .any(|d| d.on == on && matches!(self.dependency(**id, *d), Readiness::Wait { .. }))
-        };
-        self.dependents
-            .get(on.0 as usize)
-            .into_iter()
-            .flatten()
-            .filter(waits)
-            .map(|id| self.name(*id))
-            .gather()
     }
 
     #[inline(never)]
@@ -900,19 +788,6 @@ impl Supervisor {
             Phase::Strays { .. } | Phase::Services | Phase::Killing { .. } | Phase::Leaving => {}
         }
     }
-}
-
-/// Whether an instance may start.
-enum Readiness {
-    Ready,
-    /// For this one, among others.
-    Wait {
-        on: InstanceId,
-    },
-    Never {
-        on: InstanceId,
-        completed: bool,
-    },
 }
 
 #[cfg(test)]

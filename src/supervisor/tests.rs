@@ -262,6 +262,11 @@ impl Story {
     }
 }
 
+thread_local! {
+    /// How often it was asked whether a dependency is there.
+    pub(super) static ASKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 fn after(mut instance: Instance, on: u32, condition: Condition) -> Instance {
     instance.depends_on.push(Dependency { on: InstanceId(on), condition, restart: false });
     instance

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::Launch;
-use crate::plan::{Asks, Healthcheck, Ready, ReadyTest, Test};
+use crate::plan::{Asks, Healthcheck, Ready, ReadyTest, Restart, Test};
 use crate::probe::{Failure, Target};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -35,6 +35,45 @@ fn checked(mut instance: Instance, test: Test, retries: u32) -> Instance {
 fn with_restart(mut instance: Instance, on: u32) -> Instance {
     instance.depends_on.push(Dependency { on: InstanceId(on), condition: Condition::Ready, restart: true });
     instance
+}
+
+/// One answer after each event will do, but for those whose last dependency has come.
+#[test]
+fn a_hundred_that_wait_for_a_hundred_are_up_soon_also_after_one_that_is_done() {
+    let migrate = Instance { kind: Kind::Oneshot, ..instance("migrate") };
+    let mut instances = vec![migrate];
+    instances.extend((1..=100).map(|number| instance(&format!("db{number}"))));
+    for number in 1..=100 {
+        let api = after(instance(&format!("api{number}")), 0, Condition::Completed);
+        instances.push((1..=100).fold(api, |api, on| after(api, on, Condition::Ready)));
+    }
+    let mut story = Story::new(instances);
+    story.exit("migrate", 0);
+    assert!(story.record.last().unwrap().starts_with("all 201 services are up"), "{:?}", story.record.last());
+    let asked = ASKED.replace(0);
+    assert!(asked < 10 * 100 * 100, "{asked}");
+}
+
+#[test]
+fn what_never_comes_is_seen_before_and_behind_what_is_waited_for_the_first_of_them() {
+    let fails = |name| Instance {
+        on_failure: OnFailure::Ignore,
+        restart: Restart { when: RestartWhen::Never, ..instance(name).restart },
+        ..ready(instance(name), ReadyTest::Notified)
+    };
+    let slow = ready(instance("slow"), ReadyTest::Notified);
+    for order in [[0, 1], [1, 0]] {
+        let web = Instance { on_failure: OnFailure::Ignore, ..instance("web") };
+        let web = order.iter().fold(web, |web, on| after(web, *on, Condition::Ready));
+        let mut story = Story::new(vec![fails("db"), slow.clone(), web]);
+        story.record.clear();
+        story.exit("db", 3);
+        assert!(
+            story.record.iter().any(|line| line == "web: cannot start: it needs db, which failed"),
+            "{:?}",
+            story.record
+        );
+    }
 }
 
 impl Story {
