@@ -86,13 +86,10 @@ pub fn text(obituary: &Obituary) -> String {
         }
         Kind::Command => String::new(), // nobody wrote down a service that could be changed
     };
-    lines.push(format!("  exit code  {}{advice}", code(obituary)));
-    let mut text = lines.joined("\n");
-    let room = LENGTH_MAX - LINE_PREFIX * lines.len() - 1;
-    if text.len() > room {
-        text = clip(&text, room);
-    }
-    text
+    // What is to be done comes last, and is what must not be cut.
+    let last = format!("\n  exit code  {}{advice}", code(obituary));
+    let room = LENGTH_MAX.saturating_sub(LINE_PREFIX * (lines.len() + 1) + last.len() + 1);
+    clip(&lines.joined("\n"), room) + &last
 }
 
 #[inline(never)]
@@ -303,7 +300,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::event::{ExitStatus, Pid, Process};
+    use crate::event::{Conditions, ExitStatus, Pid, Process};
     use crate::notice::NotReady;
     use crate::plan::tests::instance;
 
@@ -395,7 +392,14 @@ mod tests {
     #[test]
     fn it_never_grows_over_what_kubernetes_keeps() {
         let mut worker = instance(&"n".repeat(64));
-        Rc::get_mut(&mut worker.launch).unwrap().shown = "ä".repeat(5_000);
+        let launch = Rc::get_mut(&mut worker.launch).unwrap();
+        launch.shown = "ä".repeat(5_000);
+        let conditions = Conditions { cwd: Some("d".repeat(1_000).into()), ..Conditions::default() };
+        launch.conditions = Rc::new(conditions);
+        let holder = Listener {
+            address: "[2001:db8:1111:2222:3333:4444:5555:6666]:8080".to_owned(),
+            process: Some(Process { pid: Pid::new(4_000_000).unwrap(), name: "n".repeat(15) }),
+        };
         let exits: Vec<Ended> =
             (0..12_u8).map(|n| ended(u64::from(n) * 1_000, Cause::Exit(ExitStatus::Code(n)))).collect();
         let text = text(&Obituary {
@@ -405,7 +409,7 @@ mod tests {
             began: Time::ZERO,
             missing: None,
             last_words: vec!["€".repeat(70_000); LAST_WORDS],
-            port: None,
+            port: Some((8080, &holder)),
             others: (0..1_000).map(|_| Other { name: "other", took: None, killed: true }).collect(),
             code: 255,
         });
