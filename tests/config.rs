@@ -1401,6 +1401,36 @@ fn a_stop_that_takes_as_long_as_docker_waits_is_told() {
     }
 }
 
+/// One that runs when the stop begins takes its time, too; where what waited for its end runs, it is done.
+#[test]
+fn a_stop_while_a_oneshot_runs_is_counted() {
+    let oneshot = "command = \"/bin/sh\"\ntype = \"oneshot\"\n";
+    for (text, time, chain) in [
+        (format!("[services.a]\n{oneshot}kill_timeout = \"3s\"\n"), "3 s", ""),
+        (
+            format!(
+                "[services.a]\n{oneshot}kill_timeout = \"3s\"\n[services.b]\n{oneshot}kill_timeout = \"2s\"\n\
+                  depends_on = [\"a\"]\n[services.c]\ncommand = \"/bin/sh\"\ndepends_on = [\"b\"]\nkill_timeout = \"1s\"\n"
+            ),
+            "3 s",
+            "",
+        ),
+        (
+            format!(
+                "[services.a]\ncommand = \"/bin/sh\"\nkill_timeout = \"1s\"\n[services.b]\n{oneshot}depends_on = [\"a\"]\n\
+                  kill_timeout = \"3s\"\n[services.c]\ncommand = \"/bin/sh\"\ndepends_on = [\"b\"]\nkill_timeout = \"3s\"\n"
+            ),
+            "4 s",
+            "c 3 s -> a 1 s = 4 s",
+        ),
+    ] {
+        let world = world_of_one(&text);
+        let report = plan::check::report(&plan_of(&world), &world, false);
+        assert!(report.summary.contains(&format!("stop takes at most {time} ")), "{}", report.summary);
+        assert_eq!(report.stop_chain.unwrap_or_default(), chain, "{text}");
+    }
+}
+
 /// What `check` says of a configuration whose only program is /bin/sh, but for its first line.
 fn remarks(text: &str) -> String {
     let world = world_of_one(text);

@@ -206,12 +206,13 @@ fn list(names: &[String]) -> String {
 }
 
 /// The chain of services of which each has to be down before the next may be stopped, and that may take longest.
-/// Oneshots are done by then.
+/// Oneshots are done by then, but for one that runs when the stop begins, which is the first then.
 #[inline(never)]
 fn slowest_chain(services: &[Service<'_>]) -> Vec<usize> {
+    let is_daemon = |service: &Service<'_>| service.first.kind == Kind::Daemon;
     let mut totals: Vec<(Duration, Option<usize>)> = Vec::with_capacity(services.len());
     for service in services {
-        let own = if service.first.kind == Kind::Oneshot { Duration::ZERO } else { service.kill_timeout };
+        let own = if is_daemon(service) { service.kill_timeout } else { Duration::ZERO };
         let next = service
             .depends_on
             .iter()
@@ -220,11 +221,15 @@ fn slowest_chain(services: &[Service<'_>]) -> Vec<usize> {
         let total = own.saturating_add(next.map_or(Duration::ZERO, |(total, _)| total));
         totals.push((total, next.map(|(_, on)| on)));
     }
-    let longest = totals.iter().enumerate().max_by_key(|(at, (total, _))| (*total, std::cmp::Reverse(*at)));
+    // Of equals the daemon, which runs for longer.
+    let longest = services.iter().zip(&totals).enumerate().max_by_key(|(at, (service, (total, _)))| {
+        let own = if is_daemon(service) { Duration::ZERO } else { service.kill_timeout };
+        (total.saturating_add(own), is_daemon(service), std::cmp::Reverse(*at))
+    });
     let mut at = longest.map(|(at, _)| at);
     let mut chain = Vec::new();
     while let Some(here) = at {
-        if services.get(here).is_some_and(|service| service.first.kind == Kind::Daemon) {
+        if chain.is_empty() || services.get(here).is_some_and(is_daemon) {
             chain.push(here);
         }
         at = totals.get(here).and_then(|(_, next)| *next);
