@@ -1533,6 +1533,10 @@ fn check_has_hints_for_tests() {
             "a: ready: as things are here, it cannot be run: \"pg_isready\" is not in PATH (/usr/bin)",
         ),
         (
+            "stop_command = [\"rabbitmqctl\", \"stop\"]",
+            "a: stop_command: as things are here, it cannot be run: \"rabbitmqctl\" is not in PATH (/usr/bin)",
+        ),
+        (
             "ready = [\"/bin/sh\", \"-c\", \"curl -f http://localhost/\"]\nhealthcheck = \"tcp:80\"",
             "a: ready: curl is not needed: \"http://…\" asks without starting a program",
         ),

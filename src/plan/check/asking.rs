@@ -1,4 +1,4 @@
-//! Hints about readiness tests and health checks.
+//! Hints about what is run beside a service: readiness tests, health checks and stop commands.
 
 use super::{Service, effective_argv, list};
 use crate::config::World;
@@ -48,6 +48,9 @@ pub fn hints(plan: &Plan, service: &Service<'_>, world: &dyn World, hints: &mut 
             show_duration(health.test.timeout),
             show_duration(health.interval)
         ));
+    }
+    if let Some(launch) = &instance.stop.command {
+        runs("stop_command", launch, world, &mut hint);
     }
     for asked in tests(instance) {
         match &asked.test.asks {
@@ -114,6 +117,12 @@ fn command(key: &str, launch: &Launch, world: &dyn World, hint: &mut dyn FnMut(S
     if matches!(program, "curl" | "wget") && argv.iter().any(is_plain) {
         hint(format!("{key}: {program} is not needed: \"http://…\" asks without starting a program"));
     }
+    runs(key, launch, world, hint);
+}
+
+/// What is run beside a service, and cannot be.
+#[inline(never)]
+fn runs(key: &str, launch: &Launch, world: &dyn World, hint: &mut dyn FnMut(String)) {
     if let Some(obstacle) = world.obstacle(launch) {
         hint(format!("{key}: as things are here, it cannot be run: {obstacle}"));
     }
