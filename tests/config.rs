@@ -603,7 +603,7 @@ fn every_bad_test_says_what_helps() {
     const READY: &str = "\"notify\", \"fd:3\", \"tcp:…\", \"unix:…\", \"http://…\", \"log:…\", \"file:…\", \"delay:…\", an array or a table";
     const HEALTH: &str = "\"http://…\", \"tcp:…\", \"unix:…\", \"file:…\", an array or a table";
     const DURATION: &str = "a duration such as \"250ms\", \"10s\", \"5m\" or \"1h\", or a number of seconds";
-    const LEAVE_OUT: &str = "leave healthcheck out: without it there is none";
+    const LEAVE_OUT: &str = "healthcheck = false, or leave it out";
     const ONCE: &str = "test with http, tcp, unix, file or an array; ready may stand beside it";
     for (lines, marked, message, help) in [
         // Kinds that there are not.
@@ -1264,6 +1264,28 @@ fn defaults_hold_where_a_service_says_nothing() {
         (1, 0)
     );
     assert_eq!((argv(a), argv(b)), (vec!["/bin/sh", "-c", "a | b"], vec!["b"]));
+}
+
+#[test]
+fn a_service_need_not_have_what_the_defaults_say() {
+    let keys = [
+        ("ready", "\"tcp:80\""),
+        ("healthcheck", "\"tcp:80\""),
+        ("watchdog", "5"),
+        ("max_memory_restart", "\"1G\""),
+        ("memory_limit", "\"1G\""),
+        ("memory_limit_fallback", "\"restart\""),
+        ("restart_window", "\"1h\""),
+    ];
+    let all: String = keys.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+    let none: String = keys.iter().map(|(key, _)| format!("{key} = false\n")).collect();
+    let with = plan(&format!(
+        "[defaults]\n{all}[services.a]\ncommand = \"x\"\n{none}[services.b]\ncommand = \"x\"\n"
+    ));
+    let without = plan("[services.a]\ncommand = \"x\"\n");
+    assert_eq!(format!("{:?}", with.instances[0]), format!("{:?}", without.instances[0]));
+    let b = &with.instances[1];
+    assert!(b.healthcheck.is_some() && b.memory.limit.is_some() && b.restart.window.is_some());
 }
 
 #[test]

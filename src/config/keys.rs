@@ -148,6 +148,21 @@ impl Id {
         matches!(self, Self::Ready | Self::Healthcheck | Self::Watchdog)
     }
 
+    /// Whether `false` is what holds without it, for services that shall not have what `[defaults]` says. What has a word or a number
+    /// for that has no need of it.
+    pub fn may_be_false(self) -> bool {
+        matches!(
+            self,
+            Self::Ready
+                | Self::Healthcheck
+                | Self::Watchdog
+                | Self::MaxMemoryRestart
+                | Self::MemoryLimit
+                | Self::MemoryLimitFallback
+                | Self::RestartWindow
+        )
+    }
+
     /// Whether the entries of a table in `[defaults]` hold beside those of the service.
     pub fn merges(self) -> bool {
         matches!(self, Self::Env | Self::EnvFromFile | Self::Rlimits | Self::Signals)

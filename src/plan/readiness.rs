@@ -178,7 +178,7 @@ impl Evaluator<'_> {
                 "start_period" => start_period = self.duration(scope, &START_PERIOD, node).map(Some),
                 "disable" => {
                     let problem = Problem::at(entry.span, "a health check is not switched off here");
-                    known = Err(self.fail(problem.help("leave healthcheck out: without it there is none")));
+                    known = Err(self.fail(problem.help("healthcheck = false, or leave it out")));
                 }
                 "start_interval" => {
                     let problem = Problem::at(entry.span, "start_interval belongs to ready");
@@ -284,7 +284,7 @@ impl Evaluator<'_> {
                         return Err(self.fail(Problem::at(node.span, message).maybe_help(help)));
                     }
                     Err(None) if key.id == Id::Healthcheck && alike(&written.text, "none") => {
-                        Some("leave healthcheck out: without it there is none".into())
+                        Some("healthcheck = false, or leave it out".into())
                     }
                     Err(None) => self.problems.suggest(|| advice(&written.text, kinds)),
                 };
@@ -306,7 +306,7 @@ impl Evaluator<'_> {
         let help = match text.text.as_str() {
             "CMD" => "leave it out",
             "CMD-SHELL" => "[\"/bin/sh\", \"-c\", \"…\"]",
-            "NONE" if key.id == Id::Healthcheck => "leave healthcheck out: without it there is none",
+            "NONE" if key.id == Id::Healthcheck => "healthcheck = false, or leave it out",
             _ => return Ok(()),
         };
         Err(self.wrong_with(

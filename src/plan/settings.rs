@@ -202,7 +202,9 @@ impl Evaluator<'_> {
 
     /// Reads a key that each instance has for itself. What is wrong is reported, and the default stays.
     pub fn own(&mut self, scope: &mut Scope<'_>, setting: &Setting, own: &mut Own) {
-        let _: Read<()> = self.read_own(scope, setting, own);
+        if !(setting.key.id.may_be_false() && matches!(setting.node.value, Value::Boolean(false))) {
+            let _: Read<()> = self.read_own(scope, setting, own);
+        }
     }
 
     #[expect(clippy::too_many_lines, reason = "one line for each key")]
