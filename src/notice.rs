@@ -12,6 +12,7 @@ use crate::event::{ExitCode, ExitStatus, FileTrouble, Pid, Process, StartError};
 use crate::probe::Failure;
 use crate::units::Signal;
 pub use updating::Updating;
+pub use wording::per_word;
 
 /// A thing worth telling.
 #[derive(Clone, Debug, PartialEq)]

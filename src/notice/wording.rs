@@ -373,7 +373,7 @@ fn lines_were(lines: u64) -> String {
 }
 
 /// As the configuration writes it.
-fn per_word(per: Duration) -> String {
+pub fn per_word(per: Duration) -> String {
     match per.as_secs() {
         1 if per.subsec_nanos() == 0 => "s".to_owned(),
         60 if per.subsec_nanos() == 0 => "m".to_owned(),
@@ -395,7 +395,11 @@ impl Display for StartError {
             }
             Self::NotFound { program, path: None, .. } => write!(f, "\"{}\" does not exist", *program),
             Self::NotFound { program, path: Some(_), .. } if SHELL_WORDS.contains(&program.as_str()) => {
-                write!(f, "\"{}\" is a word of the shell and no program; set shell = true", *program)
+                write!(
+                    f,
+                    "\"{}\" is a word of the shell and no program; set shell = true, or run it by sh -c",
+                    *program
+                )
             }
             Self::NotFound { program, path: Some(_), .. } if program.contains(' ') => {
                 let words: Vec<String> =
@@ -500,5 +504,21 @@ impl Display for StartError {
             Self::NoProcess { reason } => write!(f, "cannot make a process: {}", *reason),
             Self::Other { what, reason } => write!(f, "cannot {what}: {}", *reason),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On a command line there is no `shell` to be set.
+    #[test]
+    fn words_of_the_shell_have_a_remedy_in_a_configuration_and_on_a_command_line() {
+        let path = Some("/bin".to_owned());
+        let error = StartError::NotFound { program: "exec".to_owned(), path, similar: None };
+        assert_eq!(
+            error.to_string(),
+            "\"exec\" is a word of the shell and no program; set shell = true, or run it by sh -c"
+        );
     }
 }

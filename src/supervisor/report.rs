@@ -12,7 +12,7 @@ use crate::event::{
 use crate::gather::{Gather, Joined, least};
 use crate::line;
 use crate::line::printable;
-use crate::notice::Cause;
+use crate::notice::{Cause, per_word};
 use crate::plan::{
     Asks, Condition, Instance, KillMode, Kind, Limits, OnFailure, OnSuccess, ReadyTest, RestartWhen,
 };
@@ -486,7 +486,7 @@ fn settings(instance: &Instance) -> Vec<(String, String)> {
         rows.add(key, &word);
     }
     if let Some(limit) = instance.log_rate_limit {
-        rows.add("log_rate_limit", &format_args!("{} lines in {}", limit.lines, show_duration(limit.per)));
+        rows.add("log_rate_limit", &format_args!("{}/{}", limit.lines, per_word(limit.per)));
     }
     rows.0
 }

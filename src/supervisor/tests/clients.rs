@@ -3,7 +3,7 @@
 use super::*;
 use crate::control::{Change, Request, Stream, VERSION, Verb, Wanted};
 use crate::event::{Output, Sink};
-use crate::plan::{Ready, ReadyTest, Restart, RestartWhen};
+use crate::plan::{RateLimit, Ready, ReadyTest, Restart, RestartWhen};
 
 impl Story {
     /// A client that comes with a request.
@@ -689,19 +689,25 @@ fn environment_values_are_in_no_answer() {
 fn a_description_has_all_that_decides_what_becomes_of_a_service() {
     let mut web = Instance { autostart: false, ..instance("web") };
     web.restart.stop_exit_codes = vec![3, 17];
+    web.log_rate_limit = Some(RateLimit { lines: 1, per: Duration::from_secs(1) });
     web.signals = [(Signal::HUP, Some(Signal::USR1)), (Signal::USR2, None)].into_iter().collect();
     let mut story = Story::new(vec![instance("db"), web]);
     story.ask(1, request(Verb::Describe, &[]));
     let Some((_, Answer::Describe(all), _)) = story.answers.pop() else { panic!() };
     let rows = |at: usize| {
-        let keys = ["autostart", "stop_exit_codes", "signals"];
+        let keys = ["autostart", "stop_exit_codes", "signals", "log_rate_limit"];
         let rows = all[at].settings.iter().filter(|(key, _)| keys.contains(&&**key));
         rows.map(|(key, value)| format!("{key}: {value}")).collect::<Vec<_>>()
     };
     assert_eq!(rows(0), [""; 0], "only what is not as usual");
     assert_eq!(
         rows(1),
-        ["autostart: false", "stop_exit_codes: 3, 17", "signals: SIGHUP = SIGUSR1, SIGUSR2 = ignore"]
+        [
+            "autostart: false",
+            "stop_exit_codes: 3, 17",
+            "signals: SIGHUP = SIGUSR1, SIGUSR2 = ignore",
+            "log_rate_limit: 1/s"
+        ]
     );
 }
 
