@@ -100,6 +100,9 @@ pub fn parse(text: &str) -> Result<Target, Option<String>> {
         ));
     }
     match text.split_once(':') {
+        Some(("tcp", rest)) if rest.starts_with("http:") => {
+            Err(told("http://… is a test itself; leave tcp: out"))
+        }
         Some(("tcp", rest)) => {
             let (addresses, _) = authority(rest.strip_prefix("//").unwrap_or(rest), None).map_err(told)?;
             Ok(Target::Tcp { addresses })

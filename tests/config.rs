@@ -623,6 +623,7 @@ fn every_bad_test_says_what_helps() {
             "\"http://localhost:${PORT}/up\" asks without a program; a command is an array: [\"curl\", \"-f\", \"http://localhost:${PORT}/up\"]"),
         // Addresses.
         ("ready = \"tcp:db:5432\"", "\"tcp:db:5432\"", "only localhost and IP addresses can be asked: PID 1 looks no names up, which may take long", "use 127.0.0.1, or a command"),
+        ("ready = \"tcp:http://127.0.0.1:80/\"", "\"tcp:http://127.0.0.1:80/\"", "http://… is a test itself", "leave tcp: out"),
         ("ready = \"tcp:0\"", "\"tcp:0\"", "the port is missing, or is no number from 1 to 65535", ""),
         ("ready = \"tcp:127.0.0.1\"", "\"tcp:127.0.0.1\"", "the port is missing, or is no number from 1 to 65535", ""),
         ("ready = \"unix:run/x.sock\"", "\"unix:run/x.sock\"", "a socket needs its whole path: unix:/run/app.sock", ""),
