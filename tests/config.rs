@@ -1512,8 +1512,8 @@ fn milliseconds_of_others_are_noticed() {
     assert_eq!(
         plan::check::report(&plan_of(&world), &world, false).to_string(),
         "ok: 1 service, stop takes at most 9 s (docker stop allows 10 s)
-hint: a: kill_timeout is 26 m 40 s (a bare number is seconds here), but the whole stop may take only 9 s; shutdown_timeout = \"1601s\" would allow it
-hint: a: min_uptime is 16 m 40 s (a bare number is seconds here): only a run as long as that starts the count of restarts anew
+hint: a: kill_timeout is 26 m 40 s (a number without a unit is seconds), but the whole stop may take only 9 s; shutdown_timeout = \"1601s\" would allow it
+hint: a: min_uptime is 16 m 40 s (a number without a unit is seconds): only a run as long as that starts the count of restarts anew
 "
     );
 }

@@ -274,8 +274,11 @@ fn stop_hints(plan: &Plan, services: &[Service<'_>], stop_time: Duration, hints:
             continue;
         };
         if service.kill_timeout != KILL_TIMEOUT {
-            let unit =
-                if service.kill_timeout < NOBODY_MEANS { "" } else { " (a bare number is seconds here)" };
+            let unit = if service.kill_timeout < NOBODY_MEANS {
+                ""
+            } else {
+                " (a number without a unit is seconds)"
+            };
             hints.push(format!(
                 "{}: kill_timeout is {}{unit}, but the whole stop may take only {}; shutdown_timeout = \"{}s\" would allow it",
                 service.first.service,
@@ -361,7 +364,7 @@ fn restart_hints(instance: &Instance, hint: &mut dyn FnMut(String)) {
             );
         }
         None if restart.min_uptime >= NOBODY_MEANS => hint(format!(
-            "min_uptime is {} (a bare number is seconds here): only a run as long as that starts the count of restarts anew",
+            "min_uptime is {} (a number without a unit is seconds): only a run as long as that starts the count of restarts anew",
             show_duration(restart.min_uptime)
         )),
         None => {}
