@@ -253,6 +253,16 @@ fn syntax_errors_are_all_shown_and_their_lines_tell_nothing_else() {
             "1:1: this looks like a Compose file (YAML); a configuration of tinysup is TOML\n    1 | # x\n      | ^^^ [services.web], and below it command = \"run it\"",
         ),
         ("[services.a]\ncommand =\n", "2:10: not valid TOML: a value is missing"),
+        (
+            "[services.a]\ncommand = \"C:\\path\"\n",
+            "2:15: not valid TOML: missing escaped value, expected `b`, `e`, `f`, `n`, `r`, `\\`, `\"`, `x`, `u`, `U`\n    \
+             1 | [services.a]\n    2 | command = \"C:\\path\"\n      |               ^ a backslash is written \\\\, or the text in '…'",
+        ),
+        (
+            "[services.a]\ncommand = \"C:\\Users\"\n",
+            "2:16: not valid TOML: too few unicode value digits, expected unicode hexadecimal value\n    \
+             1 | [services.a]\n    2 | command = \"C:\\Users\"\n      |                ^ a backslash is written \\\\, or the text in '…'",
+        ),
         ("[services.a\nuser = 1\nx = 1\n", "1:12: not valid TOML: unclosed table, expected `]`"),
         ("[services.a]\ncommand = 'x'\ncommand = 'y'\n", "3:1: \"command\" is set twice"),
         ("[services.a]\ncommand = 'x'\n[services.a]\ncommand = 'y'\n", "3:11: \"a\" is set twice"),

@@ -93,5 +93,7 @@ fn problem(
     });
     let expected = expected.gather().joined(", ");
     let between = if expected.is_empty() { "" } else { ", expected " };
+    let escaped = holds(message, "escaped") || holds(message, "unicode value");
     Problem::at(span, format!("{NOT_TOML}: {message}{between}{expected}"))
+        .maybe_help(escaped.then(|| "a backslash is written \\\\, or the text in '…'".into()))
 }
