@@ -352,6 +352,11 @@ impl Plan {
         self.instances.get(id.0 as usize)
     }
 
+    /// What it depends on.
+    pub fn depends_on(&self, id: InstanceId) -> &[Dependency] {
+        self.instance(id).map_or(&[], |instance| &instance.depends_on)
+    }
+
     /// The ids of all that shall run, in start order.
     pub fn ids(&self) -> impl DoubleEndedIterator<Item = InstanceId> + use<> {
         let order = Rc::clone(&self.order);

@@ -46,7 +46,7 @@ pub fn sort(edges: &[Vec<Edge>]) -> (Vec<usize>, Vec<Circle>) {
     let mut order = Vec::with_capacity(edges.len());
     while let Some(Reverse(at)) = free.pop_last() {
         order.push(at);
-        for dependent in dependents.get(at).into_iter().flatten() {
+        for dependent in dependents.get(at).map_or(&[][..], Vec::as_slice) {
             if let Some(count) = waiting.get_mut(*dependent) {
                 *count -= 1;
                 if *count == 0 {
@@ -71,7 +71,9 @@ fn circles(edges: &[Vec<Edge>], waiting: &[usize]) -> Vec<Circle> {
         while let Some(seen) = walked.get_mut(at).filter(|seen| !**seen) {
             *seen = true;
             // Whoever is stuck depends on somebody who is.
-            let Some(edge) = edges.get(at).into_iter().flatten().find(|edge| is_stuck(edge.on)) else {
+            let Some(edge) =
+                edges.get(at).map_or(&[][..], Vec::as_slice).iter().find(|edge| is_stuck(edge.on))
+            else {
                 break;
             };
             path.push((at, edge.span));

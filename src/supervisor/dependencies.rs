@@ -14,8 +14,7 @@ impl Supervisor {
     /// one answer after each event has to do. Then those only matter that may never be there, if there are `any_over`.
     pub(super) fn readiness(&self, id: InstanceId, any_over: bool) -> Readiness {
         let mut readiness = Readiness::Ready;
-        let instance = self.plan.instance(id);
-        for dependency in instance.into_iter().flat_map(|instance| instance.depends_on.iter().rev()) {
+        for dependency in self.plan.depends_on(id).iter().rev() {
             let open = matches!(readiness, Readiness::Ready);
             if open || self.service(dependency.on).is_some_and(is_over) {
                 match self.dependency(id, *dependency) {
@@ -107,18 +106,17 @@ impl Supervisor {
     pub(super) fn waiting_for(&self, on: InstanceId) -> Vec<Rc<str>> {
         let waits = |id: &&InstanceId| {
             let waiting = matches!(self.service(**id).map(Service::state), Some(State::Waiting));
-            let mut dependencies = self.plan.instance(**id).into_iter().flat_map(|i| &i.depends_on);
+            let mut dependencies = self.plan.depends_on(**id).iter();
             waiting
                 && dependencies
                     .any(|d| d.on == on && matches!(self.dependency(**id, *d), Readiness::Wait { .. }))
         };
-        self.dependents
-            .get(on.0 as usize)
-            .into_iter()
-            .flatten()
-            .filter(waits)
-            .map(|id| self.name(*id))
-            .gather()
+        self.dependents_of(on).iter().filter(waits).map(|id| self.name(*id)).gather()
+    }
+
+    /// Who depends on it.
+    pub(super) fn dependents_of(&self, id: InstanceId) -> &[InstanceId] {
+        self.dependents.get(id.0 as usize).map_or(&[], Vec::as_slice)
     }
 }
 

@@ -375,7 +375,7 @@ impl Supervisor {
         let mut found: Map<InstanceId, InstanceId> = Map::new();
         let mut open: Vec<InstanceId> = ids.iter().copied().gather();
         while let Some(on) = open.pop() {
-            for id in self.dependents.get(on.0 as usize).into_iter().flatten() {
+            for id in self.dependents_of(on) {
                 let runs = self.service(*id).is_some_and(|service| !service.settled())
                     && self.wish_or_update(*id) != Wish::Down;
                 let needs = self.plan.instance(*id).is_some_and(|instance| {

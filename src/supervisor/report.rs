@@ -311,7 +311,7 @@ impl Supervisor {
             };
             (format!("{} ({condition})", self.name(on.on)), self.is_there(*on))
         });
-        let dependents = self.dependents.get(id.0 as usize).into_iter().flatten();
+        let dependents = self.dependents_of(id).iter();
         Some(Description {
             status: self.service_status(now, id, report)?,
             settings: settings(instance),

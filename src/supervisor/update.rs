@@ -556,7 +556,7 @@ impl Supervisor {
         let count = self.plan.instances.len();
         let mut dependents: Vec<Vec<InstanceId>> = vec![Vec::new(); count];
         for id in &self.updates.wanted_order {
-            for on in self.plan.instance(*id).into_iter().flat_map(|instance| &instance.depends_on) {
+            for on in self.plan.depends_on(*id) {
                 if let Some(list) = dependents.get_mut(on.on.0 as usize) {
                     list.push(*id);
                 }
