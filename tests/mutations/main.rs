@@ -17,7 +17,7 @@ const TABLE: &str = "tests/mutations/table.txt";
 /// So many there are at least.
 const AT_LEAST: usize = 20;
 /// Seeds of the simulation that a planted bug has to show itself in.
-const SEEDS: &str = "2000";
+const SEEDS: &str = "20000";
 /// Which bug there is, by its number in the table from 1 on.
 const PLANTED: &str = "TINYSUP_PLANTED";
 /// What the copy asks which one there is. Nothing is cached: a test program has one bug from its beginning to its end.
@@ -264,7 +264,7 @@ fn noticed_by(tree: &Path, number: usize) -> Option<(&'static str, String)> {
 
 /// The line of a test's output that says what is wrong.
 fn reason(said: &str) -> &str {
-    let tells = |line: &&str| ["seed ", "in 2000 seeds"].iter().any(|begin| line.starts_with(begin));
+    let tells = |line: &&str| ["seed ", "in 20000 seeds"].iter().any(|begin| line.starts_with(begin));
     said.lines()
         .find(tells)
         .or_else(|| said.lines().find(|line| line.contains("panicked")))
