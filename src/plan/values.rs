@@ -190,8 +190,12 @@ impl Evaluator<'_> {
     /// Reported.
     pub fn path(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<PathBuf> {
         let text = self.text(scope, key, node, Scalars::None)?;
+        self.path_of(key, node, &text)
+    }
+
+    fn path_of(&mut self, key: &Key, node: &Node, text: &Text) -> Read<PathBuf> {
         if text.bytes.is_empty() {
-            return Err(self.mismatch(key, node, Some(&*text)));
+            return Err(self.mismatch(key, node, Some(text)));
         }
         Ok(self.relative(node.span.file, Path::new(std::ffi::OsStr::from_bytes(&text.bytes))))
     }
@@ -202,14 +206,15 @@ impl Evaluator<'_> {
     /// Reported.
     #[inline(never)]
     pub fn place(&mut self, scope: &mut Scope<'_>, key: &Key, node: &Node) -> Read<Place> {
-        let usual = match node.value {
-            Value::Boolean(usual) => Some(usual),
-            _ => flag(&*self.text(scope, key, node, Scalars::None)?),
-        };
-        if let Some(usual) = usual {
-            return Ok(if usual { Place::Usual } else { Place::Off });
+        let place = |usual| Ok(if usual { Place::Usual } else { Place::Off });
+        if let Value::Boolean(usual) = node.value {
+            return place(usual);
         }
-        let path = self.path(scope, key, node)?;
+        let text = self.text(scope, key, node, Scalars::None)?;
+        if let Some(usual) = flag(&text) {
+            return place(usual);
+        }
+        let path = self.path_of(key, node, &text)?;
         if path.file_name().is_none() {
             return Err(self.mismatch(key, node, None));
         }
