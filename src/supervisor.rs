@@ -635,14 +635,14 @@ impl Supervisor {
         if self.up || !running || !services || !self.updates.idle() || !wanted().all(arrived) {
             return;
         }
-        let (mut all, mut arrived): (Set<&str>, Set<&str>) = (Set::new(), Set::new());
+        let (mut all, mut there): (Set<&str>, Set<&str>) = (Set::new(), Set::new());
         for (instance, service) in wanted() {
             all.insert(&instance.service);
             if !matches!(service.state(), State::Failed { .. }) {
-                arrived.insert(&instance.service);
+                there.insert(&instance.service);
             }
         }
-        let (services, failed) = (all.len(), all.len() - arrived.len());
+        let (services, failed) = (all.len(), all.len() - there.len());
         self.up = true;
         tell(out, Notice::AllUp { services, failed, after: now.since(self.began) });
     }
