@@ -264,7 +264,8 @@ fn noticed_by(tree: &Path, number: usize) -> Option<(&'static str, String)> {
 
 /// The line of a test's output that says what is wrong.
 fn reason(said: &str) -> &str {
-    let tells = |line: &&str| ["seed ", "in 20000 seeds"].iter().any(|begin| line.starts_with(begin));
+    let all = format!("in {SEEDS} seeds");
+    let tells = |line: &&str| line.starts_with("seed ") || line.starts_with(&all);
     said.lines()
         .find(tells)
         .or_else(|| said.lines().find(|line| line.contains("panicked")))
