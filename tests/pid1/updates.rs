@@ -90,6 +90,9 @@ fn an_update_restarts_what_has_changed_and_nothing_else() {
             "mail added: pid _, up after _ s",
         ],
     );
+    for wanted in ["web.3 | two", "mail | four"] {
+        container.wait_for(wanted);
+    }
     assert_eq!((pid(&container, "db"), pid(&container, "web.1")), (db, web.clone()), "they were not touched");
     let status = container.verb(&["status"]);
     assert!(status.code == 0 && !status.stdout.contains("cron"), "{status:#?}");
@@ -162,6 +165,7 @@ fn the_command_of_the_command_line_runs_on() {
         "the configuration was read again: adding b; restarting a (command); adjusting main (depends_on)",
     );
     container.wait_for("updated after ");
+    container.wait_for("a | two");
     write(&container, &("control = false\n".to_owned() + &says("a", "two", "")));
     container.signal(libc::SIGHUP);
     container.wait_for("control cannot be changed while the container runs");

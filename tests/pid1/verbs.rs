@@ -26,7 +26,7 @@ fn shop() -> Container {
         );
     let container = Setup::services(&config).start();
     for wanted in
-        ["db | here", "web.1 | here", "web.2 | here", "bad: code 17 after 0.0 s; failed for good", "job"]
+        ["db | here", "web.1 | here", "web.2 | here", "failed for good: its 1 restart is spent", "job"]
     {
         container.wait_for(wanted);
     }
