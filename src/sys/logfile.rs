@@ -43,8 +43,15 @@ struct Entry {
     state: State,
     /// Lines that could not be written since it was told that they can.
     lost: u64,
-    /// That something is wrong has been told.
-    told: bool,
+    told: Told,
+}
+
+/// What has been told to be wrong. Who was told that a file grows is told all the same that lines are lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+enum Told {
+    Nothing,
+    Grows,
+    Lost,
 }
 
 #[derive(Debug)]
@@ -107,7 +114,7 @@ impl LogFiles {
             file: Rc::clone(file),
             state: State::Broken { tried: Instant::now() },
             lost: 0,
-            told: false,
+            told: Told::Nothing,
         })
     }
 }
@@ -135,19 +142,21 @@ impl Entry {
     fn breaks(&mut self, error: &io::Error, events: &mut Vec<Event>) {
         self.state = State::Broken { tried: Instant::now() };
         let reason = reason(error);
-        self.tell(FileTrouble::Lost { reason }, events);
+        self.tell(Told::Lost, FileTrouble::Lost { reason }, events);
     }
 
     /// Tells once that something is wrong.
-    fn tell(&mut self, trouble: FileTrouble, events: &mut Vec<Event>) {
-        if !std::mem::replace(&mut self.told, true) {
+    fn tell(&mut self, what: Told, trouble: FileTrouble, events: &mut Vec<Event>) {
+        if self.told < what {
+            self.told = what;
             report(events, Event::File { path: self.file.path.clone(), trouble });
         }
     }
 
-    /// All is well: tells it, if anything was said.
-    fn works(&mut self, events: &mut Vec<Event>) {
-        if std::mem::take(&mut self.told) {
+    /// It is written again, and perhaps still grows: tells it, if something else was said.
+    fn works(&mut self, grows: bool, events: &mut Vec<Event>) {
+        if self.told > if grows { Told::Grows } else { Told::Nothing } {
+            self.told = Told::Nothing;
             let lines = std::mem::take(&mut self.lost);
             report(
                 events,
@@ -182,7 +191,7 @@ impl Entry {
                         open.stuck = Some(Instant::now());
                         part = rest.len();
                         let reason = reason(&error);
-                        self.tell(FileTrouble::Grows { reason }, events);
+                        self.tell(Told::Grows, FileTrouble::Grows { reason }, events);
                     }
                 }
             }
@@ -192,9 +201,7 @@ impl Entry {
             match open.append(now) {
                 Ok(()) => {
                     rest = later;
-                    if !grows {
-                        self.works(events);
-                    }
+                    self.works(grows, events);
                 }
                 Err((written, error)) => {
                     rest = rest.get(written..).unwrap_or_default();
