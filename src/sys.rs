@@ -550,6 +550,19 @@ impl Linux {
         Some(instance).filter(|instance| !self.children.has(*instance))
     }
 
+    /// The last words come after all that is written: files that have not worked again will not any more.
+    #[inline(never)]
+    fn give_up_files(&mut self, events: &mut Vec<Event>) {
+        let mut told = Vec::new();
+        self.files.give_up(&mut told);
+        for event in told {
+            if let Event::File { path, trouble } = event {
+                let path = path.display().to_string();
+                self.perform(Action::Tell(Notice::File { path, trouble }), events);
+            }
+        }
+    }
+
     fn pass_on_our_lines(&mut self) {
         let lines = log::take();
         if !lines.is_empty() {
@@ -645,6 +658,9 @@ impl Kernel for Linux {
             Action::Tell(notice) => {
                 if matches!(notice, Notice::AllUp { .. }) {
                     parent::tell_ready();
+                }
+                if matches!(notice, Notice::Obituary(_) | Notice::Stopped { .. } | Notice::AllDone { .. }) {
+                    self.give_up_files(events);
                 }
                 let level = notice.level();
                 if level <= ::log::max_level() {

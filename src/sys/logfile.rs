@@ -101,12 +101,25 @@ impl LogFiles {
     #[inline(never)]
     pub fn reopen(&mut self, events: &mut Vec<Event>) -> Vec<(PathBuf, Result<(), String>)> {
         // Whose service is gone, or writes elsewhere now, has nobody who knows it but us.
-        self.0.retain(|_, entry| Rc::strong_count(&entry.file) > 1);
+        self.0.retain(|_, entry| {
+            let used = Rc::strong_count(&entry.file) > 1;
+            if !used {
+                entry.give_up(events);
+            }
+            used
+        });
         let each = |(path, entry): (&PathBuf, &mut Entry)| {
             let result = entry.open(events).map_err(|error| reason(&error));
             (path.clone(), result)
         };
         self.0.iter_mut().map(each).gather()
+    }
+
+    /// Nothing more will be written: tells of what has not worked again.
+    pub fn give_up(&mut self, events: &mut Vec<Event>) {
+        for entry in self.0.values_mut() {
+            entry.give_up(events);
+        }
     }
 
     fn entry(&mut self, file: &Rc<LogFile>) -> &mut Entry {
@@ -162,6 +175,14 @@ impl Entry {
                 events,
                 Event::File { path: self.file.path.clone(), trouble: FileTrouble::Over { lines } },
             );
+        }
+    }
+
+    fn give_up(&mut self, events: &mut Vec<Event>) {
+        let lines = std::mem::take(&mut self.lost);
+        if lines > 0 {
+            let trouble = FileTrouble::Never { lines };
+            report(events, Event::File { path: self.file.path.clone(), trouble });
         }
     }
 
