@@ -82,8 +82,8 @@ use self::spawn::{Spawner, Stream};
 use self::voices::{Announcement, Voices};
 use crate::control::Place;
 use crate::event::{
-    Action, Care, Child, Event, InstanceId, Launch, Output, Overflow, Pid, Role, Sink, Spare, Standing, Time,
-    report,
+    Action, Care, Child, Event, FileTrouble, InstanceId, Launch, Output, Overflow, Pid, Role, Sink, Spare,
+    Standing, Time, report,
 };
 use crate::gather::{Gather, least};
 use crate::kernel::{AtOnce, Kernel, Until};
@@ -550,16 +550,11 @@ impl Linux {
         Some(instance).filter(|instance| !self.children.has(*instance))
     }
 
-    /// The last words come after all that is written: files that have not worked again will not any more.
-    #[inline(never)]
-    fn give_up_files(&mut self, events: &mut Vec<Event>) {
-        let mut told = Vec::new();
-        self.files.give_up(&mut told);
-        for event in told {
-            if let Event::File { path, trouble } = event {
-                let path = path.display().to_string();
-                self.perform(Action::Tell(Notice::File { path, trouble }), events);
-            }
+    fn tell(&self, notice: &Notice) {
+        let level = notice.level();
+        if level <= ::log::max_level() {
+            let words = self.setup.voice.words(notice);
+            log::say(level, module_path!(), format_args!("{words}"));
         }
     }
 
@@ -660,13 +655,13 @@ impl Kernel for Linux {
                     parent::tell_ready();
                 }
                 if matches!(notice, Notice::Obituary(_) | Notice::Stopped { .. } | Notice::AllDone { .. }) {
-                    self.give_up_files(events);
+                    // They come after all that is written: a file that has not worked again will not any more.
+                    for (path, lines) in self.files.lost() {
+                        let (path, trouble) = (path.display().to_string(), FileTrouble::Never { lines });
+                        self.tell(&Notice::File { path, trouble });
+                    }
                 }
-                let level = notice.level();
-                if level <= ::log::max_level() {
-                    let words = self.setup.voice.words(&notice);
-                    log::say(level, module_path!(), format_args!("{words}"));
-                }
+                self.tell(&notice);
             }
             Action::Drain => {
                 self.relay.drain(&mut self.spare, events);

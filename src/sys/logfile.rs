@@ -103,8 +103,9 @@ impl LogFiles {
         // Whose service is gone, or writes elsewhere now, has nobody who knows it but us.
         self.0.retain(|_, entry| {
             let used = Rc::strong_count(&entry.file) > 1;
-            if !used {
-                entry.give_up(events);
+            if !used && entry.lost > 0 {
+                let trouble = FileTrouble::Never { lines: entry.lost };
+                report(events, Event::File { path: entry.file.path.clone(), trouble });
             }
             used
         });
@@ -115,11 +116,9 @@ impl LogFiles {
         self.0.iter_mut().map(each).gather()
     }
 
-    /// Nothing more will be written: tells of what has not worked again.
-    pub fn give_up(&mut self, events: &mut Vec<Event>) {
-        for entry in self.0.values_mut() {
-            entry.give_up(events);
-        }
+    /// Where lines were lost since it was last told how many.
+    pub fn lost(&self) -> impl Iterator<Item = (&Path, u64)> {
+        self.0.iter().map(|(path, entry)| (path.as_path(), entry.lost)).filter(|(_, lost)| *lost > 0)
     }
 
     fn entry(&mut self, file: &Rc<LogFile>) -> &mut Entry {
@@ -175,14 +174,6 @@ impl Entry {
                 events,
                 Event::File { path: self.file.path.clone(), trouble: FileTrouble::Over { lines } },
             );
-        }
-    }
-
-    fn give_up(&mut self, events: &mut Vec<Event>) {
-        let lines = std::mem::take(&mut self.lost);
-        if lines > 0 {
-            let trouble = FileTrouble::Never { lines };
-            report(events, Event::File { path: self.file.path.clone(), trouble });
         }
     }
 
