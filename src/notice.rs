@@ -144,11 +144,11 @@ pub enum Notice {
         /// For what.
         what: Refused,
     },
-    /// Everything that shall run does, and every oneshot is done; but for those that have failed and may.
+    /// Everything that shall run does, and every oneshot is done; but for those that have failed and may, or were stopped by hand.
     AllUp {
         /// How many services, done oneshots among them.
         services: usize,
-        /// How many of them have failed, with all their instances.
+        /// How many of them have failed or were stopped, with all their instances.
         failed: usize,
         /// Since the beginning.
         after: Duration,

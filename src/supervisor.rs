@@ -614,31 +614,21 @@ impl Supervisor {
     fn tell_when_up(&mut self, now: Time, out: &mut Vec<Action>) {
         // A command of the command line is no service; it may end before anybody could read that all are up.
         let counts = |instance: &Instance| instance.autostart && instance.kind != Kind::Command;
-        let wanted = || {
-            let all = self.plan.all().filter_map(|(id, instance)| Some((instance, self.service(id)?)));
-            all.filter(|(instance, _)| counts(instance))
+        let wanted = || self.plan.all().filter(|(_, instance)| counts(instance));
+        let arrived = |(id, _): (InstanceId, &Instance)| {
+            matches!(self.service(id).map(Service::state), Some(State::Ready(..) | State::Completed))
+                || self.goes_without(id)
         };
-        let arrived = |(instance, service): (&Instance, &Service)| match service.state() {
-            State::Ready(..) | State::Completed => true,
-            State::Failed { .. } => instance.on_failure == OnFailure::Ignore,
-            State::Waiting
-            | State::Launching { .. }
-            | State::Starting(..)
-            | State::Up(..)
-            | State::Stopping { .. }
-            | State::Cleaning(_)
-            | State::Backoff { .. }
-            | State::Down => false,
-        };
-        let running = wanted().any(|(_, service)| matches!(service.state(), State::Ready(..)));
+        let running =
+            wanted().any(|(id, _)| matches!(self.service(id).map(Service::state), Some(State::Ready(..))));
         let services = self.plan.mode == Mode::Services;
         if self.up || !running || !services || !self.updates.idle() || !wanted().all(arrived) {
             return;
         }
         let (mut all, mut there): (Set<&str>, Set<&str>) = (Set::new(), Set::new());
-        for (instance, service) in wanted() {
+        for (id, instance) in wanted() {
             all.insert(&instance.service);
-            if !matches!(service.state(), State::Failed { .. }) {
+            if !self.goes_without(id) {
                 there.insert(&instance.service);
             }
         }

@@ -82,8 +82,8 @@ use self::spawn::{Spawner, Stream};
 use self::voices::{Announcement, Voices};
 use crate::control::Place;
 use crate::event::{
-    Action, Care, Child, Event, InstanceId, Launch, Output, Overflow, Pid, Role, Sink, Spare, Standing, Time,
-    report,
+    Action, Care, Child, Event, FileTrouble, InstanceId, Launch, Output, Overflow, Pid, Role, Sink, Spare,
+    Standing, Time, report,
 };
 use crate::gather::{Gather, least};
 use crate::kernel::{AtOnce, Kernel, Until};
@@ -550,6 +550,14 @@ impl Linux {
         Some(instance).filter(|instance| !self.children.has(*instance))
     }
 
+    fn tell(&self, notice: &Notice) {
+        let level = notice.level();
+        if level <= ::log::max_level() {
+            let words = self.setup.voice.words(notice);
+            log::say(level, module_path!(), format_args!("{words}"));
+        }
+    }
+
     fn pass_on_our_lines(&mut self) {
         let lines = log::take();
         if !lines.is_empty() {
@@ -646,11 +654,14 @@ impl Kernel for Linux {
                 if matches!(notice, Notice::AllUp { .. }) {
                     parent::tell_ready();
                 }
-                let level = notice.level();
-                if level <= ::log::max_level() {
-                    let words = self.setup.voice.words(&notice);
-                    log::say(level, module_path!(), format_args!("{words}"));
+                if matches!(notice, Notice::Obituary(_) | Notice::Stopped { .. } | Notice::AllDone { .. }) {
+                    // They come after all that is written: a file that has not worked again will not any more.
+                    for (path, lines) in self.files.lost() {
+                        let (path, trouble) = (path.display().to_string(), FileTrouble::Never { lines });
+                        self.tell(&Notice::File { path, trouble });
+                    }
                 }
+                self.tell(&notice);
             }
             Action::Drain => {
                 self.relay.drain(&mut self.spare, events);

@@ -1456,6 +1456,15 @@ fn a_stop_while_a_oneshot_runs_is_counted() {
             "4 s",
             "c 3 s -> a 1 s = 4 s",
         ),
+        // It may run as long as what waited for its start alone.
+        (
+            format!(
+                "[services.a]\ncommand = \"/bin/sh\"\nkill_timeout = \"1s\"\n[services.b]\n{oneshot}depends_on = [\"a\"]\n\
+                  kill_timeout = \"3s\"\n[services.c]\ncommand = \"/bin/sh\"\ndepends_on = {{ b = \"started\" }}\nkill_timeout = \"2s\"\n"
+            ),
+            "6 s",
+            "c 2 s -> b 3 s -> a 1 s = 6 s",
+        ),
     ] {
         let world = world_of_one(&text);
         let report = plan::check::report(&plan_of(&world), &world, false);

@@ -88,6 +88,11 @@ pub enum FileTrouble {
         /// So many lines were lost.
         lines: u64,
     },
+    /// Nobody will write it any more, and it has not worked again.
+    Never {
+        /// So many lines were lost.
+        lines: u64,
+    },
 }
 
 /// What happens to output while the reader of the container's standard output or error is stuck.

@@ -155,6 +155,9 @@ impl Display for Notice {
             Self::File { path, trouble: FileTrouble::Over { lines } } => {
                 write!(f, "{} can be written again; {} lost", *path, lines_were(*lines))
             }
+            Self::File { path, trouble: FileTrouble::Never { lines } } => {
+                write!(f, "{} could not be written again; {} lost", *path, lines_were(*lines))
+            }
             Self::Reopened { files: 0 } => f.write_str("there are no files of output to open again"),
             Self::Reopened { files: 1 } => f.write_str("the file of output is opened again"),
             Self::Reopened { files } => write!(f, "{} files of output are opened again", *files),

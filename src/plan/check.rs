@@ -206,30 +206,34 @@ fn list(names: &[String]) -> String {
 }
 
 /// The chain of services of which each has to be down before the next may be stopped, and that may take longest.
-/// Oneshots are done by then, but for one that runs when the stop begins, which is the first then.
+/// Oneshots are done by then, but for one that runs when the stop begins, which is the first then, and those on whose start alone the one
+/// before them waited.
 #[inline(never)]
 fn slowest_chain(services: &[Service<'_>]) -> Vec<usize> {
     let is_daemon = |service: &Service<'_>| service.first.kind == Kind::Daemon;
-    let mut totals: Vec<(Duration, Option<usize>)> = Vec::with_capacity(services.len());
+    // Of what comes after each: how long it takes, which is the next, and whether that still runs.
+    let mut totals: Vec<(Duration, Option<(usize, bool)>)> = Vec::with_capacity(services.len());
     for service in services {
-        let own = if is_daemon(service) { service.kill_timeout } else { Duration::ZERO };
         let next = service
             .depends_on
             .iter()
-            .filter_map(|link| Some((totals.get(link.on)?.0, link.on)))
-            .max_by_key(|(total, on)| (*total, std::cmp::Reverse(*on)));
-        let total = own.saturating_add(next.map_or(Duration::ZERO, |(total, _)| total));
-        totals.push((total, next.map(|(_, on)| on)));
+            .filter_map(|link| {
+                let (on, (after, _)) = (services.get(link.on)?, totals.get(link.on)?);
+                let runs = is_daemon(on) || link.condition == Condition::Started;
+                let own = if runs { on.kill_timeout } else { Duration::ZERO };
+                Some((after.saturating_add(own), link.on, runs))
+            })
+            .max_by_key(|(total, on, _)| (*total, std::cmp::Reverse(*on)));
+        totals.push(next.map_or((Duration::ZERO, None), |(total, on, runs)| (total, Some((on, runs)))));
     }
     // Of equals the daemon, which runs for longer.
     let longest = services.iter().zip(&totals).enumerate().max_by_key(|(at, (service, (total, _)))| {
-        let own = if is_daemon(service) { Duration::ZERO } else { service.kill_timeout };
-        (total.saturating_add(own), is_daemon(service), std::cmp::Reverse(*at))
+        (total.saturating_add(service.kill_timeout), is_daemon(service), std::cmp::Reverse(*at))
     });
-    let mut at = longest.map(|(at, _)| at);
+    let mut at = longest.map(|(at, _)| (at, true));
     let mut chain = Vec::new();
-    while let Some(here) = at {
-        if chain.is_empty() || services.get(here).is_some_and(is_daemon) {
+    while let Some((here, runs)) = at {
+        if runs {
             chain.push(here);
         }
         at = totals.get(here).and_then(|(_, next)| *next);

@@ -29,6 +29,8 @@ pub struct Fresh {
     pub routes: Map<Signal, Vec<InstanceId>>,
     /// As in [`Plan`].
     pub log: Log,
+    /// Whether something differs that is of no single service and can be taken on.
+    pub rules: bool,
 }
 
 /// What of an instance differs.
@@ -93,7 +95,9 @@ impl Fresh {
         for receiver in routes.values_mut().flatten() {
             *receiver = stable_of(*receiver);
         }
-        Some(Self { config, instances: placed, shutdown_timeout, guard, routes, log })
+        let before = (known.shutdown_timeout, known.guard, &known.routes, known.log.reopen_signal);
+        let rules = before != (shutdown_timeout, guard, &routes, log.reopen_signal);
+        Some(Self { config, instances: placed, shutdown_timeout, guard, routes, log, rules })
     }
 }
 

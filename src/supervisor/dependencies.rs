@@ -67,17 +67,24 @@ impl Supervisor {
         }
     }
 
-    /// The main command comes after all others, but needs none of them by name: it is not kept by one that is done, that somebody has
-    /// stopped, or that the container goes on without.
+    /// The main command comes after all others, but needs none of them by name: it is not kept by one that is done, or that the container
+    /// goes on without.
     fn is_settled_for_main(&self, id: InstanceId, on: InstanceId) -> bool {
         self.plan.instance(id).is_some_and(|main| main.kind == Kind::Command)
-            && match self.service(on).map(Service::state) {
-                Some(State::Failed { .. }) => {
-                    self.plan.instance(on).is_some_and(|on| on.on_failure == OnFailure::Ignore)
-                }
-                Some(State::Down) => self.wish_for(on) == Wish::Down,
-                _ => true,
+            && (matches!(self.service(on).map(Service::state), Some(State::Completed))
+                || self.goes_without(on))
+    }
+
+    /// The container goes on without it: somebody has stopped it, also where it then failed before its turn came, or it has failed and may.
+    pub(super) fn goes_without(&self, id: InstanceId) -> bool {
+        let stopped = self.wish_for(id) == Wish::Down;
+        match self.service(id).map(Service::state) {
+            Some(State::Failed { .. }) => {
+                stopped || self.plan.instance(id).is_some_and(|one| one.on_failure == OnFailure::Ignore)
             }
+            Some(State::Down) => stopped,
+            _ => false,
+        }
     }
 
     /// Whether what is depended on is as it has to be now.

@@ -180,8 +180,18 @@ impl Supervisor {
             Err(text) => Err(refusal(Refused::Configuration, &bounded(text))),
         };
         match fresh {
-            Ok(fresh) if only_told => Ok((self.differences(now, &fresh), stays)),
-            Ok(fresh) => Ok((self.apply(now, fresh, out), stays)),
+            Ok(fresh) => {
+                let rules = fresh.rules;
+                let mut targets =
+                    if only_told { self.differences(now, &fresh) } else { self.apply(now, fresh, out) };
+                if rules {
+                    let what = if only_told { "would be adjusted" } else { "adjusted" };
+                    let told = desk::change("", true, &with_keys(what, "what is of no single service"));
+                    let target = self.update_target(now, InstanceId(0), Deed::Adjust, String::new());
+                    targets.push(Target { result: Some(told), ..target });
+                }
+                Ok((targets, stays))
+            }
             Err(refusal) => {
                 if !only_told {
                     tell(out, Notice::NotUpdated { why: refusal.text.clone() });
@@ -285,11 +295,8 @@ impl Supervisor {
     /// Takes a new plan on, as far as it can be done at once, and remembers the rest.
     #[inline(never)]
     fn apply(&mut self, now: Time, fresh: Fresh, out: &mut Vec<Action>) -> Vec<Target> {
-        let Fresh { config, instances, shutdown_timeout, guard, routes, log } = fresh;
+        let Fresh { config, instances, shutdown_timeout, guard, routes, log, rules } = fresh;
         self.plan.config = config;
-        let plan = &self.plan;
-        let before = (plan.shutdown_timeout, plan.guard, &plan.routes, plan.log.reopen_signal);
-        let rules = before != (shutdown_timeout, guard, &routes, log.reopen_signal);
         (self.plan.shutdown_timeout, self.plan.guard, self.plan.routes) = (shutdown_timeout, guard, routes);
         // The rest of it is how lines look, ours too, and stays as long as the container runs.
         self.plan.log.reopen_signal = log.reopen_signal;

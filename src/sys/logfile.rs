@@ -43,8 +43,15 @@ struct Entry {
     state: State,
     /// Lines that could not be written since it was told that they can.
     lost: u64,
-    /// That something is wrong has been told.
-    told: bool,
+    told: Told,
+}
+
+/// What has been told to be wrong. Who was told that a file grows is told all the same that lines are lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+enum Told {
+    Nothing,
+    Grows,
+    Lost,
 }
 
 #[derive(Debug)]
@@ -94,7 +101,14 @@ impl LogFiles {
     #[inline(never)]
     pub fn reopen(&mut self, events: &mut Vec<Event>) -> Vec<(PathBuf, Result<(), String>)> {
         // Whose service is gone, or writes elsewhere now, has nobody who knows it but us.
-        self.0.retain(|_, entry| Rc::strong_count(&entry.file) > 1);
+        self.0.retain(|_, entry| {
+            let used = Rc::strong_count(&entry.file) > 1;
+            if !used && entry.lost > 0 {
+                let trouble = FileTrouble::Never { lines: entry.lost };
+                report(events, Event::File { path: entry.file.path.clone(), trouble });
+            }
+            used
+        });
         let each = |(path, entry): (&PathBuf, &mut Entry)| {
             let result = entry.open(events).map_err(|error| reason(&error));
             (path.clone(), result)
@@ -102,12 +116,17 @@ impl LogFiles {
         self.0.iter_mut().map(each).gather()
     }
 
+    /// Where lines were lost since it was last told how many.
+    pub fn lost(&self) -> impl Iterator<Item = (&Path, u64)> {
+        self.0.iter().map(|(path, entry)| (path.as_path(), entry.lost)).filter(|(_, lost)| *lost > 0)
+    }
+
     fn entry(&mut self, file: &Rc<LogFile>) -> &mut Entry {
         self.0.get_or_insert_with(file.path.clone(), || Entry {
             file: Rc::clone(file),
             state: State::Broken { tried: Instant::now() },
             lost: 0,
-            told: false,
+            told: Told::Nothing,
         })
     }
 }
@@ -135,19 +154,21 @@ impl Entry {
     fn breaks(&mut self, error: &io::Error, events: &mut Vec<Event>) {
         self.state = State::Broken { tried: Instant::now() };
         let reason = reason(error);
-        self.tell(FileTrouble::Lost { reason }, events);
+        self.tell(Told::Lost, FileTrouble::Lost { reason }, events);
     }
 
     /// Tells once that something is wrong.
-    fn tell(&mut self, trouble: FileTrouble, events: &mut Vec<Event>) {
-        if !std::mem::replace(&mut self.told, true) {
+    fn tell(&mut self, what: Told, trouble: FileTrouble, events: &mut Vec<Event>) {
+        if self.told < what {
+            self.told = what;
             report(events, Event::File { path: self.file.path.clone(), trouble });
         }
     }
 
-    /// All is well: tells it, if anything was said.
-    fn works(&mut self, events: &mut Vec<Event>) {
-        if std::mem::take(&mut self.told) {
+    /// It is written again, and perhaps still grows: tells it, if something else was said.
+    fn works(&mut self, grows: bool, events: &mut Vec<Event>) {
+        if self.told > if grows { Told::Grows } else { Told::Nothing } {
+            self.told = Told::Nothing;
             let lines = std::mem::take(&mut self.lost);
             report(
                 events,
@@ -182,7 +203,7 @@ impl Entry {
                         open.stuck = Some(Instant::now());
                         part = rest.len();
                         let reason = reason(&error);
-                        self.tell(FileTrouble::Grows { reason }, events);
+                        self.tell(Told::Grows, FileTrouble::Grows { reason }, events);
                     }
                 }
             }
@@ -192,9 +213,7 @@ impl Entry {
             match open.append(now) {
                 Ok(()) => {
                     rest = later;
-                    if !grows {
-                        self.works(events);
-                    }
+                    self.works(grows, events);
                 }
                 Err((written, error)) => {
                     rest = rest.get(written..).unwrap_or_default();

@@ -52,6 +52,8 @@ pub struct Spawner {
     oom_score_adj: Option<i32>,
     /// The terminal that we gave away, and to which group.
     given: Option<(Terminal, Pid)>,
+    /// There is one command, and nothing else that needs our working directory.
+    alone: bool,
 }
 
 /// A child that was made.
@@ -126,6 +128,7 @@ impl Spawner {
             null: descriptors::null().ok().filter(|null| null.as_raw_fd() > 2),
             files_limit: raise_files_limit(),
             oom_score_adj: raised_oom_score(),
+            alone: false,
             ..Self::of_one(inherited, dispositions)
         }
     }
@@ -144,6 +147,7 @@ impl Spawner {
             files_limit: None,
             oom_score_adj: None,
             given: None,
+            alone: true,
         }
     }
 
@@ -218,10 +222,8 @@ impl Spawner {
         if let (Surroundings::Session, Some(terminal)) = (launch.surroundings, &terminal) {
             signals::leave_terminal(terminal.descriptor());
         }
-        let home = match launch.surroundings {
-            Surroundings::Service => Home::Stay,
-            Surroundings::Command | Surroundings::Session => Home::leave(),
-        };
+        // Services that start later begin where we are, and so do paths of their files and of the configuration.
+        let home = if self.alone { Home::leave() } else { Home::Stay };
 
         let (mask, dispositions) = match launch.surroundings {
             Surroundings::Service => (0, (self.set, 0)),

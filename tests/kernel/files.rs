@@ -19,6 +19,7 @@ pub const CASES: &[Case] = &[
     ("files_are_made_with_their_folders", files_are_made_with_their_folders),
     ("rotation_loses_and_tears_nothing", rotation_loses_and_tears_nothing),
     ("a_file_that_cannot_be_rotated_grows", a_file_that_cannot_be_rotated_grows),
+    ("lines_that_are_lost_while_a_file_grows_are_told", lines_that_are_lost_while_a_file_grows_are_told),
     ("what_others_have_planted_is_not_written", what_others_have_planted_is_not_written),
     ("links_of_root_are_followed_on_the_way", links_of_root_are_followed_on_the_way),
     ("a_full_disk_for_files", a_full_disk_for_files),
@@ -143,6 +144,27 @@ fn a_file_that_cannot_be_rotated_grows() {
     }
     assert_eq!(fs::read_to_string(&real).unwrap().lines().count(), 100);
     assert!(matches!(troubles(&mut world).as_slice(), [FileTrouble::Grows { .. }]), "once");
+}
+
+fn lines_that_are_lost_while_a_file_grows_are_told() {
+    scene::own_mounts();
+    let scratch = Scratch::new();
+    let disk = scratch.path("disk");
+    fs::create_dir(&disk).unwrap();
+    scene::mount_with("tmpfs", &disk, "tmpfs", 0, "size=16k");
+    let (real, path) = (format!("{disk}/real"), scratch.file("out.log", 0o644, b""));
+    fs::write(&real, "").unwrap();
+    scene::mount(&real, &path, "", libc::MS_BIND);
+    let mut world = World::new();
+    let log = file(&path, Some(4096));
+    for number in 0..100 {
+        write(&mut world, &log, &format!("{number:0100}\n"));
+    }
+    assert!(matches!(troubles(&mut world).as_slice(), [FileTrouble::Grows { .. }]));
+    write(&mut world, &log, &format!("{:099}\n", 0).repeat(100));
+    assert!(reason(&troubles(&mut world)).contains("No space left"));
+    fs::write(&real, "").unwrap();
+    assert!(until_it_works(&mut world, &log) > 10);
 }
 
 fn what_others_have_planted_is_not_written() {

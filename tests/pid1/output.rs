@@ -275,6 +275,26 @@ fn no_room_on_the_device() {
 }
 
 #[test]
+fn lines_lost_to_a_file_that_never_works_again_are_told_at_the_end() {
+    if !root() {
+        return;
+    }
+    for (code, end) in [(0, "all is done"), (3, "CONTAINER STOPPED")] {
+        // A folder stands in its place.
+        let keys = "type = \"oneshot\"\nmax_restarts = 0\nstdout = \"./there\"";
+        let setup = Setup::services(&service("a", &sh(&format!("echo one; echo two; exit {code}")), keys));
+        fs::create_dir(setup.folder().path().join("there")).expect("the folder is ours");
+        let ended = setup.start().finish();
+        ended.code(code);
+        let own = ended.own();
+        let at = |text: &str| {
+            own.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{ended:#?}"))
+        };
+        assert!(at("could not be written again; 2 lines were lost") < at(end), "{ended:#?}");
+    }
+}
+
+#[test]
 fn a_line_of_ten_megabytes() {
     if !root() {
         return;

@@ -144,6 +144,26 @@ fn a_signal_does_the_same_and_a_broken_file_nothing() {
     assert_eq!((end.of("a"), end.of("b")), (vec!["one", "bye", "two", "bye"], vec!["three", "bye"]));
 }
 
+/// The init of one command goes to the root; here others come after it.
+#[test]
+fn beside_the_command_of_the_command_line_the_working_directory_is_kept() {
+    if !root() {
+        return;
+    }
+    let setup = Setup::services("[services.a]\ncommand = [\"sh\", \"-c\", \"pwd; exec sleep 1000\"]\n");
+    let folder = setup.folder().path().to_owned();
+    let here = format!("a | {}", folder.display());
+    let words = ["run", "-c", "tinysup.toml", "--", "sh", "-c", "echo main; exec sleep 1000"];
+    let setup = words.into_iter().fold(setup, Setup::arg);
+    let container = setup.before(move || std::env::set_current_dir(&folder)).start();
+    container.wait_for(&here);
+    container.wait_for("main");
+    assert_eq!(container.verb(&["restart", "a"]).code, 0);
+    container.wait_for_nth(&here, 2);
+    container.verb(&["update"]).check(0, &["nothing has changed"]);
+    container.stop().code(0);
+}
+
 #[test]
 fn the_command_of_the_command_line_runs_on() {
     if !root() {

@@ -714,12 +714,13 @@ fn counts(instance: &Instance) -> bool {
     instance.autostart && instance.kind != Kind::Command
 }
 
-/// A daemon is ready, a oneshot is done.
-/// The container goes on without it.
+/// The container goes on without it: it may fail, or somebody has stopped it.
 fn missed(life: &Life, instance: &Instance) -> bool {
-    (life.failed || life.cannot_start) && instance.on_failure == OnFailure::Ignore
+    (life.failed || life.cannot_start) && (life.wishes.held || instance.on_failure == OnFailure::Ignore)
+        || life.wishes.held && life.wishes.down && !life.active()
 }
 
+/// A daemon is ready, a oneshot is done.
 fn arrived(life: &Life, instance: &Instance) -> bool {
     life.completed || life.ready() && instance.kind == Kind::Daemon
 }

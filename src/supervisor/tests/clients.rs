@@ -3,7 +3,7 @@
 use super::*;
 use crate::control::{Change, Request, Stream, VERSION, Verb, Wanted};
 use crate::event::{Output, Sink};
-use crate::plan::{RateLimit, Ready, ReadyTest, Restart, RestartWhen};
+use crate::plan::{KillMode, RateLimit, Ready, ReadyTest, Restart, RestartWhen};
 
 impl Story {
     /// A client that comes with a request.
@@ -822,4 +822,36 @@ fn whoever_asks_where_it_listens_decides_nothing() {
     story.exit("api", 126);
     let end = "api: cannot start: /app is a directory; restart 1/10 in 0.1 s";
     assert_eq!(story.record, ["measure 1", end]);
+}
+
+fn stop(name: &str) -> Request {
+    Request { verb: Verb::Stop, names: vec![name.to_owned()], wait: true, ..Request::default() }
+}
+
+#[test]
+fn all_are_up_but_what_was_stopped_by_hand() {
+    let slow = Instance { kind: Kind::Oneshot, ..instance("slow") };
+    let mut story = Story::new(vec![instance("web"), instance("extra"), slow]);
+    story.ask(1, stop("extra"));
+    story.exit("extra", 0);
+    story.exit("slow", 0);
+    assert_eq!(story.record.last().map(String::as_str), Some("2 of 3 services are up, 0.0 s"));
+}
+
+/// Its dependent had to be down first, and it did not wait for that. Nothing is looked for that it left behind, so it has failed at once.
+#[test]
+fn the_main_command_is_not_kept_by_what_failed_after_it_was_told_to_stop() {
+    let mut db = instance("db");
+    db.restart.max_restarts = Some(0);
+    db.stop.mode = KillMode::Process;
+    let app = after(instance("app"), 0, Condition::Ready);
+    let slow = Instance { kind: Kind::Oneshot, ..instance("slow") };
+    let main = Instance { kind: Kind::Command, ..instance("main") };
+    let main = after(after(main, 0, Condition::Ready), 1, Condition::Ready);
+    let mut story = Story::new(vec![db, app, slow, after(main, 2, Condition::Completed)]);
+    story.ask(1, Request { dependents: true, ..stop("db") });
+    story.exit("db", 3);
+    story.exit("app", 0);
+    story.exit("slow", 0);
+    assert!(story.record.contains(&"spawn main".to_owned()), "{:?}", story.record);
 }

@@ -297,7 +297,7 @@ impl Judge {
         }
         let main = self.plan_of(id).kind == Kind::Command;
         let stopped = life.wishes.down && !life.active();
-        if main && (life.completed || stopped || failed && self.plan_of(on).on_failure == OnFailure::Ignore) {
+        if main && (life.completed || stopped || missed(life, self.plan_of(on))) {
             return Chance::Now;
         }
         let hopeless = life.completed && dependency.condition == Condition::Ready;
