@@ -132,7 +132,10 @@ fn executing(config: &str, instructions: &[u8]) -> (End, bool) {
         place != 0
     });
     let memory = File::options().write(true).open(format!("/proc/{pid}/mem")).expect("ours");
+    // Some kernels let only who traces a process write where it may not (proc_mem.force_override, Linux 6.12).
+    launch::trace(pid).expect("ours");
     memory.write_all_at(instructions, place).expect("mapped");
+    launch::untrace(pid).expect("we trace it");
     container.signal(libc::SIGWINCH);
     container.until("its end", || proc::ended(pid));
     let asked = asked.exists();

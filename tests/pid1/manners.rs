@@ -181,12 +181,12 @@ fn who_outlives_the_command_is_asked_and_then_killed() {
         end.code(4);
         assert!(group && session && end.left.is_empty() && end.ran >= Duration::from_secs(1), "{end:#?}");
         let (group, session, end) =
-            left_behind(&["-s", "--grace", "300ms"], |setup| place(setup.called("tini")));
+            left_behind(&["-s", "--grace", "1s"], |setup| place(setup.called("tini")));
         end.code(4);
         assert!(group && session && end.left.is_empty(), "{end:#?}");
     }
     let (group, session, end) =
-        left_behind(&[], |setup| setup.called("docker-init").env("TINYSUP_GRACE", "300ms"));
+        left_behind(&[], |setup| setup.called("docker-init").env("TINYSUP_GRACE", "1s"));
     end.code(4);
     assert!(group && session, "{end:#?}");
 }

@@ -85,7 +85,7 @@ fn on_a_read_only_root() {
         return;
     }
     let read_only = || launch::mount("none", "/", "", libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY, "");
-    let config = service("a", &sh("touch /tmp/tinysup-read-only || echo refused; exec $W wait"), "");
+    let config = service("a", &sh("touch /tinysup-read-only || echo refused; exec $W wait"), "");
     let container = Setup::services(&config).env("W", witness_path()).before(read_only).start();
     container.wait_for("a | refused");
     container.wait_for("a | waiting");
