@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::sys::stat::FileStat;
 use nix::unistd::geteuid;
 
 use super::call::reason;
@@ -187,9 +188,16 @@ fn lock(path: &Path) -> nix::Result<Option<File>> {
         Err(Errno::EWOULDBLOCK) => return Ok(None),
         Err(errno) => return Err(errno),
     }
-    // The holder before us may have removed it.
-    let there = call::status_of_link(path);
-    Ok(there.is_ok_and(|there| call::identity(&there) == call::identity(&found)).then_some(directory))
+    Ok(is_still(call::status_of_link(path), &found)?.then_some(directory))
+}
+
+/// Whether what was found is what is there: the holder before us may have removed it.
+fn is_still(there: nix::Result<FileStat>, found: &FileStat) -> nix::Result<bool> {
+    match there {
+        Ok(there) => Ok(call::identity(&there) == call::identity(found)),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// What an end without goodbye left.
@@ -320,6 +328,16 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    /// Else each name would be tried, and a folder left for each.
+    #[test]
+    fn a_folder_that_cannot_be_looked_at_is_not_one_that_was_removed() {
+        let [here, other] = ["/", "/proc"].map(|path| call::status(Path::new(path)).unwrap());
+        assert_eq!(is_still(Ok(here), &here), Ok(true));
+        assert_eq!(is_still(Ok(other), &here), Ok(false));
+        assert_eq!(is_still(Err(Errno::ENOENT), &here), Ok(false));
+        assert_eq!(is_still(Err(Errno::EACCES), &here), Err(Errno::EACCES));
+    }
 
     #[test]
     fn a_place_that_fails_for_a_while_is_not_given_up() {
