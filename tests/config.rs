@@ -336,6 +336,7 @@ fn every_bad_value_says_what_was_expected() {
         ("stdout = { file = \"/a/b\", maxsize = 1 }", "3:27: unknown key \"maxsize\" in stdout"),
         ("stdout = { file = \"/a/b\", format = \"null\" }", "3:36: format must be \"prefix\", \"json\" or \"raw\", not \"null\""),
         ("stdout = \"/a/b\"\nstderr = { file = \"/a/b\", format = \"json\" }", "4:10: this file has another format, max_size or max_files elsewhere"),
+        ("stdout = \"/a/b\"\nstderr = { file = \"//a/./b\", format = \"json\" }", "4:10: this file has another format, max_size or max_files elsewhere"),
         ("log_rate_limit = \"often\"", "3:18: log_rate_limit must be a rate such as \"1000/s\" or \"60/m\", or \"unlimited\", not \"often\""),
         ("stdout = \"prefixed\"", "3:10: stdout must be \"prefix\", \"json\", \"raw\", \"inherit\", \"null\", a path, or a table with a file, not \"prefixed\"\n    2 | command = \"run\"\n    3 | stdout = \"prefixed\"\n      |          ^^^^^^^^^^ did you mean \"prefix\"?"),
         ("user = \"\"", "3:8: user must be a name or a number, not \"\""),
@@ -1204,7 +1205,7 @@ fn windows_line_ends_do_not_get_into_texts_over_several_lines() {
 fn more_files_are_included_in_their_order() {
     let one = |name: &str| format!("[services.{name}]\ncommand = \"{name}\"\ncwd = \"here\"\n");
     let files = Memory::default()
-        .file("/app/tinysup.toml", format!("include = [\"conf.d/*.toml\", \"${{EXTRA:-extra.toml}}\", \"conf.d/*.toml\", \"no/*.toml\"]\n{}", one("main")))
+        .file("/app/tinysup.toml", format!("include = [\"conf.d/*.toml\", \"${{EXTRA:-extra.toml}}\", \"conf.d/*.toml\", \"./conf.d//*.toml\", \"no/*.toml\"]\n{}", one("main")))
         .file("/app/conf.d/20.toml", one("b"))
         .file("/app/conf.d/10.toml", one("c"))
         .file("/app/conf.d/.hidden.toml", one("h"))

@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crate::sorted::{Map, Set};
+use crate::sorted::Map;
 
 use super::files::{self, World};
 use super::interpolate::{self, Fault, Lookup, Place, Reported};
@@ -270,9 +270,12 @@ fn section(
 fn included(setting: &Setting, world: &dyn World, problems: &mut Problems) -> Vec<FileId> {
     let own = problems.sources.get(setting.span.file);
     let directory = own.map(|source| source.directory.clone()).unwrap_or_default();
-    let mut seen = Set::new();
     // `*.toml` beside the file that says so means the others.
-    seen.extend(own.and_then(|source| Path::new(&source.name).file_name()).map(|name| directory.join(name)));
+    let mut seen: Vec<_> = own
+        .and_then(|source| Path::new(&source.name).file_name())
+        .map(|name| directory.join(name))
+        .into_iter()
+        .collect();
     let mut found = Vec::new();
     let mut bytes = 0_usize;
     let patterns = match &setting.node.value {
@@ -295,9 +298,10 @@ fn included(setting: &Setting, world: &dyn World, problems: &mut Problems) -> Ve
             }
         };
         for path in files {
-            if !seen.insert(path.clone()) {
+            if seen.contains(&path) {
                 continue;
             }
+            seen.push(path.clone());
             if seen.len() > MAX_INCLUDED || bytes > MAX_INCLUDED_BYTES {
                 problems.tell(node.span, format_args!("cannot include more than 1000 files or 8 MiB"));
                 return found;

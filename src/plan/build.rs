@@ -1,7 +1,7 @@
 //! From the configuration to the plan: `[defaults]` merged in, every instance evaluated, everything in start order.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -201,7 +201,7 @@ struct Builder<'a> {
     /// What `[log]` says for all.
     log: Defaults,
     /// The files of output so far.
-    files: Map<PathBuf, Rc<LogFile>>,
+    files: Map<OsString, Rc<LogFile>>,
 }
 
 /// A service whose instances can be put in order.
@@ -514,7 +514,7 @@ impl<'a> Builder<'a> {
     #[inline(never)]
     fn check_files(&mut self, own: &Own) {
         for (file, span) in &own.files {
-            let known = self.files.get_or_insert_with(file.path.clone(), || Rc::clone(file));
+            let known = self.files.get_or_insert_with(file.path.clone().into_os_string(), || Rc::clone(file));
             let alike = LogFile { also: known.also, ..(**file).clone() } == **known;
             if !alike {
                 let message = format_args!("this file has another format, max_size or max_files elsewhere");

@@ -45,7 +45,7 @@ pub struct Evaluator<'a> {
     pub problems: &'a mut Problems,
     /// While set, what only this container's environment is to blame for is not reported: the service is not there anyway.
     pub lenient: bool,
-    env_files: Map<PathBuf, Option<Rc<(FileId, EnvFile)>>>,
+    env_files: Map<OsString, Option<Rc<(FileId, EnvFile)>>>,
     bytes_left: usize,
 }
 
@@ -461,7 +461,7 @@ impl<'a> Evaluator<'a> {
 
     #[inline(never)]
     fn env_file(&mut self, path: &Path, at: Span) -> Option<Rc<(FileId, EnvFile)>> {
-        if let Some(known) = self.env_files.get(path) {
+        if let Some(known) = self.env_files.get(path.as_os_str()) {
             return known.clone();
         }
         let read = files::read(path, self.world, self.problems, None, true);
@@ -473,7 +473,7 @@ impl<'a> Evaluator<'a> {
                 None
             }
         };
-        self.env_files.insert(path.to_owned(), file.clone());
+        self.env_files.insert(path.as_os_str().to_owned(), file.clone());
         file
     }
 

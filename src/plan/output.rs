@@ -245,7 +245,8 @@ impl Evaluator<'_> {
             Ok(())
         };
         match checked {
-            Ok(()) => Ok(path),
+            // One spelling for each.
+            Ok(()) => Ok(path.components().collect()),
             Err(problem) => Err(self.fail(problem)),
         }
     }

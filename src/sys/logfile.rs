@@ -35,7 +35,7 @@ const LINKS_MAX: usize = 40;
 
 /// All files.
 #[derive(Debug, Default)]
-pub struct LogFiles(Map<PathBuf, Entry>);
+pub struct LogFiles(Map<OsString, Entry>);
 
 #[derive(Debug)]
 struct Entry {
@@ -81,7 +81,7 @@ struct Open {
 impl LogFiles {
     /// Opens a file that is about to be used.
     pub fn prepare(&mut self, file: &Rc<LogFile>, events: &mut Vec<Event>) {
-        if !self.0.contains_key(&file.path) {
+        if !self.0.contains_key(file.path.as_os_str()) {
             let _ = self.entry(file).open(events); // which tells why not
         }
     }
@@ -109,20 +109,20 @@ impl LogFiles {
             }
             used
         });
-        let each = |(path, entry): (&PathBuf, &mut Entry)| {
+        let each = |entry: &mut Entry| {
             let result = entry.open(events).map_err(|error| reason(&error));
-            (path.clone(), result)
+            (entry.file.path.clone(), result)
         };
-        self.0.iter_mut().map(each).gather()
+        self.0.values_mut().map(each).gather()
     }
 
     /// Where lines were lost since it was last told how many.
     pub fn lost(&self) -> impl Iterator<Item = (&Path, u64)> {
-        self.0.iter().map(|(path, entry)| (path.as_path(), entry.lost)).filter(|(_, lost)| *lost > 0)
+        self.0.values().map(|entry| (&*entry.file.path, entry.lost)).filter(|(_, lost)| *lost > 0)
     }
 
     fn entry(&mut self, file: &Rc<LogFile>) -> &mut Entry {
-        self.0.get_or_insert_with(file.path.clone(), || Entry {
+        self.0.get_or_insert_with(file.path.clone().into_os_string(), || Entry {
             file: Rc::clone(file),
             state: State::Broken { tried: Instant::now() },
             lost: 0,
