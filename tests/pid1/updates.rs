@@ -175,6 +175,7 @@ fn the_command_of_the_command_line_runs_on() {
     let script = STAYS.replace("here", "main");
     let setup = setup.arg(file).env("TINYSUP_SOCKET", socket).arg("--").arg("sh").arg("-c").arg(script);
     let container = setup.start();
+    container.wait_for("a | one");
     container.wait_for("main");
     write(
         &container,
