@@ -46,10 +46,9 @@ impl Supervisor {
             return Readiness::Ready;
         }
         match service.state() {
-            State::Completed | State::Failed { .. } | State::Down if ran && !dependency.restart => {
-                Readiness::Ready
-            }
-            State::Completed | State::Failed { .. } | State::Down if self.is_settled_for_main(id, on) => {
+            State::Completed | State::Failed { .. } | State::Down
+                if (ran && !dependency.restart) || self.is_settled_for_main(id, on) =>
+            {
                 Readiness::Ready
             }
             State::Failed { .. } => Readiness::Never { on, completed: false },
