@@ -824,15 +824,11 @@ fn whoever_asks_where_it_listens_decides_nothing() {
     assert_eq!(story.record, ["measure 1", end]);
 }
 
-fn stop(name: &str) -> Request {
-    Request { verb: Verb::Stop, names: vec![name.to_owned()], wait: true, ..Request::default() }
-}
-
 #[test]
 fn all_are_up_but_what_was_stopped_by_hand() {
     let slow = Instance { kind: Kind::Oneshot, ..instance("slow") };
     let mut story = Story::new(vec![instance("web"), instance("extra"), slow]);
-    story.ask(1, stop("extra"));
+    story.ask(1, request(Verb::Stop, &["extra"]));
     story.exit("extra", 0);
     story.exit("slow", 0);
     assert_eq!(story.record.last().map(String::as_str), Some("2 of 3 services are up, 0.0 s"));
@@ -849,7 +845,7 @@ fn the_main_command_is_not_kept_by_what_failed_after_it_was_told_to_stop() {
     let main = Instance { kind: Kind::Command, ..instance("main") };
     let main = after(after(main, 0, Condition::Ready), 1, Condition::Ready);
     let mut story = Story::new(vec![db, app, slow, after(main, 2, Condition::Completed)]);
-    story.ask(1, Request { dependents: true, ..stop("db") });
+    story.ask(1, Request { dependents: true, ..request(Verb::Stop, &["db"]) });
     story.exit("db", 3);
     story.exit("app", 0);
     story.exit("slow", 0);
